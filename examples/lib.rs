@@ -1,0 +1,1 @@
+//! Short programs that use `gf-emulator-core`, one a file beside this one.

@@ -1,0 +1,2 @@
+//! gf-machine-emulator: a Glowforge machine without the hardware.
+fn main() {}

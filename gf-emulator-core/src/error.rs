@@ -1,0 +1,152 @@
+//! What can go wrong, in the terms of this crate.
+//!
+//! Every variant says what happened and to what; the message says what to do where there is something to do. No type of
+//! a dependency shows here, and no password, token or query of a URL is in any of the texts.
+
+use std::io;
+use std::path::PathBuf;
+
+use crate::config::Problems;
+use crate::puls;
+
+/// The result of whatever can fail in this crate.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What went wrong.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The configuration has problems: all of them, each with its line.
+    #[error(transparent)]
+    Config(#[from] Problems),
+
+    /// A file could not be read, written or made.
+    #[error("cannot {doing} {}: {source}", path.display())]
+    File {
+        /// What was tried: "read", "write".
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+
+    /// The service does not take the serial number or the password (a 4xx answer to the sign-in).
+    #[error(
+        "the service refused to sign this machine in (HTTP {status}): check serial and password in [MACHINE] \
+         (or GF_MACHINE_SERIAL and GF_MACHINE_PASSWORD)"
+    )]
+    SignInRefused {
+        /// The HTTP status of the answer.
+        status: u16,
+    },
+
+    /// The service could not be reached, or not for as long as was to be tried.
+    #[error("cannot reach {host}: {reason}")]
+    Unreachable {
+        /// Scheme, host and port; never a path or a query.
+        host: String,
+        /// What the last try ran into.
+        reason: String,
+    },
+
+    /// A request was answered, but not with success.
+    #[error("{method} {url} was answered with HTTP {status}")]
+    Status {
+        /// The HTTP method.
+        method: &'static str,
+        /// Where it went, without its query.
+        url: String,
+        /// The answer's status.
+        status: u16,
+    },
+
+    /// An answer came that is not what the protocol says.
+    #[error("{from} answered with something unexpected: {what}")]
+    Answer {
+        /// Who answered, without a query.
+        from: String,
+        /// What was wrong with it.
+        what: String,
+    },
+
+    /// A URL that must not be followed: plain text to a host that is not this one, another scheme, no host.
+    #[error("will not use the URL {url}: {reason}")]
+    Url {
+        /// The URL without its query.
+        url: String,
+        /// Why not.
+        reason: &'static str,
+    },
+
+    /// More arrived than is allowed.
+    #[error("{what} is larger than the limit of {limit_bytes} bytes: stopped reading")]
+    TooLarge {
+        /// What was being read.
+        what: String,
+        /// The limit in bytes.
+        limit_bytes: u64,
+    },
+
+    /// A pulse file that cannot be read as one.
+    #[error("{0}")]
+    Puls(#[from] puls::Error),
+
+    /// A pulse file that can be read, and that this machine will not run.
+    #[error("the job is refused: {reason}")]
+    JobRefused {
+        /// Why, with no serial number in it.
+        reason: String,
+    },
+
+    /// The action lacks something that it cannot be done without.
+    #[error("action {action_id} ({action}) cannot be done: {reason}")]
+    Action {
+        /// The action's id.
+        action_id: i64,
+        /// Its type.
+        action: String,
+        /// What is missing or wrong.
+        reason: String,
+    },
+
+    /// The actions table is not usable.
+    #[error("actions table {table}: {at}: {reason}")]
+    Table {
+        /// Which table: "1.x", "2.6", or a file's path.
+        table: String,
+        /// Where in it.
+        at: String,
+        /// What is wrong there.
+        reason: String,
+    },
+
+    /// The machine (the canned one or a user's hardware) could not do its part.
+    #[error("the machine could not {doing}: {reason}")]
+    Machine {
+        /// What it was asked to do.
+        doing: &'static str,
+        /// Why it could not.
+        reason: String,
+    },
+
+    /// TLS could not be set up at all.
+    #[error("cannot set up TLS: {reason}")]
+    Tls {
+        /// Why.
+        reason: String,
+    },
+
+    /// Stopped or withdrawn from outside while it was under way.
+    #[error("interrupted")]
+    Interrupted,
+
+    /// A thread of the emulator has ended that should not have.
+    #[error("the {thread} thread ended: {reason}")]
+    Thread {
+        /// Its name.
+        thread: &'static str,
+        /// What is known of why.
+        reason: String,
+    },
+}
