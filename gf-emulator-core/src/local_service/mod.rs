@@ -1,1 +1,438 @@
 //! The cloud's side of the conversation, on loopback.
+//!
+//! [`LocalService`] is what a machine talks to where there is no account: sign-in, firmware, uploads, downloads, events
+//! and the control socket of both protocol generations, on one port, over TLS with a certificate made on the spot. It
+//! is driven by a [`Script`] or in code, says what it [`Seen`], and goes wrong when told to ([`Fault`]).
+//!
+//! It shares nothing with the machine's side but [`crate::puls`], so that one mistake cannot cancel itself out. It has
+//! an HTTP server of its own, owns its threads, and is for tests and demonstrations: anybody who can reach its port may
+//! use it.
+
+mod certificate;
+mod control_socket;
+mod fault;
+mod http;
+mod machines;
+mod routes;
+mod script;
+mod seen;
+mod server;
+#[cfg(test)]
+mod tests;
+mod wire;
+
+use std::io::{self, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use self::control_socket::Cut;
+pub use self::fault::{Failure, Fault};
+pub use self::script::{Outcome, Script, Step};
+pub use self::seen::{Bearer, Request, Seen};
+
+use self::machines::{Machines, Rules};
+use self::seen::{Log, Observer};
+use self::server::{Core, Settings};
+use crate::Secret;
+
+/// How long code that sends waits for a machine to be connected.
+const SEND_TIMEOUT: Duration = Duration::from_mins(1);
+
+/// What can go wrong with the service itself.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address as it was given.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The certificate could not be made or used.
+    #[error("cannot make a certificate for the local service: {reason}")]
+    Tls {
+        /// Why not.
+        reason: String,
+    },
+    /// A file that it was to serve could not be compressed, or a thread could not be started.
+    #[error("cannot start the local service: {0}")]
+    Start(#[source] io::Error),
+    /// The script is not a JSON list.
+    #[error("the script is not a JSON list of steps: {reason}")]
+    ScriptText {
+        /// What is wrong, and where.
+        reason: String,
+    },
+    /// A step of the script is wrong.
+    #[error("step {step} of the script: {reason}")]
+    Script {
+        /// Which one, counted from 1.
+        step: usize,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// There was no machine to send to.
+    #[error("no machine is connected to the local service")]
+    NotConnected,
+}
+
+/// The cloud's side of both protocol generations on loopback. Dropping it stops it and joins its threads.
+///
+/// ```
+/// use std::time::Duration;
+/// use gf_emulator_core::local_service::{LocalService, Script, Seen};
+///
+/// let service = LocalService::builder().tls(false).script(Script::default()).start()?;
+/// println!("point a machine at {} and {}", service.http_url(), service.ws_url());
+/// // A test would wait here for what its machine does, with a limit:
+/// let opened = service.wait_for(|seen| seen.iter().any(|s| matches!(s, Seen::WsOpened { .. })), Duration::ZERO);
+/// assert!(!opened);
+/// service.stop();
+/// # Ok::<(), gf_emulator_core::local_service::Error>(())
+/// ```
+pub struct LocalService {
+    core: Arc<Core>,
+    listener: Mutex<Option<JoinHandle<()>>>,
+    addr: SocketAddr,
+    ca_pem: Option<String>,
+}
+
+impl std::fmt::Debug for LocalService {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LocalService").field("url", &self.http_url()).finish_non_exhaustive()
+    }
+}
+
+/// How a [`LocalService`] is to be. See [`LocalService::builder`].
+pub struct Builder {
+    tls: bool,
+    listen: String,
+    rules: Rules,
+    firmware_version: String,
+    puls: Option<Vec<u8>>,
+    gzip: bool,
+    script: Option<Script>,
+    cut_every: Option<Duration>,
+    body_limit: u64,
+    keep_bodies: bool,
+    observer: Option<Observer>,
+}
+
+impl Builder {
+    /// Over TLS (the default), or plain.
+    #[must_use]
+    pub fn tls(mut self, tls: bool) -> Self {
+        self.tls = tls;
+        self
+    }
+
+    /// The address and port; port 0 is any that is free. The default is `127.0.0.1:0`.
+    #[must_use]
+    pub fn listen(mut self, address: impl Into<String>) -> Self {
+        self.listen = address.into();
+        self
+    }
+
+    /// The one serial number that may sign in, with or without its leading `S`. Otherwise any may.
+    #[must_use]
+    pub fn serial(mut self, serial: &str) -> Self {
+        self.rules.serial = Some(serial.strip_prefix('S').unwrap_or(serial).to_owned());
+        self
+    }
+
+    /// The one password that signs in. Otherwise any does.
+    #[must_use]
+    pub fn password(mut self, password: Secret) -> Self {
+        self.rules.password = Some(password);
+        self
+    }
+
+    /// How long an `auth_token` holds: 6 hours, as with the cloud, where this is not called.
+    #[must_use]
+    pub fn token_life(mut self, life: Duration) -> Self {
+        self.rules.token_life = life;
+        self
+    }
+
+    /// How long a `ws_token` can be used: 30 seconds, as with the cloud, where this is not called.
+    #[must_use]
+    pub fn ws_token_life(mut self, life: Duration) -> Self {
+        self.rules.ws_token_life = life;
+        self
+    }
+
+    /// The firmware version on offer; `2.6.0-2228` where this is not called.
+    #[must_use]
+    pub fn firmware_version(mut self, version: impl Into<String>) -> Self {
+        self.firmware_version = version.into();
+        self
+    }
+
+    /// The pulse file on offer. Otherwise it is a short one that moves the head a little.
+    #[must_use]
+    pub fn puls(mut self, file: impl Into<Vec<u8>>) -> Self {
+        self.puls = Some(file.into());
+        self
+    }
+
+    /// Whether the pulse file is gzip-compressed before it is served.
+    #[must_use]
+    pub fn gzip(mut self, gzip: bool) -> Self {
+        self.gzip = gzip;
+        self
+    }
+
+    /// What to do with every machine that signs in. Otherwise the service does nothing of its own.
+    #[must_use]
+    pub fn script(mut self, script: Script) -> Self {
+        self.script = Some(script);
+        self
+    }
+
+    /// Cuts each control socket when it has been open for so long; the cloud does so about hourly. Otherwise never.
+    #[must_use]
+    pub fn cut_every(mut self, after: Duration) -> Self {
+        self.cut_every = Some(after);
+        self
+    }
+
+    /// The longest request body taken, in bytes: 64 MiB where this is not called.
+    #[must_use]
+    pub fn body_limit(mut self, bytes: u64) -> Self {
+        self.body_limit = bytes;
+        self
+    }
+
+    /// Whether the bodies of requests are kept in what was [`Seen`] (they are, where this is not called).
+    #[must_use]
+    pub fn keep_bodies(mut self, keep: bool) -> Self {
+        self.keep_bodies = keep;
+        self
+    }
+
+    /// Called with everything seen as it happens, in order. It must be quick and must not call the service.
+    #[must_use]
+    pub fn observer(mut self, observer: impl Fn(&Seen) + Send + Sync + 'static) -> Self {
+        self.observer = Some(Box::new(observer));
+        self
+    }
+
+    /// Listens, and serves from now on.
+    ///
+    /// # Errors
+    /// [`Error::Listen`] where the address cannot be had, [`Error::Tls`] where there can be no certificate,
+    /// [`Error::Start`] where a thread cannot be started.
+    pub fn start(self) -> Result<LocalService, Error> {
+        let fail = |source| Error::Listen { address: self.listen.clone(), source };
+        let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;
+        let addr = listener.local_addr().map_err(fail)?;
+        let certificate = if self.tls { Some(certificate::make(addr.ip())?) } else { None };
+        let (ca_pem, acceptor) = certificate.map(|made| (made.ca_pem, made.acceptor)).unzip();
+        let scheme = if self.tls { "https" } else { "http" };
+        let http_url = if addr.ip().is_loopback() || addr.ip().is_unspecified() {
+            format!("{scheme}://localhost:{}", addr.port())
+        } else {
+            format!("{scheme}://{addr}")
+        };
+        let puls = self.puls.unwrap_or_else(small_puls);
+        let settings = Settings {
+            http_url,
+            firmware: format!("firmware {}\n", self.firmware_version).into_bytes().into(),
+            firmware_version: self.firmware_version,
+            puls: if self.gzip { compressed(&puls).map_err(Error::Start)? } else { puls }.into(),
+            body_limit: self.body_limit,
+            keep_bodies: self.keep_bodies,
+            cut_every: self.cut_every,
+        };
+        let core = Core::new(settings, Machines::new(self.rules), Log::new(self.observer), self.script);
+        let shared = Arc::clone(&core);
+        let thread = thread::Builder::new()
+            .name("gf-service-listener".to_owned())
+            .spawn(move || server::listen(&shared, &listener, acceptor.as_ref()))
+            .map_err(Error::Start)?;
+        Ok(LocalService { core, listener: Mutex::new(Some(thread)), addr, ca_pem })
+    }
+}
+
+impl LocalService {
+    /// A service over TLS on a free port of 127.0.0.1 that takes any credentials and has no script.
+    #[must_use]
+    pub fn builder() -> Builder {
+        Builder {
+            tls: true,
+            listen: "127.0.0.1:0".to_owned(),
+            rules: Rules {
+                serial: None,
+                password: None,
+                token_life: Duration::from_hours(6),
+                ws_token_life: Duration::from_secs(30),
+            },
+            firmware_version: "2.6.0-2228".to_owned(),
+            puls: None,
+            gzip: false,
+            script: None,
+            cut_every: None,
+            body_limit: 64 << 20,
+            keep_bodies: true,
+            observer: None,
+        }
+    }
+
+    /// Its base URL, such as `https://localhost:40763`: the server URL of a machine's configuration.
+    #[must_use]
+    pub fn http_url(&self) -> &str {
+        &self.core.settings.http_url
+    }
+
+    /// The base URL of the control socket, such as `wss://localhost:40763`.
+    #[must_use]
+    pub fn ws_url(&self) -> String {
+        self.http_url().replacen("http", "ws", 1)
+    }
+
+    /// The URL of its pulse file.
+    #[must_use]
+    pub fn puls_url(&self) -> String {
+        format!("{}{}", self.http_url(), routes::PULS_PATH)
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The root certificate that its clients must trust, PEM; nothing where it is plain.
+    #[must_use]
+    pub fn ca_pem(&self) -> Option<&str> {
+        self.ca_pem.as_deref()
+    }
+
+    /// Everything seen so far, in order.
+    #[must_use]
+    pub fn seen(&self) -> Vec<Seen> {
+        self.core.log.all()
+    }
+
+    /// Waits until `done` says so of everything seen so far; `false` where the time was over first.
+    ///
+    /// `done` is called again whenever there is something new. It must not call the service.
+    pub fn wait_for(&self, done: impl FnMut(&[Seen]) -> bool, timeout: Duration) -> bool {
+        self.core.log.wait_for(done, timeout)
+    }
+
+    /// Sends an action to the machine that connected last; its placeholders are those of a [`Script`].
+    ///
+    /// # Errors
+    /// [`Error::NotConnected`] where no machine was connected within 60 s, or it went away.
+    pub fn send(&self, action: Value) -> Result<(), Error> {
+        let link = self.core.machines.current(SEND_TIMEOUT).ok_or(Error::NotConnected)?;
+        self.core.send(&link, action).map_err(|_| Error::NotConnected)
+    }
+
+    /// Sends a text frame as it is, be it JSON or not.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_text(&self, text: &str) -> Result<(), Error> {
+        let link = self.core.machines.current(SEND_TIMEOUT).ok_or(Error::NotConnected)?;
+        self.core.send_text(&link, text).map_err(|_| Error::NotConnected)
+    }
+
+    /// Cuts the control socket that was opened last, and waits until it is gone. Without one it does nothing.
+    pub fn drop_connection(&self, how: Cut) {
+        if let Some(link) = self.core.machines.current(Duration::ZERO) {
+            self.core.machines.unlink(&link);
+            link.cut(how);
+        }
+    }
+
+    /// Closes the control socket that was opened last with this code, and waits until it is gone.
+    pub fn close(&self, code: u16) {
+        if let Some(link) = self.core.machines.current(Duration::ZERO) {
+            self.core.machines.unlink(&link);
+            link.close(code);
+        }
+    }
+
+    /// From now on, every `auth_token` given so far is answered with 401.
+    pub fn expire_tokens(&self) {
+        self.core.machines.expire_tokens();
+    }
+
+    /// Has requests to come go wrong. Faults are used in the order in which they were added.
+    pub fn fault(&self, fault: Fault) {
+        self.core.faults.add(fault);
+    }
+
+    /// Lets every answer go that is held back at this moment (see [`Failure::Hold`]).
+    pub fn release(&self) {
+        self.core.faults.release();
+    }
+
+    /// How the script ended. With several machines: when it has ended for all, the first failure if there was any.
+    ///
+    /// Nothing where the time was over first, the service was stopped, or there is no script.
+    #[must_use]
+    pub fn script_outcome(&self, timeout: Duration) -> Option<Outcome> {
+        self.core.script.as_ref()?;
+        self.core.walks.outcome(timeout)
+    }
+
+    /// Stops serving: every connection is cut, every thread joined. Calling it again does nothing.
+    pub fn stop(&self) {
+        self.core.stop();
+        if let Some(listener) = lock(&self.listener).take() {
+            server::knock(self.addr);
+            if listener.join().is_err() {
+                log::error!("local service: the listener's thread panicked");
+            }
+        }
+        self.core.join_threads();
+    }
+}
+
+impl Drop for LocalService {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// A pulse file that steps 200 microsteps right and back at 10000 a second.
+fn small_puls() -> Vec<u8> {
+    const RECORDS: [(&[u8; 4], u32); 5] = [(b"STfr", 10_000), (b"MCsn", 0), (b"PDfm", 0), (b"XSmm", 8), (b"YSmm", 8)];
+    let mut file = b"\x80GF1".to_vec();
+    file.extend_from_slice(&48_u32.to_le_bytes());
+    for (code, value) in RECORDS {
+        file.extend_from_slice(code);
+        file.extend_from_slice(&value.to_le_bytes());
+    }
+    file.extend_from_slice(&[0x01; 200]);
+    file.extend_from_slice(&[0x03; 200]);
+    file
+}
+
+fn compressed(bytes: &[u8]) -> io::Result<Vec<u8>> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(bytes)?;
+    encoder.finish()
+}
+
+/// A lock whose holder panicked is still good here: each guarded change is a single step.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Waits for a change, for so long at most where there is a limit.
+fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>, limit: Option<Duration>) -> MutexGuard<'a, T> {
+    match limit {
+        None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+        Some(limit) => changed.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0,
+    }
+}

@@ -1,0 +1,332 @@
+//! HTTP/1.1 as a server speaks it: requests off a connection, answers onto it.
+//!
+//! It knows no routes. Everything that a peer can make large has a limit here.
+
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::wire::Stream;
+
+/// Longest request head taken, in bytes.
+pub(super) const HEAD_LIMIT_BYTES: usize = 32 * 1024;
+/// Most header lines taken.
+const HEADERS_LIMIT: usize = 64;
+/// Longest line between chunks (a size with its extensions, a trailer), and most trailers.
+const CHUNK_LINE_LIMIT_BYTES: usize = 1024;
+/// How long the rest of a refused request is read, so that the answer is not lost to a reset.
+const LINGER: Duration = Duration::from_secs(2);
+/// Up to this size an answer's head and body leave in one write.
+const ONE_WRITE_BYTES: usize = 64 * 1024;
+
+/// The head of a request.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) method: String,
+    /// The path as it was sent, without the query.
+    pub(super) path: String,
+    pub(super) query: Option<String>,
+    /// Names in lower case, in the order in which they came.
+    pub(super) headers: Vec<(String, String)>,
+    http_1_0: bool,
+}
+
+impl Head {
+    /// The first header of that (lower case) name.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether one of a header's comma-separated words is this one, in any case.
+    pub(super) fn header_has(&self, name: &str, word: &str) -> bool {
+        let mut values = self.headers.iter().filter(|(have, _)| have == name);
+        values.any(|(_, value)| value.split(',').any(|have| have.trim().eq_ignore_ascii_case(word)))
+    }
+
+    pub(super) fn keeps_alive(&self) -> bool {
+        if self.http_1_0 {
+            self.header_has("connection", "keep-alive")
+        } else {
+            !self.header_has("connection", "close")
+        }
+    }
+}
+
+/// Why no request could be had.
+#[derive(Debug)]
+pub(super) enum Broken {
+    /// The peer is gone, or was silent for too long.
+    Gone,
+    /// The peer is to be told so, and the connection ends.
+    Refused { status: u16, reason: &'static str },
+}
+
+impl From<io::Error> for Broken {
+    fn from(_: io::Error) -> Self {
+        Self::Gone
+    }
+}
+
+const fn refused(status: u16, reason: &'static str) -> Broken {
+    Broken::Refused { status, reason }
+}
+
+/// How long a request's body is.
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+pub(super) enum Length {
+    Known(u64),
+    Chunked,
+}
+
+impl Length {
+    pub(super) fn of(head: &Head) -> Result<Self, Broken> {
+        let mut lengths = head.headers.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| value);
+        let length = lengths.next();
+        if lengths.any(|other| Some(other) != length) {
+            return Err(refused(400, "more than one Content-Length"));
+        }
+        match (head.header("transfer-encoding"), length) {
+            (None, None) => Ok(Self::Known(0)),
+            (None, Some(text)) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
+                text.parse().map(Self::Known).map_err(|_| refused(413, "the body is too large"))
+            }
+            (None, Some(_)) => Err(refused(400, "Content-Length is not a number")),
+            (Some(coding), None) if coding.trim().eq_ignore_ascii_case("chunked") => Ok(Self::Chunked),
+            (Some(_), None) => Err(refused(501, "the only transfer coding known here is chunked")),
+            (Some(_), Some(_)) => Err(refused(400, "both Content-Length and Transfer-Encoding")),
+        }
+    }
+}
+
+/// One connection, and what was read of it and not used yet.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: Stream,
+    buffer: Vec<u8>,
+    used: usize,
+}
+
+impl Connection {
+    pub(super) fn new(stream: Stream) -> Self {
+        Self { stream, buffer: Vec::new(), used: 0 }
+    }
+
+    /// The stream, and what was read past the last request.
+    pub(super) fn into_parts(mut self) -> (Stream, Vec<u8>) {
+        self.buffer.drain(..self.used);
+        (self.stream, self.buffer)
+    }
+
+    pub(super) fn stream(&mut self) -> &mut Stream {
+        &mut self.stream
+    }
+
+    /// Reads more into the buffer; an end here is the peer's going.
+    fn fill(&mut self) -> Result<(), Broken> {
+        if self.used == self.buffer.len() {
+            self.buffer.clear();
+            self.used = 0;
+        }
+        let mut block = [0; 8192];
+        match self.stream.read(&mut block)? {
+            0 => Err(Broken::Gone),
+            count => {
+                self.buffer.extend_from_slice(&block[..count]);
+                Ok(())
+            }
+        }
+    }
+
+    /// The next request's head.
+    pub(super) fn read_head(&mut self) -> Result<Head, Broken> {
+        loop {
+            if self.used < self.buffer.len() {
+                let mut lines = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
+                let mut request = httparse::Request::new(&mut lines);
+                match request.parse(&self.buffer[self.used..]) {
+                    Ok(httparse::Status::Complete(length)) => {
+                        let head = head_of(&request)?;
+                        self.used += length;
+                        return Ok(head);
+                    }
+                    Ok(httparse::Status::Partial) if self.buffer.len() - self.used < HEAD_LIMIT_BYTES => {}
+                    Ok(httparse::Status::Partial) => return Err(refused(431, "the request's head is too long")),
+                    Err(httparse::Error::TooManyHeaders) => return Err(refused(431, "too many headers")),
+                    Err(_) => return Err(refused(400, "not an HTTP/1.1 request")),
+                }
+            }
+            self.fill()?;
+        }
+    }
+
+    /// The body that belongs to a head, at most `limit` bytes of it.
+    pub(super) fn read_body(&mut self, length: Length, limit: u64) -> Result<Vec<u8>, Broken> {
+        let mut body = Vec::new();
+        match length {
+            Length::Known(count) if count > limit => return Err(refused(413, "the body is too large")),
+            Length::Known(count) => self.read_exactly(count, &mut body)?,
+            Length::Chunked => loop {
+                let line = self.read_line()?;
+                let size = chunk_size(&line).ok_or(refused(400, "a chunk's size is not a number"))?;
+                if size == 0 {
+                    break self.skip_trailers()?;
+                }
+                if size > limit.saturating_sub(body.len() as u64) {
+                    return Err(refused(413, "the body is too large"));
+                }
+                self.read_exactly(size, &mut body)?;
+                if !self.read_line()?.is_empty() {
+                    return Err(refused(400, "a chunk is longer than its size"));
+                }
+            },
+        }
+        Ok(body)
+    }
+
+    /// Appends `count` bytes to `body`, which grows only as they arrive.
+    fn read_exactly(&mut self, count: u64, body: &mut Vec<u8>) -> Result<(), Broken> {
+        let have = self.buffer.len() - self.used;
+        let first = usize::try_from(count).map_or(have, |count| count.min(have));
+        body.extend_from_slice(&self.buffer[self.used..self.used + first]);
+        self.used += first;
+        let rest = count - first as u64;
+        if rest > 0 && (&mut self.stream).take(rest).read_to_end(body)? as u64 != rest {
+            return Err(Broken::Gone);
+        }
+        Ok(())
+    }
+
+    /// A line without its end.
+    fn read_line(&mut self) -> Result<Vec<u8>, Broken> {
+        loop {
+            let unread = &self.buffer[self.used..];
+            if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
+                let line = unread[..end].strip_suffix(b"\r").unwrap_or(&unread[..end]).to_vec();
+                self.used += end + 1;
+                return Ok(line);
+            }
+            if unread.len() > CHUNK_LINE_LIMIT_BYTES {
+                return Err(refused(400, "a line between chunks is too long"));
+            }
+            self.fill()?;
+        }
+    }
+
+    fn skip_trailers(&mut self) -> Result<(), Broken> {
+        for _ in 0..HEADERS_LIMIT {
+            if self.read_line()?.is_empty() {
+                return Ok(());
+            }
+        }
+        Err(refused(431, "too many trailers"))
+    }
+
+    /// Sends an answer, in one write where it is small.
+    pub(super) fn write(&mut self, answer: &Answer, length: &str) -> io::Result<()> {
+        let mut head = answer.head(length);
+        if answer.body.len() <= ONE_WRITE_BYTES {
+            head.extend_from_slice(&answer.body);
+            return self.stream.write_all(&head);
+        }
+        self.stream.write_all(&head)?;
+        self.stream.write_all(&answer.body)
+    }
+
+    /// Ends the connection in order: the peer still gets what was sent, though it may not have sent all it meant to.
+    pub(super) fn finish(mut self) {
+        self.stream.say_goodbye();
+        let socket = self.stream.socket();
+        if socket.shutdown(Shutdown::Write).is_err() {
+            return;
+        }
+        let deadline = Instant::now() + LINGER;
+        let mut block = [0; 8192];
+        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+            let ready =
+                socket.set_read_timeout(Some(left)).and_then(|()| super::wire::read_socket(&socket, &mut block));
+            if !matches!(ready, Ok(count) if count > 0) {
+                break;
+            }
+        }
+    }
+}
+
+fn head_of(request: &httparse::Request<'_, '_>) -> Result<Head, Broken> {
+    let bad = || refused(400, "not an HTTP/1.1 request");
+    let target = request.path.ok_or_else(bad)?;
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
+    if !path.starts_with('/') {
+        return Err(refused(400, "the request's target is not a path"));
+    }
+    let mut headers = Vec::with_capacity(request.headers.len());
+    for line in request.headers.iter() {
+        let value = std::str::from_utf8(line.value).map_err(|_| refused(400, "a header is not text"))?;
+        headers.push((line.name.to_ascii_lowercase(), value.to_owned()));
+    }
+    Ok(Head {
+        method: request.method.ok_or_else(bad)?.to_owned(),
+        path: path.to_owned(),
+        query: query.map(str::to_owned),
+        headers,
+        http_1_0: request.version == Some(0),
+    })
+}
+
+fn chunk_size(line: &[u8]) -> Option<u64> {
+    let digits = line.split(|byte| *byte == b';').next()?.trim_ascii();
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    u64::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()
+}
+
+/// What a request is answered with.
+#[derive(Debug, Clone)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, String)>,
+    pub(super) body: Arc<[u8]>,
+}
+
+impl Answer {
+    pub(super) fn new(status: u16) -> Self {
+        Self { status, headers: Vec::new(), body: Arc::default() }
+    }
+
+    pub(super) fn text(status: u16, text: &str) -> Self {
+        Self::new(status).with("Content-Type", "text/plain").holding(text.as_bytes().into())
+    }
+
+    pub(super) fn json(value: &serde_json::Value) -> Self {
+        Self::new(200).with("Content-Type", "application/json").holding(value.to_string().into_bytes().into())
+    }
+
+    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(super) fn holding(mut self, body: Arc<[u8]>) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// The bytes before the body; `length` is the header line that says how long the body is, or nothing.
+    pub(super) fn head(&self, length: &str) -> Vec<u8> {
+        let reason = http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
+        let mut text = format!("HTTP/1.1 {} {}\r\n", self.status, reason.unwrap_or("Unknown"));
+        for (name, value) in &self.headers {
+            text.extend([name, ": ", value, "\r\n"]);
+        }
+        text.extend([length, "\r\n"]);
+        let mut bytes = text.into_bytes();
+        bytes.reserve(self.body.len().min(ONE_WRITE_BYTES));
+        bytes
+    }
+
+    /// The header line with the body's true length.
+    pub(super) fn true_length(&self) -> String {
+        format!("Content-Length: {}\r\n", self.body.len())
+    }
+}

@@ -1,0 +1,422 @@
+//! The listener, its connections and their threads, and what they all share.
+
+use std::collections::HashMap;
+use std::io::{self, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::{Arc, Condvar, Mutex, Weak};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use native_tls::TlsAcceptor;
+use serde_json::Value;
+
+use super::control_socket::{Cut, Gone, Link};
+use super::fault::{Failure, Faults};
+use super::http::{Answer, Broken, Connection, Head, Length};
+use super::machines::{Machine, Machines};
+use super::routes::{self, PULS_PATH};
+use super::script::{self, Places, Script, Walks};
+use super::seen::{Bearer, Log, Request, Seen, shown};
+use super::wire::{Stream, Wire};
+use super::{lock, wait};
+
+/// How long a peer may be silent in a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a peer may be silent in or between requests, or not read its answer.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Most connections at a time.
+const CONNECTIONS_LIMIT: usize = 4096;
+
+/// What the service was built with.
+pub(super) struct Settings {
+    pub(super) http_url: String,
+    pub(super) firmware_version: String,
+    pub(super) firmware: Arc<[u8]>,
+    pub(super) puls: Arc<[u8]>,
+    pub(super) body_limit: u64,
+    pub(super) keep_bodies: bool,
+    pub(super) cut_every: Option<Duration>,
+}
+
+/// What all threads of one service share.
+pub(super) struct Core {
+    me: Weak<Core>,
+    pub(super) settings: Settings,
+    pub(super) machines: Machines,
+    pub(super) log: Log,
+    pub(super) faults: Faults,
+    pub(super) script: Option<Script>,
+    pub(super) walks: Walks,
+    sockets: Mutex<Sockets>,
+    fewer: Condvar,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+#[derive(Default)]
+struct Sockets {
+    open: HashMap<u64, Arc<TcpStream>>,
+    next: u64,
+    stopping: bool,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings, machines: Machines, log: Log, script: Option<Script>) -> Arc<Self> {
+        Arc::new_cyclic(|me| Self {
+            me: me.clone(),
+            settings,
+            machines,
+            log,
+            faults: Faults::default(),
+            script,
+            walks: Walks::default(),
+            sockets: Mutex::default(),
+            fewer: Condvar::new(),
+            threads: Mutex::default(),
+        })
+    }
+
+    pub(super) fn stopping(&self) -> bool {
+        lock(&self.sockets).stopping
+    }
+
+    /// Runs `work` on a thread that `join_threads` joins.
+    fn spawn(&self, name: &str, work: impl FnOnce(&Arc<Core>) + Send + 'static) -> io::Result<()> {
+        let Some(core) = self.me.upgrade() else { return Err(io::ErrorKind::NotConnected.into()) };
+        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&core))?;
+        let mut threads = lock(&self.threads);
+        let over: Vec<_> = threads.extract_if(.., |thread| thread.is_finished()).collect();
+        threads.push(thread);
+        drop(threads);
+        over.into_iter().for_each(join);
+        Ok(())
+    }
+
+    /// Joins every thread, those that came to be in the meantime as well.
+    pub(super) fn join_threads(&self) {
+        loop {
+            let threads = std::mem::take(&mut *lock(&self.threads));
+            if threads.is_empty() {
+                return;
+            }
+            threads.into_iter().for_each(join);
+        }
+    }
+
+    /// Has every thread end: what it waits for is over, its socket is shut.
+    pub(super) fn stop(&self) {
+        let open: Vec<_> = {
+            let mut sockets = lock(&self.sockets);
+            sockets.stopping = true;
+            sockets.open.values().cloned().collect()
+        };
+        self.machines.stop();
+        self.faults.stop();
+        self.walks.stop();
+        for socket in open {
+            // An error says that it is closed already.
+            let _ = socket.shutdown(Shutdown::Both);
+        }
+        self.fewer.notify_all();
+    }
+
+    /// Starts the script, if there is one, for a machine that has signed in for the first time.
+    pub(super) fn start_script(&self, machine: &Arc<Machine>) {
+        if self.script.is_none() {
+            return;
+        }
+        self.walks.began();
+        let machine = Arc::clone(machine);
+        let started = self.spawn("gf-service-script", move |core| {
+            let outcome = core.script.as_ref().and_then(|script| script::run(script, core, &machine));
+            core.walks.ended(outcome);
+        });
+        if let Err(error) = started {
+            let reason = format!("cannot start its thread: {error}");
+            self.walks.ended(Some(script::Outcome::Failed { step: 1, reason }));
+        }
+    }
+
+    /// Sends an action with its placeholders filled.
+    pub(super) fn send(&self, link: &Arc<Link>, mut action: Value) -> Result<(), Gone> {
+        let puls = format!("{}{PULS_PATH}", self.settings.http_url);
+        Places { http: &self.settings.http_url, puls: &puls, serial: &link.machine.serial }.fill(&mut action);
+        self.send_text(link, &action.to_string())
+    }
+
+    pub(super) fn send_text(&self, link: &Arc<Link>, text: &str) -> Result<(), Gone> {
+        let sent = link.send(text, || self.log.record(Seen::WsSent(text.to_owned())));
+        if sent.is_err() {
+            self.machines.unlink(link);
+        }
+        sent
+    }
+
+    /// Cuts the machine's control socket, if it has one.
+    pub(super) fn cut(&self, machine: &Machine, how: Cut) {
+        if let Some(link) = machine.link_now() {
+            self.machines.unlink(&link);
+            link.cut(how);
+        }
+    }
+
+    /// Closes the machine's control socket, if it has one.
+    pub(super) fn close(&self, machine: &Machine, code: u16) {
+        if let Some(link) = machine.link_now() {
+            self.machines.unlink(&link);
+            link.close(code);
+        }
+    }
+
+    fn enter(&self, socket: &Arc<TcpStream>) -> Option<u64> {
+        let mut sockets = lock(&self.sockets);
+        if sockets.stopping || sockets.open.len() >= CONNECTIONS_LIMIT {
+            return None;
+        }
+        sockets.next += 1;
+        let number = sockets.next;
+        sockets.open.insert(number, Arc::clone(socket));
+        Some(number)
+    }
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        log::error!("local service: the thread {name} panicked");
+    }
+}
+
+/// Takes a connection out of the register when its thread ends, however it ends.
+struct Visit<'a> {
+    core: &'a Core,
+    number: u64,
+}
+
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        lock(&self.core.sockets).open.remove(&self.number);
+        self.core.fewer.notify_all();
+    }
+}
+
+/// Accepts until the service stops. Runs on the listener's thread.
+pub(super) fn listen(core: &Core, listener: &TcpListener, acceptor: Option<&TlsAcceptor>) {
+    loop {
+        let accepted = listener.accept();
+        if core.stopping() {
+            return;
+        }
+        match accepted {
+            Ok((socket, _)) => {
+                let socket = Arc::new(socket);
+                let Some(number) = core.enter(&socket) else { continue };
+                let acceptor = acceptor.cloned();
+                let visit = move |core: &Arc<Core>| {
+                    let _visit = Visit { core, number };
+                    serve(core, &socket, acceptor.as_ref());
+                };
+                if let Err(error) = core.spawn("gf-service-connection", visit) {
+                    log::warn!("local service: cannot start a thread for a connection: {error}");
+                    lock(&core.sockets).open.remove(&number);
+                }
+            }
+            Err(error) => {
+                // Mostly a want of file descriptors, which ends when a connection does.
+                log::warn!("local service: cannot accept a connection: {error}");
+                drop(wait(&core.fewer, lock(&core.sockets), Some(Duration::from_millis(100))));
+            }
+        }
+    }
+}
+
+/// Wakes a listener that waits for a connection.
+pub(super) fn knock(mut address: SocketAddr) {
+    if address.ip().is_unspecified() {
+        address.set_ip(if address.is_ipv4() {
+            std::net::Ipv4Addr::LOCALHOST.into()
+        } else {
+            std::net::Ipv6Addr::LOCALHOST.into()
+        });
+    }
+    if let Err(error) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
+        log::warn!("local service: cannot wake its own listener: {error}");
+    }
+}
+
+/// How a connection goes on after a request.
+enum Next {
+    /// With another request.
+    Request,
+    /// It ends in order.
+    End,
+    /// It ends at once.
+    Cut,
+    /// As this machine's control socket, which this answer opens.
+    ControlSocket(Arc<Machine>, Answer),
+}
+
+fn serve(core: &Core, socket: &Arc<TcpStream>, acceptor: Option<&TlsAcceptor>) {
+    let limits = socket.set_nodelay(true).and_then(|()| socket.set_read_timeout(Some(HANDSHAKE)));
+    if limits.and_then(|()| socket.set_write_timeout(Some(SILENCE))).is_err() {
+        return;
+    }
+    let wire = Wire::new(Arc::clone(socket));
+    let stream = match acceptor {
+        None => Stream::Plain(wire),
+        Some(acceptor) => match acceptor.accept(wire) {
+            Ok(tls) => Stream::Tls(Box::new(tls)),
+            Err(error) => return log::debug!("local service: a TLS handshake failed: {error}"),
+        },
+    };
+    if socket.set_read_timeout(Some(SILENCE)).is_err() {
+        return;
+    }
+    let mut connection = Connection::new(stream);
+    loop {
+        match exchange(core, &mut connection) {
+            Ok(Next::Request) => {}
+            Ok(Next::End) => return connection.finish(),
+            Ok(Next::Cut) | Err(Broken::Gone) => {
+                let _ = socket.shutdown(Shutdown::Both);
+                return;
+            }
+            Ok(Next::ControlSocket(machine, answer)) => {
+                let (stream, early) = connection.into_parts();
+                let Ok(link) = Link::new(stream, early, machine, &answer.head("")) else { return };
+                let link = Arc::new(link);
+                let has_protocol = answer.headers.iter().any(|(name, _)| name == "Sec-WebSocket-Protocol");
+                core.log.record(Seen::WsOpened { subprotocol: has_protocol });
+                if let Some(former) = core.machines.link(&link) {
+                    former.abandon();
+                }
+                return link.run(core);
+            }
+            Err(Broken::Refused { status, reason }) => {
+                let answer = Answer::text(status, reason).with("Connection", "close");
+                let length = answer.true_length();
+                if connection.write(&answer, &length).is_ok() {
+                    connection.finish();
+                }
+                return;
+            }
+        }
+    }
+}
+
+/// One request and its answer.
+fn exchange(core: &Core, connection: &mut Connection) -> Result<Next, Broken> {
+    let head = connection.read_head()?;
+    let upgrade = head.method == "GET" && head.header_has("upgrade", "websocket");
+    let path = if upgrade { "/<ws_token>" } else { head.path.as_str() };
+    let bearer = routes::bearer(core, &head);
+    let record = |body: Vec<u8>, status: u16| {
+        let keep = core.settings.keep_bodies && path != "/machines/sign_in";
+        core.log.record(Seen::Http(Request {
+            method: head.method.clone(),
+            path: path.to_owned(),
+            has_query: head.query.is_some(),
+            headers: head.headers.iter().map(shown).collect(),
+            bearer: bearer.0,
+            body_len: body.len(),
+            body: if keep { body.into() } else { Arc::default() },
+            status,
+        }));
+    };
+    let note_refusal = |broken: Broken| {
+        if let Broken::Refused { status, .. } = broken {
+            record(Vec::new(), status);
+        }
+        broken
+    };
+
+    let length = Length::of(&head).map_err(note_refusal)?;
+    let fault = core.faults.take(&head.method, path);
+    if fault == Some(Failure::CutRequest) {
+        let half = if let Length::Known(count) = length { count.min(core.settings.body_limit) / 2 } else { 0 };
+        let body = connection.read_body(Length::Known(half), half).unwrap_or_default();
+        record(body, 0);
+        return Ok(Next::Cut);
+    }
+    if head.header_has("expect", "100-continue") {
+        connection.stream().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+    }
+    let body = connection.read_body(length, core.settings.body_limit).map_err(note_refusal)?;
+    if fault == Some(Failure::Hold) {
+        core.faults.hold(|| core.log.record(Seen::Held { method: head.method.clone(), path: path.to_owned() }));
+    }
+
+    let (answer, opened) = match &fault {
+        Some(Failure::Status { status, headers }) => {
+            (Answer { headers: headers.clone(), ..Answer::new(*status) }, None)
+        }
+        _ if upgrade => open_control_socket(core, &head),
+        _ => (routes::answer(core, &head, &bearer, &body), None),
+    };
+    let event = if answer.status == 200 { routes::event(&head, &body) } else { None };
+    record(body, answer.status);
+    if let (Some(event), (Bearer::Good, Some(machine))) = (event, &bearer) {
+        machine.deliver(event);
+    }
+    if matches!(fault, Some(Failure::CutAnswer | Failure::ShortBody | Failure::EndlessBody)) {
+        spoil(core, connection, &answer, fault.as_ref())?;
+        return Ok(Next::Cut);
+    }
+    if let Some(machine) = opened {
+        return Ok(Next::ControlSocket(machine, answer));
+    }
+    connection.write(&answer, &answer.true_length())?;
+    Ok(if head.keeps_alive() && !upgrade { Next::Request } else { Next::End })
+}
+
+/// Answers a request to open a control socket; the token in its path is used up either way.
+fn open_control_socket(core: &Core, head: &Head) -> (Answer, Option<Arc<Machine>>) {
+    let machine = core.machines.redeem(head.path.trim_start_matches('/'));
+    let Some(key) = head.header("sec-websocket-key").filter(|_| head.header("sec-websocket-version") == Some("13"))
+    else {
+        return (Answer::text(400, "not a WebSocket handshake of version 13"), None);
+    };
+    let Some(machine) = machine else {
+        return (Answer::text(401, "the token is unknown, used or too old"), None);
+    };
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let mut answer = Answer::new(101)
+        .with("Upgrade", "websocket")
+        .with("Connection", "Upgrade")
+        .with("Sec-WebSocket-Accept", &accept);
+    if head.header_has("sec-websocket-protocol", "glowforge") {
+        answer = answer.with("Sec-WebSocket-Protocol", "glowforge");
+    }
+    (answer, Some(machine))
+}
+
+/// Sends an answer that is wrong in the way that was asked for; the connection is cut after it.
+fn spoil(core: &Core, connection: &mut Connection, answer: &Answer, fault: Option<&Failure>) -> io::Result<()> {
+    let stream = connection.stream();
+    match fault {
+        // Half of nothing would be whole: then there is no answer at all.
+        Some(Failure::CutAnswer) if answer.body.is_empty() => Ok(()),
+        Some(Failure::CutAnswer) => {
+            stream.write_all(&answer.head(&answer.true_length()))?;
+            stream.write_all(&answer.body[..answer.body.len() / 2])
+        }
+        Some(Failure::ShortBody) => {
+            stream.write_all(&answer.head(&format!("Content-Length: {}\r\n", answer.body.len() + 1000)))?;
+            stream.write_all(&answer.body)
+        }
+        _ => {
+            stream.write_all(&answer.head("Transfer-Encoding: chunked\r\n"))?;
+            if !answer.body.is_empty() {
+                stream.write_all(format!("{:x}\r\n", answer.body.len()).as_bytes())?;
+                stream.write_all(&answer.body)?;
+                stream.write_all(b"\r\n")?;
+            }
+            let mut chunk = b"4000\r\n".to_vec();
+            chunk.resize(chunk.len() + 0x4000, 0);
+            chunk.extend_from_slice(b"\r\n");
+            while !core.stopping() {
+                stream.write_all(&chunk)?;
+            }
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One accepted connection, plain or TLS, read in a blocking way at first and through memory later.
+//!
+//! A TLS stream cannot be split: whoever reads holds it. To let one thread sleep in a read while others write, the
+//! stream is *detached*: from then on it reads from and writes to buffers in memory, never blocks, and its owner moves
+//! the bytes to and from the socket with the stream unlocked.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::sync::Arc;
+
+use native_tls::TlsStream;
+
+/// The bytes on the wire: the socket itself, or the two buffers that stand for it.
+#[derive(Debug)]
+pub(super) struct Wire {
+    socket: Arc<TcpStream>,
+    memory: Option<Memory>,
+}
+
+#[derive(Debug, Default)]
+struct Memory {
+    input: Vec<u8>,
+    taken: usize,
+    ended: bool,
+    output: Vec<u8>,
+}
+
+impl Wire {
+    pub(super) fn new(socket: Arc<TcpStream>) -> Self {
+        Self { socket, memory: None }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let Some(memory) = &mut self.memory else {
+            return read_socket(&self.socket, buf);
+        };
+        let left = &memory.input[memory.taken..];
+        if left.is_empty() {
+            return if memory.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
+        }
+        let count = left.len().min(buf.len());
+        buf[..count].copy_from_slice(&left[..count]);
+        memory.taken += count;
+        if memory.taken == memory.input.len() {
+            memory.input.clear();
+            memory.taken = 0;
+        }
+        Ok(count)
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match &mut self.memory {
+            None => (&*self.socket).write(buf),
+            Some(memory) => {
+                memory.output.extend_from_slice(buf);
+                Ok(buf.len())
+            }
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Reads from the socket. A signal interrupts a read that has a time limit even where calls are restarted, so that is
+/// tried again here.
+pub(super) fn read_socket(mut socket: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match socket.read(buf) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// An accepted connection.
+#[derive(Debug)]
+pub(super) enum Stream {
+    /// As it is.
+    Plain(Wire),
+    /// Inside TLS, the handshake done.
+    Tls(Box<TlsStream<Wire>>),
+}
+
+impl Stream {
+    fn wire(&mut self) -> &mut Wire {
+        match self {
+            Self::Plain(wire) => wire,
+            Self::Tls(tls) => tls.get_mut(),
+        }
+    }
+
+    pub(super) fn socket(&mut self) -> Arc<TcpStream> {
+        Arc::clone(&self.wire().socket)
+    }
+
+    /// From now on the stream lives in memory: see the module's words.
+    pub(super) fn detach(&mut self) {
+        self.wire().memory = Some(Memory::default());
+    }
+
+    /// Hands a detached stream what the socket brought; nothing at all stands for the end.
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
+        if let Some(memory) = &mut self.wire().memory {
+            memory.input.extend_from_slice(bytes);
+            memory.ended |= bytes.is_empty();
+        }
+    }
+
+    /// Takes what a detached stream wants on the socket.
+    pub(super) fn take_output(&mut self) -> Vec<u8> {
+        self.wire().memory.as_mut().map(|memory| std::mem::take(&mut memory.output)).unwrap_or_default()
+    }
+
+    /// Says goodbye in TLS, so that the peer can tell an end from a cut.
+    pub(super) fn say_goodbye(&mut self) {
+        if let Self::Tls(tls) = self {
+            // The peer may be gone already, and then there is nobody to tell.
+            let _ = tls.shutdown();
+        }
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(wire) => wire.read(buf),
+            Self::Tls(tls) => tls.read(buf),
+        }
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(wire) => wire.write(buf),
+            Self::Tls(tls) => tls.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(wire) => wire.flush(),
+            Self::Tls(tls) => tls.flush(),
+        }
+    }
+}
