@@ -1,0 +1,281 @@
+//! Sign-in, tokens, routes, limits, faults and TLS.
+
+use super::*;
+
+#[test]
+fn signs_in_with_json_and_with_a_form() {
+    let service = plain().start().unwrap();
+    let form_type = "Content-Type: application/x-www-form-urlencoded\r\n";
+    let form = format!("serial=S12345678&password={PASSWORD}");
+    let right = json!({"serial": "S12345678", "password": PASSWORD}).to_string();
+    let wrong_serial = json!({"serial": "S1", "password": PASSWORD}).to_string();
+    for (headers, body, status) in [
+        ("Content-Type: application/json\r\n", right.as_str(), 200),
+        ("", right.as_str(), 200),
+        (form_type, form.as_str(), 200),
+        (form_type, "serial=S12345678&password=no", 401),
+        ("", wrong_serial.as_str(), 401),
+        ("", r#"{"serial": "S12345678"}"#, 401),
+        ("", "not json", 401),
+    ] {
+        let reply = ask(&service, "POST", "/machines/sign_in", headers, body.as_bytes());
+        assert_eq!(reply.status, status, "{headers}{body}");
+    }
+    let sign_ins: Vec<_> = service
+        .seen()
+        .into_iter()
+        .filter_map(|seen| if let Seen::SignIn { ok, json } = seen { Some((ok, json)) } else { None })
+        .collect();
+    let (ok, json, form) = (true, true, false);
+    let expected = [(ok, json), (ok, json), (ok, form), (!ok, form), (!ok, json), (!ok, json), (!ok, json)];
+    assert_eq!(sign_ins, expected);
+}
+
+#[test]
+fn keeps_no_secret() {
+    let service = plain().start().unwrap();
+    let (ws_token, bearer) = sign_in(&service);
+    let _socket = try_open(&service, &ws_token).unwrap();
+    ask(&service, "GET", "/update/current", &bearer, b"");
+    let auth_token = bearer.trim().strip_prefix("Authorization: Bearer ").unwrap();
+    assert_eq!(auth_token.split('.').count(), 3);
+    for request in requests(&service) {
+        let everything = format!("{:?} {:?} {}", request, request.headers, request.text());
+        for secret in [PASSWORD, &ws_token, auth_token] {
+            assert!(!everything.contains(secret), "{} {}", request.method, request.path);
+        }
+    }
+}
+
+#[test]
+fn a_ws_token_is_good_once_and_not_for_long() {
+    let service = plain().start().unwrap();
+    let (token, _) = sign_in(&service);
+    let _socket = try_open(&service, &token).unwrap();
+    assert_eq!(try_open(&service, &token).err(), Some(401));
+    assert_eq!(try_open(&service, "made-up").err(), Some(401));
+    let statuses: Vec<_> = requests(&service).iter().filter(|r| r.path == "/<ws_token>").map(|r| r.status).collect();
+    assert_eq!(statuses, [101, 401, 401]);
+
+    let short = plain().ws_token_life(Duration::ZERO).start().unwrap();
+    let (token, _) = sign_in(&short);
+    assert_eq!(try_open(&short, &token).err(), Some(401));
+}
+
+#[test]
+fn service_routes_want_a_bearer_that_holds() {
+    let routes = [
+        ("GET", "/update/current"),
+        ("POST", "/api/event"),
+        ("PUT", "/api/machines/status"),
+        ("POST", "/api/machines/lid_image/1002"),
+    ];
+    let service = plain().start().unwrap();
+    let (_, bearer) = sign_in(&service);
+    for (method, path) in routes {
+        assert_eq!(ask(&service, method, path, &bearer, b"").status, 200, "{path}");
+        assert_eq!(ask(&service, method, path, "", b"").status, 401, "{path}");
+        assert_eq!(ask(&service, method, path, "Authorization: Bearer x\r\n", b"").status, 401, "{path}");
+        assert_eq!(ask(&service, "DELETE", path, &bearer, b"").status, 405, "{path}");
+    }
+    for path in ["/", "/api/machines/lid_image/x", "/api/machines/lid_image", "/up/", "/dl/other"] {
+        assert_eq!(ask(&service, "POST", path, &bearer, b"").status, 404, "{path}");
+    }
+    service.expire_tokens();
+    let (_, fresh) = sign_in(&service);
+    for (method, path) in routes {
+        assert_eq!(ask(&service, method, path, &bearer, b"").status, 401, "{path}");
+        assert_eq!(ask(&service, method, path, &fresh, b"").status, 200, "{path}");
+    }
+
+    let short = plain().token_life(Duration::ZERO).start().unwrap();
+    let (_, bearer) = sign_in(&short);
+    assert_eq!(ask(&short, "GET", "/update/current", &bearer, b"").status, 401);
+}
+
+#[test]
+fn firmware_and_pulse_file_can_be_had() {
+    let service = plain().firmware_version("9.9.9-1").start().unwrap();
+    let (_, bearer) = sign_in(&service);
+    let answer = ask(&service, "GET", "/update/current", &bearer, b"").json();
+    assert_eq!(answer["version"], "9.9.9-1");
+    assert_eq!(answer["download_url"], format!("{}/dl/firmware", service.http_url()));
+    assert_eq!(ask(&service, "GET", "/dl/firmware", "", b"").body, b"firmware 9.9.9-1\n");
+    // A bearer on a download is what the Python clients send: taken, and seen.
+    assert_eq!(ask(&service, "GET", "/dl/job.puls?X-Sig=1", &bearer, b"").body, small_puls());
+    let last = requests(&service).pop().unwrap();
+    assert_eq!((last.bearer, last.has_query, last.path.as_str()), (Bearer::Good, true, "/dl/job.puls"));
+
+    let file = vec![7; 300_000];
+    let service = plain().puls(file.clone()).gzip(true).start().unwrap();
+    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
+    let mut plain = Vec::new();
+    flate2::read::GzDecoder::new(reply.body.as_slice()).read_to_end(&mut plain).unwrap();
+    assert!(plain == file && reply.body.len() < file.len());
+}
+
+#[test]
+fn storage_takes_no_bearer() {
+    let service = plain().start().unwrap();
+    let (_, bearer) = sign_in(&service);
+    assert_eq!(
+        ask(&service, "PUT", "/up/lid1?X-Goog-Signature=a", "Content-Type: image/jpeg\r\n", b"jpeg").status,
+        200
+    );
+    let upload = requests(&service).pop().unwrap();
+    assert_eq!((&*upload.body, upload.header("content-type")), (&b"jpeg"[..], Some("image/jpeg")));
+    assert_eq!(upload.bearer, Bearer::Absent);
+    assert_eq!(ask(&service, "PUT", "/up/lid1?X-Goog-Signature=a", &bearer, b"jpeg").status, 400);
+}
+
+#[test]
+fn bodies_that_are_no_json_are_taken() {
+    let service = plain().start().unwrap();
+    let (_, bearer) = sign_in(&service);
+    let body = br#"{"id": <MILLI_EPOCH>, "event": "firmware_update:skipping"}"#;
+    assert_eq!(ask(&service, "POST", "/api/event", &bearer, body).status, 200);
+    let last = requests(&service).pop().unwrap();
+    assert_eq!((last.json(), last.text().as_bytes()), (None, &body[..]));
+}
+
+#[test]
+fn a_connection_serves_many_requests_and_chunked_bodies() {
+    let service = plain().start().unwrap();
+    let mut socket = connect(&service);
+    // Two at once, the second one chunked and torn, in the middle of a chunk's size too.
+    let mut bytes = request("PUT", "/up/a", "", b"one");
+    bytes.extend(b"PUT /up/b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n1");
+    socket.write_all(&bytes).unwrap();
+    assert_eq!(read_reply(&mut socket).unwrap().status, 200);
+    socket.write_all(b"0;x=y\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\n").unwrap();
+    assert_eq!(read_reply(&mut socket).unwrap().status, 200);
+    socket.write_all(&request("GET", "/nothing", "Connection: close\r\n", b"")).unwrap();
+    assert_eq!(read_reply(&mut socket).unwrap().status, 404);
+    assert!(read_reply(&mut socket).is_none());
+    let bodies: Vec<_> = requests(&service).iter().map(Request::text).collect();
+    assert_eq!(bodies, ["one", "two0123456789abcdef", ""]);
+}
+
+#[test]
+fn what_is_too_large_or_makes_no_sense_is_refused() {
+    let service = plain().body_limit(1000).start().unwrap();
+    let long_header = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(40_000));
+    let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(100));
+    let chunked = |rest: &str| format!("PUT /up/a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{rest}");
+    let with = |header: &str| format!("PUT /up/a HTTP/1.1\r\n{header}\r\n\r\n");
+    for (text, status) in [
+        (long_header, 431),
+        (many_headers, 431),
+        (String::from_utf8(request("PUT", "/up/a", "", &[b'x'; 1001])).unwrap(), 413),
+        (with("Content-Length: 99999999999999999999"), 413),
+        (with("Content-Length: -1"), 400),
+        (with("Content-Length: 1\r\nContent-Length: 2"), 400),
+        (with("Content-Length: 1\r\nTransfer-Encoding: chunked"), 400),
+        (with("Transfer-Encoding: gzip"), 501),
+        (chunked("3e9\r\n"), 413),
+        (chunked("ffffffffffffffffff\r\n"), 400),
+        (chunked("+1\r\nx\r\n"), 400),
+        (chunked("1\r\nxx\r\n"), 400),
+        (chunked(&"1".repeat(3000)), 400),
+        ("GET http://localhost/ HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("\u{0}\r\n\r\n".to_owned(), 400),
+    ] {
+        let reply = ask_raw(&service, text.as_bytes()).unwrap_or_else(|| panic!("no answer to {text:.60}"));
+        assert_eq!(reply.status, status, "{text:.60}");
+        assert!(reply.whole);
+    }
+    assert_eq!(ask(&service, "PUT", "/up/a", "", &[b'x'; 1000]).status, 200);
+}
+
+#[test]
+fn faults_come_in_order_for_what_they_fit() {
+    let service = plain().start().unwrap();
+    service.fault(Fault::status(503).header("Retry-After", "1").on("PUT", "/up/").times(2));
+    service.fault(Fault::status(302).header("Location", "http://elsewhere/").on("GET", "/dl/"));
+    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
+    assert!(reply.status == 302 && reply.head.contains("Location: http://elsewhere/\r\n"), "{}", reply.head);
+    for status in [503, 503, 200] {
+        let reply = ask(&service, "PUT", "/up/a", "", b"");
+        assert_eq!((reply.status, reply.head.contains("Retry-After: 1")), (status, status == 503));
+    }
+    assert_eq!(ask(&service, "GET", "/dl/job.puls", "", b"").status, 200);
+
+    service.fault(Fault::status(500).on("GET", "/<ws_token>"));
+    let (token, _) = sign_in(&service);
+    assert_eq!(try_open(&service, &token).err(), Some(500));
+    assert!(try_open(&service, &token).is_ok(), "a request that went wrong uses no token up");
+}
+
+#[test]
+fn bodies_go_wrong_when_told_to() {
+    let service = plain().start().unwrap();
+    let whole = small_puls();
+    service.fault(Fault::new(Failure::CutAnswer).on("GET", "/dl/"));
+    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
+    assert!(!reply.whole && reply.body == whole[..whole.len() / 2]);
+
+    service.fault(Fault::new(Failure::ShortBody).on("GET", "/dl/"));
+    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
+    assert!(!reply.whole && reply.body == whole);
+
+    service.fault(Fault::new(Failure::EndlessBody).on("GET", "/dl/"));
+    let mut socket = connect(&service);
+    socket.write_all(&request("GET", "/dl/job.puls", "", b"")).unwrap();
+    assert!(read_reply(&mut socket).unwrap().head.contains("Transfer-Encoding: chunked"));
+    let mut much = Vec::new();
+    (&mut socket).take(3_000_000).read_to_end(&mut much).unwrap();
+    assert_eq!(much.len(), 3_000_000);
+
+    service.fault(Fault::new(Failure::CutAnswer).on("PUT", "/up/"));
+    assert!(ask_raw(&service, &request("PUT", "/up/a", "", b"jpeg")).is_none());
+
+    service.fault(Fault::new(Failure::CutRequest).on("PUT", "/up/"));
+    assert!(ask_raw(&service, &request("PUT", "/up/a", "", b"jpeg")).is_none());
+    let cut = requests(&service).pop().unwrap();
+    assert_eq!((cut.text().as_str(), cut.status), ("jp", 0));
+}
+
+#[test]
+fn an_answer_can_be_held() {
+    let service = plain().start().unwrap();
+    service.fault(Fault::new(Failure::Hold).on("PUT", "/up/"));
+    let mut socket = connect(&service);
+    socket.write_all(&request("PUT", "/up/a", "", b"jpeg")).unwrap();
+    assert!(service.wait_for(|seen| seen.iter().any(|s| matches!(s, Seen::Held { .. })), LIMIT));
+    assert!(requests(&service).is_empty());
+    service.release();
+    assert_eq!(read_reply(&mut socket).unwrap().status, 200);
+}
+
+#[test]
+fn tls_is_trusted_through_its_root() {
+    let service = LocalService::builder().start().unwrap();
+    let root = native_tls::Certificate::from_pem(service.ca_pem().unwrap().as_bytes()).unwrap();
+    let trusting = native_tls::TlsConnector::builder().add_root_certificate(root).build().unwrap();
+    for name in ["localhost", "127.0.0.1"] {
+        let mut stream = trusting.connect(name, connect(&service)).unwrap();
+        stream.write_all(&request("GET", "/dl/firmware", "", b"")).unwrap();
+        assert_eq!(read_reply(&mut stream).unwrap().status, 200);
+    }
+    assert!(trusting.connect("example.com", connect(&service)).is_err());
+    let other = native_tls::TlsConnector::new().unwrap();
+    assert!(other.connect("localhost", connect(&service)).is_err());
+    assert!(service.http_url().starts_with("https://localhost:") && service.ws_url().starts_with("wss://localhost:"));
+}
+
+#[test]
+fn an_address_in_use_is_an_error() {
+    let service = plain().start().unwrap();
+    let error = plain().listen(service.addr().to_string()).start().unwrap_err();
+    assert!(error.to_string().contains(&service.addr().to_string()), "{error}");
+}
+
+#[test]
+fn the_observer_sees_what_is_recorded() {
+    let (sender, receiver) = mpsc::channel();
+    let observer = move |seen: &Seen| drop(sender.send(seen.clone()));
+    let service = plain().keep_bodies(false).observer(observer).start().unwrap();
+    ask(&service, "PUT", "/up/a", "", b"jpeg");
+    let Seen::Http(request) = receiver.recv_timeout(LIMIT).unwrap() else { panic!("not a request") };
+    assert_eq!((request.body.len(), request.body_len), (0, 4));
+}
