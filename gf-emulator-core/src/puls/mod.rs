@@ -1,6 +1,44 @@
-//! Pulse files.
+//! Pulse files (`.puls`): what a job is made of, byte by byte.
+//!
+//! This room owns the format: its header, its steps, how it is compressed, what can be counted in it, and how one is
+//! made. It is pure and can be used without the rest of the crate: it opens no file, knows no network and no clock, and
+//! reads only from what the caller hands it.
+//!
+//! # The format
+//! A file begins with a header: one byte (0x80 in every file seen), `GF1`, the header's whole length as a
+//! little-endian `u32` (a multiple of 8, these 8 bytes included), then records of 8 bytes: a 4-character code and a
+//! little-endian `u32`. Everything after it is the body, one byte a tick, played at `STfr` ticks a second. What the bits
+//! of a tick mean is in [`tick`]. The file may come gzip-compressed as a whole.
+//!
+//! The format is undocumented by its maker. What is known of it comes from the `OpenGlow` community's public work.
+//!
+//! # Measure one
+//! ```
+//! use gf_emulator_core::puls::{self, Builder, Limits};
+//!
+//! let file = Builder::new().move_to(10.0, 5.0)?.to_gzip();
+//! let measured = puls::measure(&file[..], Limits::default())?;
+//! assert_eq!(measured.counts.x_end(), 533); // 53.333 microsteps a millimetre
+//! # Ok::<(), puls::Error>(())
+//! ```
 
-/// What is wrong with a pulse file.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {}
+mod counts;
+mod error;
+mod header;
+mod job;
+mod make;
+mod measured;
+mod position;
+mod source;
+pub mod tick;
+
+#[cfg(test)]
+mod tests;
+
+pub use counts::Counts;
+pub use error::{Error, Result};
+pub use header::{Code, Header, Record, Refusal, Remark, code, field};
+pub use job::{Job, Limits};
+pub use make::{Builder, MAX_COORDINATE_MM, MAX_TICKS};
+pub use measured::{Measured, measure};
+pub use position::Position;

@@ -1,0 +1,44 @@
+//! Where the head is after some ticks.
+
+use super::tick;
+
+/// An absolute position in motor steps, counted from where the job began.
+///
+/// X and Y are microsteps, Z is in steps of the lens; [`Header`](super::Header) knows what they are in millimetres.
+///
+/// ```
+/// use gf_emulator_core::puls::{Position, tick};
+///
+/// let mut position = Position::default();
+/// let fires = position.advance(tick::X_STEP | tick::Y_STEP | tick::Y_POSITIVE | tick::FIRE);
+/// assert!(fires);
+/// assert_eq!(position, Position { x: 1, y: 1, z: 0 });
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Position {
+    /// Microsteps to the right.
+    pub x: i64,
+    /// Microsteps to the front.
+    pub y: i64,
+    /// Lens steps up, away from the bed.
+    pub z: i64,
+}
+
+impl Position {
+    /// Moves on by one tick. Says whether the laser fires during it.
+    pub fn advance(&mut self, byte: u8) -> bool {
+        if byte & tick::POWER != 0 {
+            return false;
+        }
+        if byte & tick::X_STEP != 0 {
+            self.x += if byte & tick::X_NEGATIVE == 0 { 1 } else { -1 };
+        }
+        if byte & tick::Y_STEP != 0 {
+            self.y += if byte & tick::Y_POSITIVE == 0 { -1 } else { 1 };
+        }
+        if byte & tick::Z_STEP != 0 {
+            self.z += if byte & tick::Z_POSITIVE == 0 { -1 } else { 1 };
+        }
+        byte & tick::FIRE != 0
+    }
+}
