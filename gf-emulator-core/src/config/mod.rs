@@ -3,6 +3,14 @@
 //! Owns the names of the keys, in both generations of the Python client's files and the project's own. Reads files and
 //! the two environment variables; opens no socket and knows nothing of what the values are used for.
 
+mod interpolation;
+mod keys;
+mod read;
+#[cfg(test)]
+mod tests;
+mod text;
+mod value;
+
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -30,13 +38,18 @@ pub enum Button {
 
 /// Everything that is set from outside.
 ///
+/// From a file with [`Config::from_file`], or built in code:
+///
 /// ```
 /// use gf_emulator_core::{Config, Secret};
 ///
 /// let mut config = Config::default();
 /// config.machine.serial = 12_345_678;
 /// config.machine.password = Secret::new("0123456789abcdef".repeat(4));
+/// config.machine.hostname = "ABC-123".into();
 /// config.motion.dir = "jobs".into();
+/// config.check()?;
+/// # Ok::<(), gf_emulator_core::config::Problems>(())
 /// ```
 #[derive(Debug, Clone, Default)]
 pub struct Config {
@@ -69,7 +82,7 @@ pub struct Service {
     pub user_agent: Option<String>,
     /// `actions_file`: a table in place of the built-in one.
     pub actions_file: Option<PathBuf>,
-    /// `retry_for_s`: how long to keep trying at start while the service cannot be reached.
+    /// `retry_for_s`: how long to keep trying at start while the service cannot be reached. At most a year.
     pub retry_for: Duration,
 }
 
@@ -116,13 +129,13 @@ pub struct Behaviour {
     pub material_thickness: String,
     /// `bypass_homing` (2.6): report empty settings from the start, so that the service skips homing.
     pub bypass_homing: bool,
-    /// `time_scale`: 0 for at once, 1 for as long as the machine would take.
+    /// `time_scale`: 0 for at once, 1 for as long as the machine would take; from 0 to 1000.
     pub time_scale: f64,
     /// `button`: `auto` or `wait`.
     pub button: Button,
-    /// `warm_up_delay`: before a print runs, at time scale 1.
+    /// `warm_up_delay`: before a print runs, at time scale 1. At most a year.
     pub warm_up: Duration,
-    /// `cool_down_delay`: after a print has parked, at time scale 1.
+    /// `cool_down_delay`: after a print has parked, at time scale 1. At most a year.
     pub cool_down: Duration,
 }
 
@@ -133,22 +146,23 @@ pub struct Motion {
     pub dir: PathBuf,
     /// `save_puls`: keep the files once the job is over.
     pub keep: bool,
-    /// `remark_bytes`: a job's steps, still compressed or not, past which a line is logged.
+    /// `remark_bytes`: a job's steps, still compressed or not, past which a line is logged; 1 or more.
     pub remark_bytes: u64,
-    /// `refuse_bytes`: past which it is refused while it still arrives.
+    /// `refuse_bytes`: past which it is refused while it still arrives; 1 or more.
     pub refuse_bytes: u64,
 }
 
 /// What is logged, and where.
 #[derive(Debug, Clone, Default)]
 pub struct Logging {
-    /// `log_file` (`file`, below `dir`).
+    /// `log_file` (`file`). A `console_log_level` (1.x) takes its place; with a `console_level` (2.6) there are both.
     pub file: Option<PathBuf>,
-    /// `log_level` (`level`): of the file.
+    /// `log_level` (`level`): of the file. `False` for no file.
     pub level: LogLevel,
     /// `console_log_level` (`console_level`): of the console; none where it is `False` or absent.
     pub console_level: Option<LogLevel>,
-    /// Where pictures that were sent are kept too: `save_sent_images` in `[LOGGING]` `dir`.
+    /// Where pictures that were sent are kept too: `save_sent_images` in `[LOGGING]` `dir`, the current directory where
+    /// that is not given.
     pub sent_images_dir: Option<PathBuf>,
 }
 
@@ -211,7 +225,7 @@ impl Default for Service {
             ca_file: None,
             user_agent: None,
             actions_file: None,
-            retry_for: Duration::from_secs(300),
+            retry_for: Duration::from_mins(5),
         }
     }
 }
@@ -292,3 +306,18 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+/// Something in a configuration that is no problem and most likely a mistake, such as a key that nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remark {
+    /// The line, counted from 1.
+    pub line: usize,
+    /// What is odd there. Never a value.
+    pub what: String,
+}
+
+impl fmt::Display for Remark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: {}", self.line, self.what)
+    }
+}

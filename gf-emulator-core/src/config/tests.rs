@@ -1,0 +1,643 @@
+//! Whole files: both generations, the sample, everything wrong at once, and what must never show.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use insta::assert_snapshot;
+use proptest::prelude::*;
+
+use super::keys::{KEYS, Key};
+use super::*;
+use crate::Error;
+
+const PASSWORD: &str = "0123456789abcdefFEDCBA98765432100123456789abcdef0123456789abcdef";
+
+const SAMPLE: &str = include_str!("../../../gf-machine-emulator.cfg.sample");
+
+/// In the shape of the 1.x client's files.
+const FILE_1X: &str = "\
+[GENERAL]
+base_dir: resources
+log_file: %(base_dir)s/LOG/emulator.log
+log_level: WARNING
+
+# Take the comment sign away for the console.
+#console_log_level: DEBUG
+
+motion_dir: %(base_dir)s/MOTION
+firmware_check: False
+firmware_dir: %(base_dir)s/FW
+image_dir: %(base_dir)s/IMG
+
+[SERVICE]
+server_url: https://app.example.com
+status_service_url: wss://status.example.com
+
+[MACHINE]
+ip_address: 192.168.100.101
+serial: 12345678
+hostname: ABC-123
+password: 0123456789abcdefFEDCBA98765432100123456789abcdef0123456789abcdef
+head_serial: 123456789
+firmware: 1.8.0-45
+app_version: 40eabad213407ded5354957c88d88ff815c82a64
+head_firmware: 199234110
+
+[MATERIAL]
+thickness: .125
+";
+
+/// In the shape of the 2.6 client's files.
+const FILE_26: &str = "\
+[DEFAULT]
+root = /var/gf
+
+[SERVICE]
+server_url = https://app.example.com/
+status_service_url = wss://status.example.com/
+
+[MACHINE]
+serial = 12345678
+hostname = ABC-123
+password = 0123456789abcdefFEDCBA98765432100123456789abcdef0123456789abcdef
+head_id = 1100
+head_serial = 123456789
+head_firmware = 199234110
+
+[FACTORY_FIRMWARE]
+check = True
+download_dir = %(root)s/fw
+fw_version = 2.6.0-2228
+app_version = 40eabad2
+
+[EMULATOR]
+base_dir = %(root)s/emulator
+firmware_check = False
+firmware_dl_dir = %(base_dir)s/fw
+motion_dl_dir = %(base_dir)s/motion
+image_src_dir = %(base_dir)s/img
+bypass_homing = True
+material_thickness = .230
+
+[LOGGING]
+dir = %(root)s/log
+file = %(dir)s/gf.log
+level = INFO
+console_level = ERROR
+save_sent_images = True
+save_puls = False
+
+[THERMAL]
+water_heater_percent = 50
+max_start_temp = 27.5
+max_run_temp = 33
+
+[MOTION]
+z_home_offset = -4
+warm_up_delay = 3
+cool_down_delay = 10.5
+";
+
+fn no_variable(_: &str) -> Option<String> {
+    None
+}
+
+fn read(text: &str) -> Result<(Config, Vec<Remark>), Problems> {
+    Config::from_cfg("test.cfg", text, &no_variable)
+}
+
+/// The configuration of a text that has neither problems nor remarks.
+fn clean(text: &str) -> Config {
+    match read(text) {
+        Ok((config, remarks)) => {
+            assert_eq!(remarks, []);
+            config
+        }
+        Err(problems) => panic!("{problems}"),
+    }
+}
+
+/// What the emulator needs, and then `more`.
+fn with_identity(more: &str) -> String {
+    format!("[MACHINE]\nserial: 12345678\nhostname: ABC-123\npassword: {PASSWORD}\n{more}")
+}
+
+fn problems(text: &str) -> String {
+    read(text).expect_err("problems").to_string()
+}
+
+#[test]
+fn a_1x_file_works() {
+    let config = clean(FILE_1X);
+    assert_eq!(config.generation(), Generation::V1);
+    assert_eq!(config.user_agent(), "OpenGlow/1.8.0-45");
+    assert_eq!(config.service.server_url, "https://app.example.com");
+    assert_eq!(config.machine.password.reveal(), PASSWORD);
+    assert_eq!(config.machine.head_id, None);
+    assert_eq!(config.logging.file.as_deref(), Some(Path::new("resources/LOG/emulator.log")));
+    assert_eq!((config.logging.level, config.logging.console_level), (LogLevel::Warning, None));
+    assert_eq!(config.motion.dir, Path::new("resources/MOTION"));
+    assert_eq!(config.firmware.dir, Path::new("resources/FW"));
+    assert_eq!(config.emulator.image_dir, Path::new("resources/IMG"));
+    assert_eq!(config.emulator.material_thickness, ".125");
+    assert!(!config.firmware.check);
+    assert_eq!(config.check(), Ok(()));
+}
+
+#[test]
+fn a_26_file_works() {
+    let (config, remarks) = read(FILE_26).expect("no problems");
+    assert_eq!(config.generation(), Generation::V2);
+    // That client has two names for these, and acts on the first.
+    assert!(config.firmware.check);
+    assert_eq!(config.firmware.dir, Path::new("/var/gf/fw"));
+    let remarks: Vec<_> = remarks.iter().map(Remark::to_string).collect();
+    assert_snapshot!(remarks.join("\n"), @r"
+    line 24: firmware_check in [EMULATOR] is not used: check in [FACTORY_FIRMWARE] on line 17 wins
+    line 25: firmware_dl_dir in [EMULATOR] is not used: download_dir in [FACTORY_FIRMWARE] on line 18 wins
+    ");
+    assert_eq!(config.service.server_url, "https://app.example.com");
+    assert_eq!(config.service.status_service_url, "wss://status.example.com");
+    assert_eq!(config.machine.app_version.as_deref(), Some("40eabad2"));
+    assert_eq!(config.machine.head_id, Some(1100));
+    assert_eq!(config.motion.dir, Path::new("/var/gf/emulator/motion"));
+    assert!(config.emulator.bypass_homing && !config.motion.keep);
+    assert_eq!(config.logging.file.as_deref(), Some(Path::new("/var/gf/log/gf.log")));
+    assert_eq!((config.logging.level, config.logging.console_level), (LogLevel::Info, Some(LogLevel::Error)));
+    assert_eq!(config.logging.sent_images_dir.as_deref(), Some(Path::new("/var/gf/log")));
+    assert_eq!(config.emulator.warm_up, Duration::from_secs(3));
+    assert_eq!(config.emulator.cool_down, Duration::from_millis(10_500));
+    assert_eq!(config.check(), Ok(()));
+}
+
+#[test]
+fn everything_wrong_is_told_at_once() {
+    let text = "\
+stray: 1
+[GENERAL]
+motion_dir: %(base)s/motion
+firmware_check: yes
+log_level: LOUD
+just some words
+[SERVICE]
+server_url: http://app.glowforge.com
+status_service_url: https://status.glowforge.com
+protocol: 3
+[MACHINE]
+serial: S12345678
+password: 0123
+head_serial: none
+head_serial: 5
+firmware: 100%
+[MATERIAL]
+thickness: ../secret
+[EMULATOR]
+motion_dl_dir: elsewhere
+material_thickness: .5
+time_scale: -1
+button: me
+[emulator]
+bypass_homing: 0
+[MOTION]
+z_home_offset: low
+refuse_bytes: 0
+";
+    assert_snapshot!(problems(text), @r"
+    test.cfg:1: a key before the first [section]
+    test.cfg:3: motion_dir refers to %(base)s, which is neither in its section nor in [DEFAULT]
+    test.cfg:4: firmware_check must be True or False, written just so
+    test.cfg:5: log_level must be DEBUG, INFO, WARNING, ERROR, CRITICAL or False
+    test.cfg:6: neither a [section], a `key: value` nor a # comment
+    test.cfg:8: server_url must be https: plain http is for localhost, 127.x.x.x and [::1] only
+    test.cfg:9: status_service_url must be a URL such as wss://host
+    test.cfg:10: protocol must be 1.x or 2.6, or empty to go by the firmware version
+    test.cfg:12: serial must be the digits alone: leave out the S that it begins with
+    test.cfg:13: password must be 64 hexadecimal digits (it is not shown here)
+    test.cfg:14: head_serial must be a whole number
+    test.cfg:15: head_serial is there already, on line 14: keep one
+    test.cfg:16: a % in firmware must be followed by (name)s, or doubled where a percent sign is meant
+    test.cfg:18: thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
+    test.cfg:21: material_thickness in [EMULATOR] is another value than thickness in [MATERIAL] on line 18: keep one
+    test.cfg:22: time_scale must be a number from 0 (at once) through 1 (as the machine) to 1000
+    test.cfg:23: button must be auto or wait
+    test.cfg:24: [emulator] is there already, on line 19: join the two
+    test.cfg:25: bypass_homing must be True or False, written just so
+    test.cfg:27: z_home_offset must be a number
+    test.cfg:28: refuse_bytes must be a number of bytes, 1 or more
+    test.cfg: the machine's name is missing: fill in hostname in [MACHINE]
+    ");
+    let Err(Problems { list, .. }) = read(text) else { panic!("no problems") };
+    let lines: Vec<_> = list.iter().filter_map(|problem| problem.line).collect();
+    assert!(lines.is_sorted() && lines.len() + 1 == list.len(), "{lines:?}");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert_snapshot!(problems(""), @r"
+    test.cfg: the machine's serial number is missing: fill in serial in [MACHINE], or set GF_MACHINE_SERIAL in the environment
+    test.cfg: the machine's name is missing: fill in hostname in [MACHINE]
+    test.cfg: the machine's password is missing: fill in password in [MACHINE], or set GF_MACHINE_PASSWORD in the environment
+    ");
+    assert_snapshot!(problems("[MACHINE]\nserial:\nhostname: ABC-123\npassword:\n"), @r"
+    test.cfg:2: the machine's serial number is missing: fill in serial in [MACHINE], or set GF_MACHINE_SERIAL in the environment
+    test.cfg:4: the machine's password is missing: fill in password in [MACHINE], or set GF_MACHINE_PASSWORD in the environment
+    ");
+}
+
+#[test]
+fn the_environment_wins() {
+    let environment = |name: &str| match name {
+        "GF_MACHINE_SERIAL" => Some("87654321".to_owned()),
+        "GF_MACHINE_PASSWORD" => Some("f".repeat(64)),
+        _ => None,
+    };
+    // With the keys, with other values in them that would not do, and without.
+    for machine in ["serial: 12345678\npassword: 0123\n", "serial:\npassword:\n", ""] {
+        let text = format!("[MACHINE]\nhostname: ABC-123\n{machine}");
+        let (config, _) = Config::from_cfg("test.cfg", &text, &environment).expect("no problems");
+        assert_eq!(config.machine.serial, 87_654_321);
+        assert_eq!(config.machine.password.reveal(), "f".repeat(64));
+    }
+    // An empty variable is as good as none.
+    let (config, _) = Config::from_cfg("test.cfg", FILE_1X, &|_| Some(String::new())).expect("no problems");
+    assert_eq!(config.machine.serial, 12_345_678);
+
+    let wrong = |name: &str| name.starts_with("GF_").then(|| "S-nonsense".to_owned());
+    let text = Config::from_cfg("test.cfg", FILE_1X, &wrong).expect_err("both are wrong").to_string();
+    assert_snapshot!(text, @r"
+    test.cfg: GF_MACHINE_SERIAL in the environment must be the digits alone: leave out the S that it begins with
+    test.cfg: GF_MACHINE_PASSWORD in the environment must be 64 hexadecimal digits (it is not shown here)
+    ");
+}
+
+#[test]
+fn unknown_names_are_remarked_on_and_no_more() {
+    let text = with_identity(
+        "pasword: x\ncolour: blue\nmotion_dir: here\nroot: /data\napp_version: %(root)s\n[MASCHINE]\nserial: 1\n[OTHER]\na: b\n",
+    );
+    let (config, remarks) = read(&text).expect("no problems");
+    assert_eq!(config.machine.serial, 12_345_678);
+    let remarks: Vec<_> = remarks.iter().map(Remark::to_string).collect();
+    assert_snapshot!(remarks.join("\n"), @r"
+    line 5: unknown key pasword in [MACHINE]: is it password?
+    line 6: unknown key colour in [MACHINE]
+    line 7: unknown key motion_dir in [MACHINE]: [GENERAL] has it
+    line 10: unknown section [MASCHINE]: is it [MACHINE]?
+    line 12: unknown section [OTHER]
+    ");
+}
+
+#[test]
+fn two_names_of_one_thing_must_agree() {
+    let text = with_identity("[GENERAL]\nmotion_dir: a\n[EMULATOR]\nmotion_dl_dir: a\n");
+    assert_eq!(clean(&text).motion.dir, Path::new("a"));
+    let text = with_identity("[EMULATOR]\nmotion_dl_dir: a\n[GENERAL]\nmotion_dir: b\n");
+    assert_snapshot!(problems(&text), @r"test.cfg:8: motion_dir in [GENERAL] is another value than motion_dl_dir in [EMULATOR] on line 6: keep one");
+    // What [DEFAULT] says gives way to what stands where it belongs.
+    let text = with_identity("[DEFAULT]\nmotion_dl_dir: a\n[EMULATOR]\ntime_scale: 1\n[GENERAL]\nmotion_dir: b\n");
+    assert_eq!(clean(&text).motion.dir, Path::new("b"));
+}
+
+#[test]
+fn default_speaks_for_the_sections_that_are_there() {
+    let config = clean(&with_identity("[DEFAULT]\nhead_id: 7\nmotion_dir: x\nanything: goes\n"));
+    assert_eq!(config.machine.head_id, Some(7));
+    assert_eq!(config.motion.dir, Motion::default().dir);
+}
+
+#[test]
+fn the_console_takes_the_place_of_the_file_by_its_1x_name() {
+    let logging = |text: &str| clean(&with_identity(text)).logging;
+    let file = Some(Path::new("x.log"));
+
+    let both = logging("[GENERAL]\nlog_file: x.log\nconsole_log_level: INFO\n");
+    assert_eq!((both.file.as_deref(), both.console_level), (None, Some(LogLevel::Info)));
+    let off = logging("[GENERAL]\nlog_file: x.log\nconsole_log_level: False\n");
+    assert_eq!((off.file.as_deref(), off.console_level), (file, None));
+    let new = logging("[LOGGING]\nfile: x.log\nconsole_level: INFO\n");
+    assert_eq!((new.file.as_deref(), new.console_level), (file, Some(LogLevel::Info)));
+    let mixed = logging("[GENERAL]\nlog_file: x.log\n[LOGGING]\nconsole_level: critical\n");
+    assert_eq!((mixed.file.as_deref(), mixed.console_level), (file, Some(LogLevel::Critical)));
+    assert_eq!(logging("[LOGGING]\nfile: x.log\nlevel: False\n").file, None);
+}
+
+/// A value for each field that is not its default, and how to see that it has arrived.
+fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
+    match field {
+        "general.base_dir" | "emulator.base_dir" => ("x", |_| "x".into()),
+        "thermal.heater" | "thermal.start" | "thermal.run" | "motion.z_home_offset" => ("5", |_| "5".into()),
+        "logging.file" => ("x.log", |c| shown(c.logging.file.as_ref())),
+        "logging.level" => ("ERROR", |c| format!("{:?}", c.logging.level).to_uppercase()),
+        "logging.console_level" => {
+            ("INFO", |c| c.logging.console_level.map(|level| format!("{level:?}").to_uppercase()).unwrap_or_default())
+        }
+        // Only seen where pictures are saved.
+        "logging.dir" => ("sent\nsave_sent_images: True", |c| {
+            format!("{}\nsave_sent_images: True", shown(c.logging.sent_images_dir.as_ref()))
+        }),
+        "logging.sent_images_dir" => ("True", |c| python(c.logging.sent_images_dir.is_some())),
+        "motion.dir" => ("x", |c| c.motion.dir.display().to_string()),
+        "motion.keep" => ("False", |c| python(c.motion.keep)),
+        "motion.remark_bytes" => ("77", |c| c.motion.remark_bytes.to_string()),
+        "motion.refuse_bytes" => ("78", |c| c.motion.refuse_bytes.to_string()),
+        "firmware.check" => ("False", |c| python(c.firmware.check)),
+        "firmware.download" => ("True", |c| python(c.firmware.download == Some(true))),
+        "firmware.dir" => ("x", |c| c.firmware.dir.display().to_string()),
+        "emulator.image_dir" => ("x", |c| c.emulator.image_dir.display().to_string()),
+        "emulator.material_thickness" => (".5", |c| c.emulator.material_thickness.clone()),
+        "emulator.bypass_homing" => ("True", |c| python(c.emulator.bypass_homing)),
+        "emulator.time_scale" => ("0.25", |c| c.emulator.time_scale.to_string()),
+        "emulator.button" => ("wait", |c| format!("{:?}", c.emulator.button).to_lowercase()),
+        "emulator.warm_up" => ("1.5", |c| c.emulator.warm_up.as_secs_f64().to_string()),
+        "emulator.cool_down" => ("2.5", |c| c.emulator.cool_down.as_secs_f64().to_string()),
+        "service.server_url" => ("http://localhost:1", |c| c.service.server_url.clone()),
+        "service.status_service_url" => ("ws://localhost:1", |c| c.service.status_service_url.clone()),
+        "service.protocol" => {
+            ("1.x", |c| c.service.protocol.map(|generation| generation.to_string()).unwrap_or_default())
+        }
+        "service.ca_file" => ("x.pem", |c| shown(c.service.ca_file.as_ref())),
+        "service.user_agent" => ("Test/1 (x)", Config::user_agent),
+        "service.actions_file" => ("x.json", |c| shown(c.service.actions_file.as_ref())),
+        "service.retry_for" => ("1.25", |c| c.service.retry_for.as_secs_f64().to_string()),
+        "machine.serial" => ("42", |c| c.machine.serial.to_string()),
+        "machine.hostname" => ("XYZ-987", |c| c.machine.hostname.clone()),
+        "machine.password" => (PASSWORD, |c| c.machine.password.reveal().to_owned()),
+        "machine.firmware" => ("1.2.3-4", |c| c.machine.firmware.clone()),
+        "machine.app_version" => ("abc", |c| c.machine.app_version.clone().unwrap_or_default()),
+        "machine.head_id" => ("-1", |c| c.machine.head_id.unwrap_or_default().to_string()),
+        "machine.head_serial" => ("2", |c| c.machine.head_serial.unwrap_or_default().to_string()),
+        "machine.head_firmware" => ("3", |c| c.machine.head_firmware.unwrap_or_default().to_string()),
+        "machine.ip_address" => ("10.0.0.1", |c| c.machine.ip_address.clone()),
+        other => panic!("no example for {other}: add one"),
+    }
+}
+
+fn shown(path: Option<&PathBuf>) -> String {
+    path.map(|path| path.display().to_string()).unwrap_or_default()
+}
+
+fn python(value: bool) -> String {
+    if value { "True".into() } else { "False".into() }
+}
+
+#[test]
+fn each_key_sets_its_field() {
+    let variable = |name: &str| match name {
+        "GF_MACHINE_SERIAL" => Some("1".to_owned()),
+        "GF_MACHINE_PASSWORD" => Some("a".repeat(64)),
+        _ => None,
+    };
+    for Key { section, name, field, .. } in KEYS {
+        let (value, seen) = example(field);
+        let of_machine =
+            |text: &str| if *section == "MACHINE" { text.to_owned() } else { format!("[MACHINE]\n{text}") };
+        let mut text = format!("[{section}]\n{name}: {value}\n");
+        // What this key does not give is given by others, so that only it can make the difference.
+        if *field != "machine.hostname" {
+            text.push_str(&of_machine("hostname: ABC-123\n"));
+        }
+        let no_variable_for_it = |variable_name: &str| match (*field, variable_name) {
+            ("machine.serial", "GF_MACHINE_SERIAL") | ("machine.password", "GF_MACHINE_PASSWORD") => None,
+            _ => variable(variable_name),
+        };
+        let (config, remarks) = Config::from_cfg("test.cfg", &text, &no_variable_for_it)
+            .unwrap_or_else(|problems| panic!("[{section}] {name}: {problems}"));
+        assert_eq!(remarks, [], "[{section}] {name}");
+        assert_eq!(seen(&config), value, "[{section}] {name}");
+        assert_eq!(config.check(), Ok(()), "[{section}] {name}");
+    }
+}
+
+#[test]
+fn keys_of_one_field_do_the_same() {
+    for key in KEYS {
+        let (value, seen) = example(key.field);
+        let Some(value) = value.lines().next() else { panic!("no value for {}", key.field) };
+        let first = KEYS.iter().find(|other| other.field == key.field).expect("the key itself at least");
+        let set = |key: &Key| {
+            let mut draft = super::keys::Draft::default();
+            (key.set)(&mut draft, value).expect("a good value");
+            seen(&draft.finish(false))
+        };
+        assert_eq!(set(key), set(first), "{}", key.name);
+    }
+}
+
+#[test]
+fn the_sample_is_good_once_it_is_filled_in() {
+    let variable = |name: &str| match name {
+        "GF_MACHINE_SERIAL" => Some("12345678".to_owned()),
+        "GF_MACHINE_PASSWORD" => Some(PASSWORD.to_owned()),
+        _ => None,
+    };
+    let filled_in = SAMPLE.replace("\nhostname:\n", "\nhostname: ABC-123\n");
+    let (config, remarks) = Config::from_cfg("sample", &filled_in, &variable).expect("no problems");
+    assert_eq!(remarks, []);
+    assert_eq!(config.machine.firmware, "2.6.0-2228");
+    assert_eq!(config.generation(), Generation::V2);
+    assert_eq!((config.machine.head_id, config.machine.head_serial, config.machine.head_firmware), (None, None, None));
+    // What the sample sets explicitly is what counts without it.
+    let default = Config::default();
+    assert_eq!(config.service.server_url, default.service.server_url);
+    assert_eq!(config.service.status_service_url, default.service.status_service_url);
+    assert_eq!(config.service.retry_for, default.service.retry_for);
+    assert_eq!(config.emulator.warm_up, default.emulator.warm_up);
+    assert_eq!(config.emulator.cool_down, default.emulator.cool_down);
+    assert_eq!(config.motion.remark_bytes, default.motion.remark_bytes);
+    assert_eq!(config.motion.refuse_bytes, default.motion.refuse_bytes);
+}
+
+#[test]
+fn the_sample_as_it_stands_lacks_three_things() {
+    let Err(Problems { list, .. }) = Config::from_cfg("sample", SAMPLE, &no_variable) else { panic!("no problems") };
+    let what: Vec<_> = list.iter().map(|problem| problem.what.as_str()).collect();
+    assert_snapshot!(what.join("\n"), @r"
+    the machine's serial number is missing: fill in serial in [MACHINE], or set GF_MACHINE_SERIAL in the environment
+    the machine's name is missing: fill in hostname in [MACHINE]
+    the machine's password is missing: fill in password in [MACHINE], or set GF_MACHINE_PASSWORD in the environment
+    ");
+}
+
+#[test]
+fn the_sample_documents_every_key_and_no_other() {
+    let mut documented = HashSet::new();
+    let mut section = "";
+    for line in SAMPLE.lines() {
+        // Keys that are commented out have no space behind the comment sign; prose has.
+        let line = line.strip_prefix('#').unwrap_or(line);
+        if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            section = name;
+        } else if !line.starts_with(' ')
+            && let Some((name, _)) = line.split_once(':')
+        {
+            documented.insert((section, name));
+        }
+    }
+    let known: HashSet<_> = KEYS.iter().map(|key| (key.section, key.name)).collect();
+    assert_eq!(known.difference(&documented).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "not documented");
+    assert_eq!(documented.difference(&known).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "not known");
+}
+
+/// The sample's keys that are commented out are good too: both files that it can become work.
+#[test]
+fn what_the_sample_has_commented_out_is_good() {
+    let variable = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| PASSWORD.to_owned());
+    let (first, second) = SAMPLE.split_once("# ------").expect("the line before the other names");
+    let key_out = |text: &str| {
+        let out = |line: &str| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => rest.to_owned(),
+            _ => line.to_owned(),
+        };
+        text.lines().map(out).collect::<Vec<_>>().join("\n")
+    };
+    let first =
+        key_out(first).replace("\nserial:\n", "\nserial: 1\n").replace("\nhostname:\n", "\nhostname: ABC-123\n");
+    let second = key_out(&format!("# {second}")) + "\n[MACHINE]\nserial: 1\nhostname: ABC-123\n";
+    for text in [first, second] {
+        match Config::from_cfg("sample", &text, &variable) {
+            Ok((_, remarks)) => assert_eq!(remarks, []),
+            Err(problems) => panic!("{problems}"),
+        }
+    }
+}
+
+#[test]
+fn a_configuration_made_in_code_is_checked() {
+    let mut config = Config::default();
+    config.machine.serial = 1;
+    config.machine.hostname = "ABC-123".into();
+    config.machine.password = Secret::new(PASSWORD);
+    assert_eq!(config.check(), Ok(()));
+
+    let mut config = Config::default();
+    config.service.server_url = "http://app.glowforge.com".into();
+    config.service.status_service_url = "wss://status.glowforge.com/".into();
+    config.service.user_agent = Some("a\r\nb".into());
+    config.service.retry_for = Duration::MAX;
+    config.machine.password = Secret::new("hunter2");
+    config.machine.firmware = String::new();
+    config.emulator.time_scale = f64::NAN;
+    config.emulator.material_thickness = "../x".into();
+    config.motion.dir = PathBuf::new();
+    config.motion.refuse_bytes = 0;
+    assert_snapshot!(config.check().expect_err("problems"), @r"
+    the configuration: service.server_url must be https: plain http is for localhost, 127.x.x.x and [::1] only
+    the configuration: service.status_service_url must be without a slash at its end
+    the configuration: service.user_agent must be some text in plain ASCII, on one line
+    the configuration: service.retry_for must be at most a year
+    the configuration: machine.serial must be a number from 1 to 4294967295, digits only
+    the configuration: machine.hostname must be some text, on one line
+    the configuration: machine.password must be 64 hexadecimal digits (it is not shown here)
+    the configuration: machine.firmware must be some text in plain ASCII, on one line
+    the configuration: emulator.material_thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
+    the configuration: emulator.time_scale must be a number from 0 (at once) through 1 (as the machine) to 1000
+    the configuration: motion.dir must be a path
+    the configuration: motion.refuse_bytes must be a number of bytes, 1 or more
+    ");
+}
+
+#[test]
+fn files_that_are_none() {
+    let dir = tempfile::tempdir().expect("a directory for the test");
+    let at = |name: &str, content: &[u8]| {
+        let path = dir.path().join(name);
+        fs::write(&path, content).expect("a file for the test");
+        path
+    };
+    let missing = Config::from_file(dir.path().join("none.cfg"));
+    assert!(matches!(missing, Err(Error::File { doing: "read", .. })), "{missing:?}");
+
+    let lines_of = |path: PathBuf| match Config::load(path) {
+        Err(Error::Config(problems)) => problems.list.into_iter().map(|problem| problem.line).collect::<Vec<_>>(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(lines_of(at("latin1.cfg", b"[MACHINE]\nhostname: caf\xe9\n")), [Some(2)]);
+    assert_eq!(lines_of(at("large.cfg", &vec![b'#'; (1 << 20) + 1])), [None]);
+    // Cut off in the middle of a character.
+    let mut large = vec![b'#'; 1 << 20];
+    large.extend("\u{e9}".bytes());
+    assert_eq!(lines_of(at("large-utf8.cfg", &large)), [None]);
+
+    let bytes: Vec<u8> = b"\xef\xbb\xbf".iter().copied().chain(FILE_1X.replace('\n', "\r\n").bytes()).collect();
+    // The environment of the test may have the variables: only what they cannot set is looked at.
+    let config = Config::from_file(at("windows.cfg", &bytes)).expect("no problems");
+    assert_eq!(config.machine.hostname, "ABC-123");
+    assert_eq!(config.motion.dir, Path::new("resources/MOTION"));
+}
+
+#[test]
+fn a_password_is_never_shown() {
+    let bad = "S3cretS3cretS3cret";
+    let texts = [
+        format!("[MACHINE]\npassword: {bad}\n"),
+        format!("[MACHINE]\npassword {bad}\n"),
+        format!("[MACHINE]\npassword: %({bad})s\n"),
+        format!("[MACHINE]\npassword: {bad}%\n"),
+        format!("[MACHINE]\npassword:\n{bad}\n"),
+        format!(
+            "[MACHINE]\npassword: {bad}\nserial: %(password)s\nfirmware: %(password)s\n[SERVICE]\nprotocol: {bad}\n"
+        ),
+        format!("[SERVICE]\nserver_url: https://user:{bad}@host\nstatus_service_url: wss://host/?{bad}\n"),
+    ];
+    for text in texts {
+        let problems = read(&text).expect_err("problems");
+        assert!(!format!("{problems} {problems:?}").to_lowercase().contains(&bad.to_lowercase()), "{problems}");
+    }
+    let config = clean(FILE_1X);
+    assert!(!format!("{config:?}").contains(PASSWORD));
+}
+
+#[test]
+fn a_file_full_of_references_is_over_soon() {
+    use std::fmt::Write;
+
+    let mut text = String::from("[MACHINE]\n");
+    for n in 0..30_000 {
+        writeln!(text, "key{n}: %(key{})s%(key{})s", n + 1, (n * 7) % 30_000).expect("a String takes everything");
+    }
+    assert!(read(&text).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_without_a_panic(text in any::<String>()) {
+        let _ = read(&text);
+    }
+
+    #[test]
+    fn anything_like_a_file_is_read_without_a_panic(
+        lines in prop::collection::vec("( {0,2})(\\[?(MACHINE|DEFAULT|GENERAL|\u{c9}\u{130})\\]?|(a|b|serial|LOG_FILE) ?[:=]? ?(x|%\\((a|b)\\)s|%%|%|\u{e9}|[0-9]{0,9})(\r|\t)?|#x|)", 0..20),
+    ) {
+        let text = with_identity(&lines.join("\n"));
+        match read(&text) {
+            // What a file may say, code may say.
+            Ok((config, _)) => prop_assert_eq!(config.check(), Ok(())),
+            Err(problems) => {
+                prop_assert!(!problems.list.is_empty());
+                let count = text.replace("\r\n", "\n").replace('\r', "\n").lines().count();
+                prop_assert!(problems.list.iter().all(|p| p.line.is_none_or(|line| (1..=count).contains(&line))));
+                prop_assert!(problems.list.is_sorted_by_key(|p| p.line.unwrap_or(usize::MAX)));
+                prop_assert!(!problems.to_string().contains(PASSWORD));
+            }
+        }
+    }
+
+    #[test]
+    fn every_value_is_read_or_refused(key in 0..KEYS.len(), value in "[ -~]{0,30}") {
+        let Key { section, name, .. } = KEYS[key];
+        let machine = with_identity("");
+        // A section may come but once.
+        let text = if section == "MACHINE" {
+            let others: Vec<_> = machine.lines().filter(|line| !line.starts_with(name)).collect();
+            format!("{}\n{name}: {value}\n", others.join("\n"))
+        } else {
+            format!("{machine}[{section}]\n{name}: {value}\n")
+        };
+        match read(&text) {
+            Ok((config, _)) => prop_assert_eq!(config.check(), Ok(())),
+            Err(problems) => prop_assert_eq!(problems.list.len(), 1),
+        }
+    }
+}
