@@ -189,6 +189,12 @@ impl Config {
         self.service.protocol.unwrap_or_else(|| Generation::of_firmware(&self.machine.firmware))
     }
 
+    /// Whether firmware that differs is fetched: as configured, else for 1.x alone.
+    #[must_use]
+    pub fn downloads_firmware(&self) -> bool {
+        self.firmware.download.unwrap_or(self.generation() == Generation::V1)
+    }
+
     /// The User-Agent of every request and of the WebSocket handshake.
     #[must_use]
     pub fn user_agent(&self) -> String {

@@ -1,0 +1,137 @@
+//! Signing in: who this machine is, said once for every connection.
+//!
+//! `POST {server}/machines/sign_in` with the serial number behind an `S` and the password, as JSON; the answer holds two
+//! tokens. `auth_token` goes with every later request to the service, for about six hours. `ws_token` is part of the
+//! WebSocket's address, good for one connection within about 30 seconds: so every connection signs in anew.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::backoff::Backoff;
+use crate::http::{Http, Method, Request, Response};
+use crate::url::Url;
+use crate::{Config, Error, Result, Secret};
+
+/// Longer than any token seen (a JWT of some hundred bytes), short enough for a header.
+const LONGEST_TOKEN: usize = 8 << 10;
+
+/// What signs in.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    url: Url,
+    serial: u32,
+    password: Secret,
+}
+
+/// What signing in brings.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    pub(crate) websocket: Secret,
+    pub(crate) bearer: Secret,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    ws_token: String,
+    auth_token: String,
+}
+
+/// How a try to sign in can fail.
+enum Failure {
+    /// It will not be otherwise the next time.
+    Final(Error),
+    /// It may pass: the service is down, busy, or asks for patience.
+    Passing(Error, Option<Duration>),
+}
+
+impl Credentials {
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        Ok(Self {
+            url: Url::parse(&config.service.server_url)?.join("machines/sign_in"),
+            serial: config.machine.serial,
+            password: config.machine.password.clone(),
+        })
+    }
+
+    /// Signs in, once: for where somebody else decides about trying again.
+    pub(crate) fn sign_in(&self, http: &Http) -> Result<Tokens> {
+        self.try_once(http).map_err(|failure| match failure {
+            Failure::Final(e) | Failure::Passing(e, _) => e,
+        })
+    }
+
+    /// Signs in, trying again with growing pauses for up to `patience` while the service is down, busy (429) or broken
+    /// (5xx).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SignInRefused`] at once where the credentials are not taken; [`Error::Interrupted`]; the last try's
+    /// error when the time is over.
+    pub(crate) fn sign_in_patiently(&self, http: &Http, patience: Duration) -> Result<Tokens> {
+        let until = Instant::now() + patience;
+        let mut backoff = Backoff::default();
+        loop {
+            let (error, asked) = match self.try_once(http) {
+                Ok(tokens) => return Ok(tokens),
+                Err(Failure::Final(error)) => return Err(error),
+                Err(Failure::Passing(error, asked)) => (error, asked),
+            };
+            let pause = backoff.pause(asked);
+            let next = Instant::now() + pause;
+            if next > until {
+                return Err(error);
+            }
+            log::warn!("sign-in: {error}; trying again in {:.1} s", pause.as_secs_f64());
+            if !http.interrupt().pause(next) {
+                return Err(Error::Interrupted);
+            }
+        }
+    }
+
+    fn try_once(&self, http: &Http) -> std::result::Result<Tokens, Failure> {
+        let body = serde_json::json!({
+            "serial": format!("S{}", self.serial),
+            "password": self.password.reveal(),
+        })
+        .to_string();
+        let request = Request {
+            method: Method::Post,
+            url: &self.url,
+            bearer: None,
+            content_type: Some("application/json"),
+            body: body.as_bytes(),
+        };
+        let response = http.send(request).map_err(|e| match e {
+            Error::Unreachable { .. } => Failure::Passing(e, None),
+            other => Failure::Final(other),
+        })?;
+        match response.status {
+            200 => self.read(response).map_err(Failure::Final),
+            400 | 401 | 403 | 422 => Err(Failure::Final(Error::SignInRefused { status: response.status })),
+            408 | 425 | 429 | 500.. => {
+                let asked = response.retry_after();
+                Err(Failure::Passing(response.into_error(), asked))
+            }
+            _ => Err(Failure::Final(response.into_error())),
+        }
+    }
+
+    fn read(&self, response: Response) -> Result<Tokens> {
+        let Answer { ws_token, auth_token } = response.json()?;
+        let wrong = |what: &str| Err(Error::Answer { from: self.url.to_string(), what: what.into() });
+        // One becomes a path segment and the other a header: neither may be anything else.
+        if !is_token(&ws_token, |c| c.is_ascii_alphanumeric() || b"-._~+=:@!$&'()*,;".contains(&c)) {
+            return wrong("a ws_token that is no path segment");
+        }
+        if !is_token(&auth_token, |c| c.is_ascii_graphic()) {
+            return wrong("an auth_token that is no header value");
+        }
+        log::info!("signed in");
+        Ok(Tokens { websocket: Secret::new(ws_token), bearer: Secret::new(auth_token) })
+    }
+}
+
+fn is_token(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
+    !text.is_empty() && text.len() <= LONGEST_TOKEN && text != "." && text != ".." && text.bytes().all(allowed)
+}

@@ -1,0 +1,136 @@
+//! An [`Uplink`] with no network: jobs from `file://` URLs, uploads into a folder.
+//!
+//! Whoever drives the emulator through the queues in memory decides which files are named: there is no service here that
+//! could not be trusted.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::PathBuf;
+
+use crate::firmware::Offer;
+use crate::landing::Landing;
+use crate::net::Interrupt;
+use crate::uplink::{Source, Uplink, Upload};
+use crate::url::shown;
+use crate::{Error, Result};
+
+/// A folder in place of a service.
+pub(crate) struct Folder {
+    path: PathBuf,
+    interrupt: Interrupt,
+}
+
+impl Folder {
+    pub(crate) fn new(path: PathBuf) -> Self {
+        Self { path, interrupt: Interrupt::default() }
+    }
+
+    /// One line a message, in the order in which they came.
+    fn append(&self, name: &str, line: &str) -> Result<()> {
+        let path = self.path.join(name);
+        let failed = |source| Error::File { doing: "write", path: path.clone(), source };
+        std::fs::create_dir_all(&self.path).map_err(failed)?;
+        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        file.write_all(format!("{line}\n").as_bytes()).map_err(failed)
+    }
+}
+
+impl Uplink for Folder {
+    /// `<kind>_<action id>.jpg`, beside another of that name where there is one.
+    fn upload(&self, upload: &Upload<'_>) -> Result<()> {
+        let goal = self.path.join(format!("{}_{}.jpg", upload.kind, upload.action_id));
+        let mut landing = Landing::start(&goal)?;
+        landing.write_all(upload.picture).map_err(|source| Error::File { doing: "write", path: goal, source })?;
+        landing.land().map(|_| ())
+    }
+
+    fn fetch(&self, url: &str) -> Result<Source> {
+        let refuse = |reason| Error::Url { url: shown(url), reason };
+        let path = url.strip_prefix("file://").ok_or_else(|| refuse("without a network, jobs are file:// URLs"))?;
+        let path = path.strip_prefix("localhost").unwrap_or(path);
+        if !path.starts_with('/') {
+            return Err(refuse("a file:// URL has an absolute path: file:///..."));
+        }
+        let path = percent_decoded(path).ok_or_else(|| refuse("its path is not UTF-8 with percent signs"))?;
+        // file:///C:/job.puls
+        let is_drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
+        let path = PathBuf::from(if is_drive { &path[1..] } else { &path });
+        let failed = |source| Error::File { doing: "read", path: path.clone(), source };
+        let file = File::open(&path).map_err(failed)?;
+        let metadata = file.metadata().map_err(failed)?;
+        // Nothing that never ends, such as a device or a pipe.
+        if !metadata.is_file() {
+            return Err(refuse("it is not a file"));
+        }
+        Ok(Source { from: path.display().to_string(), reader: Box::new(file), claimed_bytes: Some(metadata.len()) })
+    }
+
+    fn post_event(&self, body: &str) -> Result<()> {
+        self.append("web-events.jsonl", body)
+    }
+
+    fn put_status(&self, body: &str) -> Result<()> {
+        self.append("machine-status.jsonl", body)
+    }
+
+    fn firmware(&self) -> Result<Offer> {
+        Err(Error::Unreachable { host: "the firmware service".into(), reason: "there is no network here".into() })
+    }
+
+    fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
+    }
+}
+
+fn percent_decoded(path: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(path.len());
+    let mut rest = path.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'%' => {
+                let mut digit = || rest.next().and_then(|c| char::from(c).to_digit(16));
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn reads_files_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = folder.path().join("a job.puls");
+        std::fs::write(&job, b"steps").unwrap();
+        let uplink = Folder::new(folder.path().join("out"));
+        let url = format!("file://{}/a%20job.puls", folder.path().display());
+        let mut text = String::new();
+        uplink.fetch(&url).unwrap().reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "steps");
+        let here = format!("file://{}", folder.path().display());
+        for url in
+            ["https://host/job", "file://host/x", "file://x", "file:///%zz", "file:///%ff", "file:///dev/zero", &here]
+        {
+            assert!(uplink.fetch(url).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn keeps_every_upload() {
+        let folder = tempfile::tempdir().unwrap();
+        let uplink = Folder::new(folder.path().join("out"));
+        for picture in [b"a", b"b"] {
+            uplink.upload(&Upload { action_id: 7, kind: "head_image", endpoint: None, picture }).unwrap();
+        }
+        assert_eq!(std::fs::read(folder.path().join("out/head_image_7.jpg")).unwrap(), b"a");
+        assert_eq!(std::fs::read(folder.path().join("out/head_image_7-2.jpg")).unwrap(), b"b");
+        uplink.post_event("{}").unwrap();
+        uplink.put_status("{}").unwrap();
+    }
+}

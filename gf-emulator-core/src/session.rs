@@ -1,0 +1,155 @@
+//! The HTTP side of a signed-in machine: which requests there are, who gets the token, where a redirect may lead.
+//!
+//! The bearer goes to the two service origins and nowhere else, and never with a presigned upload. A 401 means that it
+//! has expired: sign in, and send the same request once more.
+
+use std::sync::{Mutex, PoisonError};
+
+use crate::authentication::{Credentials, Tokens};
+use crate::firmware::Offer;
+use crate::http::{Http, Method, Request, Response};
+use crate::net::Interrupt;
+use crate::uplink::{Source, Uplink, Upload};
+use crate::url::{Origin, Url};
+use crate::{Config, Error, Result, Secret};
+
+const MOST_REDIRECTS: usize = 5;
+
+/// A signed-in machine's requests.
+pub(crate) struct Session {
+    http: Http,
+    credentials: Credentials,
+    server: Url,
+    status: Url,
+    bearer: Mutex<Option<Secret>>,
+}
+
+/// What to send along that says who asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Authority {
+    /// The bearer, where the origin is the service's.
+    Bearer,
+    /// Nothing: the URL is presigned.
+    Presigned,
+}
+
+impl Session {
+    pub(crate) fn new(config: &Config, http: Http) -> Result<Self> {
+        Ok(Self {
+            http,
+            credentials: Credentials::new(config)?,
+            server: Url::parse(&config.service.server_url)?,
+            status: Url::parse(&config.service.status_service_url)?,
+            bearer: Mutex::default(),
+        })
+    }
+
+    pub(crate) fn http(&self) -> &Http {
+        &self.http
+    }
+
+    pub(crate) fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
+    /// The WebSocket's address, of which the token is the last part.
+    pub(crate) fn websocket_url(&self, token: &Secret) -> Url {
+        self.status.join(token.reveal())
+    }
+
+    /// Takes up what signing in brought, and hands on the token for the WebSocket.
+    pub(crate) fn adopt(&self, tokens: Tokens) -> Secret {
+        *self.bearer.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokens.bearer);
+        tokens.websocket
+    }
+
+    fn bearer_for(&self, origin: &Origin) -> Option<Secret> {
+        let origin = origin.over_http();
+        let is_the_services = [&self.server, &self.status].iter().any(|url| url.origin().over_http() == origin);
+        if is_the_services { self.bearer.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None }
+    }
+
+    /// One request, with the token where it belongs, replayed once where that has expired. Downloads follow redirects.
+    fn exchange(
+        &self,
+        method: Method,
+        url: Url,
+        content_type: Option<&'static str>,
+        body: &[u8],
+        authority: Authority,
+    ) -> Result<Response> {
+        let mut url = url;
+        let mut replayed = false;
+        let mut redirects = 0;
+        loop {
+            let bearer = if authority == Authority::Bearer { self.bearer_for(url.origin()) } else { None };
+            let response =
+                self.http.send(Request { method, url: &url, bearer: bearer.as_ref(), content_type, body })?;
+            match response.status {
+                200..=299 => return Ok(response),
+                401 if bearer.is_some() && !replayed => {
+                    log::info!("the sign-in has expired: signing in again");
+                    response.finish();
+                    let _for_a_new_connection_only = self.adopt(self.credentials.sign_in(&self.http)?);
+                    replayed = true;
+                }
+                301 | 302 | 303 | 307 | 308 if method == Method::Get && redirects < MOST_REDIRECTS => {
+                    let Some(next) = response.location().map(|location| url.follow(location)) else {
+                        return Err(Error::Answer { from: url.to_string(), what: "a redirect to nowhere".into() });
+                    };
+                    response.finish();
+                    url = next?;
+                    redirects += 1;
+                }
+                _ => return Err(response.into_error()),
+            }
+        }
+    }
+
+    fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &[u8]) -> Result<()> {
+        self.exchange(method, url, content_type, body, Authority::Bearer).map(Response::finish)
+    }
+}
+
+impl Uplink for Session {
+    fn upload(&self, upload: &Upload<'_>) -> Result<()> {
+        const JPEG: Option<&str> = Some("image/jpeg");
+        let Some(endpoint) = upload.endpoint else {
+            let route = format!("api/machines/{}/{}", upload.kind, upload.action_id);
+            return self.send(Method::Post, self.server.join(&route), JPEG, upload.picture);
+        };
+        let response = self.exchange(Method::Put, Url::parse(endpoint)?, JPEG, upload.picture, Authority::Presigned)?;
+        match response.status {
+            200 | 201 | 204 => {
+                response.finish();
+                Ok(())
+            }
+            _ => Err(response.into_error()),
+        }
+    }
+
+    fn fetch(&self, url: &str) -> Result<Source> {
+        let url = Url::parse(url)?.over_http();
+        let from = url.to_string();
+        let response = self.exchange(Method::Get, url, None, &[], Authority::Bearer)?;
+        Ok(Source { from, claimed_bytes: response.claimed_length(), reader: response.reader() })
+    }
+
+    fn post_event(&self, body: &str) -> Result<()> {
+        // As the 1.x machine: JSON with no Content-Type.
+        self.send(Method::Post, self.status.over_http().join("api/event"), None, body.as_bytes())
+    }
+
+    fn put_status(&self, body: &str) -> Result<()> {
+        let url = self.server.join("api/machines/status");
+        self.send(Method::Put, url, Some("application/json"), body.as_bytes())
+    }
+
+    fn firmware(&self) -> Result<Offer> {
+        self.exchange(Method::Get, self.server.join("update/current"), None, &[], Authority::Bearer)?.json()
+    }
+
+    fn interrupt(&self) -> &Interrupt {
+        self.http.interrupt()
+    }
+}
