@@ -130,3 +130,12 @@ pub enum Error {
         expected: &'static str,
     },
 }
+
+impl Error {
+    /// Whether the file is no pulse file at all: a machine refuses it before anything moves. Everything else is a file
+    /// that was damaged, or cut short, on its way.
+    #[must_use]
+    pub fn is_refusal(&self) -> bool {
+        matches!(self, Self::Magic { .. } | Self::HeaderLength { .. } | Self::HeaderCut { .. })
+    }
+}

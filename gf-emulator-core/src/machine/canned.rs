@@ -1,0 +1,304 @@
+//! The emulator's own machine: canned pictures, and jobs that take their time or none.
+//!
+//! | picture | sent for |
+//! |---|---|
+//! | `HOME_1.jpg` .. `HOME_4.jpg` | the lid camera while the service homes the head |
+//! | `LID_IMAGE.jpg` | the lid camera otherwise; where absent, `HOME_4.jpg` |
+//! | `HEAD_LASER_<thickness>.jpg`, `HEAD_NO_LASER_<thickness>.jpg` | the head camera, measure laser lit or not |
+//!
+//! `<thickness>` is the text of the configuration, such as `.230`.
+
+use std::collections::VecDeque;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::{Camera, Capture, Controls, End, Event, Halt, Job, Machine, Moment, Signal};
+use crate::Config;
+use crate::config::{Button, Generation};
+use crate::puls;
+
+const HOMING_PICTURES: u8 = 4;
+const BED_PICTURE: &str = "LID_IMAGE.jpg";
+/// How often a run says how far it is.
+const PROGRESS_EVERY: Duration = Duration::from_secs(30);
+/// A paused head backs up this far, and plays it again when it goes on.
+const BACK_UP_TICKS: u64 = 2000;
+/// Travel back to the corner, at the machine's peak speed: 200 mm/s.
+const PARK_SPEED_MM_S: f64 = 200.0;
+
+/// A machine without hardware.
+///
+/// ```
+/// use gf_emulator_core::Config;
+/// use gf_emulator_core::machine::CannedMachine;
+///
+/// let machine = CannedMachine::new(&Config::default());
+/// assert_eq!(machine.pictures().len(), 7);
+/// ```
+#[derive(Debug)]
+pub struct CannedMachine {
+    image_dir: PathBuf,
+    thickness: String,
+    time_scale: f64,
+    button: Button,
+    warm_up: Duration,
+    cool_down: Duration,
+    /// 1 to 4: the homing picture to send next. 0: homed.
+    homing: u8,
+    /// How far the head is from where it parks.
+    away_mm: f64,
+}
+
+impl CannedMachine {
+    /// A machine that behaves as `[EMULATOR]` says.
+    #[must_use]
+    pub fn new(config: &Config) -> Self {
+        let emulator = &config.emulator;
+        let bypass = config.generation() == Generation::V2 && emulator.bypass_homing;
+        Self {
+            image_dir: emulator.image_dir.clone(),
+            thickness: emulator.material_thickness.clone(),
+            time_scale: emulator.time_scale,
+            button: emulator.button,
+            warm_up: emulator.warm_up,
+            cool_down: emulator.cool_down,
+            homing: u8::from(!bypass),
+            away_mm: 0.0,
+        }
+    }
+
+    /// The pictures that it will want, whether they are there or not.
+    #[must_use]
+    pub fn pictures(&self) -> Vec<PathBuf> {
+        let names = (1..=HOMING_PICTURES).map(homing_picture).chain([
+            BED_PICTURE.to_owned(),
+            self.head_picture(true),
+            self.head_picture(false),
+        ]);
+        names.map(|name| self.image_dir.join(name)).collect()
+    }
+
+    /// Those of its pictures without which an action fails: a bed picture has a stand-in.
+    #[must_use]
+    pub fn missing_pictures(&self) -> Vec<PathBuf> {
+        let stand_in = self.image_dir.join(homing_picture(HOMING_PICTURES)).is_file();
+        self.pictures()
+            .into_iter()
+            .filter(|path| !path.is_file() && !(stand_in && path.ends_with(BED_PICTURE)))
+            .collect()
+    }
+
+    fn head_picture(&self, laser: bool) -> String {
+        format!("HEAD_{}_{}.jpg", if laser { "LASER" } else { "NO_LASER" }, self.thickness)
+    }
+
+    /// The lid's picture, and the homing that it moves on.
+    fn lid_picture(&mut self, after_motion: bool) -> PathBuf {
+        if self.homing == 0 && after_motion {
+            self.homing = 1;
+        }
+        if self.homing == 0 {
+            let bed = self.image_dir.join(BED_PICTURE);
+            return if bed.is_file() { bed } else { self.image_dir.join(homing_picture(HOMING_PICTURES)) };
+        }
+        let picture = self.image_dir.join(homing_picture(self.homing));
+        self.homing = if self.homing == HOMING_PICTURES { 0 } else { self.homing + 1 };
+        picture
+    }
+
+    fn scaled(&self, duration: Duration) -> Duration {
+        Duration::try_from_secs_f64(duration.as_secs_f64() * self.time_scale).unwrap_or(Duration::MAX)
+    }
+}
+
+fn homing_picture(n: u8) -> String {
+    format!("HOME_{n}.jpg")
+}
+
+fn read_picture(path: &Path) -> Result<Vec<u8>, Halt> {
+    fs::read(path).map_err(|e| Halt::Failed(format!("cannot read the picture {}: {e}", path.display())))
+}
+
+impl Machine for CannedMachine {
+    fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, Halt> {
+        let path = match request.camera {
+            Camera::Lid => self.lid_picture(request.previous_action == Some("motion")),
+            Camera::Head => self.image_dir.join(self.head_picture(request.laser)),
+        };
+        log::info!("picture {}", path.display());
+        read_picture(&path)
+    }
+
+    fn wait_for_button(&mut self, _: &Job, controls: &Controls) -> Result<(), Halt> {
+        controls.forget_presses();
+        let mut pressed = self.button == Button::Auto;
+        if !pressed {
+            log::info!("waiting for the button");
+        }
+        // The interlock: no print starts under an open lid.
+        while !pressed || controls.lid_is_open() {
+            match controls.wait(None)? {
+                Signal::Button if controls.lid_is_open() => log::info!("the lid is open: the button does nothing"),
+                Signal::Button => pressed = true,
+                Signal::LidClosed | Signal::Time => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn warm_up(&mut self, _: &Job, controls: &Controls) -> Result<(), Halt> {
+        Ok(controls.pause(self.scaled(self.warm_up))?)
+    }
+
+    fn play(&mut self, job: &Job, controls: &Controls, watch: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+        if let Some(end) = controls.end() {
+            return Err(end.into());
+        }
+        if self.time_scale > 0.0 {
+            let mut playing = Playing::new(job, self.time_scale)?;
+            let outcome = playing.run(controls, watch);
+            self.away_mm += playing.distance_mm();
+            outcome
+        } else {
+            Ok(())
+        }
+    }
+
+    fn park(&mut self, controls: &Controls) -> Result<(), Halt> {
+        let travel = Duration::try_from_secs_f64(std::mem::take(&mut self.away_mm) / PARK_SPEED_MM_S);
+        if controls.pause_unless_stopped(self.scaled(travel.unwrap_or_default())) {
+            Ok(())
+        } else {
+            Err(Halt::Ended(End::Stopped))
+        }
+    }
+
+    fn rest(&mut self, controls: &Controls) -> Result<(), Halt> {
+        Ok(controls.pause(self.scaled(self.cool_down))?)
+    }
+}
+
+/// A job under way, against the clock.
+struct Playing<'a> {
+    job: &'a Job,
+    ticks_per_s: f64,
+    tape: Tape,
+    /// The tick from which, and the time since which it has run without a pause.
+    from_tick: u64,
+    since: Instant,
+}
+
+impl<'a> Playing<'a> {
+    fn new(job: &'a Job, time_scale: f64) -> Result<Self, Halt> {
+        let ticks_per_s = f64::from(job.measured.header.step_frequency_hz().unwrap_or(0)) / time_scale;
+        if ticks_per_s <= 0.0 {
+            return Err(Halt::Refused("its header has no step frequency (STfr)".into()));
+        }
+        Ok(Self { job, ticks_per_s, tape: Tape::open(&job.path)?, from_tick: 0, since: Instant::now() })
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Both are positive, and bounded by the total.
+    fn tick_now(&self) -> u64 {
+        let passed = (self.since.elapsed().as_secs_f64() * self.ticks_per_s) as u64;
+        self.from_tick.saturating_add(passed).min(self.job.measured.ticks)
+    }
+
+    fn time_to_end(&self) -> Duration {
+        let left = self.job.measured.ticks.saturating_sub(self.from_tick) as f64 / self.ticks_per_s;
+        Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)
+    }
+
+    fn run(&mut self, controls: &Controls, watch: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+        controls.forget_presses();
+        watch(self.moment(Event::Progress)?);
+        loop {
+            let end = self.since.checked_add(self.time_to_end());
+            let next_report = Instant::now() + PROGRESS_EVERY;
+            let until = end.map_or(next_report, |end| end.min(next_report));
+            match controls.wait(Some(until)) {
+                Ok(Signal::Time) => {
+                    let moment = self.moment(Event::Progress)?;
+                    watch(moment);
+                    if moment.tick >= self.job.measured.ticks {
+                        return Ok(());
+                    }
+                }
+                Ok(Signal::Button) => self.pause(controls, watch)?,
+                Ok(Signal::LidClosed) => {}
+                Err(end) => {
+                    // Where it came to a stand is where the way home begins.
+                    self.moment(Event::Progress)?;
+                    return Err(end.into());
+                }
+            }
+        }
+    }
+
+    fn pause(&mut self, controls: &Controls, watch: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+        let reached = self.tick_now();
+        self.from_tick = reached.saturating_sub(BACK_UP_TICKS);
+        self.since = Instant::now();
+        watch(self.moment_at(self.from_tick, Event::Paused)?);
+        while controls.wait(None)? != Signal::Button {}
+        self.since = Instant::now();
+        watch(self.moment_at(self.from_tick, Event::Resumed)?);
+        Ok(())
+    }
+
+    fn moment(&mut self, event: Event) -> Result<Moment, Halt> {
+        self.moment_at(self.tick_now(), event)
+    }
+
+    fn moment_at(&mut self, tick: u64, event: Event) -> Result<Moment, Halt> {
+        Ok(Moment { event, tick, position: self.tape.position_at(tick, &self.job.path)? })
+    }
+
+    fn distance_mm(&self) -> f64 {
+        let header = &self.job.measured.header;
+        let [x, y, _] = self.tape.position();
+        header.x_mm(x).hypot(header.y_mm(y))
+    }
+}
+
+/// The job's file, read as far as it has been played: where the head is at a tick.
+struct Tape {
+    body: puls::Job<File>,
+    /// Read from the file and not played yet.
+    ahead: VecDeque<u8>,
+    tick: u64,
+    position: puls::Position,
+}
+
+impl Tape {
+    fn open(path: &Path) -> Result<Self, Halt> {
+        let failed = |e: &dyn std::fmt::Display| Halt::Failed(format!("cannot read the job {}: {e}", path.display()));
+        let file = File::open(path).map_err(|e| failed(&e))?;
+        let body = puls::Job::open(file).map_err(|e| failed(&e))?;
+        Ok(Self { body, ahead: VecDeque::new(), tick: 0, position: puls::Position::default() })
+    }
+
+    fn position(&self) -> [i64; 3] {
+        [self.position.x, self.position.y, self.position.z]
+    }
+
+    /// Walks on to `tick`; from the start, where that lies behind.
+    fn position_at(&mut self, tick: u64, path: &Path) -> Result<[i64; 3], Halt> {
+        if tick < self.tick {
+            *self = Self::open(path)?;
+        }
+        while self.tick < tick {
+            let Some(byte) = self.ahead.pop_front() else {
+                let chunk = self.body.next_chunk().map_err(|e| Halt::Failed(format!("cannot read the job: {e}")))?;
+                match chunk {
+                    Some(chunk) => self.ahead.extend(chunk),
+                    None => break,
+                }
+                continue;
+            };
+            self.position.advance(byte);
+            self.tick += 1;
+        }
+        Ok(self.position())
+    }
+}
