@@ -1,0 +1,155 @@
+//! Which action is done now, which wait, and what becomes of one that comes.
+//!
+//! Pure: messages in, decisions out; the emulator carries them out. One action is done at a time, in the order in which
+//! they came. Of those that play a pulse file only one may be under way at all: another is not started while one runs or
+//! waits.
+
+use std::collections::VecDeque;
+
+use crate::actions::{Action, Status, Table};
+
+/// More than a service has ever sent at once.
+const MOST_WAITING: usize = 64;
+
+/// What to do about a message.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Decision {
+    /// Nothing, for this reason.
+    Ignore(&'static str),
+    /// It waits its turn. Where nothing is under way, the turn is now: see [`Agenda::next`].
+    Accepted,
+    /// The action that is under way is to end.
+    CancelRunning,
+    /// One that waited is withdrawn: it has its ending to be sent.
+    CancelWaiting(Action),
+}
+
+/// The actions that have been accepted and are not over.
+#[derive(Debug, Default)]
+pub(crate) struct Agenda {
+    running: Option<(i64, bool)>,
+    waiting: VecDeque<(Action, bool)>,
+}
+
+impl Agenda {
+    pub(crate) fn take(&mut self, action: Action, table: &Table) -> Decision {
+        let is_running = self.running.is_some_and(|(id, _)| id == action.id);
+        let waiting = self.waiting.iter().position(|(waiting, _)| waiting.id == action.id);
+        match action.status {
+            Status::Other => Decision::Ignore("only \"ready\" and \"cancelled\" mean anything"),
+            Status::Cancelled if is_running => Decision::CancelRunning,
+            Status::Cancelled => match waiting.and_then(|at| self.waiting.remove(at)) {
+                Some((withdrawn, _)) => Decision::CancelWaiting(withdrawn),
+                None => Decision::Ignore("it is not under way"),
+            },
+            Status::Ready => {
+                let Some(row) = table.row(&action.action_type) else {
+                    return Decision::Ignore("the actions table does not have it");
+                };
+                let is_job = row.is_job();
+                let a_job_is_under_way =
+                    self.running.iter().any(|(_, job)| *job) || self.waiting.iter().any(|(_, job)| *job);
+                if is_running || waiting.is_some() {
+                    Decision::Ignore("it is under way already")
+                } else if is_job && a_job_is_under_way {
+                    Decision::Ignore("another job is under way")
+                } else if self.waiting.len() >= MOST_WAITING {
+                    Decision::Ignore("too many actions wait")
+                } else {
+                    self.waiting.push_back((action, is_job));
+                    Decision::Accepted
+                }
+            }
+        }
+    }
+
+    /// The action whose turn it is, where nothing is under way. It is under way from here on.
+    pub(crate) fn next(&mut self) -> Option<Action> {
+        if self.running.is_some() {
+            return None;
+        }
+        let (action, is_job) = self.waiting.pop_front()?;
+        self.running = Some((action.id, is_job));
+        Some(action)
+    }
+
+    /// The action that was under way is over.
+    pub(crate) fn finished(&mut self) {
+        self.running = None;
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.running.is_some()
+    }
+
+    /// Withdraws whatever waits.
+    pub(crate) fn drain(&mut self) -> impl Iterator<Item = Action> + '_ {
+        self.waiting.drain(..).map(|(action, _)| action)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+
+    fn table() -> Table {
+        Table::load(&Config::default()).unwrap()
+    }
+
+    fn action(id: i64, kind: &str, status: &str) -> Action {
+        Action::parse(&format!(r#"{{"id":{id},"action_type":"{kind}","status":"{status}"}}"#)).unwrap()
+    }
+
+    #[test]
+    fn does_one_at_a_time_in_order() {
+        let (table, mut agenda) = (table(), Agenda::default());
+        assert_eq!(agenda.take(action(1, "settings", "ready"), &table), Decision::Accepted);
+        assert_eq!(agenda.take(action(2, "lid_image", "ready"), &table), Decision::Accepted);
+        assert_eq!(agenda.next().unwrap().id, 1);
+        assert_eq!(agenda.next(), None);
+        agenda.finished();
+        assert_eq!(agenda.next().unwrap().id, 2);
+    }
+
+    #[test]
+    fn starts_no_second_job_and_none_twice() {
+        let (table, mut agenda) = (table(), Agenda::default());
+        let ignored = |decision| matches!(decision, Decision::Ignore(_));
+        assert_eq!(agenda.take(action(1, "print", "ready"), &table), Decision::Accepted);
+        assert!(ignored(agenda.take(action(2, "motion", "ready"), &table)), "one waits");
+        agenda.next().unwrap();
+        assert!(ignored(agenda.take(action(2, "hunt", "ready"), &table)), "one runs");
+        assert!(ignored(agenda.take(action(1, "print", "ready"), &table)), "the same again");
+        assert_eq!(agenda.take(action(3, "lid_image", "ready"), &table), Decision::Accepted);
+        assert!(ignored(agenda.take(action(3, "lid_image", "ready"), &table)), "the same again");
+        agenda.finished();
+        assert_eq!(agenda.take(action(2, "motion", "ready"), &table), Decision::Accepted);
+    }
+
+    #[test]
+    fn only_ready_starts_and_only_what_is_there_can_be_cancelled() {
+        let (table, mut agenda) = (table(), Agenda::default());
+        for status in ["new", "started", "success", "failure", "cancelled"] {
+            assert!(matches!(agenda.take(action(1, "print", status), &table), Decision::Ignore(_)), "{status}");
+        }
+        for kind in ["focus", "", "no_such_thing"] {
+            assert!(matches!(agenda.take(action(1, kind, "ready"), &table), Decision::Ignore(_)), "{kind}");
+        }
+        agenda.take(action(1, "settings", "ready"), &table);
+        agenda.take(action(2, "print", "ready"), &table);
+        agenda.next().unwrap();
+        assert_eq!(agenda.take(action(1, "settings", "cancelled"), &table), Decision::CancelRunning);
+        assert!(matches!(agenda.take(action(2, "x", "cancelled"), &table), Decision::CancelWaiting(a) if a.id == 2));
+        assert!(matches!(agenda.take(action(2, "print", "cancelled"), &table), Decision::Ignore(_)));
+        agenda.finished();
+        assert_eq!(agenda.next(), None);
+    }
+
+    #[test]
+    fn holds_no_more_than_it_says() {
+        let (table, mut agenda) = (table(), Agenda::default());
+        let taken = (0..1000).filter(|id| agenda.take(action(*id, "settings", "ready"), &table) == Decision::Accepted);
+        assert_eq!(taken.count(), MOST_WAITING);
+    }
+}

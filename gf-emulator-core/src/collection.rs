@@ -1,0 +1,121 @@
+//! What is kept of a session: the pulse files with a description of each, and the pictures that were sent.
+//!
+//! A job is one file of its own, `<time>_<action>_<id>.puls`, whole or not there at all, and beside it `.info`: JSON with
+//! its header, size, run time and step counts.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::actions::Action;
+use crate::config::Motion;
+use crate::landing::Landing;
+use crate::machine::Job;
+use crate::puls;
+use crate::uplink::{Uplink, copy_limited};
+use crate::{Config, Error, Result};
+
+/// The folders that jobs and pictures go to.
+#[derive(Debug)]
+pub(crate) struct Collection {
+    motion: Motion,
+    pictures: Option<PathBuf>,
+    serial: u32,
+}
+
+impl Collection {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            motion: config.motion.clone(),
+            pictures: config.logging.sent_images_dir.clone(),
+            serial: config.machine.serial,
+        }
+    }
+
+    /// Fetches an action's pulse file, measures it, and checks whether this machine would run it.
+    ///
+    /// A file that can be read is kept even where it is refused: to be looked at.
+    pub(crate) fn collect(
+        &self,
+        uplink: &dyn Uplink,
+        action: &Action,
+        url: &str,
+        on_bytes: &mut dyn FnMut(u64),
+    ) -> Result<Job> {
+        let mut source = uplink.fetch(url)?;
+        if source.claimed_bytes.is_some_and(|claimed| claimed > self.motion.refuse_bytes) {
+            return Err(Error::TooLarge { what: "the job".into(), limit_bytes: self.motion.refuse_bytes });
+        }
+        let name = format!("{}_{}_{}", stamp(), action.action_type, action.id);
+        let mut landing = Landing::start(&self.motion.dir.join(format!("{name}.puls")))?;
+        let size = copy_limited(&mut source, &mut landing, self.motion.refuse_bytes, "the job", on_bytes)?;
+        if size > self.motion.remark_bytes {
+            log::warn!("the job is large: {size} bytes, more than {}", self.motion.remark_bytes);
+        }
+        let measured = measure(landing.path())?;
+        let path = landing.land()?;
+        write_info(&path, &measured)?;
+        log::info!("job {} ({} ticks)", path.display(), measured.ticks);
+        for remark in measured.header.remarks() {
+            log::warn!("{}: {remark}", path.display());
+        }
+        let refusals = measured.header.check(Some(self.serial));
+        if !refusals.is_empty() {
+            let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+            return Err(Error::JobRefused { reason: reasons.join("; ") });
+        }
+        Ok(Job { action_id: action.id, action: action.action_type.clone(), path, measured })
+    }
+
+    /// The job is over: its files stay, unless they are not wanted.
+    pub(crate) fn dismiss(&self, job: &Job) {
+        if self.motion.keep {
+            return;
+        }
+        for path in [info_path(&job.path), job.path.clone()] {
+            if let Err(e) = fs::remove_file(&path) {
+                log::warn!("cannot remove {}: {e}", path.display());
+            }
+        }
+    }
+
+    /// Keeps a picture that was sent, where that is wanted.
+    pub(crate) fn keep_picture(&self, action: &Action, picture: &[u8]) {
+        let Some(folder) = &self.pictures else { return };
+        let goal = folder.join(format!("{}_{}_{}.jpg", stamp(), action.action_type, action.id));
+        if let Err(e) = write_whole(&goal, picture, Landing::land) {
+            log::warn!("cannot keep a picture: {e}");
+        }
+    }
+}
+
+fn write_whole(goal: &Path, bytes: &[u8], arrive: fn(Landing) -> Result<PathBuf>) -> Result<PathBuf> {
+    let mut landing = Landing::start(goal)?;
+    landing.write_all(bytes).map_err(|source| Error::File { doing: "write", path: goal.into(), source })?;
+    arrive(landing)
+}
+
+fn measure(path: &Path) -> Result<puls::Measured> {
+    let file = File::open(path).map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
+    Ok(puls::measure(file, puls::Limits::default())?)
+}
+
+fn info_path(job: &Path) -> PathBuf {
+    job.with_extension("info")
+}
+
+fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
+    let path = info_path(job);
+    let mut text = serde_json::to_vec_pretty(measured).map_err(|e| Error::File {
+        doing: "write",
+        path: path.clone(),
+        source: e.into(),
+    })?;
+    text.push(b'\n');
+    write_whole(&path, &text, Landing::replace).map(|_| ())
+}
+
+/// Local time, as in the Python clients' file names.
+fn stamp() -> String {
+    jiff::Zoned::now().strftime("%Y-%m-%d_%H%M%S").to_string()
+}
