@@ -1,1 +1,5 @@
-//! The test suite.
+//! The emulator through its public API, against the local service over real sockets.
+//!
+//! No test sleeps, and every wait has a limit.
+
+mod cycle;

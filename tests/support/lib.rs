@@ -1,1 +1,287 @@
-//! What the tests share.
+//! What the tests share: a machine against the local service, with a limit on every wait.
+
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use gf_emulator_core::config::{Button, Generation};
+use gf_emulator_core::local_service::{Builder, LocalService, Seen};
+use gf_emulator_core::puls;
+use gf_emulator_core::{Config, Emulator, Handle, Machine, Result, Secret, Tls};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// For whatever is waited for: far longer than it takes, so that only what hangs comes near.
+pub const LIMIT: Duration = Duration::from_secs(30);
+
+/// The serial number of the machine in the tests.
+pub const SERIAL: u32 = 12_345_678;
+
+/// Its password.
+pub const PASSWORD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+/// Sizes of the canned pictures: each its own, so that an upload tells which picture it was.
+pub const PICTURES: [(&str, usize); 7] = [
+    ("HOME_1", 1001),
+    ("HOME_2", 1002),
+    ("HOME_3", 1003),
+    ("HOME_4", 1004),
+    ("LID_IMAGE", 1005),
+    ("HEAD_LASER_.230", 1006),
+    ("HEAD_NO_LASER_.230", 1007),
+];
+
+/// A small valid job: a square of 5 mm, cut.
+#[must_use]
+pub fn square() -> Vec<u8> {
+    let mut job = puls::Builder::new();
+    let drawn = job.power(127).and_then(|job| {
+        for (x, y) in [(5.0, 0.0), (5.0, 5.0), (0.0, 5.0), (0.0, 0.0)] {
+            job.cut_to(x, y, 50.0, 0.5)?;
+        }
+        Ok(job.to_bytes())
+    });
+    drawn.expect("a square is nothing special")
+}
+
+/// A folder with the canned pictures in it, and room for what a machine collects.
+#[must_use]
+pub fn folder() -> TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let images = folder.path().join("images");
+    std::fs::create_dir(&images).expect("a folder for pictures");
+    for (name, size) in PICTURES {
+        std::fs::write(images.join(format!("{name}.jpg")), vec![0xff; size]).expect("a picture");
+    }
+    folder
+}
+
+/// A configuration for a machine that keeps everything in `folder`; it knows no service yet.
+#[must_use]
+pub fn config(folder: &Path, generation: Generation) -> Config {
+    let mut config = Config::default();
+    config.machine.serial = SERIAL;
+    config.machine.hostname = "test-machine".into();
+    config.machine.password = Secret::new(PASSWORD);
+    config.service.retry_for = LIMIT;
+    config.emulator.image_dir = folder.join("images");
+    config.motion.dir = folder.join("motion");
+    config.firmware.dir = folder.join("firmware");
+    if generation == Generation::V1 {
+        config.machine.firmware = "1.6.0-35".into();
+        config.machine.ip_address = "192.168.100.101".into();
+    }
+    config
+}
+
+/// Points a configuration at a service.
+pub fn point_at(config: &mut Config, service: &LocalService, folder: &Path) {
+    config.service.server_url = service.http_url().into();
+    config.service.status_service_url = service.ws_url();
+    if let Some(pem) = service.ca_pem() {
+        let path = folder.join("ca.pem");
+        std::fs::write(&path, pem).expect("the certificate is written");
+        config.service.ca_file = Some(path);
+    }
+}
+
+/// A service that takes this machine and no other, with the square as its job.
+#[must_use]
+pub fn service() -> Builder {
+    LocalService::builder().serial(&SERIAL.to_string()).password(Secret::new(PASSWORD)).puls(square())
+}
+
+/// A machine at a service, running in a thread of its own.
+pub struct Bench {
+    /// The service.
+    pub service: LocalService,
+    /// The machine's buttons.
+    pub handle: Handle,
+    folder: TempDir,
+    machine: Option<JoinHandle<Result<()>>>,
+}
+
+/// How a [`Bench`] is set up.
+pub struct Setup {
+    generation: Generation,
+    service: Builder,
+    adjust: Box<dyn FnOnce(&mut Config)>,
+    machine: Option<Box<dyn FnOnce(Emulator) -> Emulator>>,
+}
+
+impl Setup {
+    /// A machine of `generation` against a plain service without a script.
+    #[must_use]
+    pub fn new(generation: Generation) -> Self {
+        Self { generation, service: service().tls(false), adjust: Box::new(|_| ()), machine: None }
+    }
+
+    /// Another service.
+    #[must_use]
+    pub fn service(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
+        self.service = change(self.service);
+        self
+    }
+
+    /// Another configuration.
+    #[must_use]
+    pub fn config(mut self, adjust: impl FnOnce(&mut Config) + 'static) -> Self {
+        self.adjust = Box::new(adjust);
+        self
+    }
+
+    /// Another machine behind the protocol.
+    #[must_use]
+    pub fn machine(mut self, machine: impl Machine + 'static) -> Self {
+        self.machine = Some(Box::new(|emulator| emulator.with_machine(machine)));
+        self
+    }
+
+    /// Starts the service and a machine that waits for the button and takes its time.
+    #[must_use]
+    pub fn slow(self) -> Self {
+        self.config(|config| {
+            config.emulator.time_scale = 1.0;
+            config.emulator.button = Button::Wait;
+            config.emulator.warm_up = Duration::ZERO;
+            config.emulator.cool_down = Duration::ZERO;
+        })
+    }
+
+    /// Starts both, and waits until the machine is connected.
+    ///
+    /// # Panics
+    ///
+    /// Where it does not connect.
+    #[must_use]
+    pub fn start(self) -> Bench {
+        let folder = folder();
+        let service = self.service.start().expect("the service starts");
+        let mut config = config(folder.path(), self.generation);
+        point_at(&mut config, &service, folder.path());
+        (self.adjust)(&mut config);
+        let mut emulator = Emulator::new(config).expect("the configuration is good");
+        if service.ca_pem().is_some() {
+            // One connector for all tests of a process: making one takes 50 ms.
+            emulator = emulator.with_tls(Tls::new(Some(&folder.path().join("ca.pem"))).expect("a certificate"));
+        }
+        if let Some(machine) = self.machine {
+            emulator = machine(emulator);
+        }
+        let handle = emulator.handle();
+        let machine = thread::spawn(move || {
+            emulator.connect()?;
+            emulator.run()
+        });
+        let bench = Bench { service, handle, folder, machine: Some(machine) };
+        bench.wait("the machine to connect", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
+        bench
+    }
+}
+
+impl Bench {
+    /// The folder in which the machine keeps things.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Waits until what the service has seen is enough.
+    ///
+    /// # Panics
+    ///
+    /// Where it never is, with all that it has seen.
+    pub fn wait(&self, for_what: &str, done: impl FnMut(&[Seen]) -> bool) {
+        assert!(self.service.wait_for(done, LIMIT), "waited in vain for {for_what}; seen: {:#?}", self.service.seen());
+    }
+
+    /// Waits for an event.
+    pub fn wait_event(&self, name: &str, action_id: Option<i64>) {
+        self.wait(name, |seen| seen.iter().any(|seen| seen.is_event(name, action_id)));
+    }
+
+    /// Sends an action, with `id`, `status` and `action_type` filled in.
+    ///
+    /// # Panics
+    ///
+    /// Where the machine is not connected.
+    pub fn send(&self, id: i64, action_type: &str, status: &str, more: &Value) {
+        let mut action = json!({"id": id, "action_type": action_type, "status": status});
+        for (key, value) in more.as_object().expect("an object") {
+            action[key] = value.clone();
+        }
+        self.service.send(action).expect("the machine is connected");
+    }
+
+    /// Asks for an action with whatever it needs.
+    pub fn ask(&self, id: i64, action_type: &str) {
+        let http = self.service.http_url();
+        let more = json!({"motion_url": self.service.puls_url(), "endpoint": format!("{http}/up/{id}?X-Sig=a-presigned-secret")});
+        self.send(id, action_type, "ready", &more);
+    }
+
+    /// Asks for an action and waits for it to end like this.
+    pub fn expect(&self, id: i64, action_type: &str, ending: &str) {
+        self.ask(id, action_type);
+        self.wait_event(&format!("{action_type}:{ending}"), Some(id));
+    }
+
+    /// All events of the machine so far, as `name` or `name (id)`.
+    #[must_use]
+    pub fn events(&self) -> Vec<String> {
+        let name = |seen: &Seen| match seen {
+            Seen::WsMessage { message, .. } => {
+                let name = message["event"].as_str().or(message["progress"].as_str())?;
+                Some(match message["action_id"].as_i64() {
+                    Some(id) => format!("{name} ({id})"),
+                    None => name.to_owned(),
+                })
+            }
+            _ => None,
+        };
+        self.service.seen().iter().filter_map(name).collect()
+    }
+
+    /// The terminal events of an action.
+    #[must_use]
+    pub fn endings(&self, id: i64, action_type: &str) -> Vec<String> {
+        let is_ending = |event: &String| {
+            ["completed", "cancelled", "failed"].iter().any(|e| *event == format!("{action_type}:{e} ({id})"))
+        };
+        self.events().into_iter().filter(is_ending).collect()
+    }
+
+    /// The files in the machine's motion directory, by name.
+    #[must_use]
+    pub fn jobs(&self) -> Vec<PathBuf> {
+        let mut jobs: Vec<_> = std::fs::read_dir(self.folder().join("motion"))
+            .map(|entries| entries.filter_map(|entry| Some(entry.ok()?.path())).collect())
+            .unwrap_or_default();
+        jobs.sort();
+        jobs
+    }
+
+    /// Stops the machine, and gives how it ended.
+    ///
+    /// # Panics
+    ///
+    /// Where its thread has panicked.
+    pub fn stop(mut self) -> (LocalService, TempDir, Result<()>) {
+        self.handle.stop();
+        let ended = self.machine.take().expect("it runs").join().expect("it does not panic");
+        let Self { service, folder, .. } = self;
+        (service, folder, ended)
+    }
+}
+
+/// A folder that a variable names, for data that is not part of the project.
+#[must_use]
+pub fn folder_of(variable: &str) -> Option<PathBuf> {
+    static SAID: OnceLock<()> = OnceLock::new();
+    let folder = std::env::var_os(variable).map(PathBuf::from);
+    if folder.is_none() {
+        SAID.get_or_init(|| eprintln!("skipped: {variable} is not set"));
+    }
+    folder
+}
