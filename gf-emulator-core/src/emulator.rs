@@ -352,7 +352,9 @@ impl Desk<'_> {
         self.controls.stop();
         self.uplink.interrupt().raise();
         let withdrawn: Vec<_> = self.agenda.drain().collect();
-        withdrawn.iter().for_each(|action| self.withdraw(action));
+        for action in &withdrawn {
+            self.withdraw(action);
+        }
     }
 }
 

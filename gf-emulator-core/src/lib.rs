@@ -1,4 +1,50 @@
 //! A Glowforge machine without the hardware.
+//!
+//! A Glowforge laser cutter does nothing by itself: it signs in to a cloud service, opens a WebSocket, and does what it
+//! is told. An [`Emulator`] does the same: it reports settings, takes (canned) pictures, homes, downloads the stepper
+//! files that the service sends ("pulse files") and keeps them, and prints, against the real service or any other that
+//! speaks its protocol. It blocks and has threads; there is no async runtime.
+//!
+//! ```no_run
+//! use gf_emulator_core::Emulator;
+//!
+//! let mut emulator = Emulator::from_file("gf-machine-emulator.cfg")?;
+//! emulator.connect()?; // signs in, checks the firmware, opens the WebSocket
+//! emulator.run()?; // does what the service says, until a handle stops it
+//! # Ok::<(), gf_emulator_core::Error>(())
+//! ```
+//!
+//! A [`Config`] can be made without a file, a [`Handle`] stops a running emulator and presses its button,
+//! [`Emulator::offline`] runs one with no network at all, and hardware of your own stands behind the same protocol as a
+//! [`Machine`].
+//!
+//! ```text
+//! cfg file ─ config ─ Emulator::new
+//!                        │ connect(): authentication ─ firmware ─ WsClient
+//! service ══wss══ WsClient thread ══rx══▶ Emulator::run ─ actions registry ─ runner ─ Machine
+//!                        ▲                                                     │
+//!                        └────────────────tx◀── events (templates) ────────────┘
+//! ```
+//!
+//! # The rooms that are open to you
+//!
+//! - [`config`]: the configuration, from a file or in code.
+//! - [`machine`]: what stands behind the protocol; implement [`Machine`] for hardware of your own.
+//! - [`puls`]: pulse files, read, measured and made; usable without the rest.
+//! - `local_service` (feature `local-service`): the cloud's side on your own machine, for tests and demonstrations.
+//!
+//! # What is logged
+//!
+//! Everything goes through the `log` crate, and nothing is set up here. `error`: something was lost or has failed for
+//! good. `warn`: something is odd or failed and is tried again. `info`: what happens, an event a line. `debug`: requests,
+//! without their queries. Passwords, tokens and the queries of presigned URLs are in none of it. The crates below this
+//! one log for themselves, and what they send is in it: keep the targets `ureq`, `ureq_proto` and `tungstenite` off in
+//! your logger, as the `gf-machine-emulator` binary does.
+//!
+//! # Features
+//!
+//! - `local-service`: the module of that name.
+//! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
 
 mod actions;
 mod agenda;

@@ -93,9 +93,9 @@ impl fmt::Display for Origin {
         let Self { scheme, host, port } = self;
         write!(f, "{}://", scheme.as_str())?;
         if host.contains(':') {
-            write!(f, "[{host}]")?
+            write!(f, "[{host}]")?;
         } else {
-            f.write_str(host)?
+            f.write_str(host)?;
         }
         if *port == scheme.default_port() { Ok(()) } else { write!(f, ":{port}") }
     }

@@ -322,7 +322,7 @@ impl Bridge {
                 return Ok(Ended::Lost("no answer to a ping".into()));
             }
             if now >= next_ping {
-                ready(socket.write(Message::Ping(Default::default())))?;
+                ready(socket.write(Message::Ping(tungstenite::Bytes::new())))?;
                 unflushed = true;
                 next_ping = now + PING_EVERY;
                 pong_due = pong_due.or(Some(now + PONG_WITHIN));
@@ -379,7 +379,7 @@ impl Bridge {
         // The machine is busy: wait for it, and keep taking up what it says, for it may be waiting for us.
         loop {
             select! {
-                send(self.rx, std::mem::take(&mut text)) -> _sent_or_gone => return,
+                send(self.rx, std::mem::take(&mut text)) -> _ => return,
                 recv(self.tx) -> message => match message {
                     Ok(message) => self.backlog.push(message),
                     Err(_) => return,

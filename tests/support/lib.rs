@@ -1,5 +1,8 @@
 //! What the tests share: a machine against the local service, with a limit on every wait.
 
+// Everything here panics where a test has to fail: that is what it is for.
+#![allow(clippy::missing_panics_doc)]
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};

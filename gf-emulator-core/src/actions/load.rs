@@ -95,7 +95,7 @@ impl Loader {
         let top = object(value, "the table")?;
         only_keys(top, "the table", &["about", "generation", "line_end", "templates", "start", "signals", "actions"])?;
         let line_end = text(field(top, "the table", "line_end")?, "line_end")?.to_owned();
-        self.templates = object(field(top, "the table", "templates")?, "templates")?.clone();
+        self.templates.clone_from(object(field(top, "the table", "templates")?, "templates")?);
         let start = match top.get("start") {
             Some(steps) => self.steps(steps, "start", &mut Scope::anywhere())?,
             None => Vec::new(),

@@ -14,6 +14,8 @@ pub(crate) enum Status {
 }
 
 /// One message of the service.
+// `action_type` is the name that the wire has for it.
+#[allow(clippy::struct_field_names)]
 #[derive(Clone, PartialEq)]
 pub(crate) struct Action {
     pub(crate) id: i64,

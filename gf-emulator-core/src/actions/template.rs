@@ -168,7 +168,7 @@ fn compile_text(text: &str, known: &dyn Fn(&str) -> Option<Value>, depth: usize)
 /// Text before, the name, and text behind the first `<NAME>`. Names have letters, digits, dots and underscores.
 fn next_placeholder(text: &str) -> Option<(&str, &str, &str)> {
     for (start, _) in text.match_indices('<') {
-        let Some(length) = text[start + 1..].find('>') else { return None };
+        let length = text[start + 1..].find('>')?;
         let name = &text[start + 1..start + 1 + length];
         if !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || c == b'_' || c == b'.') {
             return Some((&text[..start], name, &text[start + length + 2..]));

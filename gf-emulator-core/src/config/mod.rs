@@ -231,7 +231,7 @@ impl Default for Service {
             ca_file: None,
             user_agent: None,
             actions_file: None,
-            retry_for: Duration::from_mins(5),
+            retry_for: Duration::from_secs(300),
         }
     }
 }

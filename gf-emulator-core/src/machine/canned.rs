@@ -85,7 +85,7 @@ impl CannedMachine {
         let stand_in = self.image_dir.join(homing_picture(HOMING_PICTURES)).is_file();
         self.pictures()
             .into_iter()
-            .filter(|path| !path.is_file() && !(stand_in && path.ends_with(BED_PICTURE)))
+            .filter(|path| !(path.is_file() || (stand_in && path.ends_with(BED_PICTURE))))
             .collect()
     }
 

@@ -25,6 +25,8 @@ pub enum Signal {
     LidClosed,
 }
 
+// Each is a fact of its own that somebody sets and somebody else clears: no state machine hides in them.
+#[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Default)]
 struct State {
     cancelled: bool,
