@@ -1,0 +1,19 @@
+//! No network at all: what a service would say comes through a queue, and so does what the machine answers.
+//!
+//! `cargo run --example offline`
+
+use gf_emulator_core::{Config, Emulator};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let (mut emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
+    peer.tx.send(r#"{"id": 1, "action_type": "settings", "status": "ready"}"#.into())?;
+    peer.tx.send(r#"{"id": 2, "action_type": "factory_reset", "status": "ready"}"#.into())?;
+    // Nothing more will come: the machine does what it has been told, and stops.
+    drop(peer.tx);
+    emulator.run()?;
+    for message in peer.rx.try_iter() {
+        let text = message.text();
+        println!("{:.100}{}", text.trim_end(), if text.len() > 100 { " ..." } else { "" });
+    }
+    Ok(())
+}
