@@ -11,7 +11,7 @@ use tungstenite::Utf8Bytes;
 use crate::wait::Waker;
 
 /// Frames of the service that nobody has read yet. When they are full the socket is left unread.
-const RX_QUEUE: usize = 64;
+const RX_QUEUE: usize = 16;
 /// Messages on their way to the thread that carries them, which takes them up at once and keeps its own store.
 const TX_QUEUE: usize = 256;
 

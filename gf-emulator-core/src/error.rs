@@ -44,7 +44,7 @@ pub enum Error {
     /// The service could not be reached, or not for as long as was to be tried.
     #[error("cannot reach {host}: {reason}")]
     Unreachable {
-        /// Scheme, host and port; never a path or a query.
+        /// Scheme, host and port, and a path where that helps; never a query.
         host: String,
         /// What the last try ran into.
         reason: String,

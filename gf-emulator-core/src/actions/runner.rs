@@ -100,12 +100,18 @@ impl Runner<'_> {
         let Some(row) = self.table.row(&action.action_type) else { return Ending::Failed };
         let mut course = Course { action, values: values_of(action), pictures: VecDeque::new(), job: None };
         let outcome = catch_unwind(AssertUnwindSafe(|| self.walk(row, &mut course)));
+        // What an interrupt breaks off may look like a failure of the network: the reason is what counts.
+        let withdrawn = self.controls.end();
         self.controls.set_interlock(false);
         let what = format!("{} {}", action.action_type, action.id);
         let ending = match outcome {
             Ok(Ok(())) => Ending::Completed,
             Ok(Err(Stop::Cancelled(reason))) => {
                 log::warn!("{what} cancelled: {reason}");
+                Ending::Cancelled
+            }
+            Ok(Err(Stop::Failed(e))) if withdrawn.is_some() => {
+                log::warn!("{what} cancelled while it was under way ({e})");
                 Ending::Cancelled
             }
             Ok(Err(Stop::Failed(e))) => {
