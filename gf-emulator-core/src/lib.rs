@@ -81,3 +81,8 @@ pub use error::{Error, Result};
 pub use machine::Machine;
 pub use net::Tls;
 pub use secret::Secret;
+
+/// The README's Rust compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+mod readme {}
