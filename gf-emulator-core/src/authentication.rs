@@ -78,10 +78,10 @@ impl Credentials {
                 Err(Failure::Passing(error, asked)) => (error, asked),
             };
             let pause = backoff.pause(asked);
-            let next = Instant::now() + pause;
-            if next > until {
+            // A service may ask for more time than there is.
+            let Some(next) = Instant::now().checked_add(pause).filter(|next| *next <= until) else {
                 return Err(error);
-            }
+            };
             log::warn!("sign-in: {error}; trying again in {:.1} s", pause.as_secs_f64());
             if !http.interrupt().pause(next) {
                 return Err(Error::Interrupted);
