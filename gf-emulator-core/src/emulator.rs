@@ -5,22 +5,25 @@
 
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use tungstenite::WebSocket;
 
 use crate::actions::{Action, Ending, Kept, Runner, Signal, Table, Values, end, shown, start, values_of};
 use crate::agenda::{Agenda, Decision};
+use crate::backoff::Backoff;
 use crate::collection::Collection;
 use crate::connection::{Connection, Peer};
 use crate::folder::Folder;
 use crate::http::Http;
 use crate::machine::{CannedMachine, Controls, Machine};
-use crate::net::{Interrupt, Tls};
+use crate::net::{Interrupt, Stream, Tls};
 use crate::session::Session;
 use crate::uplink::Uplink;
 use crate::voice::Voice;
 use crate::websocket::{Route, WsClient};
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, Secret};
 
 /// A Glowforge machine without the hardware.
 ///
@@ -184,7 +187,7 @@ impl Emulator {
             Ok(of_address.websocket_url(&of_address.adopt(tokens)))
         };
         let route = Route { address: Arc::new(address), tls: tls.clone(), user_agent, interrupt: dialling.clone() };
-        let socket = route.dial_to(&session.websocket_url(&token))?;
+        let socket = open(session, &route, token, self.config.service.retry_for)?;
         if let Some(peer) = self.peer.take() {
             self.client = Some(WsClient::start(socket, route, peer)?);
         }
@@ -254,6 +257,29 @@ impl Emulator {
         let closed = self.client.take().map_or(Ok(()), WsClient::stop);
         log::info!("stopped");
         ended.and(closed)
+    }
+}
+
+/// Opens the first WebSocket. The service may be busy here as at the sign-in, and a firmware download takes longer than
+/// the token is good for: then there is another sign-in, and another try, for up to `patience`.
+fn open(session: &Session, route: &Route, mut token: Secret, patience: Duration) -> Result<WebSocket<Stream>> {
+    let until = Instant::now() + patience;
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match route.dial_to(&session.websocket_url(&token)) {
+            Err(e @ (Error::Unreachable { .. } | Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. })) => e,
+            done => return done,
+        };
+        let next = Instant::now() + backoff.pause(None);
+        if next > until {
+            return Err(error);
+        }
+        log::warn!("cannot connect: {error}");
+        if !route.interrupt.pause(next) {
+            return Err(Error::Interrupted);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        token = session.adopt(session.credentials().sign_in_patiently(session.http(), left)?);
     }
 }
 
