@@ -10,7 +10,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -97,7 +96,8 @@ impl Route {
 /// The thread that bridges a WebSocket and the queues.
 pub(crate) struct WsClient {
     thread: Option<JoinHandle<Result<()>>>,
-    stopping: Arc<AtomicBool>,
+    /// Dropped to stop the thread: it hears of that in a select as well.
+    running: Option<Sender<()>>,
     waker: Waker,
     interrupt: Interrupt,
 }
@@ -109,14 +109,14 @@ impl WsClient {
         let waker = waiter.waker();
         // Set once: a second client at the same queues would be a mistake of this crate.
         let _ = peer.waker.set(waker.clone());
-        let stopping = Arc::new(AtomicBool::new(false));
+        let (running, stopped) = bounded(0);
         let interrupt = route.interrupt.clone();
         let bridge = Bridge {
             route,
             rx: peer.tx,
             tx: peer.rx,
             waiter,
-            stopping: Arc::clone(&stopping),
+            stopped,
             backlog: Backlog::default(),
             in_flight: None,
             backoff: Backoff::default(),
@@ -125,7 +125,7 @@ impl WsClient {
             .name("gf-websocket".into())
             .spawn(move || bridge.run(socket))
             .map_err(thread_error)?;
-        Ok(Self { thread: Some(thread), stopping, waker, interrupt })
+        Ok(Self { thread: Some(thread), running: Some(running), waker, interrupt })
     }
 
     /// Sends what is queued, closes, and waits for the thread: its own error, if it had ended with one.
@@ -135,7 +135,7 @@ impl WsClient {
 
     fn shut_down(&mut self) -> Result<()> {
         let Some(thread) = self.thread.take() else { return Ok(()) };
-        self.stopping.store(true, Ordering::Release);
+        self.running = None;
         self.waker.wake();
         let ended = thread.join();
         self.interrupt.raise();
@@ -169,7 +169,8 @@ struct Bridge {
     rx: Sender<String>,
     tx: Receiver<Outgoing>,
     waiter: Waiter,
-    stopping: Arc<AtomicBool>,
+    /// Disconnected once it is to stop.
+    stopped: Receiver<()>,
     backlog: Backlog,
     in_flight: Option<Outgoing>,
     backoff: Backoff,
@@ -203,7 +204,7 @@ impl Bridge {
     }
 
     fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stopped.try_recv() == Err(TryRecvError::Disconnected)
     }
 
     fn give_up(&mut self, why: &str) {
@@ -376,7 +377,8 @@ impl Bridge {
             // Disconnected: the machine has stopped reading, and stops us next.
             Ok(()) | Err(TrySendError::Disconnected(_)) => return,
         };
-        // The machine is busy: wait for it, and keep taking up what it says, for it may be waiting for us.
+        // The machine is busy: wait for it, and keep taking up what it says, for it may be waiting for us. One that
+        // stops reads no more, and waits for this thread to end.
         loop {
             select! {
                 send(self.rx, std::mem::take(&mut text)) -> _ => return,
@@ -384,6 +386,7 @@ impl Bridge {
                     Ok(message) => self.backlog.push(message),
                     Err(_) => return,
                 },
+                recv(self.stopped) -> _ => return,
             }
         }
     }
