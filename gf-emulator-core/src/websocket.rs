@@ -28,8 +28,6 @@ use crate::wait::{Interest, Waiter, Waker};
 use crate::{Error, Result};
 
 const SUBPROTOCOL: &str = "glowforge";
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PONG_WITHIN: Duration = Duration::from_secs(10);
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(15);
 /// What is left in the queue at the end has this long to go out, and the service this long to answer the Close.
 const FLUSH_WITHIN: Duration = Duration::from_millis(1000);
@@ -38,6 +36,20 @@ const CLOSE_WITHIN: Duration = Duration::from_millis(500);
 const LARGEST_FRAME: usize = 1 << 20;
 const SOCKET_BUFFER: usize = 4 << 10;
 const READS_IN_A_ROW: usize = 64;
+
+/// How a connection is watched.
+#[derive(Debug, Clone, Copy)]
+struct Watch {
+    ping_every: Duration,
+    pong_within: Duration,
+}
+
+impl Default for Watch {
+    /// As the machine does.
+    fn default() -> Self {
+        Self { ping_every: Duration::from_secs(30), pong_within: Duration::from_secs(10) }
+    }
+}
 
 /// Where the next connection goes: signs in, and gives the address with its single-use token.
 pub(crate) type Address = Arc<dyn Fn() -> Result<Url> + Send + Sync>;
@@ -105,6 +117,10 @@ pub(crate) struct WsClient {
 impl WsClient {
     /// Starts the thread that stands between `socket` and the machine's queues.
     pub(crate) fn start(socket: WebSocket<Stream>, route: Route, peer: Peer) -> Result<Self> {
+        Self::start_watched(socket, route, peer, Watch::default())
+    }
+
+    fn start_watched(socket: WebSocket<Stream>, route: Route, peer: Peer, watch: Watch) -> Result<Self> {
         let waiter = Waiter::new().map_err(thread_error)?;
         let waker = waiter.waker();
         // Set once: a second client at the same queues would be a mistake of this crate.
@@ -120,6 +136,7 @@ impl WsClient {
             backlog: Backlog::default(),
             in_flight: None,
             backoff: Backoff::default(),
+            watch,
         };
         let thread = thread::Builder::new()
             .name("gf-websocket".into())
@@ -174,6 +191,7 @@ struct Bridge {
     backlog: Backlog,
     in_flight: Option<Outgoing>,
     backoff: Backoff,
+    watch: Watch,
 }
 
 impl Bridge {
@@ -291,7 +309,7 @@ impl Bridge {
 
     fn pump(&mut self, socket: &mut WebSocket<Stream>) -> tungstenite::Result<Ended> {
         let mut unflushed = false;
-        let mut next_ping = Instant::now() + PING_EVERY;
+        let mut next_ping = Instant::now() + self.watch.ping_every;
         let mut pong_due: Option<Instant> = None;
         let mut last_moment: Option<Instant> = None;
         if let Some(message) = self.in_flight.take() {
@@ -310,7 +328,12 @@ impl Bridge {
                 };
                 match message {
                     Message::Text(text) => self.deliver(text.as_str()),
-                    Message::Pong(_) => pong_due = None,
+                    Message::Pong(_) => {
+                        pong_due = None;
+                        // A connection that has lasted until here was no failure, even if nothing was said on it: the
+                        // next loss is a first one again.
+                        self.backoff = Backoff::default();
+                    }
                     // The answer is in tungstenite's buffer.
                     Message::Ping(_) => unflushed = true,
                     Message::Binary(data) => log::warn!("ignored a binary frame of {} bytes", data.len()),
@@ -325,8 +348,8 @@ impl Bridge {
             if now >= next_ping {
                 ready(socket.write(Message::Ping(tungstenite::Bytes::new())))?;
                 unflushed = true;
-                next_ping = now + PING_EVERY;
-                pong_due = pong_due.or(Some(now + PONG_WITHIN));
+                next_ping = now + self.watch.ping_every;
+                pong_due = pong_due.or(Some(now + self.watch.pong_within));
             }
             loop {
                 if unflushed {
@@ -438,3 +461,6 @@ fn reason_of(e: &tungstenite::Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,106 @@
+//! Pings and what becomes of them, in milliseconds rather than half minutes.
+
+use std::net::{TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::*;
+use crate::connection::Connection;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A machine's WebSocket, and the service's ends of it one after the other.
+struct Bench {
+    client: Option<WsClient>,
+    _machine: Connection,
+    sockets: Receiver<WebSocket<TcpStream>>,
+    dialled: Arc<AtomicUsize>,
+}
+
+fn bench(watch: Watch) -> Bench {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("ws://{}/token", listener.local_addr().unwrap())).unwrap();
+    let (open, sockets) = bounded(1);
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let stream = stream.unwrap();
+            stream.set_read_timeout(Some(LIMIT)).unwrap();
+            #[allow(clippy::result_large_err)]
+            let agree = |_: &_, mut response: tungstenite::handshake::server::Response| {
+                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+                Ok(response)
+            };
+            if open.send(tungstenite::accept_hdr(stream, agree).unwrap()).is_err() {
+                return;
+            }
+        }
+    });
+    let dialled = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&dialled);
+    let address: Address = Arc::new(move || {
+        count.fetch_add(1, Ordering::AcqRel);
+        Ok(url.clone())
+    });
+    let route = Route {
+        address,
+        tls: Tls::new(None).unwrap(),
+        user_agent: "OpenGlow/test".into(),
+        interrupt: Interrupt::default(),
+    };
+    let (machine, peer) = Connection::in_memory();
+    let socket = route.dial().unwrap();
+    let client = Some(WsClient::start_watched(socket, route, peer, watch).unwrap());
+    Bench { client, _machine: machine, sockets, dialled }
+}
+
+impl Bench {
+    fn socket(&self) -> WebSocket<TcpStream> {
+        self.sockets.recv_timeout(LIMIT).unwrap()
+    }
+
+    fn stop(mut self) {
+        self.client.take().unwrap().stop().unwrap();
+    }
+}
+
+/// Reads until a ping, which is answered with the next read or flush.
+fn ping(socket: &mut WebSocket<TcpStream>) {
+    while !matches!(socket.read().unwrap(), Message::Ping(_)) {}
+}
+
+#[test]
+fn pings_for_as_long_as_it_is_answered() {
+    let bench = bench(Watch { ping_every: Duration::from_millis(20), pong_within: LIMIT });
+    let mut socket = bench.socket();
+    for _ in 0..5 {
+        ping(&mut socket);
+    }
+    assert_eq!(bench.dialled.load(Ordering::Acquire), 1);
+    bench.stop();
+}
+
+#[test]
+fn a_pong_that_does_not_come_is_a_lost_connection() {
+    let bench = bench(Watch { ping_every: Duration::from_millis(20), pong_within: Duration::from_millis(20) });
+    // Never read: so never answered. It stays open meanwhile.
+    let _silent = bench.socket();
+    let mut socket = bench.socket();
+    assert!(bench.dialled.load(Ordering::Acquire) >= 2);
+    ping(&mut socket);
+    bench.stop();
+}
+
+#[test]
+fn a_cut_after_a_quiet_hour_is_a_first_one_each_time() {
+    let bench = bench(Watch { ping_every: Duration::from_millis(5), pong_within: LIMIT });
+    let before = Instant::now();
+    for _ in 0..5 {
+        let mut socket = bench.socket();
+        // The second ping comes after the first one's pong has been read, or is on its way beside it: the third is sure.
+        for _ in 0..3 {
+            ping(&mut socket);
+        }
+    }
+    // Five pauses that grew would take at least 7.75 s, four of them 3.75; that do not, 2 at most.
+    assert!(before.elapsed() < Duration::from_millis(3700), "{:?}", before.elapsed());
+    bench.stop();
+}
