@@ -3,3 +3,5 @@
 //! No test sleeps, and every wait has a limit.
 
 mod cycle;
+mod raw;
+mod session;

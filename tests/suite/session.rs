@@ -1,0 +1,371 @@
+//! Signing in, keeping at it, and where a token may go.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::local_service::{Bearer, Failure, Fault, LocalService, Request, Seen};
+use gf_emulator_core::{Config, Emulator, Error, Secret};
+use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, service};
+use serde_json::json;
+
+use crate::raw::{Answer, Raw, Running, good, http};
+
+const SIGN_IN: &str = "/machines/sign_in";
+
+fn plain() -> LocalService {
+    service().tls(false).start().unwrap()
+}
+
+fn at(service: &LocalService, folder: &Path, adjust: impl FnOnce(&mut Config)) -> Emulator {
+    let mut config = config(folder, Generation::V2);
+    point_at(&mut config, service, folder);
+    adjust(&mut config);
+    Emulator::new(config).unwrap()
+}
+
+fn requests(service: &LocalService) -> Vec<Request> {
+    let request = |seen| if let Seen::Http(request) = seen { Some(request) } else { None };
+    service.seen().into_iter().filter_map(request).collect()
+}
+
+fn sign_ins(service: &LocalService) -> usize {
+    requests(service).iter().filter(|request| request.path == SIGN_IN).count()
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    std::fs::read_dir(folder)
+        .map(|entries| entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect())
+        .unwrap_or_default()
+}
+
+#[test]
+fn wrong_credentials_fail_at_once_and_say_so() {
+    let (service, folder) = (plain(), folder());
+    let mut emulator = at(&service, folder.path(), |config| config.machine.password = Secret::new("f".repeat(64)));
+    let error = emulator.connect().unwrap_err();
+    assert!(matches!(error, Error::SignInRefused { status: 401 }), "{error}");
+    assert!(error.to_string().contains("check serial and password"), "{error}");
+    assert_eq!(requests(&service).len(), 1);
+    service.fault(Fault::status(403).on("POST", SIGN_IN));
+    let error = at(&service, folder.path(), |_| ()).connect().unwrap_err();
+    assert!(matches!(error, Error::SignInRefused { status: 403 }), "{error}");
+    assert_eq!(requests(&service).len(), 2);
+}
+
+#[test]
+fn a_service_that_is_down_at_start_is_tried_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let folder = folder();
+    let mut config = config(folder.path(), Generation::V2);
+    config.service.server_url = format!("http://{addr}");
+    config.service.status_service_url = format!("ws://{addr}");
+    let running = Running::start((Emulator::new(config).unwrap(), folder));
+    // A first try that comes to nothing; after it nobody listens at all, until the service is up.
+    drop(listener.accept().unwrap());
+    drop(listener);
+    let service = service().tls(false).listen(addr.to_string()).start().unwrap();
+    assert!(service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })), LIMIT));
+    service.send(json!({"id": 1, "action_type": "settings", "status": "ready"})).unwrap();
+    assert!(service.wait_for(|seen| seen.iter().any(|seen| seen.is_event("settings:completed", Some(1))), LIMIT));
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_busy_service_is_tried_again() {
+    for statuses in [vec![503, 429], vec![500], vec![502, 408]] {
+        let (service, folder) = (plain(), folder());
+        for status in &statuses {
+            service.fault(Fault::status(*status).on("POST", SIGN_IN));
+        }
+        at(&service, folder.path(), |_| ()).connect().unwrap();
+        assert_eq!(sign_ins(&service), statuses.len() + 1);
+    }
+}
+
+#[test]
+fn a_service_that_asks_for_patience_gets_it() {
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&times);
+    let observer = move |seen: &Seen| {
+        if matches!(seen, Seen::Http(request) if request.path == SIGN_IN) {
+            noted.lock().unwrap().push(Instant::now());
+        }
+    };
+    let (service, folder) = (service().tls(false).observer(observer).start().unwrap(), folder());
+    service.fault(Fault::status(503).header("Retry-After", "1").on("POST", SIGN_IN));
+    at(&service, folder.path(), |_| ()).connect().unwrap();
+    let times = times.lock().unwrap();
+    assert_eq!(times.len(), 2);
+    assert!(times[1] - times[0] >= Duration::from_secs(1), "{:?}", times[1] - times[0]);
+}
+
+#[test]
+fn a_pause_longer_than_the_patience_ends_it_at_once() {
+    for asked in ["3600", "18446744073709551615", "Tue, 31 Dec 2999 23:59:59 GMT"] {
+        let (service, folder) = (plain(), folder());
+        service.fault(Fault::status(503).header("Retry-After", asked).on("POST", SIGN_IN).times(9));
+        let error = at(&service, folder.path(), |_| ()).connect().unwrap_err();
+        assert!(matches!(error, Error::Status { status: 503, .. }), "{error}");
+        assert_eq!(requests(&service).len(), 1);
+    }
+}
+
+#[test]
+fn patience_has_an_end() {
+    let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let folder = folder();
+    let mut config = config(folder.path(), Generation::V2);
+    config.service.server_url = format!("http://{addr}");
+    config.service.status_service_url = format!("ws://{addr}");
+    config.service.retry_for = Duration::from_millis(600);
+    let error = Emulator::new(config).unwrap().connect().unwrap_err();
+    assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+}
+
+#[test]
+fn a_control_socket_that_is_refused_at_first_is_tried_again_with_a_new_sign_in() {
+    for status in [401, 503] {
+        let (service, folder) = (plain(), folder());
+        service.fault(Fault::status(status).on("GET", "/<ws_token>").times(2));
+        let mut emulator = at(&service, folder.path(), |_| ());
+        emulator.connect().unwrap();
+        assert_eq!(sign_ins(&service), 3);
+    }
+    let (service, folder) = (plain(), folder());
+    service.fault(Fault::status(503).on("GET", "/<ws_token>").times(1000));
+    let error = at(&service, folder.path(), |config| config.service.retry_for = Duration::from_millis(600)).connect();
+    assert!(matches!(error, Err(Error::Status { status: 503, .. })), "{error:?}");
+}
+
+#[test]
+fn a_stop_ends_the_pause_between_two_tries() {
+    let (service, folder) = (plain(), folder());
+    service.fault(Fault::status(503).header("Retry-After", "1000").on("POST", SIGN_IN));
+    let emulator = at(&service, folder.path(), |config| config.service.retry_for = Duration::from_hours(1));
+    let running = Running::start((emulator, folder));
+    assert!(service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::Http(_))), LIMIT));
+    let ended = running.stop();
+    assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+}
+
+#[test]
+fn a_stop_ends_the_wait_for_an_answer() {
+    for (method, path) in [("POST", SIGN_IN), ("GET", "/update/current"), ("GET", "/<ws_token>")] {
+        let (service, folder) = (plain(), folder());
+        service.fault(Fault::new(Failure::Hold).on(method, path));
+        let running = Running::start((at(&service, folder.path(), |_| ()), folder));
+        assert!(service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::Held { .. })), LIMIT), "{path}");
+        let before = Instant::now();
+        let ended = running.stop();
+        assert!(matches!(ended, Err(Error::Interrupted)), "{path}: {ended:?}");
+        // Its own time-outs are 15 and 30 seconds.
+        assert!(before.elapsed() < Duration::from_secs(10));
+    }
+}
+
+#[test]
+fn a_stop_ends_a_tls_handshake_that_stalls() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = listener.local_addr().unwrap();
+    let folder = folder();
+    let mut config = config(folder.path(), Generation::V2);
+    config.service.server_url = format!("https://{addr}");
+    config.service.status_service_url = format!("wss://{addr}");
+    let running = Running::start((Emulator::new(config).unwrap(), folder));
+    let (accepted, connection) = bounded(1);
+    thread::spawn(move || accepted.send(listener.accept()));
+    let _held = connection.recv_timeout(LIMIT).unwrap().unwrap();
+    let before = Instant::now();
+    let ended = running.stop();
+    assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
+    assert!(before.elapsed() < Duration::from_secs(9));
+}
+
+fn exchanges(service: &LocalService, path: &str) -> Vec<(u16, Bearer)> {
+    requests(service).iter().filter(|r| r.path == path).map(|r| (r.status, r.bearer)).collect()
+}
+
+#[test]
+fn an_expired_token_is_renewed_and_the_request_replayed_once() {
+    let bench = Setup::new(Generation::V2).start();
+    bench.service.expire_tokens();
+    bench.send(7, "lid_image", "ready", &json!({}));
+    bench.wait_event("lid_image:completed", Some(7));
+    let uploads = exchanges(&bench.service, "/api/machines/lid_image/7");
+    assert_eq!(uploads, [(401, Bearer::Bad), (200, Bearer::Good)]);
+    assert_eq!(sign_ins(&bench.service), 2);
+    bench.stop().2.unwrap();
+}
+
+#[test]
+fn a_second_401_is_an_answer_and_a_refused_sign_in_is_not_replayed() {
+    let bench = Setup::new(Generation::V2).start();
+    bench.service.fault(Fault::status(401).on("POST", "/api/machines/").times(100));
+    bench.send(7, "lid_image", "ready", &json!({}));
+    bench.wait_event("lid_image:failed", Some(7));
+    assert_eq!(exchanges(&bench.service, "/api/machines/lid_image/7").len(), 2);
+    assert_eq!(sign_ins(&bench.service), 2);
+    bench.service.fault(Fault::status(401).on("POST", SIGN_IN).times(100));
+    bench.send(8, "lid_image", "ready", &json!({}));
+    bench.wait_event("lid_image:failed", Some(8));
+    assert_eq!(exchanges(&bench.service, "/api/machines/lid_image/8").len(), 1);
+    assert_eq!(sign_ins(&bench.service), 3);
+    bench.stop().2.unwrap();
+}
+
+#[test]
+fn the_token_stays_with_the_service() {
+    let storage = plain();
+    let bench = Setup::new(Generation::V2).start();
+    // Presigned: not even to the service's own origin.
+    bench.expect(1, "lid_image", "completed");
+    assert_eq!(exchanges(&bench.service, "/up/1"), [(200, Bearer::Absent)]);
+    bench.send(2, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
+    bench.wait_event("motion:completed", Some(2));
+    let endpoint = format!("{}/up/3?X-Sig=1", storage.http_url());
+    bench.send(3, "lid_image", "ready", &json!({"endpoint": endpoint}));
+    bench.wait_event("lid_image:completed", Some(3));
+    // There and back again: the token comes along on the service's own part of the way.
+    bench.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
+    storage.fault(Fault::status(307).header("Location", &bench.service.puls_url()).on("GET", "/dl/job.puls"));
+    bench.expect(4, "motion", "completed");
+    assert_eq!(exchanges(&bench.service, "/dl/job.puls"), [(302, Bearer::Good), (200, Bearer::Good)]);
+    let at_storage: Vec<_> = requests(&storage).iter().map(|r| (r.status, r.bearer)).collect();
+    assert_eq!(at_storage, [(200, Bearer::Absent), (200, Bearer::Absent), (307, Bearer::Absent)]);
+    bench.stop().2.unwrap();
+}
+
+#[test]
+fn redirects_end_and_stay_where_they_are_safe() {
+    let bench = Setup::new(Generation::V2).start();
+    let path = "/dl/job.puls";
+    bench.service.fault(Fault::status(302).header("Location", path).on("GET", path).times(6));
+    bench.expect(1, "motion", "failed");
+    assert_eq!(exchanges(&bench.service, path).len(), 6);
+    for (id, location) in (2..).zip([
+        "http://10.255.255.1/job.puls",
+        "http://app.glowforge.example/job.puls",
+        "file:///etc/passwd",
+        "ftp://127.0.0.1/x",
+        "http://user:pw@127.0.0.1/x",
+        "job.puls",
+        "",
+    ]) {
+        bench.service.fault(Fault::status(301).header("Location", location).on("GET", path));
+        bench.expect(id, "motion", "failed");
+        assert_eq!(exchanges(&bench.service, path).len(), 5 + usize::try_from(id).unwrap(), "{location}");
+    }
+    // An upload is never sent on.
+    bench.service.fault(Fault::status(307).header("Location", "/up/elsewhere").on("PUT", "/up/"));
+    bench.expect(20, "lid_image", "failed");
+    assert_eq!(exchanges(&bench.service, "/up/elsewhere"), []);
+    bench.expect(21, "motion", "completed");
+    bench.stop().2.unwrap();
+}
+
+#[test]
+fn https_is_never_left_for_http() {
+    let storage = plain();
+    let bench = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
+    bench.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
+    bench.expect(1, "motion", "failed");
+    assert_eq!(storage.seen(), []);
+    bench.stop().2.unwrap();
+}
+
+#[test]
+fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
+    let long = "x".repeat(200 << 10);
+    let answers = [
+        String::new(),
+        "signed in".into(),
+        "[]".into(),
+        "null".into(),
+        "{}".into(),
+        r#"{"ws_token":"a"}"#.into(),
+        r#"{"ws_token":1,"auth_token":2}"#.into(),
+        r#"{"ws_token":"","auth_token":"b"}"#.into(),
+        r#"{"ws_token":"a/b","auth_token":"b"}"#.into(),
+        r#"{"ws_token":"..","auth_token":"b"}"#.into(),
+        r#"{"ws_token":"a?b","auth_token":"b"}"#.into(),
+        r#"{"ws_token":"a HTTP/1.1\r\nX-Smuggled: 1\r\n","auth_token":"b"}"#.into(),
+        r#"{"ws_token":"a","auth_token":"b\nX-Smuggled: 1"}"#.into(),
+        r#"{"ws_token":"a","auth_token":"b c"}"#.into(),
+        r#"{"ws_token":"a","auth_token":"\u0000"}"#.into(),
+        format!(r#"{{"ws_token":"{long}","auth_token":"b"}}"#),
+        format!(r#"{{"ws_token":"a","auth_token":"{long}"}}"#),
+        "[".repeat(100_000),
+        "\u{1f}\u{8b}\u{8}\u{0}".into(),
+    ];
+    for body in answers {
+        let shown: String = body.chars().take(60).collect();
+        let raw = Raw::start(move |_| http(200, &body));
+        let (mut emulator, _folder) = raw.machine(|_| ());
+        let error = emulator.connect().unwrap_err();
+        assert!(matches!(error, Error::Answer { .. }), "{shown}: {error}");
+        assert!(!error.to_string().contains("xxxx") && !error.to_string().contains("Smuggled"), "{error}");
+        assert_eq!(raw.requests(), ["POST /machines/sign_in"], "{shown}");
+    }
+}
+
+#[test]
+fn a_sign_in_that_is_answered_without_end_is_given_up() {
+    let heads = ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"];
+    for head in heads {
+        let raw = Raw::start(move |_| Answer::Endless(head.into()));
+        let error = raw.machine(|_| ()).0.connect().unwrap_err();
+        assert!(matches!(error, Error::Answer { .. }), "{error}");
+    }
+    // No HTTP at all, or a head that does not end: that passes, or not, with the service.
+    for head in ["", "HTTP/1.1 200 OK\r\nX: "] {
+        let raw = Raw::start(move |_| Answer::Endless(head.into()));
+        let error = raw.machine(|config| config.service.retry_for = Duration::ZERO).0.connect().unwrap_err();
+        assert!(matches!(error, Error::Unreachable { .. }), "{error}");
+    }
+}
+
+#[test]
+fn a_version_does_not_steer_where_firmware_lands() {
+    let bench = Setup::new(Generation::V1).service(|service| service.firmware_version("../../x")).start();
+    assert_eq!(names(&bench.folder().join("firmware")), Vec::<String>::new());
+    assert_eq!(exchanges(&bench.service, "/dl/firmware"), []);
+    bench.expect(1, "settings", "completed");
+    bench.stop().2.unwrap();
+}
+
+#[test]
+fn firmware_that_differs_arrives_whole_or_not_at_all() {
+    let bench = Setup::new(Generation::V1).service(|service| service.firmware_version("1.9.9")).start();
+    let path = bench.folder().join("firmware/glowforge-fw-v1.9.9.fw");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "firmware 1.9.9\n");
+    bench.expect(1, "settings", "completed");
+    bench.stop().2.unwrap();
+
+    for failure in [Failure::CutAnswer, Failure::ShortBody, Failure::Status { status: 404, headers: Vec::new() }] {
+        let (service, folder) = (service().tls(false).firmware_version("1.9.9").start().unwrap(), folder());
+        service.fault(Fault::new(failure).on("GET", "/dl/firmware"));
+        let mut emulator = at(&service, folder.path(), |config| config.machine.firmware = "1.6.0-35".into());
+        emulator.connect().unwrap();
+        assert_eq!(names(&folder.path().join("firmware")), Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_machine_whose_firmware_check_fails_goes_online() {
+    for generation in [Generation::V1, Generation::V2] {
+        let raw = Raw::start({
+            let good = good();
+            move |asked| if asked.what == "GET /update/current" { http(500, "") } else { good(asked) }
+        });
+        let machine = raw.machine(|config| config.service.protocol = Some(generation));
+        let running = Running::start(machine);
+        drop(raw.socket());
+        let _ = running.stop();
+    }
+}
