@@ -200,9 +200,11 @@ pub(crate) fn shown(text: &str) -> String {
     const LONGEST: usize = 200;
     let end = text.find(['?', '#']).unwrap_or(text.len());
     let text = &text[..end];
+    // With a scheme or without: what is refused is seldom well-formed.
     let text = match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &text[..scheme + 3], &text[at + 1..]),
-        _ => text.to_owned(),
+        (_, Some(at)) => text[at + 1..].to_owned(),
+        (_, None) => text.to_owned(),
     };
     let mut shown: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
     if text.chars().nth(LONGEST).is_some() {
@@ -257,6 +259,10 @@ mod tests {
         let error = Url::parse("ftp://user:hunter2@host/p?sig=hunter2").unwrap_err().to_string();
         assert!(!error.contains("hunter2"), "{error}");
         assert!(error.contains("ftp://host/p"), "{error}");
+        for url in ["user:hunter2@host/p", "//user:hunter2@host/p", "https:user:hunter2@host", "u:hunter2@host://x"] {
+            let error = Url::parse(url).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
         assert!(shown(&"x".repeat(10_000)).len() < 300);
     }
 
