@@ -255,6 +255,7 @@ impl Emulator {
             worker.join().map_err(|_| Error::Thread { thread: "gf-worker", reason: "it panicked".into() })
         });
         let closed = self.client.take().map_or(Ok(()), WsClient::stop);
+        self.voice.close();
         log::info!("stopped");
         ended.and(closed)
     }

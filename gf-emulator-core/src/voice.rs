@@ -17,15 +17,22 @@ const BOOT_HUNDREDTHS: u128 = 3800;
 /// Says things on the WebSocket.
 #[derive(Debug)]
 pub(crate) struct Voice {
-    tx: Tx,
     line_end: String,
     started: Instant,
-    next_id: Mutex<u64>,
+    speech: Mutex<Speech>,
+}
+
+#[derive(Debug)]
+struct Speech {
+    next_id: u64,
+    /// None once nothing more is said.
+    tx: Option<Tx>,
 }
 
 impl Voice {
     pub(crate) fn new(tx: Tx, line_end: &str) -> Self {
-        Self { tx, line_end: line_end.to_owned(), started: Instant::now(), next_id: Mutex::new(FIRST_ID) }
+        let speech = Mutex::new(Speech { next_id: FIRST_ID, tx: Some(tx) });
+        Self { line_end: line_end.to_owned(), started: Instant::now(), speech }
     }
 
     /// Fills in the message and queues it. The number is taken and the message queued in one step, so that numbers go
@@ -34,9 +41,12 @@ impl Voice {
         let mut values = values.clone();
         values.insert(Variable::Timestamp, self.timestamp());
         values.insert(Variable::MilliEpoch, milli_epoch());
-        let mut next_id = self.next_id.lock().unwrap_or_else(PoisonError::into_inner);
-        values.insert(Variable::Id, json!(*next_id));
-        *next_id += 1;
+        let mut speech = self.speech.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(tx) = speech.tx.clone() else {
+            return log::debug!("nothing is said any more: the machine has stopped");
+        };
+        values.insert(Variable::Id, json!(speech.next_id));
+        speech.next_id += 1;
         let message = say.message.fill(&values);
         if let Some(event) = message.get("event").and_then(Value::as_str) {
             match values.get(&Variable::ActionId) {
@@ -45,9 +55,15 @@ impl Voice {
             }
         }
         let message = Outgoing::new(format!("{message}{}", self.line_end), say.channel == Channel::Progress);
-        if let Err(unsent) = self.tx.send(message) {
+        if let Err(unsent) = tx.send(message) {
             log::error!("dropped (nobody carries messages any more): {}", unsent.0.label());
         }
+    }
+
+    /// Lets go of the queue: whoever reads its other end hears that nothing more will come, however many handles are
+    /// still about.
+    pub(crate) fn close(&self) {
+        self.speech.lock().unwrap_or_else(PoisonError::into_inner).tx = None;
     }
 
     fn timestamp(&self) -> Value {
