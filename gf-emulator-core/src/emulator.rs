@@ -3,7 +3,7 @@
 //! The only place that knows all the others. Three threads: the caller of [`Emulator::run`] decides (what comes in, what
 //! is done next), one worker does the actions one after the other, and the WebSocket's bridges the queues.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -116,7 +116,14 @@ impl Emulator {
             Way::Online { dialling, working, .. } => vec![dialling.clone(), working.clone()],
             Way::Folder(folder) => vec![folder.interrupt().clone()],
         };
-        let handle = Handle { controls, stop, interrupts, voice: Arc::clone(&voice), table: Arc::clone(&table) };
+        let handle = Handle {
+            controls,
+            stop,
+            interrupts,
+            voice: Arc::clone(&voice),
+            table: Arc::clone(&table),
+            hand: Arc::default(),
+        };
         let machine = Box::new(CannedMachine::new(&config));
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
         Ok(Self {
@@ -407,6 +414,8 @@ pub struct Handle {
     interrupts: Vec<Interrupt>,
     voice: Arc<Voice>,
     table: Arc<Table>,
+    /// What one thread does to button and lid is done and told before another's turn.
+    hand: Arc<Mutex<()>>,
 }
 
 impl Handle {
@@ -423,6 +432,7 @@ impl Handle {
 
     /// Presses the button and lets go of it: a print that waits begins, one that runs pauses, one that pauses goes on.
     pub fn press_button(&self) {
+        let _hand = self.hand();
         self.say(Signal::ButtonPressed);
         self.say(Signal::ButtonReleased);
         self.controls.press_button();
@@ -430,6 +440,7 @@ impl Handle {
 
     /// Opens the lid: whatever runs stops, parks and is cancelled. Nothing happens where it is open.
     pub fn open_lid(&self) {
+        let _hand = self.hand();
         if !self.controls.lid_is_open() {
             self.say(Signal::LidOpened);
             self.controls.open_lid();
@@ -438,10 +449,15 @@ impl Handle {
 
     /// Closes the lid. Nothing happens where it is closed.
     pub fn close_lid(&self) {
+        let _hand = self.hand();
         if self.controls.lid_is_open() {
             self.say(Signal::LidClosed);
             self.controls.close_lid();
         }
+    }
+
+    fn hand(&self) -> MutexGuard<'_, ()> {
+        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn say(&self, signal: Signal) {
