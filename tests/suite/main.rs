@@ -3,5 +3,6 @@
 //! No test sleeps, and every wait has a limit.
 
 mod cycle;
+mod golden;
 mod raw;
 mod session;
