@@ -25,7 +25,7 @@
 //! | `download` | the action's pulse file; `progress`: a template |
 //! | `button` | wait for it |
 //! | `warm_up`, `park`, `rest` | |
-//! | `play` | the downloaded job; `progress`, `paused`, `resumed`; `stopped`: steps for when it is cut short |
+//! | `play` | the downloaded job; `progress`, `paused`, `resumed`; `stopped`: the way home, of which is done what the row has not done itself when it ends early |
 //! | `report_settings` | makes `<SETTINGS>`; `once`: values the first time only |
 //! | `probe_firmware`, `download_firmware` | |
 //! | `refuse` | `reason` |

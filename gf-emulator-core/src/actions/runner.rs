@@ -92,13 +92,17 @@ struct Course<'a> {
     values: Values,
     pictures: VecDeque<Vec<u8>>,
     job: Option<Job>,
+    /// What is left to do before the head is where it started and the service knows; empty where it has not left.
+    way_home: &'a [Step],
 }
 
 impl Runner<'_> {
     /// Does an action from beginning to end. Whatever happens, a panic of the machine included, one ending is sent.
     pub(crate) fn run(&mut self, action: &Action) -> Ending {
-        let Some(row) = self.table.row(&action.action_type) else { return Ending::Failed };
-        let mut course = Course { action, values: values_of(action), pictures: VecDeque::new(), job: None };
+        let table = self.table;
+        let Some(row) = table.row(&action.action_type) else { return Ending::Failed };
+        let mut course =
+            Course { action, values: values_of(action), pictures: VecDeque::new(), job: None, way_home: &[] };
         let outcome = catch_unwind(AssertUnwindSafe(|| self.walk(row, &mut course)));
         // What an interrupt breaks off may look like a failure of the network: the reason is what counts.
         let withdrawn = self.controls.end();
@@ -131,15 +135,19 @@ impl Runner<'_> {
         ending
     }
 
-    fn walk(&mut self, row: &Row, course: &mut Course<'_>) -> Result<(), Stop> {
+    fn walk<'a>(&mut self, row: &'a Row, course: &mut Course<'a>) -> Result<(), Stop> {
         if row.needs_motion_url() {
             let url = course.action.motion_url.as_deref().ok_or_else(|| lacks(course.action, "motion_url"))?;
             course.values.insert(Variable::MotionUrl, json!(url));
         }
-        self.steps(&row.steps, course)
+        let walked = self.steps(&row.steps, course);
+        if walked.is_err() {
+            self.come_home(course);
+        }
+        walked
     }
 
-    fn steps(&mut self, steps: &[Step], course: &mut Course<'_>) -> Result<(), Stop> {
+    fn steps<'a>(&mut self, steps: &'a [Step], course: &mut Course<'a>) -> Result<(), Stop> {
         for step in steps {
             if let Some(end) = self.controls.end() {
                 return Err(end.into());
@@ -148,6 +156,12 @@ impl Runner<'_> {
             match self.step(step, course) {
                 Err(Stop::Failed(e)) if step.optional => log::warn!("{}: {e}", course.action.action_type),
                 other => other?,
+            }
+            // A row that goes home by itself has gone that part of the way.
+            if let Some((next, rest)) = course.way_home.split_first()
+                && next.act == step.act
+            {
+                course.way_home = rest;
             }
         }
         Ok(())
@@ -160,7 +174,7 @@ impl Runner<'_> {
         }
     }
 
-    fn step(&mut self, step: &Step, course: &mut Course<'_>) -> Result<(), Stop> {
+    fn step<'a>(&mut self, step: &'a Step, course: &mut Course<'a>) -> Result<(), Stop> {
         match &step.act {
             Act::Send(say) => Ok(send(say, &course.values, self.voice, self.uplink)?),
             Act::Capture { camera, laser } => {
@@ -197,14 +211,16 @@ impl Runner<'_> {
                 Ok(self.machine.warm_up(job, self.controls).map_err(halted("warm up"))?)
             }
             Act::Play { progress, paused, resumed, stopped } => {
+                course.way_home = stopped;
                 let played = self.play(progress.as_ref(), paused, resumed, course);
                 self.controls.set_interlock(false);
-                if played.is_err() {
-                    self.come_home(stopped, course);
-                }
                 played
             }
-            Act::Park => Ok(self.machine.park(self.controls).map_err(halted("park"))?),
+            Act::Park => Ok(self.machine.park(self.controls).map_err(|halt| {
+                // There is no other way, and nothing to be told.
+                course.way_home = &[];
+                halted("park")(halt)
+            })?),
             Act::Rest => Ok(self.machine.rest(self.controls).map_err(halted("come to rest"))?),
             Act::ReportSettings { once } => {
                 let settings = self.report(*once, course.action.id);
@@ -284,9 +300,10 @@ impl Runner<'_> {
         self.machine.play(job, self.controls, &mut watch).map_err(halted("play the job"))
     }
 
-    /// The way home of a job that was cut short. It is over already: whatever fails here is logged and no more.
-    fn come_home(&mut self, stopped: &[Step], course: &Course<'_>) {
-        for step in stopped {
+    /// What is left of the way home where an action ends before its row has gone it, in whatever phase that is. It is
+    /// over already: whatever fails here is logged and no more.
+    fn come_home(&mut self, course: &Course<'_>) {
+        for step in course.way_home {
             let done = match &step.act {
                 Act::Park => self.machine.park(self.controls).map_err(halted("park")),
                 Act::Send(say) => send(say, &course.values, self.voice, self.uplink).map_err(Stop::from),
