@@ -4,13 +4,14 @@
 //! its header, size, run time and step counts.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::actions::Action;
 use crate::config::Motion;
 use crate::landing::Landing;
 use crate::machine::Job;
+use crate::net::Interrupt;
 use crate::puls;
 use crate::uplink::{Uplink, copy_limited};
 use crate::{Config, Error, Result};
@@ -52,7 +53,7 @@ impl Collection {
         if size > self.motion.remark_bytes {
             log::warn!("the job is large: {size} bytes, more than {}", self.motion.remark_bytes);
         }
-        let measured = measure(landing.path())?;
+        let measured = measure(landing.path(), uplink.interrupt())?;
         let path = landing.land()?;
         write_info(&path, &measured)?;
         log::info!("job {} ({} ticks)", path.display(), measured.ticks);
@@ -95,9 +96,26 @@ fn write_whole(goal: &Path, bytes: &[u8], arrive: fn(Landing) -> Result<PathBuf>
     arrive(landing)
 }
 
-fn measure(path: &Path) -> Result<puls::Measured> {
+/// Reads the whole file, which takes minutes where it inflates to a hundred times what has arrived.
+fn measure(path: &Path, interrupt: &Interrupt) -> Result<puls::Measured> {
     let file = File::open(path).map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
-    Ok(puls::measure(file, puls::Limits::default())?)
+    let measured = puls::measure(Interruptible { file, interrupt }, puls::Limits::default());
+    if interrupt.is_raised() { Err(Error::Interrupted) } else { Ok(measured?) }
+}
+
+/// A file that ends in an error once the action is withdrawn.
+struct Interruptible<'a> {
+    file: File,
+    interrupt: &'a Interrupt,
+}
+
+impl Read for Interruptible<'_> {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        if self.interrupt.is_raised() {
+            return Err(io::Error::other("interrupted"));
+        }
+        self.file.read(buf)
+    }
 }
 
 fn info_path(job: &Path) -> PathBuf {

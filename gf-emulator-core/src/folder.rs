@@ -62,7 +62,12 @@ impl Uplink for Folder {
         if !metadata.is_file() {
             return Err(refuse("it is not a file"));
         }
-        Ok(Source { from: path.display().to_string(), reader: Box::new(file), claimed_bytes: Some(metadata.len()) })
+        Ok(Source {
+            from: path.display().to_string(),
+            reader: Box::new(file),
+            claimed_bytes: Some(metadata.len()),
+            interrupt: self.interrupt.clone(),
+        })
     }
 
     fn post_event(&self, body: &str) -> Result<()> {

@@ -132,7 +132,12 @@ impl Uplink for Session {
         let url = Url::parse(url)?.over_http();
         let from = url.to_string();
         let response = self.exchange(Method::Get, url, None, &[], Authority::Bearer)?;
-        Ok(Source { from, claimed_bytes: response.claimed_length(), reader: response.reader() })
+        Ok(Source {
+            from,
+            claimed_bytes: response.claimed_length(),
+            reader: response.reader(),
+            interrupt: self.interrupt().clone(),
+        })
     }
 
     fn post_event(&self, body: &str) -> Result<()> {

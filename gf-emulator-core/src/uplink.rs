@@ -29,6 +29,8 @@ pub(crate) struct Source {
     pub(crate) reader: Box<dyn Read + Send>,
     /// What the sender says; nothing is sized by it.
     pub(crate) claimed_bytes: Option<u64>,
+    /// Ends the reading.
+    pub(crate) interrupt: Interrupt,
 }
 
 /// What an action needs of the service.
@@ -55,7 +57,12 @@ pub(crate) fn copy_limited(
     let mut buffer = vec![0; 64 << 10];
     let mut total = 0;
     loop {
-        let n = match source.reader.read(&mut buffer) {
+        let read = source.reader.read(&mut buffer);
+        if source.interrupt.is_raised() {
+            // Whatever the reader says of it: the connection was shut on purpose.
+            return Err(Error::Interrupted);
+        }
+        let n = match read {
             Ok(0) => return Ok(total),
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
