@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
 use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
 use tungstenite::client::IntoClientRequest;
-use tungstenite::protocol::WebSocketConfig;
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
 
 use crate::backlog::Backlog;
@@ -417,7 +418,7 @@ impl Bridge {
     /// Says goodbye and waits a moment for the answer.
     fn close(&mut self, socket: &mut WebSocket<Stream>) {
         let until = Instant::now() + CLOSE_WITHIN;
-        if ready(socket.close(None)).is_err() {
+        if ready(socket.close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() }))).is_err() {
             return;
         }
         loop {
