@@ -35,7 +35,7 @@ impl Collection {
 
     /// Fetches an action's pulse file, measures it, and checks whether this machine would run it.
     ///
-    /// A file that can be read is kept even where it is refused: to be looked at.
+    /// A file that can be read is kept even where it is refused, to be looked at, unless files are not wanted at all.
     pub(crate) fn collect(
         &self,
         uplink: &dyn Uplink,
@@ -61,11 +61,13 @@ impl Collection {
             log::warn!("{}: {remark}", path.display());
         }
         let refusals = measured.header.check(Some(self.serial));
+        let job = Job { action_id: action.id, action: action.action_type.clone(), path, measured };
         if !refusals.is_empty() {
+            self.dismiss(&job);
             let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
             return Err(Error::JobRefused { reason: reasons.join("; ") });
         }
-        Ok(Job { action_id: action.id, action: action.action_type.clone(), path, measured })
+        Ok(job)
     }
 
     /// The job is over: its files stay, unless they are not wanted.
