@@ -27,6 +27,9 @@ pub(crate) enum Decision {
 /// The actions that have been accepted and are not over.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
+    /// The worker has something to do, be it only the last messages of an action that is over.
+    busy: bool,
+    /// The action that is being done, and whether it is a job; none from the moment in which its ending is settled.
     running: Option<(i64, bool)>,
     waiting: VecDeque<(Action, bool)>,
 }
@@ -65,21 +68,29 @@ impl Agenda {
 
     /// The action whose turn it is, where nothing is under way. It is under way from here on.
     pub(crate) fn next(&mut self) -> Option<Action> {
-        if self.running.is_some() {
+        if self.busy {
             return None;
         }
         let (action, is_job) = self.waiting.pop_front()?;
+        self.busy = true;
         self.running = Some((action.id, is_job));
         Some(action)
     }
 
-    /// The action that was under way is over.
-    pub(crate) fn finished(&mut self) {
+    /// The action that was under way has come to its ending, which is about to be sent: it can be withdrawn no more, and
+    /// the next job is welcome.
+    pub(crate) fn over(&mut self) {
         self.running = None;
     }
 
-    pub(crate) fn is_running(&self) -> bool {
-        self.running.is_some()
+    /// The worker has done with the action.
+    pub(crate) fn finished(&mut self) {
+        self.running = None;
+        self.busy = false;
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy
     }
 
     /// Withdraws whatever waits.
@@ -144,6 +155,19 @@ mod tests {
         assert!(matches!(agenda.take(action(2, "print", "cancelled"), &table), Decision::Ignore(_)));
         agenda.finished();
         assert_eq!(agenda.next(), None);
+    }
+
+    #[test]
+    fn a_job_may_come_as_soon_as_the_one_before_is_over() {
+        let (table, mut agenda) = (table(), Agenda::default());
+        agenda.take(action(1, "print", "ready"), &table);
+        agenda.next().unwrap();
+        agenda.over();
+        assert!(matches!(agenda.take(action(1, "print", "cancelled"), &table), Decision::Ignore(_)));
+        assert_eq!(agenda.take(action(2, "print", "ready"), &table), Decision::Accepted);
+        assert_eq!(agenda.next(), None, "the worker has its last messages to send");
+        agenda.finished();
+        assert_eq!(agenda.next().unwrap().id, 2);
     }
 
     #[test]

@@ -224,7 +224,8 @@ impl Emulator {
         };
         let collection = Collection::new(&self.config);
         let (to_worker, actions) = bounded::<Action>(1);
-        let (done, finished) = bounded::<()>(1);
+        // Two notes an action, and the next action only after the second.
+        let (note, notes) = bounded::<Note>(2);
         let (config, table, voice) = (&*self.config, &*self.table, &*self.voice);
         let (machine, kept, controls) = (&mut *self.machine, &mut self.kept, &self.handle.controls);
         let work = || {
@@ -232,10 +233,9 @@ impl Emulator {
                 Runner { config, table, voice, uplink: &*uplink, collection: &collection, controls, machine, kept };
             for action in actions {
                 log::info!("action {} {}", action.action_type, action.id);
-                runner.run(&action);
-                if done.send(()).is_err() {
-                    return;
-                }
+                // Nobody takes notes where the desk is gone, and then there is no next action either.
+                runner.run(&action, &|| drop(note.send(Note::Over)));
+                drop(note.send(Note::Free));
             }
         };
         let mut desk = Desk {
@@ -246,7 +246,7 @@ impl Emulator {
             rx: &self.rx,
             stopped: &self.stopped,
             to_worker,
-            finished,
+            notes,
             agenda: Agenda::default(),
             online: self.client.is_some(),
             ending: false,
@@ -291,6 +291,15 @@ fn open(session: &Session, route: &Route, mut token: Secret, patience: Duration)
     }
 }
 
+/// What the worker tells the desk.
+#[derive(Clone, Copy)]
+enum Note {
+    /// The action's ending is settled, and about to be sent.
+    Over,
+    /// It is done with the action.
+    Free,
+}
+
 /// What decides: it hears the service, the worker and the handle, and sleeps until one of them has something.
 struct Desk<'a> {
     table: &'a Table,
@@ -300,7 +309,7 @@ struct Desk<'a> {
     rx: &'a Receiver<String>,
     stopped: &'a Receiver<()>,
     to_worker: Sender<Action>,
-    finished: Receiver<()>,
+    notes: Receiver<Note>,
     agenda: Agenda,
     online: bool,
     /// Nothing more is accepted.
@@ -311,7 +320,7 @@ impl Desk<'_> {
     fn run(&mut self) {
         let mut rx = self.rx.clone();
         loop {
-            if !self.agenda.is_running() {
+            if !self.agenda.is_busy() {
                 match self.agenda.next() {
                     Some(action) => self.give(action),
                     None if self.ending => return,
@@ -323,18 +332,31 @@ impl Desk<'_> {
             }
             select! {
                 recv(rx) -> frame => match frame {
-                    Ok(frame) => self.hear(&frame),
+                    Ok(frame) => {
+                        // It may answer to what the worker has said, and the worker took note before it said so.
+                        while let Ok(note) = self.notes.try_recv() {
+                            self.heed(note);
+                        }
+                        self.hear(&frame);
+                    }
                     // Online that is the end of the connection for good: nobody would hear of what is done.
                     Err(_) if self.online => self.stop(),
                     // Offline it is the end of the input: what has been accepted is still done.
                     Err(_) => self.ending = true,
                 },
-                recv(self.finished) -> ended => match ended {
-                    Ok(()) => self.agenda.finished(),
+                recv(self.notes) -> note => match note {
+                    Ok(note) => self.heed(note),
                     Err(_) => return,
                 },
                 recv(self.stopped) -> _ => self.stop(),
             }
+        }
+    }
+
+    fn heed(&mut self, note: Note) {
+        match note {
+            Note::Over => self.agenda.over(),
+            Note::Free => self.agenda.finished(),
         }
     }
 

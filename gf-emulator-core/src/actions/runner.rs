@@ -98,9 +98,12 @@ struct Course<'a> {
 
 impl Runner<'_> {
     /// Does an action from beginning to end. Whatever happens, a panic of the machine included, one ending is sent.
-    pub(crate) fn run(&mut self, action: &Action) -> Ending {
+    ///
+    /// `over` is called once the ending is settled and before any of it is said: whoever answers to what is said finds
+    /// the action over.
+    pub(crate) fn run(&mut self, action: &Action, over: &dyn Fn()) {
         let table = self.table;
-        let Some(row) = table.row(&action.action_type) else { return Ending::Failed };
+        let Some(row) = table.row(&action.action_type) else { return over() };
         let mut course =
             Course { action, values: values_of(action), pictures: VecDeque::new(), job: None, way_home: &[] };
         let outcome = catch_unwind(AssertUnwindSafe(|| self.walk(row, &mut course)));
@@ -127,12 +130,12 @@ impl Runner<'_> {
                 Ending::Failed
             }
         };
+        over();
         end(row, ending, self.voice, &course.values, &mut |delay| self.delay(delay));
         if let Some(job) = &course.job {
             self.collection.dismiss(job);
         }
         self.kept.previous_action = Some(action.action_type.clone());
-        ending
     }
 
     fn walk<'a>(&mut self, row: &'a Row, course: &mut Course<'a>) -> Result<(), Stop> {
