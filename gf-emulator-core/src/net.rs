@@ -127,6 +127,12 @@ impl Interrupt {
         Ok(())
     }
 
+    /// From now on this connection is its owner's to close.
+    pub(crate) fn release(&self, stream: &Stream) {
+        let released = Arc::downgrade(stream.tcp());
+        self.lock().connections.retain(|weak| !weak.ptr_eq(&released));
+    }
+
     fn adopt_connecting(&self, waker: Waker) -> io::Result<()> {
         let mut state = self.lock();
         if state.raised {

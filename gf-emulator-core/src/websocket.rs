@@ -96,7 +96,11 @@ impl Route {
             .max_message_size(Some(LARGEST_FRAME))
             .max_frame_size(Some(LARGEST_FRAME));
         match tungstenite::client::client_with_config(request, stream, Some(config)) {
-            Ok((socket, _)) => Ok(socket),
+            Ok((socket, _)) => {
+                // The interrupt is for dialling: once open, the socket ends with what is queued sent, and a Close.
+                self.interrupt.release(socket.get_ref());
+                Ok(socket)
+            }
             Err(tungstenite::HandshakeError::Interrupted(_)) => Err(failed(&"the WebSocket handshake took too long")),
             Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
                 Err(Error::Status { method: "GET", url: origin.to_string(), status: response.status().as_u16() })
