@@ -4,7 +4,7 @@
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Bearer, Seen};
-use gf_emulator_tests::{LIMIT, PICTURES, Setup, folder_of};
+use gf_emulator_tests::{LIMIT, Setup, folder_of, picture_of};
 use serde_json::{Value, json};
 
 /// The pictures of the recorded clients, by their sizes.
@@ -122,7 +122,7 @@ impl Exchange {
         assert_ne!(request.bearer, Bearer::Bad);
         assert_eq!(request.status, 200, "{request:?}");
         let body = if request.header("content-type") == Some("image/jpeg") {
-            PICTURES.iter().find(|(_, size)| *size == request.body_len).unwrap().0.to_owned()
+            picture_of(request.body_len).to_owned()
         } else {
             request.text()
         };

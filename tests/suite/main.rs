@@ -4,5 +4,6 @@
 
 mod cycle;
 mod golden;
+mod prints;
 mod raw;
 mod session;

@@ -233,26 +233,13 @@ impl Bench {
     /// All events of the machine so far, as `name` or `name (id)`.
     #[must_use]
     pub fn events(&self) -> Vec<String> {
-        let name = |seen: &Seen| match seen {
-            Seen::WsMessage { message, .. } => {
-                let name = message["event"].as_str().or(message["progress"].as_str())?;
-                Some(match message["action_id"].as_i64() {
-                    Some(id) => format!("{name} ({id})"),
-                    None => name.to_owned(),
-                })
-            }
-            _ => None,
-        };
-        self.service.seen().iter().filter_map(name).collect()
+        events_of(&self.service.seen())
     }
 
     /// The terminal events of an action.
     #[must_use]
     pub fn endings(&self, id: i64, action_type: &str) -> Vec<String> {
-        let is_ending = |event: &String| {
-            ["completed", "cancelled", "failed"].iter().any(|e| *event == format!("{action_type}:{e} ({id})"))
-        };
-        self.events().into_iter().filter(is_ending).collect()
+        endings_of(&self.service.seen(), id, action_type)
     }
 
     /// The files in the machine's motion directory, by name.
@@ -287,4 +274,47 @@ pub fn folder_of(variable: &str) -> Option<PathBuf> {
         SAID.get_or_init(|| eprintln!("skipped: {variable} is not set"));
     }
     folder
+}
+
+/// The events and the progress that a machine has sent, as `name` or `name (id)`.
+#[must_use]
+pub fn events_of(seen: &[Seen]) -> Vec<String> {
+    let name = |seen: &Seen| match seen {
+        Seen::WsMessage { message, .. } => {
+            let name = message["event"].as_str().or(message["progress"].as_str())?;
+            Some(match message["action_id"].as_i64() {
+                Some(id) => format!("{name} ({id})"),
+                None => name.to_owned(),
+            })
+        }
+        _ => None,
+    };
+    seen.iter().filter_map(name).collect()
+}
+
+/// The terminal events of an action among what was seen.
+#[must_use]
+pub fn endings_of(seen: &[Seen], id: i64, action_type: &str) -> Vec<String> {
+    let is_ending = |event: &String| {
+        ["completed", "cancelled", "failed"].iter().any(|e| *event == format!("{action_type}:{e} ({id})"))
+    };
+    events_of(seen).into_iter().filter(is_ending).collect()
+}
+
+/// The picture that has this size.
+///
+/// # Panics
+///
+/// Where none has.
+#[must_use]
+pub fn picture_of(size: usize) -> &'static str {
+    PICTURES.iter().find(|(_, known)| *known == size).expect("one of the canned pictures").0
+}
+
+/// A job that takes minutes even at a time scale of a thousandth: one tick a second, for days.
+#[must_use]
+pub fn endless_job() -> Vec<u8> {
+    let mut job = puls::Builder::new();
+    let drawn = job.move_to(5.0, 0.0).and_then(|job| job.dwell(60.0)).map(|_| ());
+    drawn.and_then(|()| job.set(puls::code::STEP_FREQUENCY, 1).map(|job| job.to_bytes())).expect("a job as any other")
 }
