@@ -234,8 +234,8 @@ impl Emulator {
             for action in actions {
                 log::info!("action {} {}", action.action_type, action.id);
                 // Nobody takes notes where the desk is gone, and then there is no next action either.
-                runner.run(&action, &|| drop(note.send(Note::Over)));
-                drop(note.send(Note::Free));
+                runner.run(&action, &|| _ = note.send(Note::Over));
+                _ = note.send(Note::Free);
             }
         };
         let mut desk = Desk {
