@@ -4,6 +4,7 @@
 
 mod cycle;
 mod golden;
+mod jobs;
 mod prints;
 mod raw;
 mod session;

@@ -1,0 +1,330 @@
+//! What becomes of a pulse file: whole and kept, or not there at all; and of pictures that do not get through.
+
+use std::fs;
+
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::local_service::{Failure, Fault};
+use gf_emulator_core::puls::{self, Builder, Code, Limits, code};
+use gf_emulator_tests::{Bench, SERIAL, Setup, square};
+use serde_json::{Value, json};
+
+const BOTH: [Generation; 2] = [Generation::V1, Generation::V2];
+const JOB: i64 = 41;
+
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// The square with a header value that is not its own.
+fn marked(code: Code, value: u32) -> Vec<u8> {
+    let mut job = Builder::new();
+    job.move_to(5.0, 5.0).unwrap().set(code, value).unwrap();
+    job.to_bytes()
+}
+
+/// The square without one of its header's records.
+fn without(code: &[u8; 4]) -> Vec<u8> {
+    let mut job = square();
+    let at = job.windows(4).position(|window| window == code).unwrap();
+    job.drain(at..at + 8);
+    let length = u32::from_le_bytes(job[4..8].try_into().unwrap()) - 8;
+    job[4..8].copy_from_slice(&length.to_le_bytes());
+    job
+}
+
+/// The names in the motion directory, with the time replaced: `<time>_print_41.puls`.
+fn names(bench: &Bench) -> Vec<String> {
+    let name = |path: std::path::PathBuf| {
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let (time, rest) = name.split_at_checked(17).unwrap_or(("", &name));
+        let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+        if shape == "0000-00-00_000000" { format!("<time>{rest}") } else { name.clone() }
+    };
+    bench.jobs().into_iter().map(name).collect()
+}
+
+/// Has the service hand out these bytes for a print; how it ends, and what is kept.
+fn ends(what: &str, file: &[u8], fault: Option<Failure>, ending: &str, kept: bool) {
+    for generation in BOTH {
+        let bench = Setup::new(generation)
+            .service(|service| service.puls(file))
+            .config(|config| config.motion.refuse_bytes = 1 << 20)
+            .start();
+        if let Some(failure) = fault.clone() {
+            bench.service.fault(Fault::new(failure).on("GET", "/dl/"));
+        }
+        bench.expect(JOB, "print", ending);
+        bench.expect(42, "settings", "completed");
+        assert_eq!(bench.endings(JOB, "print"), [format!("print:{ending} (41)")], "{what}");
+        let expected: &[&str] = if kept { &["<time>_print_41.info", "<time>_print_41.puls"] } else { &[] };
+        assert_eq!(names(&bench), expected, "{what}");
+        if kept {
+            assert_eq!(fs::read(&bench.jobs()[1]).unwrap(), file, "{what}");
+        }
+        let played = bench.events().iter().any(|event| event == "print:running (41)");
+        assert_eq!(played, ending == "completed", "{what}");
+        bench.stop().2.unwrap();
+    }
+}
+
+#[test]
+fn a_job_that_is_cut_on_its_way_fails_and_leaves_nothing() {
+    ends("shorter than announced", &square(), Some(Failure::ShortBody), "failed", false);
+    ends("cut in the middle", &square(), Some(Failure::CutAnswer), "failed", false);
+    ends("not found", &square(), Some(Failure::Status { status: 404, headers: Vec::new() }), "failed", false);
+    let whole = gzip(&square());
+    ends("gzip that ends in the middle", &whole[..whole.len() / 2], None, "failed", false);
+    ends("gzip without its trailer", &whole[..whole.len() - 3], None, "failed", false);
+    let mut damaged = whole;
+    let middle = damaged.len() / 2;
+    damaged[middle] ^= 0x55;
+    ends("damaged gzip", &damaged, None, "failed", false);
+}
+
+#[test]
+fn a_job_that_is_too_large_is_cancelled_while_it_arrives() {
+    ends("endless", &square(), Some(Failure::EndlessBody), "cancelled", false);
+    let mut large = square();
+    large.resize(large.len() + (1 << 20), 0);
+    ends("longer than allowed, as its Content-Length says", &large, None, "cancelled", false);
+}
+
+#[test]
+fn what_is_no_pulse_file_is_cancelled_and_leaves_nothing() {
+    let good = square();
+    for (what, bytes) in [
+        ("nothing", &b""[..]),
+        ("a web page", b"<html>sign in first</html>"),
+        ("another magic", b"\x80GF2\x08\0\0\0"),
+        ("cut in its header", &good[..40]),
+        ("cut before its header's length", &good[..6]),
+        ("a header of 4 bytes", b"\x80GF1\x04\0\0\0"),
+        ("a header of 4 GiB", b"\x80GF1\xf8\xff\xff\xff"),
+    ] {
+        ends(what, bytes, None, "cancelled", false);
+    }
+}
+
+#[test]
+fn a_job_that_this_machine_would_not_run_is_cancelled_and_kept_to_be_looked_at() {
+    for (what, bytes) in [
+        ("for another machine", marked(code::SERIAL_LOCK, SERIAL + 1)),
+        ("another data format", marked(code::DATA_FORMAT, 1)),
+        ("no ticks a second", marked(code::STEP_FREQUENCY, 0)),
+        ("without STfr", without(b"STfr")),
+        ("without MCsn", without(b"MCsn")),
+        ("without PDfm", without(b"PDfm")),
+    ] {
+        ends(what, &bytes, None, "cancelled", true);
+    }
+}
+
+#[test]
+fn jobs_that_are_good_are_played() {
+    ends("as it is", &square(), None, "completed", true);
+    ends("compressed", &gzip(&square()), None, "completed", true);
+    ends("for this machine", &marked(code::SERIAL_LOCK, SERIAL), None, "completed", true);
+    ends("with an unknown code", &marked(Code(*b"ZZzz"), 7), None, "completed", true);
+    let head = puls::Builder::new().to_bytes();
+    ends("with no body", &head, None, "completed", true);
+}
+
+#[test]
+fn what_inflates_a_thousand_times_can_be_withdrawn_and_costs_nothing_else() {
+    let mut bomb = square();
+    bomb.resize(bomb.len() + (16 << 20), 0);
+    let bomb = gzip(&bomb);
+    assert!(bomb.len() < 1 << 20);
+    let bench = Setup::new(Generation::V2).service(|service| service.puls(bomb)).start();
+    bench.ask(JOB, "print");
+    bench.wait_event("print:starting", Some(JOB));
+    bench.send(JOB, "print", "cancelled", &json!({}));
+    bench.wait_event("print:cancelled", Some(JOB));
+    bench.expect(42, "settings", "completed");
+    assert_eq!(bench.endings(JOB, "print"), ["print:cancelled (41)"]);
+}
+
+#[test]
+fn the_description_says_the_same_of_a_file_compressed_or_not() {
+    let describe = |file: Vec<u8>| {
+        let bench = Setup::new(Generation::V2).service(|service| service.puls(file)).start();
+        bench.expect(JOB, "print", "completed");
+        let text = fs::read_to_string(&bench.jobs()[0]).unwrap();
+        assert!(text.ends_with("}\n"), "{text}");
+        serde_json::from_str::<Value>(&text).unwrap()
+    };
+    let plain = describe(square());
+    assert_eq!(plain, describe(gzip(&square())));
+    let measured = puls::measure(&square()[..], Limits::default()).unwrap();
+    let keys: Vec<_> = plain.as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(keys, ["header", "header_len", "size", "run_time", "stats"]);
+    assert_eq!(plain["header"]["STfr"], 10_000);
+    assert_eq!(plain["size"], measured.ticks);
+    assert_eq!(plain["run_time"], measured.run_time_s.unwrap());
+    assert_eq!((&plain["stats"]["XEND"], &plain["stats"]["YEND"]), (&json!(0), &json!(0)), "a square comes back");
+    assert_eq!(plain["stats"]["XP"], 267, "5 mm at 53.333 microsteps");
+    assert_eq!(plain["stats"]["LP"], 1);
+    assert!(plain["stats"]["LE"].as_u64().unwrap() > 0);
+}
+
+#[test]
+fn jobs_of_one_second_have_files_of_their_own() {
+    for generation in BOTH {
+        let bench = Setup::new(generation).start();
+        // The same id three times: an action that is over may be asked for again.
+        for n in 1..=3 {
+            bench.ask(JOB, "motion");
+            bench.wait("one more", |seen| gf_emulator_tests::endings_of(seen, JOB, "motion").len() == n);
+        }
+        bench.expect(42, "print", "completed");
+        let jobs = bench.jobs();
+        assert_eq!(jobs.len(), 8, "{jobs:?}");
+        for file in jobs.iter().filter(|path| path.extension().is_some_and(|e| e == "puls")) {
+            assert_eq!(fs::read(file).unwrap(), square());
+            assert!(file.with_extension("info").is_file(), "{file:?}");
+        }
+    }
+}
+
+#[test]
+fn jobs_are_removed_where_they_are_not_wanted() {
+    for (file, ending) in [
+        (square(), "completed"),
+        (marked(code::SERIAL_LOCK, SERIAL + 1), "cancelled"),
+        (square()[..100].to_vec(), "cancelled"),
+    ] {
+        let bench = Setup::new(Generation::V2)
+            .service(|service| service.puls(file))
+            .config(|config| config.motion.keep = false)
+            .start();
+        bench.expect(JOB, "print", ending);
+        // The files go after the last word: whoever comes next finds them gone.
+        bench.expect(42, "settings", "completed");
+        assert_eq!(names(&bench), [""; 0]);
+    }
+}
+
+#[test]
+fn a_job_without_an_address_or_with_a_bad_one_fails() {
+    for generation in BOTH {
+        let bench = Setup::new(generation).start();
+        for (id, more) in (100..).zip([
+            json!({}),
+            json!({"motion_url": ""}),
+            json!({"motion_url": null}),
+            json!({"motion_url": 7}),
+            json!({"motion_url": "file:///etc/passwd"}),
+            json!({"motion_url": "http://192.0.2.1/job.puls"}),
+            json!({"motion_url": "http://user:word@localhost/job.puls"}),
+            json!({"motion_url": "http://localhost:99999/job.puls"}),
+            json!({"motion_url": "https://"}),
+            json!({"motion_url": "no URL at all \u{0}\r\n"}),
+            json!({"motion_url": format!("{}/nothing/here", bench.service.http_url())}),
+        ]) {
+            bench.send(id, "motion", "ready", &more);
+            bench.wait_event("motion:failed", Some(id));
+            assert_eq!(bench.endings(id, "motion"), [format!("motion:failed ({id})")], "{more}");
+        }
+        assert_eq!(names(&bench), [""; 0]);
+        bench.expect(99, "motion", "completed");
+    }
+}
+
+#[test]
+fn an_upload_that_fails_ends_in_failed() {
+    for (generation, method, path) in [(Generation::V1, "POST", "/api/machines/"), (Generation::V2, "PUT", "/up/")] {
+        let bench = Setup::new(generation).start();
+        let failures = [
+            Failure::Status { status: 500, headers: Vec::new() },
+            Failure::Status { status: 403, headers: Vec::new() },
+            Failure::CutRequest,
+        ];
+        for (id, failure) in (50..).zip(failures) {
+            bench.service.fault(Fault::new(failure.clone()).on(method, path));
+            bench.expect(id, "lid_image", "failed");
+            assert_eq!(bench.endings(id, "lid_image"), [format!("lid_image:failed ({id})")], "{failure:?}");
+            let events = bench.events();
+            let said = |what: &str| events.contains(&format!("lid_image:upload:{what} ({id})"));
+            assert!(!said("completed"), "{failure:?}");
+            assert_eq!(said("failed"), generation == Generation::V2, "{failure:?}");
+        }
+        bench.expect(60, "lid_image", "completed");
+    }
+}
+
+#[test]
+fn a_picture_that_is_not_there_fails() {
+    for generation in BOTH {
+        let bench = Setup::new(generation).config(|config| config.emulator.material_thickness = ".999".into()).start();
+        bench.expect(1, "head_image", "failed");
+        assert_eq!(bench.endings(1, "head_image"), ["head_image:failed (1)"]);
+        assert!(!bench.events().iter().any(|event| event.contains("upload")), "{:#?}", bench.events());
+        bench.expect(2, "lid_image", "completed");
+    }
+}
+
+#[test]
+fn an_endpoint_that_must_not_be_used_fails() {
+    let bench = Setup::new(Generation::V2).start();
+    for (id, endpoint) in (10..).zip([
+        "http://192.0.2.1/up/x?X-Sig=a",
+        "file:///tmp/x",
+        "no URL at all",
+        "https://",
+        "http://localhost:0/up/x",
+        "javascript:alert(1)",
+    ]) {
+        bench.send(id, "lid_image", "ready", &json!({"endpoint": endpoint}));
+        bench.wait_event("lid_image:failed", Some(id));
+        assert_eq!(bench.endings(id, "lid_image"), [format!("lid_image:failed ({id})")], "{endpoint}");
+    }
+    bench.expect(9, "lid_image", "completed");
+}
+
+#[test]
+fn a_bad_line_costs_the_good_ones_beside_it_nothing() {
+    for generation in BOTH {
+        let bench = Setup::new(generation).start();
+        let action = |id: i64, kind: &str| {
+            json!({"id": id, "action_type": kind, "status": "ready", "motion_url": bench.service.puls_url()})
+                .to_string()
+        };
+        for (n, bad) in (0..).zip(["not JSON", "{", "[]", "7", "null", "{}", "", "   ", "{\"id\":1}", "\u{feff}{}"]) {
+            let (first, second) = (100 + 2 * n, 101 + 2 * n);
+            let frame = format!("{}\n{bad}\r\n{}", action(first, "settings"), action(second, "hunt"));
+            bench.service.send_text(&frame).unwrap();
+            bench.wait_event("hunt:completed", Some(second));
+            assert_eq!(bench.endings(first, "settings").len(), 1, "{bad:?}");
+            let events = bench.events();
+            let place = |event: String| events.iter().position(|have| *have == event).unwrap();
+            let in_order = place(format!("settings:completed ({first})")) < place(format!("hunt:starting ({second})"));
+            assert!(in_order, "{events:#?}");
+        }
+    }
+}
+
+#[test]
+fn a_second_job_is_not_started_while_one_is_under_way() {
+    for generation in BOTH {
+        let bench = Setup::new(generation).start();
+        bench.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/"));
+        bench.ask(JOB, "print");
+        bench.wait("a held answer", |seen| {
+            seen.iter().any(|seen| matches!(seen, gf_emulator_core::local_service::Seen::Held { .. }))
+        });
+        bench.ask(42, "motion");
+        bench.ask(JOB, "print");
+        // It is no job, so it is taken; what was asked before it has been heard by then.
+        bench.ask(43, "settings");
+        bench.send(43, "settings", "cancelled", &json!({}));
+        bench.wait_event("settings:cancelled", Some(43));
+        bench.service.release();
+        bench.wait_event("print:completed", Some(JOB));
+        bench.expect(44, "motion", "completed");
+        assert_eq!(bench.endings(JOB, "print"), ["print:completed (41)"]);
+        assert!(!bench.events().iter().any(|event| event.ends_with("(42)")), "{:#?}", bench.events());
+    }
+}
