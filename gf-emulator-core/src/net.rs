@@ -127,10 +127,14 @@ impl Interrupt {
         Ok(())
     }
 
-    /// From now on this connection is its owner's to close.
-    pub(crate) fn release(&self, stream: &Stream) {
-        let released = Arc::downgrade(stream.tcp());
-        self.lock().connections.retain(|weak| !weak.ptr_eq(&released));
+    /// Leaves a connection alone from now on: it has an owner who ends it in order. Fails where this is raised already.
+    pub(crate) fn release(&self, stream: &Stream) -> io::Result<()> {
+        let mut state = self.lock();
+        if state.raised {
+            return Err(interrupted());
+        }
+        state.connections.retain(|weak| !std::ptr::eq(weak.as_ptr(), Arc::as_ptr(stream.tcp())));
+        Ok(())
     }
 
     fn adopt_connecting(&self, waker: Waker) -> io::Result<()> {
@@ -429,6 +433,20 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
         interrupt.lower();
         assert!(dial(&origin(&url), &tls(), in_(20), &interrupt).is_ok());
+    }
+
+    #[test]
+    fn an_interrupt_leaves_alone_what_it_has_released() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let interrupt = Interrupt::default();
+        let mut stream = dial(&origin(&url), &tls(), in_(20), &interrupt).unwrap();
+        let (mut there, _) = listener.accept().unwrap();
+        interrupt.release(&stream).unwrap();
+        interrupt.raise();
+        there.write_all(b"x").unwrap();
+        assert_eq!(stream.read(&mut [0]).unwrap(), 1);
+        assert!(interrupt.release(&stream).is_err());
     }
 
     #[test]

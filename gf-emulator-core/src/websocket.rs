@@ -97,8 +97,8 @@ impl Route {
             .max_frame_size(Some(LARGEST_FRAME));
         match tungstenite::client::client_with_config(request, stream, Some(config)) {
             Ok((socket, _)) => {
-                // The interrupt is for dialling: once open, the socket ends with what is queued sent, and a Close.
-                self.interrupt.release(socket.get_ref());
+                // A stop ends a dial at once, but what is connected has messages to flush and a Close to send.
+                self.interrupt.release(socket.get_ref()).map_err(|e| failed(&e))?;
                 Ok(socket)
             }
             Err(tungstenite::HandshakeError::Interrupted(_)) => Err(failed(&"the WebSocket handshake took too long")),
