@@ -1,2 +1,33 @@
-//! gf-machine-emulator: a Glowforge machine without the hardware.
-fn main() {}
+//! `gf-machine-emulator`: a Glowforge machine without the hardware, from the command line.
+//!
+//! Arguments, logger, signals and exit codes live here, one file a subcommand; what a machine does is in
+//! `gf-emulator-core`.
+
+mod arguments;
+mod check;
+mod configuration;
+mod conversation;
+mod demo;
+mod failure;
+mod input;
+mod logging;
+mod output;
+mod pipe;
+mod run;
+mod serve;
+mod signals;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Wrong usage ends in here, with 2.
+    match arguments::CommandLine::parse().follow() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            output::tell(format_args!("gf-machine-emulator: {failure}"));
+            failure.exit_code()
+        }
+    }
+}

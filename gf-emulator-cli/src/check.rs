@@ -1,0 +1,58 @@
+//! `check`: what is wrong or missing, without connecting to anything.
+
+use std::path::PathBuf;
+
+use gf_emulator_core::Emulator;
+use gf_emulator_core::machine::CannedMachine;
+
+use crate::configuration;
+use crate::failure::Failure;
+use crate::output::say;
+
+/// Read the configuration and name what is missing; connect to nothing
+///
+/// Every problem is named with its line, then whatever the file points to and is not there: certificate, actions
+/// table, pictures.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator check
+  gf-machine-emulator check --config my.cfg
+
+Exit codes: 0 good, 2 something is wrong or missing, pictures included (an
+action that wants a missing one fails).")]
+pub(crate) struct Arguments {
+    /// The configuration file [default: gf-machine-emulator.cfg]
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let path = configuration::path(arguments.config.as_ref());
+    let loaded = configuration::load(path)?;
+    for remark in loaded.remarks() {
+        say(format_args!("remark: {remark}"));
+    }
+    let config = loaded.config;
+    let pictures = CannedMachine::new(&config);
+    let mut missing: Vec<_> =
+        pictures.missing_pictures().iter().map(|picture| format!("no picture {}", picture.display())).collect();
+    let about = [
+        ("generation", format!("{} (firmware {})", config.generation(), config.machine.firmware)),
+        ("service", format!("{}, {}", config.service.server_url, config.service.status_service_url)),
+        ("jobs go to", config.motion.dir.display().to_string()),
+        ("pictures", config.emulator.image_dir.display().to_string()),
+    ];
+    if let Err(e) = Emulator::new(config) {
+        missing.insert(0, e.to_string());
+    }
+    for (what, value) in about {
+        say(format_args!("{what:<12}{value}"));
+    }
+    if missing.is_empty() {
+        say(format_args!("{} is good", path.display()));
+        Ok(())
+    } else {
+        Err(Failure::misused(format_args!("{} is not enough:\n{}", path.display(), missing.join("\n"))))
+    }
+}

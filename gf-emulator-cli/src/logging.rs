@@ -1,0 +1,202 @@
+//! Where log lines go: `(LEVEL) module:line MESSAGE` on the console, the same behind a timestamp in a file.
+//!
+//! The form and the names of the levels are those of the Python clients' logs, which people search. Whatever the levels
+//! are, only this project's own lines pass: the libraries below it log what they send, tokens and presigned URLs
+//! included.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+
+use env_logger::{Logger, Target};
+use gf_emulator_core::config::{LogLevel, Logging};
+use log::{Level, LevelFilter, Log, Metadata, Record};
+
+use crate::failure::Failure;
+
+/// What may be logged: the library's targets and the binary's.
+const OURS: [&str; 2] = ["gf_emulator_core", env!("CARGO_CRATE_NAME")];
+
+/// Sets up what the configuration asks for. `RUST_LOG` wins over its levels and turns the console on.
+pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
+    let variable = std::env::var("RUST_LOG").ok().filter(|levels| !levels.trim().is_empty());
+    let levels = |level: LogLevel| variable.clone().unwrap_or_else(|| filter(level).to_string());
+    let console = logging.console_level.or_else(|| variable.as_ref().map(|_| LogLevel::Debug));
+    let mut sinks = Vec::new();
+    if let Some(level) = console {
+        sinks.push(sink(&levels(level), Target::Stderr, false));
+    }
+    if let Some(path) = &logging.file {
+        let file = open(path).map_err(|e| {
+            Failure::misused(format_args!("cannot write the log file {}: {e}; see log_file", path.display()))
+        })?;
+        sinks.push(sink(&levels(logging.level), Target::Pipe(Box::new(file)), true));
+    }
+    let sinks = Sinks(sinks);
+    let most = sinks.most();
+    // It fails where there is a logger already; this is called once.
+    if log::set_boxed_logger(Box::new(sinks)).is_ok() {
+        log::set_max_level(most);
+    }
+    Ok(())
+}
+
+/// Sets up the console alone, for what goes wrong.
+pub(crate) fn start_with_warnings() -> Result<(), Failure> {
+    start(&Logging { console_level: Some(LogLevel::Warning), ..Logging::default() })
+}
+
+/// `log` has no level above its errors: `CRITICAL` shows them too.
+fn filter(level: LogLevel) -> LevelFilter {
+    match level {
+        LogLevel::Debug => LevelFilter::Debug,
+        LogLevel::Info => LevelFilter::Info,
+        LogLevel::Warning => LevelFilter::Warn,
+        LogLevel::Error | LogLevel::Critical => LevelFilter::Error,
+    }
+}
+
+fn open(path: &Path) -> io::Result<fs::File> {
+    if let Some(folder) = path.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    OpenOptions::new().create(true).append(true).open(path)
+}
+
+fn sink(levels: &str, target: Target, dated: bool) -> Logger {
+    env_logger::Builder::new()
+        .parse_filters(levels)
+        .target(target)
+        .format(move |out, record| {
+            if dated {
+                let now = jiff::Zoned::now();
+                write!(out, "{},{:03} ", now.strftime("%Y-%m-%d %H:%M:%S"), now.millisecond())?;
+            }
+            let module = record.target().rsplit("::").next().unwrap_or_default();
+            let line = record.line().unwrap_or_default();
+            writeln!(out, "({}) {module}:{line} {}", level_name(record.level()), record.args())
+        })
+        .build()
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "ERROR",
+        Level::Warn => "WARNING",
+        Level::Info => "INFO",
+        Level::Debug | Level::Trace => "DEBUG",
+    }
+}
+
+/// The console, the file, both or none.
+struct Sinks(Vec<Logger>);
+
+impl Sinks {
+    fn most(&self) -> LevelFilter {
+        self.0.iter().map(Logger::filter).max().unwrap_or(LevelFilter::Off)
+    }
+}
+
+fn is_ours(target: &str) -> bool {
+    OURS.contains(&target.split("::").next().unwrap_or_default())
+}
+
+impl Log for Sinks {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        is_ours(metadata.target()) && self.0.iter().any(|sink| sink.enabled(metadata))
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if is_ours(record.target()) {
+            self.0.iter().for_each(|sink| sink.log(record));
+        }
+    }
+
+    fn flush(&self) {
+        self.0.iter().for_each(Log::flush);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Paper(Arc<Mutex<Vec<u8>>>);
+
+    impl Write for Paper {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    fn written(levels: &str, dated: bool, records: &[(Level, &str)]) -> String {
+        let paper = Paper::default();
+        let sinks = Sinks(vec![sink(levels, Target::Pipe(Box::new(paper.clone())), dated)]);
+        for &(level, target) in records {
+            let (metadata, args) =
+                (Metadata::builder().level(level).target(target).build(), format_args!("it happened"));
+            let record = Record::builder().metadata(metadata.clone()).line(Some(7)).args(args).build();
+            // The macros ask first.
+            if sinks.enabled(&metadata) {
+                sinks.log(&record);
+            }
+            assert_eq!(sinks.enabled(&metadata), is_ours(target) && level <= sinks.most());
+            // And a library may not.
+            if !is_ours(target) {
+                sinks.log(&record);
+            }
+        }
+        let bytes = paper.0.lock().unwrap().clone();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn nobody_elses_lines_are_logged_at_any_level() {
+        let others = ["tungstenite::protocol", "ureq::run", "ureq_proto", "gf_emulator_core_not", "gf", "", "::"];
+        for levels in ["trace", "tungstenite=trace,ureq=trace", "ureq_proto=trace,gf=trace"] {
+            for level in Level::iter() {
+                assert_eq!(written(levels, false, &others.map(|target| (level, target))), "");
+            }
+        }
+    }
+
+    #[test]
+    fn a_line_has_pythons_level_and_where_it_comes_from() {
+        let records = [
+            (Level::Error, "gf_emulator_core::websocket"),
+            (Level::Warn, "gf_machine_emulator::run"),
+            (Level::Info, "gf_emulator_core::local_service::server"),
+            (Level::Debug, "gf_emulator_core"),
+        ];
+        assert_eq!(
+            written("debug", false, &records),
+            "(ERROR) websocket:7 it happened\n(WARNING) run:7 it happened\n(INFO) server:7 it happened\n\
+             (DEBUG) gf_emulator_core:7 it happened\n"
+        );
+        assert_eq!(written("error", false, &records).lines().count(), 1);
+    }
+
+    #[test]
+    fn the_file_has_the_time_as_python_writes_it() {
+        let line = written("info", true, &[(Level::Info, "gf_emulator_core::voice")]);
+        let (time, rest) = line.split_at(23);
+        assert_eq!(rest, " (INFO) voice:7 it happened\n");
+        let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+        assert_eq!(shape, "9999-99-99 99:99:99,999");
+    }
+
+    #[test]
+    fn every_level_has_its_filter() {
+        use LogLevel::{Critical, Debug, Error, Info, Warning};
+        let names = [Debug, Info, Warning, Error, Critical].map(|level| filter(level).to_string());
+        assert_eq!(names, ["DEBUG", "INFO", "WARN", "ERROR", "ERROR"]);
+    }
+}

@@ -1,0 +1,122 @@
+//! `run`: a machine goes online and stays there.
+
+use std::io::{self, BufRead, IsTerminal};
+use std::path::PathBuf;
+use std::thread;
+
+use gf_emulator_core::config::Button;
+use gf_emulator_core::{Emulator, Error, Handle};
+
+use crate::failure::Failure;
+use crate::output::tell;
+use crate::{configuration, logging, signals};
+
+/// Go online as the machine of the configuration (the default)
+///
+/// Signs in, does what the service says, and keeps every job that it sends. Ctrl-C or SIGTERM ends it within two
+/// seconds; what is under way is withdrawn, with exit code 0.
+///
+/// With "button: wait" in [EMULATOR] and a terminal, Enter presses the button, o and Enter opens the lid, c and Enter
+/// closes it.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator run
+  gf-machine-emulator run --config my.cfg
+  GF_MACHINE_PASSWORD=... gf-machine-emulator
+      The password stays out of the file.
+
+Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 failure (sign-in refused, service
+not there), 2 wrong usage or configuration.")]
+pub(crate) struct Arguments {
+    /// The configuration file [default: gf-machine-emulator.cfg]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let path = configuration::path(arguments.config.as_ref());
+    let loaded = configuration::load(path)?;
+    logging::start(&loaded.config.logging)?;
+    for remark in loaded.remarks() {
+        log::warn!("{remark}");
+    }
+    let config = loaded.config;
+    let button = config.emulator.button;
+    let start = format!(
+        "gf-machine-emulator: a {} machine for {}; jobs go to {}; Ctrl-C ends it",
+        config.generation(),
+        config.service.server_url,
+        config.motion.dir.display()
+    );
+    // Nothing is connected yet: what is wrong now is wrong with files that the configuration names.
+    let mut emulator = Emulator::new(config).map_err(Failure::misused)?;
+    let handle = emulator.handle();
+    signals::on_stop(move || handle.stop())?;
+    tell(start);
+    if button == Button::Wait {
+        hear_keys(emulator.handle())?;
+    }
+    match emulator.connect().and_then(|()| emulator.run()) {
+        Ok(()) | Err(Error::Interrupted) => {
+            tell("gf-machine-emulator: stopped");
+            Ok(())
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What a line on the terminal does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Button,
+    OpenLid,
+    CloseLid,
+}
+
+impl Key {
+    fn of(line: &str) -> Option<Self> {
+        match line.trim() {
+            "" => Some(Self::Button),
+            "o" => Some(Self::OpenLid),
+            "c" => Some(Self::CloseLid),
+            _ => None,
+        }
+    }
+}
+
+fn hear_keys(handle: Handle) -> Result<(), Failure> {
+    const KEYS: &str = "Enter presses the button, o+Enter opens the lid, c+Enter closes it";
+    if !io::stdin().is_terminal() {
+        log::warn!(
+            "button: wait, and there is no terminal to press it from: prints will wait until they are withdrawn"
+        );
+        return Ok(());
+    }
+    tell(format_args!("gf-machine-emulator: {KEYS}"));
+    let hear = move || {
+        for line in io::stdin().lock().lines().map_while(Result::ok) {
+            match Key::of(&line) {
+                Some(Key::Button) => handle.press_button(),
+                Some(Key::OpenLid) => handle.open_lid(),
+                Some(Key::CloseLid) => handle.close_lid(),
+                None => tell(KEYS),
+            }
+        }
+    };
+    // Not joined: a terminal cannot be told to stop waiting for a key. It ends with the program.
+    let keys = thread::Builder::new().name("gf-keys".into()).spawn(hear);
+    keys.map(drop).map_err(|e| Failure::failed(format_args!("cannot wait for keys: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_does_its_own() {
+        let keys = ["", "\r", " o ", "c", "O", "open"].map(Key::of);
+        let (button, open, close) = (Some(Key::Button), Some(Key::OpenLid), Some(Key::CloseLid));
+        assert_eq!(keys, [button, button, open, close, None, None]);
+    }
+}

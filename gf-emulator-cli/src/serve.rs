@@ -1,0 +1,147 @@
+//! `serve`: the cloud's side for any machine, driven by a script.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::{bounded, unbounded};
+use gf_emulator_core::local_service::{LocalService, Outcome, Script};
+
+use crate::conversation::{follow, observer};
+use crate::failure::Failure;
+use crate::output::{say, tell};
+use crate::{logging, signals};
+
+/// Be the service for a machine of any make, on this computer
+///
+/// Sign-in (any serial number and password), firmware, uploads, downloads and the WebSocket of both generations, on one
+/// port. Every machine that connects is taken through the script once, and the conversation is shown as it happens.
+/// Without --script: what the cloud does with a machine that has just connected (settings, homing, hunt, head pictures,
+/// a print).
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A script is a JSON list of steps:
+  {\"send\": {...}, \"timeout_s\": 60}   the object, as an action
+  {\"await\": \"event\", \"action_id\": 7, \"timeout_s\": 60}
+  {\"sleep_s\": 0.5}
+  {\"drop\": true}                    cut the WebSocket; or \"hard\"
+  {\"close\": 1000}                   close it
+In an action's strings, {http} stands for the service's address, {puls} for its
+pulse file's and {serial} for the machine's serial number.
+
+Examples:
+  gf-machine-emulator serve --listen 127.0.0.1:8443 --ca-out ca.pem
+  gf-machine-emulator serve --listen 127.0.0.1:8080 --plain \\
+      --script print.json --puls job.puls --gzip
+
+Exit codes: 0 the script is done and everything awaited came; 1 not so (the
+step is named), or ended by Ctrl-C or SIGTERM before that; 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// Where to listen; port 0 is any that is free
+    #[arg(long, value_name = "ADDR:PORT")]
+    listen: String,
+    /// No TLS: machines take that on this very computer only
+    #[arg(long)]
+    plain: bool,
+    /// Write the root certificate that machines must trust to this file (PEM)
+    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+    ca_out: Option<PathBuf>,
+    /// What to do with a machine (JSON)
+    #[arg(long, value_name = "FILE")]
+    script: Option<PathBuf>,
+    /// The pulse file to hand out [default: a short one]
+    #[arg(long, value_name = "FILE")]
+    puls: Option<PathBuf>,
+    /// Compress the pulse file
+    #[arg(long)]
+    gzip: bool,
+    /// Cut every WebSocket after so many seconds, as the cloud does hourly
+    #[arg(long, value_name = "S", value_parser = seconds)]
+    cut_every: Option<Duration>,
+}
+
+/// From a thousandth of a second up to a year.
+fn seconds(text: &str) -> Result<Duration, String> {
+    let number: Option<f64> = text.parse().ok().filter(|seconds| (0.001..=31_536_000.0).contains(seconds));
+    number.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.001 to 31536000".into())
+}
+
+pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+    logging::start_with_warnings()?;
+    let (stopping, stop) = bounded(1);
+    let (to_lines, lines) = unbounded();
+    let mut builder = LocalService::builder()
+        .listen(arguments.listen)
+        .tls(!arguments.plain)
+        .gzip(arguments.gzip)
+        .script(arguments.script.as_deref().map(read_script).transpose()?.unwrap_or_default())
+        .observer(observer(to_lines));
+    if let Some(path) = &arguments.puls {
+        builder = builder.puls(fs::read(path).map_err(|e| cannot("read", path, &e))?);
+    }
+    if let Some(after) = arguments.cut_every {
+        builder = builder.cut_every(after);
+    }
+    // Before anybody can connect, so that no machine is left without an end.
+    signals::on_stop(move || {
+        let _ = stopping.try_send(());
+    })?;
+    let service = builder.start().map_err(Failure::failed)?;
+    if let (Some(path), Some(pem)) = (&arguments.ca_out, service.ca_pem()) {
+        fs::write(path, pem).map_err(|e| cannot("write", path, &e))?;
+    }
+    introduce(&service, arguments.ca_out.as_deref());
+
+    match follow(&service, &lines, &stop, || {}) {
+        Some(Outcome::Done) => {
+            say("the script is done, and everything awaited came");
+            Ok(())
+        }
+        Some(Outcome::Failed { step, reason }) => {
+            Err(Failure::failed(format_args!("step {step} of the script: {reason}")))
+        }
+        None => Err(Failure::failed("stopped before the script was done")),
+    }
+}
+
+/// What a machine needs to be told.
+fn introduce(service: &LocalService, ca_out: Option<&Path>) {
+    let address = service.addr();
+    if !address.ip().is_loopback() {
+        tell(format_args!(
+            "gf-machine-emulator: {address} is not of this computer alone: whoever reaches it can use the service"
+        ));
+    }
+    say(format_args!("listening on {address}; a machine's configuration needs:\n"));
+    say("[SERVICE]");
+    say(format_args!("server_url: {}", service.http_url()));
+    say(format_args!("status_service_url: {}", service.ws_url()));
+    match (service.ca_pem(), ca_out) {
+        (Some(_), Some(path)) => say(format_args!("ca_file: {}", path.display())),
+        (Some(_), None) => say("# ca_file: the certificate to trust; have it written with --ca-out FILE"),
+        (None, _) => {}
+    }
+    say("\nAny serial number and password will do. Ctrl-C ends it.\n");
+}
+
+fn read_script(path: &Path) -> Result<Script, Failure> {
+    let text = fs::read_to_string(path).map_err(|e| cannot("read", path, &e))?;
+    Script::from_json(&text).map_err(|e| Failure::misused(format_args!("{}: {e}", path.display())))
+}
+
+fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
+    Failure::misused(format_args!("cannot {what} {}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_times_that_can_be_waited_for_are_seconds() {
+        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        for text in ["", "0", "-1", "NaN", "inf", "1e99", "5s"] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
+    }
+}
