@@ -24,8 +24,8 @@ A script is a JSON list of steps:
   {\"send\": {...}, \"timeout_s\": 60}   the object, as an action
   {\"await\": \"event\", \"action_id\": 7, \"timeout_s\": 60}
   {\"sleep_s\": 0.5}
-  {\"drop\": true}                    cut the WebSocket; or \"hard\"
-  {\"close\": 1000}                   close it
+  {\"drop\": true}                     cut the WebSocket; or \"hard\"
+  {\"close\": 1000}                    close it
 In an action's strings, {http} stands for the service's address, {puls} for its
 pulse file's and {serial} for the machine's serial number.
 

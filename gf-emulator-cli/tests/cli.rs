@@ -1,0 +1,362 @@
+//! The real binary, from outside: exit codes, what it prints, what it leaves behind.
+//!
+//! Nothing sleeps, and every wait has a limit.
+
+mod program;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use gf_emulator_core::Secret;
+use gf_emulator_core::local_service::{LocalService, Script, Seen};
+use gf_emulator_core::puls::Builder;
+use program::{LIMIT, Program, command};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const PASSWORD: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../gf-machine-emulator.cfg.sample");
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+/// Runs to the end.
+fn run(folder: &TempDir, arguments: &[&str]) -> program::Ended {
+    let mut command = command(folder.path());
+    command.args(arguments);
+    Program::start(command).end()
+}
+
+/// A configuration for the service there, with `more` lines at the end of `[GENERAL]`, and pictures to go with it.
+fn configure(folder: &TempDir, http: &str, ws: &str, ca_file: &str, more: &str) {
+    fs::write(
+        folder.path().join("gf-machine-emulator.cfg"),
+        format!(
+            "[GENERAL]\nmotion_dir: motion\nimage_dir: images\n{more}\n\
+             [SERVICE]\nserver_url: {http}\nstatus_service_url: {ws}\nca_file: {ca_file}\n\
+             [MACHINE]\nserial: 12345678\nhostname: ABC-123\npassword: {PASSWORD}\n"
+        ),
+    )
+    .unwrap();
+    fs::create_dir_all(folder.path().join("images")).unwrap();
+    let homing = (1..=4).map(|n| format!("HOME_{n}.jpg"));
+    let head = ["LID_IMAGE.jpg", "HEAD_LASER_.230.jpg", "HEAD_NO_LASER_.230.jpg"].map(str::to_owned);
+    for name in homing.chain(head) {
+        fs::write(folder.path().join("images").join(name), b"\xff\xd8a picture\xff\xd9").unwrap();
+    }
+}
+
+fn names(folder: &Path, extension: &str) -> Vec<PathBuf> {
+    let paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.extension().is_some_and(|e| e == extension)).collect()
+}
+
+#[test]
+fn every_help_says_how_it_is_used_and_how_it_ends() {
+    let folder = folder();
+    for subcommand in ["", "run", "demo", "serve", "check", "pipe"] {
+        let arguments: Vec<_> = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+        let ended = run(&folder, &arguments);
+        ended.expect(0);
+        for word in ["Usage: gf-machine-emulator", "Example", "Exit codes:"] {
+            assert!(ended.stdout.contains(word), "{arguments:?} lacks {word}: {}", ended.stdout);
+        }
+    }
+}
+
+#[test]
+fn wrong_usage_is_2() {
+    let folder = folder();
+    fs::write(folder.path().join("wrong.json"), r#"[{"snd": 1}]"#).unwrap();
+    for arguments in [
+        &["--nonsense"][..],
+        &["fly"],
+        &["serve"],
+        &["demo", "--generation", "3"],
+        &["--config", "x.cfg", "demo"],
+        &["serve", "--listen", "127.0.0.1:0", "--cut-every", "0"],
+        &["serve", "--listen", "127.0.0.1:0", "--script", "nowhere.json"],
+        &["serve", "--listen", "127.0.0.1:0", "--script", "wrong.json"],
+        &["serve", "--listen", "127.0.0.1:0", "--puls", "nowhere.puls"],
+        &["pipe", "--config", "nowhere.cfg"],
+    ] {
+        let ended = run(&folder, arguments);
+        ended.expect(2);
+        assert!(!ended.stderr.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn the_demo_shows_a_session_and_leaves_its_files() {
+    for (generation, actions, jobs) in [("2.6", 13, 5), ("1.x", 13, 4)] {
+        let folder = folder();
+        // Twice: the second one finds the first one's files.
+        for time in 1..=2 {
+            let ended = run(&folder, &["demo", "--dir", "here", "--generation", generation]);
+            ended.expect(0);
+            let summary = ended.stdout.lines().find(|line| line.contains(" jobs collected")).unwrap();
+            assert!(summary.starts_with(&format!("{actions} actions, ")), "{summary}");
+            assert!(summary.contains(&format!(" {jobs} jobs collected")), "{summary}");
+            for line in
+                ["machine > service  WebSocket opened", "service > machine  print 1013 ready", "print:completed"]
+            {
+                assert!(ended.stdout.contains(line), "no {line}: {}", ended.stdout);
+            }
+            // The end is in order: nothing to warn of.
+            assert!(ended.stdout.contains("WebSocket closed"), "{}", ended.stdout);
+            assert_eq!(ended.stderr, "");
+
+            let motion = folder.path().join("here/motion");
+            let files = names(&motion, "puls");
+            assert_eq!((files.len(), names(&motion, "info").len()), (jobs * time, jobs * time));
+            for file in files {
+                let info: Value = serde_json::from_slice(&fs::read(file.with_extension("info")).unwrap()).unwrap();
+                let length = info["header_len"].as_u64().unwrap() + info["size"].as_u64().unwrap();
+                assert_eq!(fs::metadata(&file).unwrap().len(), length, "{}", file.display());
+            }
+            assert!(!folder.path().join("here/ca.pem").exists());
+        }
+    }
+}
+
+#[test]
+fn without_a_configuration_it_says_how_to_make_one() {
+    let folder = folder();
+    for arguments in [&[][..], &["run"], &["check"], &["--config", "other.cfg"]] {
+        let ended = run(&folder, arguments);
+        ended.expect(2);
+        for word in
+            ["cfg", "gf-machine-emulator.cfg.sample", "serial, hostname and password", "gf-machine-emulator demo"]
+        {
+            assert!(ended.stderr.contains(word), "{arguments:?} lacks {word}: {}", ended.stderr);
+        }
+    }
+}
+
+#[test]
+fn check_names_all_that_the_sample_lacks() {
+    let ended = run(&folder(), &["check", "--config", SAMPLE]);
+    ended.expect(2);
+    for key in ["serial in [MACHINE]", "hostname in [MACHINE]", "password in [MACHINE]"] {
+        assert!(ended.stderr.contains(key), "{key}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn check_is_content_with_what_is_whole_and_names_what_is_not() {
+    let folder = folder();
+    configure(&folder, "https://app.glowforge.com", "wss://status.glowforge.com", "", "wings: 2");
+    let ended = run(&folder, &["check"]);
+    ended.expect(0);
+    for words in ["2.6", "is good", "remark: ", "wings", "motion"] {
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+    }
+    assert!(!format!("{}{}", ended.stdout, ended.stderr).contains(PASSWORD));
+
+    fs::remove_file(folder.path().join("images/HOME_2.jpg")).unwrap();
+    let config = folder.path().join("gf-machine-emulator.cfg");
+    let text = fs::read_to_string(&config).unwrap().replace("ca_file: ", "ca_file: nowhere.pem");
+    fs::write(&config, text).unwrap();
+    let ended = run(&folder, &["check"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("nowhere.pem") && ended.stderr.contains("HOME_2.jpg"), "{}", ended.stderr);
+}
+
+#[test]
+fn pipe_does_what_it_is_told_and_ends_with_its_input() {
+    let folder = folder();
+    let job = folder.path().join("a job.puls");
+    fs::write(&job, Builder::new().move_to(3.0, 4.0).unwrap().to_gzip()).unwrap();
+    let url = format!("file://{}", job.display()).replace(' ', "%20");
+    let input = format!(
+        "{{\"id\":1,\"action_type\":\"settings\",\"status\":\"ready\"}}\nnot json\n\n\
+         {{\"id\":2,\"action_type\":\"motion\",\"status\":\"ready\",\"motion_url\":\"{url}\"}}"
+    );
+    let mut command = command(folder.path());
+    command.arg("pipe").stdin(Stdio::piped());
+    let mut program = Program::start(command);
+    program.write(&input);
+    program.close_stdin();
+    let ended = program.end();
+    ended.expect(0);
+    let messages: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let events: Vec<_> = messages.iter().map(|message| message["event"].as_str().unwrap()).collect();
+    assert_eq!(events, ["settings:completed", "motion:starting", "motion:completed"]);
+    assert!(ended.stderr.contains("(WARNING) "), "the line that is no JSON is remarked on: {}", ended.stderr);
+    assert_eq!(names(&folder.path().join("motion"), "puls").len(), 1);
+}
+
+#[test]
+fn pipe_takes_a_file_without_serial_and_password() {
+    let folder = folder();
+    let config = folder.path().join("gf-machine-emulator.cfg");
+    fs::write(&config, "[MACHINE]\nhostname: ABC-123\nfirmware: 1.6.0-35\nserial:\npassword:\n").unwrap();
+    let pipe = |input: &str| {
+        let mut command = command(folder.path());
+        command.arg("pipe").stdin(Stdio::piped());
+        let mut program = Program::start(command);
+        program.write(input);
+        program.close_stdin();
+        program.end()
+    };
+    let ended = pipe(r#"{"id":1,"action_type":"settings","status":"ready"}"#);
+    ended.expect(0);
+    assert!(ended.stdout.contains("settings:received"), "{}", ended.stdout);
+    // Whatever else is wrong with a file is told.
+    fs::write(&config, "[MACHINE]\nhostname: ABC-123\n[EMULATOR]\ntime_scale: never\n").unwrap();
+    let ended = pipe("");
+    ended.expect(2);
+    assert!(ended.stderr.contains("time_scale"), "{}", ended.stderr);
+}
+
+#[test]
+fn pipe_ends_when_nobody_reads() {
+    let folder = folder();
+    let mut command = command(folder.path());
+    command.arg("pipe").stdin(Stdio::piped());
+    let mut program = Program::start_unread(command);
+    program.write("{\"id\":1,\"action_type\":\"settings\",\"status\":\"ready\"}\n");
+    let ended = program.end();
+    ended.expect(0);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn serve_names_the_step_that_did_not_come() {
+    let folder = folder();
+    let script = r#"[{"send": {"id": 1, "action_type": "settings", "status": "ready"}},
+                     {"await": "settings:completed", "action_id": 1},
+                     {"await": "never:came", "timeout_s": 0.2}]"#;
+    fs::write(folder.path().join("script.json"), script).unwrap();
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--script", "script.json"]);
+    let service = Program::start(command);
+    let machine = start_machine(&folder, &service, "", "console_log_level: INFO");
+    let ended = service.end();
+    ended.expect(1);
+    assert!(ended.stderr.contains("step 3 of the script: never:came did not come"), "{}", ended.stderr);
+    assert!(ended.stdout.contains("settings:completed (1)"), "{}", ended.stdout);
+    drop(machine);
+}
+
+/// Runs a machine against what a `serve` has printed.
+fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, more: &str) -> Program {
+    let value = |line: String| line.split_once(": ").unwrap().1.to_owned();
+    let http = value(service.wait_line("server_url: "));
+    let ws = value(service.wait_line("status_service_url: "));
+    configure(folder, &http, &ws, ca_file, more);
+    let mut command = command(folder.path());
+    command.env("RUST_LOG", "trace");
+    Program::start(command)
+}
+
+#[test]
+#[cfg_attr(not(unix), ignore = "no signal to end it with")]
+fn serve_takes_a_machine_through_the_default_script_and_no_log_has_a_secret() {
+    let folder = folder();
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--ca-out", "ca.pem", "--gzip"]);
+    let service = Program::start(command);
+    let machine = start_machine(&folder, &service, "ca.pem", "log_file: logs/run.log\nlog_level: ERROR");
+    let ended = service.end();
+    ended.expect(0);
+    assert!(ended.stdout.contains("print:completed (1013)"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("the script is done"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("not of this computer"));
+    machine.wait_line("connection lost");
+    machine.terminate();
+    let ended = machine.end();
+    ended.expect(0);
+    assert_eq!(names(&folder.path().join("motion"), "puls").len(), 5);
+
+    let file = fs::read_to_string(folder.path().join("logs/run.log")).unwrap();
+    for log in [&ended.stderr, &file] {
+        // RUST_LOG wins over ERROR, in the file as well.
+        assert!(log.contains("event print:completed (action 1013)"), "{log}");
+        for secret in [PASSWORD, "Bearer", "auth_token", "ws_token", "X-Goog-Signature", "Sec-WebSocket"] {
+            assert!(!log.contains(secret), "{secret} is in the log: {log}");
+        }
+        // Whatever a token looks like, it is long.
+        let longest = log.split(|c: char| !c.is_ascii_alphanumeric()).map(str::len).max();
+        assert!(longest < Some(24), "{log}");
+    }
+    let [first, ..] = file.lines().collect::<Vec<_>>()[..] else { panic!("the log file is empty") };
+    let shape: String = first.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
+    assert!(shape.starts_with("9999-99-99 99:99:99,999 (INFO) "), "{first}");
+}
+
+#[test]
+#[cfg_attr(not(unix), ignore = "no signal to end it with")]
+fn serve_is_a_failure_when_it_is_stopped_before_the_end() {
+    let folder = folder();
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]);
+    let service = Program::start(command);
+    service.wait_line("Ctrl-C ends it");
+    service.terminate();
+    let ended = service.end();
+    ended.expect(1);
+    assert!(ended.stderr.contains("stopped before"), "{}", ended.stderr);
+}
+
+#[test]
+#[cfg_attr(not(unix), ignore = "no signal to end it with")]
+fn a_machine_that_is_told_to_end_withdraws_what_it_does_and_closes_in_order() {
+    let script = Script::from_json(
+        r#"[{"send": {"id": 7, "action_type": "print", "status": "ready", "motion_url": "{puls}"}}]"#,
+    );
+    let service = LocalService::builder().tls(false).script(script.unwrap()).start().unwrap();
+    let folder = folder();
+    // Nobody presses the button.
+    let more = "[EMULATOR]\nbutton: wait";
+    configure(&folder, service.http_url(), &service.ws_url(), "", more);
+    let mut command = command(folder.path());
+    command.arg("run");
+    let machine = Program::start(command);
+    let came = |event: &str| service.wait_for(|seen| seen.iter().any(|s| s.is_event(event, Some(7))), LIMIT);
+    assert!(came("print:download:completed"));
+    machine.terminate();
+    // More than 1.9 seconds would be a 1.
+    let ended = machine.end();
+    ended.expect(0);
+    assert!(came("print:cancelled"), "{:#?}", service.seen());
+    let closed = |seen: &[Seen]| matches!(seen.last(), Some(Seen::WsClosed { .. }));
+    assert!(service.wait_for(closed, LIMIT), "{:#?}", service.seen());
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), 2, "one line at the start, one at the end: {lines:#?}");
+    assert!(lines[0].contains("jobs go to motion") && lines[1].contains("stopped"), "{lines:#?}");
+}
+
+#[test]
+#[cfg_attr(not(unix), ignore = "no signal to end it with")]
+fn a_machine_that_finds_no_service_can_be_told_to_end() {
+    let folder = folder();
+    // Nobody listens there any more.
+    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    configure(&folder, &format!("http://{address}"), &format!("ws://{address}"), "", "console_log_level: WARNING");
+    let machine = Program::start(command(folder.path()));
+    machine.wait_line("trying again");
+    machine.terminate();
+    machine.end().expect(0);
+}
+
+#[test]
+fn a_sign_in_that_is_refused_is_a_failure() {
+    let service = LocalService::builder().tls(false).password(Secret::new("f".repeat(64))).start().unwrap();
+    let folder = folder();
+    configure(&folder, service.http_url(), &service.ws_url(), "", "console_log_level: DEBUG");
+    let ended = run(&folder, &["--config", "gf-machine-emulator.cfg"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("refused") && !ended.stderr.contains(PASSWORD), "{}", ended.stderr);
+}
+
+#[test]
+fn a_log_file_that_cannot_be_written_is_a_matter_of_configuration() {
+    let folder = folder();
+    configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "log_file: images");
+    let ended = run(&folder, &["run"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("log_file"), "{}", ended.stderr);
+}
