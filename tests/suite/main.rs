@@ -4,7 +4,10 @@
 
 mod cycle;
 mod golden;
+mod handles;
 mod jobs;
 mod prints;
 mod raw;
+mod secrets;
 mod session;
+mod websocket;

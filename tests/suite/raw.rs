@@ -186,11 +186,6 @@ impl Running {
         self.ended.recv_timeout(LIMIT).expect("it ends")
     }
 
-    /// Whether it is still at it.
-    pub(crate) fn goes_on(&self) -> bool {
-        self.ended.is_empty()
-    }
-
     /// Stops it, and gives how it ended.
     pub(crate) fn stop(&self) -> Result<()> {
         self.handle.stop();

@@ -1,0 +1,222 @@
+//! Handles from many threads, machines with no network, and many machines at once.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::bounded;
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::local_service::Seen;
+use gf_emulator_core::{Emulator, Error, Peer, Tls};
+use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, square};
+use serde_json::{Value, json};
+
+use crate::raw::{Raw, Running, alone, good};
+
+#[test]
+fn a_stop_before_anything_else_counts() {
+    let raw = Raw::start(good());
+    let (mut emulator, _folder) = raw.machine(|_| ());
+    let handle = emulator.handle();
+    handle.stop();
+    handle.clone().stop();
+    assert!(matches!(emulator.connect(), Err(Error::Interrupted)));
+    assert_eq!(raw.requests(), Vec::<String>::new());
+    assert!(emulator.run().is_err(), "it never was connected");
+}
+
+#[test]
+fn a_stop_between_connect_and_run_counts() {
+    let raw = Raw::start(good());
+    let (mut emulator, _folder) = raw.machine(|_| ());
+    emulator.connect().unwrap();
+    emulator.handle().stop();
+    let _socket = raw.socket();
+    let (done, ended) = bounded(1);
+    thread::spawn(move || done.send(emulator.run()));
+    ended.recv_timeout(LIMIT).unwrap().unwrap();
+}
+
+#[test]
+fn a_machine_dropped_without_run_closes_its_socket() {
+    let raw = Raw::start(good());
+    let (mut emulator, _folder) = raw.machine(|_| ());
+    emulator.connect().unwrap();
+    emulator.connect().unwrap();
+    let mut socket = raw.socket();
+    let handle = emulator.handle();
+    let (done, dropped) = bounded(1);
+    thread::spawn(move || {
+        drop(emulator);
+        done.send(())
+    });
+    assert!(socket.read().unwrap().is_close());
+    let _ = socket.flush();
+    drop(socket);
+    dropped.recv_timeout(LIMIT).unwrap();
+    // Nobody is there any more, and that is no harm.
+    handle.press_button();
+    handle.open_lid();
+    handle.stop();
+}
+
+#[test]
+fn the_lid_opens_once_whoever_opens_it() {
+    const THREADS: usize = 8;
+    const ROUNDS: usize = 200;
+    let (mut emulator, peer) = Emulator::offline(config(folder().path(), Generation::V2), "nowhere").unwrap();
+    let handle = emulator.handle();
+    let Peer { tx, rx, .. } = peer;
+    let reader = thread::spawn(move || {
+        let event = |text: &str| serde_json::from_str::<Value>(text).unwrap()["event"].as_str().unwrap().to_owned();
+        rx.iter().map(|message| event(message.text())).collect::<Vec<_>>()
+    });
+    let running = thread::spawn(move || emulator.run());
+    thread::scope(|scope| {
+        for n in 0..THREADS {
+            let handle = &handle;
+            scope.spawn(move || {
+                for round in 0..ROUNDS {
+                    match (n + round) % 3 {
+                        0 => handle.open_lid(),
+                        1 => handle.close_lid(),
+                        _ => handle.press_button(),
+                    }
+                }
+            });
+        }
+    });
+    drop(tx);
+    running.join().unwrap().unwrap();
+    // The handle is still here: the end of the machine is the end of what it says all the same.
+    let said = reader.join().unwrap();
+    drop(handle);
+    let lid: Vec<_> = said.iter().filter(|event| event.starts_with("lid:")).collect();
+    assert!(!lid.is_empty());
+    for (n, event) in lid.iter().enumerate() {
+        assert_eq!(**event, ["lid:opened", "lid:closed"][n % 2], "number {n}");
+    }
+    let button: Vec<_> = said.iter().filter(|event| event.starts_with("button:")).collect();
+    assert!(button.chunks(2).all(|pair| pair == ["button:pressed", "button:released"]));
+}
+
+#[test]
+fn a_machine_without_a_network_does_all_it_was_given() {
+    let folder = folder();
+    let job = folder.path().join("a job.puls");
+    std::fs::write(&job, square()).unwrap();
+    let (mut emulator, peer) =
+        Emulator::offline(config(folder.path(), Generation::V2), folder.path().join("out")).unwrap();
+    let _kept = emulator.handle();
+    let motion_url = format!("file://{}", job.display().to_string().replace(' ', "%20"));
+    let kinds = ["settings", "lid_image", "motion", "settings"];
+    for (id, kind) in (1..).zip(kinds) {
+        let action = json!({"id": id, "action_type": kind, "status": "ready", "motion_url": motion_url});
+        peer.tx.send(action.to_string()).unwrap();
+    }
+    drop(peer.tx);
+    let (done, ended) = bounded(1);
+    thread::spawn(move || done.send(emulator.run().map(|()| emulator)));
+    let _emulator = ended.recv_timeout(LIMIT).unwrap().unwrap();
+    let said: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
+    let completed: Vec<_> =
+        said.iter().filter_map(|message| message["event"].as_str()?.strip_suffix(":completed")).collect();
+    assert_eq!(completed, ["settings", "lid_image:capture", "lid_image:upload", "lid_image", "motion", "settings"]);
+    assert!(folder.path().join("out/lid_image_2.jpg").exists());
+    assert_eq!(std::fs::read_dir(folder.path().join("motion")).unwrap().count(), 2);
+}
+
+#[test]
+fn a_machine_whose_peer_is_gone_stops_all_the_same() {
+    let (mut emulator, peer) = Emulator::offline(config(folder().path(), Generation::V2), "nowhere").unwrap();
+    peer.tx.send(json!({"id": 1, "action_type": "settings", "status": "ready"}).to_string()).unwrap();
+    drop(peer);
+    let (done, ended) = bounded(1);
+    thread::spawn(move || done.send(emulator.run()));
+    ended.recv_timeout(LIMIT).unwrap().unwrap();
+}
+
+#[cfg(target_os = "linux")]
+fn threads() -> usize {
+    let named = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("comm")).ok();
+    let ours = |name: &String| ["gf-websocket", "gf-worker", "gf-dial"].contains(&name.trim());
+    std::fs::read_dir("/proc/self/task").unwrap().filter_map(named).filter(ours).count()
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn fifty_machines_live_in_one_process_and_leave_nothing() {
+    const MACHINES: u32 = 50;
+    if !alone("handles::fifty_machines_live_in_one_process_and_leave_nothing") {
+        return;
+    }
+    let folder = folder();
+    let service = gf_emulator_core::local_service::LocalService::builder().puls(square()).start().unwrap();
+    let mut base = config(folder.path(), Generation::V2);
+    point_at(&mut base, &service, folder.path());
+    let tls = Tls::new(base.service.ca_file.as_deref()).unwrap();
+    let machines: Vec<_> = (1..=MACHINES)
+        .map(|serial| {
+            let mut config = base.clone();
+            config.machine.serial = serial;
+            config.motion.dir = folder.path().join(format!("motion-{serial}"));
+            let mut emulator = Emulator::new(config).unwrap().with_tls(tls.clone());
+            let handle = emulator.handle();
+            emulator.connect().unwrap();
+            // The service speaks to the machine that connected last.
+            for (id, kind) in (i64::from(serial) * 10..).zip(["settings", "lid_image", "motion"]) {
+                let url = service.puls_url();
+                let action = json!({"id": id, "action_type": kind, "status": "ready", "motion_url": url});
+                service.send(action).unwrap();
+            }
+            (handle, thread::spawn(move || emulator.run()))
+        })
+        .collect();
+    assert!(service.wait_for(
+        |seen| seen.iter().filter(|seen| seen.is_event("motion:completed", None)).count() == MACHINES as usize,
+        LIMIT
+    ));
+    assert_eq!(threads(), 2 * MACHINES as usize, "one for the socket and one for the work, each");
+    for (handle, machine) in machines {
+        handle.stop();
+        machine.join().unwrap().unwrap();
+    }
+    // Joined threads may take a moment to leave the table of the system.
+    let tries = AtomicUsize::new(0);
+    while threads() > 0 {
+        assert!(tries.fetch_add(1, Ordering::Relaxed) < 1000, "{} threads are left", threads());
+        service.wait_for(|_| false, Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_stop_withdraws_what_is_under_way_and_says_goodbye() {
+    for tls in [false, true] {
+        let bench = Setup::new(Generation::V2).service(|service| service.tls(tls)).slow().start();
+        bench.ask(1, "print");
+        bench.ask(2, "settings");
+        bench.wait_event("print:download:completed", Some(1));
+        let (service, _folder, ended) = bench.stop();
+        ended.unwrap();
+        let closed = |seen: &Seen| matches!(seen, Seen::WsClosed { code: Some(1000) });
+        assert!(service.wait_for(|seen| seen.iter().any(closed), LIMIT), "{:#?}", service.seen());
+        for event in ["print:cancelled", "settings:cancelled"] {
+            assert!(service.seen().iter().any(|seen| seen.is_event(event, None)), "{event}: {:#?}", service.seen());
+        }
+    }
+}
+
+#[test]
+fn a_running_machine_is_told_of_its_end_once() {
+    let raw = Raw::start(good());
+    let running = Running::start(raw.machine(|_| ()));
+    let _socket = raw.socket();
+    let handles = [running.handle.clone(), running.handle.clone(), running.handle.clone()];
+    thread::scope(|scope| {
+        for handle in &handles {
+            scope.spawn(move || handle.stop());
+        }
+    });
+    // Interrupted where the stop came before connect() was through.
+    assert!(matches!(running.end(), Ok(()) | Err(Error::Interrupted)));
+}

@@ -1,0 +1,189 @@
+//! Passwords, tokens and presigned URLs are in no log of the library at any level, in no error and in no `Debug`.
+
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::sync::Mutex;
+
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::{Error, Secret, Tls};
+use gf_emulator_tests::{LIMIT, PASSWORD};
+use log::{Log, Metadata, Record};
+use serde_json::json;
+use tungstenite::Message;
+
+use crate::raw::{Answer, Raw, Running, alone, good, http};
+
+struct Everything(Mutex<String>);
+
+static LOGGED: Everything = Everything(Mutex::new(String::new()));
+
+impl Log for Everything {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().starts_with("gf_emulator_core")
+    }
+
+    fn log(&self, record: &Record<'_>) {
+        if self.enabled(record.metadata()) {
+            writeln!(self.0.lock().unwrap(), "{} {} {}", record.level(), record.target(), record.args()).unwrap();
+        }
+    }
+
+    fn flush(&self) {}
+}
+
+const SECRETS: [&str; 7] =
+    [PASSWORD, "ws-token-", "auth-token-", "Bearer", "X-Sig", "a-presigned-secret", "a-user:a-password"];
+
+fn holds_none(what: &str, text: &str) {
+    for secret in SECRETS {
+        let line = text.lines().find(|line| line.contains(secret));
+        assert!(line.is_none(), "{secret} in {what}: {line:?}");
+    }
+}
+
+fn whole(error: &Error) -> String {
+    let mut text = format!("{error}\n{error:?}\n{error:#?}");
+    let mut source = error.source();
+    while let Some(inner) = source {
+        write!(text, "\n{inner}\n{inner:?}").unwrap();
+        source = inner.source();
+    }
+    text
+}
+
+#[test]
+fn no_secret_is_logged() {
+    if !alone("secrets::no_secret_is_logged") {
+        return;
+    }
+    log::set_logger(&LOGGED).unwrap();
+    log::set_max_level(log::LevelFilter::Trace);
+    for generation in [Generation::V1, Generation::V2] {
+        let good = good();
+        let raw = Raw::start(move |asked| {
+            let redirect = |to: &str| {
+                Answer::Bytes(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into())
+            };
+            let path = asked.what.split(' ').next_back().unwrap_or_default();
+            match path.split('?').next().unwrap_or_default() {
+                "/refused" => http(403, "X-Sig=a-presigned-secret"),
+                "/expired" => http(401, ""),
+                "/cut" => Answer::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nX-Sig".to_vec()),
+                "/garbage" => Answer::Bytes(b"X-Sig=a-presigned-secret\r\n\r\n".to_vec()),
+                "/nothing" => Answer::Bytes(Vec::new()),
+                "/round" => redirect("/round?X-Sig=a-presigned-secret"),
+                "/away" => redirect("http://a-user:a-password@storage.example/x?X-Sig=a-presigned-secret"),
+                "/odd" => redirect("a-user:a-password@storage.example/x?X-Sig=a-presigned-secret"),
+                _ => good(asked),
+            }
+        });
+        let http_url = format!("http://{}", raw.addr);
+        let running = Running::start(raw.machine(|config| config.service.protocol = Some(generation)));
+        let mut socket = raw.socket();
+        let mut id = 0;
+        let urls = ["/refused", "/expired", "/cut", "/garbage", "/nothing", "/round", "/away", "/odd", "/ok"]
+            .map(|path| format!("{http_url}{path}?X-Sig=a-presigned-secret"))
+            .into_iter()
+            .chain(
+                [
+                    "ftp://a-user:a-password@storage.example/x?X-Sig=a-presigned-secret",
+                    "http://a-user:a-password@127.0.0.1/x?X-Sig=a-presigned-secret",
+                    "http://storage.example/x?X-Sig=a-presigned-secret",
+                    "a-user:a-password@storage.example/x?X-Sig=a-presigned-secret",
+                    "http://127.0.0.1:1/x?X-Sig=a-presigned-secret",
+                    "https://127.0.0.1:1/x?X-Sig=a-presigned-secret#X-Sig",
+                    "?X-Sig=a-presigned-secret",
+                    "http://127.0.0.1:99999/x y?X-Sig=a-presigned-secret",
+                ]
+                .map(str::to_owned),
+            );
+        for url in urls {
+            for kind in ["lid_image", "motion", "print"] {
+                id += 1;
+                let action =
+                    json!({"id": id, "action_type": kind, "status": "ready", "motion_url": url, "endpoint": url});
+                socket.send(Message::text(action.to_string())).unwrap();
+                let endings = ["completed", "failed", "cancelled"].map(|ending| format!("\"{kind}:{ending}\""));
+                loop {
+                    let Message::Text(text) = socket.read().unwrap() else { continue };
+                    if text.contains(&format!("\"action_id\":{id},")) && endings.iter().any(|e| text.contains(e)) {
+                        break;
+                    }
+                }
+            }
+        }
+        for line in ["X-Sig=a-presigned-secret", r#"{"id":"X-Sig"}"#, r#"{"id":1,"endpoint":"X-Sig"}"#] {
+            socket.send(Message::text(line)).unwrap();
+        }
+        drop(socket);
+        drop(raw.sockets.recv_timeout(LIMIT).unwrap());
+        // Without a connection, and stopped so: what is dropped is logged.
+        for _ in 0..10 {
+            running.handle.press_button();
+        }
+        let _ = running.stop();
+    }
+    let logged = LOGGED.0.lock().unwrap();
+    assert!(logged.contains("lid_image") && logged.contains("DEBUG"), "something is logged: {logged}");
+    holds_none("the log", &logged);
+}
+
+#[test]
+fn no_secret_is_in_an_error() {
+    let bodies = [
+        r#"{"ws_token":"ws-token-1","auth_token":7}"#,
+        r#"{"ws_token":"ws-token-1","auth_token":"auth-token-1 "}"#,
+        r#"{"ws_token":"ws-token-1/x","auth_token":"auth-token-1"}"#,
+        r#"["ws-token-1"]"#,
+        r#""auth-token-1"#,
+    ];
+    for body in bodies {
+        let raw = Raw::start(move |_| http(200, body));
+        holds_none(body, &whole(&raw.machine(|_| ()).0.connect().unwrap_err()));
+    }
+    for status in [302, 401, 404, 503] {
+        let raw = Raw::start(move |_| http(status, "auth-token-1"));
+        let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = std::time::Duration::ZERO);
+        holds_none("a status", &whole(&emulator.connect().unwrap_err()));
+    }
+    // The control socket: its address holds a token.
+    for answer in ["HTTP/1.1 404 X\r\n\r\n", "nonsense\r\n\r\n", "", "HTTP/1.1 101 X\r\n\r\n"] {
+        let good = good();
+        let raw = Raw::start(move |asked| match good(asked) {
+            Answer::Open(_) => Answer::Bytes(answer.into()),
+            other => other,
+        });
+        let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = std::time::Duration::ZERO);
+        holds_none(answer, &whole(&emulator.connect().unwrap_err()));
+    }
+}
+
+#[test]
+fn no_secret_is_in_debug_output() {
+    let raw = Raw::start(good());
+    let (mut emulator, folder) = raw.machine(|_| ());
+    emulator.connect().unwrap();
+    let _socket = raw.socket();
+    holds_none("a handle", &format!("{:#?}", emulator.handle()));
+    let config = gf_emulator_tests::config(folder.path(), Generation::V2);
+    holds_none("a configuration", &format!("{config:#?}"));
+    holds_none("a secret", &format!("{:#?} {}", Secret::new(PASSWORD), Secret::new(PASSWORD)));
+    holds_none("TLS", &format!("{:#?}", Tls::new(None).unwrap()));
+}
+
+#[test]
+fn a_user_name_in_the_services_address_is_refused_and_not_shown() {
+    let folder = gf_emulator_tests::folder();
+    for url in ["https://a-user:a-password@app.example", "a-user:a-password@app.example", "http://a-user:a-password@x"]
+    {
+        let mut config = gf_emulator_tests::config(folder.path(), Generation::V2);
+        config.service.server_url = url.into();
+        match gf_emulator_core::Emulator::new(config) {
+            Err(error) => holds_none(url, &whole(&error)),
+            Ok(mut emulator) => {
+                holds_none(url, &whole(&emulator.run().unwrap_err()));
+                holds_none(url, &whole(&emulator.connect().unwrap_err()));
+            }
+        }
+    }
+}
