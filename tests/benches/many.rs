@@ -1,0 +1,185 @@
+//! Many machines in one process, over TLS with one shared connector: what each of them costs.
+//!
+//! The service is another process, so that the figures are the machines' alone.
+
+mod support;
+
+use std::io::{BufRead, BufReader, Lines};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::unbounded;
+use gf_emulator_core::local_service::Seen;
+use gf_emulator_core::{Config, Emulator, Tls};
+use support::process::status;
+use support::{LIMIT, Report, ms};
+
+const MACHINES: u32 = 500;
+const SERVICE: &str = "as-service";
+
+fn main() -> ExitCode {
+    let args: Vec<_> = std::env::args().skip(1).collect();
+    if let [first, ca] = &args[..]
+        && first == SERVICE
+    {
+        return be_the_service(Path::new(ca));
+    }
+    if !support::is_bench_run() {
+        return ExitCode::SUCCESS;
+    }
+    let folder = support::folder();
+    let ca = folder.path().join("ca.pem");
+    let mut service = Service::spawn(&ca);
+    let config = |serial: u32| {
+        let mut config = gf_emulator_tests::config(folder.path(), gf_emulator_core::config::Generation::V2);
+        config.service.server_url.clone_from(&service.http_url);
+        config.service.status_service_url = service.http_url.replacen("http", "ws", 1);
+        config.machine.serial = serial;
+        config
+    };
+    let report = Report::default();
+    let tls = Tls::new(Some(&ca)).expect("the certificate is good");
+
+    // One machine more than is counted makes everything that is made once: the connector above all.
+    let mut first = machine(config(MACHINES + 1), &tls);
+    first.connect().expect("it connects");
+    let before = Footprint::now();
+
+    let begun = Instant::now();
+    let machines: Vec<_> = (1..=MACHINES)
+        .map(|serial| {
+            let mut machine = machine(config(serial), &tls);
+            machine.connect().unwrap_or_else(|e| panic!("machine {serial}: {e} (enough file descriptors? ulimit -n)"));
+            machine
+        })
+        .collect();
+    let connected_in = begun.elapsed();
+    let connected = Footprint::now();
+
+    let begun = Instant::now();
+    let running: Vec<_> = machines
+        .into_iter()
+        .chain([first])
+        .map(|mut machine| (machine.handle(), thread::spawn(move || machine.run())))
+        .collect();
+    service.wait_for("done");
+    let cycles_in = begun.elapsed();
+    let after = Footprint::now();
+
+    let begun = Instant::now();
+    for (handle, _) in &running {
+        handle.stop();
+    }
+    for (_, thread) in running {
+        thread.join().expect("no machine panics").expect("every machine ends well");
+    }
+    let stopped_in = begun.elapsed();
+
+    println!("{MACHINES} machines in one process, over TLS, one connector");
+    report.tell("signed in and connected, one after the other", &format!("{:.0} ms", ms(connected_in)));
+    report.tell("a cycle on each, all at once", &format!("{:.0} ms", ms(cycles_in)));
+    report.tell("all stopped", &format!("{:.0} ms", ms(stopped_in)));
+    report.tell("one machine: connected", &connected.minus(&before));
+    report.tell("one machine: running, after its cycle", &after.minus(&before));
+    report.tell("whole process at the most", &size(status("self", "VmHWM")));
+    report.finish()
+}
+
+fn machine(config: Config, tls: &Tls) -> Emulator {
+    Emulator::new(config).expect("the configuration is good").with_tls(tls.clone())
+}
+
+/// What this process takes.
+struct Footprint {
+    resident_kib: Option<u64>,
+    threads: Option<u64>,
+    files: Option<usize>,
+}
+
+impl Footprint {
+    fn now() -> Self {
+        Self {
+            resident_kib: status("self", "VmRSS"),
+            threads: status("self", "Threads"),
+            files: std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count),
+        }
+    }
+
+    /// What one machine takes more than there was `before`.
+    fn minus(&self, before: &Self) -> String {
+        let each = |now: f64, before: f64| (now - before) / f64::from(MACHINES);
+        let (Some(kib), Some(threads), Some(files)) = (
+            self.resident_kib.zip(before.resident_kib),
+            self.threads.zip(before.threads),
+            self.files.zip(before.files),
+        ) else {
+            return "skipped, there is no /proc here".into();
+        };
+        format!(
+            "{:.0} KiB, {:.1} threads, {:.1} files",
+            each(kib.0 as f64, kib.1 as f64),
+            each(threads.0 as f64, threads.1 as f64),
+            each(files.0 as f64, files.1 as f64)
+        )
+    }
+}
+
+fn size(kib: Option<u64>) -> String {
+    kib.map_or_else(|| "skipped, there is no /proc here".into(), |kib| format!("{:.1} MiB", kib as f64 / 1024.0))
+}
+
+/// The service's process, as the machines' sees it.
+struct Service {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    http_url: String,
+}
+
+impl Service {
+    fn spawn(ca: &PathBuf) -> Self {
+        let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
+            .arg(SERVICE)
+            .arg(ca)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the service starts");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let http_url = lines.next().expect("it says where it is").expect("in text");
+        Self { child, lines, http_url }
+    }
+
+    fn wait_for(&mut self, what: &str) {
+        let line = self.lines.next().expect("it goes on").expect("in text");
+        assert_eq!(line, what);
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The service's process from within: says where it is, and when every machine has had its cycle.
+fn be_the_service(ca: &Path) -> ExitCode {
+    let (tell, printed) = unbounded();
+    let observer = move |seen: &Seen| {
+        if seen.is_event("print:completed", None) {
+            let _ = tell.send(());
+        }
+    };
+    let service = support::service(true, observer).script(support::cycle()).start().expect("the service starts");
+    std::fs::write(ca, service.ca_pem().expect("it is over TLS")).expect("the certificate is written");
+    println!("{}", service.http_url());
+    for _ in 0..=MACHINES {
+        printed.recv_timeout(LIMIT).expect("every machine prints");
+    }
+    println!("done");
+    // Until the other process is over, or says so.
+    let _ = std::io::stdin().read_line(&mut String::new());
+    ExitCode::SUCCESS
+}
