@@ -12,5 +12,6 @@ def trust(ca_file):
     with os.fdopen(handle, 'w') as f:
         f.write(text)
     certifi.where = lambda: bundle
-    # For what asks OpenSSL itself: websocket-client and lomond.
+    # For what asks OpenSSL itself (websocket-client, lomond), and in place of what the environment tells requests.
+    os.environ['REQUESTS_CA_BUNDLE'] = bundle
     os.environ['SSL_CERT_FILE'] = bundle

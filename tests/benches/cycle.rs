@@ -10,7 +10,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,7 @@ fn measure(tls: bool, report: &mut Report) {
     let shared = Tls::new(arena.ca().as_deref()).expect("the certificate is good");
     let report_of_settings = arena.emulator(&shared).1.report;
     let (mut bare, mut emulator) = (Figures::default(), Figures::default());
+    let mut parts: Vec<(String, Figures, Figures)> = Vec::new();
     for _ in 0..CYCLES {
         let address = arena.service.addr().to_string();
         let client = Bare {
@@ -62,11 +63,22 @@ fn measure(tls: bool, report: &mut Report) {
         let (took, ours) = arena.emulator(&shared);
         emulator.add(took);
         assert_eq!(ours.lines, theirs.lines, "the bare client is to do what the emulator does");
+        for (n, ((kind, bare), (_, emulator))) in theirs.parts.into_iter().zip(ours.parts).enumerate() {
+            if parts.len() == n {
+                parts.push((kind, Figures::default(), Figures::default()));
+            }
+            parts[n].1.add(bare);
+            parts[n].2.add(emulator);
+        }
     }
     let ratio = emulator.median().as_secs_f64() / bare.median().as_secs_f64();
     let figure = |figures: &Figures| {
         format!("{:.2} ms (p90 {:.2}, n {})", ms(figures.median()), ms(figures.percentile(0.9)), figures.count())
     };
+    for (kind, bare, emulator) in &parts {
+        let times = format!("{:.2} ms, emulator {:.2} ms", ms(bare.median()), ms(emulator.median()));
+        report.tell(&format!("  {kind}: bare"), &times);
+    }
     report.tell("bare client", &figure(&bare));
     report.tell("emulator", &figure(&emulator));
     report.judge("emulator / bare client", &format!("{ratio:.2}"), "at most 2", ratio <= 2.0);
@@ -87,28 +99,38 @@ struct Tale {
     lines: Vec<String>,
     /// The settings that the machine reported.
     report: String,
+    /// What each action took from being sent to its end, in their order.
+    parts: Vec<(String, Duration)>,
 }
 
 /// A service that machines go through a cycle with, one after the other.
 struct Arena {
     service: LocalService,
-    seen: Receiver<(Instant, Seen)>,
+    seen: Arc<Mutex<Vec<(Instant, Seen)>>>,
+    /// That a cycle is over, and then that its client has gone.
+    told: Receiver<()>,
     folder: tempfile::TempDir,
     serial: u32,
 }
 
 impl Arena {
     fn new(tls: bool) -> Self {
-        let (tell, seen) = unbounded();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (tell, told) = unbounded();
+        let record = Arc::clone(&seen);
+        // The bench sleeps while a cycle goes on: woken for each message it would take a processor from those it times.
         let observer = move |seen: &Seen| {
-            let _ = tell.send((Instant::now(), seen.clone()));
+            record.lock().expect("nobody panics with it").push((Instant::now(), seen.clone()));
+            if seen.is_event("print:completed", None) || matches!(seen, Seen::WsClosed { .. }) {
+                let _ = tell.send(());
+            }
         };
         let service = support::service(tls, observer).script(support::cycle()).start().expect("the service starts");
         let folder = support::folder();
         if let Some(pem) = service.ca_pem() {
             std::fs::write(folder.path().join("ca.pem"), pem).expect("the certificate is written");
         }
-        Self { service, seen, folder, serial: 0 }
+        Self { service, seen, told, folder, serial: 0 }
     }
 
     fn ca(&self) -> Option<std::path::PathBuf> {
@@ -124,36 +146,18 @@ impl Arena {
     /// Starts a client, times its cycle, stops it, and waits until it is gone.
     fn time<S: FnOnce()>(&self, start: impl FnOnce() -> S) -> (Duration, Tale) {
         let stop = start();
-        let mut opened = None;
-        let mut tale = Tale::default();
-        let ended = loop {
-            let (at, seen) = self.seen.recv_timeout(LIMIT).expect("the cycle goes on");
-            match &seen {
-                Seen::WsOpened { .. } => opened = Some(at),
-                Seen::Http(request) if opened.is_some() => {
-                    tale.lines.push(format!("{} {} {}", request.method, request.path, request.body_len));
-                }
-                Seen::WsMessage { message, text } => {
-                    tale.lines.push(format!("{} {}", message["event"], message["action_id"]));
-                    if message["event"] == "settings:completed" {
-                        tale.report.clone_from(text);
-                    }
-                }
-                _ => {}
-            }
-            if seen.is_event("print:completed", None) {
-                break at;
-            }
-        };
+        self.told.recv_timeout(LIMIT).expect("the cycle ends");
         stop();
-        while !matches!(self.seen.recv_timeout(LIMIT).expect("it leaves").1, Seen::WsClosed { .. }) {}
-        tale.lines.sort();
-        (ended - opened.expect("it opened first"), tale)
+        self.told.recv_timeout(LIMIT).expect("the client leaves");
+        let seen = std::mem::take(&mut *self.seen.lock().expect("nobody panics with it"));
+        tell(&seen)
     }
 
     fn emulator(&mut self, tls: &Tls) -> (Duration, Tale) {
         let serial = self.next_serial();
-        let config = support::config(self.folder.path(), &self.service, serial);
+        let mut config = support::config(self.folder.path(), &self.service, serial);
+        // As a machine finds it: without the jobs of sixty others from the same second.
+        config.motion.dir = self.folder.path().join(format!("motion-{serial}"));
         let mut emulator = Emulator::new(config).expect("the configuration is good").with_tls(tls.clone());
         self.time(|| {
             let handle = emulator.handle();
@@ -185,6 +189,39 @@ impl Arena {
         })
         .0
     }
+}
+
+/// From the WebSocket's opening to the last event, and what was between.
+fn tell(seen: &[(Instant, Seen)]) -> (Duration, Tale) {
+    let mut opened = None;
+    let mut sent = None;
+    let mut tale = Tale::default();
+    for (at, seen) in seen {
+        match seen {
+            Seen::WsOpened { .. } => opened = Some(*at),
+            Seen::Http(request) if opened.is_some() => {
+                tale.lines.push(format!("{} {} {}", request.method, request.path, request.body_len));
+            }
+            Seen::WsMessage { message, text } => {
+                tale.lines.push(format!("{} {}", message["event"], message["action_id"]));
+                if message["event"] == "settings:completed" {
+                    tale.report.clone_from(text);
+                }
+            }
+            Seen::WsSent(_) => sent = Some(*at),
+            _ => {}
+        }
+        if let Some((kind, "completed")) = seen.event().as_deref().and_then(|event| event.split_once(':'))
+            && let Some(sent) = sent.take()
+        {
+            tale.parts.push((kind.to_owned(), *at - sent));
+        }
+        if seen.is_event("print:completed", None) {
+            tale.lines.sort();
+            return (*at - opened.expect("it opened first"), tale);
+        }
+    }
+    unreachable!("it was told that the cycle is over")
 }
 
 /// All pictures in memory, by the end of the path that they go to.
