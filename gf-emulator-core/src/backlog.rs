@@ -71,7 +71,7 @@ mod tests {
     use super::*;
 
     fn message(n: usize, perishable: bool) -> Outgoing {
-        Outgoing::new(n.to_string(), perishable)
+        Outgoing::new(n.to_string(), n.to_string(), perishable)
     }
 
     fn left(backlog: &mut Backlog) -> Vec<String> {

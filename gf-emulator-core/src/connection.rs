@@ -3,9 +3,12 @@
 //! A [`Connection`] is a receiver and a sender, no more. The WebSocket stands at the other end of one, or a program that
 //! has it [in memory](Connection::in_memory): what is above the queues cannot tell.
 
-use std::sync::{Arc, OnceLock};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
-use crossbeam_channel::{Receiver, SendError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
 use tungstenite::Utf8Bytes;
 
 use crate::wait::Waker;
@@ -14,17 +17,20 @@ use crate::wait::Waker;
 const RX_QUEUE: usize = 16;
 /// Messages on their way to the thread that carries them, which takes them up at once and keeps its own store.
 const TX_QUEUE: usize = 256;
+/// How long a machine that stops waits for somebody to read what it still has to say.
+const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
 
 /// A message of the machine on its way out.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Outgoing {
     text: Utf8Bytes,
+    label: String,
     perishable: bool,
 }
 
 impl Outgoing {
-    pub(crate) fn new(text: String, perishable: bool) -> Self {
-        Self { text: text.into(), perishable }
+    pub(crate) fn new(text: String, label: String, perishable: bool) -> Self {
+        Self { text: text.into(), label, perishable }
     }
 
     /// What goes on the wire: JSON and the end of its line.
@@ -43,10 +49,16 @@ impl Outgoing {
         self.text.clone()
     }
 
-    /// What a log may say of it: the beginning has id, type and action, and nothing that the service has said.
+    /// What a log may say of it: the event and the action, none of the service's words.
     pub(crate) fn label(&self) -> &str {
-        let end = self.text.char_indices().nth(120).map_or(self.text.len(), |(end, _)| end);
-        self.text[..end].trim_end()
+        &self.label
+    }
+}
+
+impl fmt::Debug for Outgoing {
+    /// Without the text: a message may quote a presigned URL.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Outgoing({})", self.label)
     }
 }
 
@@ -56,16 +68,39 @@ pub(crate) struct Tx {
     queue: Sender<Outgoing>,
     /// Of the thread at the other end, once there is one that sleeps on more than the queue.
     waker: Arc<OnceLock<Waker>>,
+    /// Disconnected once the machine is to stop.
+    stopped: Receiver<()>,
+    /// The machine stops and nobody has read in time: there is no use in waiting again.
+    unread: Arc<AtomicBool>,
 }
 
 impl Tx {
-    /// Waits only while the queue is full, which lasts no longer than the other end's thread needs to come round.
-    pub(crate) fn send(&self, message: Outgoing) -> Result<(), SendError<Outgoing>> {
-        self.queue.send(message)?;
+    /// Waits while the queue is full. The WebSocket's thread always comes round; a peer in memory may not, and then a
+    /// stop ends the wait.
+    pub(crate) fn send(&self, message: Outgoing) -> Result<(), Outgoing> {
+        match self.queue.try_send(message) {
+            Ok(()) => {}
+            Err(TrySendError::Disconnected(message)) => return Err(message),
+            Err(TrySendError::Full(message)) => self.send_when_there_is_room(message)?,
+        }
         if let Some(waker) = self.waker.get() {
             waker.wake();
         }
         Ok(())
+    }
+
+    fn send_when_there_is_room(&self, message: Outgoing) -> Result<(), Outgoing> {
+        let mut message = Some(message);
+        let mut next = || message.take().unwrap_or_else(|| unreachable!("one of the two arms takes it, and once"));
+        select! {
+            send(self.queue, next()) -> sent => return sent.map_err(|unsent| unsent.0),
+            recv(self.stopped) -> _ => {}
+        }
+        let patience = if self.unread.load(Ordering::Acquire) { Duration::ZERO } else { LAST_WORDS_WITHIN };
+        self.queue.send_timeout(next(), patience).map_err(|unsent| {
+            self.unread.store(true, Ordering::Release);
+            unsent.into_inner()
+        })
     }
 }
 
@@ -76,9 +111,23 @@ pub(crate) struct Connection {
     pub(crate) rx: Receiver<String>,
     /// Messages of the machine.
     pub(crate) tx: Tx,
+    /// Frees whoever waits for room in tx.
+    pub(crate) stopper: Stopper,
+}
+
+/// Ends, from any thread, the wait for room in a queue that nobody reads.
+#[derive(Debug, Clone)]
+pub(crate) struct Stopper(Arc<Mutex<Option<Sender<()>>>>);
+
+impl Stopper {
+    pub(crate) fn stop(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
 }
 
 /// The other side of the two queues, for a program that carries the messages itself.
+///
+/// Read `rx` while the machine runs: it waits for room once 256 messages lie there.
 #[derive(Debug)]
 pub struct Peer {
     /// Takes frames for the machine: one or more JSON objects, one a line. Dropped, it tells the machine that no more
@@ -94,8 +143,33 @@ impl Connection {
     pub(crate) fn in_memory() -> (Self, Peer) {
         let (to_machine, rx) = bounded(RX_QUEUE);
         let (queue, from_machine) = bounded(TX_QUEUE);
+        let (running, stopped) = bounded(0);
         let waker = Arc::new(OnceLock::new());
-        let tx = Tx { queue, waker: Arc::clone(&waker) };
-        (Self { rx, tx }, Peer { tx: to_machine, rx: from_machine, waker })
+        let tx = Tx { queue, waker: Arc::clone(&waker), stopped, unread: Arc::default() };
+        let stopper = Stopper(Arc::new(Mutex::new(Some(running))));
+        (Self { rx, tx, stopper }, Peer { tx: to_machine, rx: from_machine, waker })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_frees_who_waits_for_a_peer_that_does_not_read() {
+        let (machine, peer) = Connection::in_memory();
+        let message = |n: usize| Outgoing::new(n.to_string(), n.to_string(), false);
+        for n in 0..TX_QUEUE {
+            machine.tx.send(message(n)).unwrap();
+        }
+        std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| machine.tx.send(message(TX_QUEUE)));
+            machine.stopper.stop();
+            assert_eq!(waiting.join().unwrap().unwrap_err().text(), TX_QUEUE.to_string());
+        });
+        // What there is room for still goes.
+        peer.rx.recv().unwrap();
+        machine.tx.send(message(TX_QUEUE)).unwrap();
+        assert_eq!(peer.rx.try_iter().count(), TX_QUEUE);
     }
 }

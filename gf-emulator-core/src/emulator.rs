@@ -14,7 +14,7 @@ use crate::actions::{Action, Ending, Kept, Runner, Signal, Table, Values, end, s
 use crate::agenda::{Agenda, Decision};
 use crate::backoff::Backoff;
 use crate::collection::Collection;
-use crate::connection::{Connection, Peer};
+use crate::connection::{Connection, Peer, Stopper};
 use crate::folder::Folder;
 use crate::http::Http;
 use crate::machine::{CannedMachine, Controls, Machine};
@@ -119,6 +119,7 @@ impl Emulator {
         let handle = Handle {
             controls,
             stop,
+            stopper: connection.stopper,
             interrupts,
             voice: Arc::clone(&voice),
             table: Arc::clone(&table),
@@ -433,6 +434,7 @@ impl Desk<'_> {
 pub struct Handle {
     controls: Controls,
     stop: Sender<()>,
+    stopper: Stopper,
     interrupts: Vec<Interrupt>,
     voice: Arc<Voice>,
     table: Arc<Table>,
@@ -448,6 +450,7 @@ impl Handle {
         for interrupt in &self.interrupts {
             interrupt.raise();
         }
+        self.stopper.stop();
         // Full where it was told before.
         let _ = self.stop.try_send(());
     }

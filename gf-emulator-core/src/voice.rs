@@ -38,25 +38,20 @@ impl Voice {
     /// Fills in the message and queues it. The number is taken and the message queued in one step, so that numbers go
     /// out in order whoever speaks.
     pub(crate) fn say(&self, say: &Say, values: &Values) {
-        let mut values = values.clone();
-        values.insert(Variable::Timestamp, self.timestamp());
-        values.insert(Variable::MilliEpoch, milli_epoch());
+        let mut own = Values::from([(Variable::Timestamp, self.timestamp()), (Variable::MilliEpoch, milli_epoch())]);
         let mut speech = self.speech.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(tx) = speech.tx.clone() else {
             return log::debug!("nothing is said any more: the machine has stopped");
         };
-        values.insert(Variable::Id, json!(speech.next_id));
+        own.insert(Variable::Id, json!(speech.next_id));
         speech.next_id += 1;
-        let message = say.message.fill(&values);
-        if let Some(event) = message.get("event").and_then(Value::as_str) {
-            match values.get(&Variable::ActionId) {
-                Some(action_id) => log::info!("event {event} (action {action_id})"),
-                None => log::info!("event {event}"),
-            }
+        let text = say.message.fill(&[&own, values]) + &self.line_end;
+        let label = label(say, values);
+        if say.channel == Channel::Event {
+            log::info!("{label}");
         }
-        let message = Outgoing::new(format!("{message}{}", self.line_end), say.channel == Channel::Progress);
-        if let Err(unsent) = tx.send(message) {
-            log::error!("dropped (nobody carries messages any more): {}", unsent.0.label());
+        if let Err(unsent) = tx.send(Outgoing::new(text, label, say.channel == Channel::Progress)) {
+            log::error!("dropped (nobody carries messages any more): {}", unsent.label());
         }
     }
 
@@ -69,6 +64,18 @@ impl Voice {
     fn timestamp(&self) -> Value {
         let hundredths = BOOT_HUNDREDTHS + self.started.elapsed().as_millis() / 10;
         json!(u64::try_from(hundredths).unwrap_or(u64::MAX))
+    }
+}
+
+/// What a log may say of a message: nothing in it is the service's word but the action's number.
+fn label(say: &Say, values: &Values) -> String {
+    let (kind, name) = match say.message.fixed_text("event") {
+        Some(event) => ("event", event),
+        None => ("progress", say.message.fixed_text("progress").unwrap_or_default()),
+    };
+    match values.get(&Variable::ActionId) {
+        Some(action_id) => format!("{kind} {name} (action {action_id})"),
+        None => format!("{kind} {name}"),
     }
 }
 

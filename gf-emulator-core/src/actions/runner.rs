@@ -392,9 +392,8 @@ pub(crate) fn start(config: &Config, table: &Table, voice: &Voice, uplink: &dyn 
 
 fn send(say: &Say, values: &Values, voice: &Voice, uplink: &dyn Uplink) -> crate::Result<()> {
     let body = || {
-        let mut values = values.clone();
-        values.insert(Variable::MilliEpoch, milli_epoch());
-        say.message.fill(&values).to_string()
+        let now = Values::from([(Variable::MilliEpoch, milli_epoch())]);
+        say.message.fill(&[&now, values])
     };
     match say.channel {
         Channel::Event | Channel::Progress => {

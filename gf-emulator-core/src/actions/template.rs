@@ -5,9 +5,10 @@
 //! a value cannot break the message. Pure.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use serde_json::{Map, Value};
+use serde::ser::{SerializeMap, SerializeSeq};
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 /// The names that a running action has values for. In tables they are written in capitals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,9 +96,10 @@ impl Template {
         found
     }
 
-    /// The message. A variable without a value is null; the table's checks leave no such case.
-    pub(crate) fn fill(&self, values: &Values) -> Value {
-        fill(&self.0, values)
+    /// The message as JSON text. The first of `values` that has a variable counts; one without a value is null, and the
+    /// table's checks leave no such case.
+    pub(crate) fn fill(&self, values: &[&Values]) -> String {
+        serde_json::to_string(&Filled { node: &self.0, values }).expect("strings as keys and plain values are JSON")
     }
 
     /// The text of a field of the message that is settled already.
@@ -205,27 +207,51 @@ fn collect(node: &Node, found: &mut Vec<Variable>) {
     }
 }
 
-fn fill(node: &Node, values: &Values) -> Value {
-    let value_of = |variable| values.get(variable).cloned().unwrap_or(Value::Null);
-    match node {
-        Node::Fixed(value) => value.clone(),
-        Node::Variable(variable) => value_of(variable),
-        Node::Text(pieces) => {
-            let mut text = String::new();
-            for piece in pieces {
-                match piece {
-                    Piece::Fixed(fixed) => text.push_str(fixed),
-                    Piece::Variable(variable) => {
-                        // Writing to a String cannot fail.
-                        let _ = write!(text, "{}", as_text(&value_of(variable)));
+/// A node with its values, written without a copy of either: a settings report has 547 of them.
+struct Filled<'a> {
+    node: &'a Node,
+    values: &'a [&'a Values],
+}
+
+impl<'a> Filled<'a> {
+    fn value_of(&self, variable: Variable) -> &'a Value {
+        self.values.iter().find_map(|values| values.get(&variable)).unwrap_or(&Value::Null)
+    }
+
+    fn with(&self, node: &'a Node) -> Self {
+        Self { node, values: self.values }
+    }
+}
+
+impl Serialize for Filled<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.node {
+            Node::Fixed(value) => value.serialize(serializer),
+            Node::Variable(variable) => self.value_of(*variable).serialize(serializer),
+            Node::Text(pieces) => {
+                let mut text = String::new();
+                for piece in pieces {
+                    match piece {
+                        Piece::Fixed(fixed) => text.push_str(fixed),
+                        Piece::Variable(variable) => text.push_str(&as_text(self.value_of(*variable))),
                     }
                 }
+                serializer.serialize_str(&text)
             }
-            Value::String(text)
-        }
-        Node::List(nodes) => Value::Array(nodes.iter().map(|node| fill(node, values)).collect()),
-        Node::Object(fields) => {
-            Value::Object(fields.iter().map(|(name, node)| (name.clone(), fill(node, values))).collect::<Map<_, _>>())
+            Node::List(nodes) => {
+                let mut list = serializer.serialize_seq(Some(nodes.len()))?;
+                for node in nodes {
+                    list.serialize_element(&self.with(node))?;
+                }
+                list.end()
+            }
+            Node::Object(fields) => {
+                let mut object = serializer.serialize_map(Some(fields.len()))?;
+                for (name, node) in fields {
+                    object.serialize_entry(name, &self.with(node))?;
+                }
+                object.end()
+            }
         }
     }
 }
@@ -249,9 +275,17 @@ mod tests {
         assert_eq!(template.fixed_text("event"), Some("print:starting"));
         let values = Values::from([(Variable::Id, json!(32)), (Variable::MotionUrl, json!("https://x/\"y\""))]);
         assert_eq!(
-            template.fill(&values).to_string(),
+            template.fill(&[&values]),
             r#"{"id":32,"event":"print:starting","log":"from https://x/\"y\", twice: https://x/\"y\""}"#
         );
+    }
+
+    #[test]
+    fn the_first_value_counts_and_nothing_is_null() {
+        let template = Template::compile(&json!({"id": ["<ID>", "<X>"], "total": "<TOTAL>"}), &words(&[])).unwrap();
+        let own = Values::from([(Variable::Id, json!(32))]);
+        let others = Values::from([(Variable::Id, json!(1)), (Variable::X, json!({"a": 1.5}))]);
+        assert_eq!(template.fill(&[&own, &others]), r#"{"id":[32,{"a":1.5}],"total":null}"#);
     }
 
     #[test]
@@ -272,7 +306,7 @@ mod tests {
     fn what_only_looks_like_a_placeholder_is_text() {
         for text in ["a < b > c", "<", "<>", "<a b>", "1 << 2 >", "é<é>"] {
             let template = Template::compile(&json!(text), &words(&[])).unwrap();
-            assert_eq!(template.fill(&Values::new()), json!(text));
+            assert_eq!(template.fill(&[]), json!(text).to_string());
         }
     }
 
@@ -281,7 +315,7 @@ mod tests {
         fn any_value_comes_back_out_of_the_json_as_it_went_in(text in ".*", around in "[^<>]*") {
             let template = Template::compile(&json!({"a": format!("{around}<MOTION_URL>"), "b": "<MOTION_URL>"}), &words(&[]));
             let values = Values::from([(Variable::MotionUrl, json!(text))]);
-            let wire = template.unwrap().fill(&values).to_string();
+            let wire = template.unwrap().fill(&[&values]);
             let back: Value = serde_json::from_str(&wire).unwrap();
             prop_assert_eq!(&back["b"], &json!(text));
             prop_assert_eq!(&back["a"], &json!(format!("{around}{text}")));
