@@ -68,8 +68,7 @@ fn describe(seen: &Seen) -> Option<String> {
         Seen::WsPing => (IN, "ping".into()),
         Seen::WsSent(text) => (OUT, describe_action(text).unwrap_or_else(|| plain(text))),
         Seen::WsClosed { code: Some(code) } => (IN, format!("WebSocket closed ({code})")),
-        // A cut, or a Close that gave no code.
-        Seen::WsClosed { code: None } => (IN, "WebSocket closed".into()),
+        Seen::WsClosed { code: None } => (IN, "WebSocket cut".into()),
         _ => return None,
     };
     Some(format!("{way}  {what}"))
@@ -172,10 +171,10 @@ mod tests {
 
     #[test]
     fn every_way_to_close_has_its_words() {
-        let [with_code, without] = [Some(1000), None].map(|code| describe(&Seen::WsClosed { code }).unwrap());
+        let [closed, cut] = [Some(1000), None].map(|code| describe(&Seen::WsClosed { code }).unwrap());
         assert_eq!(
-            [with_code.as_str(), &without],
-            ["machine > service  WebSocket closed (1000)", "machine > service  WebSocket closed"]
+            [closed.as_str(), &cut],
+            ["machine > service  WebSocket closed (1000)", "machine > service  WebSocket cut"]
         );
         assert_eq!(describe(&Seen::SignIn { ok: true, json: true }), None);
     }

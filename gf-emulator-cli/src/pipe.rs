@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded, select};
+use crossbeam_channel::{Receiver, Sender};
 use gf_emulator_core::config::{Button, LogLevel};
 use gf_emulator_core::{Config, Emulator, Handle, Outgoing, Peer};
 
@@ -59,19 +59,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let at_signal = handle.clone();
     signals::on_stop(move || at_signal.stop())?;
 
-    let (done, ended) = bounded(1);
-    let machine = thread::Builder::new().name("gf-machine".into()).spawn(move || {
-        // Nobody listens where the thread that reads this has failed already.
-        let _ = done.send(emulator.run());
-    });
+    let machine = thread::Builder::new().name("gf-machine".into()).spawn(move || emulator.run());
     let machine = machine.map_err(|e| Failure::failed(format_args!("cannot start the machine: {e}")))?;
     // Not joined: nothing can tell it to stop waiting for a line. It ends with the program.
     let reader = thread::Builder::new().name("gf-stdin".into()).spawn(move || read(&tx));
     reader.map_err(|e| Failure::failed(format_args!("cannot read stdin: {e}")))?;
 
-    let outcome = write(&rx, &ended, &handle);
-    machine.join().map_err(|_| Failure::failed("the machine panicked"))?;
-    outcome
+    let written = write(&rx, &handle);
+    machine.join().map_err(|_| Failure::failed("the machine panicked"))??;
+    written
 }
 
 /// The configuration, and the remarks on its file where there is one.
@@ -103,34 +99,19 @@ fn read(tx: &Sender<String>) {
     }
 }
 
-/// Writes every message until the machine has ended and all is written.
-fn write(
-    rx: &Receiver<Outgoing>,
-    ended: &Receiver<gf_emulator_core::Result<()>>,
-    handle: &Handle,
-) -> Result<(), Failure> {
+/// Writes every message until the machine has stopped; stops it where nobody reads any more.
+fn write(rx: &Receiver<Outgoing>, handle: &Handle) -> Result<(), Failure> {
     let mut stdout = io::stdout().lock();
-    let mut failure = None;
-    let mut put = |message: &Outgoing| {
-        if failure.is_none()
-            && let Err(e) = writeln!(stdout, "{}", message.text().trim_end()).and_then(|()| stdout.flush())
-        {
-            failure = Some(e);
-            handle.stop();
-        }
-    };
-    // The signal handler's handle keeps the queue open, so its end is not what ends this.
-    let outcome = loop {
-        select! {
-            recv(rx) -> message => message.iter().for_each(&mut put),
-            recv(ended) -> outcome => break outcome,
-        }
-    };
-    rx.try_iter().for_each(|message| put(&message));
-    match failure {
-        Some(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format_args!("cannot write to stdout: {e}")))
-        }
-        _ => outcome.unwrap_or(Ok(())).map_err(Failure::from),
+    for message in rx {
+        let written = writeln!(stdout, "{}", message.text().trim_end()).and_then(|()| stdout.flush());
+        let Err(e) = written else { continue };
+        handle.stop();
+        // What it still has to say must not keep it from ending.
+        rx.iter().for_each(drop);
+        return match e.kind() {
+            io::ErrorKind::BrokenPipe => Ok(()),
+            _ => Err(Failure::failed(format_args!("cannot write to stdout: {e}"))),
+        };
     }
+    Ok(())
 }

@@ -16,8 +16,8 @@ use crate::{configuration, logging, signals};
 /// Signs in, does what the service says, and keeps every job that it sends. Ctrl-C or SIGTERM ends it within two
 /// seconds; what is under way is withdrawn, with exit code 0.
 ///
-/// With "button: wait" in [EMULATOR] and a terminal, Enter presses the button, o and Enter opens the lid, c and Enter
-/// closes it.
+/// Where the file says "button: wait" and this is a terminal, Enter presses the button, o and Enter opens the lid,
+/// c and Enter closes it.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

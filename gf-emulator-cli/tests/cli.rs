@@ -105,7 +105,7 @@ fn the_demo_shows_a_session_and_leaves_its_files() {
                 assert!(ended.stdout.contains(line), "no {line}: {}", ended.stdout);
             }
             // The end is in order: nothing to warn of.
-            assert!(ended.stdout.contains("WebSocket closed"), "{}", ended.stdout);
+            assert!(ended.stdout.contains("WebSocket closed (1000)"), "{}", ended.stdout);
             assert_eq!(ended.stderr, "");
 
             let motion = folder.path().join("here/motion");
@@ -322,7 +322,7 @@ fn a_machine_that_is_told_to_end_withdraws_what_it_does_and_closes_in_order() {
     let ended = machine.end();
     ended.expect(0);
     assert!(came("print:cancelled"), "{:#?}", service.seen());
-    let closed = |seen: &[Seen]| matches!(seen.last(), Some(Seen::WsClosed { .. }));
+    let closed = |seen: &[Seen]| matches!(seen.last(), Some(Seen::WsClosed { code: Some(1000) }));
     assert!(service.wait_for(closed, LIMIT), "{:#?}", service.seen());
     let lines: Vec<_> = ended.stderr.lines().collect();
     assert_eq!(lines.len(), 2, "one line at the start, one at the end: {lines:#?}");
