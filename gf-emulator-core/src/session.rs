@@ -78,7 +78,7 @@ impl Session {
         body: &[u8],
         authority: Authority,
     ) -> Result<Response> {
-        let mut url = url;
+        let (mut url, mut authority) = (url, authority);
         let mut replayed = false;
         let mut redirects = 0;
         loop {
@@ -98,12 +98,26 @@ impl Session {
                         return Err(Error::Answer { from: url.to_string(), what: "a redirect to nowhere".into() });
                     };
                     response.finish();
-                    url = next?;
+                    let next = next?;
+                    // Who sends us elsewhere does not decide that we go there in the machine's name.
+                    if next.origin() != url.origin() {
+                        authority = Authority::Presigned;
+                    }
+                    url = next;
                     redirects += 1;
                 }
                 _ => return Err(response.into_error()),
             }
         }
+    }
+
+    /// A URL that the service has named: one that is reached over https sends nobody to plain text, on this host either.
+    fn named(&self, text: &str) -> Result<Url> {
+        let url = Url::parse(text)?.over_http();
+        if self.server.origin().scheme.is_encrypted() && !url.origin().scheme.is_encrypted() {
+            return Err(Error::Url { url: url.to_string(), reason: "a service behind https names plain text" });
+        }
+        Ok(url)
     }
 
     fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &[u8]) -> Result<()> {
@@ -118,7 +132,7 @@ impl Uplink for Session {
             let route = format!("api/machines/{}/{}", upload.kind, upload.action_id);
             return self.send(Method::Post, self.server.join(&route), JPEG, upload.picture);
         };
-        let response = self.exchange(Method::Put, Url::parse(endpoint)?, JPEG, upload.picture, Authority::Presigned)?;
+        let response = self.exchange(Method::Put, self.named(endpoint)?, JPEG, upload.picture, Authority::Presigned)?;
         match response.status {
             200 | 201 | 204 => {
                 response.finish();
@@ -129,7 +143,7 @@ impl Uplink for Session {
     }
 
     fn fetch(&self, url: &str) -> Result<Source> {
-        let url = Url::parse(url)?.over_http();
+        let url = self.named(url)?;
         let from = url.to_string();
         let response = self.exchange(Method::Get, url, None, &[], Authority::Bearer)?;
         Ok(Source {
