@@ -42,7 +42,7 @@ enum Failure {
     /// It will not be otherwise the next time.
     Final(Error),
     /// It may pass: the service is down, busy, or asks for patience.
-    Passing(Error, Option<Duration>),
+    Passing(Error),
 }
 
 impl Credentials {
@@ -57,7 +57,7 @@ impl Credentials {
     /// Signs in, once: for where somebody else decides about trying again.
     pub(crate) fn sign_in(&self, http: &Http) -> Result<Tokens> {
         self.try_once(http).map_err(|failure| match failure {
-            Failure::Final(e) | Failure::Passing(e, _) => e,
+            Failure::Final(e) | Failure::Passing(e) => e,
         })
     }
 
@@ -72,16 +72,16 @@ impl Credentials {
         let until = Instant::now() + patience;
         let mut backoff = Backoff::default();
         loop {
-            let (error, asked) = match self.try_once(http) {
+            let error = match self.try_once(http) {
                 Ok(tokens) => return Ok(tokens),
                 Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(error, asked)) => (error, asked),
+                Err(Failure::Passing(error)) => error,
             };
-            let pause = backoff.pause(asked);
-            // A service may ask for more time than there is.
-            let Some(next) = Instant::now().checked_add(pause).filter(|next| *next <= until) else {
+            let pause = backoff.pause(error.retry_after());
+            let next = Instant::now() + pause;
+            if next > until {
                 return Err(error);
-            };
+            }
             log::warn!("sign-in: {error}; trying again in {:.1} s", pause.as_secs_f64());
             if !http.interrupt().pause(next) {
                 return Err(Error::Interrupted);
@@ -103,16 +103,13 @@ impl Credentials {
             body: body.as_bytes(),
         };
         let response = http.send(request).map_err(|e| match e {
-            Error::Unreachable { .. } => Failure::Passing(e, None),
+            Error::Unreachable { .. } => Failure::Passing(e),
             other => Failure::Final(other),
         })?;
         match response.status {
             200 => self.read(response).map_err(Failure::Final),
             400 | 401 | 403 | 422 => Err(Failure::Final(Error::SignInRefused { status: response.status })),
-            408 | 425 | 429 | 500.. => {
-                let asked = response.retry_after();
-                Err(Failure::Passing(response.into_error(), asked))
-            }
+            408 | 425 | 429 | 500.. => Err(Failure::Passing(response.into_error())),
             _ => Err(Failure::Final(response.into_error())),
         }
     }

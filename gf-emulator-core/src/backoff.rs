@@ -8,6 +8,8 @@ use rand::RngExt;
 
 const FIRST: Duration = Duration::from_millis(500);
 const LONGEST: Duration = Duration::from_secs(60);
+/// A service may ask for more time than there is.
+const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
 /// Pauses that double from half a second to a minute, each shortened by up to half at random, so that many machines cut
 /// off at once do not come back at once.
@@ -23,11 +25,11 @@ impl Default for Backoff {
 }
 
 impl Backoff {
-    /// The next pause; at least as long as the service has asked for.
+    /// The next pause; at least as long as the service has asked for, up to an hour.
     pub(crate) fn pause(&mut self, asked: Option<Duration>) -> Duration {
         let jittered = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
         self.next = (self.next * 2).min(LONGEST);
-        asked.map_or(jittered, |asked| jittered.max(asked))
+        asked.map_or(jittered, |asked| jittered.max(asked.min(LONGEST_ASKED)))
     }
 }
 
@@ -57,5 +59,6 @@ mod tests {
     fn waits_as_long_as_the_service_asks() {
         assert_eq!(Backoff::default().pause(Some(Duration::from_secs(7))), Duration::from_secs(7));
         assert!(Backoff::default().pause(Some(Duration::ZERO)) >= FIRST / 2);
+        assert_eq!(Backoff::default().pause(Some(Duration::MAX)), LONGEST_ASKED);
     }
 }

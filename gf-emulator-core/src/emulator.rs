@@ -77,8 +77,8 @@ impl Emulator {
     /// [`Error::Config`], [`Error::Table`] where the actions table is not usable, [`Error::Tls`] or [`Error::File`] where
     /// `ca_file` is not.
     pub fn new(config: Config) -> Result<Self> {
-        let tls = Tls::new(config.service.ca_file.as_deref())?;
         config.check()?;
+        let tls = Tls::new(config.service.ca_file.as_deref())?;
         let (connection, peer) = Connection::in_memory();
         let way = Way::Online { tls, dialling: Interrupt::default(), working: Interrupt::default(), session: None };
         Self::assemble(config, connection, Some(peer), way)
@@ -100,8 +100,10 @@ impl Emulator {
     ///
     /// # Errors
     ///
+    /// [`Error::Config`] where the configuration is wrong (who the machine is and where its service is do not count);
     /// [`Error::Table`] where the actions table is not usable.
     pub fn offline(config: Config, folder: impl Into<std::path::PathBuf>) -> Result<(Self, Peer)> {
+        config.check_offline()?;
         let (connection, peer) = Connection::in_memory();
         let way = Way::Folder(Arc::new(Folder::new(folder.into())));
         Ok((Self::assemble(config, connection, None, way)?, peer))
@@ -178,6 +180,9 @@ impl Emulator {
         if self.client.is_some() {
             return Ok(());
         }
+        if self.peer.is_none() {
+            return Err(Error::NotConnected { reason: "this emulator has run and stopped: make another" });
+        }
         // The first sign-in goes over the connection that the requests after it use as well.
         let user_agent = self.config.user_agent();
         let http = Http::new(tls.clone(), &user_agent, working.clone());
@@ -205,11 +210,12 @@ impl Emulator {
     /// Does what the service says, until the handle stops it. Offline: until the peer has dropped its sender and all is
     /// done.
     ///
-    /// Stopped, it withdraws what is under way, sends what is queued, and closes the WebSocket: within two seconds.
+    /// An emulator runs once: stopped, it stays stopped. It withdraws what is under way, sends what is queued, and closes the WebSocket: within two seconds.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] where a sign-in for another connection is refused for good; [`Error::Thread`].
+    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it has stopped; [`Error::SignInRefused`] where
+    /// a sign-in for another connection is refused for good; [`Error::Thread`].
     pub fn run(&mut self) -> Result<()> {
         let uplink: Arc<dyn Uplink> = match &self.uplink {
             Way::Folder(folder) => Arc::clone(folder) as Arc<dyn Uplink>,
@@ -217,10 +223,7 @@ impl Emulator {
                 Arc::clone(session) as Arc<dyn Uplink>
             }
             Way::Online { .. } => {
-                return Err(Error::Unreachable {
-                    host: self.config.service.server_url.clone(),
-                    reason: "run() comes after connect()".into(),
-                });
+                return Err(Error::NotConnected { reason: "connect() comes before run(), and an emulator runs once" });
             }
         };
         let collection = Collection::new(&self.config);
@@ -279,7 +282,7 @@ fn open(session: &Session, route: &Route, mut token: Secret, patience: Duration)
             Err(e @ (Error::Unreachable { .. } | Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. })) => e,
             done => return done,
         };
-        let next = Instant::now() + backoff.pause(None);
+        let next = Instant::now() + backoff.pause(error.retry_after());
         if next > until {
             return Err(error);
         }
@@ -376,6 +379,7 @@ impl Desk<'_> {
         match self.agenda.take(action, self.table) {
             Decision::Accepted => {}
             Decision::Ignore(reason) => log::info!("ignored {what} {id}: {reason}"),
+            Decision::Refuse(reason) => log::warn!("ignored {what} {id}: {reason}"),
             Decision::CancelRunning => {
                 log::info!("{what} {id} is withdrawn");
                 self.controls.cancel();

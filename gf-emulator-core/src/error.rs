@@ -5,6 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::config::Problems;
 use crate::puls;
@@ -59,6 +60,8 @@ pub enum Error {
         url: String,
         /// The answer's status.
         status: u16,
+        /// How long the service asks to be left alone (`Retry-After`).
+        retry_after: Option<Duration>,
     },
 
     /// An answer came that is not what the protocol says.
@@ -137,6 +140,13 @@ pub enum Error {
         reason: String,
     },
 
+    /// Something that needs a connection, before [`connect`](crate::Emulator::connect) or after the machine has stopped.
+    #[error("not connected: {reason}")]
+    NotConnected {
+        /// What to do about it.
+        reason: &'static str,
+    },
+
     /// Stopped or withdrawn from outside while it was under way.
     #[error("interrupted")]
     Interrupted,
@@ -149,4 +159,14 @@ pub enum Error {
         /// What is known of why.
         reason: String,
     },
+}
+
+impl Error {
+    /// How long the service asks to be left alone, where it does.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Status { retry_after, .. } => *retry_after,
+            _ => None,
+        }
+    }
 }

@@ -69,7 +69,7 @@ impl Response {
     }
 
     /// How long the service asks to be left alone: seconds, or until a date.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
+    fn retry_after(&self) -> Option<Duration> {
         parse_retry_after(self.header(&RETRY_AFTER)?, SystemTime::now())
     }
 
@@ -80,7 +80,8 @@ impl Response {
 
     /// This answer as the error that it is.
     pub(crate) fn into_error(self) -> Error {
-        Error::Status { method: self.method.as_str(), url: self.from.to_string(), status: self.status }
+        let retry_after = self.retry_after();
+        Error::Status { method: self.method.as_str(), url: self.from.to_string(), status: self.status, retry_after }
     }
 
     /// The body, which must be JSON of the expected shape.
@@ -107,7 +108,7 @@ impl Response {
     }
 }
 
-fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     if let Ok(seconds) = value.trim().parse() {
         return Some(Duration::from_secs(seconds));
     }

@@ -72,6 +72,12 @@ impl Origin {
         Self { scheme: self.scheme.as_http(), ..self.clone() }
     }
 
+    /// Host and port, as a Host header has them.
+    pub(crate) fn authority(&self) -> String {
+        let whole = self.to_string();
+        whole.split_once("://").map_or(String::new(), |(_, authority)| authority.to_owned())
+    }
+
     fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
             Ok(address) => is_loopback(address),
@@ -173,12 +179,17 @@ impl Url {
         Ok(next)
     }
 
-    /// Everything, query included: for the request line alone.
-    pub(crate) fn whole(&self) -> String {
+    /// Path and query, as a request line has them.
+    pub(crate) fn target(&self) -> String {
         match &self.query {
-            Some(query) => format!("{}{}?{query}", self.origin, self.path),
-            None => format!("{}{}", self.origin, self.path),
+            Some(query) => format!("{}?{query}", self.path),
+            None => self.path.clone(),
         }
+    }
+
+    /// Everything, query included: for the request alone.
+    pub(crate) fn whole(&self) -> String {
+        format!("{}{}", self.origin, self.target())
     }
 }
 

@@ -14,8 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, select};
-use http::header::{HeaderValue, SEC_WEBSOCKET_PROTOCOL, USER_AGENT};
-use tungstenite::client::IntoClientRequest;
+use http::header::HeaderValue;
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, WebSocketConfig};
 use tungstenite::{Message, WebSocket};
@@ -23,12 +22,12 @@ use tungstenite::{Message, WebSocket};
 use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::connection::{Outgoing, Peer};
+use crate::handshake::{self, Failure};
 use crate::net::{Interrupt, Stream, Tls, dial};
 use crate::url::Url;
 use crate::wait::{Interest, Waiter, Waker};
 use crate::{Error, Result};
 
-const SUBPROTOCOL: &str = "glowforge";
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(15);
 /// What is left in the queue at the end has this long to go out, and the service this long to answer the Close.
 const FLUSH_WITHIN: Duration = Duration::from_millis(1000);
@@ -82,31 +81,24 @@ impl Route {
         };
         let deadline = Instant::now() + HANDSHAKE_WITHIN;
         let stream = dial(origin, &self.tls, deadline, &self.interrupt).map_err(|e| failed(&e))?;
-        let mut request = url
-            .whole()
-            .into_client_request()
-            .map_err(|_| Error::Url { url: origin.to_string(), reason: "it does not make a WebSocket request" })?;
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Url { url: origin.to_string(), reason: "the User-Agent is not a header value" })?;
-        request.headers_mut().insert(USER_AGENT, user_agent);
-        request.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
         let config = WebSocketConfig::default()
             .read_buffer_size(SOCKET_BUFFER)
             .write_buffer_size(SOCKET_BUFFER)
             .max_message_size(Some(LARGEST_FRAME))
             .max_frame_size(Some(LARGEST_FRAME));
-        match tungstenite::client::client_with_config(request, stream, Some(config)) {
-            Ok((socket, _)) => {
-                // A stop ends a dial at once, but what is connected has messages to flush and a Close to send.
-                self.interrupt.release(socket.get_ref()).map_err(|e| failed(&e))?;
-                Ok(socket)
+        let socket = handshake::open(stream, url, &user_agent, config).map_err(|failure| match failure {
+            Failure::Status(status, retry_after) => {
+                Error::Status { method: "GET", url: origin.to_string(), status, retry_after }
             }
-            Err(tungstenite::HandshakeError::Interrupted(_)) => Err(failed(&"the WebSocket handshake took too long")),
-            Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
-                Err(Error::Status { method: "GET", url: origin.to_string(), status: response.status().as_u16() })
-            }
-            Err(tungstenite::HandshakeError::Failure(e)) => Err(failed(&e)),
-        }
+            Failure::Answer(what) => Error::Answer { from: origin.to_string(), what: what.into() },
+            Failure::Io(e) if e.kind() == io::ErrorKind::TimedOut => failed(&"the WebSocket handshake took too long"),
+            Failure::Io(e) => failed(&e),
+        })?;
+        // A stop ends a dial at once, but what is connected has messages to flush and a Close to send.
+        self.interrupt.release(socket.get_ref()).map_err(|e| failed(&e))?;
+        Ok(socket)
     }
 }
 
@@ -251,8 +243,9 @@ impl Bridge {
 
     /// Dials until there is a socket; none where it is stopped first.
     fn reconnect(&mut self) -> Result<Option<WebSocket<Stream>>> {
+        let mut asked = None;
         loop {
-            let next = Instant::now() + self.backoff.pause(None);
+            let next = Instant::now() + self.backoff.pause(asked);
             while Instant::now() < next {
                 if self.is_stopping() {
                     return Ok(None);
@@ -264,7 +257,10 @@ impl Bridge {
                 None => return Ok(None),
                 Some(Ok(socket)) => return Ok(Some(socket)),
                 Some(Err(e @ Error::SignInRefused { .. })) => return Err(e),
-                Some(Err(e)) => log::warn!("cannot connect: {e}"),
+                Some(Err(e)) => {
+                    log::warn!("cannot connect: {e}");
+                    asked = e.retry_after();
+                }
             }
         }
     }

@@ -151,7 +151,7 @@ fn comes_back_with_a_fresh_sign_in_whatever_ends_the_connection() {
     let expected: Vec<_> = (1..=ends.len() + 1).map(|n| format!("GET /ws-token-{n}")).collect();
     assert_eq!(upgrades, expected.iter().collect::<Vec<_>>(), "each token once, each connection with its own");
     for asked in asked.iter().filter(|a| a.what.starts_with("GET /ws-token")) {
-        assert!(asked.head.contains("\r\nuser-agent: OpenGlow/2.6.0-2228\r\n"), "{}", asked.head);
+        assert!(asked.head.contains("\r\nUser-Agent: OpenGlow/2.6.0-2228\r\n"), "{}", asked.head);
         assert!(!asked.head.to_lowercase().contains("authorization"), "{}", asked.head);
     }
 }

@@ -26,7 +26,7 @@ fn bench(watch: Watch) -> Bench {
             stream.set_read_timeout(Some(LIMIT)).unwrap();
             #[allow(clippy::result_large_err)]
             let agree = |_: &_, mut response: tungstenite::handshake::server::Response| {
-                response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+                response.headers_mut().insert("sec-websocket-protocol", HeaderValue::from_static("glowforge"));
                 Ok(response)
             };
             if open.send(tungstenite::accept_hdr(stream, agree).unwrap()).is_err() {
