@@ -38,7 +38,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.machine.serial = 12_345_678;
     config.machine.hostname = "my-machine".into();
     config.machine.password = Secret::new("0123456789abcdef".repeat(4));
-    config.motion.dir = jobs.clone();
+    config.motion.dir.clone_from(&jobs);
 
     let mut emulator = Emulator::new(config)?.with_machine(Terminal);
     emulator.connect()?;

@@ -14,8 +14,10 @@ const MOST_WAITING: usize = 64;
 /// What to do about a message.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Decision {
-    /// Nothing, for this reason.
+    /// Nothing, for this reason: as it should be.
     Ignore(&'static str),
+    /// Nothing, for this reason: the service may wait for what will not come.
+    Refuse(&'static str),
     /// It waits its turn. Where nothing is under way, the turn is now: see [`Agenda::next`].
     Accepted,
     /// The action that is under way is to end.
@@ -47,7 +49,7 @@ impl Agenda {
             },
             Status::Ready => {
                 let Some(row) = table.row(&action.action_type) else {
-                    return Decision::Ignore("the actions table does not have it");
+                    return Decision::Refuse("the actions table does not have it");
                 };
                 let is_job = row.is_job();
                 let a_job_is_under_way =
@@ -55,9 +57,9 @@ impl Agenda {
                 if is_running || waiting.is_some() {
                     Decision::Ignore("it is under way already")
                 } else if is_job && a_job_is_under_way {
-                    Decision::Ignore("another job is under way")
+                    Decision::Refuse("another job is under way")
                 } else if self.waiting.len() >= MOST_WAITING {
-                    Decision::Ignore("too many actions wait")
+                    Decision::Refuse("too many actions wait")
                 } else {
                     self.waiting.push_back((action, is_job));
                     Decision::Accepted
@@ -126,7 +128,7 @@ mod tests {
     #[test]
     fn starts_no_second_job_and_none_twice() {
         let (table, mut agenda) = (table(), Agenda::default());
-        let ignored = |decision| matches!(decision, Decision::Ignore(_));
+        let ignored = |decision| matches!(decision, Decision::Ignore(_) | Decision::Refuse(_));
         assert_eq!(agenda.take(action(1, "print", "ready"), &table), Decision::Accepted);
         assert!(ignored(agenda.take(action(2, "motion", "ready"), &table)), "one waits");
         agenda.next().unwrap();
@@ -145,7 +147,7 @@ mod tests {
             assert!(matches!(agenda.take(action(1, "print", status), &table), Decision::Ignore(_)), "{status}");
         }
         for kind in ["focus", "", "no_such_thing"] {
-            assert!(matches!(agenda.take(action(1, kind, "ready"), &table), Decision::Ignore(_)), "{kind}");
+            assert!(matches!(agenda.take(action(1, kind, "ready"), &table), Decision::Refuse(_)), "{kind}");
         }
         agenda.take(action(1, "settings", "ready"), &table);
         agenda.take(action(2, "print", "ready"), &table);

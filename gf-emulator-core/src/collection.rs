@@ -49,7 +49,10 @@ impl Collection {
         }
         let name = format!("{}_{}_{}", stamp(), action.action_type, action.id);
         let mut landing = Landing::start(&self.motion.dir.join(format!("{name}.puls")))?;
-        let size = copy_limited(&mut source, &mut landing, self.motion.refuse_bytes, "the job", on_bytes)?;
+        let size = copy_limited(&mut source, &mut landing, self.motion.refuse_bytes, "the job", &mut |bytes| {
+            on_bytes(bytes);
+            Ok(())
+        })?;
         if size > self.motion.remark_bytes {
             log::warn!("the job is large: {size} bytes, more than {}", self.motion.remark_bytes);
         }

@@ -146,8 +146,8 @@ impl Connection {
         let (running, stopped) = bounded(0);
         let waker = Arc::new(OnceLock::new());
         let tx = Tx { queue, waker: Arc::clone(&waker), stopped, unread: Arc::default() };
-        let stopper = Stopper(Arc::new(Mutex::new(Some(running))));
-        (Self { rx, tx, stopper }, Peer { tx: to_machine, rx: from_machine, waker })
+        let connection = Self { rx, tx, stopper: Stopper(Arc::new(Mutex::new(Some(running)))) };
+        (connection, Peer { tx: to_machine, rx: from_machine, waker })
     }
 }
 

@@ -4,6 +4,7 @@
 //! it is checked before it becomes part of a file's name.
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -14,14 +15,16 @@ use crate::{Error, Result};
 /// Several times the size of any firmware seen.
 const LARGEST_FIRMWARE_BYTES: u64 = 1 << 30;
 const LONGEST_VERSION: usize = 64;
+/// The machine is not online before it is done: a download that takes longer is given up.
+const DOWNLOAD_WITHIN: Duration = Duration::from_secs(600);
 
 /// The firmware that the service has for this machine.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Offer {
+#[derive(Deserialize)]
+pub(crate) struct Offer {
     /// Its version, such as `2.6.0-2228`.
-    pub version: String,
+    pub(crate) version: String,
     /// Where it can be fetched.
-    pub download_url: Option<String>,
+    pub(crate) download_url: Option<String>,
 }
 
 /// The name of the file that holds firmware of this version: `glowforge-fw-v<version>.fw`.
@@ -30,7 +33,7 @@ pub struct Offer {
 ///
 /// [`Error::Answer`] where the version is anything but letters, digits, dots, dashes and underscores, or could lead out
 /// of its folder.
-pub fn file_name(version: &str) -> Result<String> {
+pub(crate) fn file_name(version: &str) -> Result<String> {
     let plain = version.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_+".contains(&c));
     if version.is_empty() || version.len() > LONGEST_VERSION || !plain || version.contains("..") {
         let shown: String = version.chars().take(LONGEST_VERSION).collect();
@@ -58,7 +61,15 @@ pub(crate) fn download(uplink: &dyn Uplink, offer: &Offer, folder: &Path) -> Res
     };
     let mut source = uplink.fetch(url)?;
     let mut landing = Landing::start(&goal)?;
-    copy_limited(&mut source, &mut landing, LARGEST_FIRMWARE_BYTES, "the firmware", &mut |_| {})?;
+    let until = Instant::now() + DOWNLOAD_WITHIN;
+    let from = source.from.clone();
+    copy_limited(&mut source, &mut landing, LARGEST_FIRMWARE_BYTES, "the firmware", &mut |bytes| {
+        if Instant::now() < until {
+            return Ok(());
+        }
+        let reason = format!("only {bytes} bytes in {} s", DOWNLOAD_WITHIN.as_secs());
+        Err(Error::Unreachable { host: from.clone(), reason })
+    })?;
     let path = landing.replace()?;
     log::info!("firmware {} is in {}", offer.version, path.display());
     Ok(path)

@@ -27,11 +27,15 @@ impl Landing {
             _ => Path::new("."),
         };
         fs::create_dir_all(folder).map_err(|source| Error::File { doing: "make", path: folder.into(), source })?;
-        let file = tempfile::Builder::new()
-            .prefix(".arriving-")
-            .suffix(".part")
-            .tempfile_in(folder)
-            .map_err(|source| Error::File { doing: "write in", path: folder.into(), source })?;
+        let mut builder = tempfile::Builder::new();
+        // As any other file: the umask decides who reads it.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        let file = builder.prefix(".arriving-").suffix(".part").tempfile_in(folder).map_err(|source| Error::File {
+            doing: "write in",
+            path: folder.into(),
+            source,
+        })?;
         Ok(Self { file, goal: goal.into() })
     }
 

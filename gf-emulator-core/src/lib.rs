@@ -38,8 +38,8 @@
 //! Everything goes through the `log` crate, and nothing is set up here. `error`: something was lost or has failed for
 //! good. `warn`: something is odd or failed and is tried again. `info`: what happens, an event a line. `debug`: requests,
 //! without their queries. Passwords, tokens and the queries of presigned URLs are in none of it. The crates below this
-//! one log for themselves, and what they send is in it: keep the targets `ureq`, `ureq_proto` and `tungstenite` off in
-//! your logger, as the `gf-machine-emulator` binary does.
+//! one log for themselves, presigned URLs included (ureq at `debug`, tungstenite at `trace`): keep the targets `ureq`,
+//! `ureq_proto` and `tungstenite` off in your logger, as the `gf-machine-emulator` binary does.
 //!
 //! # Features
 //!
@@ -56,8 +56,9 @@ pub mod config;
 mod connection;
 mod emulator;
 mod error;
-pub mod firmware;
+mod firmware;
 mod folder;
+mod handshake;
 mod http;
 mod landing;
 #[cfg(feature = "local-service")]

@@ -5,16 +5,18 @@
 
 use std::fs;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::bounded;
 use native_tls::{Certificate, HandshakeError, TlsConnector, TlsStream};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
 use crate::url::{Origin, is_loopback};
-use crate::wait::{Interest, Waiter, Waker};
+use crate::wait::{Interest, Waiter};
 use crate::{Error, Result};
 
 /// What is trusted in TLS: the system's roots, and at most one file more.
@@ -85,7 +87,8 @@ pub(crate) struct Interrupt(Arc<(Mutex<InterruptState>, Condvar)>);
 struct InterruptState {
     raised: bool,
     connections: Vec<Weak<TcpStream>>,
-    connecting: Vec<Waker>,
+    /// What frees whoever waits for a name or an address.
+    connecting: Vec<Box<dyn FnOnce() + Send>>,
 }
 
 impl Interrupt {
@@ -96,8 +99,8 @@ impl Interrupt {
             // Fails where the other side was quicker: closed is closed.
             let _ = connection.shutdown(Shutdown::Both);
         }
-        for waker in state.connecting.drain(..) {
-            waker.wake();
+        for wake in state.connecting.drain(..) {
+            wake();
         }
         self.0.1.notify_all();
     }
@@ -137,12 +140,12 @@ impl Interrupt {
         Ok(())
     }
 
-    fn adopt_connecting(&self, waker: Waker) -> io::Result<()> {
+    fn adopt_connecting(&self, wake: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let mut state = self.lock();
         if state.raised {
             return Err(interrupted());
         }
-        state.connecting.push(waker);
+        state.connecting.push(Box::new(wake));
         Ok(())
     }
 
@@ -301,20 +304,48 @@ pub(crate) fn dial(origin: &Origin, tls: &Tls, deadline: Instant, interrupt: &In
 }
 
 fn connect(origin: &Origin, loopback_only: bool, deadline: Instant, interrupt: &Interrupt) -> io::Result<TcpStream> {
-    let addresses = (origin.host.as_str(), origin.port).to_socket_addrs()?;
+    let addresses = resolve(origin, deadline, interrupt)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
-    for address in addresses {
+    for (n, address) in addresses.iter().enumerate() {
         // The name was checked before; this is for a name that leads elsewhere than it says.
         if loopback_only && !is_loopback(address.ip()) {
             last = io::Error::new(io::ErrorKind::PermissionDenied, "plain text is for loopback addresses only");
             continue;
         }
-        match connect_to(address, deadline, interrupt) {
+        // An address that leads nowhere must not use up the time of those behind it.
+        let share = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
+        let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / share;
+        match connect_to(*address, until, interrupt) {
             Err(e) if e.kind() != io::ErrorKind::ConnectionAborted => last = e,
             done => return done,
         }
     }
     Err(last)
+}
+
+/// The addresses of a host. `localhost` is this machine, whoever is asked; other names are looked up.
+fn resolve(origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> io::Result<Vec<SocketAddr>> {
+    let Origin { host, port, .. } = origin;
+    if host == "localhost" {
+        return Ok(vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()]);
+    }
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return Ok(vec![(address, *port).into()]);
+    }
+    // The system's look-up can be neither timed nor ended. Its thread is the only one that is not joined: it has nothing
+    // but the name, and ends when the system gives up.
+    let (answer, answers) = bounded(2);
+    let on_interrupt = answer.clone();
+    interrupt.adopt_connecting(move || drop(on_interrupt.try_send(Err(interrupted()))))?;
+    let name = (host.clone(), *port);
+    thread::Builder::new().name("gf-resolve".into()).spawn(move || {
+        // Nobody receives where the time was over before.
+        _ = answer.try_send(name.to_socket_addrs().map(Iterator::collect));
+    })?;
+    let answered = answers.recv_deadline(deadline);
+    interrupt.forget_connecting();
+    answered
+        .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the look-up of the host name took too long")))
 }
 
 /// Connects without blocking, so that an interrupt does not have to wait for a host that never answers.
@@ -327,7 +358,8 @@ fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> 
         Ok(()) => {}
         Err(e) if is_in_progress(&e) => {
             let mut waiter = Waiter::new()?;
-            interrupt.adopt_connecting(waiter.waker())?;
+            let waker = waiter.waker();
+            interrupt.adopt_connecting(move || waker.wake())?;
             waiter.watch(Arc::clone(&stream))?;
             let outcome = wait_connected(&mut waiter, &stream, deadline, interrupt);
             interrupt.forget_connecting();

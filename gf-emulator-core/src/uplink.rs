@@ -46,13 +46,13 @@ pub(crate) trait Uplink: Send + Sync {
     fn interrupt(&self) -> &Interrupt;
 }
 
-/// Copies all of `source`, up to `limit_bytes`; tells `on_bytes` how many have come so far.
+/// Copies all of `source`, up to `limit_bytes`; tells `on_bytes` how many have come so far, which may end it.
 pub(crate) fn copy_limited(
     source: &mut Source,
     to: &mut dyn Write,
     limit_bytes: u64,
     what: &str,
-    on_bytes: &mut dyn FnMut(u64),
+    on_bytes: &mut dyn FnMut(u64) -> Result<()>,
 ) -> Result<u64> {
     let mut buffer = vec![0; 64 << 10];
     let mut total = 0;
@@ -73,6 +73,6 @@ pub(crate) fn copy_limited(
             return Err(Error::TooLarge { what: what.into(), limit_bytes });
         }
         to.write_all(&buffer[..n]).map_err(|source| Error::File { doing: "write", path: what.into(), source })?;
-        on_bytes(total);
+        on_bytes(total)?;
     }
 }

@@ -218,7 +218,7 @@ impl Loader {
         };
         Ok(match what {
             "capture" => {
-                options(&["camera", "laser"])?;
+                options(&["camera", "laser", "homing_after"])?;
                 let choose = |key: &str, default: &str| match fields.get(key) {
                     Some(value) => text(value, &format!("{at}.{key}")).map(str::to_owned),
                     None => Ok(default.to_owned()),
@@ -234,7 +234,8 @@ impl Loader {
                     "off" => Laser::Off,
                     _ => return Err((format!("{at}.laser"), "is \"asked\", \"on\" or \"off\"".into())),
                 };
-                Act::Capture { camera, laser }
+                let homing_after = fields.get("homing_after").map(|value| text(value, &format!("{at}.homing_after")));
+                Act::Capture { camera, laser, homing_after: homing_after.transpose()?.map(str::to_owned) }
             }
             "upload" => {
                 options(&["kind", "to", "failed"])?;

@@ -20,11 +20,12 @@
 //!
 //! | `do` | options |
 //! |---|---|
-//! | `capture` | `camera`: `lid` or `head`; `laser`: `asked` (by the action's `HCil`), `on`, `off` |
+//! | `capture` | `camera`: `lid` or `head`; `laser`: `asked` (by the action's `HCil`), `on`, `off`; `homing_after`: the action right after which a picture begins homing |
 //! | `upload` | everything captured; `kind`: the service's own path; `to`: `endpoint` (where the action has one) or `service`; `failed`: steps |
 //! | `download` | the action's pulse file; `progress`: a template |
 //! | `button` | wait for it |
-//! | `warm_up`, `park`, `rest` | |
+//! | `warm_up` | from here to the end of `play` an open lid ends the action |
+//! | `park`, `rest` | |
 //! | `play` | the downloaded job; `progress`, `paused`, `resumed`; `stopped`: the way home, of which is done what the row has not done itself when it ends early |
 //! | `report_settings` | makes `<SETTINGS>`; `once`: values the first time only |
 //! | `probe_firmware`, `download_firmware` | |
@@ -89,7 +90,7 @@ pub(crate) enum Laser {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Act {
     Send(Say),
-    Capture { camera: Camera, laser: Laser },
+    Capture { camera: Camera, laser: Laser, homing_after: Option<String> },
     Upload { kind: String, to_endpoint: bool, failed: Vec<Step> },
     Download { progress: Option<Say> },
     Button,

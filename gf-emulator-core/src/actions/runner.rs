@@ -180,7 +180,7 @@ impl Runner<'_> {
     fn step<'a>(&mut self, step: &'a Step, course: &mut Course<'a>) -> Result<(), Stop> {
         match &step.act {
             Act::Send(say) => Ok(send(say, &course.values, self.voice, self.uplink)?),
-            Act::Capture { camera, laser } => {
+            Act::Capture { camera, laser, homing_after } => {
                 let laser = match laser {
                     Laser::Asked => course.action.settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0),
                     Laser::On => true,
@@ -190,7 +190,7 @@ impl Runner<'_> {
                     camera: *camera,
                     laser,
                     settings: &course.action.settings,
-                    previous_action: self.kept.previous_action.as_deref(),
+                    begins_homing: homing_after.is_some() && *homing_after == self.kept.previous_action,
                 };
                 let picture = self.machine.capture(&request).map_err(halted("take a picture"))?;
                 course.pictures.push_back(picture);
@@ -270,6 +270,8 @@ impl Runner<'_> {
             }
         };
         let job = self.collection.collect(self.uplink, action, url, &mut tell)?;
+        // Whoever presses the button on hearing what comes next is heard.
+        self.controls.forget_presses();
         let loaded = self.machine.load(&job).map_err(halted("load the job"));
         course.job = Some(job);
         loaded
@@ -299,7 +301,6 @@ impl Runner<'_> {
                 voice.say(progress, &values);
             }
         };
-        self.controls.set_interlock(true);
         self.machine.play(job, self.controls, &mut watch).map_err(halted("play the job"))
     }
 

@@ -151,6 +151,15 @@ impl Config {
     ///
     /// Everything that is wrong, in the order of the fields.
     pub fn check(&self) -> Result<(), Problems> {
+        self.check_fields(|_| true)
+    }
+
+    /// As [`Config::check`], for a machine that signs in nowhere: who it is and where its service is do not count.
+    pub(crate) fn check_offline(&self) -> Result<(), Problems> {
+        self.check_fields(|field| !field.starts_with("service.") && ![SERIAL, HOSTNAME, PASSWORD].contains(&field))
+    }
+
+    fn check_fields(&self, counts: impl Fn(&str) -> bool) -> Result<(), Problems> {
         fn base_url(url: &str, secure: &str, plain: &str) -> Checked<()> {
             let trimmed = value::url(url, secure, plain)?;
             if trimmed.len() == url.len() { Ok(()) } else { Err("without a slash at its end") }
@@ -194,7 +203,7 @@ impl Config {
         let wrong = |(field, checked): (&str, Checked<()>)| {
             checked.err().map(|right| Problem { line: None, what: format!("{field} must be {right}") })
         };
-        let list: Vec<_> = checks.into_iter().filter_map(wrong).collect();
+        let list: Vec<_> = checks.into_iter().filter(|(field, _)| counts(field)).filter_map(wrong).collect();
         if list.is_empty() { Ok(()) } else { Err(Problems { source: "the configuration".into(), list }) }
     }
 }

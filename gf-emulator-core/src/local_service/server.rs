@@ -285,8 +285,10 @@ fn serve(core: &Core, socket: &Arc<TcpStream>, acceptor: Option<&TlsAcceptor>) {
                 let Ok(link) = Link::new(stream, early, machine, &answer.head("")) else { return };
                 let link = Arc::new(link);
                 let has_protocol = answer.headers.iter().any(|(name, _)| name == "Sec-WebSocket-Protocol");
+                let former = core.machines.link(&link);
+                // Whoever has seen it open finds it: to send to, and to cut.
                 core.log.record(Seen::WsOpened { subprotocol: has_protocol });
-                if let Some(former) = core.machines.link(&link) {
+                if let Some(former) = former {
                     former.abandon();
                 }
                 return link.run(core);

@@ -46,8 +46,8 @@ pub struct CannedMachine {
     cool_down: Duration,
     /// 1 to 4: the homing picture to send next. 0: homed.
     homing: u8,
-    /// How far the head is from where it parks.
-    away_mm: f64,
+    /// Where the head is, from where it parks: X and Y.
+    away_mm: [f64; 2],
 }
 
 impl CannedMachine {
@@ -64,7 +64,7 @@ impl CannedMachine {
             warm_up: emulator.warm_up,
             cool_down: emulator.cool_down,
             homing: u8::from(!bypass),
-            away_mm: 0.0,
+            away_mm: [0.0; 2],
         }
     }
 
@@ -94,8 +94,8 @@ impl CannedMachine {
     }
 
     /// The lid's picture, and the homing that it moves on.
-    fn lid_picture(&mut self, after_motion: bool) -> PathBuf {
-        if self.homing == 0 && after_motion {
+    fn lid_picture(&mut self, begins_homing: bool) -> PathBuf {
+        if self.homing == 0 && begins_homing {
             self.homing = 1;
         }
         if self.homing == 0 {
@@ -123,7 +123,7 @@ fn read_picture(path: &Path) -> Result<Vec<u8>, Halt> {
 impl Machine for CannedMachine {
     fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, Halt> {
         let path = match request.camera {
-            Camera::Lid => self.lid_picture(request.previous_action == Some("motion")),
+            Camera::Lid => self.lid_picture(request.begins_homing),
             Camera::Head => self.image_dir.join(self.head_picture(request.laser)),
         };
         log::info!("picture {}", path.display());
@@ -131,7 +131,6 @@ impl Machine for CannedMachine {
     }
 
     fn wait_for_button(&mut self, _: &Job, controls: &Controls) -> Result<(), Halt> {
-        controls.forget_presses();
         let mut pressed = self.button == Button::Auto;
         if !pressed {
             log::info!("waiting for the button");
@@ -144,6 +143,8 @@ impl Machine for CannedMachine {
                 Signal::LidClosed | Signal::Time => {}
             }
         }
+        // One press begins it; what comes from here on is for the run.
+        controls.forget_presses();
         Ok(())
     }
 
@@ -158,7 +159,8 @@ impl Machine for CannedMachine {
         if self.time_scale > 0.0 {
             let mut playing = Playing::new(job, self.time_scale)?;
             let outcome = playing.run(controls, watch);
-            self.away_mm += playing.distance_mm();
+            let moved = playing.moved_mm();
+            self.away_mm = [self.away_mm[0] + moved[0], self.away_mm[1] + moved[1]];
             outcome
         } else {
             Ok(())
@@ -166,7 +168,8 @@ impl Machine for CannedMachine {
     }
 
     fn park(&mut self, controls: &Controls) -> Result<(), Halt> {
-        let travel = Duration::try_from_secs_f64(std::mem::take(&mut self.away_mm) / PARK_SPEED_MM_S);
+        let [x_mm, y_mm] = std::mem::take(&mut self.away_mm);
+        let travel = Duration::try_from_secs_f64(x_mm.hypot(y_mm) / PARK_SPEED_MM_S);
         if controls.pause_unless_stopped(self.scaled(travel.unwrap_or_default())) {
             Ok(())
         } else {
@@ -210,7 +213,6 @@ impl<'a> Playing<'a> {
     }
 
     fn run(&mut self, controls: &Controls, watch: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
-        controls.forget_presses();
         watch(self.moment(Event::Progress)?);
         loop {
             let end = self.since.checked_add(self.time_to_end());
@@ -254,10 +256,10 @@ impl<'a> Playing<'a> {
         Ok(Moment { event, tick, position: self.tape.position_at(tick, &self.job.path)? })
     }
 
-    fn distance_mm(&self) -> f64 {
+    fn moved_mm(&self) -> [f64; 2] {
         let header = &self.job.measured.header;
         let [x, y, _] = self.tape.position();
-        header.x_mm(x).hypot(header.y_mm(y))
+        [header.x_mm(x), header.y_mm(y)]
     }
 }
 

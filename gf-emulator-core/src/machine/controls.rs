@@ -127,26 +127,18 @@ impl Controls {
         self.change(|state| state.presses = state.presses.saturating_add(1));
     }
 
-    /// Whether the lid was closed until now.
-    pub(crate) fn open_lid(&self) -> bool {
-        let mut opened = false;
+    pub(crate) fn open_lid(&self) {
         self.change(|state| {
-            opened = !state.lid_open;
             state.lid_open = true;
             state.lid_was_opened = true;
         });
-        opened
     }
 
-    /// Whether the lid was open until now.
-    pub(crate) fn close_lid(&self) -> bool {
-        let mut closed = false;
+    pub(crate) fn close_lid(&self) {
         self.change(|state| {
-            closed = state.lid_open;
             state.lid_open = false;
             state.closings = state.closings.saturating_add(1);
         });
-        closed
     }
 
     pub(crate) fn cancel(&self) {
@@ -221,12 +213,11 @@ mod tests {
     #[test]
     fn the_lid_ends_only_what_runs_and_stopping_everything() {
         let controls = Controls::default();
-        assert!(controls.open_lid());
-        assert!(!controls.open_lid());
+        controls.open_lid();
         assert_eq!(controls.end(), None);
         controls.set_interlock(true);
         assert_eq!(controls.end(), Some(End::LidOpened));
-        assert!(controls.close_lid());
+        controls.close_lid();
         assert_eq!(controls.end(), None, "it was opened before the job ran, and is closed");
         controls.open_lid();
         controls.close_lid();

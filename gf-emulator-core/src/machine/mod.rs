@@ -32,8 +32,9 @@ pub struct Capture<'a> {
     pub laser: bool,
     /// What else was asked: `HCex`, `HCga`, `LCfl` and so on, by their codes. From the service, unchecked.
     pub settings: &'a Map<String, Value>,
-    /// The type of the action before this one: a lid picture right after a `motion` is part of homing.
-    pub previous_action: Option<&'a str>,
+    /// The head has just been moved by the service, which looks where it is: the beginning of homing, unless that is
+    /// under way already.
+    pub begins_homing: bool,
 }
 
 /// A pulse file that has arrived whole and that this machine has not refused.
