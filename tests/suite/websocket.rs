@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use gf_emulator_core::Error;
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Cut, Fault, Seen};
-use gf_emulator_tests::{Bench, LIMIT, Setup};
+use gf_emulator_tests::{Bench, LIMIT, Setup, square};
 use serde_json::Value;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
@@ -305,6 +305,35 @@ fn a_flood_keeps_nothing_from_going_out() {
         assert_eq!(message["id"], expected);
         expected += 1;
         completed += usize::from(message["event"] == "settings:completed");
+    }
+    running.stop().unwrap();
+}
+
+#[test]
+fn a_job_that_comes_upon_the_ending_of_another_is_started() {
+    let good = good();
+    let raw = Raw::start(move |asked| {
+        if asked.what != "GET /job.puls" {
+            return good(asked);
+        }
+        let mut answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
+        answer.extend(square());
+        Answer::Bytes(answer)
+    });
+    // Removing the files takes a moment after the ending: as good as a slow computer.
+    let running = Running::start(raw.machine(|config| config.motion.keep = false));
+    let mut socket = raw.socket();
+    for id in 1..=100 {
+        let url = format!("http://{}/job.puls", raw.addr);
+        let job = format!(r#"{{"id":{id},"action_type":"motion","status":"ready","motion_url":"{url}"}}"#);
+        socket.send(Message::text(job)).unwrap();
+        loop {
+            let message = next(&mut socket);
+            if ["motion:completed", "motion:failed", "motion:cancelled"].iter().any(|end| message["event"] == *end) {
+                assert_eq!(message["action_id"], id);
+                break;
+            }
+        }
     }
     running.stop().unwrap();
 }
