@@ -28,6 +28,8 @@ pub(crate) enum Answer {
     Bytes(Vec<u8>),
     /// Sends this, then zeros for as long as they are taken.
     Endless(Vec<u8>),
+    /// Sends this, then nothing until the machine hangs up.
+    Stalled(Vec<u8>),
     /// Opens the control socket, with these bytes glued to the answer.
     Open(Vec<u8>),
 }
@@ -150,6 +152,10 @@ fn serve(mut stream: TcpStream, answer: &Answers, say: &Sender<Asked>, open: &Se
         Answer::Endless(head) => {
             let _ = stream.write_all(&head);
             while stream.write_all(&[0; 4096]).is_ok() {}
+        }
+        Answer::Stalled(head) => {
+            let _ = stream.write_all(&head);
+            let _ = stream.read(&mut byte);
         }
         Answer::Open(glued) => {
             let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());

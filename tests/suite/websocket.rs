@@ -339,6 +339,35 @@ fn a_job_that_comes_upon_the_ending_of_another_is_started() {
 }
 
 #[test]
+fn a_download_that_is_withdrawn_is_cancelled_and_has_not_failed() {
+    // The length is not told: an interrupted body looks like a whole one, and must not be taken for that.
+    for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"] {
+        let good = good();
+        let raw = Raw::start(
+            move |asked| {
+                if asked.what == "GET /job.puls" { Answer::Stalled(head.into()) } else { good(asked) }
+            },
+        );
+        let running = Running::start(raw.machine(|_| ()));
+        let mut socket = raw.socket();
+        let url = format!("http://{}/job.puls", raw.addr);
+        let job = format!(r#"{{"id":7,"action_type":"motion","status":"ready","motion_url":"{url}"}}"#);
+        socket.send(Message::text(job.as_str())).unwrap();
+        while raw.asked.recv_timeout(LIMIT).unwrap().what != "GET /job.puls" {}
+        socket.send(Message::text(job.replace("ready", "cancelled"))).unwrap();
+        loop {
+            let message = next(&mut socket);
+            let event = message["event"].as_str().unwrap();
+            if event != "motion:starting" {
+                assert_eq!(event, "motion:cancelled");
+                break;
+            }
+        }
+        running.stop().unwrap();
+    }
+}
+
+#[test]
 fn a_stop_is_quick_whatever_the_service_does() {
     // It answers nothing and reads nothing.
     let (_raw, one, _socket) = running();
