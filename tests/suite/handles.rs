@@ -116,8 +116,13 @@ fn a_machine_without_a_network_does_all_it_was_given() {
     }
     drop(peer.tx);
     let (done, ended) = bounded(1);
-    thread::spawn(move || done.send(emulator.run().map(|()| emulator)));
-    let _emulator = ended.recv_timeout(LIMIT).unwrap().unwrap();
+    thread::spawn(move || {
+        let outcome = emulator.run();
+        let _ = done.send((outcome, emulator));
+    });
+    // Kept, and a handle too: the end of what it says does not wait for them.
+    let (outcome, _emulator) = ended.recv_timeout(LIMIT).unwrap();
+    outcome.unwrap();
     let said: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
     let completed: Vec<_> =
         said.iter().filter_map(|message| message["event"].as_str()?.strip_suffix(":completed")).collect();

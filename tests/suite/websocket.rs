@@ -124,6 +124,7 @@ fn comes_back_with_a_fresh_sign_in_whatever_ends_the_connection() {
             first = false;
         }
     };
+    #[allow(clippy::type_complexity)] // It is read once.
     let ends: Vec<Box<dyn Fn(&mut Socket)>> = vec![
         Box::new(|_| ()),
         Box::new(close(1000)),
