@@ -2,6 +2,7 @@
 //!
 //! No test sleeps, and every wait has a limit.
 
+mod cuts;
 mod cycle;
 mod golden;
 mod handles;
