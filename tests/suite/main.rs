@@ -10,5 +10,6 @@ mod jobs;
 mod prints;
 mod raw;
 mod secrets;
+mod sequences;
 mod session;
 mod websocket;
