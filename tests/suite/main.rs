@@ -12,4 +12,5 @@ mod raw;
 mod secrets;
 mod sequences;
 mod session;
+mod tables;
 mod websocket;
