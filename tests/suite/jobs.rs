@@ -26,7 +26,7 @@ fn marked(code: Code, value: u32) -> Vec<u8> {
 }
 
 /// The square without one of its header's records.
-fn without(code: &[u8; 4]) -> Vec<u8> {
+fn without(code: [u8; 4]) -> Vec<u8> {
     let mut job = square();
     let at = job.windows(4).position(|window| window == code).unwrap();
     job.drain(at..at + 8);
@@ -47,13 +47,13 @@ fn names(bench: &Bench) -> Vec<String> {
 }
 
 /// Has the service hand out these bytes for a print; how it ends, and what is kept.
-fn ends(what: &str, file: &[u8], fault: Option<Failure>, ending: &str, kept: bool) {
+fn ends(what: &str, file: &[u8], fault: Option<&Failure>, ending: &str, kept: bool) {
     for generation in BOTH {
         let bench = Setup::new(generation)
             .service(|service| service.puls(file))
             .config(|config| config.motion.refuse_bytes = 1 << 20)
             .start();
-        if let Some(failure) = fault.clone() {
+        if let Some(failure) = fault.cloned() {
             bench.service.fault(Fault::new(failure).on("GET", "/dl/"));
         }
         bench.expect(JOB, "print", ending);
@@ -72,9 +72,9 @@ fn ends(what: &str, file: &[u8], fault: Option<Failure>, ending: &str, kept: boo
 
 #[test]
 fn a_job_that_is_cut_on_its_way_fails_and_leaves_nothing() {
-    ends("shorter than announced", &square(), Some(Failure::ShortBody), "failed", false);
-    ends("cut in the middle", &square(), Some(Failure::CutAnswer), "failed", false);
-    ends("not found", &square(), Some(Failure::Status { status: 404, headers: Vec::new() }), "failed", false);
+    ends("shorter than announced", &square(), Some(&Failure::ShortBody), "failed", false);
+    ends("cut in the middle", &square(), Some(&Failure::CutAnswer), "failed", false);
+    ends("not found", &square(), Some(&Failure::Status { status: 404, headers: Vec::new() }), "failed", false);
     let whole = gzip(&square());
     ends("gzip that ends in the middle", &whole[..whole.len() / 2], None, "failed", false);
     ends("gzip without its trailer", &whole[..whole.len() - 3], None, "failed", false);
@@ -86,7 +86,7 @@ fn a_job_that_is_cut_on_its_way_fails_and_leaves_nothing() {
 
 #[test]
 fn a_job_that_is_too_large_is_cancelled_while_it_arrives() {
-    ends("endless", &square(), Some(Failure::EndlessBody), "cancelled", false);
+    ends("endless", &square(), Some(&Failure::EndlessBody), "cancelled", false);
     let mut large = square();
     large.resize(large.len() + (1 << 20), 0);
     ends("longer than allowed, as its Content-Length says", &large, None, "cancelled", false);
@@ -114,9 +114,9 @@ fn a_job_that_this_machine_would_not_run_is_cancelled_and_kept_to_be_looked_at()
         ("for another machine", marked(code::SERIAL_LOCK, SERIAL + 1)),
         ("another data format", marked(code::DATA_FORMAT, 1)),
         ("no ticks a second", marked(code::STEP_FREQUENCY, 0)),
-        ("without STfr", without(b"STfr")),
-        ("without MCsn", without(b"MCsn")),
-        ("without PDfm", without(b"PDfm")),
+        ("without STfr", without(*b"STfr")),
+        ("without MCsn", without(*b"MCsn")),
+        ("without PDfm", without(*b"PDfm")),
     ] {
         ends(what, &bytes, None, "cancelled", true);
     }
