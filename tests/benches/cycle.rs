@@ -156,8 +156,12 @@ impl Arena {
     fn emulator(&mut self, tls: &Tls) -> (Duration, Tale) {
         let serial = self.next_serial();
         let mut config = support::config(self.folder.path(), &self.service, serial);
-        // As a machine finds it: without the jobs of sixty others from the same second.
-        config.motion.dir = self.folder.path().join(format!("motion-{serial}"));
+        // As a machine finds it: there, and without the jobs of sixty others from the same second.
+        let motion = self.folder.path().join(format!("motion-{serial}"));
+        std::fs::create_dir(&motion).expect("a folder for jobs");
+        #[cfg(unix)]
+        std::fs::File::open(&motion).and_then(|folder| folder.sync_all()).expect("it is on the disk");
+        config.motion.dir = motion;
         let mut emulator = Emulator::new(config).expect("the configuration is good").with_tls(tls.clone());
         self.time(|| {
             let handle = emulator.handle();
