@@ -225,3 +225,48 @@ fn a_running_machine_is_told_of_its_end_once() {
     // Interrupted where the stop came before connect() was through.
     assert!(matches!(running.end(), Ok(()) | Err(Error::Interrupted)));
 }
+
+#[test]
+fn an_emulator_runs_once_and_says_so() {
+    let (mut emulator, _folder) = Raw::start(good()).machine(|_| ());
+    assert!(matches!(emulator.run(), Err(Error::NotConnected { .. })));
+    let raw = Raw::start(good());
+    let (mut emulator, _folder) = raw.machine(|_| ());
+    emulator.connect().unwrap();
+    emulator.handle().stop();
+    let _socket = raw.socket();
+    emulator.run().unwrap();
+    assert!(matches!(emulator.connect(), Err(Error::NotConnected { .. })));
+    assert!(matches!(emulator.run(), Err(Error::NotConnected { .. })));
+}
+
+#[test]
+fn an_offline_machine_needs_no_name_and_checks_the_rest() {
+    let folder = folder();
+    let good = || Emulator::offline(gf_emulator_core::Config::default(), folder.path());
+    assert!(good().is_ok());
+    let mut config = gf_emulator_core::Config::default();
+    config.emulator.time_scale = -1.0;
+    config.emulator.material_thickness = "../x".into();
+    let Err(Error::Config(problems)) = Emulator::offline(config, folder.path()) else { panic!("it took anything") };
+    assert_eq!(problems.list.len(), 2, "{problems}");
+}
+
+#[test]
+fn a_stop_ends_a_machine_whose_peer_does_not_read() {
+    let folder = folder();
+    let (mut emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
+    let handle = emulator.handle();
+    let (done, ended) = bounded(1);
+    thread::spawn(move || done.send(emulator.run().is_ok()));
+    // Six events each: more than the queue holds.
+    for id in 0..60 {
+        peer.tx.send(json!({"id": id, "action_type": "lid_image", "status": "ready"}).to_string()).unwrap();
+    }
+    // The machine has come to a stand when it takes no more frames, and by then its messages are many.
+    while peer.rx.len() < 256 {
+        assert!(ended.recv_timeout(Duration::from_millis(5)).is_err());
+    }
+    handle.stop();
+    assert!(ended.recv_timeout(LIMIT).unwrap());
+}

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::config::Generation;
-use gf_emulator_core::local_service::{Bearer, Failure, Fault, LocalService, Request, Seen};
+use gf_emulator_core::local_service::{Bearer, Cut, Failure, Fault, LocalService, Request, Seen};
 use gf_emulator_core::{Config, Emulator, Error, Secret};
 use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, service};
 use serde_json::json;
@@ -368,4 +368,36 @@ fn a_machine_whose_firmware_check_fails_goes_online() {
         drop(raw.socket());
         let _ = running.stop();
     }
+}
+
+#[test]
+fn a_reconnection_has_as_much_patience_as_is_asked_for() {
+    let times = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&times);
+    let observer = move |seen: &Seen| {
+        if matches!(seen, Seen::Http(request) if request.path == SIGN_IN) {
+            noted.lock().unwrap().push(Instant::now());
+        }
+    };
+    let bench = Setup::new(Generation::V2).service(|service| service.observer(observer)).start();
+    bench.expect(1, "settings", "completed");
+    bench.service.fault(Fault::status(429).header("Retry-After", "1").on("POST", SIGN_IN));
+    bench.service.drop_connection(Cut::Drain);
+    bench.expect(2, "settings", "completed");
+    let times = times.lock().unwrap().clone();
+    assert_eq!(times.len(), 3, "the first, the one that was refused, the one after that");
+    assert!(times[2] - times[1] >= Duration::from_secs(1), "{:?}", times[2] - times[1]);
+    bench.stop().2.unwrap();
+}
+
+#[test]
+fn a_service_behind_https_sends_nobody_to_plain_text() {
+    let storage = plain();
+    let bench = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
+    bench.send(1, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
+    bench.wait_event("motion:failed", Some(1));
+    bench.send(2, "lid_image", "ready", &json!({"endpoint": format!("{}/up/2", storage.http_url())}));
+    bench.wait_event("lid_image:failed", Some(2));
+    assert_eq!(storage.seen(), []);
+    bench.stop().2.unwrap();
 }

@@ -304,3 +304,68 @@ impl Tape {
         Ok(self.position())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::puls::Builder;
+
+    /// A job of 60 mm there and back, on the disk for as long as the folder lives.
+    fn job(folder: &Path) -> Job {
+        let mut made = Builder::new();
+        made.move_to(60.0, 0.0).and_then(|made| made.move_to(0.0, 0.0)).unwrap();
+        let path = folder.join("job.puls");
+        fs::write(&path, made.to_bytes()).unwrap();
+        let measured = puls::measure(File::open(&path).unwrap(), puls::Limits::default()).unwrap();
+        Job { action_id: 1, action: "print".into(), path, measured }
+    }
+
+    /// Ticks last so long here that none passes while a test runs.
+    const STANDSTILL: f64 = 1e12;
+
+    #[test]
+    fn a_pause_backs_up_and_resumes_from_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = job(folder.path());
+        for (reached, back) in [(5000, 3000), (2000, 0), (1999, 0), (0, 0)] {
+            let mut playing = Playing::new(&job, STANDSTILL).unwrap();
+            playing.from_tick = reached;
+            let there = playing.moment(Event::Progress).unwrap();
+            let controls = Controls::default();
+            controls.press_button();
+            let mut told = Vec::new();
+            playing.pause(&controls, &mut |moment| told.push(moment)).unwrap();
+            let events: Vec<_> = told.iter().map(|moment| (moment.event, moment.tick)).collect();
+            assert_eq!(events, [(Event::Paused, back), (Event::Resumed, back)], "from {reached}");
+            assert_eq!(told[0].position, told[1].position);
+            assert!(told[0].position[0] <= there.position[0]);
+        }
+    }
+
+    #[test]
+    fn the_head_is_where_the_steps_have_taken_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = job(folder.path());
+        let mut tape = Tape::open(&job.path).unwrap();
+        let half = job.measured.ticks / 2;
+        assert_eq!(tape.position_at(half, &job.path).unwrap(), [3200, 0, 0], "60 mm of 53.333 microsteps");
+        assert_eq!(tape.position_at(u64::MAX, &job.path).unwrap(), [0, 0, 0], "and home again");
+        assert_eq!(tape.position_at(half, &job.path).unwrap(), [3200, 0, 0], "and back on the tape");
+    }
+
+    #[test]
+    fn homes_through_four_pictures_and_again_after_a_motion() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.emulator.image_dir = folder.path().into();
+        let mut machine = CannedMachine::new(&config);
+        let mut next = |begins| machine.lid_picture(begins).file_name().unwrap().to_str().unwrap().to_owned();
+        let homing = ["HOME_1.jpg", "HOME_2.jpg", "HOME_3.jpg", "HOME_4.jpg"];
+        assert_eq!([false, true, true, true].map(&mut next), homing);
+        assert_eq!(next(false), "HOME_4.jpg", "in place of a bed picture that is not there");
+        fs::write(folder.path().join(BED_PICTURE), b"").unwrap();
+        assert_eq!(next(false), BED_PICTURE);
+        assert_eq!([true, false, true, false].map(&mut next), homing);
+        assert_eq!(next(false), BED_PICTURE);
+    }
+}
