@@ -30,6 +30,14 @@ impl Backlog {
         self.messages.push_back(message);
     }
 
+    /// Puts one back that was popped and could not be sent: it is still the first.
+    pub(crate) fn put_back(&mut self, message: Outgoing) {
+        self.messages.push_front(message);
+        if self.messages.len() > self.capacity {
+            self.make_room();
+        }
+    }
+
     pub(crate) fn pop(&mut self) -> Option<Outgoing> {
         self.messages.pop_front()
     }
@@ -95,6 +103,14 @@ mod tests {
         let left = left(&mut backlog);
         assert_eq!(left.len(), CAPACITY);
         assert_eq!(left[0], "10");
+    }
+
+    #[test]
+    fn what_is_put_back_comes_first_and_counts() {
+        let mut backlog = Backlog { capacity: 3, ..Backlog::default() };
+        (2..5).for_each(|n| backlog.push(message(n, n == 3)));
+        backlog.put_back(message(1, false));
+        assert_eq!(left(&mut backlog), ["1", "2", "4"]);
     }
 
     #[test]

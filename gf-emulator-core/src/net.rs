@@ -169,6 +169,8 @@ fn interrupted() -> io::Error {
 pub(crate) struct Wire {
     tcp: Arc<TcpStream>,
     deadline: Option<Instant>,
+    /// Of what was written to the connection, before encryption, what the operating system has.
+    taken_bytes: u64,
 }
 
 impl Wire {
@@ -225,11 +227,21 @@ impl Stream {
         }
     }
 
-    fn tcp(&self) -> &Arc<TcpStream> {
+    fn wire_ref(&self) -> &Wire {
         match self {
-            Self::Plain(wire) => &wire.tcp,
-            Self::Tls(stream) => &stream.get_ref().tcp,
+            Self::Plain(wire) => wire,
+            Self::Tls(stream) => stream.get_ref(),
         }
+    }
+
+    fn tcp(&self) -> &Arc<TcpStream> {
+        &self.wire_ref().tcp
+    }
+
+    /// How many bytes the operating system has taken so far. Those of a TLS record count once all of it is taken:
+    /// before that the other side can make nothing of it.
+    pub(crate) fn taken_bytes(&self) -> u64 {
+        self.wire_ref().taken_bytes
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
@@ -270,10 +282,12 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
+        let taken = match self {
             Self::Plain(wire) => wire.write(buf),
             Self::Tls(stream) => stream.write(buf),
-        }
+        }?;
+        self.wire().taken_bytes += taken as u64;
+        Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -291,7 +305,7 @@ pub(crate) fn dial(origin: &Origin, tls: &Tls, deadline: Instant, interrupt: &In
     // Events are small and urgent: without this a whole cycle takes 300 ms in place of 13.
     tcp.set_nodelay(true)?;
     interrupt.adopt(&tcp)?;
-    let wire = Wire { tcp, deadline: Some(deadline) };
+    let wire = Wire { tcp, deadline: Some(deadline), taken_bytes: 0 };
     if !encrypted {
         return Ok(Stream::Plain(wire));
     }

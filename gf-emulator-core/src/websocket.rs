@@ -5,9 +5,11 @@
 //! routine (the service cuts about hourly): it dials again, with a fresh sign-in each time, for as long as nobody stops
 //! it, and what was queued meanwhile goes out afterwards, in order, once.
 //!
-//! Exactly one message is in flight at a time: handed to the socket, and not yet taken by the operating system whole.
-//! That one is sent again on the next connection; one that was taken whole is not, for it may have arrived.
+//! What is queued together leaves together, in one write of a few kilobytes at most. Until the operating system has
+//! taken a message whole it is in flight, and the bytes taken tell for each: one that was not taken whole is sent again
+//! on the next connection; one that was is not, for it may have arrived.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -131,7 +133,7 @@ impl WsClient {
             waiter,
             stopped,
             backlog: Backlog::default(),
-            in_flight: None,
+            in_flight: VecDeque::new(),
             backoff: Backoff::default(),
             watch,
         };
@@ -178,6 +180,13 @@ enum Ended {
     Lost(String),
 }
 
+/// A message that was handed to the socket.
+struct InFlight {
+    message: Outgoing,
+    /// How many bytes the connection has taken when it has taken this whole.
+    ends_at: u64,
+}
+
 struct Bridge {
     route: Route,
     rx: Sender<String>,
@@ -186,7 +195,7 @@ struct Bridge {
     /// Disconnected once it is to stop.
     stopped: Receiver<()>,
     backlog: Backlog,
-    in_flight: Option<Outgoing>,
+    in_flight: VecDeque<InFlight>,
     backoff: Backoff,
     watch: Watch,
 }
@@ -199,10 +208,10 @@ impl Bridge {
                 Ended::Stopped => return Ok(()),
                 Ended::Lost(reason) => log::warn!("connection lost: {reason}"),
             }
-            self.backlog.drop_perishable();
-            if self.in_flight.as_ref().is_some_and(Outgoing::is_perishable) {
-                self.in_flight = None;
+            while let Some(unsent) = self.in_flight.pop_back() {
+                self.backlog.put_back(unsent.message);
             }
+            self.backlog.drop_perishable();
             socket = match self.reconnect() {
                 Ok(Some(socket)) => socket,
                 Ok(None) => {
@@ -224,8 +233,8 @@ impl Bridge {
 
     fn give_up(&mut self, why: &str) {
         self.take_up();
-        if let Some(message) = self.in_flight.take() {
-            log::error!("dropped ({why}): {}", message.label());
+        for unsent in self.in_flight.drain(..) {
+            log::error!("dropped ({why}): {}", unsent.message.label());
         }
         self.backlog.drop_all(why);
     }
@@ -304,6 +313,7 @@ impl Bridge {
             Ok(()) => self.pump(&mut socket).unwrap_or_else(|e| Ended::Lost(reason_of(&e))),
             Err(e) => Ended::Lost(e.to_string()),
         };
+        self.settle(&socket);
         self.waiter.unwatch();
         ended
     }
@@ -313,10 +323,6 @@ impl Bridge {
         let mut next_ping = Instant::now() + self.watch.ping_every;
         let mut pong_due: Option<Instant> = None;
         let mut last_moment: Option<Instant> = None;
-        if let Some(message) = self.in_flight.take() {
-            self.hand_over(socket, message)?;
-            unflushed = true;
-        }
         loop {
             // Read before the first wait and after every one: what came with the handshake, or with the frame before,
             // is in a buffer that no poller sees.
@@ -358,11 +364,13 @@ impl Bridge {
                         break;
                     }
                     unflushed = false;
-                    self.in_flight = None;
+                    self.in_flight.clear();
                 }
-                let Some(message) = self.backlog.pop() else { break };
-                self.hand_over(socket, message)?;
+                if self.backlog.is_empty() {
+                    break;
+                }
                 unflushed = true;
+                self.hand_over(socket)?;
             }
             if self.is_stopping() {
                 let last = *last_moment.get_or_insert(now + FLUSH_WITHIN);
@@ -371,6 +379,7 @@ impl Bridge {
                     return Ok(Ended::Stopped);
                 }
                 if now >= last {
+                    self.settle(socket);
                     self.give_up("the service does not read");
                     return Ok(Ended::Stopped);
                 }
@@ -384,13 +393,27 @@ impl Bridge {
         }
     }
 
-    /// Gives a message to the socket; it is in flight until a flush has succeeded.
-    fn hand_over(&mut self, socket: &mut WebSocket<Stream>, message: Outgoing) -> tungstenite::Result<()> {
-        let frame = message.frame();
-        self.in_flight = Some(message);
-        // WouldBlock means that it is queued in tungstenite: never to be written again.
-        ready(socket.write(Message::Text(frame)))?;
+    /// Gives messages to a socket that has nothing left to flush: as many as leave in one write.
+    fn hand_over(&mut self, socket: &mut WebSocket<Stream>) -> tungstenite::Result<()> {
+        let mut ends_at = socket.get_ref().taken_bytes();
+        let enough = ends_at + SOCKET_BUFFER as u64;
+        while ends_at < enough {
+            let Some(message) = self.backlog.pop() else { break };
+            let frame = message.frame();
+            ends_at += frame_bytes(frame.len());
+            self.in_flight.push_back(InFlight { message, ends_at });
+            // WouldBlock means that it is queued in tungstenite: never to be written again.
+            ready(socket.write(Message::Text(frame)))?;
+        }
         Ok(())
+    }
+
+    /// Lets go of what the connection has taken whole.
+    fn settle(&mut self, socket: &WebSocket<Stream>) {
+        let taken = socket.get_ref().taken_bytes();
+        while self.in_flight.front().is_some_and(|first| first.ends_at <= taken) {
+            self.in_flight.pop_front();
+        }
     }
 
     fn deliver(&mut self, text: &str) {
@@ -443,6 +466,16 @@ impl Bridge {
             }
         }
     }
+}
+
+/// The length of a client's frame: two bytes, a longer length where it needs one, the mask, and the message.
+fn frame_bytes(payload: usize) -> u64 {
+    let length = match payload {
+        0..=125 => 0,
+        126..=0xffff => 2,
+        _ => 8,
+    };
+    2 + length + 4 + payload as u64
 }
 
 /// What a non-blocking call gave: none where it has to wait.

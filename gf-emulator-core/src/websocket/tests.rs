@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 /// A machine's WebSocket, and the service's ends of it one after the other.
 struct Bench {
     client: Option<WsClient>,
-    _machine: Connection,
+    machine: Connection,
     sockets: Receiver<WebSocket<TcpStream>>,
     dialled: Arc<AtomicUsize>,
 }
@@ -49,7 +49,7 @@ fn bench(watch: Watch) -> Bench {
     let (machine, peer) = Connection::in_memory();
     let socket = route.dial().unwrap();
     let client = Some(WsClient::start_watched(socket, route, peer, watch).unwrap());
-    Bench { client, _machine: machine, sockets, dialled }
+    Bench { client, machine, sockets, dialled }
 }
 
 impl Bench {
@@ -102,5 +102,46 @@ fn a_cut_after_a_quiet_hour_is_a_first_one_each_time() {
     }
     // Six pauses that grow take at least 15.75 s; six that do not, 3 at most. Between them is room for a slow machine.
     assert!(before.elapsed() < Duration::from_secs(14), "{:?}", before.elapsed());
+    bench.stop();
+}
+
+#[test]
+fn knows_the_length_of_a_frame() {
+    for payload in [0, 1, 125, 126, 0xffff, 0x10000] {
+        let mut wire = Vec::new();
+        let mut socket =
+            WebSocket::from_raw_socket(io::Cursor::new(&mut wire), tungstenite::protocol::Role::Client, None);
+        socket.send(Message::text("x".repeat(payload))).unwrap();
+        drop(socket);
+        assert_eq!(wire.len() as u64, frame_bytes(payload), "{payload}");
+    }
+}
+
+#[test]
+fn what_a_cut_catches_on_its_way_arrives_once_and_in_order() {
+    // More than both systems' buffers hold, so that the cut comes in the middle of something; fewer than the backlog.
+    const MESSAGES: usize = 3000;
+    let bench = bench(Watch::default());
+    let mut first = bench.socket();
+    // Of lengths that put the ends of messages and of writes anywhere.
+    let text = |n: usize| format!("{n} {}\n", "x".repeat(n * 7919 % 5000));
+    let arrive = |n: usize| bench.machine.tx.send(Outgoing::new(text(n), String::new(), false)).unwrap();
+    (0..MESSAGES).for_each(arrive);
+    // Nothing more comes from here; what has been taken on the other side is still on its way here.
+    first.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    let mut got = Vec::new();
+    while let Ok(message) = first.read() {
+        got.extend(message.to_text().map(str::to_owned));
+    }
+    assert!(got.len() < MESSAGES, "the buffers here are too large for this test");
+    let mut second = bench.socket();
+    while got.len() < MESSAGES {
+        if let Message::Text(message) = second.read().unwrap() {
+            got.push(message.to_string());
+        }
+    }
+    for (n, message) in got.iter().enumerate() {
+        assert_eq!(message, &text(n));
+    }
     bench.stop();
 }
