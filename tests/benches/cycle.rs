@@ -81,6 +81,11 @@ fn measure(tls: bool, report: &mut Report) {
     }
     report.tell("bare client", &figure(&bare));
     report.tell("emulator", &figure(&emulator));
+    let disk = disk(arena.folder.path());
+    report.tell(
+        "the disk: 20 kB written, synced and renamed",
+        &format!("{:.2} ms, three times a cycle", ms(disk.median())),
+    );
     report.judge("emulator / bare client", &format!("{ratio:.2}"), "at most 2", ratio <= 2.0);
     let Some(python) = std::env::var_os("GF_PEER_PYTHON") else {
         println!("gfutilities 0.9.1: skipped, GF_PEER_PYTHON is not set");
@@ -90,6 +95,19 @@ fn measure(tls: bool, report: &mut Report) {
     report.tell("gfutilities 0.9.1", &figure(&peer));
     let ratio = peer.median().as_secs_f64() / emulator.median().as_secs_f64();
     report.judge("gfutilities / emulator", &format!("{ratio:.0}"), "at least 60", ratio >= 60.0);
+}
+
+/// What the disk asks for a file that is whole or not there: the emulator keeps three in a cycle, the bare client none.
+fn disk(folder: &Path) -> Figures {
+    let keep = |n: usize| {
+        let (aside, place) = (folder.join("aside"), folder.join(format!("kept-{n}")));
+        let before = Instant::now();
+        let mut file = std::fs::File::create(&aside).expect("a file");
+        file.write_all(&support::picture(20_000)).and_then(|()| file.sync_all()).expect("it is written");
+        std::fs::rename(&aside, &place).expect("it is renamed");
+        before.elapsed()
+    };
+    (0..CYCLES).map(keep).collect()
 }
 
 /// What the service saw of a cycle.
