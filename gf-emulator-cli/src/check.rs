@@ -29,7 +29,13 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let path = configuration::path(arguments.config.as_ref());
-    let loaded = configuration::load(path)?;
+    let loaded = configuration::load(path).map_err(|failure| {
+        if path.exists() {
+            failure.and("\nCertificate, actions table and pictures are looked at once these are mended.")
+        } else {
+            failure
+        }
+    })?;
     for remark in loaded.remarks() {
         say(format_args!("remark: {remark}"));
     }

@@ -21,6 +21,12 @@ impl Failure {
         Self { code: 2, message: message.to_string() }
     }
 
+    /// The same, with a word more.
+    pub(crate) fn and(mut self, more: &str) -> Self {
+        self.message.push_str(more);
+        self
+    }
+
     pub(crate) fn exit_code(&self) -> ExitCode {
         ExitCode::from(self.code)
     }
