@@ -80,6 +80,10 @@ impl Credentials {
             let pause = backoff.pause(error.retry_after());
             let next = Instant::now() + pause;
             if next > until {
+                log::error!(
+                    "sign-in: giving up; retry_for_s in [SERVICE] ({} s) is how long to try",
+                    patience.as_secs()
+                );
                 return Err(error);
             }
             log::warn!("sign-in: {error}; trying again in {:.1} s", pause.as_secs_f64());

@@ -51,6 +51,18 @@ pub enum Error {
         reason: String,
     },
 
+    /// The host's certificate is not trusted: no use in trying again.
+    #[error(
+        "the certificate of {host} is not trusted ({reason}): for a service of your own, name its root certificate in \
+         [SERVICE] ca_file (`serve --ca-out FILE` writes a new one at every start)"
+    )]
+    Untrusted {
+        /// Scheme, host and port, and a path where that helps; never a query.
+        host: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// A request was answered, but not with success.
     #[error("{method} {url} was answered with HTTP {status}")]
     Status {

@@ -13,7 +13,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time as ureq_time,
 };
 
-use crate::net::{Interrupt, Stream, Tls, dial};
+use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
 use crate::url::Url;
 use crate::{Error, Result, Secret};
 
@@ -169,7 +169,11 @@ impl Http {
         };
         let inner = sent
             .map_err(|_| Error::Url { url: url.to_string(), reason: "it does not make a request" })?
-            .map_err(|e| if self.interrupt.is_raised() { Error::Interrupted } else { unreachable_at(url, &e) })?;
+            .map_err(|e| match e {
+                _ if self.interrupt.is_raised() => Error::Interrupted,
+                ureq::Error::Io(e) => connection_error(url, &e),
+                other => unreachable_at(url, &other),
+            })?;
         Ok(Response { status: inner.status().as_u16(), from: url.clone(), method, inner })
     }
 }

@@ -313,7 +313,32 @@ pub(crate) fn dial(origin: &Origin, tls: &Tls, deadline: Instant, interrupt: &In
         Ok(stream) => Ok(Stream::Tls(stream)),
         Err(HandshakeError::WouldBlock(_)) => Err(io::ErrorKind::TimedOut.into()),
         Err(HandshakeError::Failure(_)) if interrupt.is_raised() => Err(interrupted()),
-        Err(HandshakeError::Failure(e)) => Err(io::Error::other(format!("TLS: {e}"))),
+        Err(HandshakeError::Failure(e)) => Err(tls_error(&e.to_string())),
+    }
+}
+
+/// The certificate was looked at and not trusted.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct NotTrusted(String);
+
+/// Why TLS did not come about. Each system's library has words of its own for a certificate that is not trusted, and no
+/// code that native-tls would hand on.
+fn tls_error(words: &str) -> io::Error {
+    let lower = words.to_lowercase();
+    if lower.contains("certificate") && ["verify", "trust", "root", "expired"].iter().any(|word| lower.contains(word)) {
+        // OpenSSL has the reason in parentheses, behind names of its own source files.
+        let reason = words.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(words);
+        return io::Error::other(NotTrusted(reason.to_owned()));
+    }
+    io::Error::other(format!("TLS: {words}"))
+}
+
+/// An error of a connection in this crate's terms.
+pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error) -> Error {
+    match e.get_ref().and_then(|inner| inner.downcast_ref::<NotTrusted>()) {
+        Some(NotTrusted(reason)) => Error::Untrusted { host: host.to_string(), reason: reason.clone() },
+        None => Error::Unreachable { host: host.to_string(), reason: e.to_string() },
     }
 }
 
@@ -493,6 +518,16 @@ mod tests {
         there.write_all(b"x").unwrap();
         assert_eq!(stream.read(&mut [0]).unwrap(), 1);
         assert!(interrupt.release(&stream).is_err());
+    }
+
+    #[test]
+    fn a_certificate_that_is_not_trusted_is_told_from_a_line_that_broke() {
+        let told = |words: &str| connection_error(&"https://h", &tls_error(words)).to_string();
+        let openssl =
+            "error:0A000086:SSL routines:f:certificate verify failed:../ssl/s.c:1889: (self-signed certificate)";
+        assert!(told(openssl).starts_with("the certificate of https://h is not trusted (self-signed certificate): "));
+        assert!(told("The certificate was not trusted.").contains("is not trusted (The certificate was not trusted.)"));
+        assert_eq!(told("unexpected EOF"), "cannot reach https://h: TLS: unexpected EOF");
     }
 
     #[test]

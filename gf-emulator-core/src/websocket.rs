@@ -25,7 +25,7 @@ use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::connection::{Outgoing, Peer};
 use crate::handshake::{self, Failure};
-use crate::net::{Interrupt, Stream, Tls, dial};
+use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
 use crate::url::Url;
 use crate::wait::{Interest, Waiter, Waker};
 use crate::{Error, Result};
@@ -82,7 +82,11 @@ impl Route {
             }
         };
         let deadline = Instant::now() + HANDSHAKE_WITHIN;
-        let stream = dial(origin, &self.tls, deadline, &self.interrupt).map_err(|e| failed(&e))?;
+        let stream =
+            dial(origin, &self.tls, deadline, &self.interrupt).map_err(|e| match connection_error(origin, &e) {
+                untrusted @ Error::Untrusted { .. } => untrusted,
+                _ => failed(&e),
+            })?;
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Url { url: origin.to_string(), reason: "the User-Agent is not a header value" })?;
         let config = WebSocketConfig::default()

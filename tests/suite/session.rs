@@ -401,3 +401,12 @@ fn a_service_behind_https_sends_nobody_to_plain_text() {
     assert_eq!(storage.seen(), []);
     bench.stop().2.unwrap();
 }
+
+#[test]
+fn a_certificate_that_is_not_trusted_ends_it_at_once_and_names_ca_file() {
+    let (service, folder) = (service().start().unwrap(), folder());
+    let error = at(&service, folder.path(), |config| config.service.ca_file = None).connect().unwrap_err();
+    assert!(matches!(error, Error::Untrusted { .. }), "{error}");
+    assert!(error.to_string().contains("ca_file"), "{error}");
+    assert_eq!(requests(&service).len(), 0);
+}
