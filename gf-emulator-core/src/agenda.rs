@@ -2,7 +2,7 @@
 //!
 //! Pure: messages in, decisions out; the emulator carries them out. One action is done at a time, in the order in which
 //! they came. Of those that play a pulse file only one may be under way at all: another is not started while one runs or
-//! waits.
+//! waits, as with the real machine. Offline they wait like all others.
 
 use std::collections::VecDeque;
 
@@ -29,6 +29,8 @@ pub(crate) enum Decision {
 /// The actions that have been accepted and are not over.
 #[derive(Debug, Default)]
 pub(crate) struct Agenda {
+    /// A job that comes while another is under way waits, too: for input that does not listen for endings.
+    jobs_wait: bool,
     /// The worker has something to do, be it only the last messages of an action that is over.
     busy: bool,
     /// The action that is being done, and whether it is a job; none from the moment in which its ending is settled.
@@ -37,6 +39,10 @@ pub(crate) struct Agenda {
 }
 
 impl Agenda {
+    pub(crate) fn where_jobs_wait() -> Self {
+        Self { jobs_wait: true, ..Self::default() }
+    }
+
     pub(crate) fn take(&mut self, action: Action, table: &Table) -> Decision {
         let is_running = self.running.is_some_and(|(id, _)| id == action.id);
         let waiting = self.waiting.iter().position(|(waiting, _)| waiting.id == action.id);
@@ -56,7 +62,7 @@ impl Agenda {
                     self.running.iter().any(|(_, job)| *job) || self.waiting.iter().any(|(_, job)| *job);
                 if is_running || waiting.is_some() {
                     Decision::Ignore("it is under way already")
-                } else if is_job && a_job_is_under_way {
+                } else if is_job && a_job_is_under_way && !self.jobs_wait {
                     Decision::Refuse("another job is under way")
                 } else if self.waiting.len() >= MOST_WAITING {
                     Decision::Refuse("too many actions wait")
@@ -138,6 +144,19 @@ mod tests {
         assert!(ignored(agenda.take(action(3, "lid_image", "ready"), &table)), "the same again");
         agenda.finished();
         assert_eq!(agenda.take(action(2, "motion", "ready"), &table), Decision::Accepted);
+    }
+
+    #[test]
+    fn jobs_wait_where_nobody_listens_for_their_ends() {
+        let (table, mut agenda) = (table(), Agenda::where_jobs_wait());
+        for id in 1..=3 {
+            assert_eq!(agenda.take(action(id, "print", "ready"), &table), Decision::Accepted);
+        }
+        for id in 1..=3 {
+            assert_eq!(agenda.next().unwrap().id, id);
+            assert_eq!(agenda.next(), None);
+            agenda.finished();
+        }
     }
 
     #[test]

@@ -87,6 +87,8 @@ impl Emulator {
     /// Sets up a machine that reaches no network: what the service would say comes through the [`Peer`], jobs are
     /// `file://` URLs, and what it uploads goes to `folder`. There is nothing to connect: [`run`](Self::run) it.
     ///
+    /// Jobs wait their turn here, so that a list of them can be handed over at once.
+    ///
     /// ```
     /// use gf_emulator_core::{Config, Emulator};
     ///
@@ -251,7 +253,7 @@ impl Emulator {
             stopped: &self.stopped,
             to_worker,
             notes,
-            agenda: Agenda::default(),
+            agenda: if self.client.is_some() { Agenda::default() } else { Agenda::where_jobs_wait() },
             online: self.client.is_some(),
             ending: false,
         };

@@ -270,3 +270,20 @@ fn a_stop_ends_a_machine_whose_peer_does_not_read() {
     handle.stop();
     assert!(ended.recv_timeout(LIMIT).unwrap());
 }
+
+#[test]
+fn offline_jobs_wait_their_turn() {
+    let folder = folder();
+    let job = folder.path().join("job.puls");
+    std::fs::write(&job, square()).unwrap();
+    let (mut emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
+    let url = format!("file://{}", job.display());
+    for id in 1..=3 {
+        let action = json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url});
+        peer.tx.send(action.to_string()).unwrap();
+    }
+    drop(peer.tx);
+    emulator.run().unwrap();
+    let completed = peer.rx.iter().filter(|message| message.text().contains("motion:completed")).count();
+    assert_eq!(completed, 3);
+}
