@@ -179,6 +179,17 @@ impl Event {
 pub(super) enum Waited {
     TooLong,
     Stopped,
+    /// The action that was to end so has ended otherwise: with this event.
+    Ended(String),
+}
+
+/// Whether both are ends of the same kind of action, of which there is one: `print:failed` and `print:completed`.
+fn same_end(one: &str, other: &str) -> bool {
+    let action = |event: &str| {
+        let (action, end) = event.split_once(':')?;
+        ["completed", "cancelled", "failed"].contains(&end).then(|| action.to_owned())
+    };
+    action(one).is_some() && action(one) == action(other)
 }
 
 impl Machine {
@@ -236,11 +247,18 @@ impl Machine {
         action_id: Option<i64>,
         deadline: Option<Instant>,
     ) -> Result<(), Waited> {
-        let fits = |event: &Event| event.name == name && (action_id.is_none() || event.action_id == action_id);
+        let of_action = |event: &Event| action_id.is_none() || event.action_id == action_id;
+        let ended_otherwise = |event: &Event| {
+            action_id.is_some() && event.action_id == action_id && event.name != name && same_end(&event.name, name)
+        };
         self.wait_until(deadline, |side| {
-            let index = side.inbox.iter().position(fits)?;
-            side.inbox.remove(index).map(|_| ())
-        })
+            if let Some(index) = side.inbox.iter().position(|event| event.name == name && of_action(event)) {
+                side.inbox.remove(index);
+                return Some(Ok(()));
+            }
+            let other = side.inbox.iter().find(|event| ended_otherwise(event))?;
+            Some(Err(Waited::Ended(other.name.clone())))
+        })?
     }
 
     /// Lets time pass, unless the service stops.

@@ -220,18 +220,26 @@ pub(super) fn run(script: &Script, core: &Core, machine: &Arc<Machine>) -> Optio
                 (done, format!("{event}{of} did not come within {timeout:?}"))
             }
             Step::Sleep(time) => (machine.sleep(Instant::now() + *time), String::new()),
-            Step::Drop(how) => {
-                core.cut(machine, *how);
-                (Ok(()), String::new())
-            }
-            Step::Close(close_code) => {
-                core.close(machine, *close_code);
+            Step::Drop(_) | Step::Close(_) => {
+                if !met && machine.wait_link(None).is_err() {
+                    return None;
+                }
+                met = true;
+                match step {
+                    Step::Drop(how) => core.cut(machine, *how),
+                    Step::Close(close_code) => core.close(machine, *close_code),
+                    _ => {}
+                }
                 (Ok(()), String::new())
             }
         };
         match done {
             Ok(()) => {}
             Err(Waited::Stopped) => return None,
+            Err(Waited::Ended(event)) => {
+                let reason = format!("the action ended with {event}");
+                return Some(Outcome::Failed { step: index + 1, reason });
+            }
             Err(Waited::TooLong) => {
                 let reason = format!("{what} (the last events that nothing awaited: {})", machine.unawaited());
                 return Some(Outcome::Failed { step: index + 1, reason });
