@@ -285,6 +285,8 @@ pub struct Problems {
     pub source: String,
     /// One or more.
     pub list: Vec<Problem>,
+    /// What is odd as well: a key that nobody knows is most likely the one that is missing.
+    pub remarks: Vec<Remark>,
 }
 
 /// One thing that is wrong with a configuration.
@@ -306,6 +308,9 @@ impl fmt::Display for Problems {
                 Some(line) => write!(f, "{}:{line}: {}", self.source, problem.what)?,
                 None => write!(f, "{}: {}", self.source, problem.what)?,
             }
+        }
+        for remark in &self.remarks {
+            write!(f, "\n{}:{}: {} (this is a remark)", self.source, remark.line, remark.what)?;
         }
         Ok(())
     }

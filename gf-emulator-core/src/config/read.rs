@@ -94,7 +94,9 @@ impl Config {
                 let good = error.utf8_error().valid_up_to();
                 let line = error.as_bytes()[..good].split(|&byte| byte == b'\n').count();
                 let what = "not UTF-8: save the file in that encoding".into();
-                return Err(Problems { source, list: vec![Problem { line: Some(line), what }] }.into());
+                return Err(
+                    Problems { source, list: vec![Problem { line: Some(line), what }], remarks: Vec::new() }.into()
+                );
             }
         };
         // A variable that is not Unicode is there all the same, and its value is then refused.
@@ -135,14 +137,14 @@ impl Config {
         let config = reader.config(variable);
 
         let Reader { mut problems, mut remarks, .. } = reader;
+        remarks.sort_by_key(|remark| remark.line);
         if problems.is_empty() {
-            remarks.sort_by_key(|remark| remark.line);
             return Ok((config, remarks));
         }
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
         // A value with a fault is met again by every value that refers to it.
         problems.dedup();
-        Err(Problems { source: source_name.into(), list: problems })
+        Err(Problems { source: source_name.into(), list: problems, remarks })
     }
 
     /// Checks a configuration that was built in code, by the same rules as one from a file.
@@ -204,13 +206,17 @@ impl Config {
             checked.err().map(|right| Problem { line: None, what: format!("{field} must be {right}") })
         };
         let list: Vec<_> = checks.into_iter().filter(|(field, _)| counts(field)).filter_map(wrong).collect();
-        if list.is_empty() { Ok(()) } else { Err(Problems { source: "the configuration".into(), list }) }
+        if list.is_empty() {
+            Ok(())
+        } else {
+            Err(Problems { source: "the configuration".into(), list, remarks: Vec::new() })
+        }
     }
 }
 
 fn file_too_large(source: &str) -> Problems {
     let what = format!("larger than {MAX_FILE_BYTES} bytes: this is no configuration file");
-    Problems { source: source.into(), list: vec![Problem { line: None, what }] }
+    Problems { source: source.into(), list: vec![Problem { line: None, what }], remarks: Vec::new() }
 }
 
 impl<'t> Reader<'t> {

@@ -641,3 +641,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_key_that_nobody_knows_is_told_beside_the_one_that_is_missing() {
+    let text = "[MACHINE]\nserail: 12345678\nhostname: ABC-123\n";
+    let password = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| "0123456789abcdef".repeat(4));
+    let problems = Config::from_cfg("my.cfg", text, &password).expect_err("the serial number is missing");
+    let told = problems.to_string();
+    assert!(told.contains("my.cfg:2: unknown key serail in [MACHINE]: is it serial? (this is a remark)"), "{told}");
+}
