@@ -2,9 +2,16 @@
 //!
 //! `cargo run --example collect_jobs -- gf-machine-emulator.cfg`; Enter ends it.
 
-use gf_emulator_core::Emulator;
+use gf_emulator_core::{Emulator, Error};
 
-fn main() -> Result<(), gf_emulator_core::Error> {
+fn main() {
+    match collect() {
+        Ok(()) | Err(Error::Interrupted) => println!("stopped"),
+        Err(e) => eprintln!("{e}"),
+    }
+}
+
+fn collect() -> Result<(), Error> {
     let path = std::env::args().nth(1).unwrap_or_else(|| "gf-machine-emulator.cfg".into());
     let mut emulator = Emulator::from_file(path)?;
     let handle = emulator.handle();

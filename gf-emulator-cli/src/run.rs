@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use gf_emulator_core::config::Button;
+use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::{Emulator, Error, Handle};
 
 use crate::failure::Failure;
@@ -42,6 +43,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         log::warn!("{remark}");
     }
     let config = loaded.config;
+    let missing = CannedMachine::new(&config).missing_pictures().len();
+    if missing > 0 {
+        let images = config.emulator.image_dir.display();
+        tell(format_args!(
+            "gf-machine-emulator: {missing} pictures are missing from {images}: actions that want them will fail; \
+             \"check\" names them"
+        ));
+    }
     let button = config.emulator.button;
     let start = format!(
         "gf-machine-emulator: a {} machine for {}; jobs go to {}; Ctrl-C ends it",

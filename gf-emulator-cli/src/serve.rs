@@ -38,7 +38,7 @@ Exit codes: 0 the script is done and everything awaited came; 1 not so (the
 step is named), or ended by Ctrl-C or SIGTERM before that; 2 wrong usage.")]
 pub(crate) struct Arguments {
     /// Where to listen; port 0 is any that is free
-    #[arg(long, value_name = "ADDR:PORT")]
+    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
     listen: String,
     /// No TLS: machines take that on this very computer only
     #[arg(long)]
@@ -58,6 +58,13 @@ pub(crate) struct Arguments {
     /// Cut every WebSocket after so many seconds, as the cloud does hourly
     #[arg(long, value_name = "S", value_parser = seconds)]
     cut_every: Option<Duration>,
+}
+
+/// A host and a port; whether it can be listened on is seen later.
+fn address(text: &str) -> Result<String, String> {
+    let wrong = || "an address and a port, such as 127.0.0.1:8443".to_owned();
+    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
+    if host.is_empty() || port.parse::<u16>().is_err() { Err(wrong()) } else { Ok(text.to_owned()) }
 }
 
 /// From a thousandth of a second up to a year.
@@ -92,7 +99,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
     introduce(&service, arguments.ca_out.as_deref());
 
-    match follow(&service, &lines, &stop, || {}) {
+    // A goodbye, so that the machine does not take the end of the script for an accident.
+    match follow(&service, &lines, &stop, || service.close(1000)) {
         Some(Outcome::Done) => {
             say("the script is done, and everything awaited came");
             Ok(())
@@ -136,6 +144,14 @@ fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_has_a_port() {
+        assert!(address("127.0.0.1:0").is_ok() && address("[::1]:8443").is_ok() && address("localhost:1").is_ok());
+        for text in ["", "8443", "foo:bar", ":1", "127.0.0.1:99999"] {
+            assert!(address(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn only_times_that_can_be_waited_for_are_seconds() {

@@ -69,6 +69,11 @@ impl Generation {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     logging::start_with_warnings()?;
     let started = Instant::now();
+    let (stopping, stop) = bounded(1);
+    let ended = stopping.clone();
+    signals::on_stop(move || {
+        let _ = stopping.try_send(());
+    })?;
     let dir = &arguments.dir;
     let mut config = configure(dir, arguments.generation);
     pictures::make(&config.emulator.image_dir, THICKNESS)
@@ -97,11 +102,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let before = jobs_in(&motion_dir);
     let mut emulator = trusting(config, &service, &dir.join("ca.pem"))?;
 
-    let (stopping, stop) = bounded(1);
-    let (handle, ended) = (emulator.handle(), stopping.clone());
-    signals::on_stop(move || {
-        let _ = stopping.try_send(());
-    })?;
+    let handle = emulator.handle();
     let machine = thread::Builder::new().name("gf-machine".into()).spawn(move || {
         let outcome = emulator.connect().and_then(|()| emulator.run());
         // Where it ends on its own, nothing more is to come.

@@ -32,7 +32,10 @@ pub(super) fn make(folder: &Path, thickness: &str) -> io::Result<()> {
     for (name, scene) in homing.chain(others) {
         let path = folder.join(name);
         if !path.exists() {
-            fs::write(path, scene.draw(&bed).to_jpeg()?)?;
+            // Whole or not there: a picture that is there is used as it is the next time.
+            let half = path.with_extension("part");
+            fs::write(&half, scene.draw(&bed).to_jpeg()?)?;
+            fs::rename(half, path)?;
         }
     }
     Ok(())
