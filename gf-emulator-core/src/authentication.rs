@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use crate::backoff::Backoff;
 use crate::http::{Http, Method, Request, Response};
+use crate::net::Interrupt;
 use crate::url::Url;
 use crate::{Config, Error, Result, Secret};
 
@@ -37,12 +38,45 @@ struct Answer {
     auth_token: String,
 }
 
-/// How a try to sign in can fail.
-enum Failure {
+/// How a try can fail.
+pub(crate) enum Failure {
     /// It will not be otherwise the next time.
     Final(Error),
     /// It may pass: the service is down, busy, or asks for patience.
     Passing(Error),
+}
+
+/// Tries, and tries again with growing pauses for up to `patience` while failures may pass. Each try is told how much of
+/// it is left.
+///
+/// # Errors
+///
+/// A final failure at once; the last passing one when the time is over; [`Error::Interrupted`].
+pub(crate) fn patiently<T>(
+    doing: &str,
+    interrupt: &Interrupt,
+    patience: Duration,
+    mut attempt: impl FnMut(Duration) -> std::result::Result<T, Failure>,
+) -> Result<T> {
+    let until = Instant::now() + patience;
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match attempt(until.saturating_duration_since(Instant::now())) {
+            Ok(done) => return Ok(done),
+            Err(Failure::Final(error)) => return Err(error),
+            Err(Failure::Passing(error)) => error,
+        };
+        let pause = backoff.pause(error.retry_after());
+        let next = Instant::now() + pause;
+        if next > until {
+            log::error!("{doing}: giving up; retry_for_s in [SERVICE] is how long to try");
+            return Err(error);
+        }
+        log::warn!("{doing}: {error}; trying again in {:.1} s", pause.as_secs_f64());
+        if !interrupt.pause(next) {
+            return Err(Error::Interrupted);
+        }
+    }
 }
 
 impl Credentials {
@@ -69,28 +103,7 @@ impl Credentials {
     /// [`Error::SignInRefused`] at once where the credentials are not taken; [`Error::Interrupted`]; the last try's
     /// error when the time is over.
     pub(crate) fn sign_in_patiently(&self, http: &Http, patience: Duration) -> Result<Tokens> {
-        let until = Instant::now() + patience;
-        let mut backoff = Backoff::default();
-        loop {
-            let error = match self.try_once(http) {
-                Ok(tokens) => return Ok(tokens),
-                Err(Failure::Final(error)) => return Err(error),
-                Err(Failure::Passing(error)) => error,
-            };
-            let pause = backoff.pause(error.retry_after());
-            let next = Instant::now() + pause;
-            if next > until {
-                log::error!(
-                    "sign-in: giving up; retry_for_s in [SERVICE] ({} s) is how long to try",
-                    patience.as_secs()
-                );
-                return Err(error);
-            }
-            log::warn!("sign-in: {error}; trying again in {:.1} s", pause.as_secs_f64());
-            if !http.interrupt().pause(next) {
-                return Err(Error::Interrupted);
-            }
-        }
+        patiently("sign-in", http.interrupt(), patience, |_| self.try_once(http))
     }
 
     fn try_once(&self, http: &Http) -> std::result::Result<Tokens, Failure> {

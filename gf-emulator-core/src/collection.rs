@@ -4,7 +4,7 @@
 //! its header, size, run time and step counts.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::actions::Action;
@@ -41,7 +41,7 @@ impl Collection {
         uplink: &dyn Uplink,
         action: &Action,
         url: &str,
-        on_bytes: &mut dyn FnMut(u64),
+        on_bytes: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Job> {
         let mut source = uplink.fetch(url)?;
         if source.claimed_bytes.is_some_and(|claimed| claimed > self.motion.refuse_bytes) {
@@ -49,10 +49,7 @@ impl Collection {
         }
         let name = format!("{}_{}_{}", stamp(), action.action_type, action.id);
         let mut landing = Landing::start(&self.motion.dir.join(format!("{name}.puls")))?;
-        let size = copy_limited(&mut source, &mut landing, self.motion.refuse_bytes, "the job", &mut |bytes| {
-            on_bytes(bytes);
-            Ok(())
-        })?;
+        let size = copy_limited(&mut source, &mut landing, self.motion.refuse_bytes, "the job", on_bytes)?;
         if size > self.motion.remark_bytes {
             log::warn!("the job is large: {size} bytes, more than {}", self.motion.remark_bytes);
         }
@@ -89,16 +86,10 @@ impl Collection {
     pub(crate) fn keep_picture(&self, action: &Action, picture: &[u8]) {
         let Some(folder) = &self.pictures else { return };
         let goal = folder.join(format!("{}_{}_{}.jpg", stamp(), action.action_type, action.id));
-        if let Err(e) = write_whole(&goal, picture, Landing::land) {
+        if let Err(e) = Landing::of(&goal, picture).and_then(Landing::land) {
             log::warn!("cannot keep a picture: {e}");
         }
     }
-}
-
-fn write_whole(goal: &Path, bytes: &[u8], arrive: fn(Landing) -> Result<PathBuf>) -> Result<PathBuf> {
-    let mut landing = Landing::start(goal)?;
-    landing.write_all(bytes).map_err(|source| Error::File { doing: "write", path: goal.into(), source })?;
-    arrive(landing)
 }
 
 /// Reads the whole file, which takes minutes where it inflates to a hundred times what has arrived.
@@ -135,7 +126,7 @@ fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
         source: e.into(),
     })?;
     text.push(b'\n');
-    write_whole(&path, &text, Landing::replace).map(|_| ())
+    Landing::of(&path, &text)?.replace().map(|_| ())
 }
 
 /// Local time, as in the Python clients' file names.

@@ -111,11 +111,12 @@ pub(crate) struct Connection {
     pub(crate) rx: Receiver<String>,
     /// Messages of the machine.
     pub(crate) tx: Tx,
-    /// Frees whoever waits for room in tx.
+    /// Disconnected once the machine is to stop: whoever selects hears of it.
+    pub(crate) stopped: Receiver<()>,
     pub(crate) stopper: Stopper,
 }
 
-/// Ends, from any thread, the wait for room in a queue that nobody reads.
+/// Tells the machine to stop, from any thread; a wait for room in a queue that nobody reads ends with it.
 #[derive(Debug, Clone)]
 pub(crate) struct Stopper(Arc<Mutex<Option<Sender<()>>>>);
 
@@ -145,8 +146,8 @@ impl Connection {
         let (queue, from_machine) = bounded(TX_QUEUE);
         let (running, stopped) = bounded(0);
         let waker = Arc::new(OnceLock::new());
-        let tx = Tx { queue, waker: Arc::clone(&waker), stopped, unread: Arc::default() };
-        let connection = Self { rx, tx, stopper: Stopper(Arc::new(Mutex::new(Some(running)))) };
+        let tx = Tx { queue, waker: Arc::clone(&waker), stopped: stopped.clone(), unread: Arc::default() };
+        let connection = Self { rx, tx, stopped, stopper: Stopper(Arc::new(Mutex::new(Some(running)))) };
         (connection, Peer { tx: to_machine, rx: from_machine, waker })
     }
 }

@@ -5,14 +5,14 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
 use tungstenite::WebSocket;
 
 use crate::actions::{Action, Ending, Kept, Runner, Signal, Table, Values, end, shown, start, values_of};
 use crate::agenda::{Agenda, Decision};
-use crate::backoff::Backoff;
+use crate::authentication::{Failure, patiently};
 use crate::collection::Collection;
 use crate::connection::{Connection, Peer, Stopper};
 use crate::folder::Folder;
@@ -115,14 +115,12 @@ impl Emulator {
         let table = Arc::new(Table::load(&config)?);
         let voice = Arc::new(Voice::new(connection.tx, &table.line_end));
         let controls = Controls::default();
-        let (stop, stopped) = bounded(1);
         let interrupts = match &uplink {
             Way::Online { dialling, working, .. } => vec![dialling.clone(), working.clone()],
             Way::Folder(folder) => vec![folder.interrupt().clone()],
         };
         let handle = Handle {
             controls,
-            stop,
             stopper: connection.stopper,
             interrupts,
             voice: Arc::clone(&voice),
@@ -142,7 +140,7 @@ impl Emulator {
             machine,
             kept: Kept::default(),
             handle,
-            stopped,
+            stopped: connection.stopped,
         })
     }
 
@@ -276,25 +274,22 @@ impl Emulator {
 
 /// Opens the first WebSocket. The service may be busy here as at the sign-in, and a firmware download takes longer than
 /// the token is good for: then there is another sign-in, and another try, for up to `patience`.
-fn open(session: &Session, route: &Route, mut token: Secret, patience: Duration) -> Result<WebSocket<Stream>> {
-    let until = Instant::now() + patience;
-    let mut backoff = Backoff::default();
-    loop {
-        let error = match route.dial_to(&session.websocket_url(&token)) {
-            Err(e @ (Error::Unreachable { .. } | Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. })) => e,
-            done => return done,
+fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> Result<WebSocket<Stream>> {
+    let mut first = Some(token);
+    patiently("connecting", &route.interrupt, patience, |left| {
+        let token = if let Some(token) = first.take() {
+            token
+        } else {
+            let tokens = session.credentials().sign_in_patiently(session.http(), left).map_err(Failure::Final)?;
+            session.adopt(tokens)
         };
-        let next = Instant::now() + backoff.pause(error.retry_after());
-        if next > until {
-            return Err(error);
-        }
-        log::warn!("cannot connect: {error}");
-        if !route.interrupt.pause(next) {
-            return Err(Error::Interrupted);
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        token = session.adopt(session.credentials().sign_in_patiently(session.http(), left)?);
-    }
+        route.dial_to(&session.websocket_url(&token)).map_err(|e| match e {
+            Error::Unreachable { .. } | Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. } => {
+                Failure::Passing(e)
+            }
+            other => Failure::Final(other),
+        })
+    })
 }
 
 /// What the worker tells the desk.
@@ -324,7 +319,7 @@ struct Desk<'a> {
 
 impl Desk<'_> {
     fn run(&mut self) {
-        let mut rx = self.rx.clone();
+        let (mut rx, mut stopped) = (self.rx.clone(), self.stopped.clone());
         loop {
             if !self.agenda.is_busy() {
                 match self.agenda.next() {
@@ -354,7 +349,11 @@ impl Desk<'_> {
                     Ok(note) => self.heed(note),
                     Err(_) => return,
                 },
-                recv(self.stopped) -> _ => self.stop(),
+                recv(stopped) -> _ => {
+                    // Disconnected, which would be heard again and again.
+                    stopped = never();
+                    self.stop();
+                }
             }
         }
     }
@@ -439,7 +438,6 @@ impl Desk<'_> {
 #[derive(Clone)]
 pub struct Handle {
     controls: Controls,
-    stop: Sender<()>,
     stopper: Stopper,
     interrupts: Vec<Interrupt>,
     voice: Arc<Voice>,
@@ -457,8 +455,6 @@ impl Handle {
             interrupt.raise();
         }
         self.stopper.stop();
-        // Full where it was told before.
-        let _ = self.stop.try_send(());
     }
 
     /// Presses the button and lets go of it: a print that waits begins, one that runs pauses, one that pauses goes on.

@@ -39,9 +39,7 @@ impl Uplink for Folder {
     /// `<kind>_<action id>.jpg`, beside another of that name where there is one.
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
         let goal = self.path.join(format!("{}_{}.jpg", upload.kind, upload.action_id));
-        let mut landing = Landing::start(&goal)?;
-        landing.write_all(upload.picture).map_err(|source| Error::File { doing: "write", path: goal, source })?;
-        landing.land().map(|_| ())
+        Landing::of(&goal, upload.picture)?.land().map(|_| ())
     }
 
     fn fetch(&self, url: &str) -> Result<Source> {

@@ -170,8 +170,8 @@ impl Http {
         let inner = sent
             .map_err(|_| Error::Url { url: url.to_string(), reason: "it does not make a request" })?
             .map_err(|e| match e {
+                ureq::Error::Io(e) => connection_error(url, &e, &self.interrupt),
                 _ if self.interrupt.is_raised() => Error::Interrupted,
-                ureq::Error::Io(e) => connection_error(url, &e),
                 other => unreachable_at(url, &other),
             })?;
         Ok(Response { status: inner.status().as_u16(), from: url.clone(), method, inner })

@@ -39,6 +39,13 @@ impl Landing {
         Ok(Self { file, goal: goal.into() })
     }
 
+    /// Starts a file that is to become `goal`, with all that will be in it.
+    pub(crate) fn of(goal: &Path, bytes: &[u8]) -> Result<Self> {
+        let mut landing = Self::start(goal)?;
+        landing.write_all(bytes).map_err(|source| landing.failed(source))?;
+        Ok(landing)
+    }
+
     /// Where the bytes are for now.
     pub(crate) fn path(&self) -> &Path {
         self.file.path()

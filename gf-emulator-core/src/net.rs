@@ -334,8 +334,11 @@ fn tls_error(words: &str) -> io::Error {
     io::Error::other(format!("TLS: {words}"))
 }
 
-/// An error of a connection in this crate's terms.
-pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error) -> Error {
+/// An error of a connection made under `interrupt`, in this crate's terms: ended on purpose, whatever it looks like.
+pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error, interrupt: &Interrupt) -> Error {
+    if interrupt.is_raised() {
+        return Error::Interrupted;
+    }
     match e.get_ref().and_then(|inner| inner.downcast_ref::<NotTrusted>()) {
         Some(NotTrusted(reason)) => Error::Untrusted { host: host.to_string(), reason: reason.clone() },
         None => Error::Unreachable { host: host.to_string(), reason: e.to_string() },
@@ -522,7 +525,7 @@ mod tests {
 
     #[test]
     fn a_certificate_that_is_not_trusted_is_told_from_a_line_that_broke() {
-        let told = |words: &str| connection_error(&"https://h", &tls_error(words)).to_string();
+        let told = |words: &str| connection_error(&"https://h", &tls_error(words), &Interrupt::default()).to_string();
         let openssl =
             "error:0A000086:SSL routines:f:certificate verify failed:../ssl/s.c:1889: (self-signed certificate)";
         assert!(told(openssl).starts_with("the certificate of https://h is not trusted (self-signed certificate): "));

@@ -40,11 +40,11 @@ impl Voice {
     pub(crate) fn say(&self, say: &Say, values: &Values) {
         let mut own = Values::from([(Variable::Timestamp, self.timestamp()), (Variable::MilliEpoch, milli_epoch())]);
         let mut speech = self.speech.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(tx) = speech.tx.clone() else {
+        let Speech { next_id, tx: Some(tx) } = &mut *speech else {
             return log::debug!("nothing is said any more: the machine has stopped");
         };
-        own.insert(Variable::Id, json!(speech.next_id));
-        speech.next_id += 1;
+        own.insert(Variable::Id, json!(*next_id));
+        *next_id += 1;
         let text = say.message.fill(&[&own, values]) + &self.line_end;
         let label = label(say, values);
         if say.channel == Channel::Event {

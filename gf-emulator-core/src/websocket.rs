@@ -74,19 +74,9 @@ impl Route {
     /// Connects to an address that is known already.
     pub(crate) fn dial_to(&self, url: &Url) -> Result<WebSocket<Stream>> {
         let origin = url.origin();
-        let failed = |reason: &dyn std::fmt::Display| {
-            if self.interrupt.is_raised() {
-                Error::Interrupted
-            } else {
-                Error::Unreachable { host: origin.to_string(), reason: reason.to_string() }
-            }
-        };
+        let failed = |e| connection_error(origin, &e, &self.interrupt);
         let deadline = Instant::now() + HANDSHAKE_WITHIN;
-        let stream =
-            dial(origin, &self.tls, deadline, &self.interrupt).map_err(|e| match connection_error(origin, &e) {
-                untrusted @ Error::Untrusted { .. } => untrusted,
-                _ => failed(&e),
-            })?;
+        let stream = dial(origin, &self.tls, deadline, &self.interrupt).map_err(failed)?;
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Url { url: origin.to_string(), reason: "the User-Agent is not a header value" })?;
         let config = WebSocketConfig::default()
@@ -99,11 +89,13 @@ impl Route {
                 Error::Status { method: "GET", url: origin.to_string(), status, retry_after }
             }
             Failure::Answer(what) => Error::Answer { from: origin.to_string(), what: what.into() },
-            Failure::Io(e) if e.kind() == io::ErrorKind::TimedOut => failed(&"the WebSocket handshake took too long"),
-            Failure::Io(e) => failed(&e),
+            Failure::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
+                failed(io::Error::new(e.kind(), "the WebSocket handshake took too long"))
+            }
+            Failure::Io(e) => failed(e),
         })?;
         // A stop ends a dial at once, but what is connected has messages to flush and a Close to send.
-        self.interrupt.release(socket.get_ref()).map_err(|e| failed(&e))?;
+        self.interrupt.release(socket.get_ref()).map_err(failed)?;
         Ok(socket)
     }
 }

@@ -268,6 +268,7 @@ impl Runner<'_> {
                 values.insert(Variable::Current, json!(bytes));
                 voice.say(progress, &values);
             }
+            Ok(())
         };
         let job = self.collection.collect(self.uplink, action, url, &mut tell)?;
         // Whoever presses the button on hearing what comes next is heard.

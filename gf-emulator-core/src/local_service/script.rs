@@ -200,6 +200,10 @@ pub(super) fn run(script: &Script, core: &Core, machine: &Arc<Machine>) -> Optio
     let mut met = false;
     for (index, step) in script.steps.iter().enumerate() {
         // The first that needs the machine waits for it without limit.
+        if !met && matches!(step, Step::Drop(_) | Step::Close(_)) {
+            machine.wait_link(None).ok()?;
+            met = true;
+        }
         let deadline = |met: bool, timeout: &Duration| met.then(|| Instant::now() + *timeout);
         let (done, what) = match step {
             Step::Send { action, timeout } => {
@@ -220,16 +224,12 @@ pub(super) fn run(script: &Script, core: &Core, machine: &Arc<Machine>) -> Optio
                 (done, format!("{event}{of} did not come within {timeout:?}"))
             }
             Step::Sleep(time) => (machine.sleep(Instant::now() + *time), String::new()),
-            Step::Drop(_) | Step::Close(_) => {
-                if !met && machine.wait_link(None).is_err() {
-                    return None;
-                }
-                met = true;
-                match step {
-                    Step::Drop(how) => core.cut(machine, *how),
-                    Step::Close(close_code) => core.close(machine, *close_code),
-                    _ => {}
-                }
+            Step::Drop(how) => {
+                core.cut(machine, *how);
+                (Ok(()), String::new())
+            }
+            Step::Close(close_code) => {
+                core.close(machine, *close_code);
                 (Ok(()), String::new())
             }
         };
