@@ -24,11 +24,13 @@
 
 mod counts;
 mod error;
+mod extents;
 mod header;
 mod job;
 mod make;
 mod measured;
 mod position;
+mod segment;
 mod source;
 pub mod tick;
 
@@ -37,8 +39,10 @@ mod tests;
 
 pub use counts::Counts;
 pub use error::{Error, Result};
+pub use extents::{Extents, FireBox, Span};
 pub use header::{Code, Header, Record, Refusal, Remark, code, field};
 pub use job::{Job, Limits};
 pub use make::{Builder, MAX_COORDINATE_MM, MAX_TICKS};
 pub use measured::{Measured, measure};
 pub use position::Position;
+pub use segment::Segment;
