@@ -128,3 +128,16 @@ impl Counts {
         Position { x: self.x_end(), y: self.y_end(), z: self.z_end() }
     }
 }
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Self) {
+        self.xp += other.xp;
+        self.xn += other.xn;
+        self.yp += other.yp;
+        self.yn += other.yn;
+        self.zp += other.zp;
+        self.zn += other.zn;
+        self.le += other.le;
+        self.lp += other.lp;
+    }
+}

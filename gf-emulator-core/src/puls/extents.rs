@@ -1,11 +1,11 @@
 //! How far a job reaches: each axis, and the box in which the laser fires.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::Position;
 
 /// From where to where on one axis, in steps from where the job began; both ends belong to it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Span {
     /// The least.
     pub min: i64,
@@ -33,8 +33,15 @@ impl Span {
     }
 }
 
+impl Serialize for Span {
+    /// As `[min, max]`.
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        [self.min, self.max].serialize(serializer)
+    }
+}
+
 /// Where the laser fires: the smallest box around the places where the head is at the end of a firing tick.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FireBox {
     /// In X.
     pub x: Span,

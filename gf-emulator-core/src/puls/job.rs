@@ -46,6 +46,8 @@ pub struct Job<R> {
     header: Header,
     limits: Limits,
     chunk: Vec<u8>,
+    /// How much of the chunk is the part of the body handed out last.
+    chunk_bytes: usize,
     body_bytes_read: u64,
     too_large: bool,
 }
@@ -71,7 +73,15 @@ impl<R: Read> Job<R> {
         let length = Header::decode_length(&bytes)?;
         read_up_to(&mut source, &mut bytes, length)?;
         let header = Header::decode(&bytes)?;
-        Ok(Self { source, header, limits, chunk: vec![0; CHUNK_BYTES], body_bytes_read: 0, too_large: false })
+        Ok(Self {
+            source,
+            header,
+            limits,
+            chunk: vec![0; CHUNK_BYTES],
+            chunk_bytes: 0,
+            body_bytes_read: 0,
+            too_large: false,
+        })
     }
 
     /// The header.
@@ -99,6 +109,7 @@ impl<R: Read> Job<R> {
     /// too: a broken file never seems to end well.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>> {
         let limit_bytes = self.limits.body_bytes.unwrap_or(u64::MAX);
+        self.chunk_bytes = 0;
         // Asking again after the limit must neither go on reading nor seem to end well.
         let read = if self.too_large { 0 } else { self.source.read(&mut self.chunk)? };
         let body_bytes = self.body_bytes_read + read as u64;
@@ -107,7 +118,13 @@ impl<R: Read> Job<R> {
             return Err(Error::TooLarge { offset: self.header.len_bytes() as u64, limit_bytes });
         }
         self.body_bytes_read = body_bytes;
-        Ok((read > 0).then(|| &self.chunk[..read]))
+        self.chunk_bytes = read;
+        Ok((read > 0).then(|| self.chunk()))
+    }
+
+    /// What was handed out last; empty before the first chunk, at the end, and after an error.
+    pub(super) fn chunk(&self) -> &[u8] {
+        &self.chunk[..self.chunk_bytes]
     }
 }
 

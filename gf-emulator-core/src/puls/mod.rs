@@ -29,10 +29,15 @@ mod header;
 mod job;
 mod make;
 mod measured;
+mod meter;
+mod paths;
+mod planes;
 mod position;
 mod segment;
 mod source;
+mod steps;
 pub mod tick;
+mod timeline;
 
 #[cfg(test)]
 mod tests;
@@ -43,6 +48,10 @@ pub use extents::{Extents, FireBox, Span};
 pub use header::{Code, Header, Record, Refusal, Remark, code, field};
 pub use job::{Job, Limits};
 pub use make::{Builder, MAX_COORDINATE_MM, MAX_TICKS};
-pub use measured::{Measured, measure};
+pub use measured::{Dose, Measured, measure};
+pub use meter::Meter;
+pub use paths::Tracer;
 pub use position::Position;
 pub use segment::Segment;
+pub use steps::{Paths, Step, Steps};
+pub use timeline::{Bin, Timeline};

@@ -9,8 +9,8 @@ use super::{Header, Position};
 ///
 /// *Straight* means that the head is never farther than two microsteps (0.04 mm) from the line between the segment's
 /// ends. *Standing* means no step for more than 50 ms, or 250 ms where the lens is what moves. A segment moves the
-/// head or the lens, and both only where they step in the same tick. *On* means that no 14 ticks pass without one that
-/// fires: the laser's dose is dealt out over periods of 7.
+/// head or the lens, and both only where they step in the same tick. *On* is from a tick that fires to the last one
+/// before more than 14 that do not: the laser's dose is dealt out over periods of 7.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Segment {
     /// The first tick, counted from the body's beginning.

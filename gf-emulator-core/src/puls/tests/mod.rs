@@ -1,6 +1,8 @@
 //! The room as a whole: what is whole is read, what is broken is named, and nothing makes the reader panic.
 
 mod making;
+mod measuring;
+mod paths;
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -280,7 +282,23 @@ fn the_info_is_what_the_python_client_would_write_and_more() {
     let info = serde_json::to_value(&measured).expect("serialises");
 
     let keys: Vec<_> = info.as_object().expect("an object").keys().collect();
-    assert_eq!(keys, ["header", "header_len", "size", "run_time", "stats"]);
+    assert_eq!(
+        keys,
+        [
+            "header",
+            "header_len",
+            "size",
+            "run_time",
+            "stats",
+            "extents",
+            "fire_box",
+            "time",
+            "distance",
+            "speed",
+            "power",
+            "density"
+        ]
+    );
     let codes: Vec<_> = info["header"].as_object().expect("an object").keys().cloned().collect();
     let records: Vec<_> = measured.header.records().iter().map(|record| record.code.to_string()).collect();
     assert_eq!(codes, records);

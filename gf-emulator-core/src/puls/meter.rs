@@ -1,0 +1,201 @@
+//! Everything that is measured of a body, in one pass over it.
+
+use super::measured::Dose;
+use super::timeline::{Bin, Timeline};
+use super::{Counts, Extents, Header, Measured, Segment, Tracer};
+
+/// Speed is measured over so many parts of a second: long enough for slow cuts to have several steps in it, short
+/// enough for a peak to show.
+const SAMPLE_PARTS_OF_SECOND: u64 = 40;
+/// Samples are a multiple of this many ticks, which is what counting likes.
+const SAMPLE_MULTIPLE_TICKS: u64 = 64;
+/// A sample where the header has no step frequency: about what it is for a print.
+const DEFAULT_SAMPLE_TICKS: u64 = 256;
+
+/// Measures a body that is handed over in pieces, however it is cut up; what is measured does not depend on it.
+///
+/// [`measure`](super::measure) reads a whole file with it. By itself it is for programs that do something else with the
+/// same bytes in the same pass: the segments that it finds on its way are handed out.
+///
+/// ```
+/// use gf_emulator_core::puls::{Builder, Meter};
+///
+/// let mut job = Builder::new();
+/// job.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
+///
+/// let mut meter = Meter::new(job.header());
+/// let mut segments = 0;
+/// for piece in job.body().chunks(1000) {
+///     meter.add(piece, &mut |_| segments += 1);
+/// }
+/// let measured = meter.finish(&mut |_| segments += 1);
+/// assert_eq!(segments, 2);
+/// assert!((measured.cut_mm - 5.0).abs() < 0.02);
+/// # Ok::<(), gf_emulator_core::puls::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Meter {
+    header: Header,
+    counts: Counts,
+    extents: Extents,
+    tracer: Tracer,
+    sums: Sums,
+    timeline: Timeline,
+    peak_mm_s: f64,
+    sample: Counts,
+    sample_ticks: u64,
+    ticks_in_sample: u64,
+    ticks: u64,
+}
+
+/// What segments add up to.
+#[derive(Debug, Clone)]
+struct Sums {
+    moving_ticks: u64,
+    idle_ticks: u64,
+    travelled_mm: f64,
+    cut_mm: f64,
+    /// By power level; the last one is for before the first power byte.
+    powers: Vec<Dose>,
+    /// By sevenths of the ticks that fire.
+    densities: [Dose; 8],
+}
+
+impl Meter {
+    /// For the body of a file with that header, which says what a step and a tick are.
+    #[must_use]
+    pub fn new(header: &Header) -> Self {
+        let sample_ticks = header.step_frequency_hz().map_or(DEFAULT_SAMPLE_TICKS, |hz| {
+            (u64::from(hz) / SAMPLE_PARTS_OF_SECOND).next_multiple_of(SAMPLE_MULTIPLE_TICKS).max(SAMPLE_MULTIPLE_TICKS)
+        });
+        Self {
+            header: header.clone(),
+            counts: Counts::default(),
+            extents: Extents::default(),
+            tracer: Tracer::new(header),
+            sums: Sums::default(),
+            timeline: Timeline::new(sample_ticks),
+            peak_mm_s: 0.0,
+            sample: Counts::default(),
+            sample_ticks,
+            ticks_in_sample: 0,
+            ticks: 0,
+        }
+    }
+
+    /// Goes through some more ticks, and hands over every segment that ends in them.
+    pub fn add(&mut self, ticks: &[u8], each: &mut dyn FnMut(&Segment)) {
+        self.ticks += ticks.len() as u64;
+        self.extents.add(ticks);
+        self.sample(ticks);
+        let (header, sums) = (&self.header, &mut self.sums);
+        self.tracer.add(ticks, &mut |segment| {
+            sums.add(segment, header);
+            each(segment);
+        });
+    }
+
+    /// Ends the body: hands over the segments that are left, and says what was measured.
+    #[must_use]
+    pub fn finish(mut self, each: &mut dyn FnMut(&Segment)) -> Measured {
+        if self.ticks_in_sample > 0 {
+            self.end_sample();
+        }
+        let (header, mut sums) = (self.header, self.sums);
+        self.tracer.finish(&mut |segment| {
+            sums.add(segment, &header);
+            each(segment);
+        });
+        let hz = header.step_frequency_hz();
+        Measured {
+            ticks: self.ticks,
+            run_time_s: hz.map(|hz| self.ticks as f64 / f64::from(hz)),
+            counts: self.counts,
+            extents: self.extents,
+            moving_ticks: sums.moving_ticks,
+            idle_ticks: sums.idle_ticks,
+            travelled_mm: sums.travelled_mm,
+            cut_mm: sums.cut_mm,
+            peak_mm_s: hz.map(|_| self.peak_mm_s),
+            powers: (0..)
+                .zip(&sums.powers)
+                .filter(|(_, dose)| dose.fire_ticks > 0)
+                .map(|(i, &dose)| (level(i), dose))
+                .collect(),
+            densities: sums.densities,
+            timeline: self.timeline,
+            header,
+        }
+    }
+
+    /// Counts ticks a sample at a time.
+    fn sample(&mut self, mut ticks: &[u8]) {
+        while !ticks.is_empty() {
+            let left = usize::try_from(self.sample_ticks - self.ticks_in_sample).unwrap_or(usize::MAX);
+            let (now, later) = ticks.split_at(ticks.len().min(left));
+            self.sample.add(now);
+            self.ticks_in_sample += now.len() as u64;
+            ticks = later;
+            if self.ticks_in_sample == self.sample_ticks {
+                self.end_sample();
+            }
+        }
+    }
+
+    fn end_sample(&mut self) {
+        let sample = std::mem::take(&mut self.sample);
+        let way_mm = self.header.x_mm(sample.x_end()).hypot(self.header.y_mm(sample.y_end()));
+        // Over a whole sample's time for the last one, too: one step in one tick is no speed.
+        let peak_mm_s =
+            self.header.step_frequency_hz().map_or(0.0, |hz| way_mm * f64::from(hz) / self.sample_ticks as f64);
+        self.peak_mm_s = self.peak_mm_s.max(peak_mm_s);
+        self.timeline.push(Bin { ticks: self.ticks_in_sample, fire_ticks: sample.le, peak_mm_s });
+        self.counts += sample;
+        self.ticks_in_sample = 0;
+    }
+}
+
+/// The level of a place in [`Sums::powers`].
+fn level(i: u8) -> Option<u8> {
+    (i < NO_POWER).then_some(i)
+}
+
+/// Behind the 128 levels.
+const NO_POWER: u8 = 128;
+
+impl Default for Sums {
+    fn default() -> Self {
+        Self {
+            moving_ticks: 0,
+            idle_ticks: 0,
+            travelled_mm: 0.0,
+            cut_mm: 0.0,
+            powers: vec![Dose::default(); usize::from(NO_POWER) + 1],
+            densities: [Dose::default(); 8],
+        }
+    }
+}
+
+impl Sums {
+    fn add(&mut self, segment: &Segment, header: &Header) {
+        let mm = segment.length_mm(header);
+        if !segment.is_rest() {
+            self.moving_ticks += segment.ticks;
+        } else if !segment.laser {
+            self.idle_ticks += segment.ticks;
+        }
+        self.travelled_mm += mm;
+        if segment.laser {
+            self.cut_mm += mm;
+            // A number from 0 to 7: a segment has no more fire ticks than ticks.
+            let sevenths = (segment.fire_ticks * 14 + segment.ticks) / (segment.ticks * 2);
+            for dose in [
+                &mut self.powers[usize::from(segment.power.unwrap_or(NO_POWER))],
+                &mut self.densities[usize::try_from(sevenths).unwrap_or(7).min(7)],
+            ] {
+                dose.mm += mm;
+                dose.fire_ticks += segment.fire_ticks;
+            }
+        }
+    }
+}

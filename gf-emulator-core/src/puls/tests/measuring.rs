@@ -1,0 +1,134 @@
+//! What is measured, against jobs of which it is known, and against a reading one byte at a time.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+use super::super::*;
+use super::{file, reference};
+
+fn near(found: f64, expected: f64, within: f64) {
+    assert!((found - expected).abs() <= within, "{found}, not {expected}");
+}
+
+fn meter(job: &Builder) -> Measured {
+    measure(&job.to_bytes()[..], Limits::default()).unwrap()
+}
+
+#[test]
+fn a_known_job_has_its_known_numbers() {
+    let mut job = Builder::new();
+    job.power(100).unwrap().move_to(30.0, 40.0).unwrap().dwell(0.5).unwrap();
+    job.cut_to(60.0, 40.0, 20.0, 3.0 / 7.0).unwrap().power(50).unwrap().cut_to(60.0, 20.0, 40.0, 1.0).unwrap();
+    let measured = meter(&job);
+
+    near(measured.travelled_mm, 50.0 + 30.0 + 20.0, 0.1);
+    near(measured.cut_mm, 50.0, 0.1);
+    near(measured.seconds(measured.idle_ticks).unwrap(), 0.5, 0.06);
+    assert_eq!(measured.moving_ticks + measured.idle_ticks, measured.ticks);
+    // The move is too short for its full speed: it peaks at the root of 50 mm times 590 * 5 / 4 mm/s2, for no time.
+    near(measured.peak_mm_s.unwrap(), 192.0 - 5.0, 5.0);
+    near(measured.mean_mm_s().unwrap(), 100.0 / measured.seconds(measured.moving_ticks).unwrap(), 0.1);
+
+    let levels: Vec<_> = measured.powers.iter().map(|&(level, dose)| (level, format!("{:.0}", dose.mm))).collect();
+    assert_eq!(levels, [(Some(50), "20".to_owned()), (Some(100), "30".to_owned())]);
+    let densities: Vec<_> = measured.densities.iter().map(|dose| format!("{:.0}", dose.mm)).collect();
+    assert_eq!(densities, ["0", "0", "0", "30", "0", "0", "0", "20"]);
+    let fired: u64 = measured.densities.iter().map(|dose| dose.fire_ticks).sum();
+    assert_eq!(fired, measured.counts.le);
+    near(measured.fire_ticks_per_mm().unwrap(), measured.counts.le as f64 / 50.0, 0.5);
+
+    let mm = |span: Span| [measured.header.x_mm(span.min), measured.header.x_mm(span.max)];
+    for (found, expected) in [
+        (mm(measured.extents.x), [0.0, 60.0]),
+        (mm(measured.extents.y), [0.0, 40.0]),
+        (mm(measured.extents.fire.unwrap().x), [30.0, 60.0]),
+        (mm(measured.extents.fire.unwrap().y), [20.0, 40.0]),
+    ] {
+        near(found[0], expected[0], 0.02);
+        near(found[1], expected[1], 0.02);
+    }
+}
+
+#[test]
+fn a_long_line_has_the_speed_that_it_was_made_with() {
+    let mut job = Builder::new();
+    job.cut_to(0.0, 200.0, 25.0, 0.5).unwrap();
+    near(meter(&job).peak_mm_s.unwrap(), 25.0, 0.8);
+}
+
+#[test]
+fn standing_under_fire_is_neither_moving_nor_idle() {
+    let measured = measure(&file(&[[0x10; 100], [0; 100]].concat())[..], Limits::default()).unwrap();
+    assert_eq!((measured.moving_ticks, measured.idle_ticks, measured.counts.le), (0, 100, 100));
+    assert_eq!((measured.mean_mm_s(), measured.fire_ticks_per_mm()), (None, None));
+    assert_eq!(measured.powers, [(None, Dose { mm: 0.0, fire_ticks: 100 })]);
+}
+
+#[test]
+fn no_frequency_no_speed() {
+    let bytes = [&b"\x80GF1\x08\0\0\0"[..], &[1; 1000]].concat();
+    let measured = measure(&bytes[..], Limits::default()).unwrap();
+    assert_eq!((measured.run_time_s, measured.peak_mm_s, measured.mean_mm_s()), (None, None, None));
+    near(measured.travelled_mm, 18.75, 1e-9);
+}
+
+#[test]
+fn the_timeline_is_the_whole_job() {
+    let mut job = Builder::new();
+    job.cut_to(50.0, 0.0, 25.0, 0.5).unwrap().dwell(1.0).unwrap();
+    let measured = meter(&job);
+    let bins = measured.timeline.bins();
+    assert_eq!(bins.iter().map(|bin| bin.ticks).sum::<u64>(), measured.ticks);
+    assert_eq!(bins.iter().map(|bin| bin.fire_ticks).sum::<u64>(), measured.counts.le);
+    assert_eq!((bins[0].ticks, measured.timeline.bin_ticks()), (256, 256));
+    assert!(bins.last().unwrap().peak_mm_s == 0.0 && bins[bins.len() / 4].peak_mm_s > 20.0, "{bins:?}");
+}
+
+#[test]
+fn steps_and_paths_are_the_body_and_end_with_its_fault() {
+    let mut job = Builder::new();
+    job.power(5).unwrap().cut_to(20.0, 10.0, 50.0, 0.3).unwrap();
+    let bytes = job.to_gzip();
+
+    let mut reading = Job::open(&bytes[..]).unwrap();
+    let steps: Vec<_> = reading.steps().collect::<Result<_>>().unwrap();
+    assert_eq!(steps.iter().map(|step| step.byte).collect::<Vec<_>>(), job.body());
+    assert!(steps.iter().zip(0..).all(|(step, tick)| step.tick == tick && step.power == Some(5)));
+    assert_eq!((steps.last().unwrap().position, reading.steps().count()), (job.position(), 0));
+
+    let mut reading = Job::open(&bytes[..]).unwrap();
+    let paths: Vec<_> = reading.paths().collect::<Result<_>>().unwrap();
+    assert_eq!(paths.last().unwrap().end, job.position());
+    assert_eq!(paths.iter().map(|segment| segment.ticks).sum::<u64>(), job.body().len() as u64);
+
+    let cut = &bytes[..bytes.len() - 9];
+    let mut reading = Job::open(cut).unwrap();
+    let ends: Vec<_> = reading.steps().map(|step| step.is_err()).collect();
+    assert_eq!(ends.iter().filter(|&&fault| fault).count(), 1);
+    assert_eq!(ends.last(), Some(&true));
+    let mut reading = Job::open(cut).unwrap();
+    let mut paths = reading.paths();
+    assert!(paths.by_ref().any(|segment| matches!(segment, Err(Error::GzipCut { .. }))));
+    assert!(paths.next().is_none());
+}
+
+proptest! {
+    #[test]
+    fn pieces_make_no_difference(body in vec(any::<u8>(), 0..3000), cuts in vec(1..700_usize, 1..20)) {
+        let header = Builder::new().header().clone();
+        let mut whole = Meter::new(&header);
+        whole.add(&body, &mut |_| ());
+        let whole = whole.finish(&mut |_| ());
+
+        let mut pieces = Meter::new(&header);
+        let mut rest = &body[..];
+        for cut in cuts.iter().cycle() {
+            if rest.is_empty() { break }
+            let (piece, later) = rest.split_at(rest.len().min(*cut));
+            pieces.add(piece, &mut |_| ());
+            rest = later;
+        }
+        prop_assert_eq!(&pieces.finish(&mut |_| ()), &whole);
+        prop_assert_eq!(whole.counts, reference(&body));
+    }
+}

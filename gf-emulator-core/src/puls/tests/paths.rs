@@ -1,0 +1,155 @@
+//! Segments against what a tick-by-tick reading of their definition says.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseError;
+
+use super::super::*;
+
+/// The laser may be off for so long within a segment in which it is on.
+const GAP: usize = 14;
+/// At 10 kHz: a 20th of a second, and a 4th for the lens.
+const REST: u64 = 500;
+const LENS_REST: u64 = 2500;
+
+fn trace(body: &[u8], pieces: usize) -> Vec<Segment> {
+    let mut segments = Vec::new();
+    let mut tracer = Tracer::new(Builder::new().header());
+    for piece in body.chunks(pieces.max(1)) {
+        tracer.add(piece, &mut |segment| segments.push(*segment));
+    }
+    tracer.finish(&mut |segment| segments.push(*segment));
+    segments
+}
+
+fn fires(byte: u8) -> bool {
+    byte & 0x90 == 0x10
+}
+
+/// For each tick whether it lies between two that fire and are no farther apart than the gap, or fires itself.
+fn laser(body: &[u8]) -> Vec<bool> {
+    let before = |i: usize| body[i.saturating_sub(GAP + 1)..i].iter().rev().position(|&byte| fires(byte));
+    let after = |i: usize| body[i..].iter().take(GAP + 1).position(|&byte| fires(byte));
+    (0..body.len())
+        .map(|i| fires(body[i]) || matches!((before(i), after(i)), (Some(ago), Some(ahead)) if ago + ahead <= GAP))
+        .collect()
+}
+
+/// Bodies with the features that segments are about: straight runs, pauses around the lengths that matter, dither, power.
+fn bodies() -> impl Strategy<Value = Vec<u8>> {
+    let step =
+        prop_oneof![Just(0x01_u8), Just(0x03), Just(0x04), Just(0x0c), Just(0x0d), Just(0x20), Just(0x60), any::<u8>()];
+    let run = (step, 0..40_usize, 1..200_usize, prop_oneof![Just(0_usize), Just(7), Just(13), Just(16)]).prop_map(
+        |(step, still, times, dither)| {
+            let mut ticks: Vec<u8> = (0..times).flat_map(|_| std::iter::repeat_n(0, still).chain([step])).collect();
+            if dither > 0 && step < 0x80 {
+                ticks.iter_mut().step_by(dither).for_each(|byte| *byte |= 0x10);
+            }
+            ticks
+        },
+    );
+    let pause = prop_oneof![0..130_usize, 490..510_usize, 2490..2510_usize].prop_map(|ticks| vec![0; ticks]);
+    let noise = vec(any::<u8>(), 0..200);
+    vec(prop_oneof![4 => run, 2 => pause, 1 => noise], 0..12).prop_map(|parts| parts.concat())
+}
+
+fn check(body: &[u8], segments: &[Segment]) -> std::result::Result<(), TestCaseError> {
+    let laser = laser(body);
+    let (mut tick, mut at, mut power) = (0_usize, Position::default(), None);
+    for segment in segments {
+        prop_assert_eq!(segment.start_tick, tick as u64);
+        prop_assert_eq!(segment.start, at);
+        prop_assert!(segment.ticks > 0);
+        let (mut fired, mut still, mut steps) = (0, 0, 0);
+        let (mut head, mut lens) = (false, false);
+        let along = [segment.end.x - at.x, segment.end.y - at.y];
+        let length = (along[0] as f64).hypot(along[1] as f64);
+        for &byte in &body[tick..][..usize::try_from(segment.ticks).unwrap()] {
+            prop_assert_eq!(segment.laser, laser[tick], "laser at {}", tick);
+            if byte >= 128 {
+                power = Some(byte - 128);
+            }
+            prop_assert_eq!(segment.power, power, "power at {}", tick);
+            let before = at;
+            fired += u64::from(at.advance(byte));
+            tick += 1;
+            if at == before {
+                still += 1;
+                continue;
+            }
+            // Within a segment no pause is long enough for standing; that before its first step may be, where the
+            // laser or its power changed in the middle of it.
+            let limit = if byte & 5 == 0 { LENS_REST } else { REST };
+            prop_assert!(still <= limit, "{} still ticks before {} in {:?}", still, tick, segment);
+            (still, steps) = (0, steps + 1);
+            head |= (at.x, at.y) != (before.x, before.y);
+            lens |= at.z != before.z;
+            let off = [at.x - segment.start.x, at.y - segment.start.y];
+            let across = (off[0] * along[1] - off[1] * along[0]) as f64;
+            prop_assert!(across.abs() <= 2.0 * length + 1e-9, "{:?} is off {:?}", at, segment);
+        }
+        prop_assert_eq!(fired, segment.fire_ticks);
+        prop_assert_eq!(segment.end, at);
+        prop_assert_eq!(segment.is_rest(), steps == 0);
+        prop_assert!(!segment.is_rest() || !(head || lens));
+        prop_assert!(
+            still <= if lens && !head { LENS_REST } else { REST } || steps == 0,
+            "stands at the end of {:?}",
+            segment
+        );
+    }
+    prop_assert_eq!(tick, body.len());
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn segments_are_what_they_are_said_to_be(body in bodies()) {
+        check(&body, &trace(&body, body.len()))?;
+    }
+
+    #[test]
+    fn of_any_bytes_too(body in vec(any::<u8>(), 0..2000)) {
+        check(&body, &trace(&body, body.len()))?;
+    }
+
+    #[test]
+    fn pieces_make_no_difference(body in bodies(), piece in 1..300_usize) {
+        prop_assert_eq!(trace(&body, piece), trace(&body, body.len()));
+    }
+}
+
+#[test]
+fn a_line_at_changing_speed_is_one_segment() {
+    let mut job = Builder::new();
+    job.move_to(100.0, 37.0).unwrap();
+    let segments = trace(job.body(), 1 << 20);
+    assert_eq!(segments.len(), 1, "{segments:?}");
+}
+
+#[test]
+fn a_dithered_cut_is_one_segment_between_two_without_laser() {
+    let mut job = Builder::new();
+    job.move_to(10.0, 0.0).unwrap().cut_to(20.0, 10.0, 20.0, 1.0 / 14.0).unwrap().move_to(0.0, 0.0).unwrap();
+    let lasers: Vec<_> = trace(job.body(), 1 << 20).iter().map(|segment| segment.laser).collect();
+    assert_eq!(lasers, [false, true, false]);
+}
+
+#[test]
+fn a_real_hunt_is_one_lens_move_and_a_real_motion_a_few_lines() {
+    for (name, most) in [("hunt", 4), ("motion", 40)] {
+        let Some(folder) = std::env::var_os("GF_PULS_DIR") else {
+            eprintln!("skipped: GF_PULS_DIR has no real pulse files");
+            return;
+        };
+        let bytes = std::fs::read(std::path::Path::new(&folder).join(format!("{name}.puls"))).unwrap();
+        let mut job = Job::open(&bytes[..]).unwrap();
+        let mut body = Vec::new();
+        while let Some(chunk) = job.next_chunk().unwrap() {
+            body.extend_from_slice(chunk);
+        }
+        let segments = trace(&body, 1000);
+        check(&body, &segments).unwrap();
+        assert!(segments.len() <= most, "{} segments: {segments:#?}", segments.len());
+    }
+}
