@@ -119,6 +119,13 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// What is made of a file could not be written.
+    #[error("writing failed: {source}")]
+    Write {
+        /// Why.
+        source: io::Error,
+    },
+
     /// A [`Builder`](super::Builder) was asked for something that cannot be made.
     #[error("cannot make a job with {what} {value}: expected {expected}")]
     Make {

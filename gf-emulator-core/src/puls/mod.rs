@@ -24,6 +24,7 @@
 
 mod counts;
 mod error;
+mod export;
 mod extents;
 mod header;
 mod job;
@@ -44,6 +45,7 @@ mod tests;
 
 pub use counts::Counts;
 pub use error::{Error, Result};
+pub use export::{Format, export};
 pub use extents::{Extents, FireBox, Span};
 pub use header::{Code, Header, Record, Refusal, Remark, code, field};
 pub use job::{Job, Limits};

@@ -17,6 +17,10 @@ const LENS_REST_PARTS_OF_SECOND: u64 = 4;
 const DEFAULT_HZ: u64 = 10_000;
 /// How far the head may be from the line between a segment's ends, in microsteps.
 const TOLERANCE: i64 = 2;
+/// How many steps back a corner is looked for: a shallow one shows only after some.
+const RECENT: usize = 8;
+/// How far the stairs of a line are from it at most, in microsteps, with a little to spare.
+const STAIR: f64 = 1.25;
 /// No segment is longer, so that products of its coordinates stay within 64 bits.
 const MAX_REACH: i64 = 1 << 30;
 
@@ -204,13 +208,23 @@ struct Trace {
     still_from: u64,
     /// Fire ticks before that.
     still_fires: u64,
+    /// Where the segment's last steps led, the latest in front.
+    recent: [Visit; RECENT],
+    visits: usize,
 }
 
-/// Where in the block: the tick, and how often the laser has fired before it.
-#[derive(Clone, Copy)]
+/// A tick, and how often the laser has fired before it.
+#[derive(Debug, Clone, Copy, Default)]
 struct Moment {
     tick: u64,
     fires: u64,
+}
+
+/// Where a step led, and the moment behind it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Visit {
+    at: Position,
+    moment: Moment,
 }
 
 impl Trace {
@@ -231,6 +245,8 @@ impl Trace {
             lens: 0,
             still_from: 0,
             still_fires: 0,
+            recent: [Visit::default(); RECENT],
+            visits: 0,
         }
     }
 
@@ -284,6 +300,9 @@ impl Trace {
             if self.cone.goes_along_x(more) {
                 self.at.x += x * more;
                 self.still_from = self.tick + u64::from(64 - steps.leading_zeros());
+                if more > 0 {
+                    self.visit(planes, 64 - steps.leading_zeros());
+                }
                 return;
             }
             steps &= steps - 1;
@@ -321,9 +340,15 @@ impl Trace {
             self.split(self.moment(planes, i), each);
         }
         let turns = step.z != 0 && self.lens == -step.z;
-        if turns || !self.cone.include(step.x, step.y) {
+        if turns {
             self.split(self.moment(planes, i), each);
-            let _ = self.cone.include(step.x, step.y);
+        }
+        if !self.cone.include(step.x, step.y) {
+            self.turn(step, each);
+            if !self.cone.include(step.x, step.y) {
+                self.split(self.moment(planes, i), each);
+                let _ = self.cone.include(step.x, step.y);
+            }
         }
         self.moves = moves;
         if step.z != 0 {
@@ -333,6 +358,52 @@ impl Trace {
         self.at.y += step.y;
         self.at.z += step.z;
         self.still_from = tick + 1;
+        self.visit(planes, i + 1);
+    }
+
+    /// Remembers where the step before that tick led.
+    fn visit(&mut self, planes: &Planes, i: u32) {
+        self.recent[self.visits % RECENT] = Visit { at: self.at, moment: self.moment(planes, i) };
+        self.visits += 1;
+    }
+
+    /// Ends the segment where the way turned: at the place farthest from the line to where the next step leads, which is
+    /// one of the last few. Those behind it begin the next segment.
+    fn turn(&mut self, step: Position, each: &mut dyn FnMut(&Segment)) {
+        let to = (self.at.x + step.x - self.start.x, self.at.y + step.y - self.start.y);
+        let (last, recent) = (self.visits, self.recent);
+        let visit = |i: usize| recent[i % RECENT];
+        let off = |i: &usize| cross(to, (visit(*i).at.x - self.start.x, visit(*i).at.y - self.start.y)).abs();
+        // The latest of those that are equally far.
+        let Some(mut corner) = (last - last.min(RECENT)..last).max_by_key(off) else { return };
+        // The stairs of a slanted line are no corner: then it turns where it is.
+        if off(&corner) as f64 <= STAIR * (to.0 as f64).hypot(to.1 as f64) {
+            corner = last - 1;
+        }
+        let Visit { at, moment } = visit(corner);
+        let (end, moves, lens) = (std::mem::replace(&mut self.at, at), self.moves, self.lens);
+        // In a segment nothing stands, so that what ends here has no rest at its end.
+        self.hand_over(moment.tick, moment.fires, each);
+        self.begin(moment);
+        if at == end {
+            return;
+        }
+        (self.moves, self.lens) = (moves, lens);
+        for i in corner + 1..last {
+            let Visit { at, moment } = visit(i);
+            let (x, y) = (at.x - self.at.x, at.y - self.at.y);
+            if !self.cone.include(x, y) {
+                // More than one turn in so few steps: nobody's drawing, but it must be told right all the same.
+                let before = visit(i - 1).moment;
+                self.hand_over(before.tick, before.fires, each);
+                self.begin(before);
+                (self.moves, self.lens) = (moves, lens);
+                let _ = self.cone.include(x, y);
+            }
+            self.at = at;
+            self.recent[self.visits % RECENT] = Visit { at, moment };
+            self.visits += 1;
+        }
     }
 
     fn rest_after(&self, moves: Moves) -> u64 {
@@ -345,12 +416,17 @@ impl Trace {
     /// Ends the segment at hand, and begins one here.
     fn split(&mut self, moment: Moment, each: &mut dyn FnMut(&Segment)) {
         self.close(moment.tick, moment.fires, each);
+        self.begin(moment);
+    }
+
+    fn begin(&mut self, moment: Moment) {
         self.start_tick = moment.tick;
         self.start_fires = moment.fires;
         self.start = self.at;
         self.moves = Moves::Nothing;
         self.cone = Cone::default();
         self.lens = 0;
+        self.visits = 0;
     }
 
     /// Hands over what there is up to that tick: where the head has stood for long, as two.
@@ -399,7 +475,7 @@ struct Cone {
 }
 
 impl Cone {
-    /// Takes one more step, if the line stays straight with it.
+    /// Takes one more step, or several along X from the start, if the line stays straight with it.
     fn include(&mut self, x: i64, y: i64) -> bool {
         if x * self.x_sign < 0 || y * self.y_sign < 0 {
             return false;
@@ -409,10 +485,10 @@ impl Cone {
             return false;
         }
         if x != 0 {
-            self.x_sign = x;
+            self.x_sign = x.signum();
         }
         if y != 0 {
-            self.y_sign = y;
+            self.y_sign = y.signum();
         }
         (self.x, self.y) = to;
         self.narrow();

@@ -1,5 +1,7 @@
 //! Where the head is after some ticks.
 
+use serde::Serialize;
+
 use super::tick;
 
 /// An absolute position in motor steps, counted from where the job began.
@@ -14,7 +16,7 @@ use super::tick;
 /// assert!(fires);
 /// assert_eq!(position, Position { x: 1, y: 1, z: 0 });
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize)]
 pub struct Position {
     /// Microsteps to the right.
     pub x: i64,

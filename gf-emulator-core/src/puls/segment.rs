@@ -1,5 +1,7 @@
 //! What a path is made of.
 
+use serde::Serialize;
+
 use super::{Header, Position};
 
 /// A run of ticks in which the head goes straight, or stands, and the laser is on throughout or off throughout.
@@ -11,7 +13,7 @@ use super::{Header, Position};
 /// ends. *Standing* means no step for more than 50 ms, or 250 ms where the lens is what moves. A segment moves the
 /// head or the lens, and both only where they step in the same tick. *On* is from a tick that fires to the last one
 /// before more than 14 that do not: the laser's dose is dealt out over periods of 7.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Segment {
     /// The first tick, counted from the body's beginning.
     pub start_tick: u64,

@@ -81,7 +81,7 @@ fn the_timeline_is_the_whole_job() {
     assert_eq!(bins.iter().map(|bin| bin.ticks).sum::<u64>(), measured.ticks);
     assert_eq!(bins.iter().map(|bin| bin.fire_ticks).sum::<u64>(), measured.counts.le);
     assert_eq!((bins[0].ticks, measured.timeline.bin_ticks()), (256, 256));
-    assert!(bins.last().unwrap().peak_mm_s == 0.0 && bins[bins.len() / 4].peak_mm_s > 20.0, "{bins:?}");
+    assert!(bins.last().unwrap().peak_mm_s < 0.1 && bins[bins.len() / 4].peak_mm_s > 20.0, "{bins:?}");
 }
 
 #[test]

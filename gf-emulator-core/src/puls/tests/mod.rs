@@ -1,5 +1,6 @@
 //! The room as a whole: what is whole is read, what is broken is named, and nothing makes the reader panic.
 
+mod exporting;
 mod making;
 mod measuring;
 mod paths;
