@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, demo, pipe, run, serve};
+use crate::{check, demo, pipe, puls, run, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -15,6 +15,8 @@ Examples:
       Go online with gf-machine-emulator.cfg in the current directory.
   gf-machine-emulator check --config my.cfg
       What is wrong with it or missing, without connecting to anything.
+  gf-machine-emulator puls info job.puls
+      What a job does, in numbers.
 
 Exit codes:
   0  done, or ended by Ctrl-C or SIGTERM
@@ -57,6 +59,7 @@ enum Command {
     Serve(serve::Arguments),
     Check(check::Arguments),
     Pipe(pipe::Arguments),
+    Puls(puls::Arguments),
 }
 
 impl CommandLine {
@@ -68,6 +71,7 @@ impl CommandLine {
             Command::Serve(arguments) => serve::run(arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Pipe(arguments) => pipe::run(&arguments),
+            Command::Puls(arguments) => puls::run(&arguments),
         }
     }
 }
@@ -105,7 +109,10 @@ mod tests {
         let mut command = CommandLine::command();
         command.build();
         let mut helps = vec![command.render_long_help().to_string()];
-        helps.extend(command.get_subcommands_mut().map(|sub| sub.render_long_help().to_string()));
+        for sub in command.get_subcommands_mut() {
+            helps.push(sub.render_long_help().to_string());
+            helps.extend(sub.get_subcommands_mut().map(|sub| sub.render_long_help().to_string()));
+        }
         for line in helps.iter().flat_map(|help| help.lines()) {
             assert!(line.chars().count() <= 80, "{line}");
         }

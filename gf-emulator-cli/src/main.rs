@@ -13,6 +13,7 @@ mod input;
 mod logging;
 mod output;
 mod pipe;
+mod puls;
 mod run;
 mod serve;
 mod signals;

@@ -3,6 +3,7 @@
 //! Nothing sleeps, and every wait has a limit.
 
 mod program;
+mod puls;
 
 use std::fs;
 use std::path::{Path, PathBuf};

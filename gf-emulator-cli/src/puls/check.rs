@@ -1,0 +1,72 @@
+//! `puls check`: whether a machine would run it.
+
+use std::path::{Path, PathBuf};
+
+use gf_emulator_core::puls::Header;
+
+use super::source;
+use crate::failure::Failure;
+use crate::output::{say, tell};
+
+/// Say whether a machine would run a job, and if not, why
+///
+/// The whole file is read: a header that is refused, a gzip file that is cut or damaged, anything that should not be
+/// there.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator puls check job.puls
+  gf-machine-emulator puls check job.puls --serial 12345
+
+Without --serial, a job that is locked to one machine passes, whichever it is.
+
+Exit codes: 0 all are good, 1 one is refused or broken, 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// The pulse files; `-` is standard input
+    #[arg(value_name = "FILE", required = true)]
+    files: Vec<PathBuf>,
+    /// The machine's serial number
+    #[arg(long, value_name = "N")]
+    serial: Option<u32>,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut bad = 0;
+    for path in &arguments.files {
+        match check(path, arguments.serial) {
+            Ok(Verdict { header, reasons }) => {
+                for remark in header.remarks() {
+                    say(format_args!("{}: remark: {remark}", source::name(path)));
+                }
+                if reasons.is_empty() {
+                    say(format_args!("{}: good", source::name(path)));
+                } else {
+                    bad += 1;
+                }
+                for reason in reasons {
+                    say(format_args!("{}: refused: {reason}", source::name(path)));
+                }
+            }
+            Err(failure) => {
+                bad += 1;
+                tell(failure);
+            }
+        }
+    }
+    let of = arguments.files.len();
+    if bad == 0 { Ok(()) } else { Err(Failure::failed(format_args!("{bad} of {of} files would not run"))) }
+}
+
+/// What is found in a file that is whole.
+struct Verdict {
+    header: Header,
+    reasons: Vec<String>,
+}
+
+fn check(path: &Path, serial: Option<u32>) -> Result<Verdict, Failure> {
+    let mut job = source::open(path)?;
+    while job.next_chunk().map_err(|e| source::broken(path, &e))?.is_some() {}
+    let header = job.header().clone();
+    let reasons = header.check(serial).iter().map(ToString::to_string).collect();
+    Ok(Verdict { header, reasons })
+}

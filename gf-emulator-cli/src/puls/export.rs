@@ -1,0 +1,64 @@
+//! `puls export`: a job in other programs' words.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use gf_emulator_core::puls::{self, Error};
+
+use super::sink::Sink;
+use super::source;
+use crate::failure::Failure;
+
+/// Write a job as CSV, JSON or G-code
+///
+/// csv: a row for each straight run of the head, with times, places in mm, speed, laser. json: the same, with every
+/// number that is measured. gcode: for GRBL in laser mode, drawing the same path.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator puls export job.puls --format csv | head
+  gf-machine-emulator puls export job.puls --format gcode -o job.gcode
+
+Places are mm from where the job begins: X to the right, Y to the front, Z up.
+
+Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// The pulse file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// As what
+    #[arg(long, value_enum)]
+    format: Format,
+    /// Where to; `-` is standard output
+    #[arg(short, long, value_name = "OUT", default_value = "-")]
+    output: PathBuf,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Format {
+    Csv,
+    Json,
+    Gcode,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let job = source::open(&arguments.file)?;
+    let mut sink = Sink::create(&arguments.output)?;
+    let format = match arguments.format {
+        Format::Csv => puls::Format::Csv,
+        Format::Json => puls::Format::Json,
+        Format::Gcode => puls::Format::Gcode,
+    };
+    let name = arguments.file.file_name().unwrap_or_default().to_string_lossy();
+    let name = if arguments.file == Path::new("-") { "standard input" } else { &name };
+    match puls::export(job, format, name, &mut sink) {
+        // Whoever reads it has had enough.
+        Err(Error::Write { source }) if sink.is_stdout() && source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(Error::Write { source }) => {
+            Err(Failure::failed(format_args!("{}: cannot write it: {source}", arguments.output.display())))
+        }
+        Err(error) => Err(source::broken(&arguments.file, &error)),
+        Ok(_) => sink.finish(),
+    }
+}

@@ -1,0 +1,52 @@
+//! `puls`: what is done with pulse files, one file a command.
+
+mod check;
+mod export;
+mod info;
+mod progress;
+mod sink;
+mod source;
+
+use clap::Subcommand;
+
+use crate::failure::Failure;
+
+/// Read pulse files: their numbers, what is wrong with them, other formats
+///
+/// A pulse file is what the service sends a machine to run: a header, then one byte for each tick of the stepper motors
+/// and the laser. The emulator keeps every one it gets.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator puls info motion/*.puls
+  gf-machine-emulator puls check job.puls --serial 12345
+  gf-machine-emulator puls export job.puls --format gcode -o job.gcode
+
+`-` is standard input or output. Files may be gzip-compressed.
+
+Exit codes: 0 done, 1 a file could not be read or is not good (the others were
+seen to all the same), 2 wrong usage.")]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Info(info::Arguments),
+    Check(check::Arguments),
+    Export(export::Arguments),
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    match &arguments.command {
+        Command::Info(arguments) => info::run(arguments),
+        Command::Check(arguments) => check::run(arguments),
+        Command::Export(arguments) => export::run(arguments),
+    }
+}
+
+/// The end of a command over many files: each bad one has been named.
+fn ended(bad: usize, of: usize) -> Result<(), Failure> {
+    if bad == 0 { Ok(()) } else { Err(Failure::failed(format_args!("{bad} of {of} files could not be read"))) }
+}

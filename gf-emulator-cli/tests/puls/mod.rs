@@ -1,0 +1,139 @@
+//! `puls`: what people and programs get to see of a pulse file.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use gf_emulator_core::puls::{Builder, Limits, code, measure};
+use tempfile::TempDir;
+
+use crate::program::{Program, command};
+use crate::{folder, run};
+
+/// A job with everything in it, locked to machine 4711.
+fn job() -> Builder {
+    let mut job = Builder::new();
+    job.set(code::SERIAL_LOCK, 4711).unwrap();
+    job.power(127).unwrap().move_to(10.0, 5.0).unwrap().dwell(0.25).unwrap();
+    job.cut_to(20.0, 5.0, 20.0, 3.0 / 7.0).unwrap().move_to(0.0, 0.0).unwrap();
+    job
+}
+
+/// `job.puls`, `packed.puls` (gzip), `cut.puls` (gzip, its end missing), `no.puls` (no pulse file).
+fn files() -> TempDir {
+    let folder = folder();
+    let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
+    let packed = job().to_gzip();
+    write("job.puls", &job().to_bytes());
+    write("packed.puls", &packed);
+    write("cut.puls", &packed[..packed.len() - 5]);
+    write("no.puls", b"#!/bin/sh\n");
+    folder
+}
+
+#[test]
+fn info_shows_one_file_in_full_within_80_columns() {
+    let ended = run(&files(), &["puls", "info", "packed.puls"]);
+    ended.expect(0);
+    for expected in ["packed.puls (gzip)", "travelled  41.8 mm, 10.0 of them cut", "density 3/7: 10.0 mm", "STfr 10000"]
+    {
+        assert!(ended.stdout.contains(expected), "{expected}: {}", ended.stdout);
+    }
+    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ended.stdout);
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn info_shows_many_in_a_table_and_names_the_bad_one() {
+    let ended = run(&files(), &["puls", "info", "job.puls", "no.puls", "cut.puls", "packed.puls"]);
+    ended.expect(1);
+    let rows: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(rows.len(), 4, "{rows:?}");
+    assert!(rows[1].starts_with("job.puls ") && rows[2].starts_with("packed.puls "), "{rows:?}");
+    assert!(rows[3].starts_with("2 jobs ") && rows[3].contains(" 83.6 "), "{rows:?}");
+    assert!(rows.iter().all(|row| row.chars().count() <= 80), "{rows:?}");
+    let errors: Vec<_> = ended.stderr.lines().collect();
+    assert_eq!(errors.len(), 3, "{errors:?}");
+    assert_eq!(errors[0], "no.puls: not a pulse file: \"!/b\" at byte 1, expected \"GF1\"");
+    assert!(errors[1].starts_with("cut.puls: the compressed file ends at byte "), "{errors:?}");
+    assert_eq!(errors[2], "gf-machine-emulator: 2 of 4 files could not be read");
+}
+
+#[test]
+fn info_for_programs_is_what_the_library_measures() {
+    let ended = run(&files(), &["puls", "info", "--json", "job.puls", "no.puls", "packed.puls"]);
+    ended.expect(1);
+    let measured = measure(&job().to_bytes()[..], Limits::default()).unwrap();
+    let numbers = serde_json::to_string(&measured).unwrap();
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    let expected = ["job.puls", "packed.puls"].map(|name| format!("{{\"file\":\"{name}\",{}", &numbers[1..]));
+    assert_eq!(lines, expected);
+}
+
+#[test]
+fn a_dash_is_standard_input_and_output() {
+    let folder = files();
+    for (arguments, expected) in [
+        (&["puls", "info", "-"][..], "standard input (gzip)\n"),
+        (&["puls", "check", "-"], "standard input: good\n"),
+        (&["puls", "export", "-", "--format", "gcode", "-o", "-"], "; from standard_input\n"),
+    ] {
+        let mut command: Command = command(folder.path());
+        command.args(arguments).stdin(Stdio::from(fs::File::open(folder.path().join("packed.puls")).unwrap()));
+        let ended = Program::start(command).end();
+        ended.expect(0);
+        assert!(ended.stdout.starts_with(expected), "{ended:?}");
+    }
+}
+
+#[test]
+fn check_says_who_may_run_it_and_what_is_broken() {
+    let folder = files();
+    run(&folder, &["puls", "check", "job.puls", "packed.puls"]).expect(0);
+    run(&folder, &["puls", "check", "--serial", "4711", "job.puls"]).expect(0);
+
+    let ended = run(&folder, &["puls", "check", "--serial", "1", "job.puls"]);
+    ended.expect(1);
+    assert_eq!(ended.stdout, "job.puls: refused: the job is for another machine (MCsn)\n");
+    assert!(!ended.stderr.contains("4711"), "{ended:?}");
+
+    let ended = run(&folder, &["puls", "check", "cut.puls", "gone.puls", "job.puls"]);
+    ended.expect(1);
+    assert_eq!(ended.stdout, "job.puls: good\n");
+    assert!(ended.stderr.contains("gone.puls: cannot open it: "), "{ended:?}");
+}
+
+#[test]
+fn export_leaves_a_whole_file_or_none() {
+    let folder = files();
+    run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "job.csv"]).expect(0);
+    let csv = fs::read_to_string(folder.path().join("job.csv")).unwrap();
+    assert!(csv.starts_with("start_tick,") && csv.lines().count() == 5, "{csv}");
+
+    let ended = run(&folder, &["puls", "export", "cut.puls", "--format", "csv", "-o", "job.csv"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("cut.puls: the compressed file ends"), "{ended:?}");
+    assert_eq!(fs::read_to_string(folder.path().join("job.csv")).unwrap(), csv);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5, "something half is left");
+
+    let ended = run(&folder, &["puls", "export", "job.puls", "--format", "json", "-o", "no/such/folder"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("no/such/folder: cannot write it: "), "{ended:?}");
+    run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "."]).expect(1);
+    run(&folder, &["puls", "export", "job.puls"]).expect(2);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_device_is_written_to_and_not_replaced() {
+    use std::os::unix::fs::FileTypeExt;
+    run(&files(), &["puls", "export", "job.puls", "--format", "csv", "-o", "/dev/null"]).expect(0);
+    assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
+}
+
+#[test]
+fn nobody_reading_is_no_failure() {
+    let folder = files();
+    let mut command = command(folder.path());
+    command.args(["puls", "export", "job.puls", "--format", "json"]);
+    Program::start_unread(command).end().expect(0);
+}
