@@ -217,9 +217,9 @@ impl fmt::Display for Sheet<'_> {
         steps(f, measured)?;
         entry(f, "header", summary(header))?;
         for records in header.records().chunks(RECORDS_A_LINE) {
-            let records: String =
-                records.iter().map(|record| format!("{:<5}{:<12}", record.code.to_string(), record.value)).collect();
-            entry(f, "", records.trim_end())?;
+            let records: Vec<_> =
+                records.iter().map(|record| format!("{:<5}{:<10}", record.code.to_string(), record.value)).collect();
+            entry(f, "", records.join("  ").trim_end())?;
         }
         let refused: Vec<_> = header.check(None).iter().map(ToString::to_string).collect();
         if !refused.is_empty() {
