@@ -159,11 +159,7 @@ fn the_description_says_the_same_of_a_file_compressed_or_not() {
     let plain = describe(square());
     assert_eq!(plain, describe(gzip(&square())));
     let measured = puls::measure(&square()[..], Limits::default()).unwrap();
-    let keys: Vec<_> = plain.as_object().unwrap().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["header", "header_len", "size", "run_time", "stats"]);
-    assert_eq!(plain["header"]["STfr"], 10_000);
-    assert_eq!(plain["size"], measured.ticks);
-    assert_eq!(plain["run_time"], measured.run_time_s.unwrap());
+    assert_eq!(plain, serde_json::to_value(&measured).unwrap(), "it is what anybody can measure");
     assert_eq!((&plain["stats"]["XEND"], &plain["stats"]["YEND"]), (&json!(0), &json!(0)), "a square comes back");
     assert_eq!(plain["stats"]["XP"], 267, "5 mm at 53.333 microsteps");
     assert_eq!(plain["stats"]["LP"], 1);

@@ -39,6 +39,7 @@ mod source;
 mod steps;
 pub mod tick;
 mod timeline;
+mod vector;
 
 #[cfg(test)]
 mod tests;
@@ -57,3 +58,5 @@ pub use position::Position;
 pub use segment::Segment;
 pub use steps::{Paths, Step, Steps};
 pub use timeline::{Bin, Timeline};
+#[doc(hidden)]
+pub use vector::plain_sum;

@@ -6,6 +6,7 @@
 // Each bench uses its part.
 #![allow(dead_code)]
 
+pub(crate) mod print;
 pub(crate) mod process;
 
 use std::fmt::Write as _;

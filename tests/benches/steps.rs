@@ -1,0 +1,226 @@
+//! Pulse files: counting, extents, paths, everything, and inflating, on a synthetic print of 100 MB.
+//!
+//! `cargo bench -p gf-emulator-tests --bench steps`. After criterion's own lines come the ratios that were aimed for.
+
+mod support;
+
+use std::fs::File;
+use std::hint::black_box;
+use std::io::Write;
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, SamplingMode, Throughput};
+use flate2::write::GzEncoder;
+use flate2::{Compression, Decompress, FlushDecompress, Status};
+use gf_emulator_core::puls::{Builder, Counts, Extents, Limits, Meter, Tracer, measure, plain_sum};
+use support::process::status;
+use support::{Report, print};
+
+const BYTES: usize = 100_000_000;
+/// What is handed over at a time when a file is read.
+const CHUNK: usize = 32 * 1024;
+/// Rounds for the ratios: everything that is compared takes its turn in each.
+const ROUNDS: usize = 7;
+/// In the environment of a process that only measures the file there, and says how much memory that took.
+const MEASURE: &str = "GF_BENCH_MEASURE";
+
+fn main() -> ExitCode {
+    if let Some(path) = std::env::var_os(MEASURE) {
+        black_box(measure(File::open(path).expect("it is there"), Limits::default()).expect("it is whole"));
+        println!("{}", status("self", "VmHWM").unwrap_or_default());
+        return ExitCode::SUCCESS;
+    }
+    if !support::is_bench_run() {
+        return ExitCode::SUCCESS;
+    }
+    let print = print::body(BYTES);
+    let inputs =
+        [("print", print.clone()), ("random", random()), ("idle", vec![0; BYTES]), ("fire", vec![0x1d; BYTES])];
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
+    gzip.write_all(&print::file(&print)).expect("memory takes it");
+    let gzip = gzip.finish().expect("memory takes it");
+
+    let mut criterion = Criterion::default().warm_up_time(Duration::from_millis(200)).configure_from_args();
+    let mut group = criterion.benchmark_group("steps");
+    group.throughput(Throughput::Bytes(BYTES as u64));
+    group.sample_size(10).measurement_time(Duration::from_secs(1)).sampling_mode(SamplingMode::Flat);
+    for (name, task) in tasks() {
+        for (input, body) in &inputs {
+            group.bench_function(format!("{name}/{input}"), |bencher| bencher.iter(|| task(body)));
+        }
+    }
+    group.bench_function("inflate/print", |bencher| bencher.iter(|| inflate(&gzip)));
+    group.bench_function("inflate and measure/print", |bencher| bencher.iter(|| measure_file(&gzip)));
+    group.finish();
+    criterion.final_summary();
+
+    println!();
+    judge(&inputs, &gzip).finish()
+}
+
+type Task = fn(&[u8]);
+
+/// Everything that goes over a body, by name.
+fn tasks() -> [(&'static str, Task); 7] {
+    [
+        ("sum", |body| {
+            black_box(plain_sum(body));
+        }),
+        ("count", |body| {
+            let mut counts = Counts::default();
+            counts.add(body);
+            black_box(counts);
+        }),
+        ("count portably", |body| {
+            let mut counts = Counts::default();
+            counts.add_portably(body);
+            black_box(counts);
+        }),
+        ("count and extents", |body| {
+            let (mut counts, mut extents) = (Counts::default(), Extents::default());
+            for chunk in body.chunks(CHUNK) {
+                counts.add(chunk);
+                extents.add(chunk);
+            }
+            black_box((counts, extents));
+        }),
+        ("count and extents portably", |body| {
+            let (mut counts, mut extents) = (Counts::default(), Extents::default());
+            for chunk in body.chunks(CHUNK) {
+                counts.add_portably(chunk);
+                extents.add_portably(chunk);
+            }
+            black_box((counts, extents));
+        }),
+        ("paths", |body| {
+            let mut segments = 0_u64;
+            let mut tracer = Tracer::new(Builder::new().header());
+            tracer.add(body, &mut |_| segments += 1);
+            tracer.finish(&mut |_| segments += 1);
+            black_box(segments);
+        }),
+        ("everything", |body| {
+            let mut meter = Meter::new(Builder::new().header());
+            for chunk in body.chunks(CHUNK) {
+                meter.add(chunk, &mut |_| ());
+            }
+            black_box(meter.finish(&mut |_| ()));
+        }),
+    ]
+}
+
+/// Any byte, any order.
+fn random() -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(BYTES);
+    while bytes.len() < BYTES {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes
+}
+
+/// Inflates and does nothing else: no checksum, no counting.
+fn inflate(gzip: &[u8]) {
+    const HEADER: usize = 10;
+    let (mut inflate, mut buffer) = (Decompress::new(false), vec![0; CHUNK]);
+    loop {
+        let read = HEADER + usize::try_from(inflate.total_in()).expect("it fits memory");
+        let status = inflate.decompress(&gzip[read..], &mut buffer, FlushDecompress::None).expect("it is whole");
+        black_box(&buffer);
+        if matches!(status, Status::StreamEnd) {
+            return;
+        }
+    }
+}
+
+fn measure_file(gzip: &[u8]) {
+    black_box(measure(gzip, Limits::default()).expect("it is whole"));
+}
+
+/// The best of several rounds, in which all take turns.
+fn best<const N: usize>(tasks: [&dyn Fn(); N]) -> [f64; N] {
+    let mut best = [f64::INFINITY; N];
+    for _ in 0..ROUNDS {
+        for (best, task) in best.iter_mut().zip(tasks) {
+            let since = Instant::now();
+            task();
+            *best = best.min(since.elapsed().as_secs_f64());
+        }
+    }
+    best
+}
+
+fn judge(inputs: &[(&str, Vec<u8>)], gzip: &[u8]) -> Report {
+    let mut report = Report::default();
+    let task = |wanted: &str| tasks().into_iter().find(|(name, _)| *name == wanted).expect("it is one of them").1;
+    let rate = |seconds: f64| BYTES as f64 / seconds / 1e9;
+    let avx2 = cfg!(target_arch = "x86_64") && has_avx2();
+    let body = &inputs[0].1;
+
+    let [sum, count, portably] =
+        best([&|| task("sum")(body), &|| task("count")(body), &|| task("count portably")(body)]);
+    let share = sum / count;
+    let figure = format!("{:.1} GB/s, {:.0} %", rate(count), share * 100.0);
+    if avx2 {
+        report.judge("counting, of what a plain sum reaches", &figure, "at least 60 %", share >= 0.6);
+    }
+    let figure = format!("{:.1} GB/s", rate(portably));
+    report.judge("counting without AVX2", &figure, "at least 1.5 GB/s", rate(portably) >= 1.5);
+    report.tell("a plain sum", &format!("{:.1} GB/s", rate(sum)));
+    for (name, body) in inputs {
+        let [both, portably] =
+            best([&|| task("count and extents")(body), &|| task("count and extents portably")(body)]);
+        let figure = format!("{:.1} GB/s", rate(both));
+        let good = rate(both) >= 5.0;
+        if avx2 {
+            report.judge(&format!("counts and extents, {name}"), &figure, "at least 5 GB/s", good);
+        }
+        report.tell(&format!("counts and extents without AVX2, {name}"), &format!("{:.1} GB/s", rate(portably)));
+    }
+    for (name, body) in inputs {
+        let [paths, all] = best([&|| task("paths")(body), &|| task("everything")(body)]);
+        report.tell(&format!("paths, {name}"), &format!("{:.2} GB/s", rate(paths)));
+        let figure = format!("{:.2} GB/s", rate(all));
+        if *name == "print" {
+            report.judge("everything in one pass, print", &figure, "at least 0.4 GB/s", rate(all) >= 0.4);
+        } else {
+            report.tell(&format!("everything in one pass, {name}"), &figure);
+        }
+    }
+    let [bare, whole] = best([&|| inflate(gzip), &|| measure_file(gzip)]);
+    report.tell("inflating alone", &format!("{:.0} ms", bare * 1e3));
+    report.tell("inflating and measuring", &format!("{:.0} ms", whole * 1e3));
+    let figure = format!("{:.2}", whole / bare);
+    report.judge("inflating and measuring / inflating", &figure, "at most 1.25", whole / bare <= 1.25);
+
+    if let (Some(short), Some(long)) = (peak_kib(&Builder::new().to_gzip()), peak_kib(gzip)) {
+        let above = long.saturating_sub(short);
+        let figure = format!("{above} KiB");
+        report.judge("memory for it, above that for an empty job", &figure, "under 8 MB", above < 8_000_000 / 1024);
+        report.tell("the compressed file", &format!("{} KiB", gzip.len() / 1024));
+    }
+    report
+}
+
+/// What a process that measures that file has resident at the most.
+fn peak_kib(gzip: &[u8]) -> Option<u64> {
+    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
+    file.write_all(gzip).expect("the disk takes it");
+    let this = std::env::current_exe().expect("this program's own path");
+    let output = Command::new(this).env(MEASURE, file.path()).output().expect("it starts");
+    String::from_utf8(output.stdout).ok()?.trim().parse().ok().filter(|&kib| kib > 0)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn has_avx2() -> bool {
+    std::arch::is_x86_feature_detected!("avx2")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_avx2() -> bool {
+    false
+}
