@@ -1,7 +1,7 @@
 //! `puls export`: a job in other programs' words.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{self, Error};
@@ -50,9 +50,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Format::Json => puls::Format::Json,
         Format::Gcode => puls::Format::Gcode,
     };
-    let name = arguments.file.file_name().unwrap_or_default().to_string_lossy();
-    let name = if arguments.file == Path::new("-") { "standard input" } else { &name };
-    match puls::export(job, format, name, &mut sink) {
+    match puls::export(job, format, &source::title(&arguments.file), &mut sink) {
         // Whoever reads it has had enough.
         Err(Error::Write { source }) if sink.is_stdout() && source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         Err(Error::Write { source }) => {

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::puls::{Header, Measured, Meter, Span, code};
+use gf_emulator_core::puls::{Header, Measured, Meter, Seconds, Span, code};
 use serde_json::{Map, Value};
 
 use super::source;
@@ -141,8 +141,11 @@ impl fmt::Display for Row<'_> {
             self.name.to_owned()
         };
         let Sum { unknown, run_time_s, travelled_mm, cut_mm, peak_mm_s, .. } = self.sum;
-        let (time, peak) =
-            if unknown { ("?".to_owned(), "?".to_owned()) } else { (time(run_time_s), format!("{peak_mm_s:.1}")) };
+        let (time, peak) = if unknown {
+            ("?".to_owned(), "?".to_owned())
+        } else {
+            (Seconds(run_time_s).to_string(), format!("{peak_mm_s:.1}"))
+        };
         let reach = self.reach.as_deref().unwrap_or_default();
         let row = format!("{name:<NAME_CHARS$}{time:>8}{travelled_mm:>11.1}{cut_mm:>9.1}{peak:>10}{reach:>14}");
         f.write_str(row.trim_end())
@@ -155,18 +158,6 @@ fn reach(measured: &Measured) -> String {
     let header = &measured.header;
     let (x, y) = (header.x_mm(steps(measured.extents.x)), header.y_mm(steps(measured.extents.y)));
     format!("{x:.1} x {y:.1}")
-}
-
-/// Seconds, with minutes and hours where there are any.
-fn time(seconds: f64) -> String {
-    if seconds < 60.0 {
-        return format!("{seconds:.2} s");
-    }
-    // Anything longer than this has been capped: `as` saturates.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative; saturates")]
-    let whole = seconds.round() as u64;
-    let (hours, minutes, seconds) = (whole / 3600, whole / 60 % 60, whole % 60);
-    if hours == 0 { format!("{minutes}:{seconds:02}") } else { format!("{hours}:{minutes:02}:{seconds:02}") }
 }
 
 /// All of one job.
@@ -183,7 +174,7 @@ impl fmt::Display for Sheet<'_> {
         writeln!(f, "{}{}", source::name(path), if gzip { " (gzip)" } else { "" })?;
         let hz = header.step_frequency_hz();
         let at = hz.map_or_else(|| "no step frequency".to_owned(), |hz| format!("{hz} a second"));
-        let seconds = |ticks| measured.seconds(ticks).map_or_else(|| "?".to_owned(), time);
+        let seconds = |ticks| measured.seconds(ticks).map_or_else(|| "?".to_owned(), |s| Seconds(s).to_string());
         let speed = |mm_s: Option<f64>| mm_s.map_or_else(|| "?".to_owned(), |mm_s| format!("{mm_s:.1} mm/s"));
         entry(f, "run time", format_args!("{} ({} ticks, {at})", seconds(measured.ticks), measured.ticks))?;
         entry(

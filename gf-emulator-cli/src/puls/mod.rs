@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod info;
+mod plot;
 mod progress;
 mod sink;
 mod source;
@@ -11,7 +12,7 @@ use clap::Subcommand;
 
 use crate::failure::Failure;
 
-/// Read pulse files: their numbers, what is wrong with them, other formats
+/// Pulse files: their numbers, pictures of them, what is wrong with them
 ///
 /// A pulse file is what the service sends a machine to run: a header, then one byte for each tick of the stepper motors
 /// and the laser. The emulator keeps every one it gets.
@@ -19,6 +20,7 @@ use crate::failure::Failure;
 #[command(after_help = "\
 Examples:
   gf-machine-emulator puls info motion/*.puls
+  gf-machine-emulator puls plot job.puls -o job.png
   gf-machine-emulator puls check job.puls --serial 12345
   gf-machine-emulator puls export job.puls --format gcode -o job.gcode
 
@@ -34,6 +36,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     Info(info::Arguments),
+    Plot(plot::Arguments),
     Check(check::Arguments),
     Export(export::Arguments),
 }
@@ -41,9 +44,18 @@ enum Command {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     match &arguments.command {
         Command::Info(arguments) => info::run(arguments),
+        Command::Plot(arguments) => plot::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Export(arguments) => export::run(arguments),
     }
+}
+
+/// A place in mm, as `X,Y`.
+fn place(text: &str) -> Result<(f64, f64), String> {
+    let number = |text: &str| text.trim().parse().ok().filter(|mm: &f64| mm.is_finite());
+    text.split_once(',')
+        .and_then(|(x, y)| Some((number(x)?, number(y)?)))
+        .ok_or_else(|| "expected two numbers of mm, such as 20,35.5".to_owned())
 }
 
 /// The end of a command over many files: each bad one has been named.

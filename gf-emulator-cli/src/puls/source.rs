@@ -16,6 +16,14 @@ pub(super) fn name(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
 }
 
+/// What a file is called where its folder does not matter.
+pub(super) fn title(path: &Path) -> String {
+    match path.file_name() {
+        Some(file_name) if path != Path::new("-") => file_name.to_string_lossy().into_owned(),
+        _ => name(path),
+    }
+}
+
 /// Opens a file, or standard input for `-`, and reads the header.
 pub(super) fn open(path: &Path) -> Result<Job<Reader>, Failure> {
     let name = name(path);

@@ -122,6 +122,44 @@ fn export_leaves_a_whole_file_or_none() {
     run(&folder, &["puls", "export", "job.puls"]).expect(2);
 }
 
+#[test]
+fn plot_draws_by_the_ending_and_names_what_it_wrote() {
+    let folder = files();
+    let written = |name: &str| fs::read(folder.path().join(name)).unwrap();
+    let ended = run(&folder, &["puls", "plot", "packed.puls"]);
+    ended.expect(0);
+    assert!(ended.stdout.is_empty() && ended.stderr.starts_with("packed.svg: "), "{ended:?}");
+    let svg = String::from_utf8(written("packed.svg")).unwrap();
+    assert!(svg.starts_with("<svg ") && svg.contains(">packed.puls</text>") && svg.contains("width=\"1200\""), "{svg}");
+
+    run(&folder, &["puls", "plot", "job.puls", "-o", "job.png", "--size", "360", "--view", "job"]).expect(0);
+    let png = written("job.png");
+    assert_eq!((&png[1..4], &png[16..20]), (&b"PNG"[..], &360_u32.to_be_bytes()[..]));
+
+    let ended = run(&folder, &["puls", "plot", "job.puls", "-o", "-", "--start", "-30,35.5"]);
+    ended.expect(0);
+    assert!(ended.stdout.starts_with("<svg ") && ended.stdout.contains(">-50</text>"), "{ended:?}");
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn plot_leaves_nothing_where_it_cannot_draw() {
+    let folder = files();
+    for (arguments, code, words) in [
+        (&["job.puls", "-o", "job.pdf"][..], 2, "job.pdf: should it be SVG or PNG?"),
+        (&["job.puls", "--size", "20000"], 2, "20000 is not in 240..=10000"),
+        (&["job.puls", "--start", "1"], 2, "expected two numbers of mm"),
+        (&["cut.puls", "-o", "cut.png"], 1, "cut.puls: the compressed file ends"),
+        (&["no.puls"], 1, "no.puls: not a pulse file"),
+        (&["job.puls", "-o", "no/such/folder.svg"], 1, "no/such/folder.svg: cannot write it: "),
+    ] {
+        let ended = run(&folder, &[&["puls", "plot"], arguments].concat());
+        ended.expect(code);
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "something is left");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_device_is_written_to_and_not_replaced() {

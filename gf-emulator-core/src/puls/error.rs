@@ -126,6 +126,13 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A picture could not be rendered.
+    #[error("cannot render the picture: {problem}")]
+    Picture {
+        /// Why.
+        problem: String,
+    },
+
     /// A [`Builder`](super::Builder) was asked for something that cannot be made.
     #[error("cannot make a job with {what} {value}: expected {expected}")]
     Make {

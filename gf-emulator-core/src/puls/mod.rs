@@ -33,7 +33,10 @@ mod measured;
 mod meter;
 mod paths;
 mod planes;
+#[cfg(feature = "plot")]
+mod plot;
 mod position;
+mod seconds;
 mod segment;
 mod source;
 mod steps;
@@ -54,7 +57,10 @@ pub use make::{Builder, MAX_COORDINATE_MM, MAX_TICKS};
 pub use measured::{Dose, Measured, measure};
 pub use meter::Meter;
 pub use paths::Tracer;
+#[cfg(feature = "plot")]
+pub use plot::{Plot, Sheet, View, WIDTHS_PX, WORK_AREA_MM};
 pub use position::Position;
+pub use seconds::Seconds;
 pub use segment::Segment;
 pub use steps::{Paths, Step, Steps};
 pub use timeline::{Bin, Timeline};

@@ -1,0 +1,120 @@
+//! The job's numbers.
+
+use super::super::{Header, Seconds, Span};
+use super::page::{Page, n};
+use super::scale::{grouped, mm};
+use super::{Plot, colour};
+
+/// How wide a number with its name is at least, in em, and how much of that its name is.
+const CELL_EM: f64 = 23.0;
+const NAME_EM: f64 = 6.0;
+
+pub(super) fn draw(page: &mut Page, plot: &Plot) {
+    let em = page.em;
+    let room = page.width - 2.0 * page.margin;
+    let columns = (room / (CELL_EM * em)).floor().max(1.0);
+    let cell = room / columns;
+    let line_height = 1.5 * em;
+    page.y += 0.8 * em;
+    let numbers = numbers(plot);
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number from 1 up")]
+    let rows = numbers.len().div_ceil(columns as usize);
+    let top = page.y;
+    for (i, (name, value)) in numbers.iter().enumerate() {
+        let (x, y) = (page.margin + (i / rows) as f64 * cell, top + (i % rows) as f64 * line_height);
+        let label = page.label(x, y, name).set("fill", colour::FAINT);
+        page.add(label);
+        // Narrower than they are guessed to be, as a rule; on a small phone still not too wide.
+        let width = page.width_of(value, 0.9);
+        let space = cell - (NAME_EM + 0.4) * em;
+        let mut text = page.label(x + NAME_EM * em, y, value);
+        if width > space {
+            text = text.set("font-size", n((0.9 * em * space / width).max(0.7 * em)));
+        }
+        page.add(text);
+    }
+    page.y = top + (rows.saturating_sub(1)) as f64 * line_height;
+    for note in notes(plot) {
+        for line in wrapped(&note, room / page.width_of("m", 0.9)) {
+            page.y += line_height;
+            page.text(page.margin, page.y, &line);
+        }
+    }
+}
+
+/// What is known of a job, by name.
+fn numbers(plot: &Plot) -> Vec<(&'static str, String)> {
+    let measured = &plot.measured;
+    let (header, extents, counts) = (&measured.header, &measured.extents, &measured.counts);
+    let mut numbers = Vec::new();
+    let seconds = |ticks: u64| {
+        measured
+            .seconds(ticks)
+            .map_or_else(|| format!("{} ticks", grouped(ticks)), |seconds| Seconds(seconds).to_string())
+    };
+    numbers.push(("moving", seconds(measured.moving_ticks)));
+    numbers.push(("firing", seconds(counts.le)));
+    numbers.push(("idle", seconds(measured.idle_ticks)));
+    numbers.push(("travelled", mm(measured.travelled_mm)));
+    numbers.push(("cut", mm(measured.cut_mm)));
+    if let (Some(peak), Some(mean)) = (measured.peak_mm_s, measured.mean_mm_s()) {
+        numbers.push(("speed", format!("peak {peak:.1}, mean {mean:.1} mm/s")));
+    }
+    let box_of =
+        |x: Span, y: Span| format!("X {}, Y {} mm", ends(header, x, Header::x_mm), ends(header, y, Header::y_mm));
+    numbers.push(("reach", box_of(extents.x, extents.y)));
+    if let Some(fire) = extents.fire {
+        numbers.push(("laser box", box_of(fire.x, fire.y)));
+    }
+    if extents.z.min != extents.z.max {
+        numbers.push(("lens", format!("{} mm", ends(header, extents.z, Header::z_mm))));
+    }
+    if let Some(per_mm) = measured.fire_ticks_per_mm() {
+        numbers.push(("dose", format!("{} fire ticks, {per_mm:.1} to a mm", grouped(counts.le))));
+    }
+    let levels: Vec<u8> = measured.powers.iter().filter_map(|(level, _)| *level).collect();
+    match levels[..] {
+        [] => {}
+        [level] => numbers.push(("power", format!("{level} of 127"))),
+        [least, .., most] => numbers.push(("power", format!("{} levels, {least} to {most} of 127", levels.len()))),
+    }
+    numbers
+}
+
+fn ends(header: &Header, span: Span, mm: fn(&Header, i64) -> f64) -> String {
+    format!("{:.1} to {:.1}", mm(header, span.min), mm(header, span.max))
+}
+
+/// What somebody who looks at the picture should know.
+fn notes(plot: &Plot) -> Vec<String> {
+    let mut notes = Vec::new();
+    if plot.sketch.cuts_in_dose {
+        notes.push("There are too many cuts for lines: the later ones are drawn as dose.".to_owned());
+    }
+    if plot.sketch.travel_left_out {
+        notes.push("There is too much travel for lines: the later part is left out.".to_owned());
+    }
+    let refusals = plot.measured.header.check(None);
+    if !refusals.is_empty() {
+        let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+        notes.push(format!("A machine would refuse it: {}.", reasons.join("; ")));
+    }
+    notes
+}
+
+/// A text in lines of at most so many characters.
+fn wrapped(text: &str, chars: f64) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let long = |line: &String| (line.chars().count() + 1 + word.chars().count()) as f64 > chars;
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if !long(line) => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}

@@ -1,0 +1,86 @@
+//! What the lines and marks mean.
+
+use svg::node::element::{Element, Line, Rectangle};
+
+use super::bed::{darkness, mark};
+use super::page::{Page, n};
+use super::scale::{grouped, round_up};
+use super::{Plot, colour};
+
+/// The width of a sample, in em.
+const SAMPLE_EM: f64 = 2.4;
+/// Shades in the sample of an engraving.
+const SHADES: u8 = 12;
+
+pub(super) fn draw(page: &mut Page, plot: &Plot) {
+    let em = page.em;
+    let mut items: Vec<(String, Vec<Element>)> = Vec::new();
+    let line = |colour: &str, width_em: f64| {
+        vec![
+            Line::new()
+                .set("x2", n(SAMPLE_EM * em))
+                .set("stroke", colour)
+                .set("stroke-width", n(width_em * em))
+                .set("stroke-linecap", "round")
+                .into(),
+        ]
+    };
+    items.push(("start".to_owned(), vec![mark(false, (SAMPLE_EM * em / 2.0, 0.0), em)]));
+    items.push(("end".to_owned(), vec![mark(true, (SAMPLE_EM * em / 2.0, 0.0), em)]));
+    if !plot.sketch.travel.is_empty() {
+        items.push(("travel, laser off".to_owned(), line(colour::TRAVEL, 0.08)));
+    }
+    let met = |sevenths: u8| plot.sketch.cuts.iter().any(|cut| cut.sevenths == Some(sevenths));
+    let cuts: Vec<_> = (0..).zip(colour::CUTS).filter(|(sevenths, _)| met(*sevenths)).collect();
+    for (i, (sevenths, colour)) in cuts.into_iter().enumerate() {
+        let part = match sevenths {
+            0 => "less".to_owned(),
+            7 => "all".to_owned(),
+            _ => format!("{sevenths}/7"),
+        };
+        let words = if i == 0 { format!("cut, {part} of the ticks fire") } else { part };
+        items.push((words, line(colour, 0.22)));
+    }
+    if let Some(darkness) = darkness(plot) {
+        let ticks = round_up(darkness.ticks_per_mm2.max(1.0));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+        let words = format!("engraving, 0 to {} fire ticks/mm²", grouped(ticks as u64));
+        items.push((words, shades(em)));
+    }
+
+    let right = page.width - page.margin;
+    let (mut x, line_height) = (page.margin, 1.7 * em);
+    for (words, sample) in items {
+        let width = (SAMPLE_EM + 0.6) * em + page.width_of(&words, 0.9);
+        if x > page.margin && x + width > right {
+            x = page.margin;
+            page.y += line_height;
+        }
+        let mut group =
+            svg::node::element::Group::new().set("transform", format!("translate({} {})", n(x), n(page.y - 0.32 * em)));
+        for element in sample {
+            group = group.add(element);
+        }
+        page.add(group);
+        page.text(x + (SAMPLE_EM + 0.6) * em, page.y, &words);
+        x += width + 1.4 * em;
+    }
+    page.y += 1.2 * em;
+}
+
+fn shades(em: f64) -> Vec<Element> {
+    let [r, g, b] = colour::ENGRAVING;
+    let width = SAMPLE_EM * em / f64::from(SHADES);
+    (0..SHADES)
+        .map(|shade| {
+            Rectangle::new()
+                .set("x", n(f64::from(shade) * width))
+                .set("y", n(-0.45 * em))
+                .set("width", n(width))
+                .set("height", n(0.9 * em))
+                .set("fill", format!("#{r:02x}{g:02x}{b:02x}"))
+                .set("fill-opacity", n(f64::from(shade) / f64::from(SHADES - 1)))
+                .into()
+        })
+        .collect()
+}
