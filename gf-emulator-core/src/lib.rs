@@ -30,7 +30,7 @@
 //!
 //! - [`config`]: the configuration, from a file or in code.
 //! - [`machine`]: what stands behind the protocol; implement [`Machine`] for hardware of your own.
-//! - [`puls`]: pulse files, read, measured and made; usable without the rest.
+//! - [`puls`]: pulse files, read, measured, drawn and made; usable without the rest.
 //! - `local_service` (feature `local-service`): the cloud's side on your own machine, for tests and demonstrations.
 //!
 //! # What is logged
@@ -44,6 +44,7 @@
 //! # Features
 //!
 //! - `local-service`: the module of that name.
+//! - `plot`: pictures of jobs (`puls::Plot`), as SVG and PNG.
 //! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
 
 mod actions;

@@ -56,6 +56,12 @@ impl Segment {
         self.duration_s(header).map(|seconds| self.length_mm(header) / seconds)
     }
 
+    /// The fire density in ticks of seven, which is how it is dealt out: 0 to 7, rounded.
+    #[must_use]
+    pub fn sevenths(&self) -> u8 {
+        u8::try_from((self.fire_ticks * 14 + self.ticks) / (self.ticks * 2)).unwrap_or(7).min(7)
+    }
+
     /// The part of its ticks in which the laser fires: 0 to 1.
     #[must_use]
     pub fn fire_density(&self) -> f64 {

@@ -11,8 +11,9 @@ use super::marks::{Mark, Marks, step};
 const NEIGHBOURS_MM: f64 = 0.5;
 /// How much may happen between two neighbours: a turn of a few segments.
 const MOST_BETWEEN: usize = 16;
-/// A sweep of more segments than this is an engraving without a neighbour.
+/// A sweep of more segments than this, or more marks, is an engraving without a neighbour. The bed is 6600 marks wide.
 const MOST_SEGMENTS: usize = 10_000;
+const MOST_MARKS: usize = 100_000;
 /// Lines of more points than this in all would make a picture that nobody can open: further cuts are drawn as a raster.
 const MOST_CUT_POINTS: usize = 200_000;
 /// The same for travel; what is more is left out.
@@ -69,6 +70,8 @@ struct Sweep {
     /// It begins with the laser off.
     begins_dark: bool,
     pieces: Vec<Piece>,
+    /// Of all pieces.
+    marks: usize,
 }
 
 /// A sweep that has ended.
@@ -79,6 +82,12 @@ struct Held {
     begins_dark: bool,
     /// Empty where it is an engraving and has been drawn.
     pieces: Vec<Piece>,
+}
+
+impl Sweep {
+    fn is_long(&self) -> bool {
+        self.pieces.len() >= MOST_SEGMENTS || self.marks > MOST_MARKS
+    }
 }
 
 impl Sketch {
@@ -110,20 +119,14 @@ impl Sketch {
             }
             return;
         };
-        if self
-            .sorter
-            .sweep
-            .as_ref()
-            .is_some_and(|sweep| sweep.direction != direction || sweep.pieces.len() == MOST_SEGMENTS)
-        {
+        if self.sorter.sweep.as_ref().is_some_and(|sweep| sweep.direction != direction || sweep.is_long()) {
             self.end_sweep();
         }
         let begins_dark = !segment.laser || !was_lit;
-        self.sorter
-            .sweep
-            .get_or_insert_with(|| Sweep { direction, begins_dark, pieces: Vec::new() })
-            .pieces
-            .push(piece);
+        let new = || Sweep { direction, begins_dark, pieces: Vec::new(), marks: 0 };
+        let sweep = self.sorter.sweep.get_or_insert_with(new);
+        sweep.marks += piece.marks.len();
+        sweep.pieces.push(piece);
     }
 
     /// Draws what was held back.
@@ -143,7 +146,7 @@ impl Sketch {
             return;
         };
         let y = sweep.pieces.first().map_or(0, |piece| piece.segment.start.y);
-        let long = sweep.pieces.len() == MOST_SEGMENTS;
+        let long = sweep.is_long();
         let mut held = Held { y, lit, begins_dark: sweep.begins_dark, pieces: sweep.pieces };
         let neighbour = self.sorter.held.as_ref().is_some_and(|last| {
             let apart = last.y.abs_diff(held.y);
@@ -202,7 +205,7 @@ impl Sketch {
         let Segment { start, end, laser, .. } = piece.segment;
         if laser {
             if self.cut_points < MOST_CUT_POINTS {
-                self.cut_points += append(&mut self.cuts, Some(sevenths(&piece.segment)), start, end);
+                self.cut_points += append(&mut self.cuts, Some(piece.segment.sevenths()), start, end);
             } else {
                 self.cuts_in_dose = true;
                 piece.marks.iter().for_each(|mark| self.dose.add(mark));
@@ -221,11 +224,6 @@ impl Sketch {
 fn along_x(segment: &Segment) -> Option<i64> {
     let Segment { start, end, .. } = segment;
     (start.y == end.y && start.z == end.z && start.x != end.x).then(|| (end.x - start.x).signum())
-}
-
-/// A segment's fire density in sevenths.
-fn sevenths(segment: &Segment) -> u8 {
-    u8::try_from((segment.fire_ticks * 14 + segment.ticks) / (segment.ticks * 2)).unwrap_or(7).min(7)
 }
 
 /// Draws on where the last line has got to, if it is alike, or begins one. Says how many points that took.
