@@ -50,7 +50,7 @@ pub use export::{Format, export};
 pub use extents::{Extents, FireBox, Span};
 pub use header::{Code, Header, Record, Refusal, Remark, code, field};
 pub use job::{Job, Limits};
-pub use make::{Builder, MAX_COORDINATE_MM, MAX_TICKS};
+pub use make::{Builder, Laser, Leg, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS};
 pub use measured::{Dose, Measured, measure};
 pub use meter::Meter;
 pub use paths::Tracer;
