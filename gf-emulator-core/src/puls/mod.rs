@@ -23,6 +23,7 @@
 //! ```
 
 mod counts;
+mod drawing;
 mod error;
 mod export;
 mod extents;
@@ -45,6 +46,7 @@ mod vector;
 mod tests;
 
 pub use counts::Counts;
+pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::{Extents, FireBox, Span};

@@ -233,21 +233,13 @@ impl Builder {
     /// not 0 to 1, or the job becomes longer than [`MAX_TICKS`]. Nothing is changed then.
     pub fn path(&mut self, legs: &[Leg]) -> Result<&mut Self> {
         for &Leg { x_mm, y_mm, speed_mm_s, laser } in legs {
-            for value in [x_mm, y_mm] {
-                // Not a number is in no range.
-                if !(-MAX_COORDINATE_MM..=MAX_COORDINATE_MM).contains(&value) {
-                    return Err(Error::Make {
-                        what: "coordinate",
-                        value,
-                        expected: "a number of mm from -1000 to 1000",
-                    });
-                }
-            }
+            check_coordinate(x_mm)?;
+            check_coordinate(y_mm)?;
             if !(speed_mm_s > 0.0 && speed_mm_s.is_finite()) {
                 return Err(Error::Make { what: "speed", value: speed_mm_s, expected: "a number of mm/s above 0" });
             }
             if let Laser::Constant(density) | Laser::Dynamic(density) = laser {
-                checked_density(density)?;
+                check_density(density)?;
             }
         }
         let Some(last) = legs.last() else { return Ok(self) };
@@ -318,7 +310,7 @@ impl Builder {
         if !(seconds >= 0.0 && seconds.is_finite()) {
             return Err(Error::Make { what: "dwell", value: seconds, expected: "a number of seconds from 0 up" });
         }
-        checked_density(fire_density)?;
+        check_density(fire_density)?;
         let ticks = self.reserve((seconds * f64::from(self.step_frequency_hz)).round())?;
         let mut dither = Dither::default();
         self.body.extend((0..ticks).map(|_| if dither.advance(fire_density) { tick::FIRE } else { 0 }));
@@ -390,6 +382,11 @@ impl Builder {
         (self.at, self.at_mm) = (mark.at, mark.at_mm);
     }
 
+    /// Where the lens is.
+    pub(super) fn lens_mm(&self) -> f64 {
+        self.at.z as f64 / LENS_STEPS_PER_MM
+    }
+
     /// What travel has been told to go at.
     pub(super) fn travel_speed_mm_s(&self) -> f64 {
         self.travel_speed_mm_s
@@ -404,7 +401,17 @@ pub(super) struct Mark {
     at_mm: [f64; 2],
 }
 
-fn checked_density(density: f64) -> Result<()> {
+/// Whether a coordinate is one that the head can be sent to.
+pub(super) fn check_coordinate(value: f64) -> Result<()> {
+    // Not a number is in no range.
+    if (-MAX_COORDINATE_MM..=MAX_COORDINATE_MM).contains(&value) {
+        Ok(())
+    } else {
+        Err(Error::Make { what: "coordinate", value, expected: "a number of mm from -1000 to 1000" })
+    }
+}
+
+fn check_density(density: f64) -> Result<()> {
     if (0.0..=1.0).contains(&density) {
         Ok(())
     } else {
