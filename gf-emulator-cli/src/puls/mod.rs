@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod info;
+mod make;
 mod progress;
 mod sink;
 mod source;
@@ -11,7 +12,7 @@ use clap::Subcommand;
 
 use crate::failure::Failure;
 
-/// Read pulse files: their numbers, what is wrong with them, other formats
+/// Read pulse files, write them in other formats, make new ones
 ///
 /// A pulse file is what the service sends a machine to run: a header, then one byte for each tick of the stepper motors
 /// and the laser. The emulator keeps every one it gets.
@@ -21,6 +22,8 @@ Examples:
   gf-machine-emulator puls info motion/*.puls
   gf-machine-emulator puls check job.puls --serial 12345
   gf-machine-emulator puls export job.puls --format gcode -o job.gcode
+  gf-machine-emulator puls make --circle 30 --at 20,20 -o circle.puls
+  gf-machine-emulator puls make --from job.gcode -o job.puls
 
 `-` is standard input or output. Files may be gzip-compressed.
 
@@ -36,6 +39,7 @@ enum Command {
     Info(info::Arguments),
     Check(check::Arguments),
     Export(export::Arguments),
+    Make(make::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -43,6 +47,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Info(arguments) => info::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::Make(arguments) => make::run(arguments),
     }
 }
 
