@@ -2,7 +2,7 @@
 
 use std::f64::consts::{FRAC_PI_2, TAU};
 
-use gf_emulator_core::puls::{Builder, Result};
+use gf_emulator_core::puls::{Builder, Laser, Leg, Result};
 
 const SIDE_MM: f64 = 40.0;
 /// From the origin, back left, to the square's nearest corner.
@@ -34,9 +34,9 @@ fn cut(job: &mut Builder, mut corners: impl Iterator<Item = (f64, f64)>) -> Resu
     if let Some((x_mm, y_mm)) = corners.next() {
         job.move_to(x_mm, y_mm)?;
     }
-    for (x_mm, y_mm) in corners {
-        job.cut_to(x_mm, y_mm, CUT_SPEED_MM_S, FIRE_DENSITY)?;
-    }
+    let laser = Laser::Constant(FIRE_DENSITY);
+    let strokes: Vec<_> = corners.map(|(x_mm, y_mm)| Leg { x_mm, y_mm, speed_mm_s: CUT_SPEED_MM_S, laser }).collect();
+    job.path(&strokes)?;
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod check;
 mod export;
 mod info;
+mod make;
 mod plot;
 mod progress;
 mod sink;
@@ -12,7 +13,7 @@ use clap::Subcommand;
 
 use crate::failure::Failure;
 
-/// Pulse files: their numbers, pictures of them, what is wrong with them
+/// Read pulse files, draw them, write them in other formats, make new ones
 ///
 /// A pulse file is what the service sends a machine to run: a header, then one byte for each tick of the stepper motors
 /// and the laser. The emulator keeps every one it gets.
@@ -23,6 +24,8 @@ Examples:
   gf-machine-emulator puls plot job.puls -o job.png
   gf-machine-emulator puls check job.puls --serial 12345
   gf-machine-emulator puls export job.puls --format gcode -o job.gcode
+  gf-machine-emulator puls make --circle 30 --at 20,20 -o circle.puls
+  gf-machine-emulator puls make --from job.gcode -o job.puls
 
 `-` is standard input or output. Files may be gzip-compressed.
 
@@ -39,6 +42,7 @@ enum Command {
     Plot(plot::Arguments),
     Check(check::Arguments),
     Export(export::Arguments),
+    Make(make::Arguments),
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -47,15 +51,19 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Command::Plot(arguments) => plot::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Export(arguments) => export::run(arguments),
+        Command::Make(arguments) => make::run(arguments),
     }
 }
 
-/// A place in mm, as `X,Y`.
-fn place(text: &str) -> Result<(f64, f64), String> {
-    let number = |text: &str| text.trim().parse().ok().filter(|mm: &f64| mm.is_finite());
-    text.split_once(',')
-        .and_then(|(x, y)| Some((number(x)?, number(y)?)))
-        .ok_or_else(|| "expected two numbers of mm, such as 20,35.5".to_owned())
+fn number(text: &str) -> Result<f64, String> {
+    let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
+    number.ok_or_else(|| format!("\"{text}\" is not a number"))
+}
+
+/// Two numbers, as `X,Y`.
+fn pair(text: &str) -> Result<[f64; 2], String> {
+    let (x, y) = text.split_once(',').ok_or("expected two numbers with a comma between them, such as 20,30")?;
+    Ok([number(x)?, number(y)?])
 }
 
 /// The end of a command over many files: each bad one has been named.

@@ -46,8 +46,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Shown::Bed)]
     view: Shown,
     /// Where on the bed the job begins, in mm from its back left corner
-    #[arg(long, value_name = "X,Y", default_value = "0,0", value_parser = super::place, allow_hyphen_values = true)]
-    start: (f64, f64),
+    #[arg(long, value_name = "X,Y", default_value = "0,0", value_parser = super::pair, allow_hyphen_values = true)]
+    start: [f64; 2],
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -74,7 +74,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
 
     let mut sheet = Sheet::new(source::title(&arguments.file));
     sheet.width_px = arguments.size;
-    sheet.start_mm = arguments.start;
+    sheet.start_mm = arguments.start.into();
     sheet.view = match arguments.view {
         Shown::Bed => View::Bed,
         Shown::Job => View::Job,

@@ -148,7 +148,7 @@ fn plot_leaves_nothing_where_it_cannot_draw() {
     for (arguments, code, words) in [
         (&["job.puls", "-o", "job.pdf"][..], 2, "job.pdf: should it be SVG or PNG?"),
         (&["job.puls", "--size", "20000"], 2, "20000 is not in 240..=10000"),
-        (&["job.puls", "--start", "1"], 2, "expected two numbers of mm"),
+        (&["job.puls", "--start", "1"], 2, "expected two numbers with a comma"),
         (&["cut.puls", "-o", "cut.png"], 1, "cut.puls: the compressed file ends"),
         (&["no.puls"], 1, "no.puls: not a pulse file"),
         (&["job.puls", "-o", "no/such/folder.svg"], 1, "no/such/folder.svg: cannot write it: "),

@@ -7,7 +7,8 @@ use super::header::field;
 /// The result of reading or making a pulse file.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What is wrong with a pulse file, or with what was asked of [`Builder`](super::Builder).
+/// What is wrong with a pulse file, or with what was asked of [`Builder`](super::Builder), or with a
+/// drawing that one is made from.
 ///
 /// Offsets count from 0. Those of the header and the body are in the pulse file itself, after any inflating; those of the
 /// `Gzip` variants and of [`Error::Io`] are in what was read.
@@ -142,6 +143,19 @@ pub enum Error {
         value: f64,
         /// What it may be.
         expected: &'static str,
+    },
+
+    /// A drawing has something that is not understood, or that cannot be made.
+    #[error("line {line}, column {column}: {found}, expected {expected}")]
+    Drawing {
+        /// In which line, counted from 1.
+        line: u64,
+        /// At which byte of that line, counted from 1.
+        column: u64,
+        /// What stands there.
+        found: String,
+        /// What could have.
+        expected: String,
     },
 }
 

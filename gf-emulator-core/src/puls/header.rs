@@ -48,7 +48,7 @@ pub mod code {
 /// Millimetres to a full step of X or Y.
 pub(super) const XY_FULL_STEP_MM: f64 = 0.15;
 /// Millimetres to a full step of Z.
-const Z_FULL_STEP_MM: f64 = 0.706_12;
+pub(super) const Z_FULL_STEP_MM: f64 = 0.706_12;
 /// Microsteps where the header has none: the mode of every job seen.
 pub(super) const DEFAULT_MICROSTEPS: u32 = 8;
 /// Step frequencies that have been seen or are plausible, in ticks a second.

@@ -23,6 +23,7 @@
 //! ```
 
 mod counts;
+mod drawing;
 mod error;
 mod export;
 mod extents;
@@ -48,12 +49,13 @@ mod vector;
 mod tests;
 
 pub use counts::Counts;
+pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::{Extents, FireBox, Span};
 pub use header::{Code, Header, Record, Refusal, Remark, code, field};
 pub use job::{Job, Limits};
-pub use make::{Builder, MAX_COORDINATE_MM, MAX_TICKS};
+pub use make::{Builder, Laser, Leg, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS};
 pub use measured::{Dose, Measured, measure};
 pub use meter::Meter;
 pub use paths::Tracer;

@@ -1,6 +1,8 @@
 //! The room as a whole: what is whole is read, what is broken is named, and nothing makes the reader panic.
 
+mod drawing;
 mod exporting;
+mod legs;
 mod making;
 mod measuring;
 mod paths;

@@ -1,0 +1,247 @@
+//! `puls make`: a job from a shape or a drawing.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use gf_emulator_core::puls::{Builder, Error, Laser, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath};
+
+use super::sink::Sink;
+use super::{number, pair, source};
+use crate::failure::Failure;
+use crate::output::tell;
+
+/// How fast shapes are cut, in mm/s, unless something else is asked for.
+const SPEED_MM_S: f64 = 50.0;
+/// Three ticks of seven fire: what a machine's own jobs cut thin wood with.
+const DENSITY: f64 = 3.0 / 7.0;
+const FREQUENCY_HZ: u32 = 10_000;
+
+/// Make a job: a line, a square, a circle, or what a drawing has
+///
+/// A drawing is G-code for a laser with GRBL (what `puls export` writes is read back), or SVG path data: what stands in
+/// the d of a path, 1 unit being 1 mm. Places are mm from where the job begins: X to the right, Y to the front.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator puls make --square 40 --at 20,20 -o square.puls
+  gf-machine-emulator puls make --from star.svgpath --speed 30 -o star.puls
+  gf-machine-emulator puls make --from job.nc --flip-y --at 0,200 -o job.puls
+  echo 'M10 10 H50' | gf-machine-emulator puls make \\
+      --from - --kind svgpath -o - | gf-machine-emulator puls info -
+
+Shapes and path data end with the head back where the job begins. G-code ends
+where it ends, and has speed (F) and density (M3 M4 M5, S) in it.
+
+Exit codes: 0 done, 1 a drawing is not understood or cannot be made, or
+something could not be read or written, 2 wrong usage.")]
+#[command(group = clap::ArgGroup::new("source").required(true).multiple(false))]
+#[command(override_usage = "gf-machine-emulator puls make -o OUT [OPTIONS] SOURCE
+       where SOURCE is --line X,Y, --square MM, --circle MM or --from FILE")]
+pub(crate) struct Arguments {
+    /// A line so far to the right and to the front
+    #[arg(long, value_name = "X,Y", group = "source", value_parser = pair, allow_hyphen_values = true)]
+    line: Option<[f64; 2]>,
+    /// A square with that side
+    #[arg(long, value_name = "MM", group = "source", value_parser = size)]
+    square: Option<f64>,
+    /// A circle with that diameter
+    #[arg(long, value_name = "MM", group = "source", value_parser = size)]
+    circle: Option<f64>,
+    /// A drawing: .gcode .nc .ngc or .svgpath; `-` is standard input
+    #[arg(long, value_name = "FILE", group = "source")]
+    from: Option<PathBuf>,
+    /// What the drawing is, where its name does not tell
+    #[arg(long, value_enum, requires = "from")]
+    kind: Option<Kind>,
+    /// Where to; `-` is standard output
+    #[arg(short, long, value_name = "OUT")]
+    output: PathBuf,
+    /// Compress it
+    #[arg(long)]
+    gzip: bool,
+    /// Where a line begins, a shape's back left corner or a drawing's origin is
+    #[arg(long, value_name = "X,Y", value_parser = pair, default_value = "0,0", allow_hyphen_values = true)]
+    at: [f64; 2],
+    /// The drawing's Y goes to the back
+    #[arg(long, requires = "from")]
+    flip_y: bool,
+    /// How fast to cut, in mm/s [default: 50]
+    #[arg(long, value_name = "MM_S", value_parser = speed)]
+    speed: Option<f64>,
+    /// Which part of the ticks fires: 0 to 1, or N/7 [default: 3/7]
+    #[arg(long, value_name = "PART", value_parser = density)]
+    density: Option<f64>,
+    /// The laser's power level, 0 to 127
+    #[arg(long, value_name = "LEVEL", default_value_t = 127)]
+    power: u8,
+    /// How fast to travel, in mm/s [default: 200]
+    #[arg(long, value_name = "MM_S")]
+    travel_speed: Option<f64>,
+    /// How fast to get faster, in mm/s2 [default: 700,590]
+    #[arg(long, value_name = "X,Y", value_parser = pair)]
+    acceleration: Option<[f64; 2]>,
+    /// Ticks a second
+    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ)]
+    frequency: u32,
+    /// The one machine that may run it [default: any]
+    #[arg(long, value_name = "N")]
+    serial: Option<u32>,
+    /// The S of G-code that fires in every tick [default: 1000]
+    #[arg(long, value_name = "N", requires = "from")]
+    s_max: Option<f64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
+enum Kind {
+    Svgpath,
+    Gcode,
+}
+
+pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
+    let mut job = empty(arguments).map_err(Failure::misused)?;
+    draw(arguments, &mut job)?;
+    let output = &arguments.output;
+    let mut sink = Sink::create(output)?;
+    let ticks = job.body().len();
+    let (written, bytes) = if arguments.gzip {
+        let packed = job.to_gzip();
+        (sink.write_all(&packed), packed.len())
+    } else {
+        (job.write_to(&mut sink), job.header().len_bytes() + ticks)
+    };
+    match written {
+        // Whoever reads it has had enough.
+        Err(error) if sink.is_stdout() && error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        Err(error) => return Err(Failure::failed(format_args!("{}: cannot write it: {error}", output.display()))),
+        Ok(()) => sink.finish()?,
+    }
+    let name = if output == Path::new("-") { "standard output".into() } else { output.display().to_string() };
+    let run_time_s = ticks as f64 / f64::from(arguments.frequency);
+    tell(format_args!("{name}: {ticks} ticks, {run_time_s:.1} s to run, {} kB", bytes.div_ceil(1000)));
+    Ok(())
+}
+
+/// A job as the options have it, with nothing in it but the power.
+fn empty(arguments: &Arguments) -> Result<Builder> {
+    let mut job = Builder::with_step_frequency(arguments.frequency)?;
+    if let Some(serial) = arguments.serial {
+        job.set(code::SERIAL_LOCK, serial)?;
+    }
+    if let Some([x_mm_s2, y_mm_s2]) = arguments.acceleration {
+        job.acceleration(x_mm_s2, y_mm_s2)?;
+    }
+    if let Some(mm_s) = arguments.travel_speed {
+        job.travel_speed(mm_s)?;
+    }
+    job.power(arguments.power)?;
+    Ok(job)
+}
+
+fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Failure> {
+    let placement = Placement { x_mm: arguments.at[0], y_mm: arguments.at[1], flip_y: arguments.flip_y };
+    let Some(path) = &arguments.from else {
+        return outline(arguments, job, shape(arguments).as_bytes(), placement).map_err(|error| match error {
+            // Of a drawing that nobody has seen, lines and columns say nothing.
+            Error::Drawing { found, expected, .. } => {
+                Failure::misused(format_args!("the shape does not fit: {found}, expected {expected}"))
+            }
+            other => Failure::misused(other),
+        });
+    };
+    let kind = arguments.kind.or_else(|| kind_of(path)).ok_or_else(|| {
+        let name = source::name(path);
+        Failure::misused(format_args!("{name}: its name does not tell what it is: use --kind svgpath or --kind gcode"))
+    })?;
+    match kind {
+        Kind::Gcode if arguments.speed.is_some() || arguments.density.is_some() => {
+            return Err(Failure::misused(
+                "G-code has its own speed (F) and density (S): leave out --speed and --density",
+            ));
+        }
+        Kind::Svgpath if arguments.s_max.is_some() => {
+            return Err(Failure::misused("path data have no S: use --density in place of --s-max"));
+        }
+        _ => {}
+    }
+    let drawing = read(path)?;
+    match kind {
+        Kind::Gcode => {
+            let s_max = arguments.s_max.unwrap_or(gcode::Settings::default().s_max);
+            gcode::draw(job, &drawing, &gcode::Settings { placement, s_max })
+        }
+        Kind::Svgpath => outline(arguments, job, &drawing, placement),
+    }
+    .map_err(|error| source::broken(path, &error))
+}
+
+/// Cuts along path data, and goes back to where the job begins.
+fn outline(arguments: &Arguments, job: &mut Builder, path: &[u8], placement: Placement) -> Result<()> {
+    let settings = svgpath::Settings {
+        placement,
+        speed_mm_s: arguments.speed.unwrap_or(SPEED_MM_S),
+        laser: Laser::Constant(arguments.density.unwrap_or(DENSITY)),
+    };
+    svgpath::draw(job, path, &settings)?;
+    job.move_to(0.0, 0.0).map(drop)
+}
+
+/// A shape as path data.
+fn shape(arguments: &Arguments) -> String {
+    if let Some([x, y]) = arguments.line {
+        format!("M0 0 L{x} {y}")
+    } else if let Some(side) = arguments.square {
+        format!("M0 0 H{side} V{side} H0 Z")
+    } else {
+        // From the middle of its back, clockwise.
+        let size = arguments.circle.unwrap_or_default();
+        let radius = size / 2.0;
+        format!("M{radius} 0 A{radius} {radius} 0 0 1 {radius} {size} A{radius} {radius} 0 0 1 {radius} 0")
+    }
+}
+
+fn kind_of(path: &Path) -> Option<Kind> {
+    match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+        "gcode" | "nc" | "ngc" => Some(Kind::Gcode),
+        "svgpath" => Some(Kind::Svgpath),
+        _ => None,
+    }
+}
+
+/// A drawing, as far as it is not longer than any that is drawn.
+fn read(path: &Path) -> std::result::Result<Vec<u8>, Failure> {
+    let name = source::name(path);
+    let reader: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(io::stdin())
+    } else {
+        Box::new(File::open(path).map_err(|e| Failure::failed(format_args!("{name}: cannot open it: {e}")))?)
+    };
+    let mut drawing = Vec::new();
+    // One byte more shows that it is too long.
+    reader
+        .take(MAX_DRAWING_BYTES as u64 + 1)
+        .read_to_end(&mut drawing)
+        .map_err(|e| Failure::failed(format_args!("{name}: cannot read it: {e}")))?;
+    Ok(drawing)
+}
+
+fn size(text: &str) -> std::result::Result<f64, String> {
+    let in_range = |&mm: &f64| (0.1..=1000.0).contains(&mm);
+    Some(number(text)?).filter(in_range).ok_or_else(|| "expected 0.1 to 1000 mm".to_owned())
+}
+
+fn speed(text: &str) -> std::result::Result<f64, String> {
+    let in_range = |&mm_s: &f64| (0.1..=10_000.0).contains(&mm_s);
+    Some(number(text)?).filter(in_range).ok_or_else(|| "expected 0.1 to 10000 mm/s".to_owned())
+}
+
+fn density(text: &str) -> std::result::Result<f64, String> {
+    let density = match text.split_once('/') {
+        Some((part, "7")) => number(part)? / 7.0,
+        Some(_) => return Err("expected a number from 0 to 1, or sevenths such as 3/7".to_owned()),
+        None => number(text)?,
+    };
+    let in_range = |density: &f64| (0.0..=1.0).contains(density);
+    Some(density).filter(in_range).ok_or_else(|| "expected a number from 0 to 1, or sevenths such as 3/7".to_owned())
+}

@@ -1,0 +1,438 @@
+//! Drawings: what is drawn is what they say, and nothing that stands in one makes the readers panic.
+
+use proptest::prelude::*;
+
+use super::super::*;
+use super::reference;
+
+const STEP_MM: f64 = 0.018_75;
+
+fn from_gcode(text: &str) -> Result<Builder> {
+    let mut job = Builder::new();
+    gcode::draw(&mut job, text.as_bytes(), &gcode::Settings::default())?;
+    Ok(job)
+}
+
+fn path_settings() -> svgpath::Settings {
+    svgpath::Settings { placement: Placement::default(), speed_mm_s: 80.0, laser: Laser::Constant(3.0 / 7.0) }
+}
+
+fn from_path(text: &str) -> Result<Builder> {
+    let mut job = Builder::new();
+    svgpath::draw(&mut job, text.as_bytes(), &path_settings())?;
+    Ok(job)
+}
+
+fn segments(job: &Builder) -> Vec<Segment> {
+    Job::open(&job.to_bytes()[..]).unwrap().paths().collect::<Result<_>>().unwrap()
+}
+
+/// Where the head is after every tick, in mm, and whether the laser fires in it.
+fn places(job: &Builder) -> Vec<([f64; 2], bool)> {
+    let mut at = Position::default();
+    let place = |(fires, at): (bool, Position)| ([at.x as f64 * STEP_MM, at.y as f64 * STEP_MM], fires);
+    job.body().iter().map(|&byte| place((at.advance(byte), at))).collect()
+}
+
+fn end_mm(job: &Builder) -> [i64; 2] {
+    let nearest = |steps: i64| (steps as f64 * STEP_MM * 10.0).round() as i64;
+    [nearest(job.position().x), nearest(job.position().y)]
+}
+
+#[test]
+fn gcode_goes_where_it_says() {
+    // Ends in tenths of a millimetre.
+    for (text, end) in [
+        ("", [0, 0]),
+        ("G0 X10 Y20", [100, 200]),
+        ("X10\nY20", [100, 200]),
+        ("G91 G0 X10\nX5 Y-2\nG90 Y1", [150, 10]),
+        ("G20 G0 X1\nG21 Y1", [254, 10]),
+        ("g1f600x3(comment)y4;more", [30, 40]),
+        ("%\nN10 G17 G40 G49 G54 G80 G94 G91.1 M8 G0 X2 M9\n%", [20, 0]),
+        ("G0 X1\nM2\nG0 X9 nonsense $$", [10, 0]),
+        ("G0 X1\nM30\nX9", [10, 0]),
+        ("G1 X5 F100\nG2 X10 Y5 I5", [100, 50]),
+        ("G3 F600 X10 Y0 R5\nG2 Y-10 R-5.001", [100, -100]),
+        ("F600 G2 I5 (all the way round)", [0, 0]),
+        ("G0 X5 G4 P0.1", [-1, -1]),
+    ] {
+        match from_gcode(text) {
+            Ok(job) => assert_eq!(end_mm(&job), end, "{text}"),
+            Err(error) => assert_eq!(end, [-1, -1], "{text}: {error}"),
+        }
+    }
+}
+
+#[test]
+fn gcode_laser_fires_as_its_mode_has_it() {
+    let fired = |text: &str| reference(from_gcode(text).unwrap().body()).le;
+    // 20 mm at 20 mm/s are a second, and ramps of 20/700 s.
+    let whole = 10_286;
+    for (text, expected) in [
+        ("M3 S1000 F1200\nG1 X20", whole),
+        ("M4 S1000 F1200\nG1 X20", 10_000),
+        ("M3 S500\nG1 X20 F1200", whole / 2),
+        ("M3 S1000 F1200\nG0 X20", 0),
+        ("M3 S0 F1200\nG1 X20", 0),
+        ("S1000 F1200\nG1 X20", 0),
+        ("M3 S1000\nM5\nG1 F1200 X20", 0),
+        ("M3 S500\nG4 P2", 10_000),
+        ("M4 S500\nG4 P2", 0),
+        ("M3 S1000 F1200 G1 X10\nS0 X20", 5_143),
+    ] {
+        assert!(fired(text).abs_diff(expected) <= 12, "{text}: {} of {expected}", fired(text));
+    }
+    let mut job = Builder::new();
+    gcode::draw(&mut job, b"M3 S127\nG4 P1", &gcode::Settings { s_max: 254.0, ..gcode::Settings::default() }).unwrap();
+    assert!(reference(job.body()).le.abs_diff(5_000) <= 7);
+}
+
+#[test]
+fn gcode_moves_are_one_path_until_something_stops_them() {
+    let ticks = |text: &str| from_gcode(text).unwrap().body().len();
+    let one = ticks("F6000\nG1 X60");
+    assert!(ticks("M4 F6000\nG1 X20 S100\nX30 S0\nG1 X60 S500").abs_diff(one) <= 1);
+    for stopped in ["F6000\nG1 X20\nG4 P0\nX60", "M3 F6000\nG1 X20\nM4\nX60", "F6000\nG1 X20\nZ0.4\nX60"] {
+        assert!(ticks(stopped) > one + 1000, "{stopped}");
+    }
+}
+
+#[test]
+fn arcs_stay_on_their_circle() {
+    for (text, [x, y], radius, quarters) in [
+        ("F1200 M3 S1000\nG2 X10 Y10 I0 J10", [0.0, 10.0], 10.0, 3.0),
+        ("F1200 M3 S1000\nG3 X10 Y10 J10", [0.0, 10.0], 10.0, 1.0),
+        ("F1200 M3 S1000\nG2 X10 Y10 R10", [10.0, 0.0], 10.0, 1.0),
+        ("F1200 M3 S1000\nG2 X10 Y10 R-10", [0.0, 10.0], 10.0, 3.0),
+        ("F1200 M3 S1000\nG3 X10 Y10 R10", [0.0, 10.0], 10.0, 1.0),
+        ("F1200 M3 S1000\nG3 I-7", [-7.0, 0.0], 7.0, 4.0),
+        ("G20 F60 M3 S1000\nG3 I0.1", [2.54, 0.0], 2.54, 4.0),
+    ] {
+        let job = from_gcode(text).unwrap();
+        let fired: Vec<_> = places(&job).into_iter().filter(|(_, fires)| *fires).collect();
+        for ([px, py], _) in &fired {
+            let off = (px - x).hypot(py - y) - radius;
+            assert!(off.abs() <= 0.01 + STEP_MM, "{text}: {off} at {px} {py}");
+        }
+        let speed = if text.starts_with("G20") { 25.4 } else { 20.0 };
+        let expected = radius * quarters * std::f64::consts::FRAC_PI_2 / speed * 1e4;
+        assert!((fired.len() as f64 - expected).abs() < 500.0, "{text}: {} of {expected}", fired.len());
+    }
+}
+
+#[test]
+fn placement_shifts_and_mirrors() {
+    let placement = Placement { x_mm: 30.0, y_mm: 50.0, flip_y: true };
+    for text in ["G91 G0 X10 Y20", "G0 X10 Y20"] {
+        let mut job = Builder::new();
+        gcode::draw(&mut job, text.as_bytes(), &gcode::Settings { placement, ..gcode::Settings::default() }).unwrap();
+        assert_eq!(end_mm(&job), [400, 300], "{text}");
+    }
+    let mut job = Builder::new();
+    svgpath::draw(&mut job, b"M0 0l10 20", &svgpath::Settings { placement, ..path_settings() }).unwrap();
+    assert_eq!(end_mm(&job), [400, 300]);
+    let placement = Placement { x_mm: f64::NAN, ..placement };
+    assert!(gcode::draw(&mut job, b"", &gcode::Settings { placement, ..gcode::Settings::default() }).is_err());
+}
+
+#[test]
+fn what_gcode_cannot_be_drawn_is_named_and_changes_nothing() {
+    let understood = "expected G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G91.1 G94 or M2 M3 M4 M5 M30, or G40 G49 G54 G80 M7 M8 \
+                      M9, which do nothing here";
+    for (text, message) in [
+        ("G5 X1", &*format!("line 1, column 1: \"G5\", {understood}")),
+        ("G0 X1\n\n G90.1", &*format!("line 3, column 2: \"G90.1\", {understood}")),
+        ("G92 X0", &*format!("line 1, column 1: \"G92\", {understood}")),
+        ("M6", &*format!("line 1, column 1: \"M6\", {understood}")),
+        ("G1.05", &*format!("line 1, column 1: \"G1.05\", {understood}")),
+        ("G-1", &*format!("line 1, column 1: \"G-1\", {understood}")),
+        ("G0 A3", "line 1, column 4: \"A3\", expected one of the letters G M X Y Z I J R F S P N"),
+        ("G1 X3", "line 1, column 4: \"X3\", expected an F above 0 in this line or one before it"),
+        ("F0 G2 I3", "line 1, column 7: \"I3\", expected an F above 0 in this line or one before it"),
+        ("G1 F-3", "line 1, column 4: \"F-3\", expected a speed from 0 up"),
+        ("G0 X1 X2", "line 1, column 7: \"X2\", expected each letter but G and M once in a line"),
+        ("G0 G1 X2", "line 1, column 4: \"G1\", expected one of G0 G1 G2 G3 in a line"),
+        ("M3 S1001", "line 1, column 4: \"S1001\", expected S0 to S1000"),
+        ("M3 S-1", "line 1, column 4: \"S-1\", expected S0 to S1000"),
+        ("G0 X1000.5", "line 1, column 4: coordinate 1000.5, expected a number of mm from -1000 to 1000"),
+        ("G20 Y-40", "line 1, column 5: coordinate -1016, expected a number of mm from -1000 to 1000"),
+        ("Z51", "line 1, column 1: \"Z51\", expected a lens height from -50 to 50 mm"),
+        ("G4", "line 1, column 1: \"G4\", expected P with the seconds behind it"),
+        ("G4 P-1", "line 1, column 4: \"P-1\", expected a number of seconds from 0 up"),
+        ("G4 P1 X3", "line 1, column 7: \"X3\", expected no motion in a line with G4"),
+        ("G0 P1 X3", "line 1, column 4: \"P1\", expected P only in a line with G4"),
+        ("G0 X3 I1", "line 1, column 7: \"I1\", expected I J R only with G2 or G3"),
+        ("F1 G2 X3", "line 1, column 7: \"X3\", expected I, J or R for the arc"),
+        ("F1 G2 X3 I1 R3", "line 1, column 13: \"R3\", expected either R or I and J"),
+        ("F1 G2 X3 Z1 R3", "line 1, column 10: \"Z1\", expected an arc without Z"),
+        ("F1 G2 X10 R4", "line 1, column 11: \"R4\", expected an R that reaches from the arc's beginning to its end"),
+        ("F1 G2 R4", "line 1, column 7: \"R4\", expected an R that reaches from the arc's beginning to its end"),
+        (
+            "F1 G2 X10 I4",
+            "line 1, column 11: an arc whose ends are not as far from its centre, expected the same radius",
+        ),
+        ("G4 P999999", "line 1, column 1: a length in ticks of 9999991648, expected at most 1073741824"),
+    ] {
+        let mut job = Builder::new();
+        job.move_to(1.0, 1.0).unwrap();
+        let before = (job.to_bytes(), job.position());
+        let drawing = format!("{text}\nG0 X5");
+        let error = gcode::draw(&mut job, drawing.as_bytes(), &gcode::Settings::default()).expect_err(text);
+        assert_eq!(error.to_string(), message);
+        assert_eq!((job.to_bytes(), job.position()), before, "{text}");
+    }
+    for s_max in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        let settings = gcode::Settings { s_max, ..gcode::Settings::default() };
+        assert!(gcode::draw(&mut Builder::new(), b"G0 X1", &settings).is_err(), "{s_max}");
+    }
+}
+
+#[test]
+fn comments_may_be_in_any_encoding() {
+    let mut job = Builder::new();
+    gcode::draw(&mut job, b"(caf\xe9)G0 X1 ; \xff\xfe\r\nG0 Y1\r\n", &gcode::Settings::default()).unwrap();
+    assert_eq!(end_mm(&job), [10, 10]);
+}
+
+#[test]
+fn what_is_exported_is_made_again() {
+    let mut job = Builder::new();
+    job.move_to(10.0, 5.0).unwrap().fire(0.3, 3.0 / 7.0).unwrap().dwell(0.4).unwrap();
+    job.cut_to(20.0, 5.0, 20.0, 3.0 / 7.0).unwrap().lens_to(3.0).unwrap().cut_to(20.0, -2.5, 20.0, 1.0).unwrap();
+    job.move_to(0.0, 0.0).unwrap();
+    let again = from_gcode(&exported(&job)).unwrap();
+    let ends = |job: &Builder| {
+        let moved = segments(job).into_iter().filter(|segment| !segment.is_rest());
+        moved.map(|segment| (segment.end, segment.laser)).collect::<Vec<_>>()
+    };
+    assert_eq!(again.position(), job.position());
+    let (fired, was) = (reference(again.body()).le, reference(job.body()).le);
+    assert!(fired.abs_diff(was) < was / 20, "{fired} of {was}");
+    // Under M4 the ramps of a cut are sparse, which may be told from no laser at all: only where it goes is compared.
+    for (end, laser) in ends(&job) {
+        let near = |(other, _): &(Position, bool)| (other.x - end.x).abs() <= 2 && (other.y - end.y).abs() <= 2;
+        assert!(ends(&again).iter().any(|other| near(other) && other.0.z == end.z), "{end:?} {laser}");
+    }
+}
+
+fn exported(job: &Builder) -> String {
+    let mut gcode = Vec::new();
+    export(Job::open(&job.to_bytes()[..]).unwrap(), Format::Gcode, "job.puls", &mut gcode).unwrap();
+    String::from_utf8(gcode).unwrap()
+}
+
+#[test]
+fn path_data_go_where_they_say() {
+    // Ends in tenths of a millimetre.
+    for (text, end) in [
+        ("M10 20", [100, 200]),
+        ("M10,20L30-5", [300, -50]),
+        ("m10 20 5 5", [150, 250]),
+        ("M10 20 5 5", [50, 50]),
+        (" \n\tM 10 , 20\r\n h 5 v -5 H 1 V 2 ", [10, 20]),
+        ("M1 1h10v10h-10z", [10, 10]),
+        ("M1 1h10v10zl3 3", [40, 40]),
+        ("M0 0C0 10 10 10 10 0s10-10 10 0", [200, 0]),
+        ("M0 0Q5 10 10 0t10 0T30 5", [300, 50]),
+        ("M0 0a5 5 0 0110 0", [100, 0]),
+        ("M3.5 8a.5.5 0 01.5-.5h8", [120, 75]),
+        ("M0 0A5 5 0 1 0 1e1 1E+1", [100, 100]),
+        ("M0 0A0 5 0 1 0 10 10", [100, 100]),
+        ("M0 0l1 1M5 5l1 1m1 1l1 1", [80, 80]),
+    ] {
+        assert_eq!(end_mm(&from_path(text).unwrap_or_else(|error| panic!("{text}: {error}"))), end, "{text}");
+    }
+}
+
+#[test]
+fn curves_are_within_their_tolerance() {
+    let bezier = |t: f64| {
+        let u = 1.0 - t;
+        let (a, b, c, d) = (u * u * u, 3.0 * u * u * t, 3.0 * u * t * t, t * t * t);
+        [20.0 * b - 10.0 * c + 30.0 * d + 0.0 * a, 30.0 * b + 20.0 * c]
+    };
+    let curve: Vec<_> = (0..=4000).map(|n| bezier(f64::from(n) / 4000.0)).collect();
+    let off = |job: &Builder, [x, y]: [f64; 2], curve: &[[f64; 2]]| {
+        let nearest = curve.iter().map(|[cx, cy]| (x - cx).hypot(y - cy)).fold(f64::INFINITY, f64::min);
+        assert!(nearest <= 0.01 + STEP_MM, "{nearest} at {x} {y} of {:?}", job.position());
+    };
+    let job = from_path("M0 0C20 30-10 20 30 0").unwrap();
+    for (place, _) in places(&job).into_iter().step_by(20) {
+        off(&job, place, &curve);
+    }
+    // An ellipse, leaning by 30 degrees.
+    let ellipse: Vec<_> = (0..20_000)
+        .map(|n| {
+            let (sin, cos) = (f64::from(n) * std::f64::consts::TAU / 20_000.0).sin_cos();
+            let (lean_sin, lean_cos) = 30_f64.to_radians().sin_cos();
+            let (x, y) = (20.0 * cos, 8.0 * sin);
+            [x * lean_cos - y * lean_sin, x * lean_sin + y * lean_cos]
+        })
+        .collect();
+    let job = from_path("M17.32050808 10A20 8 30 0 1 -17.32050808 -10A20 8 30 0 1 17.32050808 10").unwrap();
+    for (place, fires) in places(&job).into_iter().step_by(7) {
+        if fires {
+            off(&job, place, &ellipse);
+        }
+    }
+}
+
+#[test]
+fn subpaths_are_travelled_to() {
+    let job = from_path("M10 10h10M30 30h10").unwrap();
+    for ([x, y], fires) in places(&job) {
+        let cuts = (y == 10.0 || (y - 30.0).abs() < STEP_MM) && (9.9..=40.1).contains(&x) || (y - 10.0).abs() < STEP_MM;
+        assert!(!fires || cuts, "{x} {y}");
+    }
+    let cut_mm: f64 =
+        segments(&job).iter().filter(|segment| segment.laser).map(|segment| segment.length_mm(job.header())).sum();
+    assert!((cut_mm - 20.0).abs() < 0.2, "{cut_mm}");
+}
+
+#[test]
+fn what_path_data_cannot_be_drawn_are_named_and_change_nothing() {
+    for (text, message) in [
+        ("", "line 1, column 1: the end, expected path data"),
+        (" \n ", "line 2, column 2: the end, expected path data"),
+        ("L1 1", "line 1, column 1: \"L1\", expected M, which a path begins with"),
+        ("10 10", "line 1, column 1: \"10\", expected M, which a path begins with"),
+        ("M10", "line 1, column 4: the end, expected a number"),
+        ("M10 x", "line 1, column 5: \"x\", expected a number"),
+        ("M0 0\nL1 1\n  B3", "line 3, column 3: \"B3\", expected one of the commands M L H V C S Q T A Z"),
+        ("M0 0 L1 1 $", "line 1, column 11: \"$\", expected one of the commands M L H V C S Q T A Z"),
+        ("M0 0 L1 1z 5 5", "line 1, column 12: \"5\", expected a command behind Z"),
+        ("M0 0 L1,,1", "line 1, column 9: \",1\", expected a number"),
+        ("M0 0A5 5 0 2 0 1 1", "line 1, column 12: \"2\", expected 0 or 1, a flag of an arc"),
+        ("M0 0 H1e9", "line 1, column 7: \"1e9\", expected a number within 1000000"),
+        ("M0 0 H1e999", "line 1, column 7: \"1e999\", expected a number within 1000000"),
+        ("M0 0 H2000", "line 1, column 6: coordinate 2000, expected a number of mm from -1000 to 1000"),
+        ("M0 0 Q0 9999 10 0", "line 1, column 6: coordinate"),
+        ("M0 0 \u{e4}", "line 1, column 6: \"\\xc3\\xa4\", expected one of the commands M L H V C S Q T A Z"),
+        ("M0 0 Lnan 1", "line 1, column 7: \"nan\", expected a number"),
+    ] {
+        let mut job = Builder::new();
+        job.move_to(1.0, 1.0).unwrap();
+        let before = (job.to_bytes(), job.position());
+        let error = svgpath::draw(&mut job, text.as_bytes(), &path_settings()).expect_err(text).to_string();
+        assert!(if message.ends_with("coordinate") { error.starts_with(message) } else { error == message }, "{error}");
+        assert_eq!((job.to_bytes(), job.position()), before, "{text}");
+    }
+}
+
+#[test]
+fn memory_is_bounded() {
+    let long = vec![b' '; MAX_DRAWING_BYTES + 1];
+    let mut job = Builder::new();
+    for error in [
+        gcode::draw(&mut job, &long, &gcode::Settings::default()).unwrap_err(),
+        svgpath::draw(&mut job, &long, &path_settings()).unwrap_err(),
+    ] {
+        assert_eq!(
+            error.to_string(),
+            "cannot make a job with a drawing in bytes of 67108865: expected at most 67108864"
+        );
+    }
+    assert!(gcode::draw(&mut job, &long[1..], &gcode::Settings::default()).is_ok());
+    // More legs than are held at a time: the head comes to rest once, and goes on.
+    let text = format!("M0 0{}", "h.001".repeat(300_000));
+    let job = from_path(&text).unwrap();
+    assert_eq!(end_mm(&job), [3000, 0]);
+}
+
+/// Lines that look like G-code, most of them wrong somewhere.
+fn gcode_like() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        (-60.0..60.0_f64).prop_map(|number| format!("{number:.2}")),
+        "[+-]?[0-9]{0,3}\\.?[0-9]{0,2}",
+        Just("99999999999999999999".to_owned()),
+    ];
+    let code = prop::sample::select(vec![
+        "G0", "G1", "G2", "G3", "g1", "G04 P.01", "G20", "G21", "G90", "G91", "G91.1", "M3", "M4", "M5", "F2000",
+        "S500", "G17", "(x)", ";", "%", "M30",
+    ]);
+    let word = prop_oneof![
+        3 => code.prop_map(str::to_owned),
+        3 => ("[XYZIJRxyij]", number).prop_map(|(letter, number)| format!("{letter}{number}")),
+    ];
+    prop::collection::vec(prop::collection::vec(word, 0..5).prop_map(|words| words.join(" ")), 0..8)
+        .prop_map(|lines| format!("F3000 M4 S200\n{}", lines.join("\n")))
+}
+
+/// What looks like path data.
+fn path_like() -> impl Strategy<Value = String> {
+    let number = prop_oneof![
+        6 => (-60.0..60.0_f64).prop_map(|number| format!("{number:.2}")),
+        1 => prop::sample::select(vec!["0", "1", "1e-300", "-1e-9", "1e6", "-1e6", ".5.5", "1e5", "1e-4"]).prop_map(str::to_owned),
+    ];
+    let command = ("[MLHVCSQTAZmlhvcsqtaz]", prop::collection::vec(number, 0..8))
+        .prop_map(|(command, numbers)| format!("{command}{}", numbers.join(" ")));
+    let arc = (prop::collection::vec(-60.0..60.0_f64, 5), 0..2, 0..2, any::<bool>(), 0..8).prop_map(
+        |(numbers, large, sweep, relative, tiny)| {
+            let command = if relative { 'a' } else { 'A' };
+            let [rx, ry, lean, x, y] = numbers[..] else { return String::new() };
+            let scale = if tiny == 0 { 1e-7 } else { 1.0 };
+            format!("{command}{} {} {lean} {large} {sweep} {} {}", rx * scale, ry, x * scale, y * scale)
+        },
+    );
+    prop::collection::vec(prop_oneof![command, arc], 0..6).prop_map(|commands| format!("M0 0{}", commands.concat()))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(128))]
+
+    #[test]
+    fn nothing_makes_the_readers_panic(bytes: Vec<u8>, text: String) {
+        for drawing in [&bytes[..], text.as_bytes()] {
+            let _ = gcode::draw(&mut Builder::new(), drawing, &gcode::Settings::default());
+            let _ = svgpath::draw(&mut Builder::new(), drawing, &path_settings());
+        }
+    }
+
+    #[test]
+    fn what_looks_like_gcode_is_drawn_or_named(text in gcode_like()) {
+        match from_gcode(&text) {
+            Ok(job) => prop_assert_eq!(reference(job.body()).end(), job.position()),
+            Err(error) => prop_assert!(matches!(error, Error::Drawing { line: 1.., column: 1.., .. }), "{error}"),
+        }
+    }
+
+    #[test]
+    fn what_looks_like_path_data_is_drawn_or_named(text in path_like()) {
+        match from_path(&text) {
+            Ok(job) => prop_assert_eq!(reference(job.body()).end(), job.position()),
+            Err(error) => prop_assert!(matches!(error, Error::Drawing { line: 1, column: 1.., .. }), "{error}"),
+        }
+    }
+
+    #[test]
+    fn exported_jobs_are_made_again_through_every_corner(
+        parts in prop::collection::vec((-50.0..50.0_f64, -50.0..50.0_f64, 0..8_u32, -9..9_i32), 1..8)
+    ) {
+        let mut job = Builder::new();
+        for (x_mm, y_mm, sevenths, z) in parts {
+            if z > 6 {
+                job.lens_to(f64::from(z) * 0.3)?;
+            }
+            if z < -6 {
+                job.dwell(0.3)?;
+            }
+            if sevenths == 0 {
+                job.move_to(x_mm, y_mm)?;
+            } else {
+                job.cut_to(x_mm, y_mm, 100.0, f64::from(sevenths) / 7.0)?;
+            }
+        }
+        let again = from_gcode(&exported(&job))?;
+        prop_assert_eq!(again.position(), job.position());
+        let mut at = Position::default();
+        let segments = segments(&job);
+        let mut ahead = segments.iter().filter(|segment| !segment.is_rest()).map(|segment| segment.end).peekable();
+        for &byte in again.body() {
+            at.advance(byte);
+            let near = |end: &Position| (at.x - end.x).abs() <= 1 && (at.y - end.y).abs() <= 1 && at.z == end.z;
+            while ahead.next_if(near).is_some() {}
+        }
+        prop_assert_eq!(ahead.next(), None);
+    }
+}
