@@ -34,7 +34,7 @@ pub(super) fn draw(page: &mut Page, plot: &Plot) {
     let cuts: Vec<_> = (0..).zip(colour::CUTS).filter(|(sevenths, _)| met(*sevenths)).collect();
     for (i, (sevenths, colour)) in cuts.into_iter().enumerate() {
         let part = match sevenths {
-            0 => "less".to_owned(),
+            0 => "under 1/14".to_owned(),
             7 => "all".to_owned(),
             _ => format!("{sevenths}/7"),
         };
