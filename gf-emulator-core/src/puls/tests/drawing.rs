@@ -34,9 +34,10 @@ fn places(job: &Builder) -> Vec<([f64; 2], bool)> {
     job.body().iter().map(|&byte| place((at.advance(byte), at))).collect()
 }
 
-fn end_mm(job: &Builder) -> [i64; 2] {
-    let nearest = |steps: i64| (steps as f64 * STEP_MM * 10.0).round() as i64;
-    [nearest(job.position().x), nearest(job.position().y)]
+/// Where a job ends, in tenths of a millimetre.
+fn end_tenths(job: &Builder) -> [i64; 2] {
+    // A step is 3/16 of a tenth.
+    [job.position().x, job.position().y].map(|steps| (steps * 3 + 8).div_euclid(16))
 }
 
 #[test]
@@ -58,7 +59,7 @@ fn gcode_goes_where_it_says() {
         ("G0 X5 G4 P0.1", [-1, -1]),
     ] {
         match from_gcode(text) {
-            Ok(job) => assert_eq!(end_mm(&job), end, "{text}"),
+            Ok(job) => assert_eq!(end_tenths(&job), end, "{text}"),
             Err(error) => assert_eq!(end, [-1, -1], "{text}: {error}"),
         }
     }
@@ -127,11 +128,11 @@ fn placement_shifts_and_mirrors() {
     for text in ["G91 G0 X10 Y20", "G0 X10 Y20"] {
         let mut job = Builder::new();
         gcode::draw(&mut job, text.as_bytes(), &gcode::Settings { placement, ..gcode::Settings::default() }).unwrap();
-        assert_eq!(end_mm(&job), [400, 300], "{text}");
+        assert_eq!(end_tenths(&job), [400, 300], "{text}");
     }
     let mut job = Builder::new();
     svgpath::draw(&mut job, b"M0 0l10 20", &svgpath::Settings { placement, ..path_settings() }).unwrap();
-    assert_eq!(end_mm(&job), [400, 300]);
+    assert_eq!(end_tenths(&job), [400, 300]);
     let placement = Placement { x_mm: f64::NAN, ..placement };
     assert!(gcode::draw(&mut job, b"", &gcode::Settings { placement, ..gcode::Settings::default() }).is_err());
 }
@@ -192,7 +193,7 @@ fn what_gcode_cannot_be_drawn_is_named_and_changes_nothing() {
 fn comments_may_be_in_any_encoding() {
     let mut job = Builder::new();
     gcode::draw(&mut job, b"(caf\xe9)G0 X1 ; \xff\xfe\r\nG0 Y1\r\n", &gcode::Settings::default()).unwrap();
-    assert_eq!(end_mm(&job), [10, 10]);
+    assert_eq!(end_tenths(&job), [10, 10]);
 }
 
 #[test]
@@ -241,16 +242,16 @@ fn path_data_go_where_they_say() {
         ("M0 0A0 5 0 1 0 10 10", [100, 100]),
         ("M0 0l1 1M5 5l1 1m1 1l1 1", [80, 80]),
     ] {
-        assert_eq!(end_mm(&from_path(text).unwrap_or_else(|error| panic!("{text}: {error}"))), end, "{text}");
+        assert_eq!(end_tenths(&from_path(text).unwrap_or_else(|error| panic!("{text}: {error}"))), end, "{text}");
     }
 }
 
 #[test]
 fn curves_are_within_their_tolerance() {
     let bezier = |t: f64| {
-        let u = 1.0 - t;
-        let (a, b, c, d) = (u * u * u, 3.0 * u * u * t, 3.0 * u * t * t, t * t * t);
-        [20.0 * b - 10.0 * c + 30.0 * d + 0.0 * a, 30.0 * b + 20.0 * c]
+        let left = 1.0 - t;
+        let (first, second, last) = (3.0 * left * left * t, 3.0 * left * t * t, t * t * t);
+        [20.0 * first - 10.0 * second + 30.0 * last, 30.0 * first + 20.0 * second]
     };
     let curve: Vec<_> = (0..=4000).map(|n| bezier(f64::from(n) / 4000.0)).collect();
     let off = |job: &Builder, [x, y]: [f64; 2], curve: &[[f64; 2]]| {
@@ -281,9 +282,11 @@ fn curves_are_within_their_tolerance() {
 #[test]
 fn subpaths_are_travelled_to() {
     let job = from_path("M10 10h10M30 30h10").unwrap();
-    for ([x, y], fires) in places(&job) {
-        let cuts = (y == 10.0 || (y - 30.0).abs() < STEP_MM) && (9.9..=40.1).contains(&x) || (y - 10.0).abs() < STEP_MM;
-        assert!(!fires || cuts, "{x} {y}");
+    let on = |[x, y]: [f64; 2], corner: f64| {
+        (y - corner).abs() < STEP_MM && (corner - STEP_MM..=corner + 10.0 + STEP_MM).contains(&x)
+    };
+    for (place, fires) in places(&job) {
+        assert!(!fires || on(place, 10.0) || on(place, 30.0), "{place:?}");
     }
     let cut_mm: f64 =
         segments(&job).iter().filter(|segment| segment.laser).map(|segment| segment.length_mm(job.header())).sum();
@@ -337,7 +340,7 @@ fn memory_is_bounded() {
     // More legs than are held at a time: the head comes to rest once, and goes on.
     let text = format!("M0 0{}", "h.001".repeat(300_000));
     let job = from_path(&text).unwrap();
-    assert_eq!(end_mm(&job), [3000, 0]);
+    assert_eq!(end_tenths(&job), [3000, 0]);
 }
 
 /// Lines that look like G-code, most of them wrong somewhere.
