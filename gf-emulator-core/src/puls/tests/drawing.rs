@@ -173,7 +173,7 @@ fn what_gcode_cannot_be_drawn_is_named_and_changes_nothing() {
             "F1 G2 X10 I4",
             "line 1, column 11: an arc whose ends are not as far from its centre, expected the same radius",
         ),
-        ("G4 P999999", "line 1, column 1: a length in ticks of 9999991648, expected at most 1073741824"),
+        ("G4 P999999", "line 1, column 1: a length in ticks of 9999991642, expected at most 1073741824"),
     ] {
         let mut job = Builder::new();
         job.move_to(1.0, 1.0).unwrap();
@@ -241,6 +241,9 @@ fn path_data_go_where_they_say() {
         ("M0 0A5 5 0 1 0 1e1 1E+1", [100, 100]),
         ("M0 0A0 5 0 1 0 10 10", [100, 100]),
         ("M0 0l1 1M5 5l1 1m1 1l1 1", [80, 80]),
+        // Arcs that are too short, or whose ellipse is too flat, to have a centre.
+        ("M0 0A5 5 0 0 1 1e-200 0", [0, 0]),
+        ("M0 0A5e-5 1e6 0 0 1 10 0", [100, 0]),
     ] {
         assert_eq!(end_tenths(&from_path(text).unwrap_or_else(|error| panic!("{text}: {error}"))), end, "{text}");
     }
@@ -276,6 +279,23 @@ fn curves_are_within_their_tolerance() {
         if fires {
             off(&job, place, &ellipse);
         }
+    }
+}
+
+#[test]
+fn smooth_curves_take_up_the_direction_of_a_curve_of_their_kind() {
+    for (text, back_mm) in [
+        ("M0 0C0 10 10 10 10 0S20-10 20 0", -7.5),
+        ("M0 0c0 10 10 10 10 0s10-10 10 0", -7.5),
+        ("M0 0h10S20-10 20 0", -40.0 / 9.0),
+        ("M0 0Q0 10 10 0S20-10 20 0", -40.0 / 9.0),
+        ("M0 0Q5 10 10 0T20 0", -5.0),
+        ("M0 0q5 10 10 0t10 0", -5.0),
+        ("M0 0h10T20 0", 0.0),
+    ] {
+        let job = from_path(text).unwrap();
+        let farthest = places(&job).iter().map(|([_, y], _)| *y).fold(0.0, f64::min);
+        assert!((farthest - back_mm).abs() <= 0.03, "{text}: {farthest} is not {back_mm}");
     }
 }
 
