@@ -378,8 +378,20 @@ fn gcode_like() -> impl Strategy<Value = String> {
         3 => code.prop_map(str::to_owned),
         3 => ("[XYZIJRxyij]", number).prop_map(|(letter, number)| format!("{letter}{number}")),
     ];
-    prop::collection::vec(prop::collection::vec(word, 0..5).prop_map(|words| words.join(" ")), 0..8)
-        .prop_map(|lines| format!("F3000 M4 S200\n{}", lines.join("\n")))
+    let lines = prop_oneof![
+        1 => prop::collection::vec(word, 0..5).prop_map(|words| words.join(" ")),
+        2 => (0..8_usize, -60.0..60.0_f64, -60.0..60.0_f64).prop_map(|(form, x, y)| match form {
+            0 => format!("G0X{x:.3}Y{y:.3}"),
+            1 => format!("G1 X{x:.3} Y{y:.3} S{:.0}", x.abs() * 16.0),
+            2 => format!("G2 I{x:.3} J{y:.3}"),
+            3 => format!("G91 G3 X{:.3} Y{:.3} R{x:.3} G90", x / 2.0, x / 3.0),
+            4 => format!("G4 P{:.4}", x.abs() / 1e3),
+            5 => format!("G0 Z{:.2} X{y:.2}", x / 50.0),
+            6 => format!("M{}", if x > 0.0 { 3 } else { 4 }),
+            _ => format!("y{y:.1};{x}"),
+        }),
+    ];
+    prop::collection::vec(lines, 0..8).prop_map(|lines| format!("F3000 M4 S200\n{}", lines.join("\n")))
 }
 
 /// What looks like path data.
@@ -388,8 +400,20 @@ fn path_like() -> impl Strategy<Value = String> {
         6 => (-60.0..60.0_f64).prop_map(|number| format!("{number:.2}")),
         1 => prop::sample::select(vec!["0", "1", "1e-300", "-1e-9", "1e6", "-1e6", ".5.5", "1e5", "1e-4"]).prop_map(str::to_owned),
     ];
-    let command = ("[MLHVCSQTAZmlhvcsqtaz]", prop::collection::vec(number, 0..8))
-        .prop_map(|(command, numbers)| format!("{command}{}", numbers.join(" ")));
+    let command = ("[MLHVCSQTZmlhvcsqtz]", prop::collection::vec(number, 7), 0..20_usize).prop_map(
+        |(command, mut numbers, odd)| {
+            numbers.truncate(match command.to_ascii_uppercase().as_str() {
+                // Now and then, as many as it happens to be.
+                _ if odd < 4 => odd * 2,
+                "Z" => 0,
+                "H" | "V" => 1,
+                "S" | "Q" => 4,
+                "C" => 6,
+                _ => 2,
+            });
+            format!("{command}{}", numbers.join(" "))
+        },
+    );
     let arc = (prop::collection::vec(-60.0..60.0_f64, 5), 0..2, 0..2, any::<bool>(), 0..8).prop_map(
         |(numbers, large, sweep, relative, tiny)| {
             let command = if relative { 'a' } else { 'A' };
