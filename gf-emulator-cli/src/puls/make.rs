@@ -53,7 +53,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", group = "source")]
     from: Option<PathBuf>,
     /// What the drawing is, where its name does not tell
-    #[arg(long, value_enum, requires = "from")]
+    #[arg(long, value_enum)]
     kind: Option<Kind>,
     /// Where to; `-` is standard output
     #[arg(short, long, value_name = "OUT")]
@@ -65,7 +65,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "X,Y", value_parser = pair, default_value = "0,0", allow_hyphen_values = true)]
     at: [f64; 2],
     /// The drawing's Y goes to the back
-    #[arg(long, requires = "from")]
+    #[arg(long)]
     flip_y: bool,
     /// How fast to cut, in mm/s [default: 50]
     #[arg(long, value_name = "MM_S", value_parser = speed)]
@@ -89,7 +89,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N")]
     serial: Option<u32>,
     /// The S of G-code that fires in every tick [default: 1000]
-    #[arg(long, value_name = "N", requires = "from")]
+    #[arg(long, value_name = "N")]
     s_max: Option<f64>,
 }
 
@@ -142,6 +142,15 @@ fn empty(arguments: &Arguments) -> Result<Builder> {
 fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Failure> {
     let placement = Placement { x_mm: arguments.at[0], y_mm: arguments.at[1], flip_y: arguments.flip_y };
     let Some(path) = &arguments.from else {
+        // Not clap's `requires`: it lets an argument that is missing pass where another one excludes it.
+        let for_drawings = [
+            ("--kind", arguments.kind.is_some()),
+            ("--flip-y", arguments.flip_y),
+            ("--s-max", arguments.s_max.is_some()),
+        ];
+        if let Some((option, _)) = for_drawings.iter().find(|(_, given)| *given) {
+            return Err(Failure::misused(format_args!("{option} is for drawings: use it with --from")));
+        }
         return outline(arguments, job, shape(arguments).as_bytes(), placement).map_err(|error| match error {
             // Of a drawing that nobody has seen, lines and columns say nothing.
             Error::Drawing { found, expected, .. } => {

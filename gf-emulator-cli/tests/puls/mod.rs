@@ -1,5 +1,7 @@
 //! `puls`: what people and programs get to see of a pulse file.
 
+mod make;
+
 use std::fs;
 use std::process::{Command, Stdio};
 

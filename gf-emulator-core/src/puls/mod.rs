@@ -1,8 +1,8 @@
 //! Pulse files (`.puls`): what a job is made of, byte by byte.
 //!
 //! This room owns the format: its header, its steps, how it is compressed, what can be measured in it, how it looks, and
-//! how one is made. It is pure and can be used without the rest of the crate: it opens no file, knows no network and no clock, and
-//! reads only from what the caller hands it.
+//! how one is made, by hand or from a drawing. It is pure and can be used without the rest of the crate: it opens no file,
+//! knows no network and no clock, and reads only from what the caller hands it.
 //!
 //! # The format
 //! A file begins with a header: one byte (0x80 in every file seen), `GF1`, the header's whole length as a

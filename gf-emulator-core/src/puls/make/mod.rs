@@ -121,8 +121,6 @@ pub struct Builder {
     travel_speed_mm_s: f64,
     body: Vec<u8>,
     at: Position,
-    /// Where the head would be if there were no steps: within half of one.
-    at_mm: [f64; 2],
 }
 
 impl Default for Builder {
@@ -163,7 +161,6 @@ impl Builder {
             travel_speed_mm_s: TRAVEL_SPEED,
             body: Vec::new(),
             at: Position::default(),
-            at_mm: [0.0; 2],
         }
     }
 
@@ -243,19 +240,23 @@ impl Builder {
             }
         }
         let Some(last) = legs.last() else { return Ok(self) };
-        let there = [last.x_mm, last.y_mm];
-        let steps = |[x_mm, y_mm]: [f64; 2]| [nearest(x_mm * STEPS_PER_MM), nearest(y_mm * STEPS_PER_MM)];
+        let steps = |leg: &Leg| [nearest(leg.x_mm * STEPS_PER_MM), nearest(leg.y_mm * STEPS_PER_MM)];
+        let (here, there) = ([self.at.x, self.at.y], steps(last));
         // What makes no step takes no time: nothing that fires on the spot.
-        if legs.iter().any(|leg| steps([leg.x_mm, leg.y_mm]) != [self.at.x, self.at.y]) {
+        if legs.iter().any(|leg| steps(leg) != here) {
             let hz = f64::from(self.step_frequency_hz);
             let limits = planner::Limits { acceleration: self.acceleration, axis_mm_s: hz / STEPS_PER_MM };
-            let targets = legs.iter().map(|leg| ([leg.x_mm, leg.y_mm], leg.speed_mm_s));
-            let stretches = planner::plan(self.at_mm, targets, &limits);
+            // At rest the head is on a step; on the way a curve would not stay smooth if its places were put on steps.
+            let mm = |steps: [i64; 2]| steps.map(|steps| steps as f64 / STEPS_PER_MM);
+            let targets = legs.iter().map(|leg| {
+                let place = if steps(leg) == there { mm(there) } else { [leg.x_mm, leg.y_mm] };
+                (place, leg.speed_mm_s)
+            });
+            let stretches = planner::plan(mm(here), targets, &limits);
             let ticks = self.reserve(stretches.iter().map(planner::Stretch::duration_s).sum::<f64>() * hz)?;
             let track = Track { legs, stretches: &stretches, hz };
-            self.at = track.play(ticks, self.at, steps(there), &mut self.body);
+            self.at = track.play(ticks, self.at, there, &mut self.body);
         }
-        self.at_mm = there;
         Ok(self)
     }
 
@@ -373,13 +374,13 @@ impl Builder {
 
     /// How it stands, to come back to it.
     pub(super) fn mark(&self) -> Mark {
-        Mark { ticks: self.body.len(), at: self.at, at_mm: self.at_mm }
+        Mark { ticks: self.body.len(), at: self.at }
     }
 
     /// Comes back to how it stood: everything after it is gone.
     pub(super) fn undo(&mut self, mark: Mark) {
         self.body.truncate(mark.ticks);
-        (self.at, self.at_mm) = (mark.at, mark.at_mm);
+        self.at = mark.at;
     }
 
     /// Where the lens is.
@@ -398,7 +399,6 @@ impl Builder {
 pub(super) struct Mark {
     ticks: usize,
     at: Position,
-    at_mm: [f64; 2],
 }
 
 /// Whether a coordinate is one that the head can be sent to.

@@ -39,9 +39,11 @@ impl Track<'_> {
             begins_s = ends_s;
         }
         // The end is between two ticks, and rounding can leave a step for after it; an axis never makes two in one.
-        while let Some(leg) = self.legs.last().filter(|_| played < ticks || x.at != x_end || y.at != y_end) {
-            body.push(x.advance(x_end) | y.advance(y_end) | fire.advance(leg, 0.0));
-            played += 1;
+        if let Some(leg) = self.stretches.last().map(|stretch| &self.legs[stretch.leg]) {
+            while played < ticks || x.at != x_end || y.at != y_end {
+                body.push(x.advance(x_end) | y.advance(y_end) | fire.advance(leg, 0.0));
+                played += 1;
+            }
         }
         Position { x: x.at, y: y.at, ..start }
     }

@@ -56,9 +56,9 @@ fn gcode_reads_as_a_person_would_write_it() {
     G21 G90 G94
     M4 S0
     G0 X9.994 Y5.006
-    G4 P0.2542
-    G1 X20.006 F1143 S429
-    Y-2.494 F1092 S996
+    G4 P0.2552
+    G1 X20.006 F1146 S429
+    Y-2.494 F1087 S993
     G0 X0 Y0
     M5 S0
     M2

@@ -172,6 +172,9 @@ fn what_makes_no_step_takes_no_time() {
     let before = job.body().len();
     job.path(&[]).unwrap().move_to(1.0, 2.0).unwrap().cut_to(1.001, 2.0, 10.0, 1.0).unwrap();
     assert_eq!(job.body().len(), before);
+    // Nor does a leg without a length fire at the end of one that has some.
+    job.path(&[leg(9.0, 2.0, 50.0, Laser::Off), leg(9.0, 2.0, 50.0, Laser::Constant(1.0))]).unwrap();
+    assert_eq!(reference(job.body()).le, 0);
 }
 
 #[test]

@@ -1,0 +1,187 @@
+//! `puls make`: what is made is what `puls info` measures, and what cannot be made leaves nothing.
+
+use std::fs;
+use std::process::Stdio;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::program::{Ended, Program, command};
+use crate::{folder, run};
+
+/// Runs with a drawing on standard input.
+fn run_with(folder: &TempDir, arguments: &[&str], text: &str) -> Ended {
+    let mut command = command(folder.path());
+    command.args(arguments).stdin(Stdio::piped());
+    let mut program = Program::start(command);
+    program.write(text);
+    program.close_stdin();
+    program.end()
+}
+
+fn info(folder: &TempDir, file: &str) -> Value {
+    let ended = run(folder, &["puls", "info", "--json", file]);
+    ended.expect(0);
+    serde_json::from_str(&ended.stdout).unwrap()
+}
+
+#[track_caller]
+fn about(value: &Value, expected: f64, within: f64) {
+    let value = value.as_f64().unwrap();
+    assert!((value - expected).abs() <= within, "{value} is not {expected}");
+}
+
+fn is_empty(folder: &TempDir) -> bool {
+    fs::read_dir(folder.path()).unwrap().next().is_none()
+}
+
+#[test]
+fn shapes_are_where_and_as_large_as_asked() {
+    let folder = folder();
+    for (shape, cut_mm, right_mm, front_mm) in [
+        (["--square", "30"], 120.0, 40.0, 50.0),
+        (["--circle", "30"], 94.25, 40.0, 50.0),
+        (["--line", "3,4"], 5.0, 13.0, 24.0),
+    ] {
+        let [option, size] = shape;
+        let ended = run(&folder, &["puls", "make", option, size, "--at", "10,20", "-o", "job.puls"]);
+        ended.expect(0);
+        assert!(ended.stdout.is_empty() && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(ended.stderr.starts_with("job.puls: ") && ended.stderr.contains(" ticks, "), "{ended:?}");
+        let info = info(&folder, "job.puls");
+        about(&info["distance"]["cut"], cut_mm, 0.3);
+        assert_eq!((&info["stats"]["XEND"], &info["stats"]["YEND"]), (&0.into(), &0.into()), "{info}");
+        about(&info["stats"]["LP"], 1.0, 0.0);
+        about(&info["extents"]["x_mm"][1], right_mm, 0.02);
+        about(&info["extents"]["y_mm"][1], front_mm, 0.02);
+        run(&folder, &["puls", "check", "job.puls", "--serial", "1"]).expect(0);
+    }
+}
+
+#[test]
+fn options_are_what_the_job_has() {
+    let folder = folder();
+    let options = "--line 50,0 --speed 25 --density 1/7 --power 64 --travel-speed 100 --acceleration 350,300 \
+                   --frequency 28160 --serial 4711 --gzip -o job.puls";
+    let arguments: Vec<_> = ["puls", "make"].into_iter().chain(options.split_whitespace()).collect();
+    run(&folder, &arguments).expect(0);
+    assert!(fs::read(folder.path().join("job.puls")).unwrap().starts_with(b"\x1f\x8b"));
+    run(&folder, &["puls", "check", "job.puls", "--serial", "4711"]).expect(0);
+    run(&folder, &["puls", "check", "job.puls", "--serial", "4712"]).expect(1);
+    let info = info(&folder, "job.puls");
+    // There at 25 mm/s, with ramps of 25/350 s; back at 100 mm/s.
+    let there_s = 50.0 / 25.0 + 25.0 / 350.0;
+    about(&info["run_time"], there_s + 50.0 / 100.0 + 100.0 / 350.0, 0.005);
+    about(&info["stats"]["LE"], there_s * 28_160.0 / 7.0, 10.0);
+    let shown = run(&folder, &["puls", "info", "job.puls"]);
+    assert!(shown.stdout.contains("power 64: 50.0 mm") && shown.stdout.contains("28160 a second"), "{shown:?}");
+}
+
+#[test]
+fn drawings_come_from_files_and_from_standard_input() {
+    let folder = folder();
+    let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+    write("a.nc", "G21 G90\nM4 S500 F3000\nG1 X20\nG1 Y-10\nM5\nG0 X5\nM2\n");
+    write("b.SVGPATH", "M10 10 h 20 v 10 h-20 z\n");
+    run(&folder, &["puls", "make", "--from", "a.nc", "--flip-y", "--at", "1,0", "-o", "a.puls"]).expect(0);
+    let info_a = info(&folder, "a.puls");
+    about(&info_a["stats"]["XEND"], 6.0 / 0.018_75, 0.0);
+    about(&info_a["stats"]["YEND"], 533.0, 0.0);
+    run(&folder, &["puls", "make", "--from", "b.SVGPATH", "-o", "b.puls"]).expect(0);
+    about(&info(&folder, "b.puls")["distance"]["cut"], 60.0, 0.3);
+
+    let made = ["puls", "make", "--from", "-", "--kind", "gcode", "-o", "c.puls", "--s-max", "500"];
+    run_with(&folder, &made, "M3 S500 F600\nG1 X1").expect(0);
+    let info_c = info(&folder, "c.puls");
+    // 1 mm (to the nearest step) at 10 mm/s, and a ramp of 10/700 s; S500 is every tick.
+    about(&info_c["stats"]["LE"], 1_137.0, 2.0);
+}
+
+#[test]
+fn an_export_is_made_again() {
+    let folder = folder();
+    run(&folder, &["puls", "make", "--circle", "20", "--at", "5,5", "-o", "circle.puls"]).expect(0);
+    run(&folder, &["puls", "export", "circle.puls", "--format", "gcode", "-o", "circle.gcode"]).expect(0);
+    run(&folder, &["puls", "make", "--from", "circle.gcode", "-o", "again.puls"]).expect(0);
+    let (was, is) = (info(&folder, "circle.puls"), info(&folder, "again.puls"));
+    assert_eq!(is["stats"]["XEND"], was["stats"]["XEND"]);
+    about(&is["distance"]["cut"], was["distance"]["cut"].as_f64().unwrap(), 0.5);
+    about(&is["run_time"], was["run_time"].as_f64().unwrap(), 0.2);
+}
+
+#[test]
+fn standard_output_has_the_file_and_nothing_else() {
+    let folder = folder();
+    let ended = run(&folder, &["puls", "make", "--square", "5", "-o", "made.puls"]);
+    ended.expect(0);
+    let mut make = command(folder.path());
+    make.args(["puls", "make", "--square", "5", "-o", "-"]);
+    let out = make.output().unwrap();
+    assert_eq!(out.stdout, fs::read(folder.path().join("made.puls")).unwrap());
+    let said = String::from_utf8(out.stderr).unwrap();
+    assert_eq!(said, ended.stderr.replace("made.puls: ", "standard output: "));
+}
+
+#[test]
+fn what_cannot_be_made_is_told_with_its_line_and_leaves_nothing() {
+    let folder = folder();
+    let gcode = ["puls", "make", "--from", "-", "--kind", "gcode", "-o", "job.puls"];
+    let path = ["puls", "make", "--from", "-", "--kind", "svgpath", "-o", "job.puls"];
+    for (arguments, text, message) in [
+        (gcode, "G0 X5\nG1 X3\n", "line 2, column 4: \"X3\", expected an F above 0 in this line or one before it"),
+        (gcode, "G0 X5\n\nG38.2 Z1\n", "line 3, column 1: \"G38.2\", expected G0 G1 G2 G3"),
+        (path, "M0 0\nL 5 5 K", "line 2, column 7: \"K\", expected one of the commands"),
+        (path, "", "line 1, column 1: the end, expected path data"),
+    ] {
+        let ended = run_with(&folder, &arguments, text);
+        ended.expect(1);
+        let expected = format!("gf-machine-emulator: standard input: {message}");
+        assert!(ended.stderr.starts_with(&expected) && ended.stdout.is_empty(), "{ended:?}");
+    }
+    let ended = run(&folder, &["puls", "make", "--from", "gone.nc", "-o", "job.puls"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("gone.nc: cannot open it: "), "{ended:?}");
+    run(&folder, &["puls", "make", "--square", "5", "-o", "no/such/job.puls"]).expect(1);
+    assert!(is_empty(&folder), "something is left");
+}
+
+#[test]
+fn wrong_usage_ends_with_2_and_says_what_would_do() {
+    let folder = folder();
+    for (arguments, message) in [
+        ("-o job.puls", "--line"),
+        ("--square 5", "--output"),
+        ("--square 5 --circle 5 -o job.puls", "cannot be used with"),
+        ("--square 0 -o job.puls", "expected 0.1 to 1000 mm"),
+        ("--square nan -o job.puls", "\"nan\" is not a number"),
+        ("--line 5 -o job.puls", "such as 20,30"),
+        ("--square 50 --at 990,0 -o job.puls", "the shape does not fit: coordinate 1040, expected"),
+        ("--square 5 --density 8/7 -o job.puls", "sevenths such as 3/7"),
+        ("--square 5 --density 3/8 -o job.puls", "sevenths such as 3/7"),
+        ("--square 5 --power 128 -o job.puls", "power level 128: expected 0 to 127"),
+        ("--square 5 --speed 0 -o job.puls", "expected 0.1 to 10000 mm/s"),
+        ("--square 5 --frequency 999 -o job.puls", "expected 1000 to 200000 Hz"),
+        ("--square 5 --acceleration 0,1 -o job.puls", "expected 1 to 100000 mm/s2"),
+        ("--square 5 --flip-y -o job.puls", "--flip-y is for drawings: use it with --from"),
+        ("--line 5,5 --kind gcode -o job.puls", "--kind is for drawings"),
+        ("--line 5,5 --s-max 1 -o job.puls", "--s-max is for drawings"),
+        ("--from - -o job.puls", "use --kind svgpath or --kind gcode"),
+        ("--from job.dxf -o job.puls", "job.dxf: its name does not tell"),
+        ("--from job.nc --speed 5 -o job.puls", "leave out --speed and --density"),
+        ("--from job.svgpath --s-max 5 -o job.puls", "--density in place of --s-max"),
+    ] {
+        let arguments: Vec<_> = ["puls", "make"].into_iter().chain(arguments.split_whitespace()).collect();
+        let ended = run(&folder, &arguments);
+        ended.expect(2);
+        assert!(ended.stderr.contains(message) && ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
+    }
+    assert!(is_empty(&folder), "something is left");
+}
+
+#[test]
+fn help_fits_on_80_columns_and_has_examples() {
+    let ended = run(&folder(), &["puls", "make", "--help"]);
+    ended.expect(0);
+    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ended.stdout);
+    assert!(ended.stdout.contains("Examples:") && ended.stdout.contains("Exit codes:"), "{}", ended.stdout);
+}
