@@ -118,13 +118,21 @@ impl Credentials {
             bearer: None,
             content_type: Some("application/json"),
             body: body.as_bytes(),
+            confidential: true,
         };
         let response = http.send(request).map_err(|e| match e {
             Error::Unreachable { .. } => Failure::Passing(e),
             other => Failure::Final(other),
         })?;
         match response.status {
-            200 => self.read(response).map_err(Failure::Final),
+            200 => {
+                let tokens = self.read(response).map_err(Failure::Final)?;
+                if let Some(recorder) = http.tap().recorder() {
+                    recorder.learn(&tokens.websocket);
+                    recorder.learn(&tokens.bearer);
+                }
+                Ok(tokens)
+            }
             400 | 401 | 403 | 422 => Err(Failure::Final(Error::SignInRefused { status: response.status })),
             408 | 425 | 429 | 500.. => Err(Failure::Passing(response.into_error())),
             _ => Err(Failure::Final(response.into_error())),

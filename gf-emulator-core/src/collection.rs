@@ -130,6 +130,6 @@ fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
 }
 
 /// Local time, as in the Python clients' file names.
-fn stamp() -> String {
+pub(crate) fn stamp() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%d_%H%M%S").to_string()
 }

@@ -13,12 +13,13 @@ use tungstenite::WebSocket;
 use crate::actions::{Action, Ending, Kept, Runner, Signal, Table, Values, end, shown, start, values_of};
 use crate::agenda::{Agenda, Decision};
 use crate::authentication::{Failure, patiently};
-use crate::collection::Collection;
+use crate::collection::{Collection, stamp};
 use crate::connection::{Connection, Peer, Stopper};
 use crate::folder::Folder;
 use crate::http::Http;
 use crate::machine::{CannedMachine, Controls, Machine};
 use crate::net::{Interrupt, Stream, Tls};
+use crate::record::{Recorder, Tap};
 use crate::session::Session;
 use crate::uplink::Uplink;
 use crate::voice::Voice;
@@ -50,6 +51,7 @@ pub struct Emulator {
     kept: Kept,
     handle: Handle,
     stopped: Receiver<()>,
+    tap: Tap,
 }
 
 /// How to the service.
@@ -75,7 +77,7 @@ impl Emulator {
     /// # Errors
     ///
     /// [`Error::Config`], [`Error::Table`] where the actions table is not usable, [`Error::Tls`] or [`Error::File`] where
-    /// `ca_file` is not.
+    /// `ca_file` is not; [`Error::File`] where the recording that the configuration asks for cannot be begun.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
         let tls = Tls::new(config.service.ca_file.as_deref())?;
@@ -128,6 +130,10 @@ impl Emulator {
             hand: Arc::default(),
         };
         let machine = Box::new(CannedMachine::new(&config));
+        let tap = Tap::default();
+        if let Some(folder) = &config.logging.record_dir {
+            tap.open(&Recorder::of_machine(folder.join(stamp()), &config)?);
+        }
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
         Ok(Self {
             config: Arc::new(config),
@@ -141,6 +147,7 @@ impl Emulator {
             kept: Kept::default(),
             handle,
             stopped: connection.stopped,
+            tap,
         })
     }
 
@@ -158,6 +165,12 @@ impl Emulator {
             *tls = shared;
         }
         self
+    }
+
+    /// Records what it and its service say from now on. The recording is whole once the emulator is dropped, and with it
+    /// the last clone of the recorder.
+    pub fn record(&self, recorder: &Recorder) {
+        self.tap.open(recorder);
     }
 
     /// What stops this emulator, presses its button and opens its lid, from any thread.
@@ -185,7 +198,7 @@ impl Emulator {
         }
         // The first sign-in goes over the connection that the requests after it use as well.
         let user_agent = self.config.user_agent();
-        let http = Http::new(tls.clone(), &user_agent, working.clone());
+        let http = Http::new(tls.clone(), &user_agent, working.clone(), self.tap.clone());
         let session = session.insert(Arc::new(Session::new(&self.config, http)?));
         let tokens = session.credentials().sign_in_patiently(session.http(), self.config.service.retry_for)?;
         let token = session.adopt(tokens);
@@ -193,13 +206,20 @@ impl Emulator {
             start(&self.config, &self.table, &self.voice, &**session)?;
         }
         // Every later one has a client of its own: a cancelled action's interrupt must not end it.
-        let again = Http::new(tls.clone(), &user_agent, dialling.clone());
+        let again = Http::new(tls.clone(), &user_agent, dialling.clone(), self.tap.clone());
         let of_address = Arc::clone(session);
         let address = move || {
             let tokens = of_address.credentials().sign_in(&again)?;
             Ok(of_address.websocket_url(&of_address.adopt(tokens)))
         };
-        let route = Route { address: Arc::new(address), tls: tls.clone(), user_agent, interrupt: dialling.clone() };
+        let route = Route {
+            origin: self.config.service.status_service_url.clone(),
+            address: Arc::new(address),
+            tls: tls.clone(),
+            user_agent,
+            interrupt: dialling.clone(),
+            tap: self.tap.clone(),
+        };
         let socket = open(session, &route, token, self.config.service.retry_for)?;
         if let Some(peer) = self.peer.take() {
             self.client = Some(WsClient::start(socket, route, peer)?);
@@ -268,6 +288,9 @@ impl Emulator {
         let closed = self.client.take().map_or(Ok(()), WsClient::stop);
         self.voice.close();
         log::info!("stopped");
+        if let Some(recorder) = self.tap.recorder() {
+            recorder.state("stopped", None);
+        }
         ended.and(closed)
     }
 }

@@ -32,6 +32,17 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A recording cannot be used.
+    #[error("{}, line {line}: {reason}", path.display())]
+    Recording {
+        /// The file.
+        path: PathBuf,
+        /// Which line, counted from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+
     /// The service does not take the serial number or the password (a 4xx answer to the sign-in).
     #[error(
         "the service refused to sign this machine in (HTTP {status}): check serial and password in [MACHINE] \

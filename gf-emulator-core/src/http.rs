@@ -14,6 +14,7 @@ use ureq::unversioned::transport::{
 };
 
 use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
+use crate::record::{Pending, Recorded, Tap};
 use crate::url::Url;
 use crate::{Error, Result, Secret};
 
@@ -49,6 +50,8 @@ pub(crate) struct Request<'a> {
     pub(crate) bearer: Option<&'a Secret>,
     pub(crate) content_type: Option<&'static str>,
     pub(crate) body: &'a [u8],
+    /// Neither this body nor the answer's is anybody else's business: a sign-in.
+    pub(crate) confidential: bool,
 }
 
 /// What came back.
@@ -57,6 +60,7 @@ pub(crate) struct Response {
     from: Url,
     method: Method,
     inner: http::Response<ureq::Body>,
+    exchange: Option<Pending>,
 }
 
 impl Response {
@@ -98,7 +102,11 @@ impl Response {
 
     /// The body as it arrives. A body shorter than announced ends in an error.
     pub(crate) fn reader(self) -> Box<dyn Read + Send> {
-        Box::new(self.inner.into_body().into_with_config().limit(u64::MAX).reader())
+        let body = self.inner.into_body().into_with_config().limit(u64::MAX).reader();
+        match self.exchange {
+            Some(exchange) => Box::new(Recorded { body, exchange }),
+            None => Box::new(body),
+        }
     }
 
     /// Reads a short rest of the body, so that the connection can be used again.
@@ -120,10 +128,12 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
 pub(crate) struct Http {
     agent: ureq::Agent,
     interrupt: Interrupt,
+    user_agent: String,
+    tap: Tap,
 }
 
 impl Http {
-    pub(crate) fn new(tls: Tls, user_agent: &str, interrupt: Interrupt) -> Self {
+    pub(crate) fn new(tls: Tls, user_agent: &str, interrupt: Interrupt, tap: Tap) -> Self {
         let config = ureq::Agent::config_builder()
             .user_agent(user_agent)
             // Redirects are followed in session.rs, which knows where a token may go.
@@ -142,11 +152,17 @@ impl Http {
             .max_idle_connections_per_host(1)
             .build();
         let dialer = Dialer { tls, interrupt: interrupt.clone() };
-        Self { agent: ureq::Agent::with_parts(config, dialer, NoResolver), interrupt }
+        let agent = ureq::Agent::with_parts(config, dialer, NoResolver);
+        Self { agent, interrupt, user_agent: user_agent.to_owned(), tap }
     }
 
     pub(crate) fn interrupt(&self) -> &Interrupt {
         &self.interrupt
+    }
+
+    /// Where requests are recorded, if they are.
+    pub(crate) fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// Sends `request` and takes the head of the answer, whatever its status.
@@ -154,7 +170,20 @@ impl Http {
         if self.interrupt.is_raised() {
             return Err(Error::Interrupted);
         }
-        let Request { method, url, bearer, content_type, body } = request;
+        let mut exchange = Pending::begin(&self.tap, &request, &self.user_agent);
+        let result = self.exchange(request);
+        match (&mut exchange, &result) {
+            (Some(exchange), Ok(answer)) => exchange.answered(answer.status().as_u16(), answer.headers()),
+            (Some(exchange), Err(error)) => exchange.failed(error),
+            (None, _) => {}
+        }
+        let Request { method, url, .. } = request;
+        let inner = result?;
+        Ok(Response { status: inner.status().as_u16(), from: url.clone(), method, inner, exchange })
+    }
+
+    fn exchange(&self, request: Request<'_>) -> Result<http::Response<ureq::Body>> {
+        let Request { method, url, bearer, content_type, body, .. } = request;
         log::debug!("{} {url}", method.as_str());
         let mut builder = http::Request::builder().method(method.as_str()).uri(url.whole());
         if let Some(bearer) = bearer {
@@ -167,14 +196,13 @@ impl Http {
             Method::Get => builder.body(()).map(|request| self.agent.run(request)),
             Method::Post | Method::Put => builder.body(body).map(|request| self.agent.run(request)),
         };
-        let inner = sent
-            .map_err(|_| Error::Url { url: url.to_string(), reason: "it does not make a request" })?
-            .map_err(|e| match e {
+        sent.map_err(|_| Error::Url { url: url.to_string(), reason: "it does not make a request" })?.map_err(
+            |e| match e {
                 ureq::Error::Io(e) => connection_error(url, &e, &self.interrupt),
                 _ if self.interrupt.is_raised() => Error::Interrupted,
                 other => unreachable_at(url, &other),
-            })?;
-        Ok(Response { status: inner.status().as_u16(), from: url.clone(), method, inner })
+            },
+        )
     }
 }
 

@@ -54,6 +54,11 @@ impl Landing {
     /// Puts the file in its place, in place of one that may be there.
     pub(crate) fn replace(self) -> Result<PathBuf> {
         self.file.as_file().sync_all().map_err(|source| self.failed(source))?;
+        self.settle()
+    }
+
+    /// As [`replace`](Self::replace), without waiting for the disk: whole for whoever looks, if not for a power cut.
+    pub(crate) fn settle(self) -> Result<PathBuf> {
         let goal = self.goal;
         self.file.persist(&goal).map_err(|e| Error::File { doing: "write", path: goal.clone(), source: e.error })?;
         Ok(goal)

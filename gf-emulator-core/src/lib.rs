@@ -67,6 +67,7 @@ pub mod local_service;
 pub mod machine;
 mod net;
 pub mod puls;
+pub mod record;
 mod secret;
 mod session;
 mod settings;

@@ -83,8 +83,14 @@ impl Session {
         let mut redirects = 0;
         loop {
             let bearer = if authority == Authority::Bearer { self.bearer_for(url.origin()) } else { None };
-            let response =
-                self.http.send(Request { method, url: &url, bearer: bearer.as_ref(), content_type, body })?;
+            let response = self.http.send(Request {
+                method,
+                url: &url,
+                bearer: bearer.as_ref(),
+                content_type,
+                body,
+                confidential: false,
+            })?;
             match response.status {
                 200..=299 => return Ok(response),
                 401 if bearer.is_some() && !replayed => {

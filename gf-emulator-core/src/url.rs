@@ -179,6 +179,10 @@ impl Url {
         Ok(next)
     }
 
+    pub(crate) fn has_query(&self) -> bool {
+        self.query.is_some()
+    }
+
     /// Path and query, as a request line has them.
     pub(crate) fn target(&self) -> String {
         match &self.query {

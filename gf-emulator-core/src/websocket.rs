@@ -26,6 +26,7 @@ use crate::backoff::Backoff;
 use crate::connection::{Outgoing, Peer};
 use crate::handshake::{self, Failure};
 use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
+use crate::record::{Event, Raw, Tap};
 use crate::url::Url;
 use crate::wait::{Interest, Waiter, Waker};
 use crate::{Error, Result};
@@ -59,11 +60,14 @@ pub(crate) type Address = Arc<dyn Fn() -> Result<Url> + Send + Sync>;
 /// What it takes to connect.
 #[derive(Clone)]
 pub(crate) struct Route {
+    /// Where that is, without the token: for people.
+    pub(crate) origin: String,
     pub(crate) address: Address,
     pub(crate) tls: Tls,
     pub(crate) user_agent: String,
     /// Ends a dial that is under way, sign-in included.
     pub(crate) interrupt: Interrupt,
+    pub(crate) tap: Tap,
 }
 
 impl Route {
@@ -200,7 +204,15 @@ impl Bridge {
     fn run(mut self, mut socket: WebSocket<Stream>) -> Result<()> {
         loop {
             log::info!("connected");
-            match self.converse(socket) {
+            let url = self.route.origin.clone();
+            self.route.tap.note(|| Raw::Event(Event::Opened { url }));
+            let ended = self.converse(socket);
+            let reason = match &ended {
+                Ended::Stopped => "the machine has stopped",
+                Ended::Lost(reason) => reason,
+            };
+            self.route.tap.note(|| Raw::Event(Event::Closed { reason: reason.to_owned() }));
+            match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Lost(reason) => log::warn!("connection lost: {reason}"),
             }
@@ -360,7 +372,8 @@ impl Bridge {
                         break;
                     }
                     unflushed = false;
-                    self.in_flight.clear();
+                    let gone = self.in_flight.len();
+                    self.let_go(gone);
                 }
                 if self.backlog.is_empty() {
                     break;
@@ -407,14 +420,21 @@ impl Bridge {
     /// Lets go of what the connection has taken whole.
     fn settle(&mut self, socket: &WebSocket<Stream>) {
         let taken = socket.get_ref().taken_bytes();
-        while self.in_flight.front().is_some_and(|first| first.ends_at <= taken) {
-            self.in_flight.pop_front();
+        let gone = self.in_flight.iter().take_while(|message| message.ends_at <= taken).count();
+        self.let_go(gone);
+    }
+
+    /// So many messages are out.
+    fn let_go(&mut self, gone: usize) {
+        for sent in self.in_flight.drain(..gone) {
+            self.route.tap.note(|| Raw::Out(sent.message.frame()));
         }
     }
 
     fn deliver(&mut self, text: &str) {
         self.backoff = Backoff::default();
         log::debug!("received {} bytes", text.len());
+        self.route.tap.note(|| Raw::In(text.to_owned()));
         let mut text = match self.rx.try_send(text.to_owned()) {
             Err(TrySendError::Full(text)) => text,
             // Disconnected: the machine has stopped reading, and stops us next.

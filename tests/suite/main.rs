@@ -9,6 +9,7 @@ mod handles;
 mod jobs;
 mod prints;
 mod raw;
+mod record;
 mod secrets;
 mod sequences;
 mod session;

@@ -11,6 +11,7 @@ use std::time::Duration;
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::local_service::{Builder, LocalService, Seen};
 use gf_emulator_core::puls;
+use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Config, Emulator, Handle, Machine, Result, Secret, Tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -111,13 +112,14 @@ pub struct Setup {
     service: Builder,
     adjust: Box<dyn FnOnce(&mut Config)>,
     machine: Option<Box<dyn FnOnce(Emulator) -> Emulator>>,
+    record_to: Option<PathBuf>,
 }
 
 impl Setup {
     /// A machine of `generation` against a plain service without a script.
     #[must_use]
     pub fn new(generation: Generation) -> Self {
-        Self { generation, service: service().tls(false), adjust: Box::new(|_| ()), machine: None }
+        Self { generation, service: service().tls(false), adjust: Box::new(|_| ()), machine: None, record_to: None }
     }
 
     /// Another service.
@@ -138,6 +140,13 @@ impl Setup {
     #[must_use]
     pub fn machine(mut self, machine: impl Machine + 'static) -> Self {
         self.machine = Some(Box::new(|emulator| emulator.with_machine(machine)));
+        self
+    }
+
+    /// Records the session into that folder.
+    #[must_use]
+    pub fn recorded(mut self, folder: &Path) -> Self {
+        self.record_to = Some(folder.to_owned());
         self
     }
 
@@ -164,7 +173,11 @@ impl Setup {
         let mut config = config(folder.path(), self.generation);
         point_at(&mut config, &service, folder.path());
         (self.adjust)(&mut config);
+        let recorder = self.record_to.map(|folder| Recorder::of_machine(folder, &config).expect("a new recording"));
         let mut emulator = Emulator::new(config).expect("the configuration is good");
+        if let Some(recorder) = recorder {
+            emulator.record(&recorder);
+        }
         if service.ca_pem().is_some() {
             // One connector for all tests of a process: making one takes 50 ms.
             emulator = emulator.with_tls(Tls::new(Some(&folder.path().join("ca.pem"))).expect("a certificate"));

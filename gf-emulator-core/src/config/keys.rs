@@ -216,6 +216,12 @@ pub(super) const KEYS: &[Key] = &[
     key("LOGGING", "save_puls", Origin::V2, "motion.keep", "keep the jobs once they are over", |d, t| {
         value::boolean(t).map(|keep| d.config.motion.keep = keep)
     }),
+    key("LOGGING", "record", Origin::New, "logging.record_dir", "where sessions are recorded", |d, t| {
+        value::optional_path(t).map(|dir| d.config.logging.record_dir = dir)
+    }),
+    key("LOGGING", "record_serial", Origin::New, "logging.record_serial", "recordings have the serial", |d, t| {
+        value::boolean(t).map(|shown| d.config.logging.record_serial = shown)
+    }),
     key("THERMAL", "water_heater_percent", Origin::V2, "thermal.heater", "drives nothing here", only_a_number),
     key("THERMAL", "max_start_temp", Origin::V2, "thermal.start", "drives nothing here", only_a_number),
     key("THERMAL", "max_run_temp", Origin::V2, "thermal.run", "drives nothing here", only_a_number),

@@ -164,6 +164,10 @@ pub struct Logging {
     /// Where pictures that were sent are kept too: `save_sent_images` in `[LOGGING]` `dir`, the current directory where
     /// that is not given.
     pub sent_images_dir: Option<PathBuf>,
+    /// `record`: where each session is recorded, in a folder of its own named by its time.
+    pub record_dir: Option<PathBuf>,
+    /// `record_serial`: recordings have the machine's serial number in them.
+    pub record_serial: bool,
 }
 
 /// The levels of the Python clients' logs, which people's configuration files name.

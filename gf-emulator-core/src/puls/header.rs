@@ -204,6 +204,16 @@ impl Header {
         &self.records
     }
 
+    /// Puts one value in place of another wherever that stands; says whether it stood anywhere.
+    pub(crate) fn replace(&mut self, old: u32, new: u32) -> bool {
+        let mut replaced = false;
+        for record in self.records.iter_mut().filter(|record| record.value == old) {
+            record.value = new;
+            replaced = true;
+        }
+        replaced
+    }
+
     /// The value of a code. Where a code is repeated the last one wins, as it does in the Python client.
     #[must_use]
     pub fn get(&self, code: Code) -> Option<u32> {

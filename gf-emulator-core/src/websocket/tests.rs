@@ -41,6 +41,8 @@ fn bench(watch: Watch) -> Bench {
         Ok(url.clone())
     });
     let route = Route {
+        origin: String::new(),
+        tap: Tap::default(),
         address,
         tls: Tls::new(None).unwrap(),
         user_agent: "OpenGlow/test".into(),

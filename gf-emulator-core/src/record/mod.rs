@@ -1,0 +1,18 @@
+//! What was said, on the disk: every request, every message, every picture and job of a session, and when.
+//!
+//! A [`Recorder`] writes a folder, a [`Recording`] reads one. The format is described in `RECORDING.md` of the repository;
+//! its version is in the first line.
+
+mod entry;
+mod exchange;
+#[cfg(feature = "local-service")]
+mod observed;
+mod recorder;
+mod recording;
+mod redactor;
+
+pub use entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Part, Side};
+pub(crate) use exchange::{Pending, Recorded};
+pub(crate) use recorder::{Raw, Tap};
+pub use recorder::{Recorder, SESSION_FILE};
+pub use recording::{Recording, Skipped};

@@ -1,0 +1,45 @@
+//! What the local service has seen, as a recording of the service's side.
+
+use super::entry::{Event, Exchange, Part};
+use super::recorder::{Body, Raw, Recorder};
+use crate::local_service::{Bearer, Request, Seen};
+
+impl Recorder {
+    /// Notes what the local service has seen: for its [`observer`](crate::local_service::Builder::observer).
+    pub fn observe(&self, service: &str, seen: &Seen) {
+        match seen {
+            // That it was opened says as much.
+            Seen::Http(request) if request.path == "/<ws_token>" && request.status == 101 => {}
+            Seen::Http(request) => self.note(exchange(service, request)),
+            Seen::WsOpened { .. } => self.note(Raw::Event(Event::Opened { url: service.replacen("http", "ws", 1) })),
+            Seen::WsMessage { text, .. } => self.note(Raw::Out(text.as_str().into())),
+            Seen::WsBinary(bytes) => {
+                self.state("binary", Some(format!("the machine sent a binary frame of {bytes} bytes")))
+            }
+            Seen::WsSent(text) => self.note(Raw::In(text.clone())),
+            Seen::WsClosed { code } => {
+                let reason = code.map_or_else(|| "cut".to_owned(), |code| format!("closed by the machine ({code})"));
+                self.note(Raw::Event(Event::Closed { reason }));
+            }
+            _ => {}
+        }
+    }
+}
+
+fn exchange(service: &str, request: &Request) -> Raw {
+    let mut headers: serde_json::Map<_, _> =
+        request.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
+    if request.bearer == Bearer::Bad {
+        headers.insert("authorization".into(), "*** (not a token of this service)".into());
+    }
+    let exchange = Exchange {
+        method: request.method.clone(),
+        url: format!("{service}{}", request.path),
+        has_query: request.has_query,
+        status: (request.status > 0).then_some(request.status),
+        error: (request.status == 0).then(|| "cut off without an answer".to_owned()),
+        request: Part { headers, bytes: request.body_len as u64, ..Part::default() },
+        ..Exchange::default()
+    };
+    Raw::Http(Box::new(exchange), Body::Bytes(request.body.to_vec()), Body::None)
+}
