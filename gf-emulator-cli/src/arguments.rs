@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, demo, pipe, puls, run, serve};
+use crate::{check, collect, demo, pipe, puls, run, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -55,6 +55,7 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Collect(collect::Arguments),
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Check(check::Arguments),
@@ -67,6 +68,7 @@ impl CommandLine {
     pub(crate) fn follow(self) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(arguments) => run::run(&arguments),
+            Command::Collect(arguments) => collect::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => serve::run(arguments),
             Command::Check(arguments) => check::run(&arguments),

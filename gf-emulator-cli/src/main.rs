@@ -5,6 +5,7 @@
 
 mod arguments;
 mod check;
+mod collect;
 mod configuration;
 mod conversation;
 mod demo;

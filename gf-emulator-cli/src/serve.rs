@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{bounded, unbounded};
 use gf_emulator_core::local_service::{LocalService, Outcome, Script};
+use gf_emulator_core::record::Recorder;
 
 use crate::conversation::{follow, observer};
 use crate::failure::Failure;
@@ -55,6 +57,9 @@ pub(crate) struct Arguments {
     /// Compress the pulse file
     #[arg(long)]
     gzip: bool,
+    /// Record what it sees into this folder, which must not have a recording yet
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// Cut every WebSocket after so many seconds, as the cloud does hourly
     #[arg(long, value_name = "S", value_parser = seconds)]
     cut_every: Option<Duration>,
@@ -68,7 +73,7 @@ fn address(text: &str) -> Result<String, String> {
 }
 
 /// From a thousandth of a second up to a year.
-fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let number: Option<f64> = text.parse().ok().filter(|seconds| (0.001..=31_536_000.0).contains(seconds));
     number.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.001 to 31536000".into())
 }
@@ -77,12 +82,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start_with_warnings()?;
     let (stopping, stop) = bounded(1);
     let (to_lines, lines) = unbounded();
+    let recorder = Arc::<OnceLock<Recorder>>::default();
     let mut builder = LocalService::builder()
         .listen(arguments.listen)
         .tls(!arguments.plain)
         .gzip(arguments.gzip)
         .script(arguments.script.as_deref().map(read_script).transpose()?.unwrap_or_default())
-        .observer(observer(to_lines));
+        .observer(observer(to_lines, arguments.record.as_ref().map(|_| Arc::clone(&recorder))));
     if let Some(path) = &arguments.puls {
         builder = builder.puls(fs::read(path).map_err(|e| cannot("read", path, &e))?);
     }
@@ -94,6 +100,10 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         let _ = stopping.try_send(());
     })?;
     let service = builder.start().map_err(Failure::failed)?;
+    if let Some(folder) = &arguments.record {
+        // Whoever has connected meanwhile waits for this.
+        let _ = recorder.set(Recorder::of_service(folder, service.http_url()).map_err(Failure::misused)?);
+    }
     if let (Some(path), Some(pem)) = (&arguments.ca_out, service.ca_pem()) {
         fs::write(path, pem).map_err(|e| cannot("write", path, &e))?;
     }

@@ -9,6 +9,8 @@ mod progress;
 mod sink;
 mod source;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use crate::failure::Failure;
@@ -43,6 +45,11 @@ enum Command {
     Check(check::Arguments),
     Export(export::Arguments),
     Make(make::Arguments),
+}
+
+/// Many jobs, a row each.
+pub(crate) fn table(files: &[PathBuf]) -> Result<(), Failure> {
+    info::table(files)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {

@@ -84,6 +84,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) controls: &'a Controls,
     pub(crate) machine: &'a mut dyn Machine,
     pub(crate) kept: &'a mut Kept,
+    /// Told of every job that has come, once its action is over.
+    pub(crate) on_job: &'a mut (dyn FnMut(&Job) + Send),
 }
 
 /// What an action has gathered on its way.
@@ -133,6 +135,7 @@ impl Runner<'_> {
         over();
         end(row, ending, self.voice, &course.values, &mut |delay| self.delay(delay));
         if let Some(job) = &course.job {
+            (self.on_job)(job);
             self.collection.dismiss(job);
         }
         self.kept.previous_action = Some(action.action_type.clone());
@@ -271,11 +274,12 @@ impl Runner<'_> {
             Ok(())
         };
         let job = self.collection.collect(self.uplink, action, url, &mut tell)?;
+        // Refused or not, it has come.
+        let job = &*course.job.insert(job);
+        self.collection.check(job)?;
         // Whoever presses the button on hearing what comes next is heard.
         self.controls.forget_presses();
-        let loaded = self.machine.load(&job).map_err(halted("load the job"));
-        course.job = Some(job);
-        loaded
+        self.machine.load(job).map_err(halted("load the job"))
     }
 
     fn play(

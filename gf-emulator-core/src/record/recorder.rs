@@ -61,6 +61,7 @@ struct Shared {
     thread: Option<JoinHandle<()>>,
     started: Instant,
     folder: PathBuf,
+    about: About,
 }
 
 /// What the thread is told.
@@ -141,12 +142,12 @@ impl Recorder {
             pictures: HashMap::new(),
             failed: false,
         };
-        scribe.write(started, SystemTime::now(), Event::Session(about));
+        scribe.write(started, SystemTime::now(), Event::Session(about.clone()));
         let thread = thread::Builder::new()
             .name("gf-recorder".into())
             .spawn(move || scribe.run(&queue))
             .map_err(|e| Error::Thread { thread: "gf-recorder", reason: e.to_string() })?;
-        let shared = Shared { notes: Some(notes), thread: Some(thread), started, folder: folder.into() };
+        let shared = Shared { notes: Some(notes), thread: Some(thread), started, folder: folder.into(), about };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -154,6 +155,12 @@ impl Recorder {
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.shared.folder
+    }
+
+    /// What is recorded, and how: the first line.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.shared.about
     }
 
     /// Every line from now on, as it is written, after all that were written before it: those are in the file.
