@@ -22,6 +22,7 @@
 //! # Ok::<(), puls::Error>(())
 //! ```
 
+mod avx2;
 mod counts;
 mod error;
 mod export;
@@ -39,11 +40,12 @@ mod source;
 mod steps;
 pub mod tick;
 mod timeline;
-mod vector;
 
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)]
+pub use avx2::plain_sum;
 pub use counts::Counts;
 pub use error::{Error, Result};
 pub use export::{Format, export};
@@ -58,5 +60,3 @@ pub use position::Position;
 pub use segment::Segment;
 pub use steps::{Paths, Step, Steps};
 pub use timeline::{Bin, Timeline};
-#[doc(hidden)]
-pub use vector::plain_sum;
