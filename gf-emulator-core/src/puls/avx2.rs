@@ -4,7 +4,8 @@
 //! because a processor without it would run into an illegal instruction. The call stands right behind the question
 //! whether the processor has it, and nothing else here is unsafe.
 
-use super::{Extents, Position, Span};
+use super::meter::Samples;
+use super::{Extents, Position, Segment, Span, Tracer};
 
 /// Something that these processors have their own way for.
 pub(super) enum Task<'a> {
@@ -12,6 +13,8 @@ pub(super) enum Task<'a> {
     Count(&'a [u8], &'a mut [u64; 8]),
     /// Goes through some more ticks.
     Extend(&'a [u8], &'a mut Extents),
+    /// Goes through some more ticks, with the samples of whoever takes them, and hands over the segments that end.
+    Trace(&'a [u8], &'a mut Tracer, Option<&'a mut Samples>, &'a mut (dyn FnMut(&Segment) + 'a)),
     /// Adds the sum of all bytes.
     Sum(&'a [u8], &'a mut u64),
 }
@@ -47,6 +50,7 @@ mod kernels {
 
     use super::*;
     use crate::puls::extents::FireBox;
+    use crate::puls::planes::{BLOCK_TICKS, Planes};
 
     /// How many bytes a register has.
     const BYTES: usize = 32;
@@ -56,6 +60,9 @@ mod kernels {
         match task {
             Task::Count(ticks, bits) => count(ticks, bits),
             Task::Extend(ticks, extents) => extend(ticks, extents),
+            Task::Trace(ticks, tracer, samples, each) => {
+                tracer.trace_by(|block| planes_of(block), ticks, samples, each);
+            }
             Task::Sum(bytes, sum) => *sum += add_up(bytes),
         }
     }
@@ -388,5 +395,19 @@ mod kernels {
     #[target_feature(enable = "avx2")]
     fn interleaved(one: __m256i, other: __m256i) -> (__m256i, __m256i) {
         (_mm256_unpacklo_epi8(one, other), _mm256_unpackhi_epi8(one, other))
+    }
+
+    /// Each bit of all bytes in turn is brought to where an instruction gathers the highest ones.
+    #[target_feature(enable = "avx2")]
+    fn planes_of(block: &[u8; BLOCK_TICKS]) -> Planes {
+        let (halves, _) = block.as_chunks();
+        let (mut low, mut high) = (load(&halves[0]), load(&halves[1]));
+        let mut planes = [0; 8];
+        for plane in planes.iter_mut().rev() {
+            let [low_bits, high_bits] = [low, high].map(|half| u64::from(_mm256_movemask_epi8(half).cast_unsigned()));
+            *plane = low_bits | high_bits << 32;
+            (low, high) = (_mm256_add_epi8(low, low), _mm256_add_epi8(high, high));
+        }
+        Planes::from_bits(planes)
     }
 }

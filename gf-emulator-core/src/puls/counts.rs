@@ -56,7 +56,7 @@ impl Counts {
     }
 
     /// Takes how often each bit was set where it means something.
-    fn include(&mut self, [x, xn, y, yp, le, z, zp, lp]: [u64; 8]) {
+    pub(super) fn include(&mut self, [x, xn, y, yp, le, z, zp, lp]: [u64; 8]) {
         self.xp += x - xn;
         self.xn += xn;
         self.yp += yp;

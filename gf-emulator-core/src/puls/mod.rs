@@ -23,6 +23,7 @@
 //! ```
 
 mod avx2;
+mod cone;
 mod counts;
 mod error;
 mod export;
