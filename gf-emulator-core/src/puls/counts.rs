@@ -1,5 +1,7 @@
 //! How many steps a body makes each way, how often the laser fires, how often its power is set.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
 use super::Position;
 use super::avx2::{self, Task};
 use super::tick::{FIRE, POWER, X_STEP, Y_STEP, Z_STEP};
@@ -43,7 +45,7 @@ impl Counts {
     pub fn add(&mut self, ticks: &[u8]) {
         let mut bits = [0; 8];
         if avx2::run(Task::Count(ticks, &mut bits)) {
-            self.include(bits);
+            *self += Self::of_bits(bits);
         } else {
             self.add_portably(ticks);
         }
@@ -52,19 +54,13 @@ impl Counts {
     /// As [`Counts::add`], in the way that every processor has: for tests and benches.
     #[doc(hidden)]
     pub fn add_portably(&mut self, ticks: &[u8]) {
-        self.include(bits_of(ticks));
+        *self += Self::of_bits(bits_of(ticks));
     }
 
-    /// Takes how often each bit was set where it means something.
-    pub(super) fn include(&mut self, [x, xn, y, yp, le, z, zp, lp]: [u64; 8]) {
-        self.xp += x - xn;
-        self.xn += xn;
-        self.yp += yp;
-        self.yn += y - yp;
-        self.zp += zp;
-        self.zn += z - zp;
-        self.le += le;
-        self.lp += lp;
+    /// By how often each bit is set where it means something, lowest bit first.
+    #[inline(always)]
+    pub(super) const fn of_bits([x, xn, y, yp, le, z, zp, lp]: [u64; 8]) -> Self {
+        Self { xp: x - xn, xn, yp, yn: y - yp, zp, zn: z - zp, le, lp }
     }
 
     /// Steps of X in both directions (`XTOT`).

@@ -2,8 +2,8 @@
 
 use serde::{Serialize, Serializer};
 
-use super::Position;
 use super::avx2::{self, Task};
+use super::{Counts, Position};
 
 /// From where to where on one axis, in steps from where the job began; both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -74,27 +74,15 @@ pub struct Extents {
 }
 
 impl Extents {
-    /// Goes through some more ticks.
-    pub fn add(&mut self, ticks: &[u8]) {
-        if !avx2::run(Task::Extend(ticks, self)) {
-            self.step_by_step(ticks);
-        }
+    /// Goes through some more ticks, and says what it counted on its way: most of how far they reach is known by that.
+    pub fn add(&mut self, ticks: &[u8]) -> Counts {
+        let mut counts = Counts::default();
+        if avx2::run(Task::Extend(ticks, self, &mut counts)) { counts } else { self.add_portably(ticks) }
     }
 
     /// As [`Extents::add`], in the way that every processor has: for tests and benches.
     #[doc(hidden)]
-    pub fn add_portably(&mut self, ticks: &[u8]) {
-        self.step_by_step(ticks);
-    }
-
-    /// Where the head is after the ticks gone through.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.at
-    }
-
-    /// Goes through them one by one.
-    pub(super) fn step_by_step(&mut self, ticks: &[u8]) {
+    pub fn add_portably(&mut self, ticks: &[u8]) -> Counts {
         for &byte in ticks {
             let fires = self.at.advance(byte);
             self.x.include(self.at.x);
@@ -104,12 +92,51 @@ impl Extents {
                 self.include_fire(Span::at(self.at.x), Span::at(self.at.y));
             }
         }
+        let mut counts = Counts::default();
+        counts.add_portably(ticks);
+        counts
+    }
+
+    /// Where the head is after the ticks gone through.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.at
     }
 
     fn include_fire(&mut self, x: Span, y: Span) {
         let fire = self.fire.get_or_insert(FireBox { x, y });
         fire.x.join(x);
         fire.y.join(y);
+    }
+
+    /// Goes through some ticks of which only their counts are known, if that says how far they reach: not past places
+    /// that have been reached before, or all one way. Most of a job goes to and fro over the same places.
+    pub(super) fn pass(&mut self, counts: &Counts, ticks: u64) -> bool {
+        let axes = [
+            (self.at.x, counts.xp, counts.xn, self.x, self.fire.map(|fire| fire.x)),
+            (self.at.y, counts.yp, counts.yn, self.y, self.fire.map(|fire| fire.y)),
+            (self.at.z, counts.zp, counts.zn, self.z, None),
+        ];
+        let reaches = axes.map(|(at, up, down, ..)| Span::at(at).grown(up, down));
+        for (i, ((at, up, down, known, fired), reach)) in axes.into_iter().zip(reaches).enumerate() {
+            let one_way = up == 0 || down == 0;
+            // Where every tick fires, from a place where it has fired, it fires all the way.
+            let fires = |fired: Span| fired.holds(reach) || one_way && counts.le == ticks && fired.holds(Span::at(at));
+            if !(one_way || known.holds(reach)) || i < 2 && counts.le > 0 && !fired.is_some_and(fires) {
+                return false;
+            }
+        }
+        let [x, y, z] = reaches;
+        self.x.join(x);
+        self.y.join(y);
+        self.z.join(z);
+        if counts.le > 0 {
+            self.include_fire(x, y);
+        }
+        self.at.x += counts.x_end();
+        self.at.y += counts.y_end();
+        self.at.z += counts.z_end();
+        true
     }
 
     /// Puts another one behind this one, which begins where this one ends.
@@ -127,6 +154,14 @@ impl Extents {
 }
 
 impl Span {
+    const fn grown(self, up: u64, down: u64) -> Self {
+        Self { min: self.min.saturating_sub_unsigned(down), max: self.max.saturating_add_unsigned(up) }
+    }
+
+    const fn holds(self, other: Self) -> bool {
+        self.min <= other.min && other.max <= self.max
+    }
+
     const fn from(self, start: i64) -> Self {
         Self { min: start + self.min, max: start + self.max }
     }
@@ -147,32 +182,35 @@ mod tests {
     fn ticks() -> impl Strategy<Value = Vec<u8>> {
         let run = (any::<u8>(), 0..600_usize).prop_map(|(byte, times)| vec![byte; times]);
         let noise = proptest::collection::vec(any::<u8>(), 0..600);
-        proptest::collection::vec(prop_oneof![run, noise], 0..16).prop_map(|parts| parts.concat())
+        let parts = proptest::collection::vec(prop_oneof![run, noise], 0..16).prop_map(|parts| parts.concat());
+        (parts, 1..6_usize).prop_map(|(parts, times)| parts.repeat(times))
     }
 
     proptest! {
         #[test]
         fn blocks_give_what_single_steps_give(ticks in ticks(), cut in any::<prop::sample::Index>()) {
-            let mut expected = Extents::default();
-            expected.step_by_step(&ticks);
-            let (first, second) = ticks.split_at(cut.index(ticks.len() + 1));
-            let [mut found, mut portably] = [Extents::default(); 2];
-            for part in [first, second] {
-                found.add(part);
-                portably.add_portably(part);
+            let (mut expected, mut expected_counts) = (Extents::default(), Counts::default());
+            for tick in ticks.chunks(1) {
+                expected_counts += expected.add_portably(tick);
             }
-            prop_assert_eq!(found, expected);
-            prop_assert_eq!(portably, expected);
+            let (mut found, mut counts) = (Extents::default(), Counts::default());
+            let (first, second) = ticks.split_at(cut.index(ticks.len() + 1));
+            for part in [first, second] {
+                counts += found.add(part);
+            }
+            prop_assert_eq!((found, counts), (expected, expected_counts));
         }
     }
 
     #[test]
     fn a_lane_goes_as_far_as_it_can_without_turning_over() {
-        for byte in [0x01, 0x03, 0x04, 0x0c, 0x20, 0x60, 0x7f, 0x3d] {
-            let ticks = vec![byte; 100_003];
+        // The byte that goes back makes that there is no telling without walking.
+        for (byte, back) in [(0x01, 0x03), (0x03, 0x01), (0x04, 0x0c), (0x0c, 0x04), (0x20, 0x60), (0x7f, 0x6f)] {
+            let mut ticks = vec![byte; 100_003];
+            ticks.iter_mut().step_by(1000).for_each(|tick| *tick = back);
             let [mut found, mut expected] = [Extents::default(); 2];
             found.add(&ticks);
-            expected.step_by_step(&ticks);
+            expected.add_portably(&ticks);
             assert_eq!(found, expected, "{byte:#x}");
         }
     }

@@ -8,7 +8,7 @@ use super::source::Source;
 use super::{Error, Header, Result};
 
 /// How much is handed out at a time.
-const CHUNK_BYTES: usize = 32 * 1024;
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How much of a file is read at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -165,7 +165,7 @@ impl Samples {
             planes.z_step & planes.z_positive,
             planes.power,
         ];
-        self.sample.include(bits.map(|bits| u64::from(bits.count_ones())));
+        self.sample += Counts::of_bits(bits.map(|bits| u64::from(bits.count_ones())));
         self.ticks_in_sample += ticks;
         if self.ticks_in_sample == self.sample_ticks {
             self.end();
