@@ -5,7 +5,7 @@
 //! whether the processor has it, and nothing else here is unsafe.
 
 use super::meter::Samples;
-use super::{Counts, Extents, Position, Segment, Span, Tracer};
+use super::{Counts, Extents, Segment, Tracer};
 
 /// Something that these processors have their own way for.
 pub(super) enum Task<'a> {
@@ -46,11 +46,13 @@ pub fn plain_sum(bytes: &[u8]) -> u64 {
 
 #[cfg(target_arch = "x86_64")]
 mod kernels {
+    #[allow(clippy::wildcard_imports, reason = "some forty instructions, whose names nothing else has")]
     use std::arch::x86_64::*;
 
-    use super::*;
+    use super::Task;
     use crate::puls::extents::FireBox;
     use crate::puls::planes::{BLOCK_TICKS, Planes};
+    use crate::puls::{Counts, Extents, Position, Span};
 
     /// How many bytes a register has.
     const BYTES: usize = 32;
@@ -77,8 +79,8 @@ mod kernels {
 
     #[target_feature(enable = "avx2")]
     fn load_half(bytes: &[u8; BYTES / 2]) -> __m128i {
-        let both = u128::from_le_bytes(*bytes);
-        _mm_set_epi64x((both >> 64) as i64, both as i64)
+        let (words, _) = bytes.as_chunks();
+        _mm_set_epi64x(i64::from_le_bytes(words[1]), i64::from_le_bytes(words[0]))
     }
 
     #[target_feature(enable = "avx2")]
@@ -320,9 +322,9 @@ mod kernels {
             let last = _mm256_shufflehi_epi16::<0xff>(_mm256_permute2x128_si256::<0x08>(sums, sums));
             _mm256_add_epi16(sums, _mm256_unpackhi_epi64(last, last))
         });
-        let last = |sums: __m256i| _mm256_extract_epi16::<15>(sums) as i16;
-        let high = _mm256_add_epi16(high, _mm256_set1_epi16(last(low)));
-        ([_mm256_sub_epi16(low, ways[0]), _mm256_sub_epi16(high, ways[1])], i64::from(last(high)))
+        let last = _mm256_permute4x64_epi64::<0xff>(_mm256_shufflehi_epi16::<0xff>(low));
+        let high = _mm256_add_epi16(high, last);
+        ([_mm256_sub_epi16(low, ways[0]), _mm256_sub_epi16(high, ways[1])], words(high)[3] >> 48)
     }
 
     /// Walks a block's streams.
@@ -337,7 +339,7 @@ mod kernels {
         };
         let (x, y, z) = (table(axis(1, 2, 1)), table(axis(4, 8, 255)), axis(2, 4, 255));
         let z = table(move |high| if high < 8 { z(high) } else { 0 });
-        let (fire, fire_or_power) = (_mm256_set1_epi8(0x10), _mm256_set1_epi8(-0x70));
+        let no_fire = table(|high| if high & 0b1001 == 1 { 0 } else { 255 });
         let origin = _mm256_set1_epi8(ORIGIN);
         let [mut at_x, mut at_y, mut at_z] = [origin; 3];
         // The start belongs to the stream before, or to the job.
@@ -351,7 +353,7 @@ mod kernels {
                 at_y = _mm256_add_epi8(at_y, _mm256_shuffle_epi8(y, row));
                 reach_x.include(at_x);
                 reach_y.include(at_y);
-                let masked = _mm256_cmpgt_epi8(fire, _mm256_and_si256(row, fire_or_power));
+                let masked = _mm256_shuffle_epi8(no_fire, high_nibbles(row));
                 fire_x.include_unless(masked, at_x);
                 fire_y.include_unless(masked, at_y);
             }
@@ -381,8 +383,8 @@ mod kernels {
     fn transposed<const STREAM: usize>(block: &[[u8; STREAM]; BYTES], step: usize) -> [__m256i; STEP] {
         let half = |i: usize| load_half(&block[i].as_chunks().0[step]);
         let mut rows = [_mm256_setzero_si256(); STEP];
-        for i in 0..STEP {
-            rows[i] = _mm256_set_m128i(half(i + STEP), half(i));
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = _mm256_set_m128i(half(i + STEP), half(i));
         }
         for _ in 0..2 {
             let before = rows;

@@ -41,6 +41,7 @@ mod source;
 mod steps;
 pub mod tick;
 mod timeline;
+mod trace;
 
 #[cfg(test)]
 mod tests;
