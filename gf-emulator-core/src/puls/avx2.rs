@@ -77,10 +77,14 @@ mod kernels {
         _mm256_setr_epi64x(a, b, c, d)
     }
 
+    /// Two loads.
     #[target_feature(enable = "avx2")]
-    fn load_half(bytes: &[u8; BYTES / 2]) -> __m128i {
-        let (words, _) = bytes.as_chunks();
-        _mm_set_epi64x(i64::from_le_bytes(words[1]), i64::from_le_bytes(words[0]))
+    fn load_two(low: &[u8; BYTES / 2], high: &[u8; BYTES / 2]) -> __m256i {
+        let (low, high) = (i128::from_le_bytes(*low), i128::from_le_bytes(*high));
+        #[expect(clippy::cast_possible_truncation, reason = "halves of it are what is wanted")]
+        let halves = |both: i128| (both as i64, (both >> 64) as i64);
+        let ((a, b), (c, d)) = (halves(low), halves(high));
+        _mm256_set_m128i(_mm_set_epi64x(d, c), _mm_set_epi64x(b, a))
     }
 
     #[target_feature(enable = "avx2")]
@@ -381,10 +385,10 @@ mod kernels {
     /// what a processor has room for.
     #[target_feature(enable = "avx2")]
     fn transposed<const STREAM: usize>(block: &[[u8; STREAM]; BYTES], step: usize) -> [__m256i; STEP] {
-        let half = |i: usize| load_half(&block[i].as_chunks().0[step]);
+        let part = |i: usize| &block[i].as_chunks().0[step];
         let mut rows = [_mm256_setzero_si256(); STEP];
         for (i, row) in rows.iter_mut().enumerate() {
-            *row = _mm256_set_m128i(half(i + STEP), half(i));
+            *row = load_two(part(i), part(i + STEP));
         }
         for _ in 0..2 {
             let before = rows;
