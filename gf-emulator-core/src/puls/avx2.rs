@@ -3,11 +3,16 @@
 //! This module has one of the two uses of `unsafe` in the crate: calling a function that is compiled for AVX2 is unsafe,
 //! because a processor without it would run into an illegal instruction. The call stands right behind the question
 //! whether the processor has it, and nothing else here is unsafe.
+//!
+//! What it brings (`cargo bench -p gf-emulator-tests --bench steps`, on a synthetic print): counting is 2.5 times as fast
+//! as in the way that every processor has, extents 7 times, paths 1.3 times. The tests of `counts`, `extents` and `paths`
+//! hold both ways against each other.
 
 use super::meter::Samples;
 use super::{Counts, Extents, Segment, Tracer};
 
 /// Something that these processors have their own way for.
+#[cfg_attr(not(target_arch = "x86_64"), allow(dead_code, reason = "no other processor has these ways"))]
 pub(super) enum Task<'a> {
     /// Adds how often each bit is set where it means something, lowest bit first.
     Count(&'a [u8], &'a mut [u64; 8]),
@@ -227,8 +232,9 @@ mod kernels {
     const ORIGIN: i8 = i8::MIN;
     /// Ticks of a stream that are looked at together.
     const STEP: usize = 16;
-    /// The longest stream: its lane stays within a byte whatever it does.
-    const STREAM: usize = 7 * STEP;
+    /// Ticks of a stream: of 120 its lane would still stay within a byte whatever it does, but the shorter a block is, the
+    /// more often its counts tell enough.
+    const STREAM: usize = 4 * STEP;
 
     /// A position is a running sum, which is no work for vectors: each needs the one before. So a block is cut into as
     /// many streams as a vector has bytes, one behind the other, and each byte lane walks its own; where a stream begins

@@ -154,6 +154,7 @@ impl Extents {
     }
 
     /// Puts another one behind this one, which begins where this one ends.
+    #[cfg(target_arch = "x86_64")]
     pub(super) fn follow(&mut self, next: &Self) {
         self.x.join(next.x.from(self.at.x));
         self.y.join(next.y.from(self.at.y));
@@ -176,6 +177,7 @@ impl Span {
         self.min <= other.min && other.max <= self.max
     }
 
+    #[cfg(target_arch = "x86_64")]
     const fn from(self, start: i64) -> Self {
         Self { min: start + self.min, max: start + self.max }
     }
