@@ -220,6 +220,17 @@ mod tests {
     }
 
     #[test]
+    fn where_fire_begins_the_laser_has_not_fired_before() {
+        // Fire on the right, then from a place further left, one way and in whole blocks.
+        let ticks = [vec![0x11; 100], vec![0x03; 8092], vec![0x11; 8192]].concat();
+        for add in [Extents::add, Extents::add_portably] {
+            let mut found = Extents::default();
+            add(&mut found, &ticks);
+            assert_eq!(found.fire.unwrap().x, Span { min: 100 - 8092 + 1, max: 200 });
+        }
+    }
+
+    #[test]
     fn a_lane_goes_as_far_as_it_can_without_turning_over() {
         // The byte that goes back makes that there is no telling without walking.
         for (byte, back) in [(0x01, 0x03), (0x03, 0x01), (0x04, 0x0c), (0x0c, 0x04), (0x20, 0x60), (0x7f, 0x6f)] {

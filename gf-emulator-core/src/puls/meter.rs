@@ -10,7 +10,7 @@ use super::{Counts, Extents, Header, Measured, Segment, Tracer};
 /// Speed is measured over so many parts of a second: long enough for slow cuts to have several steps in it, short
 /// enough for a peak to show.
 const SAMPLE_PARTS_OF_SECOND: u64 = 40;
-/// Samples are a multiple of this many ticks, which is what counting likes.
+/// Samples are a multiple of this many ticks: whole blocks.
 const SAMPLE_MULTIPLE_TICKS: u64 = 64;
 /// A sample where the header has no step frequency: about what it is for a print.
 const DEFAULT_SAMPLE_TICKS: u64 = 256;
