@@ -21,6 +21,8 @@ use crate::{configuration, logging, signals};
 /// Where the file says "button: wait" and this is a terminal, Enter presses the button, o and Enter opens the lid,
 /// c and Enter closes it.
 #[derive(Debug, clap::Args)]
+// "collect" has these, too.
+#[group(id = "online")]
 #[command(after_help = "\
 Examples:
   gf-machine-emulator run

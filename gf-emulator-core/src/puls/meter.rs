@@ -228,11 +228,9 @@ impl Sums {
         self.travelled_mm += mm;
         if segment.laser {
             self.cut_mm += mm;
-            // A number from 0 to 7: a segment has no more fire ticks than ticks.
-            let sevenths = (segment.fire_ticks * 14 + segment.ticks) / (segment.ticks * 2);
             for dose in [
                 &mut self.powers[usize::from(segment.power.unwrap_or(NO_POWER))],
-                &mut self.densities[usize::try_from(sevenths).unwrap_or(7).min(7)],
+                &mut self.densities[usize::from(segment.sevenths())],
             ] {
                 dose.mm += mm;
                 dose.fire_ticks += segment.fire_ticks;
