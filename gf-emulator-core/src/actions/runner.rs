@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tungstenite::Bytes;
 
 use super::{Act, Action, Channel, Laser, Row, Say, Step, Table, Values, Variable};
 use crate::collection::Collection;
@@ -92,7 +93,7 @@ pub(crate) struct Runner<'a> {
 struct Course<'a> {
     action: &'a Action,
     values: Values,
-    pictures: VecDeque<Vec<u8>>,
+    pictures: VecDeque<Bytes>,
     job: Option<Job>,
     /// What is left to do before the head is where it started and the service knows; empty where it has not left.
     way_home: &'a [Step],
@@ -196,7 +197,7 @@ impl Runner<'_> {
                     begins_homing: homing_after.is_some() && *homing_after == self.kept.previous_action,
                 };
                 let picture = self.machine.capture(&request).map_err(halted("take a picture"))?;
-                course.pictures.push_back(picture);
+                course.pictures.push_back(picture.into());
                 Ok(())
             }
             Act::Upload { kind, to_endpoint, failed } => {

@@ -42,5 +42,5 @@ fn exchange(service: &str, request: &Request) -> Raw {
         request: Part { headers, bytes: request.body_len as u64, ..Part::default() },
         ..Exchange::default()
     };
-    Raw::Http(Box::new(exchange), Body::Bytes(request.body.to_vec()), Body::None)
+    Raw::Http(Box::new(exchange), Body::Bytes(request.body.to_vec().into()), Body::None)
 }
