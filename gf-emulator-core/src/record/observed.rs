@@ -14,7 +14,7 @@ impl Recorder {
             Seen::WsOpened { .. } => self.note(Raw::Event(Event::Opened { url: service.replacen("http", "ws", 1) })),
             Seen::WsMessage { text, .. } => self.note(Raw::Out(text.as_str().into())),
             Seen::WsBinary(bytes) => {
-                self.state("binary", Some(format!("the machine sent a binary frame of {bytes} bytes")))
+                self.state("binary", Some(format!("the machine sent a binary frame of {bytes} bytes")));
             }
             Seen::WsSent(text) => self.note(Raw::In(text.clone())),
             Seen::WsClosed { code } => {

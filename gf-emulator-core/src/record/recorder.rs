@@ -7,13 +7,13 @@ use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use serde_json::Value;
 use tempfile::NamedTempFile;
 
-use super::entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Side};
+use super::entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Side, read_json};
 use super::redactor::Redactor;
 use crate::{Config, Error, Result, Secret, puls};
 
@@ -123,7 +123,7 @@ impl Recorder {
         Self::start(folder.as_ref(), about, Redactor::default())
     }
 
-    fn start(folder: &Path, about: About, redactor: Redactor) -> Result<Self> {
+    pub(super) fn start(folder: &Path, about: About, redactor: Redactor) -> Result<Self> {
         let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
         fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
         let path = folder.join(SESSION_FILE);
@@ -173,6 +173,13 @@ impl Recorder {
         self.tell(Note::Event(Instant::now(), SystemTime::now(), raw));
     }
 
+    /// Notes what happened at another time: so long after the beginning, at that time of day.
+    pub(super) fn note_after(&self, after: Duration, at: SystemTime, raw: Raw) {
+        if let Some(when) = self.shared.started.checked_add(after) {
+            self.tell(Note::Event(when, at, raw));
+        }
+    }
+
     pub(crate) fn learn(&self, secret: &Secret) {
         self.tell(Note::Learn(secret.clone()));
     }
@@ -206,7 +213,7 @@ impl Drop for Shared {
 }
 
 impl About {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             format: FORMAT_VERSION,
             recorder: concat!("gf-emulator-core ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -306,7 +313,7 @@ impl Scribe {
             Body::Confidential(bytes) => Kept::Json(names_only(&bytes)),
             Body::Bytes(bytes) if bytes.is_empty() => Kept::Nothing,
             Body::Bytes(bytes) => {
-                if let Ok(mut json @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice(&bytes) {
+                if let Some(mut json @ (Value::Object(_) | Value::Array(_))) = read_json(&bytes) {
                     self.redactor.json(&mut json);
                     return Kept::Json(json);
                 }
