@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -87,7 +87,9 @@ pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) ->
             Ok((after, events)) => {
                 imported.lines += 1;
                 let at = began.checked_add(after).unwrap_or(began);
-                events.into_iter().for_each(|event| recorder.note_after(after, at, event));
+                for event in events {
+                    recorder.note_after(after, at, event);
+                }
             }
             Err(reason) => imported.skipped.push(Skipped { line: lines.number, reason }),
         }
