@@ -13,6 +13,12 @@ pub(super) enum Place {
     Extra(usize),
 }
 
+impl Place {
+    pub(super) fn is_both(self) -> bool {
+        matches!(self, Self::Both(..))
+    }
+}
+
 /// The longest common subsequence, and what is beside it. Nothing where the lists are too long and too different.
 pub(super) fn align(recorded: &[&str], found: &[&str]) -> Option<Vec<Place>> {
     let same_start = recorded.iter().zip(found).take_while(|(one, other)| one == other).count();

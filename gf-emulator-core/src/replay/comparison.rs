@@ -126,23 +126,27 @@ impl Comparing<'_> {
             let (was, is) = (recorded.len(), found.len());
             return self.tell(group, format!("{is} came where {was} were recorded, and they have little in common"));
         };
-        let mut places = places.as_slice();
-        while let [first, rest @ ..] = places {
-            places = rest;
-            match (*first, rest) {
-                (Place::Both(i, j), _) => self.item(group, &recorded[i], &found[j]),
-                (Place::Missing(i), [Place::Extra(j), after @ ..]) => {
-                    places = after;
-                    self.tell(group, format!("{} came in the place of {}", ours[*j], theirs[i]));
-                }
-                (Place::Missing(i), _) => {
-                    let of = if theirs.len() > 1 { format!(" ({} of {})", i + 1, theirs.len()) } else { String::new() };
-                    self.tell(group, format!("{}{of} did not come", theirs[i]));
-                }
-                (Place::Extra(j), _) => {
-                    let after = j.checked_sub(1).map(|j| format!(" after {}", ours[j])).unwrap_or_default();
-                    self.tell(group, format!("{} came{after}, and is not in the recording", ours[j]));
-                }
+        // Between two that both have: as many as there are of either, one came in the place of the other.
+        for run in places.chunk_by(|one, next| !one.is_both() && !next.is_both()) {
+            if let [Place::Both(i, j)] = *run {
+                self.item(group, &recorded[i], &found[j]);
+                continue;
+            }
+            let missing = run.iter().filter_map(|place| if let Place::Missing(i) = place { Some(*i) } else { None });
+            let extra = run.iter().filter_map(|place| if let Place::Extra(j) = place { Some(*j) } else { None });
+            let (mut missing, mut extra) = (missing.fuse(), extra.fuse());
+            loop {
+                let what = match (missing.next(), extra.next()) {
+                    (Some(i), Some(j)) => format!("{} came in the place of {}", ours[j], theirs[i]),
+                    (Some(i), None) if theirs.len() == 1 => format!("{} did not come", theirs[i]),
+                    (Some(i), None) => format!("{} ({} of {}) did not come", theirs[i], i + 1, theirs.len()),
+                    (None, Some(j)) => {
+                        let after = j.checked_sub(1).map(|j| format!(" after {}", ours[j])).unwrap_or_default();
+                        format!("{} came{after}, and is not in the recording", ours[j])
+                    }
+                    (None, None) => break,
+                };
+                self.tell(group, what);
             }
         }
     }

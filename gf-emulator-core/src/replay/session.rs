@@ -103,6 +103,14 @@ impl Session {
     }
 }
 
+/// A request, until it is known whose it is: that takes all that the service says.
+struct Requested {
+    cue: usize,
+    said: usize,
+    content_type: Option<String>,
+    json: Option<Value>,
+}
+
 /// A session on its way in.
 #[derive(Default)]
 struct Reader {
@@ -112,6 +120,7 @@ struct Reader {
     recorded: Account,
     owners: Owners,
     counts: (usize, usize, usize),
+    requests: Vec<Requested>,
     /// When the last cue was.
     t: f64,
     /// How many control sockets are open, and whether the last cue may be a cut: it is, where another one is opened.
@@ -208,13 +217,18 @@ impl Reader {
         let reply = Reply { status, retry_after, body, broken: error.is_some() };
         self.answers.entry((method.clone(), path.clone())).or_default().push_back(reply);
 
-        let asked = Asked { method: &method, path: &path, content_type: content_type.as_deref(), json };
-        let action = self.recorded.take_request(&self.owners, self.owners.said, asked);
         self.counts.2 += 1;
-        self.cues.push(Cue::Request { action, method, path, timeout });
+        self.requests.push(Requested { cue: self.cues.len(), said: self.owners.said, content_type, json });
+        self.cues.push(Cue::Request { action: None, method, path, timeout });
     }
 
     fn finish(mut self, firmware: Option<String>, skipped: Vec<Skipped>) -> Session {
+        for Requested { cue, said, content_type, json } in self.requests {
+            if let Some(Cue::Request { action, method, path, .. }) = self.cues.get_mut(cue) {
+                let asked = Asked { method, path, content_type: content_type.as_deref(), json };
+                *action = self.recorded.take_request(&self.owners, said, asked);
+            }
+        }
         if let Some(at) = self.may_be_cut {
             self.cues.remove(at);
         }
