@@ -165,7 +165,11 @@ fn a_failing_upload_is_named_and_holds_nothing_up() {
 
 #[test]
 fn what_never_comes_is_named() {
-    let recording = recorded(Generation::V2, nothing);
+    let recording = tempfile::tempdir().unwrap();
+    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
+    bench.expect(7, "print", "completed");
+    let (_service, _folder, ended) = bench.stop();
+    ended.unwrap();
     let waits = |config: &mut Config| config.emulator.button = Button::Wait;
     let replayed = replayed(recording.path(), Generation::V2, waits, |_| ());
     let differences = replayed.differences();

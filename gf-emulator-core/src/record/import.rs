@@ -77,8 +77,8 @@ pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) ->
         ..About::new()
     };
     let hidden: Vec<i64> = known.serials.iter().copied().filter(|_| !serial).collect();
-    let recorder = Recorder::start(folder.as_ref(), about, Redactor::new(&hidden, &Secret::default()))?;
     let began = open()?.metadata().and_then(|data| data.modified()).map_err(failed)?;
+    let recorder = Recorder::start(folder.as_ref(), about, Redactor::new(&hidden, &Secret::default()), began)?;
 
     let mut lines = Lines::of(open()?);
     let mut imported = Imported::default();

@@ -110,7 +110,7 @@ impl Recorder {
         };
         let serials = [i64::from(config.machine.serial), config.machine.head_serial.unwrap_or_default()];
         let redactor = Redactor::new(if shown { &[] } else { &serials }, &config.machine.password);
-        Self::start(folder.as_ref(), about, redactor)
+        Self::start(folder.as_ref(), about, redactor, SystemTime::now())
     }
 
     /// Records a service's side.
@@ -120,10 +120,10 @@ impl Recorder {
     /// As [`of_machine`](Self::of_machine).
     pub fn of_service(folder: impl AsRef<Path>, url: &str) -> Result<Self> {
         let about = About { side: Side::Service, service: Some(url.to_owned()), ..About::new() };
-        Self::start(folder.as_ref(), about, Redactor::default())
+        Self::start(folder.as_ref(), about, Redactor::default(), SystemTime::now())
     }
 
-    pub(super) fn start(folder: &Path, about: About, redactor: Redactor) -> Result<Self> {
+    pub(super) fn start(folder: &Path, about: About, redactor: Redactor, at: SystemTime) -> Result<Self> {
         let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
         fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
         let path = folder.join(SESSION_FILE);
@@ -141,7 +141,7 @@ impl Recorder {
             pictures: HashMap::new(),
             failed: false,
         };
-        scribe.write(started, SystemTime::now(), Event::Session(about));
+        scribe.write(started, at, Event::Session(about));
         let thread = thread::Builder::new()
             .name("gf-recorder".into())
             .spawn(move || scribe.run(&queue))
