@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, collect, demo, pipe, puls, run, serve};
+use crate::{check, collect, demo, import, pipe, puls, run, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -61,6 +61,7 @@ enum Command {
     Check(check::Arguments),
     Pipe(pipe::Arguments),
     Puls(puls::Arguments),
+    Import(import::Arguments),
 }
 
 impl CommandLine {
@@ -74,6 +75,7 @@ impl CommandLine {
             Command::Check(arguments) => check::run(&arguments),
             Command::Pipe(arguments) => pipe::run(&arguments),
             Command::Puls(arguments) => puls::run(&arguments),
+            Command::Import(arguments) => import::run(&arguments),
         }
     }
 }

@@ -10,6 +10,7 @@ mod configuration;
 mod conversation;
 mod demo;
 mod failure;
+mod import;
 mod input;
 mod logging;
 mod output;

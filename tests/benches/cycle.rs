@@ -46,7 +46,7 @@ fn measure(tls: bool, report: &mut Report) {
     let shared = Tls::new(arena.ca().as_deref()).expect("the certificate is good");
     let report_of_settings = arena.emulator(&shared, None).1.report;
     let [mut bare, mut emulator, mut recorded, mut newly_recorded] = [(); 4].map(|()| Figures::default());
-    let recorder = arena.recorder("long");
+    let long = arena.recorder("long");
     let mut parts: Vec<(String, Figures, Figures)> = Vec::new();
     for _ in 0..CYCLES {
         let address = arena.service.addr().to_string();
@@ -64,7 +64,7 @@ fn measure(tls: bool, report: &mut Report) {
         bare.add(took);
         let (took, ours) = arena.emulator(&shared, None);
         emulator.add(took);
-        recorded.add(arena.emulator(&shared, Some(&recorder)).0);
+        recorded.add(arena.emulator(&shared, Some(&long)).0);
         let new = arena.recorder(&format!("{serial}"));
         newly_recorded.add(arena.emulator(&shared, Some(&new)).0);
         assert_eq!(ours.lines, theirs.lines, "the bare client is to do what the emulator does");

@@ -15,7 +15,7 @@ use serde_json::Value;
 use tempfile::NamedTempFile;
 use tungstenite::Bytes;
 
-use super::entry::{About, Event, Exchange, FORMAT_VERSION, Message, Part, Side};
+use super::entry::{About, Event, Exchange, FORMAT_VERSION, Message, Part, Side, read_json};
 use super::redactor::Redactor;
 use crate::{Config, Error, Result, Secret, puls};
 
@@ -120,7 +120,7 @@ impl Recorder {
         };
         let serials = [i64::from(config.machine.serial), config.machine.head_serial.unwrap_or_default()];
         let redactor = Redactor::new(if shown { &[] } else { &serials }, &config.machine.password);
-        Self::start(folder.as_ref(), about, redactor)
+        Self::start(folder.as_ref(), about, redactor, SystemTime::now())
     }
 
     /// Records a service's side.
@@ -130,10 +130,10 @@ impl Recorder {
     /// As [`of_machine`](Self::of_machine).
     pub fn of_service(folder: impl AsRef<Path>, url: &str) -> Result<Self> {
         let about = About { side: Side::Service, service: Some(url.to_owned()), ..About::new() };
-        Self::start(folder.as_ref(), about, Redactor::default())
+        Self::start(folder.as_ref(), about, Redactor::default(), SystemTime::now())
     }
 
-    fn start(folder: &Path, about: About, redactor: Redactor) -> Result<Self> {
+    pub(super) fn start(folder: &Path, about: About, redactor: Redactor, at: SystemTime) -> Result<Self> {
         let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
         fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
         let path = folder.join(SESSION_FILE);
@@ -143,7 +143,7 @@ impl Recorder {
         let started = Instant::now();
         let mut scribe =
             Scribe { file, redactor, next: 0, subscribers: Vec::new(), files: HashMap::new(), failure: None };
-        scribe.write(Duration::ZERO, SystemTime::now(), &Event::Session(about.clone()));
+        scribe.write(Duration::ZERO, at, &Event::Session(about.clone()));
         let mut porter = Porter { folder: folder.into(), failed: false };
         let thread = thread::Builder::new()
             .name("gf-recorder".into())
@@ -181,9 +181,18 @@ impl Recorder {
 
     pub(crate) fn note(&self, raw: Raw) {
         let at = SystemTime::now();
-        let mut scribe = self.scribe();
         // Under the lock, so that times are in order.
-        let errands = scribe.take(self.shared.started.elapsed(), at, raw);
+        self.put(|scribe| scribe.take(self.shared.started.elapsed(), at, raw));
+    }
+
+    /// Notes what happened at another time: so long after the beginning, at that time of day.
+    pub(super) fn note_after(&self, after: Duration, at: SystemTime, raw: Raw) {
+        self.put(|scribe| scribe.take(after, at, raw));
+    }
+
+    fn put(&self, write: impl FnOnce(&mut Scribe) -> [Option<Errand>; 2]) {
+        let mut scribe = self.scribe();
+        let errands = write(&mut scribe);
         let failure = scribe.failure.take();
         drop(scribe);
         if let Some(why) = failure {
@@ -225,7 +234,7 @@ impl Drop for Shared {
 }
 
 impl About {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             format: FORMAT_VERSION,
             recorder: concat!("gf-emulator-core ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -322,7 +331,7 @@ impl Scribe {
             Body::Bytes(bytes) => {
                 // Nothing else that is sent begins so.
                 if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[') | None)
-                    && let Ok(mut json) = serde_json::from_slice(bytes)
+                    && let Some(mut json) = read_json(bytes)
                 {
                     self.redactor.json(&mut json);
                     part.json = Some(json);
