@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, demo, pipe, puls, run, serve};
+use crate::{check, demo, pipe, puls, report, run, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -60,6 +60,7 @@ enum Command {
     Check(check::Arguments),
     Pipe(pipe::Arguments),
     Puls(puls::Arguments),
+    Report(report::Arguments),
 }
 
 impl CommandLine {
@@ -72,6 +73,7 @@ impl CommandLine {
             Command::Check(arguments) => check::run(&arguments),
             Command::Pipe(arguments) => pipe::run(&arguments),
             Command::Puls(arguments) => puls::run(&arguments),
+            Command::Report(arguments) => report::run(&arguments),
         }
     }
 }

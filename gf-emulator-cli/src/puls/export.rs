@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use gf_emulator_core::puls::{self, Error};
 
-use super::sink::Sink;
 use super::source;
 use crate::failure::Failure;
 
