@@ -86,7 +86,7 @@ fn steps(told: &[&Told], from: f64) -> Markup {
                 @let t = told.entry.t;
                 tr {
                     td { a href={ "#e" (told.entry.n) } { (step(told)) } }
-                    td { "+" (diagram::clock(t - from)) }
+                    td { (diagram::seconds((t - from).max(0.0))) }
                     td { (diagram::seconds((t - std::mem::replace(&mut before, t)).max(0.0))) }
                 }
             }

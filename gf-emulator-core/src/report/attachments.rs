@@ -117,7 +117,8 @@ impl<'a> Attachments<'a> {
         if let Some(known) = self.known.get(&hash) {
             let (width, height) = known.size;
             let image = html! {
-                svg role="img" aria-label={ "job " (label) } viewBox={ "0 0 " (width) " " (height) } {
+                svg role="img" aria-label={ "job " (label) } viewBox={ "0 0 " (width) " " (height) }
+                    preserveAspectRatio="xMidYMin slice" {
                     use href={ "#k" (known.id) } width=(width) height=(height) {}
                 }
             };
@@ -137,7 +138,7 @@ impl<'a> Attachments<'a> {
             self.take(drawing.len())?;
             let height = view_height(&drawing).unwrap_or(DRAWING_PX);
             // The plotter's own: it escapes what it is given, and has neither ids nor scripts. It gets an id here.
-            let named = drawing.replacen("<svg ", &format!("<svg id=\"k{id}\" "), 1);
+            let named = drawing.replacen("<svg ", &format!("<svg id=\"k{id}\" preserveAspectRatio=\"xMidYMin slice\" "), 1);
             (PreEscaped(named), (DRAWING_PX, height))
         } else {
             sheet.width_px = 2 * DRAWING_PX;
@@ -146,7 +147,8 @@ impl<'a> Attachments<'a> {
             self.take(data.len())?;
             let (width, height) = size_of(&png).unwrap_or(ANY_SIZE);
             let image = html! {
-                svg role="img" aria-label={ "job " (label) } viewBox={ "0 0 " (width) " " (height) } {
+                svg role="img" aria-label={ "job " (label) } viewBox={ "0 0 " (width) " " (height) }
+                    preserveAspectRatio="xMidYMin slice" {
                     image id={ "k" (id) } width=(width) height=(height) href=(data) {}
                 }
             };

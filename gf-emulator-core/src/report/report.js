@@ -51,6 +51,8 @@
   }
 
   form.addEventListener("input", soon);
+  // Not every way to choose makes an input event. For text the other one comes late, when the field is left.
+  fields.action.addEventListener("change", soon);
   form.addEventListener("reset", soon);
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", follow);
