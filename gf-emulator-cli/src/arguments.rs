@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, collect, demo, import, pipe, puls, run, serve};
+use crate::{check, collect, demo, import, pipe, puls, report, run, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -62,6 +62,7 @@ enum Command {
     Pipe(pipe::Arguments),
     Puls(puls::Arguments),
     Import(import::Arguments),
+    Report(report::Arguments),
 }
 
 impl CommandLine {
@@ -76,6 +77,7 @@ impl CommandLine {
             Command::Pipe(arguments) => pipe::run(&arguments),
             Command::Puls(arguments) => puls::run(&arguments),
             Command::Import(arguments) => import::run(&arguments),
+            Command::Report(arguments) => report::run(&arguments),
         }
     }
 }

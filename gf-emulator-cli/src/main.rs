@@ -16,9 +16,11 @@ mod logging;
 mod output;
 mod pipe;
 mod puls;
+mod report;
 mod run;
 mod serve;
 mod signals;
+mod sink;
 
 use std::process::ExitCode;
 

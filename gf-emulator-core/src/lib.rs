@@ -47,6 +47,7 @@
 //!
 //! - `local-service`: the module of that name.
 //! - `plot`: pictures of jobs (`puls::Plot`), as SVG and PNG.
+//! - `report`: recordings as a page to read (`report::Report`); brings `plot`.
 //! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
 
 mod actions;
@@ -72,6 +73,8 @@ pub mod puls;
 pub mod record;
 #[cfg(feature = "local-service")]
 pub mod replay;
+#[cfg(feature = "report")]
+pub mod report;
 mod secret;
 mod session;
 mod settings;

@@ -11,6 +11,7 @@ mod prints;
 mod raw;
 mod record;
 mod replay;
+mod report;
 mod secrets;
 mod sequences;
 mod session;

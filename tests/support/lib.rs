@@ -3,6 +3,8 @@
 // Everything here panics where a test has to fail: that is what it is for.
 #![allow(clippy::missing_panics_doc)]
 
+pub mod recordings;
+
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};

@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use clap::ValueEnum;
 use gf_emulator_core::puls::{self, Error};
 
-use super::sink::Sink;
 use super::source;
 use crate::failure::Failure;
+use crate::sink::Sink;
 
 /// Write a job as CSV, JSON or G-code
 ///

@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use gf_emulator_core::puls::{Builder, Error, Laser, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath};
 
-use super::sink::Sink;
 use super::{number, pair, source};
 use crate::failure::Failure;
 use crate::output::tell;
+use crate::sink::Sink;
 
 /// How fast shapes are cut, in mm/s, unless something else is asked for.
 const SPEED_MM_S: f64 = 50.0;

@@ -6,7 +6,6 @@ mod info;
 mod make;
 mod plot;
 mod progress;
-mod sink;
 mod source;
 
 use std::path::PathBuf;

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use gf_emulator_core::puls::{Plot, Sheet, View, WIDTHS_PX};
 
-use super::sink::Sink;
 use super::source;
 use crate::failure::Failure;
 use crate::output::tell;
+use crate::sink::Sink;
 
 /// Draw a job: where the head goes, what the laser does, when
 ///

@@ -9,7 +9,7 @@ use tempfile::NamedTempFile;
 use crate::failure::Failure;
 
 /// Something being written.
-pub(super) enum Sink {
+pub(crate) enum Sink {
     Stdout(BufWriter<io::Stdout>),
     /// What is there already and no ordinary file: a device, a pipe. It is written to, not replaced.
     Stream(BufWriter<File>, PathBuf),
@@ -18,7 +18,7 @@ pub(super) enum Sink {
 
 impl Sink {
     /// `-` is standard output.
-    pub(super) fn create(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn create(path: &Path) -> Result<Self, Failure> {
         let cannot = |e: io::Error| Failure::failed(format_args!("{}: cannot write it: {e}", path.display()));
         if path == Path::new("-") {
             return Ok(Self::Stdout(BufWriter::new(io::stdout())));
@@ -40,12 +40,12 @@ impl Sink {
     }
 
     /// Whether what is said beside it may go to standard output.
-    pub(super) fn is_stdout(&self) -> bool {
+    pub(crate) fn is_stdout(&self) -> bool {
         matches!(self, Self::Stdout(_))
     }
 
     /// Puts it in its place, whole. Dropped before that, it leaves no file.
-    pub(super) fn finish(self) -> Result<(), Failure> {
+    pub(crate) fn finish(self) -> Result<(), Failure> {
         match self {
             Self::Stdout(mut out) => match out.flush() {
                 // Whoever reads it has had enough.

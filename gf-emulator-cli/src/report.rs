@@ -1,0 +1,58 @@
+//! `report`: a recorded session as a page to read.
+
+use std::io;
+use std::path::PathBuf;
+
+use gf_emulator_core::record::Recording;
+use gf_emulator_core::report::Report;
+
+use crate::failure::Failure;
+use crate::output::tell;
+use crate::sink::Sink;
+
+/// Write what was recorded as a page: what was asked, done and drawn, and what went wrong
+///
+/// One file of HTML with everything in it, for any browser: it opens no connection, and reads with scripts off. The
+/// conversation as a sequence diagram, each action with its pictures, its job drawn and its settings; raw JSON on demand.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator report recording
+      Writes report.html.
+  gf-machine-emulator report recording -o monday.html
+  gf-machine-emulator report recording -o - | gzip > report.html.gz
+
+Lines of the recording that cannot be read are left out, and named in the page.
+
+Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// The folder of a recording: the one with session.jsonl in it
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// Where to; `-` is standard output
+    #[arg(short, long, value_name = "OUT", default_value = "report.html")]
+    output: PathBuf,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let output = &arguments.output;
+    let recording = Recording::open(&arguments.folder)?;
+    // Before the work: a folder that is not there is better known at once.
+    let mut sink = Sink::create(output)?;
+    let report = Report::read(recording)?;
+    match report.write(&mut sink) {
+        // Whoever reads it has had enough.
+        Err(e) if sink.is_stdout() && e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        written => written.map_err(|e| Failure::failed(format_args!("{}: cannot write it: {e}", output.display())))?,
+    }
+    let is_stdout = sink.is_stdout();
+    sink.finish()?;
+    if !is_stdout {
+        let (actions, messages, troubles) = (report.actions(), report.messages(), report.troubles());
+        tell(format_args!(
+            "{}: {actions} actions, {messages} messages, {troubles} things to look at",
+            output.display()
+        ));
+    }
+    Ok(())
+}
