@@ -3,7 +3,8 @@
 {
   const form = document.getElementById("filter");
   const fields = form.elements;
-  const items = Array.from(document.querySelectorAll("article, .row"));
+  const all = () => Array.from(document.querySelectorAll("article, .row"));
+  let items = all();
   // What is searched, lower case: made when somebody searches.
   let texts = null;
   let due = 0;
@@ -56,6 +57,12 @@
   form.addEventListener("reset", soon);
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", follow);
+  // Of a page that is written while things happen.
+  addEventListener("more", () => {
+    items = all();
+    texts = null;
+    soon();
+  });
   form.hidden = false;
   filter();
 }
