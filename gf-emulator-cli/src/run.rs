@@ -94,7 +94,15 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
              \"check\" names them"
         ));
     }
-    let recorder = match &arguments.record {
+    // What is followed is a recording, be it one that nobody keeps.
+    let is_recorded = arguments.record.is_some() || config.logging.record_dir.is_some();
+    let unkept = if arguments.follow.is_some() && !is_recorded {
+        let folder = tempfile::Builder::new().prefix("gf-machine-emulator-").tempdir();
+        Some(folder.map_err(|e| Failure::failed(format_args!("cannot make a folder to record into: {e}")))?)
+    } else {
+        None
+    };
+    let recorder = match arguments.record.as_deref().or(unkept.as_ref().map(TempDir::path)) {
         Some(folder) => {
             config.logging.record_dir = None;
             Some(Recorder::of_machine(folder, &config).map_err(Failure::misused)?)
@@ -113,24 +121,19 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     if let Some(recorder) = recorder {
         emulator.record(&recorder);
     }
-    let (follower, folder) = arguments.follow.as_deref().map(|address| follow(&emulator, address)).transpose()?.unzip();
+    let follower = match (&arguments.follow, emulator.recorder()) {
+        (Some(address), Some(recorder)) => Some(follow(address, &recorder, emulator.handle())?),
+        _ => None,
+    };
     if button == Button::Wait {
         hear_keys(emulator.handle())?;
     }
-    Ok(Machine { emulator, _follower: follower, _folder: folder.flatten() })
+    Ok(Machine { emulator, _follower: follower, _folder: unkept })
 }
 
-/// Shows the session to whoever has the link: what is recorded anyhow, or else recorded into a folder that goes with it.
-fn follow(emulator: &Emulator, address: &str) -> Result<(Follower, Option<TempDir>), Failure> {
-    let (recorder, folder) = if let Some(recorder) = emulator.recorder() {
-        (recorder, None)
-    } else {
-        let folder = tempfile::Builder::new().prefix("gf-machine-emulator-").tempdir();
-        let folder = folder.map_err(|e| Failure::failed(format_args!("cannot make a temporary folder: {e}")))?;
-        let recorder = emulator.record_into(folder.path())?;
-        (recorder, Some(folder))
-    };
-    let follower = Follower::start(address, &recorder, emulator.handle())?;
+/// Shows the session to whoever has the link.
+fn follow(address: &str, recorder: &Recorder, handle: Handle) -> Result<Follower, Failure> {
+    let follower = Follower::start(address, recorder, handle)?;
     if !follower.address().ip().is_loopback() {
         tell(format_args!(
             "gf-machine-emulator: {} is not of this computer alone: whoever has the link can see what is said, press \
@@ -139,7 +142,7 @@ fn follow(emulator: &Emulator, address: &str) -> Result<(Follower, Option<TempDi
         ));
     }
     tell(format_args!("gf-machine-emulator: follow it at {}", follower.url()));
-    Ok((follower, folder))
+    Ok(follower)
 }
 
 /// Connects and does what it is told, until somebody stops it.
