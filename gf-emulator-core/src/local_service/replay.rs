@@ -213,12 +213,16 @@ impl Core {
     /// Has every URL lead here, and, where it is asked for, a serial number that was hidden be that of this machine.
     fn bring_home(&self, value: &mut Value, serial: Option<&str>) {
         match value {
-            Value::String(text) => match serial {
-                Some(serial) if text == "S***" => serial.clone_into(text),
-                _ => *text = self.text_at_home(text),
-            },
+            Value::String(text) => *text = self.text_at_home(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.bring_home(item, serial)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.bring_home(field, serial)),
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    match serial {
+                        Some(serial) if name == "machine_serial" && field == "***" => *field = Value::from(serial),
+                        _ => self.bring_home(field, serial),
+                    }
+                }
+            }
             _ => {}
         }
     }
