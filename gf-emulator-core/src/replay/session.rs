@@ -1,7 +1,7 @@
 //! A recorded session, read whole: what the service does, and what the machine did.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -158,8 +158,8 @@ impl Reader {
                 self.open += 1;
                 self.may_be_cut = None;
             }
-            Event::Closed { .. } => {
-                self.open = self.open.saturating_sub(1);
+            Event::Closed { .. } if self.open > 0 => {
+                self.open -= 1;
                 if self.open == 0 {
                     self.may_be_cut = Some(self.cues.len());
                     self.cues.push(Cue::Cut { timeout });
@@ -188,7 +188,9 @@ impl Reader {
         let Exchange { method, status, error, request, response, .. } = exchange;
         let header =
             |headers: &serde_json::Map<String, Value>, name: &str| headers.get(name)?.as_str().map(str::to_owned);
-        let file = |name: &str| recording.file(name).filter(|path| path.is_file());
+        // A link would be another's file.
+        let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|data| data.is_file());
+        let file = |name: &str| recording.file(name).filter(is_file);
         // What is no JSON is beside the recording, and that may be a body with a placeholder in it.
         let small = |name: &String| {
             let path = file(name).filter(|path| path.metadata().is_ok_and(|data| data.len() <= LONGEST_BODY))?;
