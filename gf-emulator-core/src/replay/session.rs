@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::account::{Account, Asked, Owners, path_of};
 use super::comparison::{self, Comparison};
-use crate::local_service::{Cue, Replay, Reply, ReplyBody, Seen, is_ending, is_opening};
+use crate::local_service::{Cue, Replay, Reply, ReplyBody, ReplyEnd, Seen, is_ending, is_opening};
 use crate::record::{Event, Exchange, Message, Recording, SESSION_FILE, Skipped, read_json};
 use crate::{Error, Result};
 
@@ -106,6 +106,8 @@ impl Session {
 /// A request, until it is known whose it is: that takes all that the service says.
 struct Requested {
     cue: usize,
+    /// Which one of its method and path.
+    answer: usize,
     said: usize,
     content_type: Option<String>,
     json: Option<Value>,
@@ -216,19 +218,27 @@ impl Reader {
             (None, None) => ReplyBody::Empty,
         };
         let retry_after = header(&response.headers, "retry-after");
-        let reply = Reply { status, retry_after, body, broken: error.is_some() };
-        self.answers.entry((method.clone(), path.clone())).or_default().push_back(reply);
+        let end = if error.is_some() { ReplyEnd::Broken } else { ReplyEnd::Whole };
+        let replies = self.answers.entry((method.clone(), path.clone())).or_default();
+        let answer = replies.len();
+        replies.push_back(Reply { status, retry_after, body, end });
 
         self.counts.2 += 1;
-        self.requests.push(Requested { cue: self.cues.len(), said: self.owners.said, content_type, json });
+        self.requests.push(Requested { cue: self.cues.len(), answer, said: self.owners.said, content_type, json });
         self.cues.push(Cue::Request { action: None, method, path, timeout });
     }
 
     fn finish(mut self, firmware: Option<String>, skipped: Vec<Skipped>) -> Session {
-        for Requested { cue, said, content_type, json } in self.requests {
+        for Requested { cue, answer, said, content_type, json } in self.requests {
             if let Some(Cue::Request { action, method, path, .. }) = self.cues.get_mut(cue) {
                 let asked = Asked { method, path, content_type: content_type.as_deref(), json };
                 *action = self.recorded.take_request(&self.owners, said, asked);
+                let reply = self.answers.get_mut(&(method.clone(), path.clone())).and_then(|all| all.get_mut(answer));
+                // What the machine itself broke off would be a failure if the service did it.
+                let withdrawn = action.is_some_and(|id| self.owners.withdrawn.contains(&id));
+                if let Some(reply) = reply.filter(|reply| withdrawn && reply.end == ReplyEnd::Broken) {
+                    reply.end = ReplyEnd::Open;
+                }
             }
         }
         if let Some(at) = self.may_be_cut {
