@@ -88,8 +88,20 @@ pub struct Reply {
     pub retry_after: Option<String>,
     /// What came with it.
     pub body: ReplyBody,
-    /// Whether the connection ended before the answer did.
-    pub broken: bool,
+    /// How it ended.
+    pub end: ReplyEnd,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyEnd {
+    /// Whole.
+    #[default]
+    Whole,
+    /// The connection ends before it does.
+    Broken,
+    /// It does not: the machine ends it, because what it is for is withdrawn.
+    Open,
 }
 
 /// What comes with a [`Reply`].
@@ -176,8 +188,12 @@ impl Playing {
 impl Reply {
     /// How it goes wrong on purpose.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let without_answer = self.status.is_none() || self.body == ReplyBody::Empty;
-        self.broken.then_some(if without_answer { Failure::CutAnswer } else { Failure::ShortBody })
+        match self.end {
+            ReplyEnd::Whole => None,
+            ReplyEnd::Open => Some(Failure::Stall),
+            ReplyEnd::Broken if self.status.is_none() || self.body == ReplyBody::Empty => Some(Failure::CutAnswer),
+            ReplyEnd::Broken => Some(Failure::ShortBody),
+        }
     }
 
     pub(super) fn answer(self, core: &Core) -> Answer {
@@ -337,7 +353,8 @@ pub(super) fn run(playing: &Playing, core: &Core, machine: &Arc<Machine>) -> Opt
                     given_up.insert(kind);
                 }
                 let of = action.map(|id| format!(" of action {id}")).unwrap_or_default();
-                (done, format!("{what}{of} did not come within {timeout:?}"))
+                let what = format!("{what} (number {count} in the recording{of})");
+                (done, format!("{what} did not come within {timeout:?}"))
             }
         };
         match done {

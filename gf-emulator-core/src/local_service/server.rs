@@ -1,7 +1,7 @@
 //! The listener, its connections and their threads, and what they all share.
 
 use std::collections::HashMap;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::{self, JoinHandle};
@@ -391,7 +391,7 @@ fn exchange(core: &Core, connection: &mut Connection) -> Result<Next, Broken> {
     if let (Some(event), (Bearer::Good, Some(machine))) = (event, &bearer) {
         machine.deliver(event);
     }
-    if matches!(fault, Some(Failure::CutAnswer | Failure::ShortBody | Failure::EndlessBody)) {
+    if matches!(fault, Some(Failure::CutAnswer | Failure::ShortBody | Failure::Stall | Failure::EndlessBody)) {
         spoil(core, connection, &answer, fault.as_ref())?;
         return Ok(Next::Cut);
     }
@@ -433,9 +433,14 @@ fn spoil(core: &Core, connection: &mut Connection, answer: &Answer, fault: Optio
             stream.write_all(&answer.head(&answer.true_length()))?;
             stream.write_all(&answer.body[..answer.body.len() / 2])
         }
-        Some(Failure::ShortBody) => {
+        Some(Failure::ShortBody | Failure::Stall) => {
             stream.write_all(&answer.head(&format!("Content-Length: {}\r\n", answer.body.len() + 1000)))?;
-            stream.write_all(&answer.body)
+            stream.write_all(&answer.body)?;
+            if fault == Some(&Failure::Stall) {
+                // Until the peer has had enough, or has been silent for as long as any may be.
+                let _ = stream.read(&mut [0])?;
+            }
+            Ok(())
         }
         _ => {
             stream.write_all(&answer.head("Transfer-Encoding: chunked\r\n"))?;
