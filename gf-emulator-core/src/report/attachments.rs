@@ -138,7 +138,8 @@ impl<'a> Attachments<'a> {
             self.take(drawing.len())?;
             let height = view_height(&drawing).unwrap_or(DRAWING_PX);
             // The plotter's own: it escapes what it is given, and has neither ids nor scripts. It gets an id here.
-            let named = drawing.replacen("<svg ", &format!("<svg id=\"k{id}\" preserveAspectRatio=\"xMidYMin slice\" "), 1);
+            let named =
+                drawing.replacen("<svg ", &format!("<svg id=\"k{id}\" preserveAspectRatio=\"xMidYMin slice\" "), 1);
             (PreEscaped(named), (DRAWING_PX, height))
         } else {
             sheet.width_px = 2 * DRAWING_PX;
