@@ -5,7 +5,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::failure::Failure;
-use crate::{check, demo, pipe, puls, report, run, serve};
+use crate::{check, collect, demo, import, pipe, puls, report, run, serve};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -55,11 +55,13 @@ pub(crate) struct CommandLine {
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Arguments),
+    Collect(collect::Arguments),
     Demo(demo::Arguments),
     Serve(serve::Arguments),
     Check(check::Arguments),
     Pipe(pipe::Arguments),
     Puls(puls::Arguments),
+    Import(import::Arguments),
     Report(report::Arguments),
 }
 
@@ -68,11 +70,13 @@ impl CommandLine {
     pub(crate) fn follow(self) -> Result<(), Failure> {
         match self.command.unwrap_or(Command::Run(self.run)) {
             Command::Run(arguments) => run::run(&arguments),
+            Command::Collect(arguments) => collect::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => serve::run(arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Pipe(arguments) => pipe::run(&arguments),
             Command::Puls(arguments) => puls::run(&arguments),
+            Command::Import(arguments) => import::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
         }
     }

@@ -1,11 +1,13 @@
 //! What passes between a machine and the local service, a line each, as it happens.
 
 use std::fmt::Write;
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use gf_emulator_core::local_service::{LocalService, Outcome, Request, Seen};
+use gf_emulator_core::record::Recorder;
 use serde_json::Value;
 
 use crate::output::say;
@@ -15,10 +17,17 @@ const A_YEAR: Duration = Duration::from_hours(365 * 24);
 /// How much of a name that comes from outside is shown.
 const LONGEST_NAME: usize = 60;
 
-/// What the service calls with everything it sees: puts a line into the queue, for [`follow`] to print.
-pub(crate) fn observer(lines: Sender<String>) -> impl Fn(&Seen) + Send + Sync + 'static {
+/// What the service calls with everything it sees: puts a line into the queue, for [`follow`] to print, and into a
+/// recording, where there is to be one.
+pub(crate) fn observer(
+    lines: Sender<String>,
+    recorder: Option<Arc<OnceLock<Recorder>>>,
+) -> impl Fn(&Seen) + Send + Sync + 'static {
     let started = Instant::now();
     move |seen| {
+        if let Some(recorder) = &recorder {
+            recorder.wait().observe(seen);
+        }
         if let Some(line) = describe(seen) {
             // Nobody prints any more where the program is about to end.
             let _ = lines.send(format!("{:>8.3} s  {line}", started.elapsed().as_secs_f64()));

@@ -5,10 +5,12 @@
 
 mod arguments;
 mod check;
+mod collect;
 mod configuration;
 mod conversation;
 mod demo;
 mod failure;
+mod import;
 mod input;
 mod logging;
 mod output;

@@ -6,6 +6,7 @@ use std::thread;
 
 use gf_emulator_core::config::Button;
 use gf_emulator_core::machine::CannedMachine;
+use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Emulator, Error, Handle};
 
 use crate::failure::Failure;
@@ -20,10 +21,14 @@ use crate::{configuration, logging, signals};
 /// Where the file says "button: wait" and this is a terminal, Enter presses the button, o and Enter opens the lid,
 /// c and Enter closes it.
 #[derive(Debug, clap::Args)]
+// "collect" has these, too.
+#[group(id = "online")]
 #[command(after_help = "\
 Examples:
   gf-machine-emulator run
   gf-machine-emulator run --config my.cfg
+  gf-machine-emulator run --record session
+      Every request and message, pictures and jobs.
   GF_MACHINE_PASSWORD=... gf-machine-emulator
       The password stays out of the file.
 
@@ -33,16 +38,27 @@ pub(crate) struct Arguments {
     /// The configuration file [default: gf-machine-emulator.cfg]
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
+    /// Record the session into this folder, which must not have a recording yet
+    #[arg(long, value_name = "DIR")]
+    pub(crate) record: Option<PathBuf>,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let mut emulator = make(arguments)?;
+    let handle = emulator.handle();
+    signals::on_stop(move || handle.stop())?;
+    go_online(&mut emulator)
+}
+
+/// A machine as the configuration says, recorded where that is asked for.
+pub(crate) fn make(arguments: &Arguments) -> Result<Emulator, Failure> {
     let path = configuration::path(arguments.config.as_ref());
     let loaded = configuration::load(path)?;
     logging::start(&loaded.config.logging)?;
     for remark in loaded.remarks() {
         log::warn!("{remark}");
     }
-    let config = loaded.config;
+    let mut config = loaded.config;
     let missing = CannedMachine::new(&config).missing_pictures().len();
     if missing > 0 {
         let images = config.emulator.image_dir.display();
@@ -51,21 +67,33 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
              \"check\" names them"
         ));
     }
+    let recorder = match &arguments.record {
+        Some(folder) => {
+            config.logging.record_dir = None;
+            Some(Recorder::of_machine(folder, &config).map_err(Failure::misused)?)
+        }
+        None => None,
+    };
     let button = config.emulator.button;
-    let start = format!(
+    tell(format_args!(
         "gf-machine-emulator: a {} machine for {}; jobs go to {}; Ctrl-C ends it",
         config.generation(),
         config.service.server_url,
         config.motion.dir.display()
-    );
+    ));
     // Nothing is connected yet: what is wrong now is wrong with files that the configuration names.
-    let mut emulator = Emulator::new(config).map_err(Failure::misused)?;
-    let handle = emulator.handle();
-    signals::on_stop(move || handle.stop())?;
-    tell(start);
+    let emulator = Emulator::new(config).map_err(Failure::misused)?;
+    if let Some(recorder) = recorder {
+        emulator.record(&recorder);
+    }
     if button == Button::Wait {
         hear_keys(emulator.handle())?;
     }
+    Ok(emulator)
+}
+
+/// Connects and does what it is told, until somebody stops it.
+pub(crate) fn go_online(emulator: &mut Emulator) -> Result<(), Failure> {
     match emulator.connect().and_then(|()| emulator.run()) {
         Ok(()) | Err(Error::Interrupted) => {
             tell("gf-machine-emulator: stopped");

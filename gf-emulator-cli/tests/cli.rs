@@ -12,6 +12,7 @@ use std::process::Stdio;
 use gf_emulator_core::Secret;
 use gf_emulator_core::local_service::{LocalService, Script, Seen};
 use gf_emulator_core::puls::Builder;
+use gf_emulator_core::record::{Event, Recording};
 use program::{LIMIT, Program, command};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -57,7 +58,7 @@ fn names(folder: &Path, extension: &str) -> Vec<PathBuf> {
 #[test]
 fn every_help_says_how_it_is_used_and_how_it_ends() {
     let folder = folder();
-    for subcommand in ["", "run", "demo", "serve", "check", "pipe"] {
+    for subcommand in ["", "run", "collect", "demo", "serve", "check", "pipe", "puls"] {
         let arguments: Vec<_> = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let ended = run(&folder, &arguments);
         ended.expect(0);
@@ -360,4 +361,60 @@ fn a_log_file_that_cannot_be_written_is_a_matter_of_configuration() {
     let ended = run(&folder, &["run"]);
     ended.expect(2);
     assert!(ended.stderr.contains("log_file"), "{}", ended.stderr);
+}
+
+#[test]
+fn sessions_are_recorded_on_both_sides() {
+    let folder = folder();
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--record", "theirs"]);
+    let service = Program::start(command);
+    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
+    let http = value(service.wait_line("server_url: "));
+    let ws = value(service.wait_line("status_service_url: "));
+    configure(&folder, &http, &ws, "", "");
+    let mut command = self::command(folder.path());
+    command.args(["run", "--record", "ours"]);
+    let machine = Program::start(command);
+    service.wait_line("the script is done");
+    service.end().expect(0);
+    machine.terminate();
+    machine.end().expect(0);
+    let names = |side: &str| -> Vec<String> {
+        let recording = Recording::open(folder.path().join(side)).unwrap();
+        let messages = recording.map(Result::unwrap).filter_map(|entry| match entry.event {
+            Event::Out(message) => Some(message.name().unwrap().to_owned()),
+            _ => None,
+        });
+        messages.collect()
+    };
+    assert_eq!(names("ours"), names("theirs"));
+    assert!(names("ours").contains(&"print:completed".to_owned()));
+    // Never over another one.
+    let ended = run(&folder, &["demo", "--record", "ours"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("cannot begin a recording in ours/session.jsonl"), "{ended:?}");
+}
+
+#[test]
+fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
+    let folder = folder();
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]);
+    let service = Program::start(command);
+    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
+    let http = value(service.wait_line("server_url: "));
+    let ws = value(service.wait_line("status_service_url: "));
+    configure(&folder, &http, &ws, "", "");
+    let ended = run(&folder, &["collect", "--jobs", "2"]);
+    ended.expect(0);
+    let lines: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(lines[0], "2 jobs in motion:", "{ended:?}");
+    assert!(lines[2].contains("_motion_") && lines[4].starts_with("2 jobs "), "{ended:?}");
+    assert_eq!(names(&folder.path().join("motion"), "puls").len(), 2);
+
+    // A time that is over is an end like any other, but for the jobs.
+    let ended = run(&folder, &["collect", "--for", "0.2"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("no job has come"), "{ended:?}");
 }

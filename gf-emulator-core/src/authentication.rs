@@ -117,7 +117,7 @@ impl Credentials {
             url: &self.url,
             bearer: None,
             content_type: Some("application/json"),
-            body: body.as_bytes(),
+            body: &body.into(),
             confidential: true,
         };
         let response = http.send(request).map_err(|e| match e {

@@ -33,9 +33,10 @@ impl Collection {
         }
     }
 
-    /// Fetches an action's pulse file, measures it, and checks whether this machine would run it.
+    /// Fetches an action's pulse file and measures it.
     ///
-    /// A file that can be read is kept even where it is refused, to be looked at, unless files are not wanted at all.
+    /// A file that can be read is kept whether or not this machine would run it, to be looked at, unless files are not
+    /// wanted at all.
     pub(crate) fn collect(
         &self,
         uplink: &dyn Uplink,
@@ -60,14 +61,17 @@ impl Collection {
         for remark in measured.header.remarks() {
             log::warn!("{}: {remark}", path.display());
         }
-        let refusals = measured.header.check(Some(self.serial));
-        let job = Job { action_id: action.id, action: action.action_type.clone(), path, measured };
-        if !refusals.is_empty() {
-            self.dismiss(&job);
-            let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
-            return Err(Error::JobRefused { reason: reasons.join("; ") });
+        Ok(Job { action_id: action.id, action: action.action_type.clone(), path, measured })
+    }
+
+    /// Whether this machine may run it.
+    pub(crate) fn check(&self, job: &Job) -> Result<()> {
+        let refusals = job.measured.header.check(Some(self.serial));
+        if refusals.is_empty() {
+            return Ok(());
         }
-        Ok(job)
+        let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
+        Err(Error::JobRefused { reason: reasons.join("; ") })
     }
 
     /// The job is over: its files stay, unless they are not wanted.

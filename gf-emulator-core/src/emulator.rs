@@ -17,7 +17,7 @@ use crate::collection::{Collection, stamp};
 use crate::connection::{Connection, Peer, Stopper};
 use crate::folder::Folder;
 use crate::http::Http;
-use crate::machine::{CannedMachine, Controls, Machine};
+use crate::machine::{CannedMachine, Controls, Job, Machine};
 use crate::net::{Interrupt, Stream, Tls};
 use crate::record::{Recorder, Tap};
 use crate::session::Session;
@@ -52,6 +52,7 @@ pub struct Emulator {
     handle: Handle,
     stopped: Receiver<()>,
     tap: Tap,
+    on_job: Box<dyn FnMut(&Job) + Send>,
 }
 
 /// How to the service.
@@ -148,6 +149,7 @@ impl Emulator {
             handle,
             stopped: connection.stopped,
             tap,
+            on_job: Box::new(|_| ()),
         })
     }
 
@@ -156,6 +158,12 @@ impl Emulator {
     pub fn with_machine(mut self, machine: impl Machine + 'static) -> Self {
         self.machine = Box::new(machine);
         self
+    }
+
+    /// Has `hear` called with every job that has come, once its action is over; those that this machine refuses as well.
+    /// The worker waits for it: it must not wait for the worker.
+    pub fn on_job(&mut self, hear: impl FnMut(&Job) + Send + 'static) {
+        self.on_job = Box::new(hear);
     }
 
     /// Uses a TLS connector that others use too, in place of one of its own: `ca_file` does not count then.
@@ -251,10 +259,20 @@ impl Emulator {
         // Two notes an action, and the next action only after the second.
         let (note, notes) = bounded::<Note>(2);
         let (config, table, voice) = (&*self.config, &*self.table, &*self.voice);
-        let (machine, kept, controls) = (&mut *self.machine, &mut self.kept, &self.handle.controls);
+        let (machine, kept, on_job) = (&mut *self.machine, &mut self.kept, &mut *self.on_job);
+        let controls = &self.handle.controls;
         let work = || {
-            let mut runner =
-                Runner { config, table, voice, uplink: &*uplink, collection: &collection, controls, machine, kept };
+            let mut runner = Runner {
+                config,
+                table,
+                voice,
+                uplink: &*uplink,
+                collection: &collection,
+                controls,
+                machine,
+                kept,
+                on_job,
+            };
             for action in actions {
                 log::info!("action {} {}", action.action_type, action.id);
                 // Nobody takes notes where the desk is gone, and then there is no next action either.

@@ -128,8 +128,8 @@ mod tests {
     fn keeps_every_upload() {
         let folder = tempfile::tempdir().unwrap();
         let uplink = Folder::new(folder.path().join("out"));
-        for picture in [b"a", b"b"] {
-            uplink.upload(&Upload { action_id: 7, kind: "head_image", endpoint: None, picture }).unwrap();
+        for picture in ["a", "b"].map(tungstenite::Bytes::from) {
+            uplink.upload(&Upload { action_id: 7, kind: "head_image", endpoint: None, picture: &picture }).unwrap();
         }
         assert_eq!(std::fs::read(folder.path().join("out/head_image_7.jpg")).unwrap(), b"a");
         assert_eq!(std::fs::read(folder.path().join("out/head_image_7-2.jpg")).unwrap(), b"b");

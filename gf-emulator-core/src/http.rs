@@ -8,6 +8,7 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, Instant, SystemTime};
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use tungstenite::Bytes;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time as ureq_time,
@@ -49,7 +50,7 @@ pub(crate) struct Request<'a> {
     pub(crate) url: &'a Url,
     pub(crate) bearer: Option<&'a Secret>,
     pub(crate) content_type: Option<&'static str>,
-    pub(crate) body: &'a [u8],
+    pub(crate) body: &'a Bytes,
     /// Neither this body nor the answer's is anybody else's business: a sign-in.
     pub(crate) confidential: bool,
 }
@@ -194,7 +195,7 @@ impl Http {
         }
         let sent = match method {
             Method::Get => builder.body(()).map(|request| self.agent.run(request)),
-            Method::Post | Method::Put => builder.body(body).map(|request| self.agent.run(request)),
+            Method::Post | Method::Put => builder.body(&body[..]).map(|request| self.agent.run(request)),
         };
         sent.map_err(|_| Error::Url { url: url.to_string(), reason: "it does not make a request" })?.map_err(
             |e| match e {

@@ -31,7 +31,9 @@
 //! - [`config`]: the configuration, from a file or in code.
 //! - [`machine`]: what stands behind the protocol; implement [`Machine`] for hardware of your own.
 //! - [`puls`]: pulse files, read, measured, drawn and made; usable without the rest.
+//! - [`record`]: what a machine and its service say, on the disk.
 //! - `local_service` (feature `local-service`): the cloud's side on your own machine, for tests and demonstrations.
+//! - `replay` (the same feature): a recorded session given again, and what a machine makes of it compared.
 //!
 //! # What is logged
 //!
@@ -69,6 +71,8 @@ pub mod machine;
 mod net;
 pub mod puls;
 pub mod record;
+#[cfg(feature = "local-service")]
+pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
 mod secret;

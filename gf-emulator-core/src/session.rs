@@ -5,6 +5,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use tungstenite::Bytes;
+
 use crate::authentication::{Credentials, Tokens};
 use crate::firmware::Offer;
 use crate::http::{Http, Method, Request, Response};
@@ -75,7 +77,7 @@ impl Session {
         method: Method,
         url: Url,
         content_type: Option<&'static str>,
-        body: &[u8],
+        body: &Bytes,
         authority: Authority,
     ) -> Result<Response> {
         let (mut url, mut authority) = (url, authority);
@@ -126,7 +128,7 @@ impl Session {
         Ok(url)
     }
 
-    fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &[u8]) -> Result<()> {
+    fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &Bytes) -> Result<()> {
         self.exchange(method, url, content_type, body, Authority::Bearer).map(Response::finish)
     }
 }
@@ -151,7 +153,7 @@ impl Uplink for Session {
     fn fetch(&self, url: &str) -> Result<Source> {
         let url = self.named(url)?;
         let from = url.to_string();
-        let response = self.exchange(Method::Get, url, None, &[], Authority::Bearer)?;
+        let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authority::Bearer)?;
         Ok(Source {
             from,
             claimed_bytes: response.claimed_length(),
@@ -162,16 +164,21 @@ impl Uplink for Session {
 
     fn post_event(&self, body: &str) -> Result<()> {
         // As the 1.x machine: JSON with no Content-Type.
-        self.send(Method::Post, self.status.over_http().join("api/event"), None, body.as_bytes())
+        self.send(
+            Method::Post,
+            self.status.over_http().join("api/event"),
+            None,
+            &Bytes::copy_from_slice(body.as_bytes()),
+        )
     }
 
     fn put_status(&self, body: &str) -> Result<()> {
         let url = self.server.join("api/machines/status");
-        self.send(Method::Put, url, Some("application/json"), body.as_bytes())
+        self.send(Method::Put, url, Some("application/json"), &Bytes::copy_from_slice(body.as_bytes()))
     }
 
     fn firmware(&self) -> Result<Offer> {
-        self.exchange(Method::Get, self.server.join("update/current"), None, &[], Authority::Bearer)?.json()
+        self.exchange(Method::Get, self.server.join("update/current"), None, &Bytes::new(), Authority::Bearer)?.json()
     }
 
     fn interrupt(&self) -> &Interrupt {

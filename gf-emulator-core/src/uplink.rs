@@ -5,6 +5,8 @@
 
 use std::io::{self, Read, Write};
 
+use tungstenite::Bytes;
+
 use crate::firmware::Offer;
 use crate::net::Interrupt;
 use crate::{Error, Result};
@@ -19,7 +21,7 @@ pub(crate) struct Upload<'a> {
     /// The presigned address to put it to; none for the service's own.
     pub(crate) endpoint: Option<&'a str>,
     /// JPEG.
-    pub(crate) picture: &'a [u8],
+    pub(crate) picture: &'a Bytes,
 }
 
 /// A file on its way in.

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
 use gf_emulator_core::local_service::{LocalService, Seen};
+use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Emulator, Tls};
 use native_tls::{Certificate, TlsConnector};
 use serde_json::{Value, json};
@@ -43,8 +44,9 @@ fn measure(tls: bool, report: &mut Report) {
     let pictures = Arc::new(Pictures::default());
     let connector = tls.then(|| bare_connector(&arena.service));
     let shared = Tls::new(arena.ca().as_deref()).expect("the certificate is good");
-    let report_of_settings = arena.emulator(&shared).1.report;
-    let (mut bare, mut emulator) = (Figures::default(), Figures::default());
+    let report_of_settings = arena.emulator(&shared, None).1.report;
+    let [mut bare, mut emulator, mut recorded, mut newly_recorded] = [(); 4].map(|()| Figures::default());
+    let long = arena.recorder("long");
     let mut parts: Vec<(String, Figures, Figures)> = Vec::new();
     for _ in 0..CYCLES {
         let address = arena.service.addr().to_string();
@@ -60,8 +62,11 @@ fn measure(tls: bool, report: &mut Report) {
             move || thread.join().expect("the bare client does not panic")
         });
         bare.add(took);
-        let (took, ours) = arena.emulator(&shared);
+        let (took, ours) = arena.emulator(&shared, None);
         emulator.add(took);
+        recorded.add(arena.emulator(&shared, Some(&long)).0);
+        let new = arena.recorder(&format!("{serial}"));
+        newly_recorded.add(arena.emulator(&shared, Some(&new)).0);
         assert_eq!(ours.lines, theirs.lines, "the bare client is to do what the emulator does");
         for (n, ((kind, bare), (_, emulator))) in theirs.parts.into_iter().zip(ours.parts).enumerate() {
             if parts.len() == n {
@@ -87,6 +92,11 @@ fn measure(tls: bool, report: &mut Report) {
         &format!("{:.2} ms, three times a cycle", ms(disk.median())),
     );
     report.judge("emulator / bare client", &format!("{ratio:.2}"), "at most 2", ratio <= 2.0);
+    report.tell("emulator, recorded", &figure(&recorded));
+    let cost = recorded.median().as_secs_f64() / emulator.median().as_secs_f64() - 1.0;
+    report.judge("what recording costs of a cycle", &format!("{:.1} %", cost * 100.0), "under 5 %", cost < 0.05);
+    let cost = newly_recorded.median().as_secs_f64() / emulator.median().as_secs_f64() - 1.0;
+    report.tell("the same where every picture is a new one", &format!("{:.1} %", cost * 100.0));
     let Some(python) = std::env::var_os("GF_PEER_PYTHON") else {
         println!("gfutilities 0.9.1: skipped, GF_PEER_PYTHON is not set");
         return;
@@ -148,7 +158,7 @@ impl Arena {
         if let Some(pem) = service.ca_pem() {
             std::fs::write(folder.path().join("ca.pem"), pem).expect("the certificate is written");
         }
-        Self { service, seen, told, folder, serial: 0 }
+        Self { service, seen, told, folder, serial: 10_000_000 }
     }
 
     fn ca(&self) -> Option<std::path::PathBuf> {
@@ -171,7 +181,12 @@ impl Arena {
         tell(&seen)
     }
 
-    fn emulator(&mut self, tls: &Tls) -> (Duration, Tale) {
+    fn recorder(&self, name: &str) -> Recorder {
+        let folder = self.folder.path().join("recordings").join(name);
+        Recorder::of_machine(folder, &support::config(self.folder.path(), &self.service, 1)).expect("a new recording")
+    }
+
+    fn emulator(&mut self, tls: &Tls, recorder: Option<&Recorder>) -> (Duration, Tale) {
         let serial = self.next_serial();
         let mut config = support::config(self.folder.path(), &self.service, serial);
         // As a machine finds it: there, and without the jobs of sixty others from the same second.
@@ -181,6 +196,9 @@ impl Arena {
         std::fs::File::open(&motion).and_then(|folder| folder.sync_all()).expect("it is on the disk");
         config.motion.dir = motion;
         let mut emulator = Emulator::new(config).expect("the configuration is good").with_tls(tls.clone());
+        if let Some(recorder) = recorder {
+            emulator.record(recorder);
+        }
         self.time(|| {
             let handle = emulator.handle();
             let thread = thread::spawn(move || emulator.connect().and_then(|()| emulator.run()));

@@ -10,6 +10,7 @@ mod jobs;
 mod prints;
 mod raw;
 mod record;
+mod replay;
 mod report;
 mod secrets;
 mod sequences;

@@ -135,7 +135,7 @@ fn half_a_line_is_skipped_and_said() {
     assert!(recording.skipped()[0].reason.contains("the file ends inside it"), "{:?}", recording.skipped());
 
     // In the middle, and as the very first.
-    let broken = text.replacen("\n", "\n{\"n\":oops\n\u{fffd}\n", 1);
+    let broken = text.replacen('\n', "\n{\"n\":oops\n\u{fffd}\n", 1);
     fs::write(&path, &broken).unwrap();
     let mut recording = Recording::open(folder.path()).unwrap();
     assert_eq!((recording.by_ref().count(), recording.skipped().len()), (whole, 2));

@@ -166,8 +166,8 @@ fn what_is_too_much_is_named_and_not_shown() {
         fs::write(folder.path().join(format!("{n}.jpg")), picture).unwrap();
         lines.push(json!({"n": n, "t": 0.0, "at": "", "kind": "http", "method": "PUT", "url": "https://h/1", "request": {"bytes": 1, "file": format!("{n}.jpg")}}));
     }
-    let lines: Vec<_> = lines.iter().map(ToString::to_string).collect();
-    fs::write(folder.path().join("session.jsonl"), lines.join("\n") + "\n").unwrap();
+    let text = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n";
+    fs::write(folder.path().join("session.jsonl"), text).unwrap();
     let page = page(folder.path());
     assert!(page.contains("2.jpg: a picture of 4.2 MB, too large to be shown here"));
     assert!(page.contains("This is not all of it: line 2 of session.jsonl is."));

@@ -14,6 +14,7 @@ use clap::ValueEnum;
 use crossbeam_channel::{bounded, unbounded};
 use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen};
 use gf_emulator_core::puls::{self, Limits};
+use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Config, Emulator, Secret};
 
 use crate::conversation::{follow, is_picture, observer, size};
@@ -37,6 +38,7 @@ const THICKNESS: &str = ".230";
 Examples:
   gf-machine-emulator demo
   gf-machine-emulator demo --dir /tmp/demo --generation 1.x
+  gf-machine-emulator demo --record session
 
 Exit codes: 0 all went well, 1 something did not, or Ctrl-C or SIGTERM came
 before the end, 2 wrong usage.")]
@@ -47,6 +49,9 @@ pub(crate) struct Arguments {
     /// Which of the two protocols the machine speaks
     #[arg(long, value_enum, default_value = "2.6")]
     generation: Generation,
+    /// Record the machine's side into this folder, which must not have a recording yet
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -87,7 +92,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .firmware_version(config.machine.firmware.clone())
         .puls(job)
         .script(Script::default())
-        .observer(observer(to_lines))
+        .observer(observer(to_lines, None))
         .start()
         .map_err(Failure::failed)?;
     config.service.server_url = service.http_url().into();
@@ -100,7 +105,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     ));
     let motion_dir = config.motion.dir.clone();
     let before = jobs_in(&motion_dir);
+    let recorder = arguments.record.as_ref().map(|folder| Recorder::of_machine(folder, &config)).transpose();
+    let recorder = recorder.map_err(Failure::misused)?;
     let mut emulator = trusting(config, &service, &dir.join("ca.pem"))?;
+    if let Some(recorder) = recorder {
+        emulator.record(&recorder);
+    }
 
     let handle = emulator.handle();
     let machine = thread::Builder::new().name("gf-machine".into()).spawn(move || {

@@ -8,6 +8,7 @@ use gf_emulator_core::puls::{self, Error};
 
 use super::source;
 use crate::failure::Failure;
+use crate::sink::Sink;
 
 /// Write a job as CSV, JSON or G-code
 ///

@@ -38,20 +38,38 @@ pub(crate) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let files = &arguments.files;
-    let mut bad = 0;
-    let mut sum = Sum::default();
-    if files.len() > 1 && !arguments.json {
-        say(Row::HEADING);
+    match &arguments.files[..] {
+        files if arguments.json => each(files, |path, measured, _| say_line(path, measured)),
+        [path] => each(std::slice::from_ref(path), |path, measured, gzip| {
+            say(Sheet { path, measured, gzip });
+            Ok(())
+        }),
+        files => table(files),
     }
+}
+
+/// Many jobs, a row each, and their sum.
+pub(super) fn table(files: &[PathBuf]) -> Result<(), Failure> {
+    let mut sum = Sum::default();
+    say(Row::HEADING);
+    let outcome = each(files, |path, measured, _| {
+        sum.add(measured);
+        let name = source::name(path);
+        say(Row { name: &name, sum: Sum::of(measured), reach: Some(reach(measured)) });
+        Ok(())
+    });
+    if sum.jobs > 1 {
+        say(Row { name: &format!("{} jobs", sum.jobs), sum, reach: None });
+    }
+    outcome
+}
+
+/// Measures each; a bad one is named and does not stop the rest.
+fn each(files: &[PathBuf], mut show: impl FnMut(&Path, &Measured, bool) -> Result<(), Failure>) -> Result<(), Failure> {
+    let mut bad = 0;
     for path in files {
         match measure(path) {
-            Ok((measured, _)) if arguments.json => say(line(path, &measured)?),
-            Ok((measured, gzip)) if files.len() == 1 => say(Sheet { path, measured: &measured, gzip }),
-            Ok((measured, _)) => {
-                sum.add(&measured);
-                say(Row { name: &source::name(path), sum: Sum::of(&measured), reach: Some(reach(&measured)) });
-            }
+            Ok((measured, gzip)) => show(path, &measured, gzip)?,
             Err(failure) => {
                 bad += 1;
                 // A table is read from top to bottom, errors in it where they belong.
@@ -59,9 +77,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 tell(failure);
             }
         }
-    }
-    if sum.jobs > 1 {
-        say(Row { name: &format!("{} jobs", sum.jobs), sum, reach: None });
     }
     super::ended(bad, files.len())
 }
@@ -76,7 +91,7 @@ fn measure(path: &Path) -> Result<(Measured, bool), Failure> {
 }
 
 /// An object with the file's name in front.
-fn line(path: &Path, measured: &Measured) -> Result<String, Failure> {
+fn say_line(path: &Path, measured: &Measured) -> Result<(), Failure> {
     let mut object = Map::new();
     object.insert("file".to_owned(), Value::from(path.display().to_string()));
     match serde_json::to_value(measured) {
@@ -84,7 +99,8 @@ fn line(path: &Path, measured: &Measured) -> Result<String, Failure> {
         Ok(_) => {}
         Err(error) => return Err(Failure::failed(format_args!("{}: {error}", source::name(path)))),
     }
-    Ok(Value::Object(object).to_string())
+    say(Value::Object(object));
+    Ok(())
 }
 
 /// The numbers that can be added up.

@@ -8,6 +8,8 @@ mod plot;
 mod progress;
 mod source;
 
+use std::path::PathBuf;
+
 use clap::Subcommand;
 
 use crate::failure::Failure;
@@ -42,6 +44,11 @@ enum Command {
     Check(check::Arguments),
     Export(export::Arguments),
     Make(make::Arguments),
+}
+
+/// Many jobs, a row each.
+pub(crate) fn table(files: &[PathBuf]) -> Result<(), Failure> {
+    info::table(files)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {

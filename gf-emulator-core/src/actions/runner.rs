@@ -8,6 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tungstenite::Bytes;
 
 use super::{Act, Action, Channel, Laser, Row, Say, Step, Table, Values, Variable};
 use crate::collection::Collection;
@@ -84,13 +85,15 @@ pub(crate) struct Runner<'a> {
     pub(crate) controls: &'a Controls,
     pub(crate) machine: &'a mut dyn Machine,
     pub(crate) kept: &'a mut Kept,
+    /// Told of every job that has come, once its action is over.
+    pub(crate) on_job: &'a mut (dyn FnMut(&Job) + Send),
 }
 
 /// What an action has gathered on its way.
 struct Course<'a> {
     action: &'a Action,
     values: Values,
-    pictures: VecDeque<Vec<u8>>,
+    pictures: VecDeque<Bytes>,
     job: Option<Job>,
     /// What is left to do before the head is where it started and the service knows; empty where it has not left.
     way_home: &'a [Step],
@@ -133,6 +136,7 @@ impl Runner<'_> {
         over();
         end(row, ending, self.voice, &course.values, &mut |delay| self.delay(delay));
         if let Some(job) = &course.job {
+            (self.on_job)(job);
             self.collection.dismiss(job);
         }
         self.kept.previous_action = Some(action.action_type.clone());
@@ -193,7 +197,7 @@ impl Runner<'_> {
                     begins_homing: homing_after.is_some() && *homing_after == self.kept.previous_action,
                 };
                 let picture = self.machine.capture(&request).map_err(halted("take a picture"))?;
-                course.pictures.push_back(picture);
+                course.pictures.push_back(picture.into());
                 Ok(())
             }
             Act::Upload { kind, to_endpoint, failed } => {
@@ -271,11 +275,12 @@ impl Runner<'_> {
             Ok(())
         };
         let job = self.collection.collect(self.uplink, action, url, &mut tell)?;
+        // Refused or not, it has come.
+        let job = &*course.job.insert(job);
+        self.collection.check(job)?;
         // Whoever presses the button on hearing what comes next is heard.
         self.controls.forget_presses();
-        let loaded = self.machine.load(&job).map_err(halted("load the job"));
-        course.job = Some(job);
-        loaded
+        self.machine.load(job).map_err(halted("load the job"))
     }
 
     fn play(

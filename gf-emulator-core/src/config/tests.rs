@@ -338,6 +338,8 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
             format!("{}\nsave_sent_images: True", shown(c.logging.sent_images_dir.as_ref()))
         }),
         "logging.sent_images_dir" => ("True", |c| python(c.logging.sent_images_dir.is_some())),
+        "logging.record_dir" => ("x", |c| shown(c.logging.record_dir.as_ref())),
+        "logging.record_serial" => ("True", |c| python(c.logging.record_serial)),
         "motion.dir" => ("x", |c| c.motion.dir.display().to_string()),
         "motion.keep" => ("False", |c| python(c.motion.keep)),
         "motion.remark_bytes" => ("77", |c| c.motion.remark_bytes.to_string()),

@@ -13,6 +13,7 @@ mod control_socket;
 mod fault;
 mod http;
 mod machines;
+mod replay;
 mod routes;
 mod script;
 mod seen;
@@ -31,12 +32,15 @@ use serde_json::Value;
 
 pub use self::control_socket::Cut;
 pub use self::fault::{Failure, Fault};
+pub use self::replay::{Cue, Replay, Reply, ReplyBody};
+pub(crate) use self::replay::{is_ending, is_opening, rehomed};
 pub use self::script::{Outcome, Script, Step};
 pub use self::seen::{Bearer, Request, Seen};
 
 use self::machines::{Machines, Rules};
+use self::replay::Playing;
 use self::seen::{Log, Observer};
-use self::server::{Core, Settings};
+use self::server::{Core, Settings, Task};
 use crate::Secret;
 
 /// How long code that sends waits for a machine to be connected.
@@ -117,7 +121,7 @@ pub struct Builder {
     firmware_version: String,
     puls: Option<Vec<u8>>,
     gzip: bool,
-    script: Option<Script>,
+    task: Option<Task>,
     cut_every: Option<Duration>,
     body_limit: u64,
     keep_bodies: bool,
@@ -191,7 +195,15 @@ impl Builder {
     /// What to do with every machine that signs in. Otherwise the service does nothing of its own.
     #[must_use]
     pub fn script(mut self, script: Script) -> Self {
-        self.script = Some(script);
+        self.task = Some(Task::Script(script));
+        self
+    }
+
+    /// A recorded session to go through with the first machine that signs in, in place of a script. No other machine may
+    /// sign in then.
+    #[must_use]
+    pub fn replay(mut self, replay: Replay) -> Self {
+        self.task = Some(Task::Replay(Playing::new(replay)));
         self
     }
 
@@ -250,7 +262,7 @@ impl Builder {
             keep_bodies: self.keep_bodies,
             cut_every: self.cut_every,
         };
-        let core = Core::new(settings, Machines::new(self.rules), Log::new(self.observer), self.script);
+        let core = Core::new(settings, Machines::new(self.rules), Log::new(self.observer), self.task);
         let shared = Arc::clone(&core);
         let thread = thread::Builder::new()
             .name("gf-service-listener".to_owned())
@@ -276,7 +288,7 @@ impl LocalService {
             firmware_version: "2.6.0-2228".to_owned(),
             puls: None,
             gzip: false,
-            script: None,
+            task: None,
             cut_every: None,
             body_limit: 64 << 20,
             keep_bodies: true,
@@ -376,12 +388,12 @@ impl LocalService {
         self.core.faults.release();
     }
 
-    /// How the script ended. With several machines: when it has ended for all, the first failure if there was any.
+    /// How the script (or the replay) ended. With several machines: when it has ended for all, the first failure if there was any.
     ///
-    /// Nothing where the time was over first, the service was stopped, or there is no script.
+    /// Nothing where the time was over first, the service was stopped, or there is neither.
     #[must_use]
     pub fn script_outcome(&self, timeout: Duration) -> Option<Outcome> {
-        self.core.script.as_ref()?;
+        self.core.task.as_ref()?;
         self.core.walks.outcome(timeout)
     }
 

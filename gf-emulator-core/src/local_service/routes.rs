@@ -86,6 +86,11 @@ fn service_route(method: &str, path: &str) -> Route {
     if method == wanted { Route::Known(route) } else { Route::OtherMethod }
 }
 
+/// Whether requests to this path are for machines that have signed in.
+pub(super) fn wants_bearer(path: &str) -> bool {
+    ["GET", "POST", "PUT"].iter().any(|method| matches!(service_route(method, path), Route::Known(_)))
+}
+
 fn service_answer(core: &Core, route: Service) -> Answer {
     match route {
         Service::Firmware => {
@@ -103,13 +108,15 @@ fn octets(body: &Arc<[u8]>) -> Answer {
 fn sign_in(core: &Core, head: &Head, body: &[u8]) -> Answer {
     let form = head.header("content-type").is_some_and(|kind| kind.starts_with("application/x-www-form-urlencoded"));
     let credentials = if form { from_form(body) } else { from_json(body) };
+    let welcome = |serial: &str| core.playing().is_none_or(|playing| playing.is_for(serial));
+    let credentials = credentials.filter(|(serial, _)| welcome(serial));
     let signed_in = credentials.and_then(|(serial, password)| core.machines.sign_in(&serial, &password));
     core.log.record(Seen::SignIn { ok: signed_in.is_some(), json: !form });
     let Some((tokens, machine, is_new)) = signed_in else {
         return Answer::text(401, "serial or password is wrong");
     };
     if is_new {
-        core.start_script(&machine);
+        core.start_task(&machine);
     }
     Answer::json(&json!({"ws_token": tokens.ws, "auth_token": tokens.auth}))
 }

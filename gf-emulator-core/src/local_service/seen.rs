@@ -3,12 +3,14 @@
 //! No password and no token is kept: of those it says only whether they were good.
 
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use super::lock;
+use super::machines::Waited;
 
 /// Headers whose values are kept; of any other, only the name.
 const SHOWN_HEADERS: [&str; 13] = [
@@ -172,6 +174,7 @@ pub(super) type Observer = Box<dyn Fn(&Seen) + Send + Sync>;
 #[derive(Default)]
 pub(super) struct Log {
     seen: Mutex<Vec<Seen>>,
+    stopping: AtomicBool,
     grew: Condvar,
     observer: Option<Observer>,
 }
@@ -208,5 +211,30 @@ impl Log {
             }
             seen = super::wait(&self.grew, seen, Some(left));
         }
+    }
+
+    /// The same for the service's own threads: it ends with the service.
+    pub(super) fn follow(&self, deadline: Instant, mut done: impl FnMut(&[Seen]) -> bool) -> Result<(), Waited> {
+        let mut seen = lock(&self.seen);
+        loop {
+            if done(&seen) {
+                return Ok(());
+            }
+            if self.stopping.load(Ordering::SeqCst) {
+                return Err(Waited::Stopped);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(Waited::TooLong);
+            }
+            seen = super::wait(&self.grew, seen, Some(left));
+        }
+    }
+
+    pub(super) fn stop(&self) {
+        // Under the lock, so that nobody misses it between looking and waiting.
+        let _seen = lock(&self.seen);
+        self.stopping.store(true, Ordering::SeqCst);
+        self.grew.notify_all();
     }
 }

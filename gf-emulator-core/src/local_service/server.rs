@@ -14,8 +14,9 @@ use super::control_socket::{Cut, Gone, Link};
 use super::fault::{Failure, Faults};
 use super::http::{Answer, Broken, Connection, Head, Length};
 use super::machines::{Machine, Machines};
+use super::replay::{self, Playing};
 use super::routes::{self, PULS_PATH};
-use super::script::{self, Places, Script, Walks};
+use super::script::{self, Outcome, Places, Script, Walks};
 use super::seen::{Bearer, Log, Request, Seen, shown};
 use super::wire::{Stream, Wire};
 use super::{lock, wait};
@@ -38,6 +39,23 @@ pub(super) struct Settings {
     pub(super) cut_every: Option<Duration>,
 }
 
+/// What the service does on its own.
+pub(super) enum Task {
+    /// The same with every machine.
+    Script(Script),
+    /// With one machine.
+    Replay(Playing),
+}
+
+impl Task {
+    fn run(&self, core: &Core, machine: &Arc<Machine>) -> Option<Outcome> {
+        match self {
+            Self::Script(script) => script::run(script, core, machine),
+            Self::Replay(playing) => replay::run(playing, core, machine),
+        }
+    }
+}
+
 /// What all threads of one service share.
 pub(super) struct Core {
     me: Weak<Core>,
@@ -45,7 +63,7 @@ pub(super) struct Core {
     pub(super) machines: Machines,
     pub(super) log: Log,
     pub(super) faults: Faults,
-    pub(super) script: Option<Script>,
+    pub(super) task: Option<Task>,
     pub(super) walks: Walks,
     sockets: Mutex<Sockets>,
     fewer: Condvar,
@@ -60,14 +78,14 @@ struct Sockets {
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, machines: Machines, log: Log, script: Option<Script>) -> Arc<Self> {
+    pub(super) fn new(settings: Settings, machines: Machines, log: Log, task: Option<Task>) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             settings,
             machines,
             log,
             faults: Faults::default(),
-            script,
+            task,
             walks: Walks::default(),
             sockets: Mutex::default(),
             fewer: Condvar::new(),
@@ -111,6 +129,7 @@ impl Core {
         };
         self.machines.stop();
         self.faults.stop();
+        self.log.stop();
         self.walks.stop();
         for socket in open {
             // An error says that it is closed already.
@@ -119,20 +138,20 @@ impl Core {
         self.fewer.notify_all();
     }
 
-    /// Starts the script, if there is one, for a machine that has signed in for the first time.
-    pub(super) fn start_script(&self, machine: &Arc<Machine>) {
-        if self.script.is_none() {
+    /// Starts what there is to do with a machine that has signed in for the first time.
+    pub(super) fn start_task(&self, machine: &Arc<Machine>) {
+        if self.task.is_none() {
             return;
         }
         self.walks.began();
         let machine = Arc::clone(machine);
         let started = self.spawn("gf-service-script", move |core| {
-            let outcome = core.script.as_ref().and_then(|script| script::run(script, core, &machine));
+            let outcome = core.task.as_ref().and_then(|task| task.run(core, &machine));
             core.walks.ended(outcome);
         });
         if let Err(error) = started {
             let reason = format!("cannot start its thread: {error}");
-            self.walks.ended(Some(script::Outcome::Failed { step: 1, reason }));
+            self.walks.ended(Some(Outcome::Failed { step: 1, reason }));
         }
     }
 
@@ -149,6 +168,14 @@ impl Core {
             self.machines.unlink(link);
         }
         sent
+    }
+
+    /// The recorded session, where it is that.
+    pub(super) fn playing(&self) -> Option<&Playing> {
+        match &self.task {
+            Some(Task::Replay(playing)) => Some(playing),
+            _ => None,
+        }
     }
 
     /// Cuts the machine's control socket, if it has one.
@@ -332,7 +359,9 @@ fn exchange(core: &Core, connection: &mut Connection) -> Result<Next, Broken> {
     };
 
     let length = Length::of(&head).map_err(note_refusal)?;
+    let recorded = if upgrade { None } else { core.playing().and_then(|playing| playing.reply(&head, bearer.0)) };
     let fault = core.faults.take(&head.method, path);
+    let fault = fault.or_else(|| recorded.as_ref()?.failure());
     if fault == Some(Failure::CutRequest) {
         let half = if let Length::Known(count) = length { count.min(core.settings.body_limit) / 2 } else { 0 };
         let body = connection.read_body(Length::Known(half), half).unwrap_or_default();
@@ -352,7 +381,10 @@ fn exchange(core: &Core, connection: &mut Connection) -> Result<Next, Broken> {
             (Answer { headers: headers.clone(), ..Answer::new(*status) }, None)
         }
         _ if upgrade => open_control_socket(core, &head),
-        _ => (routes::answer(core, &head, &bearer, &body), None),
+        _ => match recorded {
+            Some(reply) => (reply.answer(core), None),
+            None => (routes::answer(core, &head, &bearer, &body), None),
+        },
     };
     let event = if answer.status == 200 { routes::event(&head, &body) } else { None };
     record(body, answer.status);

@@ -37,7 +37,7 @@ pub struct Capture<'a> {
     pub begins_homing: bool,
 }
 
-/// A pulse file that has arrived whole and that this machine has not refused.
+/// A pulse file that has arrived whole. One that this machine refuses never gets to a [`Machine`].
 #[derive(Debug, Clone)]
 pub struct Job {
     /// The action that asks for it.

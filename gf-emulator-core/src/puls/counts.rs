@@ -3,7 +3,8 @@
 #![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
 
 use super::Position;
-use super::vector::{self, BYTES, Kernel, Vector};
+use super::avx2::{self, Task};
+use super::tick::{FIRE, POWER, X_STEP, Y_STEP, Z_STEP};
 
 /// Step counts under the names that the Python client has given them (there `XP`, `XN` and so on).
 ///
@@ -42,25 +43,24 @@ pub struct Counts {
 impl Counts {
     /// Counts some more ticks.
     pub fn add(&mut self, ticks: &[u8]) {
-        self.include(vector::run(Count(ticks)));
+        let mut bits = [0; 8];
+        if avx2::run(Task::Count(ticks, &mut bits)) {
+            *self += Self::of_bits(bits);
+        } else {
+            self.add_portably(ticks);
+        }
     }
 
     /// As [`Counts::add`], in the way that every processor has: for tests and benches.
     #[doc(hidden)]
     pub fn add_portably(&mut self, ticks: &[u8]) {
-        self.include(Count(ticks).run());
+        *self += Self::of_bits(bits_of(ticks));
     }
 
-    /// Takes how often each bit was set where it means something.
-    fn include(&mut self, [x, xn, y, yp, le, z, zp, lp]: [u64; 8]) {
-        self.xp += x - xn;
-        self.xn += xn;
-        self.yp += yp;
-        self.yn += y - yp;
-        self.zp += zp;
-        self.zn += z - zp;
-        self.le += le;
-        self.lp += lp;
+    /// By how often each bit is set where it means something, lowest bit first.
+    #[inline(always)]
+    pub(super) const fn of_bits([x, xn, y, yp, le, z, zp, lp]: [u64; 8]) -> Self {
+        Self { xp: x - xn, xn, yp, yn: y - yp, zp, zn: z - zp, le, lp }
     }
 
     /// Steps of X in both directions (`XTOT`).
@@ -119,90 +119,43 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
-/// Counts how often each bit of a tick is set where it means something, lowest bit first.
-///
-/// Adding up bits one by one would be limited by arithmetic. Here the eight bits of a byte are eight counters' inputs at
-/// once, and carry-save adders make of eight vectors one of ones, twos and fours that stay, and one of eights that is
-/// added to byte-wide counters (Harley and Seal's way of counting bits, with each bit's place kept apart).
-struct Count<'a>(&'a [u8]);
-
-/// Vectors to a block: what the adders take in at a time.
-const BLOCK: usize = 8;
-/// Blocks after which a byte-wide counter could overflow.
-const BLOCKS: usize = 255;
-
-impl Kernel for Count<'_> {
-    type Output = [u64; 8];
-
-    #[inline(always)]
-    fn run(self) -> [u64; 8] {
-        let mut sums = [0; 8];
-        let (vectors, rest) = self.0.as_chunks::<BYTES>();
-        let (blocks, single) = vectors.as_chunks::<BLOCK>();
-        let [mut ones, mut twos, mut fours] = [Vector::default(); 3];
-        for blocks in blocks.chunks(BLOCKS) {
-            let mut counters = [Vector::default(); 8];
-            for block in blocks {
-                let at = |i: usize| load(&block[i]);
-                let (one, two_a) = add(ones, at(0), at(1));
-                let (one, two_b) = add(one, at(2), at(3));
-                let (two, four_a) = add(twos, two_a, two_b);
-                let (one, two_a) = add(one, at(4), at(5));
-                let (one, two_b) = add(one, at(6), at(7));
-                let (two, four_b) = add(two, two_a, two_b);
-                let (four, eight) = add(fours, four_a, four_b);
-                (ones, twos, fours) = (one, two, four);
-                unpack(&mut counters, eight, 1);
+/// How often each bit of a tick is set where it means something, lowest bit first.
+fn bits_of(ticks: &[u8]) -> [u64; 8] {
+    let mut sums = [0; 8];
+    let (words, rest) = ticks.as_chunks();
+    let mut last = [0; 8];
+    last[..rest.len()].copy_from_slice(rest);
+    // As many words as byte-wide counters take without overflowing.
+    for words in words.chunks(255).chain([&[last][..]]) {
+        let mut counters = [0; 8];
+        for word in words {
+            let word = meaning(u64::from_le_bytes(*word));
+            for (i, counter) in counters.iter_mut().enumerate() {
+                *counter += word >> i & each(1);
             }
-            total(&mut sums, &counters, BLOCK as u64);
         }
-        let mut counters = [Vector::default(); 8];
-        for (vector, weight) in [(ones, 1), (twos, 2), (fours, 4)] {
-            unpack(&mut counters, vector, weight);
-        }
-        for vector in single {
-            unpack(&mut counters, load(vector), 1);
-        }
-        let mut last = [0; BYTES];
-        last[..rest.len()].copy_from_slice(rest);
-        unpack(&mut counters, load(&last), 1);
-        total(&mut sums, &counters, 1);
-        sums
-    }
-}
-
-#[inline(always)]
-fn load(bytes: &[u8; BYTES]) -> Vector {
-    let (words, _) = bytes.as_chunks();
-    std::array::from_fn(|i| vector::meaning(u64::from_le_bytes(words[i])))
-}
-
-/// Adds up three bits in each place: the sum's, and the carry.
-#[inline(always)]
-fn add(a: Vector, b: Vector, c: Vector) -> (Vector, Vector) {
-    let half = vector::zip(a, b, |a, b| a ^ b);
-    let carry = vector::zip(vector::zip(a, b, |a, b| a & b), vector::zip(half, c, |a, b| a & b), |a, b| a | b);
-    (vector::zip(half, c, |a, b| a ^ b), carry)
-}
-
-/// Adds each bit of a vector's bytes to the byte-wide counters for bits in that place.
-#[inline(always)]
-fn unpack(counters: &mut [Vector; 8], bits: Vector, weight: u64) {
-    for (i, counter) in counters.iter_mut().enumerate() {
-        *counter = vector::zip(*counter, bits, |counter, bits| counter + weight * (bits >> i & vector::each(1)));
-    }
-}
-
-/// Empties byte-wide counters.
-#[inline(always)]
-fn total(sums: &mut [u64; 8], counters: &[Vector; 8], weight: u64) {
-    for (sum, counter) in sums.iter_mut().zip(counters) {
-        for word in counter {
+        for (sum, counter) in sums.iter_mut().zip(counters) {
             // Pairs of bytes first, whose sum needs more than a byte; the product gathers the four of them on top.
-            let pairs = (word & 0x00ff_00ff_00ff_00ff) + (word >> 8 & 0x00ff_00ff_00ff_00ff);
-            *sum += weight * (pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48);
+            let pairs = (counter & 0x00ff_00ff_00ff_00ff) + (counter >> 8 & 0x00ff_00ff_00ff_00ff);
+            *sum += pairs.wrapping_mul(0x0001_0001_0001_0001) >> 48;
         }
     }
+    sums
+}
+
+/// That byte in each byte of a word.
+const fn each(byte: u8) -> u64 {
+    u64::from_ne_bytes([byte; 8])
+}
+
+/// Leaves of each byte of a word what counts: a direction only with its step, and nothing but [`POWER`] of a power byte.
+const fn meaning(word: u64) -> u64 {
+    let power = word & each(POWER);
+    // 0x80 - 0x01 in the power bytes: the bits that mean nothing there.
+    let word = word & !(power - (power >> 7));
+    // Each direction is the bit above its step.
+    let steps = word & each(X_STEP | Y_STEP | Z_STEP);
+    word & (steps << 1 | each(X_STEP | Y_STEP | Z_STEP | FIRE | POWER))
 }
 
 #[cfg(test)]
@@ -224,7 +177,7 @@ mod tests {
     #[test]
     fn no_counter_runs_over() {
         for byte in [0x7f, 0xff, 0x55] {
-            let ticks = vec![byte; 3 * BLOCKS * BLOCK * BYTES + 1234];
+            let ticks = vec![byte; 400_123];
             let mut found = Counts::default();
             found.add(&ticks);
             let all = ticks.len() as u64;

@@ -1,11 +1,9 @@
 //! How far a job reaches: each axis, and the box in which the laser fires.
 
-#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
-
 use serde::{Serialize, Serializer};
 
-use super::Position;
-use super::vector::{self, BYTES, Kernel, Vector};
+use super::avx2::{self, Task};
+use super::{Counts, Position};
 
 /// From where to where on one axis, in steps from where the job began; both ends belong to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -72,29 +70,36 @@ pub struct Extents {
     pub z: Span,
     /// Where the laser fires; `None` where it never does.
     pub fire: Option<FireBox>,
-    at: Position,
+    pub(super) at: Position,
 }
 
+/// Ticks that are counted before they are walked, if they need to be.
+const BLOCK: usize = 1024;
+
 impl Extents {
-    /// Goes through some more ticks.
-    pub fn add(&mut self, ticks: &[u8]) {
-        vector::run(Walk { extents: self, ticks });
+    /// Goes through some more ticks, and says what it counted on its way: most of how far they reach is known by that.
+    pub fn add(&mut self, ticks: &[u8]) -> Counts {
+        let mut counts = Counts::default();
+        if avx2::run(Task::Extend(ticks, self, &mut counts)) { counts } else { self.add_portably(ticks) }
     }
 
     /// As [`Extents::add`], in the way that every processor has: for tests and benches.
     #[doc(hidden)]
-    pub fn add_portably(&mut self, ticks: &[u8]) {
-        Walk { extents: self, ticks }.run();
+    pub fn add_portably(&mut self, ticks: &[u8]) -> Counts {
+        let mut counts = Counts::default();
+        for block in ticks.chunks(BLOCK) {
+            let mut found = Counts::default();
+            found.add_portably(block);
+            if !self.pass(&found, block.len() as u64) {
+                self.walk(block);
+            }
+            counts += found;
+        }
+        counts
     }
 
-    /// Where the head is after the ticks gone through.
-    #[must_use]
-    pub fn position(&self) -> Position {
-        self.at
-    }
-
-    /// Goes through them one by one: for the few that make no block.
-    fn step_by_step(&mut self, ticks: &[u8]) {
+    /// Goes through ticks one by one.
+    fn walk(&mut self, ticks: &[u8]) {
         for &byte in ticks {
             let fires = self.at.advance(byte);
             self.x.include(self.at.x);
@@ -106,168 +111,80 @@ impl Extents {
         }
     }
 
+    /// Where the head is after the ticks gone through.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        self.at
+    }
+
     fn include_fire(&mut self, x: Span, y: Span) {
         let fire = self.fire.get_or_insert(FireBox { x, y });
         fire.x.join(x);
         fire.y.join(y);
     }
 
-    /// Takes what a block's lanes have found, one after the other: each begins where the one before it has ended.
-    fn include(&mut self, lanes: &Lanes) {
-        for i in 0..BYTES {
-            let span = |reach: &Reach, at: i64| Span {
-                min: at + i64::from(reach.min[i]) - i64::from(ORIGIN),
-                max: at + i64::from(reach.max[i]) - i64::from(ORIGIN),
-            };
-            self.x.join(span(&lanes.x.reach, self.at.x));
-            self.y.join(span(&lanes.y.reach, self.at.y));
-            self.z.join(span(&lanes.z.reach, self.at.z));
-            // A place is never 0, which is what the greatest is as long as nothing has fired.
-            if lanes.x.fire.max[i] > 0 {
-                self.include_fire(span(&lanes.x.fire, self.at.x), span(&lanes.y.fire, self.at.y));
+    /// Goes through some ticks of which only their counts are known, if that says how far they reach: not past places
+    /// that have been reached before, or all one way. Most of a job goes to and fro over the same places.
+    pub(super) fn pass(&mut self, counts: &Counts, ticks: u64) -> bool {
+        let axes = [
+            (self.at.x, counts.xp, counts.xn, self.x, self.fire.map(|fire| fire.x)),
+            (self.at.y, counts.yp, counts.yn, self.y, self.fire.map(|fire| fire.y)),
+            (self.at.z, counts.zp, counts.zn, self.z, None),
+        ];
+        let reaches = axes.map(|(at, up, down, ..)| Span::at(at).grown(up, down));
+        for (i, ((at, up, down, known, fired), reach)) in axes.into_iter().zip(reaches).enumerate() {
+            let one_way = up == 0 || down == 0;
+            // Where every tick fires, from a place where it has fired, it fires all the way.
+            let fires = |fired: Span| fired.holds(reach) || one_way && counts.le == ticks && fired.holds(Span::at(at));
+            if !(one_way || known.holds(reach)) || i < 2 && counts.le > 0 && !fired.is_some_and(fires) {
+                return false;
             }
-            self.at.x += i64::from(lanes.x.at[i]) - i64::from(ORIGIN);
-            self.at.y += i64::from(lanes.y.at[i]) - i64::from(ORIGIN);
-            self.at.z += i64::from(lanes.z.at[i]) - i64::from(ORIGIN);
         }
+        let [x, y, z] = reaches;
+        self.x.join(x);
+        self.y.join(y);
+        self.z.join(z);
+        if counts.le > 0 {
+            self.include_fire(x, y);
+        }
+        self.at.x += counts.x_end();
+        self.at.y += counts.y_end();
+        self.at.z += counts.z_end();
+        true
+    }
+
+    /// Puts another one behind this one, which begins where this one ends.
+    #[cfg(target_arch = "x86_64")]
+    pub(super) fn follow(&mut self, next: &Self) {
+        self.x.join(next.x.from(self.at.x));
+        self.y.join(next.y.from(self.at.y));
+        self.z.join(next.z.from(self.at.z));
+        if let Some(FireBox { x, y }) = next.fire {
+            self.include_fire(x.from(self.at.x), y.from(self.at.y));
+        }
+        self.at.x += next.at.x;
+        self.at.y += next.at.y;
+        self.at.z += next.at.z;
     }
 }
 
 impl Span {
+    const fn grown(self, up: u64, down: u64) -> Self {
+        Self { min: self.min.saturating_sub_unsigned(down), max: self.max.saturating_add_unsigned(up) }
+    }
+
+    const fn holds(self, other: Self) -> bool {
+        self.min <= other.min && other.max <= self.max
+    }
+
+    #[cfg(target_arch = "x86_64")]
+    const fn from(self, start: i64) -> Self {
+        Self { min: start + self.min, max: start + self.max }
+    }
+
     fn join(&mut self, other: Self) {
         self.min = self.min.min(other.min);
         self.max = self.max.max(other.max);
-    }
-}
-
-/// Goes through a stretch of ticks.
-///
-/// A position is a running sum, which is no work for vectors: each needs the one before. So a block is cut into as many
-/// streams as a vector has bytes, one behind the other, and each byte lane walks its own; where a stream begins on the
-/// bed is known afterwards, when those before it have been added up.
-struct Walk<'a> {
-    extents: &'a mut Extents,
-    ticks: &'a [u8],
-}
-
-/// Where a lane is when it begins: in the middle of what a byte holds.
-const ORIGIN: u8 = 128;
-/// The longest stream: its lane stays within a byte whatever it does.
-const MAX_STREAM: usize = 120;
-/// Streams are read a word at a time.
-const WORD: usize = 8;
-
-/// The least and the greatest place of each lane.
-#[derive(Clone, Copy)]
-struct Reach {
-    min: [u8; BYTES],
-    max: [u8; BYTES],
-}
-
-/// One axis of every lane: where it is, how far it has reached, and where it has fired.
-struct Axis {
-    at: [u8; BYTES],
-    reach: Reach,
-    fire: Reach,
-}
-
-struct Lanes {
-    x: Axis,
-    y: Axis,
-    /// Its fire is not asked for.
-    z: Axis,
-}
-
-impl Kernel for Walk<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run(self) {
-        let mut ticks = self.ticks;
-        while ticks.len() >= BYTES * WORD {
-            let stream = (ticks.len() / BYTES).min(MAX_STREAM) / WORD * WORD;
-            let (block, rest) = ticks.split_at(stream * BYTES);
-            self.extents.include(&walk(block, stream));
-            ticks = rest;
-        }
-        self.extents.step_by_step(ticks);
-    }
-}
-
-/// Walks a block's streams, each of that length.
-#[inline(always)]
-fn walk(block: &[u8], stream: usize) -> Lanes {
-    const FROM: Axis = Axis {
-        at: [ORIGIN; BYTES],
-        // The start belongs to the stream before, or to the job.
-        reach: Reach { min: [ORIGIN; BYTES], max: [ORIGIN; BYTES] },
-        fire: Reach { min: [u8::MAX; BYTES], max: [0; BYTES] },
-    };
-    let mut lanes = Lanes { x: FROM, y: FROM, z: FROM };
-    for from in (0..stream).step_by(WORD) {
-        let mut rows = [Vector::default(); WORD];
-        for (i, row) in rows.iter_mut().enumerate() {
-            for (group, word) in row.iter_mut().enumerate() {
-                let at = (group * WORD + i) * stream + from;
-                *word = block[at..].first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes));
-            }
-        }
-        transpose(&mut rows);
-        for row in rows {
-            let row = bytes(vector::map(row, vector::meaning));
-            let fires = row.map(|byte| 0_u8.wrapping_sub(byte >> 4 & 1));
-            // X counts its negative steps, Y and Z their positive ones.
-            lanes.x.advance(row.map(|byte| (byte & 1).wrapping_sub(byte & 2)));
-            lanes.x.fires(&fires);
-            lanes.y.advance(row.map(|byte| (byte >> 2 & 2).wrapping_sub(byte >> 2 & 1)));
-            lanes.y.fires(&fires);
-            lanes.z.advance(row.map(|byte| (byte >> 5 & 2).wrapping_sub(byte >> 5 & 1)));
-        }
-    }
-    lanes
-}
-
-impl Axis {
-    #[inline(always)]
-    fn advance(&mut self, by: [u8; BYTES]) {
-        for (i, by) in by.into_iter().enumerate() {
-            self.at[i] = self.at[i].wrapping_add(by);
-            self.reach.min[i] = self.reach.min[i].min(self.at[i]);
-            self.reach.max[i] = self.reach.max[i].max(self.at[i]);
-        }
-    }
-
-    /// `fires` has all bits of a lane set where it fires, and none where not.
-    #[inline(always)]
-    fn fires(&mut self, fires: &[u8; BYTES]) {
-        for (i, fires) in fires.iter().enumerate() {
-            self.fire.min[i] = self.fire.min[i].min(self.at[i] | !fires);
-            self.fire.max[i] = self.fire.max[i].max(self.at[i] & fires);
-        }
-    }
-}
-
-#[inline(always)]
-fn bytes(vector: Vector) -> [u8; BYTES] {
-    let mut bytes = [0; BYTES];
-    for (bytes, word) in bytes.as_chunks_mut().0.iter_mut().zip(vector) {
-        *bytes = word.to_le_bytes();
-    }
-    bytes
-}
-
-/// Makes of eight words with a byte for each of eight ticks eight words with a tick for each of eight bytes: halves
-/// change places between words four apart, then quarters, then bytes; in every word of the vectors at once.
-#[inline(always)]
-fn transpose(rows: &mut [Vector; WORD]) {
-    for (apart, bits, low) in
-        [(4, 32, 0x0000_0000_ffff_ffff), (2, 16, 0x0000_ffff_0000_ffff), (1, 8, 0x00ff_00ff_00ff_00ff)]
-    {
-        for i in (0..WORD).filter(|i| i & apart == 0) {
-            let (one, other) = (rows[i], rows[i + apart]);
-            rows[i] = vector::zip(one, other, |one, other| one & low | (other & low) << bits);
-            rows[i + apart] = vector::zip(one, other, |one, other| one >> bits & low | other & !low);
-        }
     }
 }
 
@@ -281,32 +198,47 @@ mod tests {
     fn ticks() -> impl Strategy<Value = Vec<u8>> {
         let run = (any::<u8>(), 0..600_usize).prop_map(|(byte, times)| vec![byte; times]);
         let noise = proptest::collection::vec(any::<u8>(), 0..600);
-        proptest::collection::vec(prop_oneof![run, noise], 0..16).prop_map(|parts| parts.concat())
+        let parts = proptest::collection::vec(prop_oneof![run, noise], 0..16).prop_map(|parts| parts.concat());
+        (parts, 1..6_usize).prop_map(|(parts, times)| parts.repeat(times))
     }
 
     proptest! {
         #[test]
         fn blocks_give_what_single_steps_give(ticks in ticks(), cut in any::<prop::sample::Index>()) {
-            let mut expected = Extents::default();
-            expected.step_by_step(&ticks);
-            let (first, second) = ticks.split_at(cut.index(ticks.len() + 1));
-            let [mut found, mut portably] = [Extents::default(); 2];
-            for part in [first, second] {
-                found.add(part);
-                portably.add_portably(part);
+            let (mut expected, mut expected_counts) = (Extents::default(), Counts::default());
+            expected.walk(&ticks);
+            expected_counts.add(&ticks);
+            for add in [Extents::add, Extents::add_portably] {
+                let (mut found, mut counts) = (Extents::default(), Counts::default());
+                let (first, second) = ticks.split_at(cut.index(ticks.len() + 1));
+                for part in [first, second] {
+                    counts += add(&mut found, part);
+                }
+                prop_assert_eq!((found, counts), (expected, expected_counts));
             }
-            prop_assert_eq!(found, expected);
-            prop_assert_eq!(portably, expected);
+        }
+    }
+
+    #[test]
+    fn where_fire_begins_the_laser_has_not_fired_before() {
+        // Fire on the right, then from a place further left, one way and in whole blocks.
+        let ticks = [vec![0x11; 100], vec![0x03; 8092], vec![0x11; 8192]].concat();
+        for add in [Extents::add, Extents::add_portably] {
+            let mut found = Extents::default();
+            add(&mut found, &ticks);
+            assert_eq!(found.fire.unwrap().x, Span { min: 100 - 8092 + 1, max: 200 });
         }
     }
 
     #[test]
     fn a_lane_goes_as_far_as_it_can_without_turning_over() {
-        for byte in [0x01, 0x03, 0x04, 0x0c, 0x20, 0x60, 0x7f, 0x3d] {
-            let ticks = vec![byte; 10 * MAX_STREAM * BYTES + 3];
+        // The byte that goes back makes that there is no telling without walking.
+        for (byte, back) in [(0x01, 0x03), (0x03, 0x01), (0x04, 0x0c), (0x0c, 0x04), (0x20, 0x60), (0x7f, 0x6f)] {
+            let mut ticks = vec![byte; 100_003];
+            ticks.iter_mut().step_by(1000).for_each(|tick| *tick = back);
             let [mut found, mut expected] = [Extents::default(); 2];
             found.add(&ticks);
-            expected.step_by_step(&ticks);
+            expected.walk(&ticks);
             assert_eq!(found, expected, "{byte:#x}");
         }
     }

@@ -7,8 +7,9 @@ use super::header::field;
 use super::source::Source;
 use super::{Error, Header, Result};
 
-/// How much is handed out at a time.
-const CHUNK_BYTES: usize = 32 * 1024;
+/// How much is handed out at a time. The inflater keeps a copy of the last 32 KiB of each, which costs less a byte the more
+/// that is.
+const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How much of a file is read at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -20,7 +21,7 @@ pub struct Limits {
 
 /// A pulse file over any reader, plain or gzip-compressed, told apart by its first bytes.
 ///
-/// Memory is the same for any length: about 100 KiB. Reads are large, so a file needs no buffering in between.
+/// Memory is the same for any length: about 150 KiB. Reads are large, so a file needs no buffering in between.
 ///
 /// Gzip is held to its standard. Several members count as one file, one after the other. A damaged, cut or wrongly
 /// ended member is an error, and so is anything that follows the last one: a job that is not exactly what was sent is

@@ -1,13 +1,16 @@
 //! Everything that is measured of a body, in one pass over it.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
 use super::measured::Dose;
+use super::planes::Planes;
 use super::timeline::{Bin, Timeline};
 use super::{Counts, Extents, Header, Measured, Segment, Tracer};
 
 /// Speed is measured over so many parts of a second: long enough for slow cuts to have several steps in it, short
 /// enough for a peak to show.
 const SAMPLE_PARTS_OF_SECOND: u64 = 40;
-/// Samples are a multiple of this many ticks, which is what counting likes.
+/// Samples are a multiple of this many ticks: whole blocks.
 const SAMPLE_MULTIPLE_TICKS: u64 = 64;
 /// A sample where the header has no step frequency: about what it is for a print.
 const DEFAULT_SAMPLE_TICKS: u64 = 256;
@@ -36,16 +39,27 @@ const DEFAULT_SAMPLE_TICKS: u64 = 256;
 #[derive(Debug, Clone)]
 pub struct Meter {
     header: Header,
-    counts: Counts,
     extents: Extents,
     tracer: Tracer,
     sums: Sums,
+    samples: Samples,
+    ticks: u64,
+}
+
+/// What is counted a sample at a time.
+#[derive(Debug, Clone)]
+pub(super) struct Samples {
+    /// A step in mm on each axis.
+    x_mm: f64,
+    y_mm: f64,
+    hz: f64,
+    /// Those that are over.
+    counts: Counts,
     timeline: Timeline,
     peak_mm_s: f64,
     sample: Counts,
     sample_ticks: u64,
     ticks_in_sample: u64,
-    ticks: u64,
 }
 
 /// What segments add up to.
@@ -65,20 +79,12 @@ impl Meter {
     /// For the body of a file with that header, which says what a step and a tick are.
     #[must_use]
     pub fn new(header: &Header) -> Self {
-        let sample_ticks = header.step_frequency_hz().map_or(DEFAULT_SAMPLE_TICKS, |hz| {
-            (u64::from(hz) / SAMPLE_PARTS_OF_SECOND).next_multiple_of(SAMPLE_MULTIPLE_TICKS).max(SAMPLE_MULTIPLE_TICKS)
-        });
         Self {
             header: header.clone(),
-            counts: Counts::default(),
             extents: Extents::default(),
             tracer: Tracer::new(header),
             sums: Sums::default(),
-            timeline: Timeline::new(sample_ticks),
-            peak_mm_s: 0.0,
-            sample: Counts::default(),
-            sample_ticks,
-            ticks_in_sample: 0,
+            samples: Samples::new(header),
             ticks: 0,
         }
     }
@@ -87,9 +93,8 @@ impl Meter {
     pub fn add(&mut self, ticks: &[u8], each: &mut dyn FnMut(&Segment)) {
         self.ticks += ticks.len() as u64;
         self.extents.add(ticks);
-        self.sample(ticks);
         let (header, sums) = (&self.header, &mut self.sums);
-        self.tracer.add(ticks, &mut |segment| {
+        self.tracer.trace(ticks, Some(&mut self.samples), &mut |segment| {
             sums.add(segment, header);
             each(segment);
         });
@@ -97,57 +102,93 @@ impl Meter {
 
     /// Ends the body: hands over the segments that are left, and says what was measured.
     #[must_use]
-    pub fn finish(mut self, each: &mut dyn FnMut(&Segment)) -> Measured {
-        if self.ticks_in_sample > 0 {
-            self.end_sample();
-        }
-        let (header, mut sums) = (self.header, self.sums);
-        self.tracer.finish(&mut |segment| {
+    pub fn finish(self, each: &mut dyn FnMut(&Segment)) -> Measured {
+        let (header, mut sums, mut samples) = (self.header, self.sums, self.samples);
+        self.tracer.finish_with(Some(&mut samples), &mut |segment| {
             sums.add(segment, &header);
             each(segment);
         });
+        if samples.ticks_in_sample > 0 {
+            samples.end();
+        }
         let hz = header.step_frequency_hz();
         Measured {
             ticks: self.ticks,
             run_time_s: hz.map(|hz| self.ticks as f64 / f64::from(hz)),
-            counts: self.counts,
+            counts: samples.counts,
             extents: self.extents,
             moving_ticks: sums.moving_ticks,
             idle_ticks: sums.idle_ticks,
             travelled_mm: sums.travelled_mm,
             cut_mm: sums.cut_mm,
-            peak_mm_s: hz.map(|_| self.peak_mm_s),
+            peak_mm_s: hz.map(|_| samples.peak_mm_s),
             powers: (0..)
                 .zip(&sums.powers)
                 .filter(|(_, dose)| dose.fire_ticks > 0)
                 .map(|(i, &dose)| (level(i), dose))
                 .collect(),
             densities: sums.densities,
-            timeline: self.timeline,
+            timeline: samples.timeline,
             header,
         }
     }
+}
 
-    /// Counts ticks a sample at a time.
-    fn sample(&mut self, mut ticks: &[u8]) {
-        while !ticks.is_empty() {
-            let left = usize::try_from(self.sample_ticks - self.ticks_in_sample).unwrap_or(usize::MAX);
-            let (now, later) = ticks.split_at(ticks.len().min(left));
-            self.sample.add(now);
-            self.ticks_in_sample += now.len() as u64;
-            ticks = later;
+impl Samples {
+    fn new(header: &Header) -> Self {
+        let sample_ticks = header.step_frequency_hz().map_or(DEFAULT_SAMPLE_TICKS, |hz| {
+            (u64::from(hz) / SAMPLE_PARTS_OF_SECOND).next_multiple_of(SAMPLE_MULTIPLE_TICKS).max(SAMPLE_MULTIPLE_TICKS)
+        });
+        Self {
+            x_mm: header.x_mm(1),
+            y_mm: header.y_mm(1),
+            hz: header.step_frequency_hz().map_or(0.0, f64::from),
+            counts: Counts::default(),
+            timeline: Timeline::new(sample_ticks),
+            peak_mm_s: 0.0,
+            sample: Counts::default(),
+            sample_ticks,
+            ticks_in_sample: 0,
+        }
+    }
+
+    /// Takes a block, of which so many ticks are the body's: all of them but in the last one.
+    #[inline(always)]
+    pub(super) fn add(&mut self, planes: &Planes, ticks: u64) {
+        let bits = [
+            planes.x_step,
+            planes.x_step & planes.x_negative,
+            planes.y_step,
+            planes.y_step & planes.y_positive,
+            planes.fire,
+            planes.z_step,
+            planes.z_step & planes.z_positive,
+            planes.power,
+        ];
+        self.sample += Counts::of_bits(bits.map(|bits| u64::from(bits.count_ones())));
+        self.ticks_in_sample += ticks;
+        if self.ticks_in_sample == self.sample_ticks {
+            self.end();
+        }
+    }
+
+    /// Lets that many ticks go by in which nothing happens: whole blocks.
+    pub(super) fn pass(&mut self, mut ticks: u64) {
+        while ticks > 0 {
+            let now = ticks.min(self.sample_ticks - self.ticks_in_sample);
+            self.ticks_in_sample += now;
+            ticks -= now;
             if self.ticks_in_sample == self.sample_ticks {
-                self.end_sample();
+                self.end();
             }
         }
     }
 
-    fn end_sample(&mut self) {
+    fn end(&mut self) {
         let sample = std::mem::take(&mut self.sample);
-        let way_mm = self.header.x_mm(sample.x_end()).hypot(self.header.y_mm(sample.y_end()));
         // Over a whole sample's time for the last one, too: one step in one tick is no speed.
-        let peak_mm_s =
-            self.header.step_frequency_hz().map_or(0.0, |hz| way_mm * f64::from(hz) / self.sample_ticks as f64);
+        let way_mm = (self.x_mm * sample.x_end() as f64).hypot(self.y_mm * sample.y_end() as f64);
+        let peak_mm_s = way_mm * self.hz / self.sample_ticks as f64;
         self.peak_mm_s = self.peak_mm_s.max(peak_mm_s);
         self.timeline.push(Bin { ticks: self.ticks_in_sample, fire_ticks: sample.le, peak_mm_s });
         self.counts += sample;
@@ -187,11 +228,9 @@ impl Sums {
         self.travelled_mm += mm;
         if segment.laser {
             self.cut_mm += mm;
-            // A number from 0 to 7: a segment has no more fire ticks than ticks.
-            let sevenths = (segment.fire_ticks * 14 + segment.ticks) / (segment.ticks * 2);
             for dose in [
                 &mut self.powers[usize::from(segment.power.unwrap_or(NO_POWER))],
-                &mut self.densities[usize::try_from(sevenths).unwrap_or(7).min(7)],
+                &mut self.densities[usize::from(segment.sevenths())],
             ] {
                 dose.mm += mm;
                 dose.fire_ticks += segment.fire_ticks;

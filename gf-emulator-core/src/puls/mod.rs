@@ -22,6 +22,8 @@
 //! # Ok::<(), puls::Error>(())
 //! ```
 
+mod avx2;
+mod cone;
 mod counts;
 mod drawing;
 mod error;
@@ -43,11 +45,13 @@ mod source;
 mod steps;
 pub mod tick;
 mod timeline;
-mod vector;
+mod trace;
 
 #[cfg(test)]
 mod tests;
 
+#[doc(hidden)]
+pub use avx2::plain_sum;
 pub use counts::Counts;
 pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
@@ -66,5 +70,3 @@ pub use seconds::Seconds;
 pub use segment::Segment;
 pub use steps::{Paths, Step, Steps};
 pub use timeline::{Bin, Timeline};
-#[doc(hidden)]
-pub use vector::plain_sum;

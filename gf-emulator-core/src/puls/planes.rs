@@ -1,5 +1,8 @@
 //! Sixty-four ticks at a time, turned on their side: one word for each bit of a tick.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
+use super::Position;
 use super::tick::{FIRE, POWER, X_NEGATIVE, X_STEP, Y_POSITIVE, Y_STEP, Z_POSITIVE, Z_STEP};
 
 /// How many ticks a word holds.
@@ -33,6 +36,12 @@ impl Planes {
         if met == 0 {
             return Self::default();
         }
+        Self::from_bits(planes)
+    }
+
+    /// Of a word for each bit of a tick, the lowest first.
+    #[inline(always)]
+    pub(super) fn from_bits(planes: [u64; 8]) -> Self {
         let power = planes[POWER.trailing_zeros() as usize];
         let plane = |bit: u8| planes[bit.trailing_zeros() as usize] & !power;
         Self {
@@ -44,6 +53,25 @@ impl Planes {
             z_positive: plane(Z_POSITIVE),
             fire: plane(FIRE),
             power,
+        }
+    }
+
+    /// The ticks in which something moves.
+    #[inline(always)]
+    pub(super) const fn steps(&self) -> u64 {
+        self.x_step | self.y_step | self.z_step
+    }
+
+    /// What that tick moves.
+    pub(super) fn step(&self, i: u32) -> Position {
+        let direction = |step: u64, negative: u64| {
+            let made = (step >> i & 1).cast_signed();
+            if negative >> i & 1 == 0 { made } else { -made }
+        };
+        Position {
+            x: direction(self.x_step, self.x_negative),
+            y: direction(self.y_step, !self.y_positive),
+            z: direction(self.z_step, !self.z_positive),
         }
     }
 }

@@ -32,15 +32,11 @@ impl Position {
         if byte & tick::POWER != 0 {
             return false;
         }
-        if byte & tick::X_STEP != 0 {
-            self.x += if byte & tick::X_NEGATIVE == 0 { 1 } else { -1 };
-        }
-        if byte & tick::Y_STEP != 0 {
-            self.y += if byte & tick::Y_POSITIVE == 0 { -1 } else { 1 };
-        }
-        if byte & tick::Z_STEP != 0 {
-            self.z += if byte & tick::Z_POSITIVE == 0 { -1 } else { 1 };
-        }
+        // Without branches, which nobody could foretell.
+        let by = |step: u8, negative: bool| i64::from(byte & step != 0) * if negative { -1 } else { 1 };
+        self.x += by(tick::X_STEP, byte & tick::X_NEGATIVE != 0);
+        self.y += by(tick::Y_STEP, byte & tick::Y_POSITIVE == 0);
+        self.z += by(tick::Z_STEP, byte & tick::Z_POSITIVE == 0);
         byte & tick::FIRE != 0
     }
 }

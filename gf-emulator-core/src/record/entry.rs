@@ -157,3 +157,16 @@ impl Message {
         json.get(key)?.as_i64()
     }
 }
+
+/// What a known client of the first generation leaves in the bodies of its events where a number should be.
+pub(crate) const PLACEHOLDER: &str = "<MILLI_EPOCH>";
+
+/// JSON, and what would be but for a placeholder that nobody has filled: that is a string then, `"<MILLI_EPOCH>"`.
+pub(crate) fn read_json(bytes: &[u8]) -> Option<Value> {
+    let read = serde_json::from_slice(bytes).ok();
+    read.or_else(|| {
+        let text = std::str::from_utf8(bytes).ok()?;
+        let quoted = text.contains(PLACEHOLDER).then(|| text.replace(PLACEHOLDER, &format!("\"{PLACEHOLDER}\"")))?;
+        serde_json::from_str(&quoted).ok()
+    })
+}

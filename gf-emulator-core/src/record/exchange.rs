@@ -67,8 +67,8 @@ impl Pending {
         exchange.request.bytes = body.len() as u64;
         let request = match method {
             Method::Get => Body::None,
-            _ if confidential => Body::Confidential(body.to_vec()),
-            _ => Body::Bytes(body.to_vec()),
+            _ if confidential => Body::Confidential(body.clone()),
+            _ => Body::Bytes(body.clone()),
         };
         let response = Collected::Memory(Vec::new());
         Some(Self { recorder, since: Instant::now(), exchange, request, response, confidential })
@@ -122,8 +122,8 @@ impl Drop for Pending {
         let response = match std::mem::replace(&mut self.response, Collected::Nothing) {
             Collected::Nothing => Body::None,
             Collected::File(file) => Body::Spilled(file),
-            Collected::Memory(bytes) if self.confidential => Body::Confidential(bytes),
-            Collected::Memory(bytes) => Body::Bytes(bytes),
+            Collected::Memory(bytes) if self.confidential => Body::Confidential(bytes.into()),
+            Collected::Memory(bytes) => Body::Bytes(bytes.into()),
         };
         let (exchange, request) = (std::mem::take(&mut self.exchange), std::mem::take(&mut self.request));
         self.recorder.note(Raw::Http(exchange, request, response));

@@ -5,6 +5,7 @@
 
 mod entry;
 mod exchange;
+mod import;
 #[cfg(feature = "local-service")]
 mod observed;
 mod recorder;
@@ -12,7 +13,10 @@ mod recording;
 mod redactor;
 
 pub use entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Part, Side};
+#[cfg(feature = "local-service")]
+pub(crate) use entry::{PLACEHOLDER, read_json};
 pub(crate) use exchange::{Pending, Recorded};
+pub use import::{Imported, import};
 pub(crate) use recorder::{Raw, Tap};
 pub use recorder::{Recorder, SESSION_FILE};
 pub use recording::{Recording, Skipped};

@@ -6,7 +6,8 @@ use crate::local_service::{Bearer, Request, Seen};
 
 impl Recorder {
     /// Notes what the local service has seen: for its [`observer`](crate::local_service::Builder::observer).
-    pub fn observe(&self, service: &str, seen: &Seen) {
+    pub fn observe(&self, seen: &Seen) {
+        let service = self.about().service.as_deref().unwrap_or_default();
         match seen {
             // That it was opened says as much.
             Seen::Http(request) if request.path == "/<ws_token>" && request.status == 101 => {}
@@ -14,7 +15,7 @@ impl Recorder {
             Seen::WsOpened { .. } => self.note(Raw::Event(Event::Opened { url: service.replacen("http", "ws", 1) })),
             Seen::WsMessage { text, .. } => self.note(Raw::Out(text.as_str().into())),
             Seen::WsBinary(bytes) => {
-                self.state("binary", Some(format!("the machine sent a binary frame of {bytes} bytes")))
+                self.state("binary", Some(format!("the machine sent a binary frame of {bytes} bytes")));
             }
             Seen::WsSent(text) => self.note(Raw::In(text.clone())),
             Seen::WsClosed { code } => {
@@ -41,5 +42,5 @@ fn exchange(service: &str, request: &Request) -> Raw {
         request: Part { headers, bytes: request.body_len as u64, ..Part::default() },
         ..Exchange::default()
     };
-    Raw::Http(Box::new(exchange), Body::Bytes(request.body.to_vec()), Body::None)
+    Raw::Http(Box::new(exchange), Body::Bytes(request.body.to_vec().into()), Body::None)
 }

@@ -1,34 +1,41 @@
 //! Writing a recording.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map};
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use serde::Serialize;
 use serde_json::Value;
 use tempfile::NamedTempFile;
+use tungstenite::Bytes;
 
-use super::entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Side};
+use super::entry::{About, Event, Exchange, FORMAT_VERSION, Message, Part, Side, read_json};
 use super::redactor::Redactor;
 use crate::{Config, Error, Result, Secret, puls};
 
 /// The file that a recording's entries are in.
 pub const SESSION_FILE: &str = "session.jsonl";
-/// Notes on their way to the disk; a disk that is slower than this holds up who brings more.
-const QUEUE: usize = 1024;
+/// Files on their way to the disk; a disk that is slower than this holds up who brings more.
+const QUEUE: usize = 64;
 /// What is kept of a message that is no JSON.
 const LONGEST_TEXT: usize = 4096;
 /// What a JPEG begins with.
 const JPEG: &[u8] = b"\xff\xd8\xff";
+/// How a job's file ends.
+const JOB: &str = "puls";
+/// So much of a body tells what it is.
+const START_BYTES: usize = 8;
 
 /// Records what a machine and its service say: `session.jsonl` in a folder of its own, pictures and pulse files beside it.
 ///
-/// A thread writes, one line in one go: whatever ends the program leaves at most one half line behind. Passwords, tokens
+/// A line is on the disk when the next begins, and is written in one go: whatever ends the program leaves at most one half
+/// line behind. Pictures and jobs are written by a thread of the recorder's own. Passwords, tokens
 /// and the queries of URLs are never written; the serial number only where that is asked for. A recorder that cannot
 /// write says so once, in the log, and costs nobody a job.
 ///
@@ -57,17 +64,20 @@ pub struct Recorder {
 }
 
 struct Shared {
-    notes: Option<Sender<Note>>,
+    scribe: Mutex<Scribe>,
+    files: Option<Sender<Errand>>,
     thread: Option<JoinHandle<()>>,
     started: Instant,
     folder: PathBuf,
+    about: About,
 }
 
-/// What the thread is told.
-enum Note {
-    Event(Instant, SystemTime, Raw),
-    Learn(Secret),
-    Subscribe(Sender<Arc<str>>),
+/// A body that is to become a file.
+struct Errand {
+    body: Body,
+    name: String,
+    is_job: bool,
+    serials: Vec<u32>,
 }
 
 /// An event as it happened, before anything is taken out of it.
@@ -85,11 +95,11 @@ pub(crate) enum Body {
     #[default]
     None,
     /// JSON, a picture, a job: told apart by what it is.
-    Bytes(Vec<u8>),
+    Bytes(Bytes),
     /// It is in a file beside the recording already, under a name that is not its own.
     Spilled(NamedTempFile),
     /// Everything in it is secret; its names are shown.
-    Confidential(Vec<u8>),
+    Confidential(Bytes),
 }
 
 impl Recorder {
@@ -110,7 +120,7 @@ impl Recorder {
         };
         let serials = [i64::from(config.machine.serial), config.machine.head_serial.unwrap_or_default()];
         let redactor = Redactor::new(if shown { &[] } else { &serials }, &config.machine.password);
-        Self::start(folder.as_ref(), about, redactor)
+        Self::start(folder.as_ref(), about, redactor, SystemTime::now())
     }
 
     /// Records a service's side.
@@ -120,33 +130,27 @@ impl Recorder {
     /// As [`of_machine`](Self::of_machine).
     pub fn of_service(folder: impl AsRef<Path>, url: &str) -> Result<Self> {
         let about = About { side: Side::Service, service: Some(url.to_owned()), ..About::new() };
-        Self::start(folder.as_ref(), about, Redactor::default())
+        Self::start(folder.as_ref(), about, Redactor::default(), SystemTime::now())
     }
 
-    fn start(folder: &Path, about: About, redactor: Redactor) -> Result<Self> {
+    pub(super) fn start(folder: &Path, about: About, redactor: Redactor, at: SystemTime) -> Result<Self> {
         let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
         fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
         let path = folder.join(SESSION_FILE);
         let file = OpenOptions::new().append(true).create_new(true).open(&path);
         let file = file.map_err(|e| failed("begin a recording in", &path, e))?;
-        let (notes, queue) = bounded(QUEUE);
+        let (files, errands) = bounded(QUEUE);
         let started = Instant::now();
-        let mut scribe = Scribe {
-            file,
-            folder: folder.into(),
-            started,
-            redactor,
-            next: 0,
-            subscribers: Vec::new(),
-            pictures: HashMap::new(),
-            failed: false,
-        };
-        scribe.write(started, SystemTime::now(), Event::Session(about));
+        let mut scribe =
+            Scribe { file, redactor, next: 0, subscribers: Vec::new(), files: HashMap::new(), failure: None };
+        scribe.write(Duration::ZERO, at, &Event::Session(about.clone()));
+        let mut porter = Porter { folder: folder.into(), failed: false };
         let thread = thread::Builder::new()
             .name("gf-recorder".into())
-            .spawn(move || scribe.run(&queue))
+            .spawn(move || errands.iter().for_each(|errand| porter.carry(errand)))
             .map_err(|e| Error::Thread { thread: "gf-recorder", reason: e.to_string() })?;
-        let shared = Shared { notes: Some(notes), thread: Some(thread), started, folder: folder.into() };
+        let scribe = Mutex::new(scribe);
+        let shared = Shared { scribe, files: Some(files), thread: Some(thread), started, folder: folder.into(), about };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -156,11 +160,17 @@ impl Recorder {
         &self.shared.folder
     }
 
+    /// What is recorded, and how: the first line.
+    #[must_use]
+    pub fn about(&self) -> &About {
+        &self.shared.about
+    }
+
     /// Every line from now on, as it is written, after all that were written before it: those are in the file.
     #[must_use]
     pub fn subscribe(&self) -> Receiver<Arc<str>> {
         let (to, lines) = unbounded();
-        self.tell(Note::Subscribe(to));
+        self.scribe().subscribers.push(to);
         lines
     }
 
@@ -170,11 +180,32 @@ impl Recorder {
     }
 
     pub(crate) fn note(&self, raw: Raw) {
-        self.tell(Note::Event(Instant::now(), SystemTime::now(), raw));
+        let at = SystemTime::now();
+        // Under the lock, so that times are in order.
+        self.put(|scribe| scribe.take(self.shared.started.elapsed(), at, raw));
+    }
+
+    /// Notes what happened at another time: so long after the beginning, at that time of day.
+    pub(super) fn note_after(&self, after: Duration, at: SystemTime, raw: Raw) {
+        self.put(|scribe| scribe.take(after, at, raw));
+    }
+
+    fn put(&self, write: impl FnOnce(&mut Scribe) -> [Option<Errand>; 2]) {
+        let mut scribe = self.scribe();
+        let errands = write(&mut scribe);
+        let failure = scribe.failure.take();
+        drop(scribe);
+        if let Some(why) = failure {
+            log::error!("the recording in {} ends here: {why}", self.shared.folder.display());
+        }
+        for errand in errands.into_iter().flatten() {
+            // The thread is gone only where it has panicked, which is told when it is joined.
+            let _ = self.shared.files.as_ref().map(|files| files.send(errand));
+        }
     }
 
     pub(crate) fn learn(&self, secret: &Secret) {
-        self.tell(Note::Learn(secret.clone()));
+        self.scribe().redactor.learn(secret.clone());
     }
 
     /// A file beside the recording for a body that is too long for memory.
@@ -182,11 +213,8 @@ impl Recorder {
         spill(&self.shared.folder)
     }
 
-    fn tell(&self, note: Note) {
-        // It is gone only where it has panicked, and that has been seen by then.
-        if let Some(notes) = &self.shared.notes {
-            let _ = notes.send(note);
-        }
+    fn scribe(&self) -> MutexGuard<'_, Scribe> {
+        self.shared.scribe.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -198,7 +226,7 @@ impl fmt::Debug for Recorder {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.notes = None;
+        self.files = None;
         if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
             log::error!("the recorder panicked after {:.0} s", self.started.elapsed().as_secs_f64());
         }
@@ -206,7 +234,7 @@ impl Drop for Shared {
 }
 
 impl About {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             format: FORMAT_VERSION,
             recorder: concat!("gf-emulator-core ", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -240,53 +268,46 @@ impl Tap {
     }
 }
 
-/// The thread's own.
+/// Writes lines.
 struct Scribe {
     file: File,
-    folder: PathBuf,
-    started: Instant,
     redactor: Redactor,
     next: u64,
     subscribers: Vec<Sender<Arc<str>>>,
-    /// Pictures that have a file: a canned machine sends the same ones again and again.
-    pictures: HashMap<Fingerprint, String>,
-    failed: bool,
+    /// Bodies that have a file: a canned machine sends the same pictures again and again.
+    files: HashMap<Fingerprint, String>,
+    /// Why nothing more is written, until that has been said.
+    failure: Option<String>,
 }
 
-/// Tells pictures apart: length and checksum, and some of its bytes.
-#[derive(PartialEq, Eq, Hash)]
-struct Fingerprint(usize, u32, [u8; 16]);
-
 impl Scribe {
-    fn run(mut self, notes: &Receiver<Note>) {
-        for note in notes {
-            match note {
-                Note::Learn(secret) => self.redactor.learn(secret),
-                Note::Subscribe(to) => self.subscribers.push(to),
-                Note::Event(when, at, raw) => self.take(when, at, raw),
-            }
-        }
-    }
-
-    fn take(&mut self, when: Instant, at: SystemTime, raw: Raw) {
+    /// Writes what happened, and says which bodies are to become files.
+    fn take(&mut self, t: Duration, at: SystemTime, raw: Raw) -> [Option<Errand>; 2] {
         match raw {
-            Raw::Event(event) => self.write(when, at, event),
+            Raw::Event(event) => self.write(t, at, &event),
             Raw::Out(text) => {
-                let message = self.message(&text);
-                self.write(when, at, Event::Out(message));
+                // A machine's messages are JSON, and most of what is said: they need no reading to be written.
+                if let Some(json) = self.redactor.quickly(&text) {
+                    self.write_raw(t, at, "out", text.len(), &json);
+                } else {
+                    let message = self.message(&text);
+                    self.write(t, at, &Event::Out(message));
+                }
             }
             Raw::In(frame) => {
                 for line in frame.split_inclusive('\n').filter(|line| !line.trim().is_empty()) {
                     let message = self.message(line);
-                    self.write(when, at, Event::In(message));
+                    self.write(t, at, &Event::In(message));
                 }
             }
             Raw::Http(mut exchange, request, response) => {
-                exchange.request.json = self.body(request, "request").take_json(&mut exchange.request.file);
-                exchange.response.json = self.body(response, "response").take_json(&mut exchange.response.file);
-                self.write(when, at, Event::Http(exchange));
+                let request = self.body(request, "request", &mut exchange.request);
+                let response = self.body(response, "response", &mut exchange.response);
+                self.write(t, at, &Event::Http(exchange));
+                return [request, response];
             }
         }
+        [None, None]
     }
 
     fn message(&self, line: &str) -> Message {
@@ -300,63 +321,147 @@ impl Scribe {
     }
 
     /// What a body is in a recording: JSON in the line, or a file beside it.
-    fn body(&mut self, body: Body, of: &str) -> Kept {
-        match body {
-            Body::None => Kept::Nothing,
-            Body::Confidential(bytes) => Kept::Json(names_only(&bytes)),
-            Body::Bytes(bytes) if bytes.is_empty() => Kept::Nothing,
-            Body::Bytes(bytes) => {
-                if let Ok(mut json @ (Value::Object(_) | Value::Array(_))) = serde_json::from_slice(&bytes) {
-                    self.redactor.json(&mut json);
-                    return Kept::Json(json);
-                }
-                self.keep(&bytes, of).map_or(Kept::Nothing, Kept::File)
-            }
-            Body::Spilled(file) => self.place(file, of).map_or(Kept::Nothing, Kept::File),
-        }
-    }
-
-    /// Puts bytes into a file of their own.
-    fn keep(&mut self, bytes: &[u8], of: &str) -> Option<String> {
-        let fingerprint = bytes.starts_with(JPEG).then(|| fingerprint(bytes));
-        if let Some(name) = fingerprint.as_ref().and_then(|known| self.pictures.get(known)) {
-            return Some(name.clone());
-        }
-        let file = spill(&self.folder).and_then(|mut file| file.write_all(bytes).map(|()| file));
-        let name = match file {
-            Ok(file) => self.place(file, of)?,
-            Err(e) => {
-                self.fail(&e);
+    fn body(&mut self, body: Body, of: &str, part: &mut Part) -> Option<Errand> {
+        let start = match &body {
+            Body::None => return None,
+            Body::Confidential(bytes) => {
+                part.json = Some(names_only(bytes));
                 return None;
             }
+            Body::Bytes(bytes) => {
+                // Nothing else that is sent begins so.
+                if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[') | None)
+                    && let Some(mut json) = read_json(bytes)
+                {
+                    self.redactor.json(&mut json);
+                    part.json = Some(json);
+                    return None;
+                }
+                bytes.get(..bytes.len().min(START_BYTES)).unwrap_or_default().to_vec()
+            }
+            Body::Spilled(file) => {
+                let mut start = Vec::new();
+                let read =
+                    File::open(file.path()).and_then(|file| file.take(START_BYTES as u64).read_to_end(&mut start));
+                read.map(|_| start).unwrap_or_default()
+            }
         };
-        if let Some(fingerprint) = fingerprint {
-            self.pictures.insert(fingerprint, name.clone());
+        if start.is_empty() {
+            return None;
         }
-        Some(name)
+        let ending = ending_of(&start);
+        let name = format!("{:06}_{of}.{ending}", self.next);
+        if let Body::Bytes(bytes) = &body {
+            match self.files.entry(fingerprint(bytes)) {
+                hash_map::Entry::Occupied(known) => {
+                    part.file = Some(known.get().clone());
+                    return None;
+                }
+                hash_map::Entry::Vacant(new) => _ = new.insert(name.clone()),
+            }
+        }
+        part.file = Some(name.clone());
+        let serials = self.redactor.serials().iter().filter_map(|&serial| u32::try_from(serial).ok()).collect();
+        Some(Errand { body, name, is_job: ending == JOB, serials })
     }
 
-    /// Gives a file its name, by what is in it.
-    fn place(&mut self, file: NamedTempFile, of: &str) -> Option<String> {
-        let placed = || -> io::Result<String> {
-            let mut start = Vec::new();
-            File::open(file.path())?.take(8).read_to_end(&mut start)?;
-            let ending = ending_of(&start);
-            let file = if ending == "puls" { self.unlocked(file)? } else { file };
-            let name = format!("{:06}_{of}.{ending}", self.next);
-            file.persist(self.folder.join(&name)).map_err(|e| e.error)?;
-            Ok(name)
-        }();
-        placed.map_err(|e| self.fail(&e)).ok()
+    fn write(&mut self, t: Duration, at: SystemTime, event: &Event) {
+        let entry = Line { n: self.next, t: rounded(t), at: time_of_day(at), event };
+        if let Ok(line) = serde_json::to_string(&entry) {
+            self.write_line(line);
+        }
     }
 
-    /// A pulse file, without its lock where that is the number to be hidden.
-    fn unlocked(&self, file: NamedTempFile) -> io::Result<NamedTempFile> {
+    /// A message that is JSON already.
+    fn write_raw(&mut self, t: Duration, at: SystemTime, kind: &str, bytes: usize, json: &str) {
+        self.write_line(format!(
+            "{{\"n\":{},\"t\":{},\"at\":\"{}\",\"kind\":\"{kind}\",\"bytes\":{bytes},\"json\":{json}}}",
+            self.next,
+            rounded(t),
+            time_of_day(at),
+        ));
+    }
+
+    fn write_line(&mut self, mut line: String) {
+        line.push('\n');
+        if self.next == u64::MAX {
+            return;
+        }
+        // In one go, so that there is never more than one half line.
+        if let Err(e) = self.file.write_all(line.as_bytes()) {
+            self.failure = Some(e.to_string());
+            self.next = u64::MAX;
+            return;
+        }
+        self.next += 1;
+        if !self.subscribers.is_empty() {
+            let line: Arc<str> = line.into();
+            self.subscribers.retain(|subscriber| subscriber.send(Arc::clone(&line)).is_ok());
+        }
+    }
+}
+
+/// An [`Entry`](super::Entry) being written.
+#[derive(Serialize)]
+struct Line<'a> {
+    n: u64,
+    t: f64,
+    at: String,
+    #[serde(flatten)]
+    event: &'a Event,
+}
+
+/// Seconds to a millionth.
+fn rounded(t: Duration) -> f64 {
+    (t.as_secs_f64() * 1e6).round() / 1e6
+}
+
+fn time_of_day(at: SystemTime) -> String {
+    format!("{:.3}", jiff::Timestamp::try_from(at).unwrap_or_default())
+}
+
+/// Writes files: a thread's own.
+struct Porter {
+    folder: PathBuf,
+    failed: bool,
+}
+
+/// Tells bodies apart: the length, and a checksum; of a picture, of samples from all over: compressed pictures of one length
+/// that differ anywhere differ from there on.
+#[derive(PartialEq, Eq, Hash)]
+struct Fingerprint(usize, u32);
+
+impl Porter {
+    fn carry(&mut self, errand: Errand) {
+        let name = errand.name.clone();
+        if let Err(e) = self.place(errand)
+            && !self.failed
+        {
+            self.failed = true;
+            log::error!("the recording in {} lacks {name}, and maybe more: {e}", self.folder.display());
+        }
+    }
+
+    fn place(&mut self, Errand { body, name, is_job, serials }: Errand) -> io::Result<()> {
+        let goal = self.folder.join(&name);
+        let file = match body {
+            Body::Spilled(file) => file,
+            Body::Bytes(bytes) => {
+                let mut file = spill(&self.folder)?;
+                file.write_all(&bytes)?;
+                file
+            }
+            Body::None | Body::Confidential(_) => return Ok(()),
+        };
+        let file = if is_job { self.unlocked(file, &serials)? } else { file };
+        file.persist(goal).map(drop).map_err(|e| e.error)
+    }
+
+    /// A pulse file, without the serial numbers that are to be hidden.
+    fn unlocked(&self, file: NamedTempFile, serials: &[u32]) -> io::Result<NamedTempFile> {
         let Ok(mut job) = puls::Job::open(File::open(file.path())?) else { return Ok(file) };
         let mut header = job.header().clone();
-        let replaced = self.redactor.serials().iter().filter_map(|&serial| u32::try_from(serial).ok());
-        let replaced = replaced.filter(|&serial| header.replace(serial, 0)).count();
-        if replaced == 0 {
+        if serials.iter().filter(|&&serial| header.replace(serial, 0)).count() == 0 {
             return Ok(file);
         }
         let mut open = spill(&self.folder)?;
@@ -366,54 +471,6 @@ impl Scribe {
             open.write_all(chunk)?;
         }
         Ok(open)
-    }
-
-    fn write(&mut self, when: Instant, at: SystemTime, event: Event) {
-        if self.failed {
-            return;
-        }
-        let t = when.saturating_duration_since(self.started).as_secs_f64();
-        let at = jiff::Timestamp::try_from(at).unwrap_or_default();
-        let entry = Entry { n: self.next, t: (t * 1e6).round() / 1e6, at: format!("{at:.3}"), event };
-        let Ok(mut line) = serde_json::to_string(&entry) else { return };
-        line.push('\n');
-        // In one go, so that there is never more than one half line.
-        if let Err(e) = self.file.write_all(line.as_bytes()) {
-            self.fail(&e);
-            return;
-        }
-        self.next += 1;
-        if !self.subscribers.is_empty() {
-            let line: Arc<str> = line.into();
-            self.subscribers.retain(|subscriber| subscriber.send(Arc::clone(&line)).is_ok());
-        }
-    }
-
-    fn fail(&mut self, why: &dyn fmt::Display) {
-        if !self.failed {
-            self.failed = true;
-            log::error!("the recording in {} ends here: {why}", self.folder.display());
-        }
-    }
-}
-
-/// What became of a body.
-enum Kept {
-    Nothing,
-    Json(Value),
-    File(String),
-}
-
-impl Kept {
-    fn take_json(self, file: &mut Option<String>) -> Option<Value> {
-        match self {
-            Self::Nothing => None,
-            Self::Json(json) => Some(json),
-            Self::File(name) => {
-                *file = Some(name);
-                None
-            }
-        }
     }
 }
 
@@ -426,14 +483,17 @@ fn spill(folder: &Path) -> io::Result<NamedTempFile> {
 }
 
 fn fingerprint(bytes: &[u8]) -> Fingerprint {
+    const SAMPLES: usize = 64;
+    const SAMPLE_BYTES: usize = 64;
     let mut crc = flate2::Crc::new();
-    crc.update(bytes);
-    let mut some = [0; 16];
-    let step = (bytes.len() / some.len()).max(1);
-    for (to, from) in some.iter_mut().zip(bytes.iter().step_by(step)) {
-        *to = *from;
+    if bytes.starts_with(JPEG) {
+        let every = (bytes.len() / SAMPLES).max(SAMPLE_BYTES);
+        bytes.chunks(every).for_each(|part| crc.update(&part[..part.len().min(SAMPLE_BYTES)]));
+        crc.update(&bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..]);
+    } else {
+        crc.update(bytes);
     }
-    Fingerprint(bytes.len(), crc.sum(), some)
+    Fingerprint(bytes.len(), crc.sum())
 }
 
 /// By what it is, and never by what somebody calls it.
@@ -441,7 +501,7 @@ fn ending_of(bytes: &[u8]) -> &'static str {
     if bytes.starts_with(JPEG) {
         "jpg"
     } else if bytes.get(1..4) == Some(b"GF1") || bytes.starts_with(&[0x1f, 0x8b]) {
-        "puls"
+        JOB
     } else {
         "bin"
     }

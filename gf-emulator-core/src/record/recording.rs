@@ -33,9 +33,10 @@ pub struct Skipped {
 }
 
 #[derive(Debug)]
-struct Lines {
+pub(super) struct Lines {
     reader: BufReader<File>,
-    number: u64,
+    /// Of the line that was read last, counted from 1.
+    pub(super) number: u64,
 }
 
 impl Recording {
@@ -50,7 +51,7 @@ impl Recording {
         let path = folder.join(SESSION_FILE);
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
         let wrong = |reason: String| Error::Recording { path: path.clone(), line: 1, reason };
-        let mut lines = Lines { reader: BufReader::new(File::open(&path).map_err(failed)?), number: 0 };
+        let mut lines = Lines::of(File::open(&path).map_err(failed)?);
         let first = lines.next().map_err(failed)?;
         let text = first.ok_or_else(|| wrong("the file is empty".into()))?.map_err(&wrong)?;
         // The version first: what else is there may be otherwise in a newer one.
@@ -116,8 +117,12 @@ impl Iterator for Recording {
 }
 
 impl Lines {
+    pub(super) fn of(file: File) -> Self {
+        Self { reader: BufReader::new(file), number: 0 }
+    }
+
     /// The next line, or what is wrong with it; nothing at the end.
-    fn next(&mut self) -> std::io::Result<Option<std::result::Result<String, String>>> {
+    pub(super) fn next(&mut self) -> std::io::Result<Option<std::result::Result<String, String>>> {
         let mut bytes = Vec::new();
         let read = self.reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
         if read == 0 {

@@ -22,15 +22,17 @@ pub(super) struct Redactor {
     /// How many of these stay, whatever is learnt: serial numbers and the password.
     kept: usize,
     serials: Vec<i64>,
+    hides_serials: bool,
 }
 
 impl Redactor {
-    /// One that hides these serial numbers; 0 is nobody's.
+    /// One that hides these serial numbers (0 is nobody's). Short ones only where they are called so: elsewhere they
+    /// would be found by chance.
     pub(super) fn new(serials: &[i64], password: &Secret) -> Self {
         let serials: Vec<i64> = serials.iter().copied().filter(|&serial| serial != 0).collect();
-        let mut redactor = Self { serials: serials.clone(), ..Self::default() };
-        let digits = serials.iter().map(|serial| Secret::new(serial.to_string()));
-        digits.chain([password.clone()]).for_each(|secret| redactor.learn(secret));
+        let mut redactor = Self { hides_serials: !serials.is_empty(), serials, ..Self::default() };
+        let digits: Vec<_> = redactor.serials.iter().map(|serial| Secret::new(serial.to_string())).collect();
+        digits.into_iter().chain([password.clone()]).for_each(|secret| redactor.learn(secret));
         redactor.kept = redactor.secrets.len();
         redactor
     }
@@ -59,8 +61,8 @@ impl Redactor {
     pub(super) fn json(&self, value: &mut Value) {
         match value {
             Value::String(text) => *text = self.text(text),
-            // A settings report has it as a number.
-            Value::Number(number) if self.serials.iter().any(|&serial| number.as_i64() == Some(serial)) => {
+            // A service may repeat it as a number.
+            Value::Number(number) if number.as_i64().is_some_and(|number| self.is_long_serial(number)) => {
                 *value = Value::from(HIDDEN);
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
@@ -72,11 +74,37 @@ impl Redactor {
                     }
                 }
                 for (name, value) in fields.iter_mut() {
-                    if is_secret(name) { *value = Value::from(HIDDEN) } else { self.json(value) }
+                    if is_secret(name) || (self.hides_serials && SERIALS.contains(&name.as_str())) {
+                        *value = Value::from(HIDDEN);
+                    } else {
+                        self.json(value);
+                    }
                 }
             }
             Value::Number(_) | Value::Bool(_) | Value::Null => {}
         }
+    }
+
+    fn is_long_serial(&self, number: i64) -> bool {
+        number.to_string().len() >= SHORTEST && self.serials.contains(&number)
+    }
+
+    /// A message of the machine's own, which is compact JSON and has no names but its own, without reading it: nothing
+    /// where that is not enough.
+    pub(super) fn quickly(&self, text: &str) -> Option<String> {
+        if text.contains(['?', '@', '#']) {
+            return None;
+        }
+        let mut text = text.trim().to_owned();
+        for name in SERIALS.iter().filter(|_| self.hides_serials) {
+            let key = format!("\"{name}\":");
+            if let Some(at) = text.find(&key).map(|at| at + key.len()) {
+                let end = at + text[at..].find([',', '}'])?;
+                text.replace_range(at..end, "\"***\"");
+            }
+        }
+        let is_clean = !self.secrets.iter().any(|secret| text.contains(secret.reveal()));
+        is_clean.then_some(text)
     }
 
     /// The serial numbers that are to be hidden.
@@ -84,6 +112,9 @@ impl Redactor {
         &self.serials
     }
 }
+
+/// Fields that say which machine it is: of actions, and of settings reports.
+const SERIALS: [&str; 5] = ["machine_serial", "serial", "MCsn", "HEsn", "head_serial"];
 
 /// Fields whose value is nobody's business, wherever they are.
 fn is_secret(name: &str) -> bool {
@@ -164,10 +195,25 @@ mod tests {
         });
         redactor.json(&mut message);
         let expected = json!({
-            "id": 1, "machine_serial": "S***", "n": "***", "password": "***", "Auth_Token": "***",
+            "id": 1, "machine_serial": "***", "n": "***", "password": "***", "Auth_Token": "***",
             "deep": [{"url": "https://h/***/x?***", "***": 1}],
         });
         assert_eq!(message, expected);
+    }
+
+    #[test]
+    fn a_message_of_our_own_is_cleaned_without_reading_it() {
+        let redactor = Redactor::new(&[12_345_678, 99], &Secret::new("the password"));
+        let report = r#"{"id":32,"settings":{"values":{"HEsn":99,"MCsn":12345678}}}"#;
+        let clean = r#"{"id":32,"settings":{"values":{"HEsn":"***","MCsn":"***"}}}"#;
+        assert_eq!(redactor.quickly(&format!("{report}\r\n")).as_deref(), Some(clean));
+        let mut read: Value = serde_json::from_str(report).unwrap();
+        redactor.json(&mut read);
+        assert_eq!(read.to_string(), clean, "as if it had been read");
+        for text in [r#"{"u":"https://h/x?y"}"#, r#"{"x":12345678}"#, r#"{"x":"the password"}"#] {
+            assert_eq!(redactor.quickly(text), None, "{text}");
+        }
+        assert_eq!(Redactor::default().quickly(report).as_deref(), Some(report));
     }
 
     #[test]

@@ -35,7 +35,7 @@ fn laser(body: &[u8]) -> Vec<bool> {
         .collect()
 }
 
-/// Bodies with the features that segments are about: straight runs, pauses around the lengths that matter, dither, power.
+/// Bodies with the features that segments are about: straight runs, curves, pauses around the lengths that matter, dither, power.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let step =
         prop_oneof![Just(0x01_u8), Just(0x03), Just(0x04), Just(0x0c), Just(0x0d), Just(0x20), Just(0x60), any::<u8>()];
@@ -48,9 +48,27 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
             ticks
         },
     );
+    let curve = (0.0..6.3_f64, -0.02..0.02_f64, 20..400_usize).prop_map(|(angle, bend, times)| {
+        let (mut x, mut y) = (0.0_f64, 0.0_f64);
+        let part = |way: &mut f64, by: f64, step: u8, negative: u8, positive: u8| {
+            *way += by;
+            if way.abs() < 1.0 {
+                return 0;
+            }
+            let direction = if *way > 0.0 { positive } else { negative };
+            *way -= way.signum();
+            step | direction
+        };
+        (0..times)
+            .map(|i| {
+                let angle = angle + bend * i as f64;
+                part(&mut x, angle.cos(), 0x01, 0x02, 0) | part(&mut y, angle.sin(), 0x04, 0, 0x08)
+            })
+            .collect::<Vec<u8>>()
+    });
     let pause = prop_oneof![0..130_usize, 490..510_usize, 2490..2510_usize].prop_map(|ticks| vec![0; ticks]);
     let noise = vec(any::<u8>(), 0..200);
-    vec(prop_oneof![4 => run, 2 => pause, 1 => noise], 0..12).prop_map(|parts| parts.concat())
+    vec(prop_oneof![4 => run, 2 => curve, 2 => pause, 1 => noise], 0..12).prop_map(|parts| parts.concat())
 }
 
 fn check(body: &[u8], segments: &[Segment]) -> std::result::Result<(), TestCaseError> {
@@ -111,6 +129,15 @@ proptest! {
     #[test]
     fn of_any_bytes_too(body in vec(any::<u8>(), 0..2000)) {
         check(&body, &trace(&body, body.len()))?;
+    }
+
+    #[test]
+    fn every_processor_finds_the_same(body in bodies()) {
+        let mut portably = Vec::new();
+        let mut tracer = Tracer::new(Builder::new().header());
+        tracer.add_portably(&body, &mut |segment| portably.push(*segment));
+        tracer.finish(&mut |segment| portably.push(*segment));
+        prop_assert_eq!(trace(&body, body.len()), portably);
     }
 
     #[test]

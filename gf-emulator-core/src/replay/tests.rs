@@ -1,0 +1,1 @@
+//! Recordings of all kinds, and machines of all kinds.

@@ -1,0 +1,299 @@
+//! Recorded sessions, given again to a second machine: the same machine answers the same, another one does not.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use gf_emulator_core::config::{Button, Generation};
+use gf_emulator_core::local_service::{Cue, Cut, Failure, Fault, LocalService, Outcome, Seen};
+use gf_emulator_core::record::{SESSION_FILE, import};
+use gf_emulator_core::replay::{Comparison, Session};
+use gf_emulator_core::{Config, Emulator, Error};
+use gf_emulator_tests::{LIMIT, Setup, config, endings_of, folder, folder_of, point_at, square};
+use serde_json::json;
+use tempfile::TempDir;
+
+/// A session with one of everything.
+fn recorded(generation: Generation, adjust: impl FnOnce(&mut Config) + 'static) -> TempDir {
+    let recording = tempfile::tempdir().unwrap();
+    let bench = Setup::new(generation).config(adjust).recorded(recording.path()).start();
+    for (id, kind) in (1..).zip(["settings", "lid_image", "motion", "lid_image", "hunt", "head_image", "print"]) {
+        bench.expect(id, kind, "completed");
+    }
+    if generation == Generation::V2 {
+        bench.expect(8, "update_check", "completed");
+        bench.expect(9, "factory_reset", "failed");
+    }
+    bench.service.send_text("no JSON\n").unwrap();
+    bench.send(10, "focus", "ready", &json!({}));
+    bench.expect(11, "settings", "completed");
+    let (_service, _folder, ended) = bench.stop();
+    ended.unwrap();
+    recording
+}
+
+/// What a machine makes of a recording, by the replay's own account.
+struct Replayed {
+    outcome: Option<Outcome>,
+    seen: Vec<Seen>,
+    comparison: Comparison,
+}
+
+impl Replayed {
+    fn differences(&self) -> Vec<String> {
+        self.comparison.differences.iter().map(ToString::to_string).collect()
+    }
+
+    fn is_the_same(&self) {
+        assert_eq!(self.differences(), [""; 0], "{:#?}", self.outcome);
+        assert_eq!(self.outcome, Some(Outcome::Done));
+    }
+}
+
+/// Gives a recording to a machine, with a service that is as `prepare` makes it.
+fn replayed(
+    recording: &Path,
+    generation: Generation,
+    adjust: impl FnOnce(&mut Config),
+    prepare: impl FnOnce(&LocalService),
+) -> Replayed {
+    let session = Session::open_with(recording, Duration::from_secs(2)).unwrap();
+    assert_eq!(session.skipped(), []);
+    let service = LocalService::builder().tls(false).puls(square()).replay(session.plan()).start().unwrap();
+    prepare(&service);
+    let folder = folder();
+    let mut config = config(folder.path(), generation);
+    point_at(&mut config, &service, folder.path());
+    adjust(&mut config);
+    let mut emulator = Emulator::new(config).unwrap();
+    let handle = emulator.handle();
+    let machine = std::thread::spawn(move || {
+        emulator.connect()?;
+        emulator.run()
+    });
+    let outcome = service.script_outcome(LIMIT);
+    service.close(1000);
+    handle.stop();
+    machine.join().unwrap().unwrap();
+    let seen = service.seen();
+    Replayed { outcome, comparison: session.compare(&seen), seen }
+}
+
+fn nothing(_: &mut Config) {}
+
+#[test]
+fn a_second_machine_of_the_same_kind_says_the_same() {
+    for generation in [Generation::V1, Generation::V2] {
+        let recording = recorded(generation, nothing);
+        let replayed = replayed(recording.path(), generation, nothing, |_| ());
+        replayed.is_the_same();
+        let Comparison { actions, messages, requests, .. } = replayed.comparison;
+        assert!(actions >= 9 && messages > 25 && requests >= 8, "{}", replayed.comparison);
+        assert!(replayed.comparison.to_string().starts_with("no difference: "), "{}", replayed.comparison);
+    }
+}
+
+#[test]
+fn what_the_service_had_said_is_said_again_with_its_own_address() {
+    let recording = recorded(Generation::V2, nothing);
+    let replayed = replayed(recording.path(), Generation::V2, nothing, |_| ());
+    let sent: Vec<&str> = replayed
+        .seen
+        .iter()
+        .filter_map(|s| if let Seen::WsSent(text) = s { Some(text.as_str()) } else { None })
+        .collect();
+    assert_eq!(sent.len(), 12);
+    assert!(sent[1].contains("\"id\":2,") && sent[1].contains("/up/2?replay"), "{}", sent[1]);
+    let upload = replayed.seen.iter().find_map(|seen| match seen {
+        Seen::Http(request) if request.path == "/up/2" => Some(request),
+        _ => None,
+    });
+    assert!(upload.unwrap().has_query, "as the recorded one");
+}
+
+#[test]
+fn a_machine_that_answers_otherwise_is_told_apart() {
+    let recording = recorded(Generation::V2, nothing);
+    let other = |config: &mut Config| {
+        config.machine.firmware = "2.6.0-9999".into();
+        config.emulator.bypass_homing = true;
+    };
+    let replayed = replayed(recording.path(), Generation::V2, other, |_| ());
+    let differences = replayed.differences();
+    assert!(!differences.is_empty());
+    assert!(
+        differences.iter().all(|line| line.starts_with("settings 1: settings:completed: settings")),
+        "{differences:#?}"
+    );
+    assert_eq!(replayed.outcome, Some(Outcome::Done), "it has said as much as was recorded");
+}
+
+#[test]
+fn a_value_is_named_with_what_it_was() {
+    let recording = recorded(Generation::V2, nothing);
+    let other = |config: &mut Config| config.machine.head_firmware = Some(199_234_111);
+    let replayed = replayed(recording.path(), Generation::V2, other, |_| ());
+    assert_eq!(
+        replayed.differences(),
+        ["settings 1: settings:completed: settings.values.HEfv is 199234111, recorded: 199234110"]
+    );
+    assert!(replayed.comparison.to_string().starts_with("1 difference: "), "{}", replayed.comparison);
+}
+
+#[test]
+fn another_firmware_is_another_machine() {
+    let recording = recorded(Generation::V1, nothing);
+    let other = |config: &mut Config| config.machine.firmware = "1.6.0-99".into();
+    let replayed = replayed(recording.path(), Generation::V1, other, |_| ());
+    let differences = replayed.differences();
+    assert!(differences.iter().any(|line| line.contains("\"1.6.0-99\", recorded: \"1.6.0-35\"")), "{differences:#?}");
+}
+
+#[test]
+fn a_failing_upload_is_named_and_holds_nothing_up() {
+    let recording = recorded(Generation::V2, nothing);
+    let fail = |service: &LocalService| service.fault(Fault::status(403).on("PUT", "/up/2").times(9));
+    let replayed = replayed(recording.path(), Generation::V2, nothing, fail);
+    let differences = replayed.differences();
+    assert!(
+        differences.contains(&"lid_image 2: lid_image:failed came in the place of lid_image:completed".to_owned()),
+        "{differences:#?}"
+    );
+    assert!(differences.iter().all(|line| line.starts_with("lid_image 2: ")), "{differences:#?}");
+    assert_eq!(replayed.outcome, Some(Outcome::Done), "it has ended, otherwise than recorded: nothing to wait for");
+}
+
+#[test]
+fn what_never_comes_is_named() {
+    let recording = tempfile::tempdir().unwrap();
+    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
+    bench.expect(7, "print", "completed");
+    let (_service, _folder, ended) = bench.stop();
+    ended.unwrap();
+    let waits = |config: &mut Config| config.emulator.button = Button::Wait;
+    let replayed = replayed(recording.path(), Generation::V2, waits, |_| ());
+    let differences = replayed.differences();
+    assert!(differences.iter().any(|line| line.starts_with("print 7: ")), "{differences:#?}");
+    let Some(Outcome::Failed { reason, .. }) = &replayed.outcome else { panic!("{:?}", replayed.outcome) };
+    assert!(reason.contains("print:warmup:starting of action 7 did not come within"), "{reason}");
+}
+
+#[test]
+fn recorded_failures_are_given_again() {
+    let recording = tempfile::tempdir().unwrap();
+    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
+    let ends = |id: i64, kind: &str| {
+        bench.ask(id, kind);
+        bench.wait(kind, |seen| !endings_of(seen, id, kind).is_empty());
+    };
+    // Busy; refused; broken off without and within an answer; a token that is over.
+    bench.service.fault(Fault::status(503).header("Retry-After", "0").on("PUT", "/up/1"));
+    ends(1, "lid_image");
+    bench.service.fault(Fault::status(404).on("GET", "/dl/job.puls"));
+    ends(2, "motion");
+    bench.service.fault(Fault::new(Failure::CutRequest).on("PUT", "/up/3"));
+    ends(3, "lid_image");
+    bench.service.fault(Fault::new(Failure::ShortBody).on("GET", "/dl/job.puls"));
+    ends(4, "motion");
+    bench.service.expire_tokens();
+    ends(5, "update_check");
+    ends(6, "motion");
+    assert!(bench.events().contains(&"motion:completed (6)".to_owned()));
+    let (_service, _folder, ended) = bench.stop();
+    ended.unwrap();
+    let replayed = replayed(recording.path(), Generation::V2, nothing, |_| ());
+    replayed.is_the_same();
+    assert!(replayed.comparison.requests >= 8, "{}", replayed.comparison);
+}
+
+#[test]
+fn cuts_are_made_again_after_the_same_messages() {
+    for generation in [Generation::V1, Generation::V2] {
+        let recording = tempfile::tempdir().unwrap();
+        let bench = Setup::new(generation).recorded(recording.path()).start();
+        bench.expect(1, "settings", "completed");
+        bench.service.drop_connection(Cut::Drain);
+        bench.expect(2, "lid_image", "completed");
+        bench.service.close(1001);
+        bench.expect(3, "print", "completed");
+        let (_service, _folder, ended) = bench.stop();
+        ended.unwrap();
+        let session = Session::open(recording.path()).unwrap();
+        let cuts: Vec<_> = session
+            .plan()
+            .cues
+            .iter()
+            .enumerate()
+            .filter_map(|(index, cue)| matches!(cue, Cue::Cut { .. }).then_some(index))
+            .collect();
+        assert_eq!(cuts.len(), 2, "the machine's own end is none");
+        let replayed = replayed(recording.path(), generation, nothing, |_| ());
+        replayed.is_the_same();
+        let opened = replayed.seen.iter().filter(|seen| matches!(seen, Seen::WsOpened { .. })).count();
+        assert_eq!(opened, 3);
+    }
+}
+
+#[test]
+fn a_withdrawn_job_is_withdrawn_again() {
+    let recording = tempfile::tempdir().unwrap();
+    let bench = Setup::new(Generation::V2).slow().recorded(recording.path()).start();
+    bench.ask(1, "print");
+    bench.wait_event("print:download:completed", Some(1));
+    bench.ask(2, "settings");
+    bench.send(1, "print", "cancelled", &json!({}));
+    bench.wait_event("print:cancelled", Some(1));
+    bench.wait_event("settings:completed", Some(2));
+    let (_service, _folder, ended) = bench.stop();
+    ended.unwrap();
+    let waits = |config: &mut Config| config.emulator.button = Button::Wait;
+    replayed(recording.path(), Generation::V2, waits, |_| ()).is_the_same();
+}
+
+#[test]
+fn one_machine_is_replayed_to_and_no_other() {
+    let recording = recorded(Generation::V2, nothing);
+    let session = Session::open(recording.path()).unwrap();
+    let service = LocalService::builder().tls(false).replay(session.plan()).start().unwrap();
+    let folder = folder();
+    let mut config = config(folder.path(), Generation::V2);
+    point_at(&mut config, &service, folder.path());
+    Emulator::new(config.clone()).unwrap().connect().unwrap();
+    config.machine.serial += 1;
+    let error = Emulator::new(config).unwrap().connect().unwrap_err();
+    assert!(matches!(error, Error::SignInRefused { .. }), "{error}");
+}
+
+#[test]
+fn a_recording_in_which_the_service_is_silent_is_no_replay() {
+    let recording = tempfile::tempdir().unwrap();
+    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
+    drop(bench.stop());
+    let error = Session::open(recording.path()).unwrap_err().to_string();
+    assert!(error.contains(SESSION_FILE) && error.contains("nothing to replay"), "{error}");
+}
+
+/// Where the recordings of real clients are at hand: each is a replay, and this machine answers as they did.
+fn golden(name: &str, generation: Generation, actions: usize) {
+    let Some(golden) = folder_of("GF_GOLDEN_DIR") else { return };
+    let recording = tempfile::tempdir().unwrap();
+    let imported = import(golden.join(name), recording.path(), false).unwrap();
+    assert_eq!(imported.skipped, []);
+    let text = fs::read_to_string(recording.path().join(SESSION_FILE)).unwrap();
+    for secret in ["0123456789abcdef", "Bearer", "12345678"] {
+        assert!(!text.contains(secret), "{secret} is in {name}");
+    }
+    let replayed = replayed(recording.path(), generation, nothing, |_| ());
+    replayed.is_the_same();
+    assert_eq!(replayed.comparison.actions, actions);
+}
+
+#[test]
+fn the_real_client_of_2_6_is_answered_alike() {
+    golden("2.6-full-cycle.jsonl", Generation::V2, 8);
+}
+
+#[test]
+fn the_real_client_of_1_x_is_answered_alike() {
+    golden("1.x-full-cycle.jsonl", Generation::V1, 8);
+}
