@@ -61,7 +61,7 @@ pub(super) fn write(story: &Story, recording: &Recording, out: &mut dyn Write) -
         (PreEscaped("</section></main>"))
         footer { p { "Made by gf-emulator-core " (env!("CARGO_PKG_VERSION")) " from " (SESSION_FILE) " and the files beside it." } }
         script { (PreEscaped(SCRIPT)) }
-        (PreEscaped("</body></html>"))
+        (PreEscaped("</body></html>\n"))
     })
 }
 
@@ -208,7 +208,7 @@ fn filter(story: &Story) -> Markup {
     let outcomes = Outcome::ALL.map(Outcome::word).into_iter().chain(["none"]);
     html! {
         form #filter role="search" aria-label="Filter actions and conversation" hidden {
-            label.search { span { "Search" } input type="search" name="words" autocomplete="off" placeholder="event, id, host, value"; }
+            label.search { span { "Search" } input type="search" name="words" autocomplete="off" placeholder="name, id, value"; }
             label { span { "Action" } select name="action" {
                 option value="" { "all" }
                 @for kind in kinds.iter().take(MOST_KINDS) {

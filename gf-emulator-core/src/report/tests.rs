@@ -15,7 +15,7 @@ fn entry(n: u64, fields: &Value) -> Entry {
 }
 
 fn story(entries: &[Value]) -> Story {
-    let about = json!({"format": 1, "recorder": "a test", "side": "machine"});
+    let about = json!({"format": 1, "recorder": "a test", "side": "machine", "service": "https://a"});
     let mut story = Story::new(serde_json::from_value(about).unwrap());
     (1..).zip(entries).for_each(|(n, fields)| story.add(entry(n, fields)));
     story.finish(&[]);
@@ -63,8 +63,8 @@ fn what_belongs_to_an_action_is_found_by_id_by_url_and_by_time() {
     let expected =
         [(1, Some(Outcome::Completed), vec![2, 4, 5, 11, 14, 15]), (2, Some(Outcome::Completed), vec![3, 6, 7, 9, 10])];
     assert_eq!(actions(&story), expected);
-    let channels: Vec<_> = [0, 4, 5].map(|at| story.told[at].channel).into();
-    assert_eq!(channels, [Channel::Service, Channel::Storage, Channel::Storage]);
+    let channels: Vec<_> = [0, 4, 5, 10].map(|at| story.told[at].channel).into();
+    assert_eq!(channels, [Channel::Service, Channel::Storage, Channel::Storage, Channel::Service]);
     assert_eq!(story.troubles, []);
 }
 
