@@ -483,3 +483,25 @@ fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
     ended.expect(1);
     assert!(ended.stderr.contains("no job has come"), "{ended:?}");
 }
+
+#[test]
+fn a_recording_becomes_a_page() {
+    let folder = folder();
+    run(&folder, &["demo", "--record", "ours"]).expect(0);
+    let ended = run(&folder, &["report", "ours"]);
+    ended.expect(0);
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.starts_with("report.html: 13 actions, "), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(" 0 things to look at\n"), "{}", ended.stderr);
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+
+    let ended = run(&folder, &["report", "ours", "-o", "-"]);
+    ended.expect(0);
+    assert_eq!((ended.stdout == page, &*ended.stderr), (true, ""), "the same page, and nothing beside it");
+    run(&folder, &["report", "ours", "-o", "no/such/folder.html"]).expect(1);
+    let ended = run(&folder, &["report", "demo"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("cannot read demo/session.jsonl"), "{}", ended.stderr);
+    run(&folder, &["report"]).expect(2);
+}

@@ -146,8 +146,11 @@ impl Story {
             Event::Http(http) => {
                 self.requests += 1;
                 let named = self.named.get(&http.url).copied();
+                let service = self.about.service.as_deref().filter(|url| !url.is_empty());
                 if named.is_some() {
                     channel = Channel::Storage;
+                } else if service.is_some_and(|service| http.url.starts_with(service)) {
+                    channel = Channel::Service;
                 }
                 named.or_else(|| self.action_of(http))
             }
