@@ -275,7 +275,7 @@ fn what_the_service_recorded_is_a_replay_as_well() {
         let recording = tempfile::tempdir().unwrap();
         let recorder = Recorder::of_service(recording.path(), URL).unwrap();
         let bench = Setup::new(generation)
-            .service(move |service| service.observer(move |seen| recorder.observe(URL, seen)))
+            .service(move |service| service.observer(move |seen| recorder.observe(seen)))
             .config(|config| config.firmware.check = true)
             .start();
         bench.expect(1, "settings", "completed");
