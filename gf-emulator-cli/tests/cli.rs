@@ -249,12 +249,17 @@ fn serve_names_the_step_that_did_not_come() {
     drop(machine);
 }
 
-/// Runs a machine against what a `serve` has printed.
-fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, more: &str) -> Program {
-    let value = |line: String| line.split_once(": ").unwrap().1.to_owned();
+/// A configuration for what a `serve` has printed.
+fn configure_for(folder: &TempDir, service: &Program, ca_file: &str, more: &str) {
+    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
     let http = value(service.wait_line("server_url: "));
     let ws = value(service.wait_line("status_service_url: "));
     configure(folder, &http, &ws, ca_file, more);
+}
+
+/// Runs a machine against what a `serve` has printed.
+fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, more: &str) -> Program {
+    configure_for(folder, service, ca_file, more);
     let mut command = command(folder.path());
     command.env("RUST_LOG", "trace");
     Program::start(command)
@@ -434,10 +439,7 @@ fn sessions_are_recorded_on_both_sides() {
     let mut command = command(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--record", "theirs"]);
     let service = Program::start(command);
-    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
-    let http = value(service.wait_line("server_url: "));
-    let ws = value(service.wait_line("status_service_url: "));
-    configure(&folder, &http, &ws, "", "");
+    configure_for(&folder, &service, "", "");
     let mut command = self::command(folder.path());
     command.args(["run", "--record", "ours"]);
     let machine = Program::start(command);
@@ -467,10 +469,7 @@ fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
     let mut command = command(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]);
     let service = Program::start(command);
-    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
-    let http = value(service.wait_line("server_url: "));
-    let ws = value(service.wait_line("status_service_url: "));
-    configure(&folder, &http, &ws, "", "");
+    configure_for(&folder, &service, "", "");
     let ended = run(&folder, &["collect", "--jobs", "2"]);
     ended.expect(0);
     let lines: Vec<_> = ended.stdout.lines().collect();
