@@ -85,7 +85,7 @@ class Browser:
         element.click()
 
     def screenshot(self, name, height=4000):
-        self.js("document.querySelectorAll('article, .row').forEach(e => e.style.contentVisibility = 'visible')")
+        self.js("document.querySelectorAll('article, .rows').forEach(e => e.style.contentVisibility = 'visible')")
         size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], height), "scale": 1}
         shot = self.driver.execute_cdp_cmd("Page.captureScreenshot", {"captureBeyondViewport": True, "clip": clip})

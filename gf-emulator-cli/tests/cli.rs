@@ -60,7 +60,8 @@ fn names(folder: &Path, extension: &str) -> Vec<PathBuf> {
 #[test]
 fn every_help_says_how_it_is_used_and_how_it_ends() {
     let folder = folder();
-    for subcommand in ["", "run", "collect", "demo", "serve", "check", "pipe", "puls"] {
+    let subcommands = ["", "run", "collect", "demo", "serve", "check", "pipe", "puls", "report", "import"];
+    for subcommand in subcommands {
         let arguments: Vec<_> = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
         let ended = run(&folder, &arguments);
         ended.expect(0);
@@ -84,6 +85,11 @@ fn wrong_usage_is_2() {
         &["serve", "--listen", "127.0.0.1:0", "--script", "nowhere.json"],
         &["serve", "--listen", "127.0.0.1:0", "--script", "wrong.json"],
         &["serve", "--listen", "127.0.0.1:0", "--puls", "nowhere.puls"],
+        &["serve", "--listen", "127.0.0.1:0", "--replay", "nowhere"],
+        &["serve", "--listen", "127.0.0.1:0", "--replay", ".", "--script", "wrong.json"],
+        &["serve", "--listen", "127.0.0.1:0", "--replay", ".", "--gzip"],
+        &["serve", "--listen", "127.0.0.1:0", "--patience", "5"],
+        &["import", "wrong.json"],
         &["pipe", "--config", "nowhere.cfg"],
     ] {
         let ended = run(&folder, arguments);
@@ -245,12 +251,17 @@ fn serve_names_the_step_that_did_not_come() {
     drop(machine);
 }
 
-/// Runs a machine against what a `serve` has printed.
-fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, more: &str) -> Program {
-    let value = |line: String| line.split_once(": ").unwrap().1.to_owned();
+/// A configuration for what a `serve` has printed.
+fn configure_for(folder: &TempDir, service: &Program, ca_file: &str, more: &str) {
+    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
     let http = value(service.wait_line("server_url: "));
     let ws = value(service.wait_line("status_service_url: "));
     configure(folder, &http, &ws, ca_file, more);
+}
+
+/// Runs a machine against what a `serve` has printed.
+fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, more: &str) -> Program {
+    configure_for(folder, service, ca_file, more);
     let mut command = command(folder.path());
     command.env("RUST_LOG", "trace");
     Program::start(command)
@@ -289,6 +300,65 @@ fn serve_takes_a_machine_through_the_default_script_and_no_log_has_a_secret() {
     let [first, ..] = file.lines().collect::<Vec<_>>()[..] else { panic!("the log file is empty") };
     let shape: String = first.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
     assert!(shape.starts_with("9999-99-99 99:99:99,999 (INFO) "), "{first}");
+}
+
+#[test]
+#[cfg_attr(not(unix), ignore = "no signal to end it with")]
+fn serve_repeats_a_recorded_session_and_tells_what_is_otherwise() {
+    let folder = folder();
+    let serve = |with: &[&str]| {
+        let mut command = command(folder.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]).args(with);
+        Program::start(command)
+    };
+    let to_the_end = |service: Program, more: &str| {
+        let machine = start_machine(&folder, &service, "", more);
+        let ended = service.end();
+        machine.terminate();
+        machine.end().expect(0);
+        ended
+    };
+    to_the_end(serve(&[]), "[LOGGING]\nrecord: recordings").expect(0);
+    let recording = fs::read_dir(folder.path().join("recordings")).unwrap().next().unwrap().unwrap().path();
+    let recording = recording.to_str().unwrap();
+
+    let ended = to_the_end(serve(&["--replay", recording]), "");
+    ended.expect(0);
+    let last = ended.stdout.lines().last().unwrap();
+    assert!(last.starts_with("no difference: 13 actions, "), "{}", ended.stdout);
+
+    let ended = to_the_end(serve(&["--replay", recording]), "[EMULATOR]\nbypass_homing: True");
+    ended.expect(1);
+    assert!(
+        ended.stdout.contains("\nsettings 1001: settings:completed: settings.values is missing"),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stderr.contains("1 difference: 13 actions, "), "{}", ended.stderr);
+
+    let service = serve(&["--replay", recording]);
+    service.wait_line("Ctrl-C ends it");
+    service.terminate();
+    let ended = service.end();
+    ended.expect(1);
+    assert!(ended.stderr.contains("stopped before the replay was done"), "{}", ended.stderr);
+}
+
+#[test]
+fn import_names_the_lines_that_it_leaves_out() {
+    let folder = folder();
+    let lines = "{\"t\":0.5,\"kind\":\"ws_tx\",\"msg\":{\"id\":1}}\noops\n";
+    fs::write(folder.path().join("theirs.jsonl"), lines).unwrap();
+    let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
+    ended.expect(0);
+    assert!(ended.stderr.contains("theirs.jsonl, line 2, is left out: expected value"), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "1 lines are in ours now\n");
+    let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("cannot begin a recording in"), "{}", ended.stderr);
+    fs::write(folder.path().join("none.jsonl"), "oops\n").unwrap();
+    run(&folder, &["import", "none.jsonl", "-o", "other"]).expect(1);
+    assert!(!folder.path().join("other").exists());
 }
 
 #[test]
@@ -371,10 +441,7 @@ fn sessions_are_recorded_on_both_sides() {
     let mut command = command(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--record", "theirs"]);
     let service = Program::start(command);
-    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
-    let http = value(service.wait_line("server_url: "));
-    let ws = value(service.wait_line("status_service_url: "));
-    configure(&folder, &http, &ws, "", "");
+    configure_for(&folder, &service, "", "");
     let mut command = self::command(folder.path());
     command.args(["run", "--record", "ours"]);
     let machine = Program::start(command);
@@ -438,10 +505,7 @@ fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
     let mut command = command(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]);
     let service = Program::start(command);
-    let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
-    let http = value(service.wait_line("server_url: "));
-    let ws = value(service.wait_line("status_service_url: "));
-    configure(&folder, &http, &ws, "", "");
+    configure_for(&folder, &service, "", "");
     let ended = run(&folder, &["collect", "--jobs", "2"]);
     ended.expect(0);
     let lines: Vec<_> = ended.stdout.lines().collect();
@@ -453,4 +517,26 @@ fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
     let ended = run(&folder, &["collect", "--for", "0.2"]);
     ended.expect(1);
     assert!(ended.stderr.contains("no job has come"), "{ended:?}");
+}
+
+#[test]
+fn a_recording_becomes_a_page() {
+    let folder = folder();
+    run(&folder, &["demo", "--record", "ours"]).expect(0);
+    let ended = run(&folder, &["report", "ours"]);
+    ended.expect(0);
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.starts_with("report.html: 13 actions, "), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(" 0 things to look at\n"), "{}", ended.stderr);
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+
+    let ended = run(&folder, &["report", "ours", "-o", "-"]);
+    ended.expect(0);
+    assert_eq!((ended.stdout == page, &*ended.stderr), (true, ""), "the same page, and nothing beside it");
+    run(&folder, &["report", "ours", "-o", "no/such/folder.html"]).expect(1);
+    let ended = run(&folder, &["report", "demo"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("cannot read demo/session.jsonl"), "{}", ended.stderr);
+    run(&folder, &["report"]).expect(2);
 }

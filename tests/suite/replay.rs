@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::local_service::{Cue, Cut, Failure, Fault, LocalService, Outcome, Seen};
-use gf_emulator_core::record::{SESSION_FILE, import};
+use gf_emulator_core::record::{Recorder, SESSION_FILE, import};
 use gf_emulator_core::replay::{Comparison, Session};
 use gf_emulator_core::{Config, Emulator, Error};
 use gf_emulator_tests::{LIMIT, Setup, config, endings_of, folder, folder_of, point_at, square};
@@ -175,7 +175,7 @@ fn what_never_comes_is_named() {
     let differences = replayed.differences();
     assert!(differences.iter().any(|line| line.starts_with("print 7: ")), "{differences:#?}");
     let Some(Outcome::Failed { reason, .. }) = &replayed.outcome else { panic!("{:?}", replayed.outcome) };
-    assert!(reason.contains("print:warmup:starting of action 7 did not come within"), "{reason}");
+    assert!(reason.contains("print:warmup:starting (number 3 in the recording of action 7) did not come"), "{reason}");
 }
 
 #[test]
@@ -248,6 +248,44 @@ fn a_withdrawn_job_is_withdrawn_again() {
     ended.unwrap();
     let waits = |config: &mut Config| config.emulator.button = Button::Wait;
     replayed(recording.path(), Generation::V2, waits, |_| ()).is_the_same();
+}
+
+#[test]
+fn a_download_that_was_withdrawn_is_withdrawn_again() {
+    let recording = tempfile::tempdir().unwrap();
+    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
+    bench.service.fault(Fault::new(Failure::Stall).on("GET", "/dl/"));
+    bench.ask(1, "print");
+    bench.wait_event("print:starting", Some(1));
+    bench.wait("the download", |seen| {
+        seen.iter().any(|seen| matches!(seen, Seen::Http(request) if request.path == "/dl/job.puls"))
+    });
+    bench.send(1, "print", "cancelled", &json!({}));
+    bench.wait_event("print:cancelled", Some(1));
+    bench.expect(2, "settings", "completed");
+    let (_service, _folder, ended) = bench.stop();
+    ended.unwrap();
+    replayed(recording.path(), Generation::V2, nothing, |_| ()).is_the_same();
+}
+
+#[test]
+fn what_the_service_recorded_is_a_replay_as_well() {
+    const URL: &str = "http://recorded:1";
+    for generation in [Generation::V1, Generation::V2] {
+        let recording = tempfile::tempdir().unwrap();
+        let recorder = Recorder::of_service(recording.path(), URL).unwrap();
+        let bench = Setup::new(generation)
+            .service(move |service| service.observer(move |seen| recorder.observe(seen)))
+            .config(|config| config.firmware.check = true)
+            .start();
+        bench.expect(1, "settings", "completed");
+        bench.expect(2, "lid_image", "completed");
+        bench.service.drop_connection(Cut::Drain);
+        bench.expect(3, "print", "completed");
+        drop(bench.stop());
+        let checks = |config: &mut Config| config.firmware.check = true;
+        replayed(recording.path(), generation, checks, |_| ()).is_the_same();
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Cut, Fault};
+use gf_emulator_core::puls;
 use gf_emulator_core::record::Recording;
 use gf_emulator_core::report::Report;
 use gf_emulator_tests::recordings::{HOSTILE, flower, hostile, jpeg, long};
@@ -174,6 +175,28 @@ fn what_is_too_much_is_named_and_not_shown() {
     assert_eq!(page.matches("data:image/jpeg").count(), 11);
     assert_eq!(page.matches("not shown: there are 67.1 MB of pictures").count(), 9);
     assert!(page.len() < 80 << 20, "{}", page.len());
+}
+
+#[test]
+fn a_drawing_of_very_many_lines_is_a_picture() {
+    let folder = tempfile::tempdir().unwrap();
+    // Cuts in all directions, each a few steps long.
+    let mut job = puls::Builder::new().to_bytes();
+    let mut state = 1_u32;
+    for _ in 0..150_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        job.extend([0x10 | u8::try_from(state >> 28).unwrap() | 1; 16]);
+    }
+    fs::write(folder.path().join("1.puls"), job).unwrap();
+    let lines = [
+        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"}),
+        json!({"n": 1, "t": 0.0, "at": "", "kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "print", "status": "ready"}}),
+        json!({"n": 2, "t": 0.0, "at": "", "kind": "http", "method": "GET", "url": "https://h/1", "status": 200, "request": {"bytes": 0}, "response": {"bytes": 1, "file": "1.puls"}}),
+    ];
+    fs::write(folder.path().join("session.jsonl"), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+    let page = page(folder.path());
+    assert!(page.contains("href=\"data:image/png;base64,") && page.contains("<dt>travelled</dt>"), "{}", page.len());
+    assert!(page.len() < 2_000_000, "{}", page.len());
 }
 
 /// For `.ci/browser/run`: the pages that a browser is to look at.

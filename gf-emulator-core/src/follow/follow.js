@@ -4,14 +4,15 @@
   const token = new URLSearchParams(location.search).get("token");
   const bar = document.getElementById("live");
   const state = document.getElementById("state");
-  const rows = document.querySelector(".rows");
+  const stretches = document.getElementsByClassName("rows");
   const form = document.getElementById("filter");
   const buttons = Array.from(bar.querySelectorAll("button"));
   // Other parts of the page are asked for once in so many milliseconds at the most.
   const PAUSE_MS = 1000;
-  const number = (row) => (row === null ? 0 : Number(row.id.slice(1)));
+  // Rows in a stretch, as the report has them.
+  const STRETCH = 64;
 
-  let last = number(rows.lastElementChild);
+  let last = Number(stretches[stretches.length - 1]?.lastElementChild?.id.slice(1) ?? 0);
   let asked = 0;
   let due = false;
   let asking = false;
@@ -108,6 +109,18 @@
     }
   }
 
+  // Where the next row goes.
+  function stretch() {
+    const end = stretches[stretches.length - 1];
+    if (end !== undefined && end.childElementCount < STRETCH) {
+      return end;
+    }
+    const next = document.createElement("div");
+    next.className = "rows";
+    document.getElementById("conversation").append(next);
+    return next;
+  }
+
   function add(event) {
     const n = Number(event.lastEventId);
     if (n <= last) {
@@ -118,7 +131,7 @@
     const atEnd = end.scrollHeight - end.clientHeight - scrollY < 80;
     const row = document.createElement("template");
     row.innerHTML = event.data;
-    rows.append(row.content);
+    stretch().append(row.content);
     if (atEnd) {
       scrollTo(0, end.scrollHeight);
     }

@@ -39,6 +39,8 @@ pub enum Failure {
     CutAnswer,
     /// The answer promises 1000 bytes more than it has; then the connection ends.
     ShortBody,
+    /// The answer promises 1000 bytes more than it has; then nothing comes, and the connection stays, for 30 seconds.
+    Stall,
     /// The answer's body goes on with zeros for as long as somebody reads it.
     EndlessBody,
     /// The answer waits until [`LocalService::release`](super::LocalService::release) or the end of the service.

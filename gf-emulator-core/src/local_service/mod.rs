@@ -33,7 +33,7 @@ use serde_json::Value;
 
 pub use self::control_socket::Cut;
 pub use self::fault::{Failure, Fault};
-pub use self::replay::{Cue, Replay, Reply, ReplyBody};
+pub use self::replay::{Cue, Replay, Reply, ReplyBody, ReplyEnd};
 pub(crate) use self::replay::{is_ending, is_opening, rehomed};
 pub use self::script::{Outcome, Script, Step};
 pub use self::seen::{Bearer, Request, Seen};

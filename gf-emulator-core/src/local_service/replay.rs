@@ -88,8 +88,20 @@ pub struct Reply {
     pub retry_after: Option<String>,
     /// What came with it.
     pub body: ReplyBody,
-    /// Whether the connection ended before the answer did.
-    pub broken: bool,
+    /// How it ended.
+    pub end: ReplyEnd,
+}
+
+/// How an answer ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ReplyEnd {
+    /// Whole.
+    #[default]
+    Whole,
+    /// The connection ends before it does.
+    Broken,
+    /// It does not: the machine ends it, because what it is for is withdrawn.
+    Open,
 }
 
 /// What comes with a [`Reply`].
@@ -176,8 +188,12 @@ impl Playing {
 impl Reply {
     /// How it goes wrong on purpose.
     pub(super) fn failure(&self) -> Option<Failure> {
-        let without_answer = self.status.is_none() || self.body == ReplyBody::Empty;
-        self.broken.then_some(if without_answer { Failure::CutAnswer } else { Failure::ShortBody })
+        match self.end {
+            ReplyEnd::Whole => None,
+            ReplyEnd::Open => Some(Failure::Stall),
+            ReplyEnd::Broken if self.status.is_none() || self.body == ReplyBody::Empty => Some(Failure::CutAnswer),
+            ReplyEnd::Broken => Some(Failure::ShortBody),
+        }
     }
 
     pub(super) fn answer(self, core: &Core) -> Answer {
@@ -213,12 +229,16 @@ impl Core {
     /// Has every URL lead here, and, where it is asked for, a serial number that was hidden be that of this machine.
     fn bring_home(&self, value: &mut Value, serial: Option<&str>) {
         match value {
-            Value::String(text) => match serial {
-                Some(serial) if text == "S***" => serial.clone_into(text),
-                _ => *text = self.text_at_home(text),
-            },
+            Value::String(text) => *text = self.text_at_home(text),
             Value::Array(items) => items.iter_mut().for_each(|item| self.bring_home(item, serial)),
-            Value::Object(fields) => fields.values_mut().for_each(|field| self.bring_home(field, serial)),
+            Value::Object(fields) => {
+                for (name, field) in fields {
+                    match serial {
+                        Some(serial) if name == "machine_serial" && field == "***" => *field = Value::from(serial),
+                        _ => self.bring_home(field, serial),
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -333,7 +353,8 @@ pub(super) fn run(playing: &Playing, core: &Core, machine: &Arc<Machine>) -> Opt
                     given_up.insert(kind);
                 }
                 let of = action.map(|id| format!(" of action {id}")).unwrap_or_default();
-                (done, format!("{what}{of} did not come within {timeout:?}"))
+                let what = format!("{what} (number {count} in the recording{of})");
+                (done, format!("{what} did not come within {timeout:?}"))
             }
         };
         match done {

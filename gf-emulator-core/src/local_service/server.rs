@@ -1,6 +1,6 @@
 //! What is done with a connection, and what all connections share.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -280,7 +280,7 @@ fn exchange(core: &Core, connection: &mut Connection) -> Result<Next, Broken> {
     if let (Some(event), (Bearer::Good, Some(machine))) = (event, &bearer) {
         machine.deliver(event);
     }
-    if matches!(fault, Some(Failure::CutAnswer | Failure::ShortBody | Failure::EndlessBody)) {
+    if matches!(fault, Some(Failure::CutAnswer | Failure::ShortBody | Failure::Stall | Failure::EndlessBody)) {
         spoil(core, connection, &answer, fault.as_ref())?;
         return Ok(Next::Cut);
     }
@@ -322,9 +322,14 @@ fn spoil(core: &Core, connection: &mut Connection, answer: &Answer, fault: Optio
             stream.write_all(&answer.head(&answer.true_length()))?;
             stream.write_all(&answer.body[..answer.body.len() / 2])
         }
-        Some(Failure::ShortBody) => {
+        Some(Failure::ShortBody | Failure::Stall) => {
             stream.write_all(&answer.head(&format!("Content-Length: {}\r\n", answer.body.len() + 1000)))?;
-            stream.write_all(&answer.body)
+            stream.write_all(&answer.body)?;
+            if fault == Some(&Failure::Stall) {
+                // Until the peer has had enough, or has been silent for as long as any may be.
+                let _ = stream.read(&mut [0])?;
+            }
+            Ok(())
         }
         _ => {
             stream.write_all(&answer.head("Transfer-Encoding: chunked\r\n"))?;

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::entry::{About, Event, Exchange, Part, Side};
+use super::entry::{About, Event, Exchange, Part, Side, read_json};
 use super::recorder::{Body, Raw, Recorder};
 use super::recording::{Lines, Skipped};
 use super::redactor::Redactor;
@@ -51,7 +51,7 @@ pub struct Imported {
 /// Makes another service's recording into one of this project: `file`, a JSON object a line, into `folder`.
 ///
 /// What may be in it is what a [`Recorder`] would have written: no password, no token, no query, and serial numbers only
-/// where `serial` says so. The machine's are those that it signs in with and that its settings report has; all other
+/// where `serial` says so; of bodies, those that are JSON. The machine's are those that it signs in with and that its settings report has; all other
 /// secrets are known by where they are. The time of day is not in such a file: its last change stands for the beginning.
 ///
 /// A line that is none of these is left out, and told: half a line at the end is what a killed program leaves.
@@ -217,11 +217,11 @@ impl Line {
                 recorder.learn(&Secret::new(password));
             }
             Body::Confidential(names_of(body).to_string().into())
-        } else if body == format!("<{bytes} bytes>") {
-            // That is all there is of it.
-            Body::None
-        } else {
+        } else if read_json(body.as_bytes()).is_some() {
             Body::Bytes(body.as_bytes().to_vec().into())
+        } else {
+            // `<263016 bytes>`, which is all there is of a picture, or text in which no secret could be told.
+            Body::None
         };
         let exchange = Exchange {
             method: method.to_owned(),
@@ -287,6 +287,7 @@ mod tests {
             r#"{"t":0.4,"kind":"ws_tx","msg":{"id":1,"action_type":"lid_image","status":"ready","machine_serial":"S12345678","endpoint":"https://h:1/up/x?X-Sig=secret"}}"#.into(),
             r#"{"t":0.5,"kind":"http","method":"PUT","path":"/up/x","headers":{"content-type":"image/jpeg"},"body":"<5 bytes>","size":5}"#.into(),
             r#"{"t":0.6,"kind":"http","method":"POST","path":"/api/event","headers":{},"body":"{\"id\": <MILLI_EPOCH>, \"event\": \"x\", \"token\": \"a-token\"}","size":9}"#.into(),
+            r#"{"t":0.65,"kind":"http","method":"POST","path":"/other","headers":{},"body":"password=another-one","size":20}"#.into(),
             r#"{"t":0.7,"kind":"ws_rx","text":"{\"event\":\"lid_image:completed\",\"action_id\":1}\r\n{\"settings\":{\"values\":{\"MCsn\":12345678,\"HEsn\":5555555}}}\n"}"#.into(),
             r#"{"t":0.8,"kind":"done","result":"ok"}"#.into(),
             r#"{"t":0.9,"kind":"ws_closed","code":1006}"#.into(),
@@ -297,10 +298,11 @@ mod tests {
     #[test]
     fn a_session_becomes_a_recording_without_its_secrets() {
         let (folder, result) = imported(&session(), false);
-        assert_eq!(result.unwrap(), Imported { lines: 9, skipped: Vec::new() });
+        assert_eq!(result.unwrap(), Imported { lines: 10, skipped: Vec::new() });
         let ours = folder.path().join("ours");
         let text = fs::read_to_string(ours.join(SESSION_FILE)).unwrap();
-        for secret in [PASSWORD, "a-token", "12345678", "5555555", "a-query", "X-Sig", "secret", "\"c\""] {
+        for secret in [PASSWORD, "a-token", "12345678", "5555555", "a-query", "X-Sig", "secret", "another-one", "\"c\""]
+        {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
         let mut recording = Recording::open(&ours).unwrap();
@@ -313,7 +315,7 @@ mod tests {
         assert!((entries[0].t - 0.1).abs() < 1e-6, "{}", entries[0].t);
         let Event::Http(event) = &entries[5].event else { panic!("{:?}", entries[5]) };
         assert_eq!(event.request.json.as_ref().unwrap()["id"], "<MILLI_EPOCH>");
-        assert_eq!(entries.len(), 10, "two messages were in one frame");
+        assert_eq!(entries.len(), 11, "two messages were in one frame");
 
         let (folder, result) = imported(&session(), true);
         result.unwrap();
@@ -336,7 +338,7 @@ mod tests {
         ] {
             let (_folder, result) = imported(&format!("{}{line}\n{{\"t\":", session()), false);
             let skipped = result.unwrap().skipped;
-            assert_eq!((skipped.len(), skipped[0].line, skipped[1].line), (2, 10, 11), "{line}: {skipped:?}");
+            assert_eq!((skipped.len(), skipped[0].line, skipped[1].line), (2, 11, 12), "{line}: {skipped:?}");
             assert!(skipped[0].reason.contains(words), "{line}: {skipped:?}");
             assert!(skipped[1].reason.contains("the file ends inside it"), "{skipped:?}");
         }

@@ -109,6 +109,8 @@ pub(super) struct Owners {
     pub(super) said: usize,
     /// The type of each action, by its id.
     pub(super) types: HashMap<i64, String>,
+    /// Actions that the service has withdrawn.
+    pub(super) withdrawn: HashSet<i64>,
     /// By path: after how many things said, and the action.
     paths: HashMap<String, Vec<(usize, i64)>>,
     /// Paths that were named again before the action that had named them was over.
@@ -124,6 +126,9 @@ impl Owners {
         let Some(json) = json else { return };
         let (Some(id), Some(kind)) = (json["id"].as_i64(), json["action_type"].as_str()) else { return };
         self.types.entry(id).or_insert_with(|| kind.to_owned());
+        if json["status"] == "cancelled" {
+            self.withdrawn.insert(id);
+        }
         if json["status"] != "ready" {
             return;
         }

@@ -1,14 +1,14 @@
 //! A recorded session, read whole: what the service does, and what the machine did.
 
 use std::collections::{HashMap, VecDeque};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::account::{Account, Asked, Owners, path_of};
 use super::comparison::{self, Comparison};
-use crate::local_service::{Cue, Replay, Reply, ReplyBody, Seen, is_ending, is_opening};
+use crate::local_service::{Cue, Replay, Reply, ReplyBody, ReplyEnd, Seen, is_ending, is_opening};
 use crate::record::{Event, Exchange, Message, Recording, SESSION_FILE, Skipped, read_json};
 use crate::{Error, Result};
 
@@ -106,6 +106,8 @@ impl Session {
 /// A request, until it is known whose it is: that takes all that the service says.
 struct Requested {
     cue: usize,
+    /// Which one of its method and path.
+    answer: usize,
     said: usize,
     content_type: Option<String>,
     json: Option<Value>,
@@ -158,8 +160,8 @@ impl Reader {
                 self.open += 1;
                 self.may_be_cut = None;
             }
-            Event::Closed { .. } => {
-                self.open = self.open.saturating_sub(1);
+            Event::Closed { .. } if self.open > 0 => {
+                self.open -= 1;
                 if self.open == 0 {
                     self.may_be_cut = Some(self.cues.len());
                     self.cues.push(Cue::Cut { timeout });
@@ -188,7 +190,9 @@ impl Reader {
         let Exchange { method, status, error, request, response, .. } = exchange;
         let header =
             |headers: &serde_json::Map<String, Value>, name: &str| headers.get(name)?.as_str().map(str::to_owned);
-        let file = |name: &str| recording.file(name).filter(|path| path.is_file());
+        // A link would be another's file.
+        let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|data| data.is_file());
+        let file = |name: &str| recording.file(name).filter(is_file);
         // What is no JSON is beside the recording, and that may be a body with a placeholder in it.
         let small = |name: &String| {
             let path = file(name).filter(|path| path.metadata().is_ok_and(|data| data.len() <= LONGEST_BODY))?;
@@ -214,19 +218,27 @@ impl Reader {
             (None, None) => ReplyBody::Empty,
         };
         let retry_after = header(&response.headers, "retry-after");
-        let reply = Reply { status, retry_after, body, broken: error.is_some() };
-        self.answers.entry((method.clone(), path.clone())).or_default().push_back(reply);
+        let end = if error.is_some() { ReplyEnd::Broken } else { ReplyEnd::Whole };
+        let replies = self.answers.entry((method.clone(), path.clone())).or_default();
+        let answer = replies.len();
+        replies.push_back(Reply { status, retry_after, body, end });
 
         self.counts.2 += 1;
-        self.requests.push(Requested { cue: self.cues.len(), said: self.owners.said, content_type, json });
+        self.requests.push(Requested { cue: self.cues.len(), answer, said: self.owners.said, content_type, json });
         self.cues.push(Cue::Request { action: None, method, path, timeout });
     }
 
     fn finish(mut self, firmware: Option<String>, skipped: Vec<Skipped>) -> Session {
-        for Requested { cue, said, content_type, json } in self.requests {
+        for Requested { cue, answer, said, content_type, json } in self.requests {
             if let Some(Cue::Request { action, method, path, .. }) = self.cues.get_mut(cue) {
                 let asked = Asked { method, path, content_type: content_type.as_deref(), json };
                 *action = self.recorded.take_request(&self.owners, said, asked);
+                let reply = self.answers.get_mut(&(method.clone(), path.clone())).and_then(|all| all.get_mut(answer));
+                // What the machine itself broke off would be a failure if the service did it.
+                let withdrawn = action.is_some_and(|id| self.owners.withdrawn.contains(&id));
+                if let Some(reply) = reply.filter(|reply| withdrawn && reply.end == ReplyEnd::Broken) {
+                    reply.end = ReplyEnd::Open;
+                }
             }
         }
         if let Some(at) = self.may_be_cut {

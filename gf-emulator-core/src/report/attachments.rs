@@ -21,7 +21,7 @@ const MOST_PICTURE: u64 = 4 << 20;
 /// No more than this is embedded in all.
 const MOST_IN_ALL: usize = 64 << 20;
 /// A drawing that is longer as SVG is embedded as PNG.
-const MOST_DRAWING: usize = 2 << 20;
+const MOST_DRAWING: usize = 512 << 10;
 /// How wide jobs are drawn: text that is readable on a phone, and twice as large on a desk.
 const DRAWING_PX: u32 = 480;
 /// What a picture is taken to be that does not say how large it is.

@@ -1,14 +1,14 @@
 //! A recording as a page to read: what was asked, what was done, what went wrong.
 //!
 //! One file of HTML that needs nothing else: no network, and no script to be read. Everything in it that was recorded is
-//! somebody else's text. It is escaped where it is written ([`said`]), it never becomes a link, and the page's content
+//! somebody else's text. It is escaped where it is written (`said`), it never becomes a link, and the page's content
 //! security policy lets nothing run but the one script that is part of this crate.
 //!
-//! [`story`] makes sense of the entries; the others each write one part of the page.
+//! `story` makes sense of the entries; the others each write one part of the page.
 
 mod article;
 mod attachments;
-mod diagram;
+pub(crate) mod diagram;
 mod page;
 mod policy;
 mod raw;

@@ -19,6 +19,8 @@ use crate::record::{Event, Recording, SESSION_FILE, Side};
 const MOST_KINDS: usize = 100;
 /// Of what went wrong.
 const MOST_TROUBLES: usize = 200;
+/// Rows that a browser lays out together.
+const STRETCH: usize = 64;
 /// JSON in the page, in all.
 const MOST_RAW: usize = 64 << 20;
 
@@ -58,20 +60,24 @@ pub(super) fn write(story: &Story, recording: &Recording, live: Option<&Live>, o
         h2 { "Conversation" }
         p.note { "Time runs down, in seconds. Each row opens to the JSON of " (SESSION_FILE) "." }
         div.lifelines aria-hidden="true" { span { "machine" } span { "service" } span { "storage" } }
-        (PreEscaped("<div class=\"rows\">"))
     })?;
     let mut left = MOST_RAW;
-    for told in &story.told {
-        let row = diagram::row(&told.entry, setting(story, told, left.min(raw::MOST_BYTES)));
-        left = left.saturating_sub(row.0.len());
-        put(row)?;
+    // A browser lays out those stretches that are seen.
+    for stretch in story.told.chunks(STRETCH) {
+        put(PreEscaped("<div class=\"rows\">".to_owned()))?;
+        for told in stretch {
+            let row = diagram::row(&told.entry, setting(story, told, left.min(raw::MOST_BYTES)));
+            left = left.saturating_sub(row.0.len());
+            put(row)?;
+        }
+        put(PreEscaped("</div>".to_owned()))?;
     }
     put(html! {
-        (PreEscaped("</div></section></main>"))
+        (PreEscaped("</section></main>"))
         footer { p { "Made by gf-emulator-core " (env!("CARGO_PKG_VERSION")) " from " (SESSION_FILE) " and the files beside it." } }
         script { (PreEscaped(SCRIPT)) }
         @if let Some(live) = live { script { (PreEscaped(live.script)) } }
-        (PreEscaped("</body></html>"))
+        (PreEscaped("</body></html>\n"))
     })
 }
 
@@ -237,7 +243,7 @@ fn filter(story: &Story) -> Markup {
     let outcomes = Outcome::ALL.map(Outcome::word).into_iter().chain(["none"]);
     html! {
         form #filter role="search" aria-label="Filter actions and conversation" hidden {
-            label.search { span { "Search" } input type="search" name="words" autocomplete="off" placeholder="event, id, host, value"; }
+            label.search { span { "Search" } input type="search" name="words" autocomplete="off" placeholder="name, id, value"; }
             label { span { "Action" } select name="action" {
                 option value="" { "all" }
                 @for kind in kinds.iter().take(MOST_KINDS) {

@@ -5,6 +5,7 @@
   const fields = form.elements;
   const all = () => Array.from(document.querySelectorAll("article, .row"));
   let items = all();
+  const stretches = document.getElementsByClassName("rows");
   // What is searched, lower case: made when somebody searches.
   let texts = null;
   let due = 0;
@@ -31,6 +32,12 @@
       item.hidden = !wanted;
       shown[item.tagName] += wanted ? 1 : 0;
     });
+    // So many rows have about this height: what is not in sight is not laid out.
+    for (const stretch of stretches) {
+      const rows = stretch.querySelectorAll(".row:not([hidden])").length;
+      stretch.hidden = rows === 0;
+      stretch.style.containIntrinsicHeight = `${2.27 * rows}rem`;
+    }
     fields.shown.value = `${shown.ARTICLE} actions, ${shown.DETAILS} rows`;
   }
 
@@ -44,10 +51,10 @@
   // A link to what is filtered out shows it again.
   function follow() {
     const target = document.getElementById(location.hash.slice(1));
-    const hidden = target && target.closest("[hidden]");
-    if (hidden) {
-      hidden.hidden = false;
-      hidden.scrollIntoView();
+    if (target && target.closest("[hidden]")) {
+      target.hidden = false;
+      target.parentElement.hidden = false;
+      target.scrollIntoView();
     }
   }
 

@@ -1,6 +1,6 @@
 //! What a recording tells: its actions with what belongs to each, and what went wrong. Pure; one pass.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use serde_json::{Map, Value};
 
@@ -21,7 +21,7 @@ pub(super) struct Story {
     /// Of each URL that a service named, the last action that it was named to.
     named: HashMap<String, usize>,
     /// Actions under way, in the order in which they began.
-    open: Vec<usize>,
+    open: BTreeSet<usize>,
     last_report: Option<usize>,
 }
 
@@ -126,7 +126,7 @@ impl Story {
             requests: 0,
             latest: HashMap::new(),
             named: HashMap::new(),
-            open: Vec::new(),
+            open: BTreeSet::new(),
             last_report: None,
         }
     }
@@ -146,8 +146,11 @@ impl Story {
             Event::Http(http) => {
                 self.requests += 1;
                 let named = self.named.get(&http.url).copied();
+                let service = self.about.service.as_deref().filter(|url| !url.is_empty());
                 if named.is_some() {
                     channel = Channel::Storage;
+                } else if service.is_some_and(|service| http.url.starts_with(service)) {
+                    channel = Channel::Service;
                 }
                 named.or_else(|| self.action_of(http))
             }
@@ -164,7 +167,7 @@ impl Story {
 
     /// What can only be said at the end.
     pub(super) fn finish(&mut self, skipped: &[Skipped]) {
-        self.troubles.extend(self.open.drain(..).map(Trouble::Action));
+        self.troubles.extend(std::mem::take(&mut self.open).into_iter().map(Trouble::Action));
         self.troubles.extend(skipped.iter().cloned().map(Trouble::Line));
     }
 
@@ -211,7 +214,7 @@ impl Story {
             reports: Vec::new(),
         });
         self.latest.insert(id, action);
-        self.open.push(action);
+        self.open.insert(action);
         action
     }
 
@@ -229,7 +232,7 @@ impl Story {
         // There should be no second one.
         if let (Some(outcome), None) = (outcome, self.actions[action].outcome) {
             self.actions[action].outcome = Some(outcome);
-            self.open.retain(|&open| open != action);
+            self.open.remove(&action);
             if outcome != Outcome::Completed {
                 self.troubles.push(Trouble::Action(action));
             }
@@ -244,7 +247,7 @@ impl Story {
         }
         let last = http.url.rsplit('/').next()?;
         let by_path = last.parse().ok().and_then(|id: i64| self.latest.get(&id).copied());
-        by_path.or(if let [only] = self.open[..] { Some(only) } else { None })
+        by_path.or_else(|| self.open.first().filter(|_| self.open.len() == 1).copied())
     }
 }
 
