@@ -10,7 +10,7 @@ use gf_emulator_core::config::Generation;
 use gf_emulator_core::follow::Follower;
 use gf_emulator_core::record::{Recorder, Recording};
 use gf_emulator_core::{Config, Emulator, Handle};
-use gf_emulator_tests::recordings::HOSTILE;
+use gf_emulator_tests::recordings::{HOSTILE, long};
 use gf_emulator_tests::{Bench, LIMIT, Setup};
 use tempfile::TempDir;
 
@@ -105,7 +105,7 @@ impl Events {
             }
             match line.trim_end_matches('\n').split_once(':') {
                 Some(("id", n)) => event.n = n.trim().parse().ok(),
-                Some(("event", name)) => event.name = name.trim().to_owned(),
+                Some(("event", name)) => name.trim().clone_into(&mut event.name),
                 Some(("data", data)) => event.data.extend([data.strip_prefix(' ').unwrap_or(data), "\n"]),
                 Some(("retry", _)) => {}
                 None if line == "\n" && event.data.is_empty() => {}
@@ -206,7 +206,7 @@ fn nobody_else_is_answered() {
     let good = format!("X-Token: {token}\r\nOrigin: http://{host}\r\n");
     let wrong = "0123456789abcdef0123456789abcdef";
     let get = |query: &str, headers: &str| format!("GET /?{query} HTTP/1.1\r\n{headers}\r\n\r\n");
-    let post = |headers: &str| format!("POST /button HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n");
+    let press = |headers: &str| format!("POST /button HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n");
     let here = format!("Host: {host}");
     let ours = format!("token={token}");
     let requests = [
@@ -226,12 +226,12 @@ fn nobody_else_is_answered() {
         (403, get(&ours, &format!("{here}\r\nOrigin: http://{host}\r\nOrigin: http://evil.example"))),
         (403, format!("GET /nothing HTTP/1.1\r\n{here}\r\n\r\n")),
         (404, format!("GET /nothing?{ours} HTTP/1.1\r\n{here}\r\n\r\n")),
-        (403, post(&format!("{here}\r\nOrigin: http://{host}\r\n"))),
-        (403, post(&format!("{here}\r\nX-Token: {wrong}\r\n"))),
-        (403, post(&format!("Host: evil.example:{port}\r\n{good}"))),
-        (403, post(&format!("{here}\r\nX-Token: {token}\r\nOrigin: http://evil.example\r\n"))),
-        (403, post(&format!("{here}\r\nX-Token: {token}\r\nOrigin: http://{host}0\r\n"))),
-        (403, post(&format!("{here}\r\nX-Token: {token}\r\nOrigin: null\r\n"))),
+        (403, press(&format!("{here}\r\nOrigin: http://{host}\r\n"))),
+        (403, press(&format!("{here}\r\nX-Token: {wrong}\r\n"))),
+        (403, press(&format!("Host: evil.example:{port}\r\n{good}"))),
+        (403, press(&format!("{here}\r\nX-Token: {token}\r\nOrigin: http://evil.example\r\n"))),
+        (403, press(&format!("{here}\r\nX-Token: {token}\r\nOrigin: http://{host}0\r\n"))),
+        (403, press(&format!("{here}\r\nX-Token: {token}\r\nOrigin: null\r\n"))),
         // What a link or a form of another page can do.
         (403, format!("POST /button?{ours} HTTP/1.1\r\n{here}\r\nContent-Length: 0\r\n\r\n")),
         (405, format!("GET /button?{ours} HTTP/1.1\r\n{here}\r\n\r\n")),
@@ -285,20 +285,57 @@ fn nobody_who_does_not_read_holds_it_up() {
 }
 
 #[test]
+fn a_page_that_is_long_holds_nobody_up() {
+    let quiet = quiet();
+    // In the place of what was recorded: the recorder goes on at its end.
+    long(quiet.folder.path(), 10_000, 4);
+    let address = quiet.follower.address();
+    let mut events = Events::of(&quiet.follower, u64::MAX - 1, "");
+    let mut pages = ["/?", "/sections?"].map(|page| {
+        let mut socket = connect(&quiet.follower);
+        let request = format!("GET {page}token={} HTTP/1.1\r\nHost: {address}\r\n\r\n", token(&quiet.follower));
+        socket.write_all(request.as_bytes()).unwrap();
+        // It is being written now, and nobody reads on.
+        socket.read_exact(&mut [0; 4096]).unwrap();
+        socket
+    });
+    let since = Instant::now();
+    assert_eq!(post(&quiet.follower, "/lid", "open"), 204);
+    quiet.recorder.state("meanwhile", None);
+    drop(quiet.follower);
+    assert!(since.elapsed().as_secs() < 5, "{:?}", since.elapsed());
+    assert_eq!(events.next().unwrap().unwrap().name, "over");
+    // It is cut before its end.
+    for page in &mut pages {
+        let mut rest = Vec::new();
+        assert!(page.read_to_end(&mut rest).is_err() || !rest.ends_with(b"\r\n0\r\n\r\n"));
+    }
+}
+
+#[test]
 fn connections_are_bounded() {
     let quiet = quiet();
+    // Who has gone is noticed, though nothing happens that could be sent.
+    let gone: Vec<_> = (0..32).map(|_| Events::of(&quiet.follower, 0, "")).collect();
+    drop(gone);
+    until_served(&quiet.follower);
     let silent: Vec<_> = (0..32).map(|_| connect(&quiet.follower)).collect();
     // One more is let go of at once.
     let more = connect(&quiet.follower).read(&mut [0; 1]);
     assert!(matches!(more, Ok(0) | Err(_)), "{more:?}");
     drop(silent);
+    until_served(&quiet.follower);
+}
+
+/// Asks until there is an answer: a connection that was closed is noticed soon, and not at once.
+fn until_served(follower: &Follower) {
     let since = Instant::now();
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", quiet.follower.address());
+    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", follower.address());
     let is_served = || {
-        let mut socket = connect(&quiet.follower);
+        let mut socket = connect(follower);
         let mut answer = Vec::new();
-        socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_end(&mut answer)).is_ok()
-            && !answer.is_empty()
+        let read = socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_end(&mut answer));
+        read.is_ok() && !answer.is_empty()
     };
     while !is_served() {
         assert!(since.elapsed() < LIMIT, "nobody is served any more");

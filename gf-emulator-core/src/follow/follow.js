@@ -160,11 +160,7 @@
   }
 
   const events = new EventSource(`/events?token=${token}&after=${last}`);
-  events.addEventListener("open", () => {
-    tell("live", "live");
-    // It may have been away.
-    soon();
-  });
+  events.addEventListener("open", () => tell("live", "live"));
   events.addEventListener("message", add);
   events.addEventListener("error", () => {
     const closed = events.readyState === EventSource.CLOSED;

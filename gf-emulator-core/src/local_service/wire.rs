@@ -171,3 +171,23 @@ impl Write for Stream {
         }
     }
 }
+
+#[cfg(all(test, feature = "follow"))]
+mod tests {
+    use std::net::TcpListener;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn nobody_is_read_from_after_their_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let mut there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let here = Arc::new(listener.accept().unwrap().0);
+        there.write_all(b"ab").unwrap();
+        let mut wire = Wire::until(Arc::clone(&here), Instant::now() + Duration::from_secs(20));
+        assert_eq!(wire.read(&mut [0]).unwrap(), 1);
+        let mut wire = Wire::until(here, Instant::now());
+        assert_eq!(wire.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+}
