@@ -1,6 +1,6 @@
 //! A session while it goes on: the report's page, served on this computer, with the machine's controls on it.
 //!
-//! [`gate`] decides who may ask, [`desk`] answers, [`audience`] hands on what is said as it is said. What is shown is the
+//! `gate` decides who may ask, `desk` answers, `audience` hands on what is said as it is said. What is shown is the
 //! recording: what is in no recording is on no page. HTTP is spoken as the local service speaks it.
 
 mod audience;
