@@ -13,6 +13,7 @@ from pathlib import Path
 BINARY, SCRATCH = Path(sys.argv.pop(1)).resolve(), Path(sys.argv[1]).resolve()
 
 from look import Browser, By, expect  # noqa: E402 (it wants its own arguments)
+from selenium.common.exceptions import StaleElementReferenceException  # noqa: E402
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 LIMIT_S = 30
@@ -59,7 +60,9 @@ def start(folder):
 
 
 def until(page, what, there):
-    WebDriverWait(page.driver, LIMIT_S, poll_frequency=0.05).until(lambda _: there(), what)
+    # What is looked at may be replaced meanwhile.
+    wait = WebDriverWait(page.driver, LIMIT_S, poll_frequency=0.05, ignored_exceptions=[StaleElementReferenceException])
+    wait.until(lambda _: there(), what)
     expect(what, True)
 
 
@@ -86,6 +89,7 @@ def follow(service, machine, link):
         expect("rows know how it ended", page.count(".row.completed[data-action=print][data-outcome=completed]") > 4)
         expect("a job and a picture", (found := (page.count("#actions .job"), page.count("#actions .picture"))) == (1, 1), found)
         until(page, "the summary counts", lambda: f"Conversation ({page.count('.row')})" in page.one("nav").text)
+        page.js("window.nav = document.querySelector('nav')")
         # What is open stays so, and the filter holds for what comes.
         page.click("#a1 .job summary")
         page.one("[name=words]").send_keys("lid:")
@@ -94,6 +98,7 @@ def follow(service, machine, link):
         button(page, "Close the lid").click()
         until(page, "the lid is closed", lambda: page.shown(".row") == 2 and has("lid:closed"))
         until(page, "the summary counts again", lambda: f"Conversation ({page.count('.row')})" in page.one("nav").text)
+        expect("the links stayed", page.js("return window.nav === document.querySelector('nav')"))
         expect("what was open is open", page.count("#a1 .job[open]") == 1)
         page.click("#filter button[type=reset]")
         page.click("#a1 .job summary")

@@ -61,9 +61,14 @@
 
   function replace(page) {
     for (const id of ["summary", "troubles"]) {
-      document.getElementById(id).replaceWith(page.getElementById(id));
+      const [here, there] = [document.getElementById(id), page.getElementById(id)];
+      // Somebody may be reading there, or selecting.
+      if (here.outerHTML !== there.outerHTML) {
+        here.replaceWith(there);
+      }
     }
-    document.querySelector("nav").replaceWith(page.querySelector("nav"));
+    const links = page.querySelectorAll("nav a");
+    document.querySelectorAll("nav a").forEach((link, n) => (link.textContent = links[n].textContent));
     const [here, there] = [form, page.getElementById("filter")].map((form) => form.elements.action);
     for (const option of Array.from(there.options).slice(here.options.length)) {
       here.append(option);
