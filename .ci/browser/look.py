@@ -38,7 +38,7 @@ class Browser:
     def __init__(self, page, width=1280, dark=False, scripts=True):
         options = webdriver.ChromeOptions()
         options.binary_location = CHROMIUM
-        for flag in [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND"]:
+        for flag in [*FLAGS, "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"]:
             options.add_argument(flag)
         if not scripts:
             options.add_argument("--blink-settings=scriptEnabled=false")
@@ -48,7 +48,7 @@ class Browser:
         self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-        self.url = (PAGES / page).as_uri()
+        self.url = page if "://" in page else (PAGES / page).as_uri()
         since = time.monotonic()
         self.driver.get(self.url)
         self.load_s = time.monotonic() - since
@@ -84,7 +84,10 @@ class Browser:
         self.js("arguments[0].scrollIntoView({block: 'center'})", element)
         element.click()
 
-    def screenshot(self, name, height=4000):
+    def screenshot(self, name, height=4000, whole=True):
+        if not whole:
+            self.driver.save_screenshot(str(PAGES / f"{name}.png"))
+            return
         self.js("document.querySelectorAll('article, .rows').forEach(e => e.style.contentVisibility = 'visible')")
         size = self.driver.execute_cdp_cmd("Page.getLayoutMetrics", {})["cssContentSize"]
         clip = {"x": 0, "y": 0, "width": size["width"], "height": min(size["height"], height), "scale": 1}
@@ -247,7 +250,8 @@ def long():
         page.expect_quiet("a long page")
 
 
-for look in [content, thumbnails, filters, changes, widths_and_colours, harm, scripts_off, long]:
-    look()
-    print(f"{look.__name__}: good")
-print(f"{done} things looked at in {subprocess.check_output([CHROMIUM, '--version'], text=True).strip()}")
+if __name__ == "__main__":
+    for look in [content, thumbnails, filters, changes, widths_and_colours, harm, scripts_off, long]:
+        look()
+        print(f"{look.__name__}: good")
+    print(f"{done} things looked at in {subprocess.check_output([CHROMIUM, '--version'], text=True).strip()}")

@@ -37,7 +37,8 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut emulator = run::make(&arguments.run)?;
+    let mut machine = run::make(&arguments.run)?;
+    let emulator = &mut machine.emulator;
     let jobs: Arc<Mutex<Vec<PathBuf>>> = Arc::default();
     let (handle, come, wanted) = (emulator.handle(), Arc::clone(&jobs), arguments.jobs as usize);
     emulator.on_job(move |job| {
@@ -59,7 +60,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 }
             });
         }
-        let outcome = run::go_online(&mut emulator);
+        let outcome = run::go_online(emulator);
         drop(over);
         outcome
     });

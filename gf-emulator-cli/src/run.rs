@@ -5,13 +5,15 @@ use std::path::PathBuf;
 use std::thread;
 
 use gf_emulator_core::config::Button;
+use gf_emulator_core::follow::Follower;
 use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Emulator, Error, Handle};
+use tempfile::TempDir;
 
 use crate::failure::Failure;
 use crate::output::tell;
-use crate::{configuration, logging, signals};
+use crate::{configuration, logging, serve, signals};
 
 /// Go online as the machine of the configuration (the default)
 ///
@@ -20,6 +22,9 @@ use crate::{configuration, logging, signals};
 ///
 /// Where the file says "button: wait" and this is a terminal, Enter presses the button, o and Enter opens the lid,
 /// c and Enter closes it.
+///
+/// With --follow, a page shows what is said as it is said, with buttons for the same, and one that stops the machine. Its
+/// link is printed; whoever has it may do all of this.
 #[derive(Debug, clap::Args)]
 // "collect" has these, too.
 #[group(id = "online")]
@@ -29,6 +34,8 @@ Examples:
   gf-machine-emulator run --config my.cfg
   gf-machine-emulator run --record session
       Every request and message, pictures and jobs.
+  gf-machine-emulator run --follow 8080
+      A page on this computer that shows it as it happens.
   GF_MACHINE_PASSWORD=... gf-machine-emulator
       The password stays out of the file.
 
@@ -41,17 +48,37 @@ pub(crate) struct Arguments {
     /// Record the session into this folder, which must not have a recording yet
     #[arg(long, value_name = "DIR")]
     pub(crate) record: Option<PathBuf>,
+    /// Serve a page with the session as it goes on, and the machine's buttons; a port alone is one of 127.0.0.1, port 0
+    /// any that is free
+    #[arg(long, value_name = "ADDR:PORT", value_parser = own_address)]
+    pub(crate) follow: Option<String>,
+}
+
+/// An address and a port, or a port of this computer alone.
+fn own_address(text: &str) -> Result<String, String> {
+    match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
+        Ok(port) => Ok(format!("127.0.0.1:{port}")),
+        Err(_) => serve::address(text),
+    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut emulator = make(arguments)?;
-    let handle = emulator.handle();
+    let mut machine = make(arguments)?;
+    let handle = machine.emulator.handle();
     signals::on_stop(move || handle.stop())?;
-    go_online(&mut emulator)
+    go_online(&mut machine.emulator)
 }
 
-/// A machine as the configuration says, recorded where that is asked for.
-pub(crate) fn make(arguments: &Arguments) -> Result<Emulator, Failure> {
+/// A machine that is to go online, and who follows it. They end in this order.
+pub(crate) struct Machine {
+    pub(crate) emulator: Emulator,
+    _follower: Option<Follower>,
+    /// A recording that nobody keeps.
+    _folder: Option<TempDir>,
+}
+
+/// A machine as the configuration says, recorded and followed where that is asked for.
+pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     let path = configuration::path(arguments.config.as_ref());
     let loaded = configuration::load(path)?;
     logging::start(&loaded.config.logging)?;
@@ -67,7 +94,15 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Emulator, Failure> {
              \"check\" names them"
         ));
     }
-    let recorder = match &arguments.record {
+    // What is followed is a recording, be it one that nobody keeps.
+    let is_recorded = arguments.record.is_some() || config.logging.record_dir.is_some();
+    let unkept = if arguments.follow.is_some() && !is_recorded {
+        let folder = tempfile::Builder::new().prefix("gf-machine-emulator-").tempdir();
+        Some(folder.map_err(|e| Failure::failed(format_args!("cannot make a folder to record into: {e}")))?)
+    } else {
+        None
+    };
+    let recorder = match arguments.record.as_deref().or(unkept.as_ref().map(TempDir::path)) {
         Some(folder) => {
             config.logging.record_dir = None;
             Some(Recorder::of_machine(folder, &config).map_err(Failure::misused)?)
@@ -86,10 +121,28 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Emulator, Failure> {
     if let Some(recorder) = recorder {
         emulator.record(&recorder);
     }
+    let follower = match (&arguments.follow, emulator.recorder()) {
+        (Some(address), Some(recorder)) => Some(follow(address, &recorder, emulator.handle())?),
+        _ => None,
+    };
     if button == Button::Wait {
         hear_keys(emulator.handle())?;
     }
-    Ok(emulator)
+    Ok(Machine { emulator, _follower: follower, _folder: unkept })
+}
+
+/// Shows the session to whoever has the link.
+fn follow(address: &str, recorder: &Recorder, handle: Handle) -> Result<Follower, Failure> {
+    let follower = Follower::start(address, recorder, handle)?;
+    if !follower.address().ip().is_loopback() {
+        tell(format_args!(
+            "gf-machine-emulator: {} is not of this computer alone: whoever has the link can see what is said, press \
+             the button and stop the machine, and it travels as plain text",
+            follower.address()
+        ));
+    }
+    tell(format_args!("gf-machine-emulator: follow it at {}", follower.url()));
+    Ok(follower)
 }
 
 /// Connects and does what it is told, until somebody stops it.
@@ -149,6 +202,15 @@ fn hear_keys(handle: Handle) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_port_alone_is_of_this_computer() {
+        for text in ["8080", ":8080", "127.0.0.1:8080"] {
+            assert_eq!(own_address(text).as_deref(), Ok("127.0.0.1:8080"));
+        }
+        assert_eq!(own_address("0.0.0.0:0").as_deref(), Ok("0.0.0.0:0"));
+        assert!(["", ":", "99999", "localhost", "a:b"].iter().all(|text| own_address(text).is_err()));
+    }
 
     #[test]
     fn every_key_does_its_own() {

@@ -86,7 +86,7 @@ pub(crate) struct Arguments {
 }
 
 /// A host and a port; whether it can be listened on is seen later.
-fn address(text: &str) -> Result<String, String> {
+pub(crate) fn address(text: &str) -> Result<String, String> {
     let wrong = || "an address and a port, such as 127.0.0.1:8443".to_owned();
     let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
     if host.is_empty() || port.parse::<u16>().is_err() { Err(wrong()) } else { Ok(text.to_owned()) }

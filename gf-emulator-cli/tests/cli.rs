@@ -6,6 +6,8 @@ mod program;
 mod puls;
 
 use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
@@ -461,6 +463,40 @@ fn sessions_are_recorded_on_both_sides() {
     let ended = run(&folder, &["demo", "--record", "ours"]);
     ended.expect(2);
     assert!(ended.stderr.contains("cannot begin a recording in ours/session.jsonl"), "{ended:?}");
+}
+
+#[test]
+fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
+    let folder = folder();
+    let service = LocalService::builder().tls(false).start().unwrap();
+    configure(&folder, service.http_url(), &service.ws_url(), "", "");
+    let passing = folder.path().join("passing");
+    fs::create_dir(&passing).unwrap();
+    let mut command = command(folder.path());
+    command.args(["run", "--follow", "0"]).env("TMPDIR", &passing);
+    let program = Program::start(command);
+    let line = program.wait_line("follow it at ");
+    let (host, token) = line.split_once("http://").unwrap().1.split_once("/?token=").unwrap();
+    let say = |request: &str| {
+        let mut socket = TcpStream::connect(host).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let opened = service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })), LIMIT);
+    assert!(opened, "{:?}", service.seen());
+    let page = say(&format!("GET /?token={token} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    assert!(page.contains("/machines/sign_in"), "{page}");
+    let refused = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    let stopped = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nX-Token: {token}\r\nContent-Length: 0\r\n\r\n"));
+    assert!(stopped.starts_with("HTTP/1.1 204 "), "{stopped}");
+    program.end().expect(0);
+    if cfg!(unix) {
+        assert_eq!(fs::read_dir(&passing).unwrap().count(), 0, "the recording is left behind");
+    }
 }
 
 #[test]

@@ -181,6 +181,12 @@ impl Emulator {
         self.tap.open(recorder);
     }
 
+    /// What records it, be it by [`record`](Self::record) or because the configuration says so.
+    #[must_use]
+    pub fn recorder(&self) -> Option<Recorder> {
+        self.tap.recorder()
+    }
+
     /// What stops this emulator, presses its button and opens its lid, from any thread.
     #[must_use]
     pub fn handle(&self) -> Handle {

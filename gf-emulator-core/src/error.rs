@@ -170,6 +170,15 @@ pub enum Error {
         reason: &'static str,
     },
 
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address}: {source}")]
+    Listen {
+        /// The address as it was given.
+        address: String,
+        /// Why not.
+        source: io::Error,
+    },
+
     /// Stopped or withdrawn from outside while it was under way.
     #[error("interrupted")]
     Interrupted,

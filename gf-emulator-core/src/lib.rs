@@ -35,6 +35,8 @@
 //! - `report` (feature `report`): that as a page to read.
 //! - `local_service` (feature `local-service`): the cloud's side on your own machine, for tests and demonstrations.
 //! - `replay` (the same feature): a recorded session given again, and what a machine makes of it compared.
+//! - `report` (feature `report`): a recording as a page to read.
+//! - `follow` (feature `follow`): the same page live, with the machine's controls on it.
 //!
 //! # What is logged
 //!
@@ -47,6 +49,7 @@
 //! # Features
 //!
 //! - `local-service`: the module of that name.
+//! - `follow`: a session as a page while it goes on (`follow::Follower`); brings `report` and `local-service`.
 //! - `plot`: pictures of jobs (`puls::Plot`), as SVG and PNG.
 //! - `report`: recordings as a page to read (`report::Report`); brings `plot`.
 //! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
@@ -63,6 +66,8 @@ mod emulator;
 mod error;
 mod firmware;
 mod folder;
+#[cfg(feature = "follow")]
+pub mod follow;
 mod handshake;
 mod http;
 mod landing;

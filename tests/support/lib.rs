@@ -104,6 +104,8 @@ pub struct Bench {
     pub service: LocalService,
     /// The machine's buttons.
     pub handle: Handle,
+    /// What records it, where that was asked for.
+    pub recorder: Option<Recorder>,
     folder: TempDir,
     machine: Option<JoinHandle<Result<()>>>,
 }
@@ -187,12 +189,12 @@ impl Setup {
         if let Some(machine) = self.machine {
             emulator = machine(emulator);
         }
-        let handle = emulator.handle();
+        let (handle, recorder) = (emulator.handle(), emulator.recorder());
         let machine = thread::spawn(move || {
             emulator.connect()?;
             emulator.run()
         });
-        let bench = Bench { service, handle, folder, machine: Some(machine) };
+        let bench = Bench { service, handle, recorder, folder, machine: Some(machine) };
         bench.wait("the machine to connect", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
         bench
     }

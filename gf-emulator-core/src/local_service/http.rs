@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::wire::Stream;
 
 /// Longest request head taken, in bytes.
-pub(super) const HEAD_LIMIT_BYTES: usize = 32 * 1024;
+pub(crate) const HEAD_LIMIT_BYTES: usize = 32 * 1024;
 /// Most header lines taken.
 const HEADERS_LIMIT: usize = 64;
 /// Longest line between chunks (a size with its extensions, a trailer), and most trailers.
@@ -22,29 +22,29 @@ const ONE_WRITE_BYTES: usize = 64 * 1024;
 
 /// The head of a request.
 #[derive(Debug)]
-pub(super) struct Head {
-    pub(super) method: String,
+pub(crate) struct Head {
+    pub(crate) method: String,
     /// The path as it was sent, without the query.
-    pub(super) path: String,
-    pub(super) query: Option<String>,
+    pub(crate) path: String,
+    pub(crate) query: Option<String>,
     /// Names in lower case, in the order in which they came.
-    pub(super) headers: Vec<(String, String)>,
+    pub(crate) headers: Vec<(String, String)>,
     http_1_0: bool,
 }
 
 impl Head {
     /// The first header of that (lower case) name.
-    pub(super) fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(have, _)| have == name).map(|(_, value)| value.as_str())
     }
 
     /// Whether one of a header's comma-separated words is this one, in any case.
-    pub(super) fn header_has(&self, name: &str, word: &str) -> bool {
+    pub(crate) fn header_has(&self, name: &str, word: &str) -> bool {
         let mut values = self.headers.iter().filter(|(have, _)| have == name);
         values.any(|(_, value)| value.split(',').any(|have| have.trim().eq_ignore_ascii_case(word)))
     }
 
-    pub(super) fn keeps_alive(&self) -> bool {
+    pub(crate) fn keeps_alive(&self) -> bool {
         if self.http_1_0 {
             self.header_has("connection", "keep-alive")
         } else {
@@ -55,7 +55,7 @@ impl Head {
 
 /// Why no request could be had.
 #[derive(Debug)]
-pub(super) enum Broken {
+pub(crate) enum Broken {
     /// The peer is gone, or was silent for too long.
     Gone,
     /// The peer is to be told so, and the connection ends.
@@ -74,13 +74,13 @@ const fn refused(status: u16, reason: &'static str) -> Broken {
 
 /// How long a request's body is.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub(super) enum Length {
+pub(crate) enum Length {
     Known(u64),
     Chunked,
 }
 
 impl Length {
-    pub(super) fn of(head: &Head) -> Result<Self, Broken> {
+    pub(crate) fn of(head: &Head) -> Result<Self, Broken> {
         let mut lengths = head.headers.iter().filter(|(name, _)| name == "content-length").map(|(_, value)| value);
         let length = lengths.next();
         if lengths.any(|other| Some(other) != length) {
@@ -101,24 +101,24 @@ impl Length {
 
 /// One connection, and what was read of it and not used yet.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Stream,
     buffer: Vec<u8>,
     used: usize,
 }
 
 impl Connection {
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self { stream, buffer: Vec::new(), used: 0 }
     }
 
     /// The stream, and what was read past the last request.
-    pub(super) fn into_parts(mut self) -> (Stream, Vec<u8>) {
+    pub(crate) fn into_parts(mut self) -> (Stream, Vec<u8>) {
         self.buffer.drain(..self.used);
         (self.stream, self.buffer)
     }
 
-    pub(super) fn stream(&mut self) -> &mut Stream {
+    pub(crate) fn stream(&mut self) -> &mut Stream {
         &mut self.stream
     }
 
@@ -139,7 +139,7 @@ impl Connection {
     }
 
     /// The next request's head.
-    pub(super) fn read_head(&mut self) -> Result<Head, Broken> {
+    pub(crate) fn read_head(&mut self) -> Result<Head, Broken> {
         loop {
             if self.used < self.buffer.len() {
                 let mut lines = [httparse::EMPTY_HEADER; HEADERS_LIMIT];
@@ -161,7 +161,7 @@ impl Connection {
     }
 
     /// The body that belongs to a head, at most `limit` bytes of it.
-    pub(super) fn read_body(&mut self, length: Length, limit: u64) -> Result<Vec<u8>, Broken> {
+    pub(crate) fn read_body(&mut self, length: Length, limit: u64) -> Result<Vec<u8>, Broken> {
         let mut body = Vec::new();
         match length {
             Length::Known(count) if count > limit => return Err(refused(413, "the body is too large")),
@@ -223,7 +223,7 @@ impl Connection {
     }
 
     /// Sends an answer, in one write where it is small.
-    pub(super) fn write(&mut self, answer: &Answer, length: &str) -> io::Result<()> {
+    pub(crate) fn write(&mut self, answer: &Answer, length: &str) -> io::Result<()> {
         let mut head = answer.head(length);
         if answer.body.len() <= ONE_WRITE_BYTES {
             head.extend_from_slice(&answer.body);
@@ -234,7 +234,7 @@ impl Connection {
     }
 
     /// Ends the connection in order: the peer still gets what was sent, though it may not have sent all it meant to.
-    pub(super) fn finish(mut self) {
+    pub(crate) fn finish(mut self) {
         self.stream.say_goodbye();
         let socket = self.stream.socket();
         if socket.shutdown(Shutdown::Write).is_err() {
@@ -283,37 +283,37 @@ fn chunk_size(line: &[u8]) -> Option<u64> {
 
 /// What a request is answered with.
 #[derive(Debug, Clone)]
-pub(super) struct Answer {
-    pub(super) status: u16,
-    pub(super) headers: Vec<(String, String)>,
-    pub(super) body: Arc<[u8]>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Arc<[u8]>,
 }
 
 impl Answer {
-    pub(super) fn new(status: u16) -> Self {
+    pub(crate) fn new(status: u16) -> Self {
         Self { status, headers: Vec::new(), body: Arc::default() }
     }
 
-    pub(super) fn text(status: u16, text: &str) -> Self {
+    pub(crate) fn text(status: u16, text: &str) -> Self {
         Self::new(status).with("Content-Type", "text/plain").holding(text.as_bytes().into())
     }
 
-    pub(super) fn json(value: &serde_json::Value) -> Self {
+    pub(crate) fn json(value: &serde_json::Value) -> Self {
         Self::new(200).with("Content-Type", "application/json").holding(value.to_string().into_bytes().into())
     }
 
-    pub(super) fn with(mut self, name: &str, value: &str) -> Self {
+    pub(crate) fn with(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(super) fn holding(mut self, body: Arc<[u8]>) -> Self {
+    pub(crate) fn holding(mut self, body: Arc<[u8]>) -> Self {
         self.body = body;
         self
     }
 
     /// The bytes before the body; `length` is the header line that says how long the body is, or nothing.
-    pub(super) fn head(&self, length: &str) -> Vec<u8> {
+    pub(crate) fn head(&self, length: &str) -> Vec<u8> {
         let reason = http::StatusCode::from_u16(self.status).ok().and_then(|status| status.canonical_reason());
         let mut text = format!("HTTP/1.1 {} {}\r\n", self.status, reason.unwrap_or("Unknown"));
         for (name, value) in &self.headers {
@@ -326,7 +326,7 @@ impl Answer {
     }
 
     /// The header line with the body's true length.
-    pub(super) fn true_length(&self) -> String {
+    pub(crate) fn true_length(&self) -> String {
         format!("Content-Length: {}\r\n", self.body.len())
     }
 }

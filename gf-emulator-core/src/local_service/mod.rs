@@ -11,7 +11,7 @@
 mod certificate;
 mod control_socket;
 mod fault;
-mod http;
+pub(crate) mod http;
 mod machines;
 mod replay;
 mod routes;
@@ -20,7 +20,8 @@ mod seen;
 mod server;
 #[cfg(test)]
 mod tests;
-mod wire;
+pub(crate) mod visitors;
+pub(crate) mod wire;
 
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -401,12 +402,12 @@ impl LocalService {
     pub fn stop(&self) {
         self.core.stop();
         if let Some(listener) = lock(&self.listener).take() {
-            server::knock(self.addr);
+            self.core.visitors.knock(self.addr);
             if listener.join().is_err() {
                 log::error!("local service: the listener's thread panicked");
             }
         }
-        self.core.join_threads();
+        self.core.visitors.join_threads();
     }
 }
 

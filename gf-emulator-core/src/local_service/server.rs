@@ -1,10 +1,8 @@
-//! The listener, its connections and their threads, and what they all share.
+//! What is done with a connection, and what all connections share.
 
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, Weak};
-use std::thread::{self, JoinHandle};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use native_tls::TlsAcceptor;
@@ -18,8 +16,8 @@ use super::replay::{self, Playing};
 use super::routes::{self, PULS_PATH};
 use super::script::{self, Outcome, Places, Script, Walks};
 use super::seen::{Bearer, Log, Request, Seen, shown};
+use super::visitors::Visitors;
 use super::wire::{Stream, Wire};
-use super::{lock, wait};
 
 /// How long a peer may be silent in a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -65,16 +63,7 @@ pub(super) struct Core {
     pub(super) faults: Faults,
     pub(super) task: Option<Task>,
     pub(super) walks: Walks,
-    sockets: Mutex<Sockets>,
-    fewer: Condvar,
-    threads: Mutex<Vec<JoinHandle<()>>>,
-}
-
-#[derive(Default)]
-struct Sockets {
-    open: HashMap<u64, Arc<TcpStream>>,
-    next: u64,
-    stopping: bool,
+    pub(super) visitors: Arc<Visitors>,
 }
 
 impl Core {
@@ -87,55 +76,24 @@ impl Core {
             faults: Faults::default(),
             task,
             walks: Walks::default(),
-            sockets: Mutex::default(),
-            fewer: Condvar::new(),
-            threads: Mutex::default(),
+            visitors: Visitors::new("local service", CONNECTIONS_LIMIT),
         })
     }
 
-    pub(super) fn stopping(&self) -> bool {
-        lock(&self.sockets).stopping
-    }
-
-    /// Runs `work` on a thread that `join_threads` joins.
+    /// Runs `work` on a thread that is joined at the end.
     fn spawn(&self, name: &str, work: impl FnOnce(&Arc<Core>) + Send + 'static) -> io::Result<()> {
         let Some(core) = self.me.upgrade() else { return Err(io::ErrorKind::NotConnected.into()) };
-        let thread = thread::Builder::new().name(name.to_owned()).spawn(move || work(&core))?;
-        let mut threads = lock(&self.threads);
-        let over: Vec<_> = threads.extract_if(.., |thread| thread.is_finished()).collect();
-        threads.push(thread);
-        drop(threads);
-        over.into_iter().for_each(join);
-        Ok(())
-    }
-
-    /// Joins every thread, those that came to be in the meantime as well.
-    pub(super) fn join_threads(&self) {
-        loop {
-            let threads = std::mem::take(&mut *lock(&self.threads));
-            if threads.is_empty() {
-                return;
-            }
-            threads.into_iter().for_each(join);
-        }
+        self.visitors.spawn(name, move || work(&core))
     }
 
     /// Has every thread end: what it waits for is over, its socket is shut.
     pub(super) fn stop(&self) {
-        let open: Vec<_> = {
-            let mut sockets = lock(&self.sockets);
-            sockets.stopping = true;
-            sockets.open.values().cloned().collect()
-        };
+        self.visitors.close();
         self.machines.stop();
         self.faults.stop();
         self.log.stop();
         self.walks.stop();
-        for socket in open {
-            // An error says that it is closed already.
-            let _ = socket.shutdown(Shutdown::Both);
-        }
-        self.fewer.notify_all();
+        self.visitors.cut();
     }
 
     /// Starts what there is to do with a machine that has signed in for the first time.
@@ -193,81 +151,12 @@ impl Core {
             link.close(code);
         }
     }
-
-    fn enter(&self, socket: &Arc<TcpStream>) -> Option<u64> {
-        let mut sockets = lock(&self.sockets);
-        if sockets.stopping || sockets.open.len() >= CONNECTIONS_LIMIT {
-            return None;
-        }
-        sockets.next += 1;
-        let number = sockets.next;
-        sockets.open.insert(number, Arc::clone(socket));
-        Some(number)
-    }
-}
-
-fn join(thread: JoinHandle<()>) {
-    let name = thread.thread().name().unwrap_or_default().to_owned();
-    if thread.join().is_err() {
-        log::error!("local service: the thread {name} panicked");
-    }
-}
-
-/// Takes a connection out of the register when its thread ends, however it ends.
-struct Visit<'a> {
-    core: &'a Core,
-    number: u64,
-}
-
-impl Drop for Visit<'_> {
-    fn drop(&mut self) {
-        lock(&self.core.sockets).open.remove(&self.number);
-        self.core.fewer.notify_all();
-    }
 }
 
 /// Accepts until the service stops. Runs on the listener's thread.
-pub(super) fn listen(core: &Core, listener: &TcpListener, acceptor: Option<&TlsAcceptor>) {
-    loop {
-        let accepted = listener.accept();
-        if core.stopping() {
-            return;
-        }
-        match accepted {
-            Ok((socket, _)) => {
-                let socket = Arc::new(socket);
-                let Some(number) = core.enter(&socket) else { continue };
-                let acceptor = acceptor.cloned();
-                let visit = move |core: &Arc<Core>| {
-                    let _visit = Visit { core, number };
-                    serve(core, &socket, acceptor.as_ref());
-                };
-                if let Err(error) = core.spawn("gf-service-connection", visit) {
-                    log::warn!("local service: cannot start a thread for a connection: {error}");
-                    lock(&core.sockets).open.remove(&number);
-                }
-            }
-            Err(error) => {
-                // Mostly a want of file descriptors, which ends when a connection does.
-                log::warn!("local service: cannot accept a connection: {error}");
-                drop(wait(&core.fewer, lock(&core.sockets), Some(Duration::from_millis(100))));
-            }
-        }
-    }
-}
-
-/// Wakes a listener that waits for a connection.
-pub(super) fn knock(mut address: SocketAddr) {
-    if address.ip().is_unspecified() {
-        address.set_ip(if address.is_ipv4() {
-            std::net::Ipv4Addr::LOCALHOST.into()
-        } else {
-            std::net::Ipv6Addr::LOCALHOST.into()
-        });
-    }
-    if let Err(error) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-        log::warn!("local service: cannot wake its own listener: {error}");
-    }
+pub(super) fn listen(core: &Arc<Core>, listener: &TcpListener, acceptor: Option<&TlsAcceptor>) {
+    let (shared, acceptor) = (Arc::clone(core), acceptor.cloned());
+    core.visitors.listen(listener, "gf-service-connection", move |socket| serve(&shared, socket, acceptor.as_ref()));
 }
 
 /// How a connection goes on after a request.
@@ -452,7 +341,7 @@ fn spoil(core: &Core, connection: &mut Connection, answer: &Answer, fault: Optio
             let mut chunk = b"4000\r\n".to_vec();
             chunk.resize(chunk.len() + 0x4000, 0);
             chunk.extend_from_slice(b"\r\n");
-            while !core.stopping() {
+            while !core.visitors.stopping() {
                 stream.write_all(&chunk)?;
             }
             Ok(())

@@ -27,9 +27,14 @@ const DRAWING_PX: u32 = 480;
 /// What a picture is taken to be that does not say how large it is.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
+/// More things than can be embedded.
+const MOST_IDS: usize = 1 << 20;
+
 /// What has been embedded so far.
 pub(super) struct Attachments<'a> {
     recording: &'a Recording,
+    /// Where ids begin: parts of one page that are written apart must not share any.
+    first_id: usize,
     known: HashMap<[u8; 32], Known>,
     left_bytes: usize,
 }
@@ -44,8 +49,9 @@ struct Known {
 }
 
 impl<'a> Attachments<'a> {
-    pub(super) fn new(recording: &'a Recording) -> Self {
-        Self { recording, known: HashMap::new(), left_bytes: MOST_IN_ALL }
+    /// For the articles from the `from`th on.
+    pub(super) fn new(recording: &'a Recording, from: usize) -> Self {
+        Self { recording, first_id: from.saturating_mul(MOST_IDS), known: HashMap::new(), left_bytes: MOST_IN_ALL }
     }
 
     /// The file of that name, as an entry has it: as a picture, a drawn job, or a name with a remark.
@@ -96,7 +102,7 @@ impl<'a> Attachments<'a> {
             file.take(MOST_PICTURE).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
             let data = format!("data:image/{kind};base64,{}", STANDARD.encode(&bytes));
             self.take(data.len())?;
-            let known = Known { id: self.known.len(), size: size_of(&bytes).unwrap_or(ANY_SIZE), numbers: None };
+            let known = Known { id: self.next_id(), size: size_of(&bytes).unwrap_or(ANY_SIZE), numbers: None };
             self.known.insert(hash, known.clone());
             (known, Some(data))
         };
@@ -133,7 +139,7 @@ impl<'a> Attachments<'a> {
         sheet.view = View::Job;
         let numbers = numbers(plot.measured());
         let drawing = plot.to_svg(&sheet);
-        let id = self.known.len();
+        let id = self.next_id();
         let (image, size) = if drawing.len() <= MOST_DRAWING {
             self.take(drawing.len())?;
             let height = view_height(&drawing).unwrap_or(DRAWING_PX);
@@ -157,6 +163,10 @@ impl<'a> Attachments<'a> {
         };
         self.known.insert(hash, Known { id, size, numbers: Some(numbers.clone()) });
         Ok(html! { (figure("job", &image, name, "")) (numbers) })
+    }
+
+    fn next_id(&self) -> usize {
+        self.first_id.saturating_add(self.known.len())
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), String> {

@@ -92,6 +92,12 @@ pub(crate) fn row(entry: &Entry, setting: Setting<'_>) -> Markup {
     }
 }
 
+/// A row as it is sent to who follows a session: many of them may have to wait, so that each is kept small.
+#[cfg(feature = "follow")]
+pub(crate) fn live_row(entry: &Entry) -> String {
+    row(entry, Setting { raw_bytes: 32 << 10, ..Setting::default() }).into_string()
+}
+
 /// What an entry is, in a line.
 pub(super) fn line(event: &Event) -> Markup {
     html! {

@@ -23,6 +23,10 @@ use std::io::{self, Write};
 
 use crate::Result;
 use crate::record::Recording;
+#[cfg(feature = "follow")]
+pub(crate) use diagram::live_row;
+#[cfg(feature = "follow")]
+pub(crate) use page::Live;
 use story::Story;
 
 /// A recording that has been read, and can be written as a page.
@@ -59,12 +63,27 @@ impl Report {
     ///
     /// [`Error::File`](crate::Error::File) where it cannot be read any further. Lines that are no entries are counted
     /// among what went wrong.
-    pub fn read(mut recording: Recording) -> Result<Self> {
+    pub fn read(recording: Recording) -> Result<Self> {
+        let mut report = Self::read_on(recording)?;
+        report.story.finish(report.recording.skipped());
+        Ok(report)
+    }
+
+    /// Reads what there is of a recording that goes on: what has not ended yet has not gone wrong.
+    #[cfg(feature = "follow")]
+    pub(crate) fn read_so_far(recording: Recording) -> Result<Self> {
+        let mut report = Self::read_on(recording)?;
+        if report.story.is_over() {
+            report.story.finish(report.recording.skipped());
+        }
+        Ok(report)
+    }
+
+    fn read_on(mut recording: Recording) -> Result<Self> {
         let mut story = Story::new(recording.about().clone());
         for entry in recording.by_ref() {
             story.add(entry?);
         }
-        story.finish(recording.skipped());
         Ok(Self { story, recording })
     }
 
@@ -74,7 +93,19 @@ impl Report {
     ///
     /// Those of `out`.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        page::write(&self.story, &self.recording, out)
+        page::write(&self.story, &self.recording, None, out)
+    }
+
+    /// Writes the page as somebody wants it who follows the session.
+    #[cfg(feature = "follow")]
+    pub(crate) fn write_live(&self, live: &Live, out: &mut dyn Write) -> io::Result<()> {
+        page::write(&self.story, &self.recording, Some(live), out)
+    }
+
+    /// Writes what of that page changes: everything but the conversation, and the actions before `from`.
+    #[cfg(feature = "follow")]
+    pub(crate) fn write_sections(&self, from: usize, out: &mut dyn Write) -> io::Result<()> {
+        page::write_sections(&self.story, &self.recording, from, out)
     }
 
     /// How many messages there are in it, both ways.

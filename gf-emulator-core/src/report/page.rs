@@ -8,7 +8,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::article::{self, word};
 use super::attachments::Attachments;
 use super::diagram::{self, MOST_NAME, Setting};
-use super::policy::{SCRIPT, STYLE, policy};
+use super::policy::{SCRIPT, STYLE, policy, policy_with};
 use super::raw;
 use super::said::Brief;
 use super::story::{Channel, Outcome, Story, Told, Trouble};
@@ -24,24 +24,39 @@ const STRETCH: usize = 64;
 /// JSON in the page, in all.
 const MOST_RAW: usize = 64 << 20;
 
-pub(super) fn write(story: &Story, recording: &Recording, out: &mut dyn Write) -> io::Result<()> {
+/// What stands on a page beside the report, where the session goes on.
+#[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "nobody makes one"))]
+pub(crate) struct Live {
+    pub(crate) style: &'static str,
+    pub(crate) script: &'static str,
+    /// Above the report.
+    pub(crate) bar: Markup,
+}
+
+impl Live {
+    /// What such a page may do: as a report, and talk to where it came from.
+    pub(crate) fn policy(&self) -> String {
+        policy_with(self.style, self.script, "connect-src 'self'; ")
+    }
+}
+
+/// What changes of a page while a session goes on, but for the conversation: of the actions, those from `from` on.
+#[cfg(feature = "follow")]
+pub(super) fn write_sections(story: &Story, recording: &Recording, from: usize, out: &mut dyn Write) -> io::Result<()> {
+    let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
+    put(html! { (nav(story)) (summary(story)) (troubles(story)) (filter(story)) })?;
+    actions(story, recording, from, &mut put)
+}
+
+pub(super) fn write(story: &Story, recording: &Recording, live: Option<&Live>, out: &mut dyn Write) -> io::Result<()> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
     // Written piece by piece: what is not closed here is closed by a later piece.
-    put(html! { (DOCTYPE) (PreEscaped("<html lang=\"en\">")) (head(story)) (PreEscaped("<body>")) })?;
-    put(
-        html! { header { h1 { (title(story)) } (nav(story)) } (PreEscaped("<main>")) (summary(story)) (troubles(story)) },
-    )?;
-    put(filter(story))?;
-    put(html! { (PreEscaped("<section id=\"actions\">")) h2 { "Actions" } })?;
-    if story.actions.is_empty() {
-        put(html! { p.note { "Nothing was asked for." } })?;
-    }
-    let mut attachments = Attachments::new(recording);
-    for n in 0..story.actions.len() {
-        put(article::article(story, n, &mut attachments))?;
-    }
+    put(html! { (DOCTYPE) (PreEscaped("<html lang=\"en\">")) (head(story, live)) (PreEscaped("<body>")) })?;
+    put(html! { header { h1 { (title(story)) } (nav(story)) } @if let Some(live) = live { (live.bar) } })?;
+    put(html! { (PreEscaped("<main>")) (summary(story)) (troubles(story)) (filter(story)) })?;
+    actions(story, recording, 0, &mut put)?;
     put(html! {
-        (PreEscaped("</section><section id=\"conversation\">"))
+        (PreEscaped("<section id=\"conversation\">"))
         h2 { "Conversation" }
         p.note { "Time runs down, in seconds. Each row opens to the JSON of " (SESSION_FILE) "." }
         div.lifelines aria-hidden="true" { span { "machine" } span { "service" } span { "storage" } }
@@ -61,8 +76,26 @@ pub(super) fn write(story: &Story, recording: &Recording, out: &mut dyn Write) -
         (PreEscaped("</section></main>"))
         footer { p { "Made by gf-emulator-core " (env!("CARGO_PKG_VERSION")) " from " (SESSION_FILE) " and the files beside it." } }
         script { (PreEscaped(SCRIPT)) }
+        @if let Some(live) = live { script { (PreEscaped(live.script)) } }
         (PreEscaped("</body></html>\n"))
     })
+}
+
+fn actions(
+    story: &Story,
+    recording: &Recording,
+    from: usize,
+    put: &mut dyn FnMut(Markup) -> io::Result<()>,
+) -> io::Result<()> {
+    put(html! { (PreEscaped("<section id=\"actions\">")) h2 { "Actions" } })?;
+    if story.actions.is_empty() {
+        put(html! { p.note { "Nothing was asked for." } })?;
+    }
+    let mut attachments = Attachments::new(recording, from);
+    for n in from..story.actions.len() {
+        put(article::article(story, n, &mut attachments))?;
+    }
+    put(html! { (PreEscaped("</section>")) })
 }
 
 fn setting<'a>(story: &'a Story, told: &Told, raw_bytes: usize) -> Setting<'a> {
@@ -75,16 +108,18 @@ fn setting<'a>(story: &'a Story, told: &Told, raw_bytes: usize) -> Setting<'a> {
     }
 }
 
-fn head(story: &Story) -> Markup {
+fn head(story: &Story, live: Option<&Live>) -> Markup {
+    let policy = live.map_or_else(policy, Live::policy);
     html! {
         head {
             meta charset="utf-8";
-            meta http-equiv="Content-Security-Policy" content=(policy());
+            meta http-equiv="Content-Security-Policy" content=(policy);
             meta name="viewport" content="width=device-width, initial-scale=1";
             meta name="color-scheme" content="light dark";
             meta name="referrer" content="no-referrer";
             title { (title(story)) }
             style { (PreEscaped(STYLE)) }
+            @if let Some(live) = live { style { (PreEscaped(live.style)) } }
         }
     }
 }

@@ -11,12 +11,19 @@ pub(super) const SCRIPT: &str = include_str!("report.js");
 
 /// The content security policy, for the page's `meta` element.
 pub(super) fn policy() -> String {
-    let hash = |text: &str| STANDARD.encode(Sha256::digest(text.as_bytes()));
+    policy_with("", "", "")
+}
+
+/// The same, with one more style and script by their texts, and whom the page may talk to.
+pub(super) fn policy_with(style: &str, script: &str, more: &str) -> String {
+    let hash = |text: &str| format!("'sha256-{}'", STANDARD.encode(Sha256::digest(text.as_bytes())));
+    let hashes = |own, other| {
+        if str::is_empty(other) { hash(own) } else { format!("{} {}", hash(own), hash(other)) }
+    };
     format!(
-        "default-src 'none'; img-src data:; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; \
-         form-action 'none'",
-        hash(STYLE),
-        hash(SCRIPT)
+        "default-src 'none'; img-src data:; style-src {}; script-src {}; {more}base-uri 'none'; form-action 'none'",
+        hashes(STYLE, style),
+        hashes(SCRIPT, script)
     )
 }
 

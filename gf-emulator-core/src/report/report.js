@@ -3,8 +3,9 @@
 {
   const form = document.getElementById("filter");
   const fields = form.elements;
-  const items = Array.from(document.querySelectorAll("article, .row"));
-  const stretches = document.querySelectorAll(".rows");
+  const all = () => Array.from(document.querySelectorAll("article, .row"));
+  let items = all();
+  const stretches = document.getElementsByClassName("rows");
   // What is searched, lower case: made when somebody searches.
   let texts = null;
   let due = 0;
@@ -63,6 +64,12 @@
   form.addEventListener("reset", soon);
   form.addEventListener("submit", (event) => event.preventDefault());
   addEventListener("hashchange", follow);
+  // Of a page that is written while things happen.
+  addEventListener("more", () => {
+    items = all();
+    texts = null;
+    soon();
+  });
   form.hidden = false;
   filter();
 }

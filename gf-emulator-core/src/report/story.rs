@@ -171,6 +171,12 @@ impl Story {
         self.troubles.extend(skipped.iter().cloned().map(Trouble::Line));
     }
 
+    /// Whether nothing more will come.
+    #[cfg(feature = "follow")]
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.told.last().map(|told| &told.entry.event), Some(Event::State { state, .. }) if state == "stopped")
+    }
+
     /// The last entry's time: how long it all took, in seconds.
     pub(super) fn duration_s(&self) -> f64 {
         self.told.iter().map(|told| told.entry.t).fold(0.0, f64::max)

@@ -1,0 +1,156 @@
+//! A session while it goes on: the report's page, served on this computer, with the machine's controls on it.
+//!
+//! [`gate`] decides who may ask, [`desk`] answers, [`audience`] hands on what is said as it is said. What is shown is the
+//! recording: what is in no recording is on no page. HTTP is spoken as the local service speaks it.
+
+mod audience;
+mod desk;
+mod gate;
+mod page;
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::local_service::visitors::Visitors;
+use crate::record::Recorder;
+use crate::{Error, Handle, Result};
+use audience::Audience;
+use desk::Desk;
+use gate::Token;
+
+/// Most connections at a time: a browser opens six of them, and a page that is open keeps one.
+const CONNECTIONS_LIMIT: usize = 32;
+
+/// Serves a session as a page while it goes on, to whoever has the link. Dropping it ends that, and joins its threads.
+///
+/// The page is the [`Report`](crate::report::Report) of what was recorded so far. New messages come to it as they pass,
+/// and it has the machine's button, its lid, and a way to stop it. Without the token that is in the link there is none
+/// of this, and no page of another site can get any of it.
+///
+/// ```
+/// use gf_emulator_core::follow::Follower;
+/// use gf_emulator_core::record::Recorder;
+/// use gf_emulator_core::{Config, Emulator};
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let config = Config::default();
+/// let recorder = Recorder::of_machine(folder.path(), &config)?;
+/// let (mut emulator, peer) = Emulator::offline(config, folder.path())?;
+/// emulator.record(&recorder);
+/// let follower = Follower::start("127.0.0.1:0", &recorder, emulator.handle())?;
+/// println!("{}", follower.url()); // for a browser
+/// drop(peer.tx);
+/// emulator.run()?;
+/// # Ok::<(), gf_emulator_core::Error>(())
+/// ```
+pub struct Follower {
+    address: SocketAddr,
+    url: String,
+    visitors: Arc<Visitors>,
+    audience: Arc<Audience>,
+    /// Whose end ends the audience.
+    over: Option<Sender<()>>,
+    hub: Option<JoinHandle<()>>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Follower {
+    /// Listens on `address` (port 0 is any that is free) and serves what `recorder` records; the page's controls are
+    /// `handle`'s.
+    ///
+    /// Another address than this computer's own lets everybody who reaches it and has the link see what is said and
+    /// press the button; the link travels there as plain text.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] where the address cannot be had; [`Error::Thread`].
+    pub fn start(address: &str, recorder: &Recorder, handle: Handle) -> Result<Self> {
+        let failed = |source| Error::Listen { address: address.to_owned(), source };
+        let listener = TcpListener::bind(address).map_err(failed)?;
+        let bound = listener.local_addr().map_err(failed)?;
+        let token = Token::random();
+        let url = format!("http://{}/?token={}", reachable(bound), token.reveal());
+        let visitors = Visitors::new("follow", CONNECTIONS_LIMIT);
+        let audience = Arc::<Audience>::default();
+        let (over, ended) = bounded(0);
+        let mut follower = Self {
+            address: bound,
+            url,
+            visitors: Arc::clone(&visitors),
+            audience: Arc::clone(&audience),
+            over: Some(over),
+            hub: None,
+            listener: None,
+        };
+        let lines = recorder.subscribe();
+        let hub = Arc::clone(&audience);
+        follower.hub = Some(begin("gf-follow-audience", move || hub.entertain(&lines, &ended))?);
+        let desk = Arc::new(Desk { token, handle, folder: recorder.folder().into(), audience });
+        let serve = move |socket: &Arc<_>| desk.serve(socket);
+        let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);
+        follower.listener = Some(begin("gf-follow-listener", listen)?);
+        Ok(follower)
+    }
+
+    /// The link for a browser, with the token in it. Who has it may press the button.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+fn begin(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+    let started = thread::Builder::new().name(name.into()).spawn(work);
+    started.map_err(|e| Error::Thread { thread: name, reason: e.to_string() })
+}
+
+fn join(thread: JoinHandle<()>) {
+    let name = thread.thread().name().unwrap_or_default().to_owned();
+    if thread.join().is_err() {
+        log::error!("follow: the thread {name} panicked");
+    }
+}
+
+impl fmt::Debug for Follower {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Follower").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        self.visitors.close();
+        self.over = None;
+        if let Some(hub) = self.hub.take() {
+            join(hub);
+        }
+        // Who follows gets what there is still to say; everybody else is cut.
+        self.audience.dismiss();
+        self.visitors.cut();
+        if let Some(listener) = self.listener.take() {
+            self.visitors.knock(self.address);
+            join(listener);
+        }
+        self.visitors.join_threads();
+    }
+}
+
+/// An address that can be connected to: all of a computer's is none.
+fn reachable(mut address: SocketAddr) -> SocketAddr {
+    match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
+        IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),
+        _ => {}
+    }
+    address
+}
