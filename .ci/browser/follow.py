@@ -122,6 +122,7 @@ def follow(service, machine, link):
         button(page, "Stop the machine").click()
         until(page, "it is over", lambda: page.one("#state").text == "over: the machine has stopped")
         expect("its last word", has("stopped"))
+        expect("and how it all was", f"Conversation ({page.count('.row')})" in page.one("nav").text, page.one("nav").text)
         expect("no buttons any more", all(not button.is_enabled() for button in page.all("#live button")))
         expect("the program ends well", machine.wait(LIMIT_S) == 0)
         page.screenshot("follow-over", whole=False)

@@ -172,7 +172,10 @@ fn a_session_is_seen_as_it_happens() {
     bench.stop().2.unwrap();
     events.until(">stopped<");
     drop(follower);
-    assert_eq!(events.next().unwrap().unwrap().name, "over");
+    let over = events.next().unwrap().unwrap();
+    assert_eq!(over.name, "over");
+    let all = entries(folder.path());
+    assert!(over.data.contains(&format!("Conversation ({all})")) && !over.data.contains("<article"), "{}", over.data);
     assert_eq!(events.next().unwrap(), None);
 }
 

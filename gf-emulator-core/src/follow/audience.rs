@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
 
 use crate::record::{Entry, Event, Recording};
-use crate::report::live_row;
+use crate::report::{Report, live_row};
 use crate::wait::{Interest, Waiter, Waker};
 
 /// Rows that wait for one browser.
@@ -23,8 +23,6 @@ const QUEUE: usize = 256;
 const PATIENCE: Duration = Duration::from_secs(10);
 /// When a peer that is silent is asked whether it is there: one on another computer may vanish without a word.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// The last event: nothing more will come, and there is no use in connecting again.
-const OVER: &str = "event: over\ndata:\n\n";
 /// How soon a browser connects again, first of all.
 const RETRY: &str = "retry: 1000\n\n";
 
@@ -41,7 +39,8 @@ struct Seats {
     taken: Vec<Seat>,
     /// Threads of those who follow.
     served: usize,
-    over: bool,
+    /// The last event, once it is over: nothing more will come, and there is no use in connecting again.
+    over: Option<Arc<str>>,
 }
 
 /// The hub's end of somebody's queue.
@@ -60,13 +59,28 @@ struct Row {
 
 impl Row {
     fn of(entry: &Entry) -> Self {
-        let mut event = format!("id: {}\n", entry.n);
-        for line in live_row(entry).split('\n') {
-            event.extend(["data: ", line, "\n"]);
-        }
-        event.push('\n');
-        Self { n: entry.n, event: event.into() }
+        Self { n: entry.n, event: event(&format!("id: {}", entry.n), &live_row(entry)) }
     }
+}
+
+/// An event as it is sent.
+fn event(about: &str, data: &str) -> Arc<str> {
+    let mut event = format!("{about}\n");
+    for line in data.split('\n') {
+        event.extend(["data: ", line, "\n"]);
+    }
+    event.push('\n');
+    event.into()
+}
+
+/// The page's other parts at the end, when nobody can be asked for them any more; no actions, which may be large.
+fn last_words(folder: &Path) -> Arc<str> {
+    let mut words = Vec::new();
+    let report = Recording::open(folder).and_then(Report::read_so_far);
+    if let Err(e) = report.map(|report| report.write_sections(usize::MAX, &mut words)) {
+        log::warn!("follow: the page is not told how it ended: {e}");
+    }
+    event("event: over", &String::from_utf8_lossy(&words))
 }
 
 impl Audience {
@@ -112,9 +126,10 @@ impl Audience {
     }
 
     /// Tells everybody that it is over, and waits until they have left, which they do at once.
-    pub(super) fn dismiss(&self) {
+    pub(super) fn dismiss(&self, folder: &Path) {
+        let last = last_words(folder);
         let mut seats = self.seats();
-        seats.over = true;
+        seats.over = Some(last);
         for Seat { rows, waker, .. } in seats.taken.drain(..) {
             drop(rows);
             waker.wake();
@@ -134,7 +149,7 @@ impl Audience {
         let (rows, queue) = bounded(QUEUE);
         {
             let mut seats = self.seats();
-            if seats.over {
+            if seats.over.is_some() {
                 return Ok(());
             }
             seats.taken.push(Seat { rows, waker: waiter.waker(), socket: Arc::clone(socket) });
@@ -149,7 +164,7 @@ impl Audience {
     }
 
     fn is_over(&self) -> bool {
-        self.seats().over
+        self.seats().over.is_some()
     }
 
     fn seats(&self) -> MutexGuard<'_, Seats> {
@@ -184,7 +199,7 @@ enum Next {
 }
 
 impl Source {
-    fn next(&mut self) -> Next {
+    fn next(&mut self, audience: &Audience) -> Next {
         while let Some(past) = &mut self.past {
             match past.next() {
                 Some(Ok(entry)) if entry.n > self.last => {
@@ -206,7 +221,8 @@ impl Source {
                 Err(TryRecvError::Disconnected) if self.told_over => return Next::Over,
                 Err(TryRecvError::Disconnected) => {
                     self.told_over = true;
-                    return Next::Event(OVER.into());
+                    // Without one it was cut off.
+                    return audience.seats().over.clone().map_or(Next::Over, Next::Event);
                 }
             }
         }
@@ -247,7 +263,7 @@ impl Stream<'_> {
     fn write(&mut self) -> io::Result<bool> {
         loop {
             if self.written == self.out.len() {
-                match self.source.next() {
+                match self.source.next(self.audience) {
                     Next::Event(event) => (self.out, self.written) = (event, 0),
                     Next::NothingYet => return Ok(true),
                     Next::Over => return Ok(false),

@@ -89,8 +89,9 @@
     const from = firstOpen();
     try {
       const answer = await fetch(`/sections?token=${token}&from=${from}`);
-      if (answer.ok) {
-        const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      // At the end all was told already, and this is older.
+      if (answer.ok && events.readyState !== EventSource.CLOSED) {
         replaceActions(page.getElementById("actions"), from);
         replace(page);
         dispatchEvent(new Event("more"));
@@ -171,8 +172,11 @@
     const closed = events.readyState === EventSource.CLOSED;
     tell(closed ? "not connected: open the page again" : "not connected: trying again", "lost");
   });
-  events.addEventListener("over", () => {
+  events.addEventListener("over", (event) => {
     events.close();
+    if (event.data !== "") {
+      replace(new DOMParser().parseFromString(event.data, "text/html"));
+    }
     buttons.forEach((button) => (button.disabled = true));
     tell("over: the machine has stopped", "");
   });

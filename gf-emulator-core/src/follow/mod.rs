@@ -10,6 +10,7 @@ mod page;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -50,6 +51,8 @@ const CONNECTIONS_LIMIT: usize = 32;
 pub struct Follower {
     address: SocketAddr,
     url: String,
+    /// Where the recording is.
+    folder: PathBuf,
     visitors: Arc<Visitors>,
     audience: Arc<Audience>,
     /// Whose end ends the audience.
@@ -80,6 +83,7 @@ impl Follower {
         let mut follower = Self {
             address: bound,
             url,
+            folder: recorder.folder().into(),
             visitors: Arc::clone(&visitors),
             audience: Arc::clone(&audience),
             over: Some(over),
@@ -135,7 +139,7 @@ impl Drop for Follower {
             join(hub);
         }
         // Who follows gets what there is still to say; everybody else is cut.
-        self.audience.dismiss();
+        self.audience.dismiss(&self.folder);
         self.visitors.cut();
         if let Some(listener) = self.listener.take() {
             self.visitors.knock(self.address);
