@@ -32,7 +32,6 @@
 //! - [`machine`]: what stands behind the protocol; implement [`Machine`] for hardware of your own.
 //! - [`puls`]: pulse files, read, measured, drawn and made; usable without the rest.
 //! - [`record`]: what a machine and its service say, on the disk.
-//! - `report` (feature `report`): that as a page to read.
 //! - `local_service` (feature `local-service`): the cloud's side on your own machine, for tests and demonstrations.
 //! - `replay` (the same feature): a recorded session given again, and what a machine makes of it compared.
 //! - `report` (feature `report`): a recording as a page to read.
