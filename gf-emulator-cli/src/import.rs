@@ -48,6 +48,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for skipped in &imported.skipped {
         tell(format_args!("{}, line {}, is left out: {}", file.display(), skipped.line, skipped.reason));
     }
+    if imported.lines == 0 {
+        let (file, output) = (file.display(), output.display());
+        return Err(Failure::failed(format_args!("{file}: nothing in it can be used; {output} is an empty recording")));
+    }
     say(format_args!("{} lines are in {} now", imported.lines, output.display()));
     Ok(())
 }

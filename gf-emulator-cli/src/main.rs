@@ -29,7 +29,11 @@ use clap::Parser;
 fn main() -> ExitCode {
     // Wrong usage ends in here, with 2.
     match arguments::CommandLine::parse().follow() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) if output::is_complete() => ExitCode::SUCCESS,
+        Ok(()) => {
+            output::tell("gf-machine-emulator: standard output: cannot write all of it");
+            ExitCode::FAILURE
+        }
         Err(failure) => {
             output::tell(format_args!("gf-machine-emulator: {failure}"));
             failure.exit_code()

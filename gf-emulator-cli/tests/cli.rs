@@ -458,6 +458,14 @@ fn sessions_are_recorded_on_both_sides() {
         messages.collect()
     };
     assert_eq!(names("ours"), names("theirs"));
+    for side in ["ours", "theirs"] {
+        let text = fs::read_to_string(folder.path().join(side).join("session.jsonl")).unwrap();
+        assert!(!text.contains("12345678\"") && !text.contains(":12345678"), "{side} says which machine it is");
+    }
+    // One of our own is none that can be imported.
+    let ended = run(&folder, &["import", "ours/session.jsonl", "-o", "nothing"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("nothing in it can be used"), "{ended:?}");
     assert!(names("ours").contains(&"print:completed".to_owned()));
     // Never over another one.
     let ended = run(&folder, &["demo", "--record", "ours"]);

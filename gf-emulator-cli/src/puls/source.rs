@@ -13,7 +13,11 @@ pub(super) type Reader = Watched<Box<dyn Read>>;
 
 /// What a file is called in lines for people.
 pub(super) fn name(path: &Path) -> String {
-    if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() }
+    if path == Path::new("-") {
+        return "standard input".to_owned();
+    }
+    // A name is somebody else's text.
+    path.display().to_string().chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 /// What a file is called where its folder does not matter.

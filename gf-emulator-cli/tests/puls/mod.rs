@@ -177,3 +177,18 @@ fn nobody_reading_is_no_failure() {
     command.args(["puls", "export", "job.puls", "--format", "json"]);
     Program::start_unread(command).end().expect(0);
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_disk_that_is_full_is_a_failure() {
+    let folder = files();
+    for arguments in
+        [&["puls", "info", "job.puls"][..], &["puls", "info", "--json", "job.puls"], &["puls", "check", "job.puls"]]
+    {
+        let mut command = command(folder.path());
+        command.args(arguments);
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let status = command.stdout(full).stderr(Stdio::null()).status().unwrap();
+        assert_eq!(status.code(), Some(1), "{arguments:?}");
+    }
+}

@@ -126,16 +126,43 @@ pub enum Remark {
 pub struct Header {
     lead: u8,
     records: Vec<Record>,
+    units: Units,
+}
+
+/// What a step and a tick are, by the records. Asked for with every segment, so it is not looked for every time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Units {
+    step_frequency_hz: Option<u32>,
+    microsteps: [u32; 3],
+}
+
+impl Units {
+    fn of(records: &[Record]) -> Self {
+        let get = |code| records.iter().rev().find(|record| record.code == code).map(|record| record.value);
+        let mode = |code| get(code).filter(|&mode| mode != 0).unwrap_or(DEFAULT_MICROSTEPS);
+        Self {
+            step_frequency_hz: get(code::STEP_FREQUENCY).filter(|&hz| hz != 0),
+            microsteps: [
+                mode(code::X_MICROSTEPS),
+                mode(code::Y_MICROSTEPS),
+                if get(code::Z_MODE) == Some(0) { 1 } else { 2 },
+            ],
+        }
+    }
 }
 
 impl Default for Header {
     /// A header without records.
     fn default() -> Self {
-        Self { lead: field::LEAD, records: Vec::new() }
+        Self::of(field::LEAD, Vec::new())
     }
 }
 
 impl Header {
+    fn of(lead: u8, records: Vec<Record>) -> Self {
+        Self { lead, units: Units::of(&records), records }
+    }
+
     /// Decodes the header at the beginning of `bytes`; what follows it is not looked at.
     ///
     /// # Errors
@@ -150,7 +177,7 @@ impl Header {
             .iter()
             .map(|&[a, b, c, d, value @ ..]| Record { code: Code([a, b, c, d]), value: u32::from_le_bytes(value) })
             .collect();
-        Ok(Self { lead: bytes[0], records })
+        Ok(Self::of(bytes[0], records))
     }
 
     /// The length of the header that `bytes` begins with: always a multiple of 8 in `8..=MAX_BYTES`.
@@ -204,10 +231,10 @@ impl Header {
         &self.records
     }
 
-    /// Puts one value in place of another wherever that stands; says whether it stood anywhere.
-    pub(crate) fn replace(&mut self, old: u32, new: u32) -> bool {
+    /// Puts one value in place of another wherever that stands as a serial number; says whether it stood anywhere.
+    pub(crate) fn replace_serial(&mut self, old: u32, new: u32) -> bool {
         let mut replaced = false;
-        for record in self.records.iter_mut().filter(|record| record.value == old) {
+        for record in self.records.iter_mut().filter(|record| record.code.0.ends_with(b"sn") && record.value == old) {
             record.value = new;
             replaced = true;
         }
@@ -227,6 +254,7 @@ impl Header {
     pub fn set(&mut self, code: Code, value: u32) -> Result<()> {
         if let Some(record) = self.records.iter_mut().rev().find(|record| record.code == code) {
             record.value = value;
+            self.units = Units::of(&self.records);
             return Ok(());
         }
         let length = self.len_bytes() + field::RECORD_BYTES;
@@ -234,32 +262,33 @@ impl Header {
             return Err(Error::HeaderLength { length_bytes: length as u64 });
         }
         self.records.push(Record { code, value });
+        self.units = Units::of(&self.records);
         Ok(())
     }
 
     /// Ticks a second (`STfr`); `None` where it is missing or 0, in which case the body has no duration.
     #[must_use]
     pub fn step_frequency_hz(&self) -> Option<u32> {
-        self.get(code::STEP_FREQUENCY).filter(|&hz| hz != 0)
+        self.units.step_frequency_hz
     }
 
     /// Microsteps to a full step of X (`XSmm`); 8 where it is missing or 0.
     #[must_use]
     pub fn microsteps_x(&self) -> u32 {
-        self.get(code::X_MICROSTEPS).filter(|&mode| mode != 0).unwrap_or(DEFAULT_MICROSTEPS)
+        self.units.microsteps[0]
     }
 
     /// Microsteps to a full step of Y (`YSmm`); 8 where it is missing or 0.
     #[must_use]
     pub fn microsteps_y(&self) -> u32 {
-        self.get(code::Y_MICROSTEPS).filter(|&mode| mode != 0).unwrap_or(DEFAULT_MICROSTEPS)
+        self.units.microsteps[1]
     }
 
     /// Steps to a full step of Z (`ZSmd`): 1 where the mode is 0 (full steps), else 2 (half steps, also where it is
     /// missing, as in every job seen).
     #[must_use]
     pub fn microsteps_z(&self) -> u32 {
-        if self.get(code::Z_MODE) == Some(0) { 1 } else { 2 }
+        self.units.microsteps[2]
     }
 
     /// That many steps of X in millimetres (0.15 mm to a full step).
@@ -331,7 +360,7 @@ mod tests {
 
     fn header(records: &[(&[u8; 4], u32)]) -> Header {
         let records = records.iter().map(|&(code, value)| Record { code: Code(*code), value }).collect();
-        Header { records, ..Header::default() }
+        Header::of(field::LEAD, records)
     }
 
     #[test]
@@ -450,7 +479,7 @@ mod tests {
         #[test]
         fn decode_undoes_encode(lead: u8, records: Vec<([u8; 4], u32)>, body: Vec<u8>) {
             let records = records.into_iter().map(|(code, value)| Record { code: Code(code), value }).collect();
-            let header = Header { lead, records };
+            let header = Header::of(lead, records);
             let mut bytes = header.encode();
             prop_assert_eq!(bytes.len(), header.len_bytes());
             bytes.extend_from_slice(&body);

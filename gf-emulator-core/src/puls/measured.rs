@@ -61,7 +61,7 @@ pub struct Measured {
     /// How far of that with the laser on.
     pub cut_mm: f64,
     /// The head's greatest speed over some 25 ms (exactly: a 40th of the step frequency, rounded up to a multiple of 64
-    /// ticks), in mm/s; `None` where there is no step frequency.
+    /// ticks), in mm/s, and never less than the mean; `None` where there is no step frequency.
     pub peak_mm_s: Option<f64>,
     /// What was done at which laser power, lowest first; `None` is for before the first power byte. Only levels at
     /// which the laser fired.

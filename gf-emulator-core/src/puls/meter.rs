@@ -121,7 +121,11 @@ impl Meter {
             idle_ticks: sums.idle_ticks,
             travelled_mm: sums.travelled_mm,
             cut_mm: sums.cut_mm,
-            peak_mm_s: hz.map(|_| samples.peak_mm_s),
+            // What is over within a sample was faster than that sample says.
+            peak_mm_s: hz.map(|hz| {
+                let mean_mm_s = sums.travelled_mm * f64::from(hz) / sums.moving_ticks.max(1) as f64;
+                samples.peak_mm_s.max(mean_mm_s)
+            }),
             powers: (0..)
                 .zip(&sums.powers)
                 .filter(|(_, dose)| dose.fire_ticks > 0)

@@ -2,6 +2,7 @@
 
 use super::entry::{Event, Exchange, Part};
 use super::recorder::{Body, Raw, Recorder};
+use crate::Secret;
 use crate::local_service::{Bearer, Request, Seen};
 
 impl Recorder {
@@ -17,7 +18,15 @@ impl Recorder {
             Seen::WsBinary(bytes) => {
                 self.state("binary", Some(format!("the machine sent a binary frame of {bytes} bytes")));
             }
-            Seen::WsSent(text) => self.note(Raw::In(text.clone())),
+            Seen::WsSent(text) => {
+                // Which machine it is is nobody's business elsewhere either, such as in a path.
+                if let Some(serial) =
+                    text.split("\"machine_serial\":\"S").nth(1).and_then(|rest| rest.split('"').next())
+                {
+                    self.learn(&Secret::new(serial));
+                }
+                self.note(Raw::In(text.clone()));
+            }
             Seen::WsClosed { code } => {
                 let reason = code.map_or_else(|| "cut".to_owned(), |code| format!("closed by the machine ({code})"));
                 self.note(Raw::Event(Event::Closed { reason }));

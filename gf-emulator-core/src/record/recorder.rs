@@ -130,7 +130,7 @@ impl Recorder {
     /// As [`of_machine`](Self::of_machine).
     pub fn of_service(folder: impl AsRef<Path>, url: &str) -> Result<Self> {
         let about = About { side: Side::Service, service: Some(url.to_owned()), ..About::new() };
-        Self::start(folder.as_ref(), about, Redactor::default(), SystemTime::now())
+        Self::start(folder.as_ref(), about, Redactor::of_strangers(), SystemTime::now())
     }
 
     pub(super) fn start(folder: &Path, about: About, redactor: Redactor, at: SystemTime) -> Result<Self> {
@@ -283,8 +283,19 @@ struct Scribe {
 impl Scribe {
     /// Writes what happened, and says which bodies are to become files.
     fn take(&mut self, t: Duration, at: SystemTime, raw: Raw) -> [Option<Errand>; 2] {
+        if self.next == u64::MAX {
+            return [None, None];
+        }
         match raw {
-            Raw::Event(event) => self.write(t, at, &event),
+            Raw::Event(mut event) => {
+                match &mut event {
+                    Event::State { detail: Some(text), .. } | Event::Closed { reason: text } => {
+                        *text = self.redactor.text(text);
+                    }
+                    _ => {}
+                }
+                self.write(t, at, &event);
+            }
             Raw::Out(text) => {
                 // A machine's messages are JSON, and most of what is said: they need no reading to be written.
                 if let Some(json) = self.redactor.quickly(&text) {
@@ -301,6 +312,8 @@ impl Scribe {
                 }
             }
             Raw::Http(mut exchange, request, response) => {
+                exchange.url = self.redactor.text(&exchange.url);
+                exchange.error = exchange.error.map(|error| self.redactor.text(&error));
                 let request = self.body(request, "request", &mut exchange.request);
                 let response = self.body(response, "response", &mut exchange.response);
                 self.write(t, at, &Event::Http(exchange));
@@ -461,7 +474,7 @@ impl Porter {
     fn unlocked(&self, file: NamedTempFile, serials: &[u32]) -> io::Result<NamedTempFile> {
         let Ok(mut job) = puls::Job::open(File::open(file.path())?) else { return Ok(file) };
         let mut header = job.header().clone();
-        if serials.iter().filter(|&&serial| header.replace(serial, 0)).count() == 0 {
+        if serials.iter().filter(|&&serial| header.replace_serial(serial, 0)).count() == 0 {
             return Ok(file);
         }
         let mut open = spill(&self.folder)?;

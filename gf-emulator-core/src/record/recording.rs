@@ -1,13 +1,15 @@
 //! Reading a recording.
 
-use std::fs::File;
-use std::io::{BufRead, BufReader, Read};
+use std::fs::{self, File};
+use std::io::{self, BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 
 use super::entry::{About, Entry, Event, FORMAT_VERSION};
 use super::recorder::SESSION_FILE;
 use crate::{Error, Result};
 
+/// So many lines that are none are named; more only count.
+const MOST_SKIPPED: usize = 1000;
 /// A longer line is none of ours.
 const LONGEST_LINE: u64 = 8 << 20;
 
@@ -50,7 +52,11 @@ impl Recording {
         let folder = folder.as_ref();
         let path = folder.join(SESSION_FILE);
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
-        let wrong = |reason: String| Error::Recording { path: path.clone(), line: 1, reason };
+        let wrong = |reason: String| Error::Recording { path: path.clone(), line: 1, reason: printable(&reason) };
+        // A pipe would be waited for.
+        if fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
+            return Err(failed(io::Error::other("it is no file")));
+        }
         let mut lines = Lines::of(File::open(&path).map_err(failed)?);
         let first = lines.next().map_err(failed)?;
         let text = first.ok_or_else(|| wrong("the file is empty".into()))?.map_err(&wrong)?;
@@ -82,7 +88,7 @@ impl Recording {
         &self.folder
     }
 
-    /// The lines so far that were no entries.
+    /// The lines so far that were no entries: the first thousand of them.
     #[must_use]
     pub fn skipped(&self) -> &[Skipped] {
         &self.skipped
@@ -94,6 +100,11 @@ impl Recording {
         let plain = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c));
         (plain && !name.starts_with('.')).then(|| self.folder.join(name))
     }
+}
+
+/// What is wrong may quote what is there.
+fn printable(reason: &str) -> String {
+    reason.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 impl Iterator for Recording {
@@ -110,7 +121,10 @@ impl Iterator for Recording {
             let entry = line.and_then(|text| serde_json::from_str(&text).map_err(|e| e.to_string()));
             match entry {
                 Ok(entry) => return Some(Ok(entry)),
-                Err(reason) => self.skipped.push(Skipped { line: self.lines.number, reason }),
+                Err(reason) if self.skipped.len() < MOST_SKIPPED => {
+                    self.skipped.push(Skipped { line: self.lines.number, reason: printable(&reason) });
+                }
+                Err(_) => {}
             }
         }
     }

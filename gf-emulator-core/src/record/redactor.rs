@@ -37,6 +37,11 @@ impl Redactor {
         redactor
     }
 
+    /// One for machines that are not known yet: it hides whatever is called a serial number.
+    pub(super) fn of_strangers() -> Self {
+        Self { hides_serials: true, ..Self::default() }
+    }
+
     /// Has that text hidden from now on.
     pub(super) fn learn(&mut self, secret: Secret) {
         if secret.reveal().len() < SHORTEST || self.secrets.contains(&secret) {

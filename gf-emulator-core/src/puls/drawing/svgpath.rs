@@ -4,7 +4,7 @@
 //! All of `M L H V C S Q T A Z` and their relative forms are read. `M` travels, everything else is cut, as one path from
 //! rest to rest. Curves are cut as chords that are no farther than 0.01 mm from them.
 
-use kurbo::{PathEl, Point, Shape, SvgArc, Vec2};
+use kurbo::{CubicBez, ParamCurve as _, ParamCurveExtrema as _, PathEl, Point, QuadBez, Shape, SvgArc, Vec2};
 
 use super::super::{Builder, Error, Laser, Result};
 use super::place::{Place, quoted};
@@ -241,7 +241,7 @@ impl Pen<'_> {
                     _ => self.at,
                 };
                 let (second, to) = (self.point(origin)?, self.point(origin)?);
-                self.curve([PathEl::MoveTo(self.at), PathEl::CurveTo(first, second, to)], TOLERANCE_MM, begin)?;
+                self.bends(&CubicBez::new(self.at, first, second, to), begin)?;
                 before = Before::Cubic(second);
             }
             curve @ (b'Q' | b'T') => {
@@ -251,7 +251,7 @@ impl Pen<'_> {
                     _ => self.at,
                 };
                 let to = self.point(origin)?;
-                self.curve([PathEl::MoveTo(self.at), PathEl::QuadTo(control, to)], TOLERANCE_MM, begin)?;
+                self.bends(&QuadBez::new(self.at, control, to).raise(), begin)?;
                 before = Before::Quadratic(control);
             }
             _ => self.arc(origin, begin)?,
@@ -273,6 +273,17 @@ impl Pen<'_> {
         }
         // The arc ends where rounding has it.
         self.line_to(to, begin)
+    }
+
+    /// Cuts along a curve from one turning point to the next: one whose control points lie on a line turns back on itself,
+    /// and flattened as a whole it would be cut short.
+    fn bends(&mut self, curve: &CubicBez, begin: usize) -> Result<()> {
+        for range in curve.extrema_ranges() {
+            let CubicBez { p0, p1, p2, p3 } = curve.subsegment(range);
+            self.curve([PathEl::MoveTo(p0), PathEl::CurveTo(p1, p2, p3)], TOLERANCE_MM, begin)?;
+        }
+        // The last bit of rounding.
+        self.line_to(curve.p3, begin)
     }
 
     /// Cuts along a curve, and is at its end.

@@ -21,8 +21,9 @@ const ROOM_PART: f64 = 0.06;
 const ROOM_MM: f64 = 2.0;
 /// Lines are written in hundredths of a pixel: whole numbers are shorter.
 const FINE: f64 = 100.0;
-/// Pixels of the engraving to one of the picture: a browser may zoom in.
-const OVERSAMPLED: f64 = 2.0;
+/// Pixels of the engraving to one of the picture: no more, for whoever scales it down does not know of its lines, and makes
+/// bands of them.
+const OVERSAMPLED: f64 = 1.0;
 /// The engraving has at most so many pixels on either side.
 const MOST_PIXELS: f64 = 4_000.0;
 /// How dark a pixel of the engraving is: steps from nothing to everything.
@@ -66,8 +67,10 @@ pub(super) fn draw(page: &mut Page, plot: &Plot, sheet: &Sheet) {
         .set("height", n(height))
         .set("viewBox", format!("0 0 {} {}", n(width), n(height)))
         .set("overflow", "hidden");
-    inside = inside.add(window.work_area(em));
+    inside = inside.add(window.work_area().set("fill", colour::BED));
     inside = inside.add(window.grid(em));
+    let outline = window.work_area().set("fill", "none").set("stroke", colour::INK);
+    inside = inside.add(outline.set("stroke-width", n(0.14 * em)));
     if let Some(image) = window.engraving(plot) {
         inside = inside.add(image);
     }
@@ -191,16 +194,13 @@ impl Window<'_> {
         self.px_of_mm((self.start_mm.0 + self.header.x_mm(x.into()), self.start_mm.1 + self.header.y_mm(y.into())))
     }
 
-    fn work_area(&self, em: f64) -> Rectangle {
+    fn work_area(&self) -> Rectangle {
         let (x, y) = self.px_of_mm((0.0, 0.0));
         Rectangle::new()
             .set("x", n(x))
             .set("y", n(y))
             .set("width", n(WORK_AREA_MM.0 * self.px_per_mm))
             .set("height", n(WORK_AREA_MM.1 * self.px_per_mm))
-            .set("fill", colour::BED)
-            .set("stroke", colour::INK)
-            .set("stroke-width", n(0.14 * em))
     }
 
     /// How far the axes' numbers are apart, in mm.

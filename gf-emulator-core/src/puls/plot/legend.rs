@@ -4,7 +4,7 @@ use svg::node::element::{Element, Line, Rectangle};
 
 use super::bed::{darkness, mark};
 use super::page::{Page, n};
-use super::scale::{grouped, round_up};
+use super::scale::grouped;
 use super::{Plot, colour};
 
 /// The width of a sample, in em.
@@ -42,7 +42,7 @@ pub(super) fn draw(page: &mut Page, plot: &Plot) {
         items.push((words, line(colour, 0.22)));
     }
     if let Some(darkness) = darkness(plot) {
-        let ticks = round_up(darkness.ticks_per_mm2.max(1.0));
+        let ticks = darkness.ticks_per_mm2.round();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let words = format!("engraving, 0 to {} fire ticks/mm²", grouped(ticks as u64));
         items.push((words, shades(em)));

@@ -50,7 +50,7 @@ pub(super) fn label(value: f64, step: f64) -> String {
 pub(super) fn clock(seconds: f64, step_s: f64) -> String {
     if seconds == 0.0 {
         "0".to_owned()
-    } else if step_s < 10.0 && seconds < 60.0 {
+    } else if step_s < 60.0 && seconds < 60.0 {
         format!("{} s", label(seconds, step_s))
     } else {
         Seconds(seconds).to_string()

@@ -483,3 +483,18 @@ proptest! {
         prop_assert_eq!(ahead.next(), None);
     }
 }
+
+#[test]
+fn a_curve_that_turns_back_on_itself_is_cut_to_where_it_turns() {
+    let reach_of = |path: &str| {
+        let mut job = Builder::new();
+        svgpath::draw(&mut job, path.as_bytes(), &path_settings()).unwrap();
+        let measured = measure(&job.to_bytes()[..], Limits::default()).unwrap();
+        (measured.header.x_mm(measured.extents.x.max), measured.cut_mm)
+    };
+    // 10 to 100 and back to 20: a quadratic turns where its speed is nothing, at t = 9/17.
+    let (reach_mm, cut_mm) = reach_of("M10 10 Q 100 10 20 10");
+    assert!((reach_mm - 57.65).abs() < 0.05 && (cut_mm - (47.65 + 37.65)).abs() < 0.2, "{reach_mm} {cut_mm}");
+    let (_, cut_mm) = reach_of("M10 10 C 100 100 100 100 10 10");
+    assert!(cut_mm > 150.0, "{cut_mm}");
+}
