@@ -106,6 +106,7 @@ pub struct Bench {
     pub handle: Handle,
     /// What records it, where that was asked for.
     pub recorder: Option<Recorder>,
+    searched: Searched,
     folder: TempDir,
     machine: Option<JoinHandle<Result<()>>>,
 }
@@ -177,11 +178,12 @@ impl Setup {
         let mut config = config(folder.path(), self.generation);
         point_at(&mut config, &service, folder.path());
         (self.adjust)(&mut config);
-        let recorder = self.record_to.map(|folder| Recorder::of_machine(folder, &config).expect("a new recording"));
-        let mut emulator = Emulator::new(config).expect("the configuration is good");
-        if let Some(recorder) = recorder {
-            emulator.record(&recorder);
-        }
+        // Every session is recorded, so that every test is one for secrets, too.
+        let recording = tempfile::tempdir().expect("a temporary folder");
+        let record_to = self.record_to.unwrap_or_else(|| recording.path().join("session"));
+        let mut emulator = Emulator::new(config.clone()).expect("the configuration is good");
+        emulator.record(&Recorder::of_machine(&record_to, &config).expect("a new recording"));
+        let searched = Searched { folders: vec![folder.path().to_owned(), record_to], _recording: recording };
         if service.ca_pem().is_some() {
             // One connector for all tests of a process: making one takes 50 ms.
             emulator = emulator.with_tls(Tls::new(Some(&folder.path().join("ca.pem"))).expect("a certificate"));
@@ -194,7 +196,7 @@ impl Setup {
             emulator.connect()?;
             emulator.run()
         });
-        let bench = Bench { service, handle, recorder, folder, machine: Some(machine) };
+        let bench = Bench { service, handle, recorder, searched, folder, machine: Some(machine) };
         bench.wait("the machine to connect", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
         bench
     }
@@ -277,10 +279,40 @@ impl Bench {
     pub fn stop(mut self) -> (LocalService, TempDir, Result<()>) {
         self.handle.stop();
         let ended = self.machine.take().expect("it runs").join().expect("it does not panic");
-        let Self { service, folder, .. } = self;
+        let Self { service, folder, searched, .. } = self;
+        drop(searched);
         (service, folder, ended)
     }
 }
+
+/// What a session has left on the disk: searched for secrets before it goes.
+struct Searched {
+    folders: Vec<PathBuf>,
+    _recording: TempDir,
+}
+
+impl Drop for Searched {
+    fn drop(&mut self) {
+        while let Some(folder) = self.folders.pop() {
+            // A machine that still runs may write and remove.
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                let path = entry.path();
+                if path.is_dir() {
+                    self.folders.push(path);
+                    continue;
+                }
+                let bytes = std::fs::read(&path).unwrap_or_default();
+                for secret in [PASSWORD, TOKEN, "Bearer "] {
+                    let found = bytes.windows(secret.len()).any(|part| part == secret.as_bytes());
+                    assert!(!found || thread::panicking(), "{secret} is in {}", path.display());
+                }
+            }
+        }
+    }
+}
+
+/// What every token of the local service begins with.
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9";
 
 /// A folder that a variable names, for data that is not part of the project.
 #[must_use]
