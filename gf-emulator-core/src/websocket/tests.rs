@@ -18,6 +18,8 @@ struct Bench {
 
 fn bench(watch: Watch) -> Bench {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // What is accepted inherits it: left to itself, the system lets it grow to more than any test says.
+    socket2::SockRef::from(&listener).set_recv_buffer_size(64 << 10).unwrap();
     let url = Url::parse(&format!("ws://{}/token", listener.local_addr().unwrap())).unwrap();
     let (open, sockets) = bounded(1);
     thread::spawn(move || {
