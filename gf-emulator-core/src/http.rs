@@ -1,6 +1,6 @@
 //! One HTTP exchange at a time, over this crate's own connections.
 //!
-//! ureq speaks HTTP; the transport below it is `net.rs`, so that TLS is set up once for everything and an interrupt ends
+//! ureq speaks HTTP; the transport below it is `net/`, so that TLS is set up once for everything and an interrupt ends
 //! whatever is under way. Knows nothing of sign-in, of who gets a token, or of redirects: that is `session.rs`.
 
 use std::fmt;
@@ -296,7 +296,7 @@ impl Transport for Line {
     }
 }
 
-/// Names are resolved where the connection is made, in `net.rs`.
+/// Names are resolved where the connection is made, in `net/`.
 #[derive(Debug)]
 struct NoResolver;
 

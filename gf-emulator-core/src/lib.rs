@@ -63,6 +63,7 @@ pub mod config;
 mod connection;
 mod emulator;
 mod error;
+pub mod files;
 mod firmware;
 mod folder;
 #[cfg(feature = "follow")]
