@@ -2,32 +2,47 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{bounded, unbounded};
-use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen};
+use crossbeam_channel::bounded;
+use gf_emulator_core::files;
+use gf_emulator_core::local_service::{LocalService, Outcome, Script};
+use gf_emulator_core::puls::{self, Job, Limits};
 use gf_emulator_core::record::Recorder;
-use gf_emulator_core::replay::Session;
+use gf_emulator_core::replay::{Comparison, Session};
 
-use crate::conversation::{follow, observer};
+use crate::conversation::{Comparing, Lines, RECORDING_LIMIT_BYTES, Recording, follow, observer};
 use crate::failure::Failure;
 use crate::output::{say, tell};
 use crate::{logging, signals};
 
+/// The longest script that is read.
+const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
+/// The longest pulse file that is handed out: a machine refuses a longer one.
+const PULS_LIMIT_BYTES: u64 = 128 << 20;
+/// How far a compressed one is inflated to check it.
+const INFLATED_LIMIT_BYTES: u64 = 1 << 30;
+/// How long a machine has to answer the goodbye.
+const CLOSING: Duration = Duration::from_secs(5);
+/// The same where somebody stops this.
+const STOPPING: Duration = Duration::from_millis(500);
 /// Beyond the time that a machine had taken when it was recorded.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Be the service for a machine of any make, on this computer
 ///
-/// Sign-in (any serial number and password), firmware, uploads, downloads and the WebSocket of both generations, on one
-/// port. Every machine that connects is taken through the script once, and the conversation is shown as it happens.
+/// Sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of both
+/// generations, on one port. Every machine that connects is taken through the script once, and the conversation is shown
+/// as it happens. What strangers who reach the port can make it hold is bounded: 256 connections, 64 machines, 1 GiB of
+/// recording.
 /// Without --script: what the cloud does with a machine that has just connected (settings, homing, hunt, head pictures,
 /// a print).
 ///
 /// With --replay: what a service had said in a recorded session, each thing once the machine has done as much as it had
 /// done by then, with the recorded answers and jobs. What the machine says and asks for is compared with the recording,
-/// and every difference is told. The first machine that signs in is the one.
+/// and every difference is told as soon as it is known; so is what is waited for. The first machine that connects is the
+/// one. The replay ends where that one has left and stays away for as long as it may take (--patience).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A script is a JSON list of steps:
@@ -37,7 +52,8 @@ A script is a JSON list of steps:
   {\"drop\": true}                     cut the WebSocket; or \"hard\"
   {\"close\": 1000}                    close it
 In an action's strings, {http} stands for the service's address, {puls} for its
-pulse file's and {serial} for the machine's serial number.
+pulse file's and {serial} for the machine's serial number. A machine that has no
+WebSocket and of which nothing is heard for 30 seconds has left: its script ends.
 
 What may differ in a replay: times, numbers that count, serial numbers, hosts,
 queries, how much progress there is, headers, what is in pictures; and in what
@@ -74,6 +90,9 @@ pub(crate) struct Arguments {
     /// The pulse file to hand out [default: a short one]
     #[arg(long, value_name = "FILE")]
     puls: Option<PathBuf>,
+    /// Hand out the file of --puls although no machine would play it
+    #[arg(long, requires = "puls")]
+    unchecked: bool,
     /// Compress the pulse file
     #[arg(long)]
     gzip: bool,
@@ -101,21 +120,23 @@ pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     logging::start_with_warnings()?;
     let (stopping, stop) = bounded(1);
-    let (to_lines, lines) = unbounded();
-    let recorder = Arc::<OnceLock<Recorder>>::default();
+    let lines = Lines::new();
+    let recording = arguments.record.as_ref().map(|_| Recording::new(RECORDING_LIMIT_BYTES));
+    let patience = arguments.patience.unwrap_or(PATIENCE);
+    let session = arguments.replay.as_deref().map(|folder| read_session(folder, patience)).transpose()?;
+    let comparing = session.as_ref().map(|session| Comparing::new(session.comparer()));
     let mut builder = LocalService::builder()
         .listen(arguments.listen)
         .tls(!arguments.plain)
         .gzip(arguments.gzip)
-        .observer(observer(to_lines, arguments.record.as_ref().map(|_| Arc::clone(&recorder))));
-    let patience = arguments.patience.unwrap_or(PATIENCE);
-    let session = arguments.replay.as_deref().map(|folder| read_session(folder, patience)).transpose()?;
+        .observe_pictures(recording.is_some())
+        .observer(observer(Arc::clone(&lines), recording.clone(), comparing.clone()));
     builder = match &session {
         Some(session) => builder.replay(session.plan()),
         None => builder.script(arguments.script.as_deref().map(read_script).transpose()?.unwrap_or_default()),
     };
     if let Some(path) = &arguments.puls {
-        builder = builder.puls(fs::read(path).map_err(|e| cannot("read", path, &e))?);
+        builder = builder.puls(read_puls(path, arguments.unchecked)?);
     }
     if let Some(after) = arguments.cut_every {
         builder = builder.cut_every(after);
@@ -125,9 +146,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
         let _ = stopping.try_send(());
     })?;
     let service = builder.start().map_err(Failure::failed)?;
-    if let Some(folder) = &arguments.record {
-        // Whoever has connected meanwhile waits for this.
-        let _ = recorder.set(Recorder::of_service(folder, service.http_url()).map_err(Failure::misused)?);
+    if let (Some(folder), Some(recording)) = (&arguments.record, &recording) {
+        let begun = Recorder::of_service(folder, service.http_url());
+        let (recorder, failure) = begun.map_or_else(|e| (None, Some(e)), |recorder| (Some(recorder), None));
+        // Whoever has connected meanwhile waits for this, also where it has failed.
+        let _ = recording.recorder.set(recorder);
+        if let Some(error) = failure {
+            return Err(Failure::misused(error));
+        }
     }
     if let (Some(path), Some(pem)) = (&arguments.ca_out, service.ca_pem()) {
         fs::write(path, pem).map_err(|e| cannot("write", path, &e))?;
@@ -135,9 +161,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     introduce(&service, arguments.ca_out.as_deref());
 
     // A goodbye, so that the machine does not take the end of the script for an accident.
-    let outcome = follow(&service, &lines, &stop, || service.close(1000));
-    if let Some(session) = session {
-        return compare(&session, &service.seen(), outcome);
+    let outcome = follow(&service, &lines, &stop, |stopped| {
+        // Who has stopped this does not wait for a machine that does not answer.
+        service.close_within(1000, if stopped { STOPPING } else { CLOSING });
+    });
+    if let (Some(session), Some(comparing)) = (session, comparing) {
+        let (comparison, told) = comparing.finish(session.comparer());
+        return sum_up(&comparison, told, outcome);
     }
     match outcome {
         Some(Outcome::Done) => {
@@ -151,15 +181,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     }
 }
 
-/// Tells every difference between what was recorded and what the service has seen.
-fn compare(session: &Session, seen: &[Seen], outcome: Option<Outcome>) -> Result<(), Failure> {
-    let comparison = session.compare(seen);
-    comparison.differences.iter().for_each(say);
+/// Tells the differences that were not told before, and what came of it all.
+fn sum_up(comparison: &Comparison, told: usize, outcome: Option<Outcome>) -> Result<(), Failure> {
+    comparison.differences[told..].iter().for_each(say);
+    if comparison.left_out > 0 {
+        say(format_args!("and {} more differences", comparison.left_out));
+    }
     if comparison.differences.is_empty() && outcome.is_some() {
-        say(&comparison);
+        say(comparison);
         return Ok(());
     }
-    let failure = Failure::failed(&comparison);
+    let failure = Failure::failed(comparison);
     Err(match outcome {
         Some(Outcome::Failed { reason, .. }) => {
             failure.and(&format!(" (the first that was waited for in vain: {reason})"))
@@ -186,7 +218,7 @@ fn introduce(service: &LocalService, ca_out: Option<&Path>) {
         (Some(_), None) => say("# ca_file: the certificate to trust; have it written with --ca-out FILE"),
         (None, _) => {}
     }
-    say("\nAny serial number and password will do. Ctrl-C ends it.\n");
+    say("\nAny serial number (sent as S12345) and any password will do. Ctrl-C ends it.\n");
 }
 
 fn read_session(folder: &Path, patience: Duration) -> Result<Session, Failure> {
@@ -198,8 +230,30 @@ fn read_session(folder: &Path, patience: Duration) -> Result<Session, Failure> {
 }
 
 fn read_script(path: &Path) -> Result<Script, Failure> {
-    let text = fs::read_to_string(path).map_err(|e| cannot("read", path, &e))?;
+    let text = files::read_text(path, SCRIPT_LIMIT_BYTES).map_err(Failure::misused)?;
     Script::from_json(&text).map_err(|e| Failure::misused(format_args!("{}: {e}", path.display())))
+}
+
+/// Reads a pulse file, and checks it as a machine does.
+fn read_puls(path: &Path, unchecked: bool) -> Result<Vec<u8>, Failure> {
+    let bytes = files::read(path, PULS_LIMIT_BYTES).map_err(Failure::misused)?;
+    let refusals = if unchecked { Ok(Vec::new()) } else { refusals(&bytes) };
+    let reasons = match refusals {
+        Ok(refusals) if refusals.is_empty() => return Ok(bytes),
+        Ok(refusals) => refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        Err(error) => error.to_string(),
+    };
+    Err(Failure::misused(format_args!(
+        "{}: no machine would play this: {reasons} (--unchecked hands it out all the same)",
+        path.display()
+    )))
+}
+
+/// Why every machine would refuse a file that is whole.
+fn refusals(bytes: &[u8]) -> puls::Result<Vec<puls::Refusal>> {
+    let mut job = Job::with_limits(bytes, Limits { body_bytes: Some(INFLATED_LIMIT_BYTES) })?;
+    while job.next_chunk()?.is_some() {}
+    Ok(job.header().check(None))
 }
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {

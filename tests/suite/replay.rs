@@ -59,7 +59,8 @@ fn replayed(
 ) -> Replayed {
     let session = Session::open_with(recording, Duration::from_secs(2)).unwrap();
     assert_eq!(session.skipped(), []);
-    let service = LocalService::builder().tls(false).puls(square()).replay(session.plan()).start().unwrap();
+    let service =
+        LocalService::builder().tls(false).puls(square()).keep_bodies(true).replay(session.plan()).start().unwrap();
     prepare(&service);
     let folder = folder();
     let mut config = config(folder.path(), generation);
@@ -296,7 +297,10 @@ fn one_machine_is_replayed_to_and_no_other() {
     let folder = folder();
     let mut config = config(folder.path(), Generation::V2);
     point_at(&mut config, &service, folder.path());
-    Emulator::new(config.clone()).unwrap().connect().unwrap();
+    let mut first = Emulator::new(config.clone()).unwrap();
+    first.connect().unwrap();
+    let opened = |seen: &[Seen]| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. }));
+    assert!(service.wait_for(opened, LIMIT), "{:#?}", service.seen());
     config.machine.serial += 1;
     let error = Emulator::new(config).unwrap().connect().unwrap_err();
     assert!(matches!(error, Error::SignInRefused { .. }), "{error}");

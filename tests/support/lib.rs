@@ -95,7 +95,7 @@ pub fn point_at(config: &mut Config, service: &LocalService, folder: &Path) {
 /// A service that takes this machine and no other, with the square as its job.
 #[must_use]
 pub fn service() -> Builder {
-    LocalService::builder().serial(&SERIAL.to_string()).password(Secret::new(PASSWORD)).puls(square())
+    LocalService::builder().serial(&SERIAL.to_string()).password(Secret::new(PASSWORD)).puls(square()).keep_bodies(true)
 }
 
 /// A machine at a service, running in a thread of its own.

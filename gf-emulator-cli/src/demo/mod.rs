@@ -7,17 +7,18 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use crossbeam_channel::{bounded, unbounded};
+use crossbeam_channel::bounded;
 use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen};
 use gf_emulator_core::puls::{self, Limits};
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Config, Emulator, Secret};
 
-use crate::conversation::{follow, is_picture, observer, size};
+use crate::conversation::{Lines, follow, is_picture, observer, size};
 use crate::failure::Failure;
 use crate::output::say;
 use crate::{logging, signals};
@@ -85,14 +86,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map_err(|e| Failure::failed(format_args!("cannot make pictures in {}: {e}", dir.display())))?;
     let job = job::make().map_err(|e| Failure::failed(format_args!("cannot make a job: {e}")))?;
 
-    let (to_lines, lines) = unbounded();
+    let lines = Lines::new();
     let service = LocalService::builder()
         .serial(&config.machine.serial.to_string())
         .password(config.machine.password.clone())
         .firmware_version(config.machine.firmware.clone())
         .puls(job)
         .script(Script::default())
-        .observer(observer(to_lines, None))
+        .observer(observer(Arc::clone(&lines), None, None))
         .start()
         .map_err(Failure::failed)?;
     config.service.server_url = service.http_url().into();
@@ -121,7 +122,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     });
     let machine = machine.map_err(|e| Failure::failed(format_args!("cannot start the machine: {e}")))?;
     let mut machine_ended = None;
-    let outcome = follow(&service, &lines, &stop, || {
+    let outcome = follow(&service, &lines, &stop, |_| {
         handle.stop();
         machine_ended = machine.join().ok();
     });

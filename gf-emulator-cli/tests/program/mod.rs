@@ -74,6 +74,11 @@ impl Program {
         Self { pid, stdin, lines, ended, is_over: false }
     }
 
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.pid
+    }
+
     /// Writes to its stdin; that it is gone already shows elsewhere.
     pub(crate) fn write(&mut self, text: &str) {
         let _ = self.stdin.as_mut().expect("it has one").write_all(text.as_bytes());

@@ -13,6 +13,7 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error as WsError, Message, WebSocket};
 
+use super::http::linger;
 use super::machines::{Event, Machine};
 use super::seen::Seen;
 use super::server::Core;
@@ -20,11 +21,17 @@ use super::wire::{Stream, read_socket};
 use super::{lock, wait};
 
 /// How long a machine that was cut or told of a Close may take to close its side.
-const CLOSING: Duration = Duration::from_secs(5);
+pub(super) const CLOSING: Duration = Duration::from_secs(5);
 /// How long a machine may leave what is sent to it unread.
 const WRITING: Duration = Duration::from_secs(30);
 /// The largest message taken. A full settings report is about 10 kB.
-const MESSAGE_LIMIT_BYTES: usize = 4 << 20;
+const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
+/// Most lines taken of a message. Machines send one, or a few.
+const LINES_LIMIT: usize = 100;
+/// The longest line that is read as JSON, in bytes: as values it takes many times the memory.
+pub(super) const JSON_LIMIT_BYTES: usize = 64 * 1024;
+/// Most bytes that may wait for a machine that does not read.
+const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
 
 /// How a connection is cut. There is no WebSocket Close either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,9 +140,9 @@ impl Link {
         true
     }
 
-    /// Waits for the machine to close its side, then closes without it.
-    fn end(&self) {
-        if !self.wait_for_end(CLOSING) {
+    /// Waits for so long for the machine to close its side, then closes without it.
+    fn end(&self, limit: Duration) {
+        if !self.wait_for_end(limit) {
             let _ = self.socket.shutdown(Shutdown::Both);
             self.wait_for_end(CLOSING);
         }
@@ -144,17 +151,18 @@ impl Link {
     /// Cuts the connection and waits until it is gone. The link must have been taken out of use before.
     pub(super) fn cut(&self, how: Cut) {
         self.begin_cut(how);
-        self.end();
+        self.end(CLOSING);
     }
 
-    /// Sends a Close and waits until the connection is gone. The link must have been taken out of use before.
-    pub(super) fn close(&self, code: u16) {
+    /// Sends a Close and waits until the connection is gone; the machine has so long to close its side. The link must
+    /// have been taken out of use before.
+    pub(super) fn close(&self, code: u16, limit: Duration) {
         let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
         let sent = lock(&self.engine).socket.close(Some(frame));
         if sent.is_err() || self.flush().is_err() {
             let _ = self.socket.shutdown(Shutdown::Both);
         }
-        self.end();
+        self.end(limit);
     }
 
     /// Cuts the connection without waiting: another one has taken its place.
@@ -168,11 +176,13 @@ impl Link {
         let mut cut_at = core.settings.cut_every.map(|after| Instant::now() + after);
         let mut close_code = None;
         let mut block = vec![0; 16 * 1024];
+        let mut is_refused = false;
         loop {
-            let more = self.take_messages(core, &mut close_code);
+            let more = self.take_messages(core, &mut close_code, &mut is_refused);
             // Pongs and the answer to a Close. Where that fails, the read below sees the end.
             let _ = self.flush();
-            if !more {
+            // Another thread may be writing, and then pongs pile up behind it for as long as nobody reads.
+            if !more || lock(&self.engine).socket.get_mut().pending_output() > OUTPUT_LIMIT_BYTES {
                 break;
             }
             let left = cut_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -197,14 +207,17 @@ impl Link {
         core.machines.unlink(self);
         lock(&self.engine).socket.get_mut().say_goodbye();
         let _ = self.flush();
+        if is_refused {
+            linger(&self.socket);
+        }
         let _ = self.socket.shutdown(Shutdown::Both);
         core.log.record(Seen::WsClosed { code: close_code });
         lock(&self.engine).ended = true;
         self.ended.notify_all();
     }
 
-    /// Takes every message that has arrived whole; says whether more can come.
-    fn take_messages(&self, core: &Core, close_code: &mut Option<u16>) -> bool {
+    /// Takes every message that has arrived whole; says whether more can come, and whether what came was refused.
+    fn take_messages(&self, core: &Core, close_code: &mut Option<u16>, is_refused: &mut bool) -> bool {
         loop {
             let message = {
                 let mut engine = lock(&self.engine);
@@ -224,23 +237,33 @@ impl Link {
                     let _ = lock(&self.engine).socket.flush();
                     return true;
                 }
+                Err(WsError::Capacity(_)) => {
+                    let reason = format!("a message has at most {MESSAGE_LIMIT_BYTES} bytes").into();
+                    *is_refused = true;
+                    // The connection ends either way.
+                    let _ = lock(&self.engine).socket.close(Some(CloseFrame { code: CloseCode::Size, reason }));
+                    return false;
+                }
                 Err(_) => return false,
             }
         }
     }
 
     fn take_text(&self, core: &Core, text: &str) {
-        for line in text.split_inclusive('\n') {
-            if line.trim().is_empty() {
-                continue;
-            }
-            let message: Value = serde_json::from_str(line).unwrap_or_default();
+        let mut lines = text.split_inclusive('\n').filter(|line| !line.trim().is_empty());
+        for line in lines.by_ref().take(LINES_LIMIT) {
+            let is_short = line.len() <= JSON_LIMIT_BYTES;
+            let message = is_short.then(|| serde_json::from_str(line).ok()).flatten().unwrap_or(Value::Null);
             // Recorded first: whoever is woken by the event finds it in the record.
             let event = Event::of(&message);
             core.log.record(Seen::WsMessage { message, text: line.to_owned() });
             if let Some(event) = event {
                 self.machine.deliver(event);
             }
+        }
+        let left_out = lines.count();
+        if left_out > 0 {
+            core.log.record(Seen::WsLeftOut { lines: left_out });
         }
     }
 }

@@ -3,7 +3,7 @@
 //! It knows no routes. Everything that a peer can make large has a limit here.
 
 use std::io::{self, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,16 @@ use super::wire::Stream;
 pub(crate) const HEAD_LIMIT_BYTES: usize = 32 * 1024;
 /// Most header lines taken.
 const HEADERS_LIMIT: usize = 64;
+/// Longest path taken, in bytes, without the query.
+const PATH_LIMIT_BYTES: usize = 1024;
+/// Headers that a request may have once at most.
+const SINGLE_HEADERS: [&str; 4] = ["authorization", "content-type", "sec-websocket-key", "transfer-encoding"];
 /// Longest line between chunks (a size with its extensions, a trailer), and most trailers.
 const CHUNK_LINE_LIMIT_BYTES: usize = 1024;
+/// Most bytes of all lines between the chunks of a body, beyond 16 for each byte of the body.
+const CHUNK_LINES_LIMIT_BYTES: u64 = 64 * 1024;
+/// How much of a body is read at a time.
+const BLOCK_BYTES: usize = 64 * 1024;
 /// How long the rest of a refused request is read, so that the answer is not lost to a reset.
 const LINGER: Duration = Duration::from_secs(2);
 /// Up to this size an answer's head and body leave in one write.
@@ -42,6 +50,11 @@ impl Head {
     pub(crate) fn header_has(&self, name: &str, word: &str) -> bool {
         let mut values = self.headers.iter().filter(|(have, _)| have == name);
         values.any(|(_, value)| value.split(',').any(|have| have.trim().eq_ignore_ascii_case(word)))
+    }
+
+    /// Whether there is more than one `Host`.
+    pub(super) fn has_many_hosts(&self) -> bool {
+        self.headers.iter().filter(|(name, _)| name == "host").count() > 1
     }
 
     pub(crate) fn keeps_alive(&self) -> bool {
@@ -87,12 +100,13 @@ impl Length {
             return Err(refused(400, "more than one Content-Length"));
         }
         match (head.header("transfer-encoding"), length) {
+            (Some(_), _) if head.http_1_0 => Err(refused(400, "HTTP/1.0 has no Transfer-Encoding")),
             (None, None) => Ok(Self::Known(0)),
             (None, Some(text)) if !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()) => {
                 text.parse().map(Self::Known).map_err(|_| refused(413, "the body is too large"))
             }
             (None, Some(_)) => Err(refused(400, "Content-Length is not a number")),
-            (Some(coding), None) if coding.trim().eq_ignore_ascii_case("chunked") => Ok(Self::Chunked),
+            (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => Ok(Self::Chunked),
             (Some(_), None) => Err(refused(501, "the only transfer coding known here is chunked")),
             (Some(_), Some(_)) => Err(refused(400, "both Content-Length and Transfer-Encoding")),
         }
@@ -124,10 +138,9 @@ impl Connection {
 
     /// Reads more into the buffer; an end here is the peer's going.
     fn fill(&mut self) -> Result<(), Broken> {
-        if self.used == self.buffer.len() {
-            self.buffer.clear();
-            self.used = 0;
-        }
+        // What was used goes first: else the buffer would grow for as long as there is always something left in it.
+        self.buffer.drain(..self.used);
+        self.used = 0;
         let mut block = [0; 8192];
         match self.stream.read(&mut block)? {
             0 => Err(Broken::Gone),
@@ -163,36 +176,65 @@ impl Connection {
     /// The body that belongs to a head, at most `limit` bytes of it.
     pub(crate) fn read_body(&mut self, length: Length, limit: u64) -> Result<Vec<u8>, Broken> {
         let mut body = Vec::new();
-        match length {
-            Length::Known(count) if count > limit => return Err(refused(413, "the body is too large")),
-            Length::Known(count) => self.read_exactly(count, &mut body)?,
-            Length::Chunked => loop {
-                let line = self.read_line()?;
-                let size = chunk_size(&line).ok_or(refused(400, "a chunk's size is not a number"))?;
-                if size == 0 {
-                    break self.skip_trailers()?;
-                }
-                if size > limit.saturating_sub(body.len() as u64) {
-                    return Err(refused(413, "the body is too large"));
-                }
-                self.read_exactly(size, &mut body)?;
-                if !self.read_line()?.is_empty() {
-                    return Err(refused(400, "a chunk is longer than its size"));
-                }
-            },
-        }
+        self.read_body_to(length, limit, &mut |bytes| body.extend_from_slice(bytes))?;
         Ok(body)
     }
 
-    /// Appends `count` bytes to `body`, which grows only as they arrive.
-    fn read_exactly(&mut self, count: u64, body: &mut Vec<u8>) -> Result<(), Broken> {
+    /// Hands the body that belongs to a head to `take`, as it arrives; it may have `limit` bytes at most. Gives its
+    /// length.
+    pub(crate) fn read_body_to(
+        &mut self,
+        length: Length,
+        limit: u64,
+        take: &mut dyn FnMut(&[u8]),
+    ) -> Result<u64, Broken> {
+        match length {
+            Length::Known(count) if count > limit => Err(refused(413, "the body is too large")),
+            Length::Known(count) => self.read_exactly(count, take).map(|()| count),
+            Length::Chunked => self.read_chunks(limit, take),
+        }
+    }
+
+    fn read_chunks(&mut self, limit: u64, take: &mut dyn FnMut(&[u8])) -> Result<u64, Broken> {
+        let (mut body_bytes, mut line_bytes) = (0, 0);
+        loop {
+            let line = self.read_line()?;
+            let size = chunk_size(&line).ok_or(refused(400, "a chunk's size is not a number"))?;
+            if size == 0 {
+                self.skip_trailers()?;
+                return Ok(body_bytes);
+            }
+            if size > limit.saturating_sub(body_bytes) {
+                return Err(refused(413, "the body is too large"));
+            }
+            body_bytes += size;
+            line_bytes += line.len() as u64;
+            if line_bytes > CHUNK_LINES_LIMIT_BYTES.saturating_add(body_bytes.saturating_mul(16)) {
+                return Err(refused(413, "the lines between chunks are too long"));
+            }
+            self.read_exactly(size, take)?;
+            if !self.read_line()?.is_empty() {
+                return Err(refused(400, "a chunk is longer than its size"));
+            }
+        }
+    }
+
+    /// Hands `count` bytes to `take`, as they arrive.
+    fn read_exactly(&mut self, count: u64, take: &mut dyn FnMut(&[u8])) -> Result<(), Broken> {
         let have = self.buffer.len() - self.used;
         let first = usize::try_from(count).map_or(have, |count| count.min(have));
-        body.extend_from_slice(&self.buffer[self.used..self.used + first]);
+        take(&self.buffer[self.used..self.used + first]);
         self.used += first;
-        let rest = count - first as u64;
-        if rest > 0 && (&mut self.stream).take(rest).read_to_end(body)? as u64 != rest {
-            return Err(Broken::Gone);
+        let mut rest = count - first as u64;
+        let mut block = vec![0; usize::try_from(rest).map_or(BLOCK_BYTES, |rest| rest.min(BLOCK_BYTES))];
+        while rest > 0 {
+            let wanted = usize::try_from(rest).map_or(block.len(), |rest| rest.min(block.len()));
+            let read = self.stream.read(&mut block[..wanted])?;
+            if read == 0 {
+                return Err(Broken::Gone);
+            }
+            take(&block[..read]);
+            rest -= read as u64;
         }
         Ok(())
     }
@@ -202,7 +244,7 @@ impl Connection {
         loop {
             let unread = &self.buffer[self.used..];
             if let Some(end) = unread.iter().position(|byte| *byte == b'\n') {
-                let line = unread[..end].strip_suffix(b"\r").unwrap_or(&unread[..end]).to_vec();
+                let line = unread[..end].strip_suffix(b"\r").ok_or(refused(400, "a line ends without CR"))?.to_vec();
                 self.used += end + 1;
                 return Ok(line);
             }
@@ -236,18 +278,22 @@ impl Connection {
     /// Ends the connection in order: the peer still gets what was sent, though it may not have sent all it meant to.
     pub(crate) fn finish(mut self) {
         self.stream.say_goodbye();
-        let socket = self.stream.socket();
-        if socket.shutdown(Shutdown::Write).is_err() {
-            return;
-        }
-        let deadline = Instant::now() + LINGER;
-        let mut block = [0; 8192];
-        while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-            let ready =
-                socket.set_read_timeout(Some(left)).and_then(|()| super::wire::read_socket(&socket, &mut block));
-            if !matches!(ready, Ok(count) if count > 0) {
-                break;
-            }
+        linger(&self.stream.socket());
+    }
+}
+
+/// Ends the sending side, and reads on for a while: with something unread, a close would be a reset, and what was sent
+/// last be lost.
+pub(super) fn linger(socket: &TcpStream) {
+    if socket.shutdown(Shutdown::Write).is_err() {
+        return;
+    }
+    let deadline = Instant::now() + LINGER;
+    let mut block = [0; 8192];
+    while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
+        let ready = socket.set_read_timeout(Some(left)).and_then(|()| super::wire::read_socket(socket, &mut block));
+        if !matches!(ready, Ok(count) if count > 0) {
+            break;
         }
     }
 }
@@ -256,13 +302,24 @@ fn head_of(request: &httparse::Request<'_, '_>) -> Result<Head, Broken> {
     let bad = || refused(400, "not an HTTP/1.1 request");
     let target = request.path.ok_or_else(bad)?;
     let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
-    if !path.starts_with('/') {
+    if !path.starts_with('/') || path.starts_with("//") || target.contains('#') {
         return Err(refused(400, "the request's target is not a path"));
+    }
+    if path.len() > PATH_LIMIT_BYTES {
+        return Err(refused(414, "the path is too long"));
     }
     let mut headers = Vec::with_capacity(request.headers.len());
     for line in request.headers.iter() {
         let value = std::str::from_utf8(line.value).map_err(|_| refused(400, "a header is not text"))?;
         headers.push((line.name.to_ascii_lowercase(), value.to_owned()));
+    }
+    for single in SINGLE_HEADERS {
+        if headers.iter().filter(|(name, _)| name == single).count() > 1 {
+            return Err(refused(400, "a header that may come once came twice"));
+        }
+    }
+    if headers.iter().any(|(name, value)| name == "host" && !is_host(value)) {
+        return Err(refused(400, "Host is not a host and a port"));
     }
     Ok(Head {
         method: request.method.ok_or_else(bad)?.to_owned(),
@@ -273,8 +330,24 @@ fn head_of(request: &httparse::Request<'_, '_>) -> Result<Head, Broken> {
     })
 }
 
+/// Whether this is a host, with or without a port: `localhost:8080`, `[::1]`.
+fn is_host(value: &str) -> bool {
+    let (host, port) = match value.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (value, None),
+    };
+    // parse() alone would take a sign.
+    let port_good = port.is_none_or(|port| port.bytes().all(|b| b.is_ascii_digit()) && port.parse::<u16>().is_ok());
+    let named = |host: &str| host.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
+    let host_good = match host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => !host.is_empty() && named(host),
+    };
+    port_good && host_good
+}
+
 fn chunk_size(line: &[u8]) -> Option<u64> {
-    let digits = line.split(|byte| *byte == b';').next()?.trim_ascii();
+    let digits = line.split(|byte| *byte == b';').next()?;
     if digits.is_empty() || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }

@@ -11,8 +11,14 @@ use super::control_socket::Link;
 use super::{lock, wait};
 use crate::Secret;
 
+/// Most machines known at a time: for a new one, the one that was heard of the longest ago has to go.
+const MACHINES_LIMIT: usize = 64;
+/// Most tokens of a kind that a machine has at a time; the oldest go first.
+const TOKENS_LIMIT: usize = 8;
 /// Events kept for an await that may come; the oldest go first.
-const INBOX_LIMIT: usize = 10_000;
+const INBOX_LIMIT: usize = 1000;
+/// A longer name of an event is nothing that is awaited, in bytes.
+const NAME_LIMIT_BYTES: usize = 200;
 
 /// Who may sign in, and how long tokens hold.
 #[derive(Debug, Clone)]
@@ -22,6 +28,8 @@ pub(super) struct Rules {
     pub(super) password: Option<Secret>,
     pub(super) token_life: Duration,
     pub(super) ws_token_life: Duration,
+    /// After how long a machine without a control socket of which nothing is heard has gone.
+    pub(super) gone_after: Duration,
 }
 
 /// The two tokens that a sign-in brings.
@@ -40,9 +48,44 @@ pub(super) struct Machines {
 
 #[derive(Default)]
 struct Desk {
-    auth: HashMap<String, (Arc<Machine>, Instant)>,
-    ws: HashMap<String, (Arc<Machine>, Instant)>,
+    auth: Issued,
+    ws: Issued,
     machines: HashMap<String, Arc<Machine>>,
+}
+
+/// Tokens of one kind, each with the machine that has it and when it ends.
+#[derive(Default)]
+struct Issued(HashMap<String, (Arc<Machine>, Instant)>);
+
+impl Issued {
+    fn issue(&mut self, token: &str, machine: &Arc<Machine>, now: Instant, life: Duration) {
+        self.0.retain(|_, (_, end)| *end > now);
+        let theirs = self.0.iter().filter(|(_, (owner, _))| Arc::ptr_eq(owner, machine));
+        let (count, oldest) = (theirs.clone().count(), theirs.min_by_key(|(_, (_, end))| *end));
+        if let Some(oldest) = oldest.filter(|_| count >= TOKENS_LIMIT).map(|(token, _)| token.clone()) {
+            self.0.remove(&oldest);
+        }
+        self.0.insert(token.to_owned(), (Arc::clone(machine), now + life));
+    }
+
+    fn revoke(&mut self, machine: &Arc<Machine>) {
+        self.0.retain(|_, (owner, _)| !Arc::ptr_eq(owner, machine));
+    }
+}
+
+impl Desk {
+    /// Takes the machine out that was heard of the longest ago, of those without a control socket where there are any.
+    fn evict(&mut self) -> Option<Arc<Machine>> {
+        let standing = |machine: &Arc<Machine>| {
+            let side = lock(&machine.side);
+            (side.link.is_some(), side.heard)
+        };
+        let oldest = self.machines.values().min_by_key(|machine| standing(machine)).cloned()?;
+        self.machines.remove(&oldest.serial);
+        self.auth.revoke(&oldest);
+        self.ws.revoke(&oldest);
+        Some(oldest)
+    }
 }
 
 #[derive(Default)]
@@ -56,8 +99,8 @@ impl Machines {
         Self { rules, desk: RwLock::default(), current: Mutex::default(), connected: Condvar::new() }
     }
 
-    /// Signs in whoever the rules allow; says whether this machine is new here.
-    pub(super) fn sign_in(&self, serial: &str, password: &str) -> Option<(Tokens, Arc<Machine>, bool)> {
+    /// Signs in whoever the rules allow. Where there are too many, another machine has to go.
+    pub(super) fn sign_in(&self, serial: &str, password: &str) -> Option<Tokens> {
         let bare = serial.strip_prefix('S')?;
         let serial_good = !bare.is_empty() && self.rules.serial.as_deref().is_none_or(|wanted| wanted == bare);
         let password_good = self.rules.password.as_ref().is_none_or(|wanted| wanted.reveal() == password);
@@ -65,41 +108,51 @@ impl Machines {
             return None;
         }
         let mut desk = self.desk.write().unwrap_or_else(PoisonError::into_inner);
-        let now = Instant::now();
-        desk.auth.retain(|_, (_, end)| *end > now);
-        desk.ws.retain(|_, (_, end)| *end > now);
         let is_new = !desk.machines.contains_key(serial);
-        let machine = desk.machines.entry(serial.to_owned()).or_insert_with(|| Arc::new(Machine::new(serial)));
-        let machine = Arc::clone(machine);
+        let evicted = if is_new && desk.machines.len() >= MACHINES_LIMIT { desk.evict() } else { None };
+        let machine = desk.machines.entry(serial.to_owned());
+        let machine = Arc::clone(machine.or_insert_with(|| Arc::new(Machine::new(serial, self.rules.gone_after))));
+        machine.was_heard();
         // The form of a JSON Web Token with an empty set of claims; only the service itself ever checks it.
         let auth = format!("eyJhbGciOiJIUzI1NiJ9.e30.{}", random_text());
         let tokens = Tokens { auth, ws: random_text() };
-        desk.auth.insert(tokens.auth.clone(), (Arc::clone(&machine), now + self.rules.token_life));
-        desk.ws.insert(tokens.ws.clone(), (Arc::clone(&machine), now + self.rules.ws_token_life));
-        Some((tokens, machine, is_new))
+        let now = Instant::now();
+        desk.auth.issue(&tokens.auth, &machine, now, self.rules.token_life);
+        desk.ws.issue(&tokens.ws, &machine, now, self.rules.ws_token_life);
+        drop(desk);
+        if let Some(link) = evicted.and_then(|machine| machine.dismiss()) {
+            self.unlink(&link);
+            link.abandon();
+        }
+        Some(tokens)
     }
 
     /// The machine that an `auth_token` was given to, while it holds.
     pub(super) fn bearer(&self, token: &str) -> Option<Arc<Machine>> {
         let desk = self.desk.read().unwrap_or_else(PoisonError::into_inner);
-        let (machine, end) = desk.auth.get(token)?;
-        (*end > Instant::now()).then(|| Arc::clone(machine))
+        let (machine, end) = desk.auth.0.get(token)?;
+        let machine = (*end > Instant::now()).then(|| Arc::clone(machine))?;
+        machine.was_heard();
+        Some(machine)
     }
 
     /// Uses up a `ws_token`.
     pub(super) fn redeem(&self, token: &str) -> Option<Arc<Machine>> {
         let mut desk = self.desk.write().unwrap_or_else(PoisonError::into_inner);
-        let (machine, end) = desk.ws.remove(token)?;
+        let (machine, end) = desk.ws.0.remove(token)?;
         (end > Instant::now()).then_some(machine)
     }
 
     pub(super) fn expire_tokens(&self) {
-        self.desk.write().unwrap_or_else(PoisonError::into_inner).auth.clear();
+        self.desk.write().unwrap_or_else(PoisonError::into_inner).auth.0.clear();
     }
 
     /// A control socket is open: it takes the place of the machine's former one, which is handed back.
     pub(super) fn link(&self, link: &Arc<Link>) -> Option<Arc<Link>> {
-        let former = lock(&link.machine.side).link.replace(Arc::clone(link));
+        let mut side = lock(&link.machine.side);
+        side.heard = Instant::now();
+        let former = side.link.replace(Arc::clone(link));
+        drop(side);
         link.machine.changed.notify_all();
         lock(&self.current).link = Some(Arc::clone(link));
         self.connected.notify_all();
@@ -109,7 +162,13 @@ impl Machines {
     /// Nothing is to be sent on this control socket any more.
     pub(super) fn unlink(&self, link: &Arc<Link>) {
         let same = |held: &mut Arc<Link>| Arc::ptr_eq(held, link);
-        drop(lock(&link.machine.side).link.take_if(same));
+        let mut side = lock(&link.machine.side);
+        if side.link.take_if(same).is_some() {
+            side.heard = Instant::now();
+            // Whoever waits has to know from when on it may be gone.
+            link.machine.changed.notify_all();
+        }
+        drop(side);
         drop(lock(&self.current).link.take_if(same));
     }
 
@@ -132,8 +191,7 @@ impl Machines {
             desk.machines.values().cloned().collect()
         };
         for machine in machines {
-            lock(&machine.side).stopping = true;
-            machine.changed.notify_all();
+            machine.dismiss();
         }
         lock(&self.current).stopping = true;
         self.connected.notify_all();
@@ -149,14 +207,18 @@ fn random_text() -> String {
 pub(super) struct Machine {
     /// As it signed in, `S` included.
     pub(super) serial: String,
+    gone_after: Duration,
     side: Mutex<Side>,
     changed: Condvar,
 }
 
-#[derive(Default)]
 struct Side {
     link: Option<Arc<Link>>,
     inbox: VecDeque<Event>,
+    /// When it last signed in, made a request with its token, or had a control socket.
+    heard: Instant,
+    /// Whether what there is to do with it has begun.
+    began: bool,
     stopping: bool,
 }
 
@@ -169,7 +231,8 @@ pub(super) struct Event {
 impl Event {
     /// The event in a message, where it is one.
     pub(super) fn of(message: &Value) -> Option<Self> {
-        let name = message.get("event")?.as_str()?.to_owned();
+        let name = message.get("event")?.as_str()?;
+        let name = (name.len() <= NAME_LIMIT_BYTES).then(|| name.to_owned())?;
         Some(Self { name, action_id: message.get("action_id").and_then(Value::as_i64) })
     }
 }
@@ -179,6 +242,8 @@ impl Event {
 pub(super) enum Waited {
     TooLong,
     Stopped,
+    /// The machine has left, and did not come back.
+    Gone,
     /// The action that was to end so has ended otherwise: with this event.
     Ended(String),
 }
@@ -193,8 +258,32 @@ fn same_end(one: &str, other: &str) -> bool {
 }
 
 impl Machine {
-    fn new(serial: &str) -> Self {
-        Self { serial: serial.to_owned(), side: Mutex::default(), changed: Condvar::new() }
+    fn new(serial: &str, gone_after: Duration) -> Self {
+        let heard = Instant::now();
+        let side = Side { link: None, inbox: VecDeque::new(), heard, began: false, stopping: false };
+        Self { serial: serial.to_owned(), gone_after, side: Mutex::new(side), changed: Condvar::new() }
+    }
+
+    fn was_heard(&self) {
+        lock(&self.side).heard = Instant::now();
+    }
+
+    /// Ends all that waits for it; gives its control socket.
+    fn dismiss(&self) -> Option<Arc<Link>> {
+        let mut side = lock(&self.side);
+        side.stopping = true;
+        self.changed.notify_all();
+        side.link.clone()
+    }
+
+    /// Says once that what there is to do with it may begin.
+    pub(super) fn begin(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.side).began, true)
+    }
+
+    /// How long it may be away before it counts as gone.
+    pub(super) fn gone_after(&self) -> Duration {
+        self.gone_after
     }
 
     /// Keeps an event for whoever awaits it.
@@ -208,10 +297,11 @@ impl Machine {
         self.changed.notify_all();
     }
 
-    /// Waits until `take` finds what it wants; without a deadline, for ever.
+    /// Waits until `take` finds what it wants, or the machine has been away for so long.
     fn wait_until<T>(
         &self,
-        deadline: Option<Instant>,
+        deadline: Instant,
+        gone_after: Duration,
         mut take: impl FnMut(&mut Side) -> Option<T>,
     ) -> Result<T, Waited> {
         let mut side = lock(&self.side);
@@ -222,17 +312,22 @@ impl Machine {
             if let Some(found) = take(&mut side) {
                 return Ok(found);
             }
-            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            let now = Instant::now();
+            if deadline <= now {
                 return Err(Waited::TooLong);
             }
-            side = wait(&self.changed, side, left);
+            let gone_at = if side.link.is_none() { side.heard.checked_add(gone_after) } else { None };
+            if gone_at.is_some_and(|at| at <= now) {
+                return Err(Waited::Gone);
+            }
+            let until = gone_at.map_or(deadline, |at| at.min(deadline));
+            side = wait(&self.changed, side, Some(until - now));
         }
     }
 
     /// The machine's control socket.
-    pub(super) fn wait_link(&self, deadline: Option<Instant>) -> Result<Arc<Link>, Waited> {
-        self.wait_until(deadline, |side| side.link.clone())
+    pub(super) fn wait_link(&self, deadline: Instant, gone_after: Duration) -> Result<Arc<Link>, Waited> {
+        self.wait_until(deadline, gone_after, |side| side.link.clone())
     }
 
     /// The machine's control socket, if it has one at this moment.
@@ -241,17 +336,12 @@ impl Machine {
     }
 
     /// Takes the first such event out of what nobody awaited yet.
-    pub(super) fn wait_event(
-        &self,
-        name: &str,
-        action_id: Option<i64>,
-        deadline: Option<Instant>,
-    ) -> Result<(), Waited> {
+    pub(super) fn wait_event(&self, name: &str, action_id: Option<i64>, deadline: Instant) -> Result<(), Waited> {
         let of_action = |event: &Event| action_id.is_none() || event.action_id == action_id;
         let ended_otherwise = |event: &Event| {
             action_id.is_some() && event.action_id == action_id && event.name != name && same_end(&event.name, name)
         };
-        self.wait_until(deadline, |side| {
+        self.wait_until(deadline, self.gone_after, |side| {
             if let Some(index) = side.inbox.iter().position(|event| event.name == name && of_action(event)) {
                 side.inbox.remove(index);
                 return Some(Ok(()));
@@ -263,9 +353,9 @@ impl Machine {
 
     /// Lets time pass, unless the service stops.
     pub(super) fn sleep(&self, until: Instant) -> Result<(), Waited> {
-        match self.wait_until::<()>(Some(until), |_| None) {
-            Err(Waited::Stopped) => Err(Waited::Stopped),
-            _ => Ok(()),
+        match self.wait_until::<()>(until, self.gone_after, |_| None) {
+            Err(Waited::TooLong) => Ok(()),
+            other => other,
         }
     }
 

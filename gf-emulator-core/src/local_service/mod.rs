@@ -7,12 +7,28 @@
 //! It shares nothing with the machine's side but [`crate::puls`], so that one mistake cannot cancel itself out. It has
 //! an HTTP server of its own, owns its threads, and is for tests and demonstrations: anybody who can reach its port may
 //! use it.
+//!
+//! # What strangers can make it hold
+//!
+//! | what | at most |
+//! |---|---|
+//! | connections, each with a thread | 256; for a newcomer the oldest goes that has shown no token, else the oldest |
+//! | machines, each with a thread while its script runs | 64; for a new one the one goes that was heard of the longest ago, first of those without a control socket |
+//! | tokens of a machine | 8 of each kind |
+//! | events of a machine that nothing has awaited | 1000, their names 200 bytes long |
+//! | a message on a control socket | 1 MiB, of which 100 lines are taken; lines up to 64 KiB are read as JSON |
+//! | the head of a request | 32 KiB, 64 headers; its path 1 KiB |
+//! | the body of a request | 64 MiB are read ([`Builder::body_limit`]), 64 KiB held in memory; none of either where the request is refused for its path or its token |
+//! | what was [`Seen`] | 16 MiB, the oldest goes first ([`LocalService::left_out`]) |
+//!
+//! Tests may ask for more: [`Builder::keep_bodies`], [`Builder::observe_pictures`].
 
 mod certificate;
 mod control_socket;
 mod fault;
 pub(crate) mod http;
 mod machines;
+mod plan;
 mod replay;
 mod routes;
 mod script;
@@ -31,9 +47,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use self::control_socket::CLOSING;
 pub use self::control_socket::Cut;
 pub use self::fault::{Failure, Fault};
-pub use self::replay::{Cue, Replay, Reply, ReplyBody, ReplyEnd};
+pub use self::plan::{Cue, Replay, Reply, ReplyBody, ReplyEnd};
 pub(crate) use self::replay::{is_ending, is_opening, rehomed};
 pub use self::script::{Outcome, Script, Step};
 pub use self::seen::{Bearer, Request, Seen};
@@ -41,7 +58,7 @@ pub use self::seen::{Bearer, Request, Seen};
 use self::machines::{Machines, Rules};
 use self::replay::Playing;
 use self::seen::{Log, Observer};
-use self::server::{Core, Settings, Task};
+use self::server::{Bodies, Core, Settings, Task};
 use crate::Secret;
 
 /// How long code that sends waits for a machine to be connected.
@@ -125,7 +142,7 @@ pub struct Builder {
     task: Option<Task>,
     cut_every: Option<Duration>,
     body_limit: u64,
-    keep_bodies: bool,
+    bodies: Bodies,
     observer: Option<Observer>,
 }
 
@@ -172,6 +189,14 @@ impl Builder {
         self
     }
 
+    /// After how long a machine has gone that has no control socket and of which nothing is heard: its script ends
+    /// then. 30 seconds where this is not called.
+    #[must_use]
+    pub fn gone_after(mut self, time: Duration) -> Self {
+        self.rules.gone_after = time;
+        self
+    }
+
     /// The firmware version on offer; `2.6.0-2228` where this is not called.
     #[must_use]
     pub fn firmware_version(mut self, version: impl Into<String>) -> Self {
@@ -200,8 +225,8 @@ impl Builder {
         self
     }
 
-    /// A recorded session to go through with the first machine that signs in, in place of a script. No other machine may
-    /// sign in then.
+    /// A recorded session to go through with the first machine that connects, in place of a script. No other machine may
+    /// connect then.
     #[must_use]
     pub fn replay(mut self, replay: Replay) -> Self {
         self.task = Some(Task::Replay(Playing::new(replay)));
@@ -222,10 +247,21 @@ impl Builder {
         self
     }
 
-    /// Whether the bodies of requests are kept in what was [`Seen`] (they are, where this is not called).
+    /// Whether every body that is read is kept in what was [`Seen`], for as long as that is kept; otherwise only those
+    /// of `/api/event` are. For tests: what is seen takes up to 1 GiB then.
     #[must_use]
     pub fn keep_bodies(mut self, keep: bool) -> Self {
-        self.keep_bodies = keep;
+        self.bodies = if keep { Bodies::Kept } else { Bodies::Small };
+        self
+    }
+
+    /// Whether the observer gets the pictures that machines upload, up to 2 MiB each and 32 MiB at a time. Otherwise it
+    /// gets bodies of up to 64 KiB of machines that have signed in, and no pictures.
+    #[must_use]
+    pub fn observe_pictures(mut self, observe: bool) -> Self {
+        if self.bodies != Bodies::Kept {
+            self.bodies = if observe { Bodies::Observed } else { Bodies::Small };
+        }
         self
     }
 
@@ -260,10 +296,14 @@ impl Builder {
             firmware_version: self.firmware_version,
             puls: if self.gzip { compressed(&puls).map_err(Error::Start)? } else { puls }.into(),
             body_limit: self.body_limit,
-            keep_bodies: self.keep_bodies,
+            bodies: self.bodies,
             cut_every: self.cut_every,
         };
-        let core = Core::new(settings, Machines::new(self.rules), Log::new(self.observer), self.task);
+        // The replay counts first: whoever is told of something may ask how far it is.
+        let counter = self.task.as_ref().and_then(Task::counter);
+        let observers = counter.into_iter().chain(self.observer).collect();
+        let log = Log::new(self.bodies == Bodies::Kept, observers);
+        let core = Core::new(settings, Machines::new(self.rules), log, self.task);
         let shared = Arc::clone(&core);
         let thread = thread::Builder::new()
             .name("gf-service-listener".to_owned())
@@ -285,6 +325,7 @@ impl LocalService {
                 password: None,
                 token_life: Duration::from_hours(6),
                 ws_token_life: Duration::from_secs(30),
+                gone_after: Duration::from_secs(30),
             },
             firmware_version: "2.6.0-2228".to_owned(),
             puls: None,
@@ -292,7 +333,7 @@ impl LocalService {
             task: None,
             cut_every: None,
             body_limit: 64 << 20,
-            keep_bodies: true,
+            bodies: Bodies::Small,
             observer: None,
         }
     }
@@ -327,13 +368,19 @@ impl LocalService {
         self.ca_pem.as_deref()
     }
 
-    /// Everything seen so far, in order.
+    /// What was seen so far, in order: the last 16 MiB of it (1 GiB with [`Builder::keep_bodies`]).
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
         self.core.log.all()
     }
 
-    /// Waits until `done` says so of everything seen so far; `false` where the time was over first.
+    /// How many of the oldest are not in [`seen`](Self::seen) any more.
+    #[must_use]
+    pub fn left_out(&self) -> u64 {
+        self.core.log.left_out()
+    }
+
+    /// Waits until `done` says so of [what was seen](Self::seen) so far; `false` where the time was over first.
     ///
     /// `done` is called again whenever there is something new. It must not call the service.
     pub fn wait_for(&self, done: impl FnMut(&[Seen]) -> bool, timeout: Duration) -> bool {
@@ -368,9 +415,15 @@ impl LocalService {
 
     /// Closes the control socket that was opened last with this code, and waits until it is gone.
     pub fn close(&self, code: u16) {
+        self.close_within(code, CLOSING);
+    }
+
+    /// The same; a machine that does not close its side within that time is cut off. With [`close`](Self::close) it has
+    /// 5 seconds.
+    pub fn close_within(&self, code: u16, limit: Duration) {
         if let Some(link) = self.core.machines.current(Duration::ZERO) {
             self.core.machines.unlink(&link);
-            link.close(code);
+            link.close(code, limit);
         }
     }
 
@@ -389,7 +442,8 @@ impl LocalService {
         self.core.faults.release();
     }
 
-    /// How the script (or the replay) ended. With several machines: when it has ended for all, the first failure if there was any.
+    /// How the script (or the replay) ended. With several machines: when it has ended for all, the first failure if there
+    /// was any. A machine that has left before its end counts only where no other has come to an end.
     ///
     /// Nothing where the time was over first, the service was stopped, or there is neither.
     #[must_use]

@@ -1,124 +1,33 @@
 //! A recorded session's service, once more: what it said, when, and how it answered.
 //!
 //! No clock decides. Each thing is said again when the machine has said and asked for as much as it had in the recording
-//! by then, however long that takes; only a machine that never does is given up, after a time. What a session is made
-//! of is read elsewhere: this is plain data, and walks it.
+//! by then, however long that takes; only a machine that never does is given up, after a time.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::fs::File;
-use std::io::Read;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::control_socket::Cut;
+use super::control_socket::{Cut, Link};
 use super::fault::Failure;
 use super::http::{Answer, Head};
 use super::lock;
 use super::machines::{Machine, Waited};
+use super::plan::{Cue, Replay, Reply, ReplyBody, ReplyEnd};
 use super::routes;
-use super::script::Outcome;
-use super::seen::{Bearer, Seen};
+use super::script::{Ended, Outcome};
+use super::seen::{Bearer, Observer, Seen};
 use super::server::Core;
+use crate::files;
 
 /// What a URL that had a query when it was recorded has in its place: a machine sees that it is presigned.
 const QUERY: &str = "replay";
-/// No longer body is read back.
-const MOST_BYTES: u64 = 256 << 20;
-
-/// What a service says and answers, as it was recorded. One machine is taken through it: the first that signs in.
-///
-/// Every URL in what it says leads to the service that says it now, whatever host was recorded; a recorded query, which
-/// no recording has, becomes `?replay`.
-#[derive(Debug, Clone, Default)]
-pub struct Replay {
-    /// What happened, in order.
-    pub cues: Vec<Cue>,
-    /// Answers by method and path, each used once in this order; the last one is for all that come after it. Where there
-    /// is none, the service answers as it always does.
-    pub answers: HashMap<(String, String), VecDeque<Reply>>,
-}
-
-/// One thing that happened in a recorded session.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cue {
-    /// The service said this: it says it again.
-    Say {
-        /// A frame's text.
-        text: String,
-        /// How long to wait for a machine to be connected.
-        timeout: Duration,
-    },
-    /// The connection ended: it is cut again.
-    Cut {
-        /// How long to wait for a machine to be connected.
-        timeout: Duration,
-    },
-    /// The machine said something on the control socket: what follows waits until it has said one message more of that
-    /// action, or, without one, of its own accord. Progress does not count.
-    Message {
-        /// The action.
-        action: Option<i64>,
-        /// The event, for whoever reads that it did not come.
-        event: String,
-        /// How long to wait.
-        timeout: Duration,
-    },
-    /// The machine made a request: what follows waits until it has made one more like it. Sign-ins do not count.
-    Request {
-        /// The action that it was made for, where that is known.
-        action: Option<i64>,
-        /// The HTTP method.
-        method: String,
-        /// The path, without a query.
-        path: String,
-        /// How long to wait.
-        timeout: Duration,
-    },
-}
-
-/// How a request was answered.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Reply {
-    /// The HTTP status; 200 where it is not known.
-    pub status: Option<u16>,
-    /// When the machine may ask again, as the service had said it.
-    pub retry_after: Option<String>,
-    /// What came with it.
-    pub body: ReplyBody,
-    /// How it ended.
-    pub end: ReplyEnd,
-}
-
-/// How an answer ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReplyEnd {
-    /// Whole.
-    #[default]
-    Whole,
-    /// The connection ends before it does.
-    Broken,
-    /// It does not: the machine ends it, because what it is for is withdrawn.
-    Open,
-}
-
-/// What comes with a [`Reply`].
-#[derive(Debug, Clone, PartialEq, Default)]
-pub enum ReplyBody {
-    /// Nothing.
-    #[default]
-    Empty,
-    /// JSON, in which URLs lead here.
-    Json(Value),
-    /// What is in this file.
-    File(PathBuf),
-    /// The service's own pulse file: what was sent is not known.
-    Job,
-    /// The service's own firmware.
-    Firmware,
-}
+/// No longer body is read back: a machine would refuse it.
+const MOST_BYTES: u64 = 128 << 20;
+/// How long something is waited for before that is announced.
+const QUIET: Duration = Duration::from_secs(2);
 
 /// A text in which every URL of the web has another origin and, where it had a query, this one.
 ///
@@ -160,17 +69,44 @@ pub(crate) fn rehomed(text: &str, home: impl Fn(bool) -> String, query: &str) ->
 pub(super) struct Playing {
     cues: Vec<Cue>,
     answers: Mutex<HashMap<(String, String), VecDeque<Reply>>>,
+    /// The machine that it is played to, once it has opened a control socket.
     serial: OnceLock<String>,
+    tally: Arc<Mutex<Tally>>,
+    /// Files that are being sent, so that many who ask for one share it.
+    files: Mutex<HashMap<PathBuf, Weak<[u8]>>>,
 }
 
 impl Playing {
     pub(super) fn new(replay: Replay) -> Self {
-        Self { cues: replay.cues, answers: Mutex::new(replay.answers), serial: OnceLock::new() }
+        let tally = Arc::new(Mutex::new(Tally::of(&replay.cues)));
+        let (answers, files) = (Mutex::new(replay.answers), Mutex::default());
+        Self { cues: replay.cues, answers, serial: OnceLock::new(), tally, files }
     }
 
-    /// Whether this is the machine that it is played to: the first that asks.
+    /// Counts what it is called with.
+    pub(super) fn counter(&self) -> Observer {
+        let tally = Arc::clone(&self.tally);
+        Box::new(move |seen| lock(&tally).count(seen))
+    }
+
+    /// Whether this may be the machine that it is played to: another one has not connected yet.
+    pub(super) fn may_be_for(&self, serial: &str) -> bool {
+        self.serial.get().is_none_or(|theirs| theirs == serial)
+    }
+
+    /// Whether this is the machine that it is played to: the first that connects.
     pub(super) fn is_for(&self, serial: &str) -> bool {
         self.serial.get_or_init(|| serial.to_owned()) == serial
+    }
+
+    fn file(&self, path: &PathBuf) -> crate::Result<Arc<[u8]>> {
+        let mut files = lock(&self.files);
+        if let Some(bytes) = files.get(path).and_then(Weak::upgrade) {
+            return Ok(bytes);
+        }
+        let bytes: Arc<[u8]> = files::read(path, MOST_BYTES)?.into();
+        files.insert(path.clone(), Arc::downgrade(&bytes));
+        Ok(bytes)
     }
 
     /// How a request is to be answered, where the recording knows.
@@ -196,7 +132,7 @@ impl Reply {
         }
     }
 
-    pub(super) fn answer(self, core: &Core) -> Answer {
+    pub(super) fn answer(self, core: &Core, playing: &Playing) -> Answer {
         let octets = |body: Arc<[u8]>| Answer::new(200).with("Content-Type", "application/octet-stream").holding(body);
         let mut answer = match self.body {
             ReplyBody::Empty => Answer::new(200),
@@ -206,15 +142,13 @@ impl Reply {
             }
             ReplyBody::Job => octets(Arc::clone(&core.settings.puls)),
             ReplyBody::Firmware => octets(Arc::clone(&core.settings.firmware)),
-            ReplyBody::File(path) => {
-                let mut bytes = Vec::new();
-                let read = File::open(&path).and_then(|file| file.take(MOST_BYTES).read_to_end(&mut bytes));
-                if let Err(error) = read {
-                    log::error!("local service: cannot read {} to send it: {error}", path.display());
+            ReplyBody::File(path) => match playing.file(&path) {
+                Ok(bytes) => octets(bytes),
+                Err(error) => {
+                    log::error!("local service: cannot send a recorded body: {error}");
                     return Answer::text(500, "the recorded body cannot be read");
                 }
-                octets(bytes.into())
-            }
+            },
         };
         // One that ends an exchange: a recording may hold anything.
         answer.status = self.status.filter(|status| (200..600).contains(status)).unwrap_or(200);
@@ -243,44 +177,64 @@ impl Core {
         }
     }
 
+    /// What the service had said, as it says it to this machine.
+    fn said_at_home(&self, text: &str, serial: &str) -> String {
+        match serde_json::from_str::<Value>(text) {
+            Ok(mut json) => {
+                self.bring_home(&mut json, Some(serial));
+                json.to_string()
+            }
+            Err(_) => self.text_at_home(text),
+        }
+    }
+
     fn text_at_home(&self, text: &str) -> String {
         let http = &self.settings.http_url;
         rehomed(text, |is_ws| if is_ws { http.replacen("http", "ws", 1) } else { http.clone() }, QUERY)
     }
 }
 
-/// How much the machine has said and asked for.
-#[derive(Default)]
+/// How much the machine has said and asked for, of what the recording has.
 struct Tally {
-    /// How many of the things seen are counted.
-    counted: usize,
-    messages: HashMap<Option<i64>, u64>,
-    requests: HashMap<(String, String), u64>,
-    /// Actions that have ended as they had not in the recording: nothing more is to come of them.
+    counts: HashMap<Kind, u64>,
+    /// The endings of the recording.
+    endings: HashSet<(i64, String)>,
+    /// Actions of the recording that have ended as they had not there: nothing more is to come of them.
     ended: HashSet<i64>,
 }
 
 impl Tally {
-    fn count(&mut self, seen: &[Seen], endings: &HashSet<(i64, String)>) {
-        for seen in &seen[self.counted.min(seen.len())..] {
-            match seen {
-                Seen::WsMessage { message, .. } if message.get("progress").is_none() => {
-                    let action = message["action_id"].as_i64();
-                    *self.messages.entry(action).or_default() += 1;
-                    if let (Some(id), Some(event)) = (action, message["event"].as_str())
-                        && is_ending(event)
-                        && !endings.contains(&(id, event.to_owned()))
-                    {
-                        self.ended.insert(id);
-                    }
+    fn of(cues: &[Cue]) -> Self {
+        let counts = cues.iter().filter_map(Kind::of).map(|kind| (kind, 0)).collect();
+        let ending = |cue: &Cue| match cue {
+            Cue::Message { action: Some(id), event, .. } if is_ending(event) => Some((*id, event.clone())),
+            _ => None,
+        };
+        Self { counts, endings: cues.iter().filter_map(ending).collect(), ended: HashSet::new() }
+    }
+
+    fn count(&mut self, seen: &Seen) {
+        let kind = match seen {
+            Seen::WsMessage { message, .. } if message.get("progress").is_none() => {
+                let action = message["action_id"].as_i64();
+                if let (Some(id), Some(event)) = (action, message["event"].as_str())
+                    && is_ending(event)
+                    && self.counts.contains_key(&Kind::Messages(action))
+                    && !self.endings.contains(&(id, event.to_owned()))
+                {
+                    self.ended.insert(id);
                 }
-                Seen::Http(request) if !is_opening(&request.path) => {
-                    *self.requests.entry((request.method.clone(), request.path.clone())).or_default() += 1;
-                }
-                _ => {}
+                Kind::Messages(action)
             }
+            Seen::Http(request) if !is_opening(&request.path) => {
+                Kind::Requests(request.method.clone(), request.path.clone())
+            }
+            _ => return,
+        };
+        // What the recording has not is nothing that is waited for.
+        if let Some(count) = self.counts.get_mut(&kind) {
+            *count += 1;
         }
-        self.counted = seen.len();
     }
 }
 
@@ -301,86 +255,136 @@ enum Kind {
     Requests(String, String),
 }
 
-/// Walks the session with one machine. Nothing comes back where the service stopped first.
-pub(super) fn run(playing: &Playing, core: &Core, machine: &Arc<Machine>) -> Option<Outcome> {
-    let mut endings = HashSet::new();
-    for cue in &playing.cues {
-        if let Cue::Message { action: Some(id), event, .. } = cue
-            && is_ending(event)
-        {
-            endings.insert((*id, event.clone()));
+impl Kind {
+    fn of(cue: &Cue) -> Option<Self> {
+        match cue {
+            Cue::Message { action, .. } => Some(Self::Messages(*action)),
+            Cue::Request { method, path, .. } => Some(Self::Requests(method.clone(), path.clone())),
+            Cue::Say { .. } | Cue::Cut { .. } => None,
         }
     }
-    let (mut tally, mut wanted, mut given_up) = (Tally::default(), HashMap::<Kind, u64>::new(), HashSet::new());
-    let mut first_failure = None;
-    // Until there is a machine, there is no hurry.
-    machine.wait_link(None).ok()?;
-    for (index, cue) in playing.cues.iter().enumerate() {
-        let (done, what) = match cue {
-            Cue::Say { text, timeout } => {
-                (say(core, machine, text, *timeout), "the machine was not connected".to_owned())
-            }
-            Cue::Cut { timeout } => {
-                let linked = machine.wait_link(Some(Instant::now() + *timeout));
-                if linked.is_ok() {
-                    core.cut(machine, Cut::Drain);
-                }
-                (linked.map(drop), "the machine was not connected, to be cut off".to_owned())
-            }
-            Cue::Message { action, timeout, .. } | Cue::Request { action, timeout, .. } => {
-                let (kind, what) = match cue {
-                    Cue::Request { method, path, .. } => {
-                        (Kind::Requests(method.clone(), path.clone()), format!("{method} {path}"))
-                    }
-                    Cue::Message { event, .. } => (Kind::Messages(*action), event.clone()),
-                    _ => continue,
-                };
-                let count = wanted.entry(kind.clone()).or_default();
-                *count += 1;
-                if given_up.contains(&kind) {
-                    continue;
-                }
-                let deadline = Instant::now() + *timeout;
-                let done = core.log.follow(deadline, |seen| {
-                    tally.count(seen, &endings);
-                    let had = match &kind {
-                        Kind::Messages(action) => tally.messages.get(action).copied(),
-                        Kind::Requests(method, path) => tally.requests.get(&(method.clone(), path.clone())).copied(),
-                    };
-                    had.unwrap_or_default() >= *count || action.is_some_and(|id| tally.ended.contains(&id))
-                });
-                if done == Err(Waited::TooLong) {
-                    given_up.insert(kind);
-                }
-                let of = action.map(|id| format!(" of action {id}")).unwrap_or_default();
-                let what = format!("{what} (number {count} in the recording{of})");
-                (done, format!("{what} did not come within {timeout:?}"))
-            }
-        };
-        match done {
-            Ok(()) => {}
-            Err(Waited::TooLong) => {
-                first_failure.get_or_insert(Outcome::Failed { step: index + 1, reason: what });
-            }
-            Err(_) => return None,
-        }
-    }
-    Some(first_failure.unwrap_or(Outcome::Done))
 }
 
-fn say(core: &Core, machine: &Arc<Machine>, text: &str, timeout: Duration) -> Result<(), Waited> {
-    let text = match serde_json::from_str::<Value>(text) {
-        Ok(mut json) => {
-            core.bring_home(&mut json, Some(&machine.serial));
-            json.to_string()
+/// Walks the session with one machine that has just connected.
+pub(super) fn run(playing: &Playing, core: &Core, machine: &Arc<Machine>) -> Ended {
+    let mut walk = Walk { playing, core, machine, wanted: HashMap::new(), given_up: HashSet::new(), failure: None };
+    for (index, cue) in playing.cues.iter().enumerate() {
+        match walk.cue(cue) {
+            Ok(()) => {}
+            Err(Missed::InVain(reason)) => walk.fail(index, reason),
+            Err(Missed::Left(reason)) => {
+                walk.fail(index, reason);
+                break;
+            }
+            Err(Missed::Stopped) => return Ended::Stopped,
         }
-        Err(_) => core.text_at_home(text),
-    };
-    let deadline = Instant::now() + timeout;
-    loop {
-        let link = machine.wait_link(Some(deadline))?;
-        if core.send_text(&link, &text).is_ok() {
+    }
+    Ended::With(walk.failure.unwrap_or(Outcome::Done))
+}
+
+/// Why a cue has no effect.
+enum Missed {
+    /// It was waited for in vain.
+    InVain(String),
+    /// The machine has left.
+    Left(String),
+    /// The service has stopped.
+    Stopped,
+}
+
+struct Walk<'a> {
+    playing: &'a Playing,
+    core: &'a Core,
+    machine: &'a Arc<Machine>,
+    /// How many of each kind the recording has so far.
+    wanted: HashMap<Kind, u64>,
+    /// What did not come once is not waited for again.
+    given_up: HashSet<Kind>,
+    failure: Option<Outcome>,
+}
+
+impl Walk<'_> {
+    fn fail(&mut self, index: usize, reason: String) {
+        self.core.log.record(Seen::GivenUp { what: reason.clone() });
+        self.failure.get_or_insert(Outcome::Failed { step: index + 1, reason });
+    }
+
+    fn cue(&mut self, cue: &Cue) -> Result<(), Missed> {
+        match cue {
+            Cue::Say { text, timeout } => loop {
+                let link = self.link(*timeout)?;
+                if self.core.send_text(&link, &self.core.said_at_home(text, &self.machine.serial)).is_ok() {
+                    return Ok(());
+                }
+            },
+            Cue::Cut { timeout } => {
+                self.link(*timeout)?;
+                self.core.cut(self.machine, Cut::Drain);
+                Ok(())
+            }
+            Cue::Message { action, event, timeout } => self.await_one(cue, *action, event, *timeout),
+            Cue::Request { action, method, path, timeout } => {
+                self.await_one(cue, *action, &format!("{method} {path}"), *timeout)
+            }
+        }
+    }
+
+    /// Waits for one message or request more.
+    fn await_one(&mut self, cue: &Cue, action: Option<i64>, what: &str, timeout: Duration) -> Result<(), Missed> {
+        let Some(kind) = Kind::of(cue) else { return Ok(()) };
+        let count = self.wanted.entry(kind.clone()).or_default();
+        *count += 1;
+        let count = *count;
+        // An action that does not go on makes no requests either.
+        let has_stopped = action.is_some() && self.given_up.contains(&Kind::Messages(action));
+        if self.given_up.contains(&kind) || has_stopped {
             return Ok(());
+        }
+        let of = action.map(|id| format!(" of action {id}")).unwrap_or_default();
+        let what = format!("{what} (number {count} in the recording{of})");
+        let has_come = || {
+            let tally = lock(&self.playing.tally);
+            let had = tally.counts.get(&kind).copied().unwrap_or_default();
+            had >= count || action.is_some_and(|id| tally.ended.contains(&id))
+        };
+        let done = self.wait(&what, timeout, |deadline| self.core.log.follow(deadline, has_come));
+        match done {
+            Ok(()) => Ok(()),
+            Err(Waited::TooLong) => {
+                // Nothing can come of one that is away. It may be about to come back.
+                self.link(timeout)?;
+                self.given_up.insert(kind);
+                Err(Missed::InVain(format!("{what} did not come within {timeout:?}")))
+            }
+            Err(_) => Err(Missed::Stopped),
+        }
+    }
+
+    /// The control socket, which may be away for so long.
+    fn link(&self, timeout: Duration) -> Result<Arc<Link>, Missed> {
+        let what = "the machine, which has left";
+        match self.wait(what, timeout, |deadline| self.machine.wait_link(deadline, timeout)) {
+            Ok(link) => Ok(link),
+            Err(Waited::Stopped) => Err(Missed::Stopped),
+            Err(_) => Err(Missed::Left(format!("the machine has left and did not come back within {timeout:?}"))),
+        }
+    }
+
+    /// Waits; says what for where that takes a while.
+    fn wait<T>(
+        &self,
+        what: &str,
+        timeout: Duration,
+        mut until: impl FnMut(Instant) -> Result<T, Waited>,
+    ) -> Result<T, Waited> {
+        let (now, quiet) = (Instant::now(), QUIET.min(timeout / 2));
+        match until(now + quiet) {
+            Err(Waited::TooLong) => {
+                let at_most = timeout.saturating_sub(quiet);
+                self.core.log.record(Seen::Waiting { what: what.to_owned(), at_most });
+                until(now + timeout)
+            }
+            done => done,
         }
     }
 }

@@ -15,8 +15,10 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
 /// The longest time that a step may ask for: a year.
 const LONGEST_S: f64 = 365.0 * 86_400.0;
 
-/// Steps that the service takes with every machine that signs in, from its first control socket on, across
-/// reconnections.
+/// What a `{word}` in a string of an action may be.
+const PLACEHOLDERS: [&str; 3] = ["http", "puls", "serial"];
+
+/// Steps that the service takes with every machine, from its first control socket on, across reconnections.
 ///
 /// As JSON it is a list of objects:
 ///
@@ -30,7 +32,11 @@ const LONGEST_S: f64 = 365.0 * 86_400.0;
 ///
 /// In any string of an action `{http}` is the service's own base URL, `{puls}` the URL of its pulse file and `{serial}`
 /// the machine's serial number as it signed in. An await looks at everything that came and that no await took before,
-/// so an event may come before its step. The first send or await has no time limit: the service waits for its machine.
+/// so an event may come before its step. A machine that has no control socket and of which nothing is heard for 30
+/// seconds has gone, and its script ends (see [`Builder::gone_after`](super::Builder::gone_after)).
+///
+/// An action has an `action_type`, and no other word in braces than these three: both are mistakes as a rule. An action
+/// that is wrong on purpose is made in code ([`Step::Send`]).
 ///
 /// The default is what the cloud does with a machine that has just connected: settings, homing, a hunt, pictures of
 /// head and bed, a print.
@@ -116,6 +122,9 @@ impl Script {
     /// [`Error::Script`] where the text is no JSON list, or a step has an unknown key, lacks one, or has a value that
     /// cannot be; it names the step, counted from 1.
     pub fn from_json(text: &str) -> Result<Self, Error> {
+        if text.trim().is_empty() {
+            return Err(Error::ScriptText { reason: "it is empty".to_owned() });
+        }
         let list: Vec<Value> = serde_json::from_str(text).map_err(|e| Error::ScriptText { reason: e.to_string() })?;
         let step = |(index, value): (usize, &Value)| {
             read_step(value).map_err(|reason| Error::Script { step: index + 1, reason })
@@ -147,6 +156,10 @@ fn read_step(value: &Value) -> Result<Step, String> {
     match kind {
         "send" => {
             let action = value.as_object().ok_or("\"send\" wants an object")?.clone();
+            if !action.get("action_type").is_some_and(Value::is_string) {
+                return Err("the action has no \"action_type\", such as \"motion\"".to_owned());
+            }
+            check_placeholders("send", &Value::Object(action.clone()))?;
             Ok(Step::Send { action, timeout: timeout()? })
         }
         "await" => {
@@ -172,7 +185,33 @@ fn read_step(value: &Value) -> Result<Step, String> {
 
 fn seconds(key: &str, value: &Value) -> Result<Duration, String> {
     let number = value.as_f64().filter(|seconds| (0.0..=LONGEST_S).contains(seconds));
-    number.map(Duration::from_secs_f64).ok_or_else(|| format!("{key:?} wants a number of seconds, 0 or more"))
+    number
+        .map(Duration::from_secs_f64)
+        .ok_or_else(|| format!("{key:?} wants a number of seconds from 0 to {LONGEST_S}"))
+}
+
+/// Refuses every `{word}` in a string that is not one of the placeholders; `at` is where the value is.
+fn check_placeholders(at: &str, value: &Value) -> Result<(), String> {
+    match value {
+        Value::String(text) => {
+            let mut words = text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
+            let is_word =
+                |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+            match words.find(|word| is_word(word) && !PLACEHOLDERS.contains(word)) {
+                Some(word) => {
+                    Err(format!("{at}: unknown placeholder {{{word}}}; there are {{http}}, {{puls}} and {{serial}}"))
+                }
+                None => Ok(()),
+            }
+        }
+        Value::Array(items) => {
+            items.iter().enumerate().try_for_each(|(index, item)| check_placeholders(&format!("{at}[{index}]"), item))
+        }
+        Value::Object(fields) => {
+            fields.iter().try_for_each(|(name, field)| check_placeholders(&format!("{at}.{name}"), field))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What the placeholders of an action stand for.
@@ -195,31 +234,25 @@ impl Places<'_> {
     }
 }
 
-/// Walks the script with one machine. Nothing comes back where the service stopped first.
-pub(super) fn run(script: &Script, core: &Core, machine: &Arc<Machine>) -> Option<Outcome> {
-    let mut met = false;
+/// How a walk with one machine ended.
+pub(super) enum Ended {
+    /// Like this.
+    With(Outcome),
+    /// Like this, because the machine has left.
+    Left(Outcome),
+    /// The service stopped, or the machine had to make room for another one.
+    Stopped,
+}
+
+/// Walks the script with one machine that has just connected.
+pub(super) fn run(script: &Script, core: &Core, machine: &Arc<Machine>) -> Ended {
     for (index, step) in script.steps.iter().enumerate() {
-        // The first that needs the machine waits for it without limit.
-        if !met && matches!(step, Step::Drop(_) | Step::Close(_)) {
-            machine.wait_link(None).ok()?;
-            met = true;
-        }
-        let deadline = |met: bool, timeout: &Duration| met.then(|| Instant::now() + *timeout);
         let (done, what) = match step {
             Step::Send { action, timeout } => {
-                let done = send(core, machine, action, deadline(met, timeout));
-                met = true;
-                (done, "no machine was connected".to_owned())
+                (send(core, machine, action, Instant::now() + *timeout), "no machine was connected".to_owned())
             }
             Step::Await { event, action_id, timeout } => {
-                if !met && machine.wait_event(event, *action_id, Some(Instant::now())).is_ok() {
-                    continue;
-                }
-                if !met && machine.wait_link(None).is_err() {
-                    return None;
-                }
-                met = true;
-                let done = machine.wait_event(event, *action_id, deadline(true, timeout));
+                let done = machine.wait_event(event, *action_id, Instant::now() + *timeout);
                 let of = action_id.map(|id| format!(" of action {id}")).unwrap_or_default();
                 (done, format!("{event}{of} did not come within {timeout:?}"))
             }
@@ -233,31 +266,32 @@ pub(super) fn run(script: &Script, core: &Core, machine: &Arc<Machine>) -> Optio
                 (Ok(()), String::new())
             }
         };
+        let failed = |reason: String| Outcome::Failed { step: index + 1, reason };
+        let unawaited = || format!("(the last events that nothing awaited: {})", machine.unawaited());
         match done {
             Ok(()) => {}
-            Err(Waited::Stopped) => return None,
+            Err(Waited::Stopped) => return Ended::Stopped,
             Err(Waited::Ended(event)) => {
-                let reason = format!("the action ended with {event}");
-                return Some(Outcome::Failed { step: index + 1, reason });
+                return Ended::With(failed(format!("the action ended with {event}")));
+            }
+            Err(Waited::Gone) => {
+                let away = machine.gone_after();
+                let reason = format!("the machine has left and did not come back within {away:?} {}", unawaited());
+                return Ended::Left(failed(reason));
             }
             Err(Waited::TooLong) => {
-                let reason = format!("{what} (the last events that nothing awaited: {})", machine.unawaited());
-                return Some(Outcome::Failed { step: index + 1, reason });
+                let outcome = failed(format!("{what} {}", unawaited()));
+                return if machine.link_now().is_none() { Ended::Left(outcome) } else { Ended::With(outcome) };
             }
         }
     }
-    Some(Outcome::Done)
+    Ended::With(Outcome::Done)
 }
 
-fn send(
-    core: &Core,
-    machine: &Arc<Machine>,
-    action: &Map<String, Value>,
-    deadline: Option<Instant>,
-) -> Result<(), Waited> {
+fn send(core: &Core, machine: &Arc<Machine>, action: &Map<String, Value>, deadline: Instant) -> Result<(), Waited> {
     let action = Value::Object(action.clone());
     loop {
-        let link = machine.wait_link(deadline)?;
+        let link = machine.wait_link(deadline, machine.gone_after())?;
         if core.send(&link, action.clone()).is_ok() {
             return Ok(());
         }
@@ -275,6 +309,8 @@ pub(super) struct Walks {
 struct State {
     under_way: usize,
     outcome: Option<Outcome>,
+    /// What became of the first machine that left: it counts where nothing else does.
+    left: Option<Outcome>,
     stopped: bool,
 }
 
@@ -283,12 +319,18 @@ impl Walks {
         lock(&self.state).under_way += 1;
     }
 
-    pub(super) fn ended(&self, outcome: Option<Outcome>) {
+    pub(super) fn ended(&self, how: Ended) {
         let mut state = lock(&self.state);
         state.under_way -= 1;
-        // One failure counts more than any number that went well.
-        if !matches!(state.outcome, Some(Outcome::Failed { .. })) {
-            state.outcome = outcome.or(state.outcome.take());
+        match how {
+            // One failure counts more than any number that went well.
+            Ended::With(outcome) if !matches!(state.outcome, Some(Outcome::Failed { .. })) => {
+                state.outcome = Some(outcome);
+            }
+            Ended::Left(outcome) => {
+                state.left.get_or_insert(outcome);
+            }
+            Ended::With(_) | Ended::Stopped => {}
         }
         self.ended.notify_all();
     }
@@ -298,13 +340,15 @@ impl Walks {
         self.ended.notify_all();
     }
 
-    /// The outcome once no walk is under way: the first failure, if there was any.
+    /// The outcome once no walk is under way: the first failure, if there was any. Machines that have left count only
+    /// where no other has come to an end.
     pub(super) fn outcome(&self, timeout: Duration) -> Option<Outcome> {
         let deadline = Instant::now() + timeout;
         let mut state = lock(&self.state);
         loop {
-            if state.under_way == 0 && state.outcome.is_some() {
-                return state.outcome.clone();
+            let outcome = state.outcome.as_ref().or(state.left.as_ref()).filter(|_| state.under_way == 0);
+            if let Some(outcome) = outcome {
+                return Some(outcome.clone());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() || state.stopped {

@@ -1,13 +1,16 @@
 //! Who is connected to a listener, and the threads that serve them: bounded, named, and joined at the end.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{lock, wait};
+
+/// How long a connection that has to make room may take to end.
+const MAKING_ROOM: Duration = Duration::from_secs(5);
 
 /// The connections of one listener and all its threads.
 pub(crate) struct Visitors {
@@ -22,9 +25,33 @@ pub(crate) struct Visitors {
 
 #[derive(Default)]
 struct Sockets {
-    open: HashMap<u64, Arc<TcpStream>>,
+    /// By number, in the order in which they came.
+    open: BTreeMap<u64, Open>,
     next: u64,
     stopping: bool,
+}
+
+struct Open {
+    socket: Arc<TcpStream>,
+    /// It has shown that it may be here (see [`Visitors::vouch`]).
+    vouched: bool,
+    /// It was shut to make room.
+    leaving: bool,
+}
+
+impl Sockets {
+    /// Shuts the connection that is the least worth keeping: the oldest of those that nobody vouches for, else the
+    /// oldest of all.
+    fn make_room(&mut self) {
+        let staying = || self.open.iter().filter(|(_, open)| !open.leaving);
+        let stranger = staying().find(|(_, open)| !open.vouched);
+        let Some(number) = stranger.or_else(|| staying().next()).map(|(number, _)| *number) else { return };
+        if let Some(open) = self.open.get_mut(&number) {
+            open.leaving = true;
+            // An error says that it is closed already.
+            let _ = open.socket.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 /// A connection in the register; it leaves when its thread ends, however it ends.
@@ -84,11 +111,20 @@ impl Visitors {
     /// From now on nobody comes in. Who is there is there still: see [`cut`](Self::cut).
     pub(crate) fn close(&self) {
         lock(&self.sockets).stopping = true;
+        self.fewer.notify_all();
+    }
+
+    /// This connection has shown that it may be here: where there is no room for a newcomer, others have to go first.
+    pub(crate) fn vouch(&self, socket: &Arc<TcpStream>) {
+        let mut sockets = lock(&self.sockets);
+        if let Some(open) = sockets.open.values_mut().find(|open| Arc::ptr_eq(&open.socket, socket)) {
+            open.vouched = true;
+        }
     }
 
     /// Shuts every socket, so that whoever waits for one wakes.
     pub(crate) fn cut(&self) {
-        let open: Vec<_> = lock(&self.sockets).open.values().cloned().collect();
+        let open: Vec<_> = lock(&self.sockets).open.values().map(|open| Arc::clone(&open.socket)).collect();
         for socket in open {
             // An error says that it is closed already.
             let _ = socket.shutdown(Shutdown::Both);
@@ -96,14 +132,26 @@ impl Visitors {
         self.fewer.notify_all();
     }
 
+    /// Registers a connection. Where there is no room, another one has to go.
     fn enter(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<Visit> {
         let mut sockets = lock(&self.sockets);
-        if sockets.stopping || sockets.open.len() >= self.limit {
+        if sockets.open.len() >= self.limit {
+            sockets.make_room();
+        }
+        let deadline = Instant::now() + MAKING_ROOM;
+        while sockets.open.len() >= self.limit && !sockets.stopping {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            sockets = wait(&self.fewer, sockets, Some(left));
+        }
+        if sockets.stopping {
             return None;
         }
         sockets.next += 1;
         let number = sockets.next;
-        sockets.open.insert(number, Arc::clone(socket));
+        sockets.open.insert(number, Open { socket: Arc::clone(socket), vouched: false, leaving: false });
         Some(Visit { visitors: Arc::clone(self), number })
     }
 

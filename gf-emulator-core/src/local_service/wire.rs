@@ -138,6 +138,11 @@ impl Stream {
         self.wire().memory.as_mut().map(|memory| std::mem::take(&mut memory.output)).unwrap_or_default()
     }
 
+    /// How much a detached stream wants on the socket, in bytes.
+    pub(crate) fn pending_output(&mut self) -> usize {
+        self.wire().memory.as_ref().map_or(0, |memory| memory.output.len())
+    }
+
     /// Says goodbye in TLS, so that the peer can tell an end from a cut.
     pub(crate) fn say_goodbye(&mut self) {
         if let Self::Tls(tls) = self {

@@ -63,35 +63,44 @@ impl Account {
 
     /// Takes a message; says of which action it is and what it is, where it is no progress.
     pub(super) fn take_message(&mut self, json: Option<Value>, text: &str) -> Option<(Option<i64>, String)> {
-        let Some(json) = json else {
-            let name = "a message that is no JSON".to_owned();
-            self.push(Group::Messages(None), Item { name: name.clone(), content: Content::Text(text.to_owned()) });
-            return Some((None, name));
-        };
-        if let Some(progress) = json.get("progress") {
-            self.progress.insert(progress.as_str().unwrap_or_default().to_owned(), json);
+        if let Some(progress) = json.as_ref().and_then(|json| json.get("progress")) {
+            self.progress.insert(progress.as_str().unwrap_or_default().to_owned(), json.unwrap_or_default());
             return None;
         }
-        let action = json["action_id"].as_i64();
-        let name = json["event"].as_str().unwrap_or("a message without an event").to_owned();
-        self.push(Group::Messages(action), Item { name: name.clone(), content: Content::Message(json) });
+        let (action, item) = message(json, text);
+        let name = item.name.clone();
+        self.push(Group::Messages(action), item);
         Some((action, name))
     }
 
     /// Takes a request; says for which action it is, where that is known.
-    pub(super) fn take_request(&mut self, owners: &Owners, asked: usize, request: Asked<'_>) -> Option<i64> {
-        let Asked { method, path, content_type, json } = request;
-        let group = owners.group(path, json.as_ref(), asked);
-        let event = json.as_ref().and_then(|json| json["event"].as_str());
-        let event = event.map(|event| format!(" {event}")).unwrap_or_default();
+    pub(super) fn take_request(&mut self, owners: &Owners, asked: usize, asked_for: Asked<'_>) -> Option<i64> {
+        let (group, item) = request(owners, asked, asked_for);
         let action = if let Group::Requests(action) = group { Some(action) } else { None };
-        let content_type = content_type.map(str::to_owned);
-        self.push(
-            group,
-            Item { name: format!("{method} {path}{event}"), content: Content::Request { content_type, json } },
-        );
+        self.push(group, item);
         action
     }
+}
+
+/// A message that is no progress, and of which action it is.
+pub(super) fn message(json: Option<Value>, text: &str) -> (Option<i64>, Item) {
+    match json {
+        None => (None, Item { name: "a message that is no JSON".to_owned(), content: Content::Text(text.to_owned()) }),
+        Some(json) => {
+            let name = json["event"].as_str().unwrap_or("a message without an event").to_owned();
+            (json["action_id"].as_i64(), Item { name, content: Content::Message(json) })
+        }
+    }
+}
+
+/// A request, and what it belongs to; it was made after so many things were said.
+pub(super) fn request(owners: &Owners, said: usize, request: Asked<'_>) -> (Group, Item) {
+    let Asked { method, path, content_type, json } = request;
+    let group = owners.group(path, json.as_ref(), said);
+    let event = json.as_ref().and_then(|json| json["event"].as_str());
+    let event = event.map(|event| format!(" {event}")).unwrap_or_default();
+    let content_type = content_type.map(str::to_owned);
+    (group, Item { name: format!("{method} {path}{event}"), content: Content::Request { content_type, json } })
 }
 
 /// A request, by whoever has it.

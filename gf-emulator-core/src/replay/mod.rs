@@ -1,8 +1,9 @@
 //! Recorded sessions, once more: the service's side is given again, and what a machine answers is compared.
 //!
 //! A [`Session`] is read from a recording of either side. Its [`plan`](Session::plan) is for a
-//! [`LocalService`](crate::local_service::LocalService), which goes through it with the first machine that signs in;
-//! what the service has seen is then [compared](Session::compare) with what was recorded.
+//! [`LocalService`](crate::local_service::LocalService), which goes through it with the first machine that connects;
+//! what the service sees is compared with what was recorded, [as it comes](Session::comparer) or
+//! [afterwards](Session::compare).
 //!
 //! # What is compared
 //!
@@ -35,5 +36,5 @@ mod session;
 mod tests;
 mod value;
 
-pub use comparison::{Comparison, Difference};
+pub use comparison::{Comparer, Comparison, Difference};
 pub use session::Session;

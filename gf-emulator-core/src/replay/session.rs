@@ -2,12 +2,13 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use super::account::{Account, Asked, Owners, path_of};
-use super::comparison::{self, Comparison};
+use super::comparison::{Comparer, Comparison, Recorded};
 use crate::local_service::{Cue, Replay, Reply, ReplyBody, ReplyEnd, Seen, is_ending, is_opening};
 use crate::record::{Event, Exchange, Message, Recording, SESSION_FILE, Skipped, read_json};
 use crate::{Error, Result};
@@ -16,8 +17,8 @@ use crate::{Error, Result};
 const PATIENCE: Duration = Duration::from_secs(60);
 /// No wait is longer: a year.
 const LONGEST_S: f64 = 365.0 * 86_400.0;
-/// A longer body of a request is no JSON that is compared.
-const LONGEST_BODY: u64 = 1 << 20;
+/// A longer body of a request is no JSON that is compared: the service does not hold it.
+const LONGEST_BODY: u64 = 64 << 10;
 /// Where the service tells its firmware.
 const FIRMWARE: &str = "/update/current";
 /// A version that is no machine's, for when a machine had fetched one and nothing tells which.
@@ -28,26 +29,30 @@ const ANOTHER_VERSION: &str = "9.9.9-1";
 /// ```no_run
 /// use gf_emulator_core::local_service::LocalService;
 /// use gf_emulator_core::replay::Session;
+/// use std::sync::{Arc, Mutex};
 /// use std::time::Duration;
 ///
 /// let session = Session::open("a-recording")?;
-/// let service = LocalService::builder().replay(session.plan()).start().unwrap();
+/// let comparer = Arc::new(Mutex::new(session.comparer()));
+/// let comparing = Arc::clone(&comparer);
+/// let observer = move |seen: &_| {
+///     for difference in comparing.lock().unwrap().take(seen) {
+///         println!("{difference}");
+///     }
+/// };
+/// let service = LocalService::builder().replay(session.plan()).observer(observer).start().unwrap();
 /// println!("point a machine at {} and {}", service.http_url(), service.ws_url());
 /// service.script_outcome(Duration::from_secs(3600));
 /// service.close(1000); // what it still has to say comes before it goes
-/// let comparison = session.compare(&service.seen());
-/// for difference in &comparison.differences {
-///     println!("{difference}");
-/// }
+/// service.stop();
+/// let comparer = std::mem::replace(&mut *comparer.lock().unwrap(), session.comparer());
+/// println!("{}", comparer.finish());
 /// # Ok::<(), gf_emulator_core::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Session {
     plan: Replay,
-    recorded: Account,
-    owners: Owners,
-    /// Actions, messages without progress, and requests but those that connect.
-    counts: (usize, usize, usize),
+    recorded: Arc<Recorded>,
     skipped: Vec<Skipped>,
 }
 
@@ -93,13 +98,22 @@ impl Session {
         &self.skipped
     }
 
-    /// Compares what a service has seen that went through the plan with what was recorded. It says in the documentation
-    /// of [the module](super) what is compared.
+    /// Compares what a service sees that goes through the plan with what was recorded, while it goes on. The
+    /// documentation of [the module](super) says what is compared.
+    #[must_use]
+    pub fn comparer(&self) -> Comparer {
+        Comparer::new(Arc::clone(&self.recorded))
+    }
+
+    /// Compares what a service has seen that went through the plan, with the bodies of its requests
+    /// ([`keep_bodies`](crate::local_service::Builder::keep_bodies)).
     #[must_use]
     pub fn compare(&self, seen: &[Seen]) -> Comparison {
-        let (actions, messages, requests) = self.counts;
-        let differences = comparison::differences(&self.recorded, &self.owners, seen);
-        Comparison { differences, actions, messages, requests }
+        let mut comparer = self.comparer();
+        for seen in seen {
+            comparer.take(seen);
+        }
+        comparer.finish()
     }
 }
 
@@ -256,9 +270,7 @@ impl Reader {
         }
         Session {
             plan: Replay { cues: self.cues, answers: self.answers },
-            recorded: self.recorded,
-            owners: self.owners,
-            counts: self.counts,
+            recorded: Arc::new(Recorded { account: self.recorded, owners: self.owners, counts: self.counts }),
             skipped,
         }
     }

@@ -94,7 +94,7 @@ fn a_script_is_walked_across_reconnections() {
         {"await": "hunt:completed", "action_id": 1, "timeout_s": 10},
         {"drop": true},
         {"sleep_s": 0.01},
-        {"send": {"id": 2}, "timeout_s": 10},
+        {"send": {"id": 2, "action_type": "hunt"}, "timeout_s": 10},
         {"await": "posted", "timeout_s": 10},
         {"await": "early", "action_id": 1, "timeout_s": 0},
         {"close": 1000}
@@ -139,6 +139,17 @@ fn wrong_scripts_name_the_step() {
         (r#"[{"drop": true}, {}]"#, "step 2 of the script: has none of send"),
         (r#"[{"drop": true, "close": 1000}]"#, "has both"),
         (r#"[{"send": 1}]"#, "wants an object"),
+        ("", "it is empty"),
+        (r#"[{"drop": true}, {"send": {"id": 1}}]"#, r#"step 2 of the script: the action has no "action_type""#),
+        (r#"[{"send": {"id": 1, "action_type": 7}}]"#, r#"no "action_type""#),
+        (
+            r#"[{"send": {"action_type": "motion", "motion_url": "{pulse}"}}]"#,
+            "step 1 of the script: send.motion_url: unknown placeholder {pulse}; there are {http}, {puls} and {serial}",
+        ),
+        (
+            r#"[{"send": {"action_type": "x", "a": [{"b": "{http}/{Serial}"}]}}]"#,
+            "send.a[0].b: unknown placeholder {Serial}",
+        ),
         (r#"[{"send": {}, "action_id": 1}]"#, r#"unknown key "action_id""#),
         (r#"[{"await": {}}]"#, "event's name"),
         (r#"[{"await": "x", "action_id": 1.5}]"#, "whole number"),
@@ -152,6 +163,111 @@ fn wrong_scripts_name_the_step() {
         let error = Script::from_json(text).unwrap_err().to_string();
         assert!(error.contains(words), "{text}: {error}");
     }
+    let with_json =
+        r#"[{"send": {"action_type": "x", "text": "{\"a\": {}} {not a word}", "url": "{http}{puls}{serial}"}}]"#;
+    assert!(Script::from_json(with_json).is_ok());
+}
+
+fn sign_in_as(service: &LocalService, serial: &str) -> String {
+    let body = json!({"serial": serial, "password": ""}).to_string();
+    let reply = ask(service, "POST", "/machines/sign_in", "", body.as_bytes());
+    reply.json()["ws_token"].as_str().unwrap().to_owned()
+}
+
+fn open_as(service: &LocalService, serial: &str) -> WebSocket<TcpStream> {
+    try_open(service, &sign_in_as(service, serial)).unwrap()
+}
+
+const AWAIT_DONE: &str = r#"[{"send": {"id": 1, "action_type": "x"}}, {"await": "done", "timeout_s": 600}]"#;
+
+#[test]
+fn a_machine_that_has_left_counts_only_where_no_other_has_come_to_an_end() {
+    let script = Script::from_json(AWAIT_DONE).unwrap();
+    let start = || {
+        let builder = LocalService::builder().tls(false).gone_after(Duration::from_millis(100));
+        builder.script(script.clone()).start().unwrap()
+    };
+    let service = start();
+    drop(open_as(&service, "S1"));
+    let Some(Outcome::Failed { step: 2, reason }) = service.script_outcome(LIMIT) else { panic!("it has not left") };
+    assert!(reason.starts_with("the machine has left and did not come back within 100ms"), "{reason}");
+
+    let service = start();
+    sign_in_as(&service, "S1");
+    drop(open_as(&service, "S2"));
+    let mut machine = open_as(&service, "S3");
+    machine.send(event("done", 1)).unwrap();
+    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+}
+
+#[test]
+fn a_machine_that_comes_back_goes_on_where_it_was() {
+    let service = LocalService::builder().tls(false).script(Script::from_json(AWAIT_DONE).unwrap()).start().unwrap();
+    let mut machine = open_as(&service, "S1");
+    assert_eq!(next_text(&mut machine)["id"], 1);
+    drop(machine);
+    let mut machine = open_as(&service, "S1");
+    machine.send(event("done", 1)).unwrap();
+    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+    let sent = service.seen().iter().filter(|seen| matches!(seen, Seen::WsSent(_))).count();
+    assert_eq!(sent, 1, "it was not started again");
+}
+
+#[test]
+fn a_frame_has_a_hundred_lines_and_a_long_line_is_no_json() {
+    let service = plain().start().unwrap();
+    let mut socket = open(&service);
+    let long = format!("[\"{}\"]\n", "x".repeat(70_000));
+    socket.send(Message::text(format!("{long}{}", "1\n".repeat(149)))).unwrap();
+    assert!(service.wait_for(|seen| seen.contains(&Seen::WsLeftOut { lines: 50 }), LIMIT));
+    let seen = service.seen();
+    let messages: Vec<_> = seen
+        .iter()
+        .filter_map(|seen| if let Seen::WsMessage { message, .. } = seen { Some(message) } else { None })
+        .collect();
+    assert_eq!((messages.len(), messages[0], messages[99]), (100, &Value::Null, &json!(1)));
+}
+
+#[test]
+fn a_message_that_is_too_long_closes_the_connection_and_says_why() {
+    let service = plain().start().unwrap();
+    let mut socket = open(&service);
+    // Only the head of a masked text frame: one byte more than 1 MiB is to follow.
+    socket.get_mut().write_all(&[0x81, 0xff, 0, 0, 0, 0, 0, 0x10, 0, 1, 0, 0, 0, 0]).unwrap();
+    let Ok(Message::Close(Some(frame))) = socket.read() else { panic!("no Close came") };
+    assert_eq!(u16::from(frame.code), 1009);
+    drop(socket);
+    assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsClosed { .. })), LIMIT));
+}
+
+#[test]
+fn the_machine_that_was_heard_of_the_longest_ago_makes_room_for_a_new_one() {
+    let service = LocalService::builder().tls(false).start().unwrap();
+    let mut connected = open_as(&service, "S0");
+    let bearers: Vec<_> = (1..=63)
+        .map(|n| {
+            let body = json!({"serial": format!("S{n}"), "password": ""}).to_string();
+            let reply = ask(&service, "POST", "/machines/sign_in", "", body.as_bytes()).json();
+            format!("Authorization: Bearer {}\r\n", reply["auth_token"].as_str().unwrap())
+        })
+        .collect();
+    let asks = |n: usize| ask(&service, "GET", "/update/current", &bearers[n - 1], b"").status;
+    assert_eq!(asks(1), 200);
+    // There are 64, and the second one was heard of the longest ago: the first has just asked, and one is connected.
+    sign_in_as(&service, "S64");
+    assert_eq!([asks(2), asks(1), asks(3)], [401, 200, 200]);
+    connected.send(Message::Ping("x".into())).unwrap();
+    assert!(matches!(connected.read().unwrap(), Message::Pong(_)));
+}
+
+#[test]
+fn a_machine_has_eight_tokens_at_most() {
+    let service = plain().start().unwrap();
+    let tokens: Vec<_> = (0..9).map(|_| sign_in(&service)).collect();
+    let status = |n: usize| ask(&service, "GET", "/update/current", &tokens[n].1, b"").status;
+    assert_eq!([status(0), status(1), status(8)], [401, 200, 200]);
+    assert_eq!(try_open(&service, &tokens[0].0).err(), Some(401));
+    assert!(try_open(&service, &tokens[1].0).is_ok());
 }
 
 #[test]
@@ -230,7 +346,7 @@ fn stopping_ends_whatever_is_under_way() {
 
 #[test]
 fn many_machines_each_walk_the_script() {
-    let script = r#"[{"send": {"id": 1, "to": "{serial}"}}, {"await": "done", "action_id": 1, "timeout_s": 10}]"#;
+    let script = r#"[{"send": {"id": 1, "action_type": "x", "to": "{serial}"}}, {"await": "done", "action_id": 1, "timeout_s": 10}]"#;
     let service = LocalService::builder().tls(false).script(Script::from_json(script).unwrap()).start().unwrap();
     let mut sockets: Vec<_> = (0..20)
         .map(|n| {
@@ -244,4 +360,21 @@ fn many_machines_each_walk_the_script() {
         socket.send(event("done", 1)).unwrap();
     }
     assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+}
+
+#[test]
+fn pongs_that_nobody_reads_end_the_connection() {
+    let service = std::sync::Arc::new(plain().start().unwrap());
+    let mut socket = open(&service).into_inner();
+    // A thread of its own waits until it can write that: pongs come behind it.
+    let sending = std::sync::Arc::clone(&service);
+    let sender = thread::spawn(move || sending.send_text(&"x".repeat(20 << 20)));
+    assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsSent(_))), LIMIT));
+    // Masked pings of 125 bytes, the mask 0.
+    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let block = ping.repeat(1000);
+    let written = (0..400).take_while(|_| socket.write_all(&block).is_ok()).count();
+    assert!(written < 400, "the service has taken 50 MB of pings");
+    drop(socket);
+    let _ = within(LIMIT, move || sender.join().unwrap());
 }

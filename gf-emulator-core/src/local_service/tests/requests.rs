@@ -15,8 +15,8 @@ fn signs_in_with_json_and_with_a_form() {
         (form_type, form.as_str(), 200),
         (form_type, "serial=S12345678&password=no", 401),
         ("", wrong_serial.as_str(), 401),
-        ("", r#"{"serial": "S12345678"}"#, 401),
-        ("", "not json", 401),
+        ("", r#"{"serial": "S12345678"}"#, 400),
+        ("", "not json", 400),
     ] {
         let reply = ask(&service, "POST", "/machines/sign_in", headers, body.as_bytes());
         assert_eq!(reply.status, status, "{headers}{body}");
@@ -116,7 +116,7 @@ fn firmware_and_pulse_file_can_be_had() {
 
 #[test]
 fn storage_takes_no_bearer() {
-    let service = plain().start().unwrap();
+    let service = plain().keep_bodies(true).start().unwrap();
     let (_, bearer) = sign_in(&service);
     assert_eq!(
         ask(&service, "PUT", "/up/lid1?X-Goog-Signature=a", "Content-Type: image/jpeg\r\n", b"jpeg").status,
@@ -130,7 +130,7 @@ fn storage_takes_no_bearer() {
 
 #[test]
 fn bodies_that_are_no_json_are_taken() {
-    let service = plain().start().unwrap();
+    let service = plain().keep_bodies(true).start().unwrap();
     let (_, bearer) = sign_in(&service);
     let body = br#"{"id": <MILLI_EPOCH>, "event": "firmware_update:skipping"}"#;
     assert_eq!(ask(&service, "POST", "/api/event", &bearer, body).status, 200);
@@ -140,7 +140,7 @@ fn bodies_that_are_no_json_are_taken() {
 
 #[test]
 fn a_connection_serves_many_requests_and_chunked_bodies() {
-    let service = plain().start().unwrap();
+    let service = plain().keep_bodies(true).start().unwrap();
     let mut socket = connect(&service);
     // Two at once, the second one chunked and torn, in the middle of a chunk's size too.
     let mut bytes = request("PUT", "/up/a", "", b"one");
@@ -177,6 +177,29 @@ fn what_is_too_large_or_makes_no_sense_is_refused() {
         (chunked("+1\r\nx\r\n"), 400),
         (chunked("1\r\nxx\r\n"), 400),
         (chunked(&"1".repeat(3000)), 400),
+        (with("Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked"), 400),
+        (with("Transfer-Encoding: chunked\r\nTransfer-Encoding: gzip"), 400),
+        (with("Transfer-Encoding: chunked, chunked"), 501),
+        ("PUT /up/a HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n".to_owned(), 400),
+        (with("Host: localhost\r\nHost: localhost"), 400),
+        (with("Host: 127.0.0.1:+18090"), 400),
+        (with("Host: 127.0.0.1:65536"), 400),
+        (with("Host: a b"), 400),
+        (with("Host: http://localhost"), 400),
+        (with("Host: me@localhost"), 400),
+        (with("Host: [::1"), 400),
+        (with("Host: "), 400),
+        (with("Authorization: Bearer a\r\nAuthorization: Bearer b"), 400),
+        (with("Content-Length: +5"), 400),
+        (with("Content-Length : 5"), 400),
+        (chunked("1;x\nx\r\n0\r\n\r\n"), 400),
+        (chunked("1 \r\nx\r\n0\r\n\r\n"), 400),
+        (chunked("0x1\r\nx\r\n0\r\n\r\n"), 400),
+        (chunked(&format!("1;{}\r\nx\r\n", "e".repeat(900)).repeat(80)), 413),
+        ("GET //token HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET //dl/job.puls HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("GET /dl/job.puls#x HTTP/1.1\r\n\r\n".to_owned(), 400),
+        (format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(2000)), 414),
         ("GET http://localhost/ HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("\u{0}\r\n\r\n".to_owned(), 400),
     ] {
@@ -185,6 +208,47 @@ fn what_is_too_large_or_makes_no_sense_is_refused() {
         assert!(reply.whole);
     }
     assert_eq!(ask(&service, "PUT", "/up/a", "", &[b'x'; 1000]).status, 200);
+    for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]", "[::1]:8080", "a_b-c.example"] {
+        let text = format!("PUT /up/a HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n");
+        assert_eq!(ask_raw(&service, text.as_bytes()).unwrap().status, 200, "{host}");
+    }
+}
+
+#[test]
+fn two_slashes_before_a_token_open_nothing() {
+    let service = plain().start().unwrap();
+    let (token, _) = sign_in(&service);
+    assert_eq!(try_open(&service, &format!("/{token}")).err(), Some(400));
+    assert!(try_open(&service, &token).is_ok(), "and it is not used up");
+}
+
+#[test]
+fn bodies_are_kept_where_that_is_asked_for_and_shown_where_they_are_small() {
+    let bodies = |keep: bool, pictures: bool| {
+        let (sender, receiver) = mpsc::channel();
+        let observer = move |seen: &Seen| drop(sender.send(seen.clone()));
+        let service = plain().keep_bodies(keep).observe_pictures(pictures).observer(observer).start().unwrap();
+        let (_, bearer) = sign_in(&service);
+        let (event, long) = (br#"{"event": "e"}"#, vec![b'x'; 100_000]);
+        for (method, path, bearer, body) in [
+            ("PUT", "/api/machines/status", bearer.as_str(), &b"status"[..]),
+            ("PUT", "/api/machines/status", "", &b"no token"[..]),
+            ("PUT", "/api/machines/status", bearer.as_str(), long.as_slice()),
+            ("POST", "/api/event", bearer.as_str(), &event[..]),
+            ("PUT", "/up/a", "", &b"picture"[..]),
+            ("POST", "/nowhere", bearer.as_str(), &b"nowhere"[..]),
+        ] {
+            ask(&service, method, path, bearer, body);
+        }
+        let lengths = |seen: Vec<Seen>| -> Vec<usize> {
+            let body = |seen| if let Seen::Http(request) = seen { Some(request.body.len()) } else { None };
+            seen.into_iter().filter_map(body).skip(1).collect()
+        };
+        (lengths(service.seen()), lengths(receiver.try_iter().collect()))
+    };
+    assert_eq!(bodies(false, false), (vec![0, 0, 0, 14, 0, 0], vec![6, 0, 0, 14, 0, 0]));
+    assert_eq!(bodies(false, true), (vec![0, 0, 0, 14, 0, 0], vec![6, 0, 0, 14, 7, 0]));
+    assert_eq!(bodies(true, false), (vec![6, 0, 100_000, 14, 7, 0], vec![6, 0, 100_000, 14, 7, 0]));
 }
 
 #[test]
@@ -208,7 +272,7 @@ fn faults_come_in_order_for_what_they_fit() {
 
 #[test]
 fn bodies_go_wrong_when_told_to() {
-    let service = plain().start().unwrap();
+    let service = plain().keep_bodies(true).start().unwrap();
     let whole = small_puls();
     service.fault(Fault::new(Failure::CutAnswer).on("GET", "/dl/"));
     let reply = ask(&service, "GET", "/dl/job.puls", "", b"");

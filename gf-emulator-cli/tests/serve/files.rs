@@ -1,0 +1,105 @@
+//! What `serve` is given: files that are checked before anybody can connect.
+
+use std::fs;
+
+use gf_emulator_core::puls::{Builder, code};
+
+use super::Serve;
+use crate::program::Program;
+use crate::{folder, run};
+
+const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--plain"];
+
+#[test]
+fn a_pulse_file_that_no_machine_would_play_is_refused_unless_it_is_meant() {
+    let folder = folder();
+    let mut other_format = Builder::new();
+    other_format.set(code::DATA_FORMAT, 7).unwrap();
+    let mut locked = Builder::new();
+    locked.set(code::SERIAL_LOCK, 7).unwrap();
+    let whole = Builder::new().move_to(3.0, 4.0).unwrap().to_gzip();
+    for (name, bytes, words) in [
+        ("my.json", b"[]".to_vec(), "no machine would play this"),
+        ("empty.puls", Vec::new(), "no machine would play this"),
+        ("format.puls", other_format.to_bytes(), "PDfm"),
+        ("cut.puls", whole[..whole.len() - 9].to_vec(), "no machine would play this"),
+        ("good.puls", whole.clone(), ""),
+        // It is for one machine, and that may be the one that comes.
+        ("locked.puls", locked.to_bytes(), ""),
+    ] {
+        fs::write(folder.path().join(name), bytes).unwrap();
+        if words.is_empty() {
+            Serve::start(folder.path(), &["--puls", name]).stop().expect(1);
+            continue;
+        }
+        let ended = run(&folder, &[&SERVE[..], &["--puls", name]].concat());
+        ended.expect(2);
+        for words in [name, words, "--unchecked"] {
+            assert!(ended.stderr.contains(words), "{name}: {words}: {}", ended.stderr);
+        }
+        Serve::start(folder.path(), &["--puls", name, "--unchecked"]).stop().expect(1);
+    }
+}
+
+#[test]
+fn a_script_with_a_mistake_is_named_with_its_place() {
+    let folder = folder();
+    for (script, words) in [
+        (
+            r#"[{"sleep_s": 0}, {"send": {"id": 1}}]"#,
+            r#"script.json: step 2 of the script: the action has no "action_type""#,
+        ),
+        (
+            r#"[{"send": {"id": 1, "action_type": "motion", "motion_url": "{pulse}"}}]"#,
+            "script.json: step 1 of the script: send.motion_url: unknown placeholder {pulse}",
+        ),
+        (" ", "script.json: the script is not a JSON list of steps: it is empty"),
+    ] {
+        fs::write(folder.path().join("script.json"), script).unwrap();
+        let ended = run(&folder, &[&SERVE[..], &["--script", "script.json"]].concat());
+        ended.expect(2);
+        assert!(ended.stderr.contains(words), "{script}: {}", ended.stderr);
+    }
+}
+
+#[test]
+fn what_is_no_regular_file_is_refused_at_once() {
+    let folder = folder();
+    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
+    fs::create_dir(folder.path().join("recording")).unwrap();
+    assert!(
+        std::process::Command::new("mkfifo")
+            .arg(folder.path().join("recording/session.jsonl"))
+            .status()
+            .unwrap()
+            .success()
+    );
+    for option in [
+        ["--script", "fifo"],
+        ["--script", "/dev/zero"],
+        ["--puls", "fifo"],
+        ["--puls", "/dev/zero"],
+        ["--replay", "recording"],
+    ] {
+        let mut command = crate::command(folder.path());
+        command.args(SERVE).args(option);
+        let ended = Program::start(command).end();
+        ended.expect(2);
+        assert!(ended.stderr.contains("cannot read "), "{option:?}: {}", ended.stderr);
+    }
+    // Regular, and larger than any script.
+    let large = fs::File::create(folder.path().join("large.json")).unwrap();
+    large.set_len(2 << 20).unwrap();
+    let ended = run(&folder, &[&SERVE[..], &["--script", "large.json"]].concat());
+    ended.expect(2);
+    assert!(ended.stderr.contains("large.json"), "{}", ended.stderr);
+}
+
+#[test]
+fn a_recording_that_cannot_be_begun_holds_nobody() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("taken")).unwrap();
+    fs::write(folder.path().join("taken/session.jsonl"), "").unwrap();
+    let ended = run(&folder, &[&SERVE[..], &["--record", "taken"]].concat());
+    ended.expect(2);
+}

@@ -1,0 +1,90 @@
+//! `serve --replay`, and machines that do not do what was recorded.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Value, json};
+use tungstenite::Message;
+
+use super::Serve;
+use crate::folder;
+
+/// A recording of a machine that reports its settings and hunts.
+fn record(folder: &Path) {
+    let said = |id: i64, kind: &str| json!({"kind": "in", "json": {"id": id, "action_type": kind, "status": "ready"}});
+    let heard = |id: i64, action: i64, event: &str, a: i64| json!({"kind": "out", "json": {"id": id, "action_id": action, "event": event, "settings": {"a": a}}});
+    let lines = [
+        json!({"kind": "session", "format": 1, "recorder": "a test", "side": "service"}),
+        said(1, "settings"),
+        heard(32, 1, "settings:completed", 1),
+        said(2, "hunt"),
+        heard(33, 2, "hunt:starting", 1),
+        heard(34, 2, "hunt:completed", 1),
+        said(3, "hunt"),
+        heard(35, 3, "hunt:starting", 1),
+        heard(36, 3, "hunt:completed", 1),
+    ];
+    let mut text = String::new();
+    for (n, mut line) in lines.into_iter().enumerate() {
+        let about = json!({"n": n, "t": 0, "at": "", "bytes": 0});
+        line.as_object_mut().unwrap().extend(about.as_object().unwrap().clone());
+        text.extend([line.to_string().as_str(), "\n"]);
+    }
+    fs::create_dir(folder.join("recording")).unwrap();
+    fs::write(folder.join("recording/session.jsonl"), text).unwrap();
+}
+
+#[test]
+fn a_replay_tells_what_is_otherwise_and_what_it_waits_for_and_ends_when_the_machine_has_left() {
+    let folder = folder();
+    record(folder.path());
+    let service = Serve::start(folder.path(), &["--replay", "recording", "--patience", "3"]);
+    // Who has signed in and not connected does not take the place of the machine.
+    assert_eq!(service.sign_in("S9").status, 200);
+    let mut machine = service.open("S1");
+    assert_eq!(service.sign_in("S9").status, 401);
+    let Message::Text(action) = machine.read().unwrap() else { panic!("not an action") };
+    assert_eq!(serde_json::from_str::<Value>(&action).unwrap()["id"], 1);
+    let event = json!({"id": 32, "action_id": 1, "event": "settings:completed", "settings": {"a": 2}});
+    machine.send(Message::text(event.to_string())).unwrap();
+    // While the machine is still there; in which order depends on how fast it is.
+    let mut awaited = vec![
+        "settings 1: settings:completed: settings.a is 2, recorded: 1",
+        "waits for hunt:starting (number 1 in the recording of action 2), for 2 s more at most",
+        "hunt:starting (number 1 in the recording of action 2) did not come within 3s",
+    ];
+    while !awaited.is_empty() {
+        let line = service.program.wait_line("");
+        awaited.retain(|words| !line.contains(words));
+    }
+    drop(machine);
+    let ended = service.program.end();
+    ended.expect(1);
+    assert!(ended.stdout.contains("the machine has left and did not come back within 3s"), "{ended:?}");
+    assert_eq!(ended.stdout.matches("settings.a is 2").count(), 1, "{ended:?}");
+    for words in ["hunt 2: hunt:starting (1 of 2) did not come", "hunt 3: hunt:completed (2 of 2) did not come"] {
+        assert!(ended.stdout.contains(words), "{words}: {ended:?}");
+    }
+    assert!(ended.stderr.contains("5 differences: 3 actions, 5 messages, 0 requests"), "{}", ended.stderr);
+}
+
+#[test]
+fn differences_without_end_are_counted() {
+    let folder = folder();
+    record(folder.path());
+    let service = Serve::start(folder.path(), &["--replay", "recording", "--patience", "3600"]);
+    let mut machine = service.open("S1");
+    for n in 0..30 {
+        let line = |i: i64| format!("{{\"id\":7,\"action_id\":{},\"event\":\"{}\"}}\n", 100 + i, "x".repeat(3000));
+        let frame: String = (0..100).map(|i| line(n * 100 + i)).collect();
+        machine.send(Message::text(frame)).unwrap();
+    }
+    machine.send(Message::Ping("all".into())).unwrap();
+    while !matches!(machine.read().unwrap(), Message::Pong(_)) {}
+    let peak_mb = service.peak_mb();
+    assert!(peak_mb < 150, "{peak_mb} MB");
+    let ended = service.stop();
+    ended.expect(1);
+    assert!(ended.stdout.contains(" more differences\n"), "{}", ended.stdout.len());
+    assert!(ended.stdout.len() < 2_000_000, "{}", ended.stdout.len());
+}
