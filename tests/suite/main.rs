@@ -6,6 +6,7 @@ mod cuts;
 mod cycle;
 mod follow;
 mod golden;
+mod halves;
 mod handles;
 mod jobs;
 mod prints;

@@ -15,16 +15,15 @@ use super::stream::{Stream, Wire};
 use super::tls::{NotTrusted, Tls, tls_error};
 use crate::Error;
 use crate::url::{Origin, is_loopback};
-use crate::wait::{Interest, Waiter};
+use crate::wait::Interest;
 
 /// Connects to `origin` before `deadline`, TLS handshake included.
 pub(crate) fn dial(origin: &Origin, tls: &Tls, deadline: Instant, interrupt: &Interrupt) -> io::Result<Stream> {
     let encrypted = origin.scheme.is_encrypted();
-    let tcp = Arc::new(connect(origin, !encrypted, deadline, interrupt)?);
+    let tcp = connect(origin, !encrypted, deadline, interrupt)?;
     // Events are small and urgent: without this a whole cycle takes 300 ms in place of 13.
     tcp.set_nodelay(true)?;
-    interrupt.adopt(&tcp)?;
-    let wire = Wire { tcp, deadline: Some(deadline), taken_bytes: 0 };
+    let wire = Wire::new(tcp, deadline, interrupt.clone());
     if !encrypted {
         return Ok(Stream::Plain(wire));
     }
@@ -47,7 +46,12 @@ pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error, int
     }
 }
 
-fn connect(origin: &Origin, loopback_only: bool, deadline: Instant, interrupt: &Interrupt) -> io::Result<TcpStream> {
+fn connect(
+    origin: &Origin,
+    loopback_only: bool,
+    deadline: Instant,
+    interrupt: &Interrupt,
+) -> io::Result<Arc<TcpStream>> {
     let addresses = resolve(origin, deadline, interrupt)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for (n, address) in addresses.iter().enumerate() {
@@ -80,20 +84,23 @@ fn resolve(origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> io::Res
     // but the name, and ends when the system gives up.
     let (answer, answers) = bounded(2);
     let on_interrupt = answer.clone();
-    interrupt.adopt_connecting(move || drop(on_interrupt.try_send(Err(interrupted()))))?;
     let name = (host.clone(), *port);
-    thread::Builder::new().name("gf-resolve".into()).spawn(move || {
-        // Nobody receives where the time was over before.
-        _ = answer.try_send(name.to_socket_addrs().map(Iterator::collect));
-    })?;
-    let answered = answers.recv_deadline(deadline);
-    interrupt.forget_connecting();
+    let answered = interrupt.during(
+        move || drop(on_interrupt.try_send(Err(interrupted()))),
+        move || {
+            thread::Builder::new().name("gf-resolve".into()).spawn(move || {
+                // Nobody receives where the time was over before.
+                _ = answer.try_send(name.to_socket_addrs().map(Iterator::collect));
+            })?;
+            Ok::<_, io::Error>(answers.recv_deadline(deadline))
+        },
+    )??;
     answered
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the look-up of the host name took too long")))
 }
 
 /// Connects without blocking, so that an interrupt does not have to wait for a host that never answers.
-fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> io::Result<TcpStream> {
+fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> io::Result<Arc<TcpStream>> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     let started = socket.connect(&SockAddr::from(address));
@@ -101,18 +108,10 @@ fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> 
     match started {
         Ok(()) => {}
         Err(e) if is_in_progress(&e) => {
-            let mut waiter = Waiter::new()?;
-            let waker = waiter.waker();
-            interrupt.adopt_connecting(move || waker.wake())?;
-            waiter.watch(Arc::clone(&stream))?;
-            let outcome = wait_connected(&mut waiter, &stream, deadline, interrupt);
-            interrupt.forget_connecting();
-            outcome?;
+            wait_connected(&stream, deadline, interrupt)?;
         }
         Err(e) => return Err(e),
     }
-    let stream = Arc::into_inner(stream).ok_or_else(|| io::Error::other("the socket is still being waited for"))?;
-    stream.set_nonblocking(false)?;
     Ok(stream)
 }
 
@@ -121,12 +120,9 @@ fn is_in_progress(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::WouldBlock || (cfg!(unix) && matches!(e.raw_os_error(), Some(115 | 36)))
 }
 
-fn wait_connected(waiter: &mut Waiter, stream: &TcpStream, deadline: Instant, interrupt: &Interrupt) -> io::Result<()> {
+fn wait_connected(stream: &Arc<TcpStream>, deadline: Instant, interrupt: &Interrupt) -> io::Result<()> {
     loop {
-        waiter.wait(Interest::Writable, Some(deadline))?;
-        if interrupt.is_raised() {
-            return Err(interrupted());
-        }
+        interrupt.wait(stream, Interest::Writable, Some(deadline))?;
         if let Some(e) = stream.take_error()? {
             return Err(e);
         }
@@ -134,9 +130,6 @@ fn wait_connected(waiter: &mut Waiter, stream: &TcpStream, deadline: Instant, in
             Ok(_) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotConnected => {}
             Err(e) => return Err(e),
-        }
-        if Instant::now() >= deadline {
-            return Err(io::ErrorKind::TimedOut.into());
         }
     }
 }
