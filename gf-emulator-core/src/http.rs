@@ -14,7 +14,7 @@ use ureq::unversioned::transport::{
     Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time as ureq_time,
 };
 
-use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
+use crate::net::{Interrupt, Network, Stream, connection_error, dial};
 use crate::record::{Pending, Recorded, Tap};
 use crate::url::Url;
 use crate::{Error, Result, Secret};
@@ -134,7 +134,7 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(crate) fn new(tls: Tls, user_agent: &str, interrupt: Interrupt, tap: Tap) -> Self {
+    pub(crate) fn new(network: Network, user_agent: &str, interrupt: Interrupt, tap: Tap) -> Self {
         let config = ureq::Agent::config_builder()
             .user_agent(user_agent)
             // Redirects are followed in session.rs, which knows where a token may go.
@@ -152,7 +152,7 @@ impl Http {
             .max_idle_connections(2)
             .max_idle_connections_per_host(1)
             .build();
-        let dialer = Dialer { tls, interrupt: interrupt.clone() };
+        let dialer = Dialer { network, interrupt: interrupt.clone() };
         let agent = ureq::Agent::with_parts(config, dialer, NoResolver);
         Self { agent, interrupt, user_agent: user_agent.to_owned(), tap }
     }
@@ -213,7 +213,7 @@ fn unreachable_at(url: &impl fmt::Display, reason: &impl fmt::Display) -> Error 
 }
 
 struct Dialer {
-    tls: Tls,
+    network: Network,
     interrupt: Interrupt,
 }
 
@@ -232,7 +232,7 @@ impl Connector for Dialer {
         _: Option<()>,
     ) -> std::result::Result<Option<Line>, ureq::Error> {
         let url = Url::parse(&details.uri.to_string()).map_err(|e| ureq::Error::Other(Box::new(e)))?;
-        let stream = dial(url.origin(), &self.tls, Instant::now() + CONNECT_WITHIN, &self.interrupt)?;
+        let stream = dial(url.origin(), &self.network, Instant::now() + CONNECT_WITHIN, &self.interrupt)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Line { stream, buffers }))
     }

@@ -2,6 +2,7 @@
 //!
 //! No test sleeps, and every wait has a limit.
 
+mod certificates;
 mod cuts;
 mod cycle;
 mod follow;
@@ -9,6 +10,7 @@ mod golden;
 mod handles;
 mod jobs;
 mod prints;
+mod proxies;
 mod raw;
 mod record;
 mod replay;
