@@ -121,7 +121,7 @@ impl Credentials {
             confidential: true,
         };
         let response = http.send(request).map_err(|e| match e {
-            Error::Unreachable { .. } => Failure::Passing(e),
+            e if e.is_worth_retrying() => Failure::Passing(e),
             other => Failure::Final(other),
         })?;
         match response.status {

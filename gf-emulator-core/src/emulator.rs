@@ -18,7 +18,7 @@ use crate::connection::{Connection, Peer, Stopper};
 use crate::folder::Folder;
 use crate::http::Http;
 use crate::machine::{CannedMachine, Controls, Job, Machine};
-use crate::net::{Interrupt, Stream, Tls};
+use crate::net::{Interrupt, Network, Stream, Tls};
 use crate::record::{Recorder, Tap};
 use crate::session::Session;
 use crate::uplink::Uplink;
@@ -212,7 +212,8 @@ impl Emulator {
         }
         // The first sign-in goes over the connection that the requests after it use as well.
         let user_agent = self.config.user_agent();
-        let http = Http::new(tls.clone(), &user_agent, working.clone(), self.tap.clone());
+        let network = Network { tls: tls.clone(), proxy: self.config.service.proxy.clone() };
+        let http = Http::new(network.clone(), &user_agent, working.clone(), self.tap.clone());
         let session = session.insert(Arc::new(Session::new(&self.config, http)?));
         let tokens = session.credentials().sign_in_patiently(session.http(), self.config.service.retry_for)?;
         let token = session.adopt(tokens);
@@ -220,7 +221,7 @@ impl Emulator {
             start(&self.config, &self.table, &self.voice, &**session)?;
         }
         // Every later one has a client of its own: a cancelled action's interrupt must not end it.
-        let again = Http::new(tls.clone(), &user_agent, dialling.clone(), self.tap.clone());
+        let again = Http::new(network.clone(), &user_agent, dialling.clone(), self.tap.clone());
         let of_address = Arc::clone(session);
         let address = move || {
             let tokens = of_address.credentials().sign_in(&again)?;
@@ -229,7 +230,7 @@ impl Emulator {
         let route = Route {
             origin: self.config.service.status_service_url.clone(),
             address: Arc::new(address),
-            tls: tls.clone(),
+            network,
             user_agent,
             interrupt: dialling.clone(),
             tap: self.tap.clone(),
@@ -331,9 +332,8 @@ fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> 
             session.adopt(tokens)
         };
         route.dial_to(&session.websocket_url(&token)).map_err(|e| match e {
-            Error::Unreachable { .. } | Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. } => {
-                Failure::Passing(e)
-            }
+            e if e.is_worth_retrying() => Failure::Passing(e),
+            Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. } => Failure::Passing(e),
             other => Failure::Final(other),
         })
     })

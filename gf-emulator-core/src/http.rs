@@ -25,7 +25,7 @@ use tungstenite::Bytes;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
-use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
+use crate::net::{Interrupt, Network, Stream, connection_error, dial};
 use crate::record::{Pending, Recorded, Tap};
 use crate::url::Url;
 use crate::{Error, Result, Secret};
@@ -256,11 +256,11 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(crate) fn new(tls: Tls, user_agent: &str, interrupt: Interrupt, tap: Tap) -> Self {
-        Self::with_limits(tls, user_agent, interrupt, tap, Limits::default())
+    pub(crate) fn new(network: Network, user_agent: &str, interrupt: Interrupt, tap: Tap) -> Self {
+        Self::with_limits(network, user_agent, interrupt, tap, Limits::default())
     }
 
-    fn with_limits(tls: Tls, user_agent: &str, interrupt: Interrupt, tap: Tap, limits: Limits) -> Self {
+    fn with_limits(network: Network, user_agent: &str, interrupt: Interrupt, tap: Tap, limits: Limits) -> Self {
         let config = ureq::Agent::config_builder()
             .user_agent(user_agent)
             // Redirects are followed in session.rs, which knows where a token may go.
@@ -275,7 +275,7 @@ impl Http {
             .max_idle_connections_per_host(1)
             .build();
         let current = Current::new();
-        let dialer = Dialer { tls, interrupt: interrupt.clone(), current: current.clone(), limits };
+        let dialer = Dialer { network, interrupt: interrupt.clone(), current: current.clone(), limits };
         let agent = ureq::Agent::with_parts(config, dialer, NoResolver);
         Self { agent, interrupt, user_agent: user_agent.to_owned(), tap, current, limits }
     }
@@ -372,7 +372,7 @@ fn unreachable_at(url: &impl fmt::Display, reason: &impl fmt::Display) -> Error 
 }
 
 struct Dialer {
-    tls: Tls,
+    network: Network,
     interrupt: Interrupt,
     current: Current,
     limits: Limits,
@@ -398,7 +398,7 @@ impl Connector for Dialer {
             current.has_dialled = true;
             current.deadline.min(Instant::now() + self.limits.connect)
         };
-        let stream = dial(url.origin(), &self.tls, deadline, &self.interrupt)
+        let stream = dial(url.origin(), &self.network, deadline, &self.interrupt)
             .map_err(|e| self.current.explained(e, "no connection within", self.limits.connect))?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(Line { stream, buffers, current: self.current.clone(), limits: self.limits }))

@@ -25,7 +25,7 @@ use crate::backlog::Backlog;
 use crate::backoff::Backoff;
 use crate::connection::{Outgoing, Peer};
 use crate::handshake::{self, Failure};
-use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
+use crate::net::{Interrupt, Network, Stream, connection_error, dial};
 use crate::record::{Event, Raw, Tap};
 use crate::url::Url;
 use crate::wait::{Interest, Waiter, Waker};
@@ -63,7 +63,7 @@ pub(crate) struct Route {
     /// Where that is, without the token: for people.
     pub(crate) origin: String,
     pub(crate) address: Address,
-    pub(crate) tls: Tls,
+    pub(crate) network: Network,
     pub(crate) user_agent: String,
     /// Ends a dial that is under way, sign-in included.
     pub(crate) interrupt: Interrupt,
@@ -80,7 +80,7 @@ impl Route {
         let origin = url.origin();
         let failed = |e| connection_error(origin, &e, &self.interrupt);
         let deadline = Instant::now() + HANDSHAKE_WITHIN;
-        let stream = dial(origin, &self.tls, deadline, &self.interrupt).map_err(failed)?;
+        let stream = dial(origin, &self.network, deadline, &self.interrupt).map_err(failed)?;
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Url { url: origin.to_string(), reason: "the User-Agent is not a header value" })?;
         let config = WebSocketConfig::default()

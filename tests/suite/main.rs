@@ -2,6 +2,7 @@
 //!
 //! No test sleeps, and every wait has a limit.
 
+mod certificates;
 mod cuts;
 mod cycle;
 mod follow;
@@ -10,6 +11,7 @@ mod halves;
 mod handles;
 mod jobs;
 mod prints;
+mod proxies;
 mod raw;
 mod record;
 mod replay;

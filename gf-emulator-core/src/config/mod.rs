@@ -1,10 +1,12 @@
 //! From a `.cfg` file to a typed [`Config`].
 //!
 //! Owns the names of the keys, in both generations of the Python client's files and the project's own. Reads files and
-//! the two environment variables; opens no socket and knows nothing of what the values are used for.
+//! the environment (serial number and password, proxies); opens no socket and knows nothing of what the values are used
+//! for.
 
 mod interpolation;
 mod keys;
+mod proxy;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -14,6 +16,8 @@ mod value;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
+
+pub use proxy::Proxy;
 
 use crate::Secret;
 
@@ -76,7 +80,7 @@ pub struct Service {
     pub status_service_url: String,
     /// `protocol`: the generation to speak, whatever the firmware version says.
     pub protocol: Option<Generation>,
-    /// `ca_file`: a PEM file with one more root certificate to trust.
+    /// `ca_file`: a PEM file with root certificates to trust beside the system's, one or more.
     pub ca_file: Option<PathBuf>,
     /// `user_agent`: in place of `OpenGlow/<firmware version>`.
     pub user_agent: Option<String>,
@@ -84,6 +88,9 @@ pub struct Service {
     pub actions_file: Option<PathBuf>,
     /// `retry_for_s`: how long to keep trying at start while the service cannot be reached. At most a year.
     pub retry_for: Duration,
+    /// `proxy`: the HTTP proxy to go through. A file without the key has what [`Proxy::from_environment`] finds; built in
+    /// code, nothing looks at the environment, and none is none.
+    pub proxy: Option<Proxy>,
 }
 
 /// Who this machine says it is: `[MACHINE]`, and the versions of its firmware.
@@ -236,6 +243,7 @@ impl Default for Service {
             user_agent: None,
             actions_file: None,
             retry_for: Duration::from_secs(300),
+            proxy: None,
         }
     }
 }

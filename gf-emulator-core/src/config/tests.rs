@@ -363,6 +363,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "service.user_agent" => ("Test/1 (x)", Config::user_agent),
         "service.actions_file" => ("x.json", |c| shown(c.service.actions_file.as_ref())),
         "service.retry_for" => ("1.25", |c| c.service.retry_for.as_secs_f64().to_string()),
+        "service.proxy" => ("http://h:1", |c| c.service.proxy.as_ref().map(ToString::to_string).unwrap_or_default()),
         "machine.serial" => ("42", |c| c.machine.serial.to_string()),
         "machine.hostname" => ("XYZ-987", |c| c.machine.hostname.clone()),
         "machine.password" => (PASSWORD, |c| c.machine.password.reveal().to_owned()),

@@ -24,7 +24,13 @@ fn limits() -> Limits {
 }
 
 fn client(limits: Limits) -> Http {
-    Http::with_limits(Tls::new(None).unwrap(), "test", Interrupt::default(), Tap::default(), limits)
+    Http::with_limits(
+        Network { tls: crate::Tls::new(None).unwrap(), proxy: None },
+        "test",
+        Interrupt::default(),
+        Tap::default(),
+        limits,
+    )
 }
 
 /// A service on loopback: serves each connection in a thread of its own, and says how many there were before.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::connection::Connection;
+use crate::net::Tls;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -46,7 +47,7 @@ fn bench(watch: Watch) -> Bench {
         origin: String::new(),
         tap: Tap::default(),
         address,
-        tls: Tls::new(None).unwrap(),
+        network: Network { tls: Tls::new(None).unwrap(), proxy: None },
         user_agent: "OpenGlow/test".into(),
         interrupt: Interrupt::default(),
     };
