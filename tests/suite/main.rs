@@ -4,6 +4,7 @@
 
 mod cuts;
 mod cycle;
+mod floods;
 mod follow;
 mod golden;
 mod handles;
