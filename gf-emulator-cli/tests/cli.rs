@@ -2,6 +2,7 @@
 //!
 //! Nothing sleeps, and every wait has a limit.
 
+mod floods;
 mod program;
 mod puls;
 

@@ -8,22 +8,21 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
-use tungstenite::WebSocket;
 
 use crate::actions::{Action, Ending, Kept, Runner, Signal, Table, Values, end, shown, start, values_of};
 use crate::agenda::{Agenda, Decision};
-use crate::authentication::{Failure, patiently};
+use crate::authentication::patiently;
 use crate::collection::{Collection, stamp};
 use crate::connection::{Connection, Peer, Stopper};
 use crate::folder::Folder;
 use crate::http::Http;
 use crate::machine::{CannedMachine, Controls, Job, Machine};
-use crate::net::{Interrupt, Network, Stream, Tls};
+use crate::net::{Interrupt, Network, Tls};
 use crate::record::{Recorder, Tap};
 use crate::session::Session;
 use crate::uplink::Uplink;
 use crate::voice::Voice;
-use crate::websocket::{Route, WsClient};
+use crate::websocket::{Route, Socket, WsClient};
 use crate::{Config, Error, Result, Secret};
 
 /// A Glowforge machine without the hardware.
@@ -196,12 +195,15 @@ impl Emulator {
     /// Signs in, checks the firmware where that is configured, and opens the WebSocket. Does nothing where it is
     /// connected already, or offline.
     ///
-    /// Blocks, for up to `retry_for_s` while the service is down, or until the handle stops it.
+    /// Blocks, for up to `retry_for_s` while the service is down or answers something unexpected (a proxy's 403, say), or
+    /// until the handle stops it. After an error it can be called again, unless the handle has stopped it.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] where serial number and password are not taken; [`Error::Unreachable`] or
-    /// [`Error::Status`] where the service is down; [`Error::Interrupted`] where it was stopped.
+    /// [`Error::SignInRefused`] where serial number and password are not taken: at once with status 400, 401 or 422, with
+    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service was not
+    /// to be had for all that time; [`Error::Thread`] where there can be no thread; [`Error::Interrupted`] where it was
+    /// stopped; [`Error::NotConnected`] where it has run and stopped.
     pub fn connect(&mut self) -> Result<()> {
         let Way::Online { tls, dialling, working, session } = &mut self.uplink else { return Ok(()) };
         if self.client.is_some() {
@@ -236,8 +238,9 @@ impl Emulator {
             tap: self.tap.clone(),
         };
         let socket = open(session, &route, token, self.config.service.retry_for)?;
-        if let Some(peer) = self.peer.take() {
+        if let Some(peer) = &self.peer {
             self.client = Some(WsClient::start(socket, route, peer)?);
+            self.peer = None;
         }
         Ok(())
     }
@@ -249,8 +252,8 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it has stopped; [`Error::SignInRefused`] where
-    /// a sign-in for another connection is refused for good; [`Error::Thread`].
+    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it has stopped; [`Error::Thread`]. A connection
+    /// that is lost is no error: another one is made, with pauses that grow up to five minutes, until the handle stops it.
     pub fn run(&mut self) -> Result<()> {
         let uplink: Arc<dyn Uplink> = match &self.uplink {
             Way::Folder(folder) => Arc::clone(folder) as Arc<dyn Uplink>,
@@ -322,20 +325,15 @@ impl Emulator {
 
 /// Opens the first WebSocket. The service may be busy here as at the sign-in, and a firmware download takes longer than
 /// the token is good for: then there is another sign-in, and another try, for up to `patience`.
-fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> Result<WebSocket<Stream>> {
+fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> Result<Socket> {
     let mut first = Some(token);
     patiently("connecting", &route.interrupt, patience, |left| {
         let token = if let Some(token) = first.take() {
             token
         } else {
-            let tokens = session.credentials().sign_in_patiently(session.http(), left).map_err(Failure::Final)?;
-            session.adopt(tokens)
+            session.adopt(session.credentials().sign_in_patiently(session.http(), left)?)
         };
-        route.dial_to(&session.websocket_url(&token)).map_err(|e| match e {
-            e if e.is_worth_retrying() => Failure::Passing(e),
-            Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. } => Failure::Passing(e),
-            other => Failure::Final(other),
-        })
+        route.dial_to(&session.websocket_url(&token))
     })
 }
 

@@ -209,7 +209,10 @@ impl Error {
     /// Whether the same may go well a little later: the host is down, or the clock of this computer is not set yet.
     pub(crate) fn is_worth_retrying(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            // Whatever a service answers, or what stands between: a proxy's 403, a captive portal's page, a service that
+            // is down.
+            Self::Unreachable { .. } | Self::Status { .. } | Self::Answer { .. } | Self::TooLarge { .. } => true,
+            Self::SignInRefused { status } => *status == 403,
             Self::Untrusted { problem, .. } => {
                 matches!(problem, CertificateProblem::NotYetValid { .. } | CertificateProblem::Expired { .. })
             }

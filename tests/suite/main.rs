@@ -5,6 +5,7 @@
 mod certificates;
 mod cuts;
 mod cycle;
+mod floods;
 mod follow;
 mod golden;
 mod halves;

@@ -86,7 +86,8 @@ pub struct Service {
     pub user_agent: Option<String>,
     /// `actions_file`: a table in place of the built-in one.
     pub actions_file: Option<PathBuf>,
-    /// `retry_for_s`: how long to keep trying at start while the service cannot be reached. At most a year.
+    /// `retry_for_s`: how long to keep trying at start while the service cannot be reached or answers something
+    /// unexpected. At most a year. Once connected, a machine tries again until it is stopped.
     pub retry_for: Duration,
     /// `proxy`: the HTTP proxy to go through. A file without the key has what [`Proxy::from_environment`] finds; built in
     /// code, nothing looks at the environment, and none is none.

@@ -47,8 +47,10 @@ struct Engine {
     socket: WebSocket<Stream>,
     /// Somebody is moving output to the socket, and will move what is added too.
     writing: bool,
-    /// Cut: nothing is sent any more.
+    /// Cut: nothing more is taken to be sent.
     cut: Option<Cut>,
+    /// Everything has been sent, and the end after it.
+    finished: bool,
     ended: bool,
 }
 
@@ -71,7 +73,7 @@ impl Link {
             .max_message_size(Some(MESSAGE_LIMIT_BYTES))
             .max_frame_size(Some(MESSAGE_LIMIT_BYTES));
         let socket_engine = WebSocket::from_partially_read(stream, early, Role::Server, Some(config));
-        let engine = Engine { socket: socket_engine, writing: false, cut: None, ended: false };
+        let engine = Engine { socket: socket_engine, writing: false, cut: None, finished: false, ended: false };
         Ok(Self { machine, socket, engine: Mutex::new(engine), ended: Condvar::new() })
     }
 
@@ -88,7 +90,8 @@ impl Link {
         self.flush().map_err(|_| Gone)
     }
 
-    /// Moves output to the socket, unless somebody is at it, who then moves this too.
+    /// Moves output to the socket, unless somebody is at it, who then moves this too. After a cut that drains, the end
+    /// follows the last of it.
     fn flush(&self) -> io::Result<()> {
         loop {
             let bytes = {
@@ -97,7 +100,15 @@ impl Link {
                     return Ok(());
                 }
                 let bytes = engine.socket.get_mut().take_output();
-                if bytes.is_empty() || engine.cut.is_some() {
+                if engine.finished || engine.cut == Some(Cut::Hard) {
+                    return Ok(());
+                }
+                if bytes.is_empty() {
+                    if engine.cut == Some(Cut::Drain) {
+                        engine.finished = true;
+                        // An error says that it is closed already.
+                        let _ = self.socket.shutdown(Shutdown::Write);
+                    }
                     return Ok(());
                 }
                 engine.writing = true;
@@ -115,9 +126,12 @@ impl Link {
 
     fn begin_cut(&self, how: Cut) {
         lock(&self.engine).cut = Some(how);
-        let side = if how == Cut::Drain { Shutdown::Write } else { Shutdown::Both };
-        // An error says that it is closed already.
-        let _ = self.socket.shutdown(side);
+        match how {
+            // Where this fails, the flush has shut the socket down.
+            Cut::Drain => _ = self.flush(),
+            // An error says that it is closed already.
+            Cut::Hard => _ = self.socket.shutdown(Shutdown::Both),
+        }
     }
 
     fn wait_for_end(&self, limit: Duration) -> bool {
