@@ -128,3 +128,126 @@ proptest! {
         }
     }
 }
+
+/// Counts what is written.
+struct Written(u64);
+
+impl io::Write for Written {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Pieces of drawings and of nothing, in any order.
+fn drawing_like() -> impl Strategy<Value = Vec<u8>> {
+    let pieces: Vec<&[u8]> = vec![
+        b"G0",
+        b"G1",
+        b"G2",
+        b"G3",
+        b"G4",
+        b"G20",
+        b"G91",
+        b"M3",
+        b"M4",
+        b"M5",
+        b"M30",
+        b"S1000",
+        b"F600",
+        b"F6000",
+        b"X",
+        b"Y",
+        b"Z",
+        b"I",
+        b"J",
+        b"R",
+        b"P0.5",
+        b"N",
+        b"M",
+        b"m",
+        b"L",
+        b"h",
+        b"V",
+        b"C",
+        b"s",
+        b"Q",
+        b"t",
+        b"A",
+        b"a",
+        b"z",
+        b"0",
+        b"1",
+        b"-1",
+        b"12.5",
+        b"-90",
+        b"120",
+        b"1e6",
+        b"-1e6",
+        b"1e-300",
+        b"999999999",
+        b".",
+        b",",
+        b" ",
+        b" ",
+        b"\n",
+        b"(",
+        b")",
+        b";",
+        b"%",
+        b"<svg>",
+        b"\xff",
+        b"\0",
+    ];
+    prop::collection::vec(prop::sample::select(pieces), 0..60).prop_map(|pieces| pieces.concat())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn any_bytes_are_read_within_bounds_or_named(bytes in prop::collection::vec(any::<u8>(), 0..2_000), form in 0..4) {
+        let bytes = match form {
+            0 => bytes,
+            1 => gzip(&bytes),
+            2 => file(&bytes),
+            _ => gzip(&file(&bytes)),
+        };
+        let opened = || Job::with_limits(&bytes[..], LIMIT);
+        for format in [Format::Csv, Format::Json, Format::Gcode] {
+            let Ok(job) = opened() else { continue };
+            let mut written = Written(0);
+            let _ = export(job, format, "any", &mut written);
+            // A segment has a tick at least, and a row less than this.
+            prop_assert!(written.0 < 400 * bytes.len() as u64 + 200_000, "{} of {}", written.0, bytes.len());
+        }
+        #[cfg(feature = "plot")]
+        if let Ok(plot) = opened().and_then(Plot::of) {
+            prop_assert!((plot.to_svg(&Sheet::new("any")).len() as u64) < 200 * bytes.len() as u64 + 1_000_000);
+        }
+    }
+
+    #[test]
+    fn any_drawing_is_made_within_bounds_or_named(drawing in drawing_like()) {
+        let mut job = Builder::new();
+        job.power(1)?;
+        let results = [
+            gcode::draw(&mut job, &drawing, &gcode::Settings::default()),
+            svgpath::draw(&mut job, &drawing, &svgpath::Settings {
+                placement: Placement::default(),
+                speed_mm_s: 50.0,
+                laser: Laser::Constant(0.5),
+            }),
+        ];
+        // Less than a full circle with the largest radius, at 10 mm/s, for each byte.
+        prop_assert!(job.body().len() <= 10_000_000 * drawing.len() + 1, "{} ticks", job.body().len());
+        if results.iter().all(Result::is_err) {
+            prop_assert_eq!(job.body(), &[tick::POWER | 1][..]);
+            prop_assert_eq!(job.position(), Position::default());
+        }
+    }
+}
