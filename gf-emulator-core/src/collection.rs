@@ -62,7 +62,7 @@ impl Collection {
                     .into(),
             });
         }
-        let measured = measure(landing.path(), uplink.interrupt())?;
+        let measured = measure(landing.path(), self.motion.limits(), uplink.interrupt())?;
         let path = landing.land()?;
         write_info(&path, &measured)?;
         log::info!("job {} ({} ticks)", path.display(), measured.ticks);
@@ -115,9 +115,9 @@ fn is_gzip(path: &Path) -> Result<bool> {
 }
 
 /// Reads the whole file, which takes minutes where it inflates to a hundred times what has arrived.
-fn measure(path: &Path, interrupt: &Interrupt) -> Result<puls::Measured> {
+fn measure(path: &Path, limits: puls::Limits, interrupt: &Interrupt) -> Result<puls::Measured> {
     let file = File::open(path).map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
-    let measured = puls::measure(Interruptible { file, interrupt }, puls::Limits::default());
+    let measured = puls::measure(Interruptible { file, interrupt }, limits);
     if interrupt.is_raised() { Err(Error::Interrupted) } else { Ok(measured?) }
 }
 

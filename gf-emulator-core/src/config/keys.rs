@@ -241,6 +241,14 @@ pub(super) const KEYS: &[Key] = &[
     key("MOTION", "refuse_bytes", Origin::New, "motion.refuse_bytes", "the size that is refused", |d, t| {
         value::limit_bytes(t).map(|limit| d.config.motion.refuse_bytes = limit)
     }),
+    key(
+        "MOTION",
+        "refuse_inflated_bytes",
+        Origin::New,
+        "motion.refuse_inflated_bytes",
+        "the same, once inflated",
+        |d, t| value::limit_bytes(t).map(|limit| d.config.motion.refuse_inflated_bytes = limit),
+    ),
 ];
 
 /// The three fields without which there is nobody to sign in.

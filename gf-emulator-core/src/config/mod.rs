@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use proxy::Proxy;
 
-use crate::Secret;
+use crate::{Secret, puls};
 
 /// Which of the two protocols the machine speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -158,6 +158,17 @@ pub struct Motion {
     pub remark_bytes: u64,
     /// `refuse_bytes`: past which it is refused while it still arrives; 1 or more.
     pub refuse_bytes: u64,
+    /// `refuse_inflated_bytes`: a job's steps in bytes, inflated where it came compressed, past which it is refused before
+    /// anything moves; 1 or more.
+    pub refuse_inflated_bytes: u64,
+}
+
+impl Motion {
+    /// What limits the reading of a job that this machine has fetched.
+    #[must_use]
+    pub fn limits(&self) -> puls::Limits {
+        puls::Limits { body_bytes: Some(self.refuse_inflated_bytes) }
+    }
 }
 
 /// What is logged, and where.
@@ -287,7 +298,13 @@ impl Default for Behaviour {
 
 impl Default for Motion {
     fn default() -> Self {
-        Self { dir: "motion".into(), keep: true, remark_bytes: 32 << 20, refuse_bytes: 128 << 20 }
+        Self {
+            dir: "motion".into(),
+            keep: true,
+            remark_bytes: 32 << 20,
+            refuse_bytes: 128 << 20,
+            refuse_inflated_bytes: puls::MAX_TICKS as u64,
+        }
     }
 }
 

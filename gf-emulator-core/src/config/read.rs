@@ -200,6 +200,7 @@ impl Config {
             ("motion.dir", path(&motion.dir)),
             ("motion.remark_bytes", unit(value::limit(motion.remark_bytes))),
             ("motion.refuse_bytes", unit(value::limit(motion.refuse_bytes))),
+            ("motion.refuse_inflated_bytes", unit(value::limit(motion.refuse_inflated_bytes))),
             ("logging.file", logging.file.as_deref().map_or(Ok(()), path)),
             ("logging.sent_images_dir", logging.sent_images_dir.as_deref().map_or(Ok(()), path)),
         ];

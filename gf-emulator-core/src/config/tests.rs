@@ -344,6 +344,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "motion.keep" => ("False", |c| python(c.motion.keep)),
         "motion.remark_bytes" => ("77", |c| c.motion.remark_bytes.to_string()),
         "motion.refuse_bytes" => ("78", |c| c.motion.refuse_bytes.to_string()),
+        "motion.refuse_inflated_bytes" => ("79", |c| c.motion.refuse_inflated_bytes.to_string()),
         "firmware.check" => ("False", |c| python(c.firmware.check)),
         "firmware.download" => ("True", |c| python(c.firmware.download == Some(true))),
         "firmware.dir" => ("x", |c| c.firmware.dir.display().to_string()),
@@ -450,6 +451,7 @@ fn the_sample_is_good_once_it_is_filled_in() {
     assert_eq!(config.emulator.cool_down, default.emulator.cool_down);
     assert_eq!(config.motion.remark_bytes, default.motion.remark_bytes);
     assert_eq!(config.motion.refuse_bytes, default.motion.refuse_bytes);
+    assert_eq!(config.motion.refuse_inflated_bytes, default.motion.refuse_inflated_bytes);
 }
 
 #[test]
