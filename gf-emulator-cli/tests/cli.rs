@@ -5,6 +5,8 @@
 mod floods;
 mod program;
 mod puls;
+#[cfg(target_os = "linux")]
+mod serve;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -597,19 +599,28 @@ fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
 
 #[test]
 fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
+    // Two jobs and no more: what comes does not depend on how fast either side is.
+    let script = r#"[{"send": {"id": 1, "action_type": "motion", "status": "ready", "motion_url": "{puls}"}},
+                     {"await": "motion:completed", "action_id": 1},
+                     {"send": {"id": 2, "action_type": "motion", "status": "ready", "motion_url": "{puls}"}}]"#;
+    let script = Script::from_json(script).unwrap();
+    let service = LocalService::builder().tls(false).script(script).start().unwrap();
     let folder = folder();
-    let mut command = command(folder.path());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]);
-    let service = Program::start(command);
-    configure_for(&folder, &service, "", "");
+    configure(&folder, service.http_url(), &service.ws_url(), "", "");
     let ended = run(&folder, &["collect", "--jobs", "2"]);
     ended.expect(0);
     let lines: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(lines[0], "2 jobs in motion:", "{ended:?}");
     assert!(lines[2].contains("_motion_") && lines[4].starts_with("2 jobs "), "{ended:?}");
     assert_eq!(names(&folder.path().join("motion"), "puls").len(), 2);
+}
 
-    // A time that is over is an end like any other, but for the jobs.
+#[test]
+fn collect_ends_without_a_job_when_its_time_is_over() {
+    // A service that sends nothing, so that no job can come however long this takes.
+    let service = LocalService::builder().tls(false).start().unwrap();
+    let folder = folder();
+    configure(&folder, service.http_url(), &service.ws_url(), "", "");
     let ended = run(&folder, &["collect", "--for", "0.2"]);
     ended.expect(1);
     assert!(ended.stderr.contains("no job has come"), "{ended:?}");
