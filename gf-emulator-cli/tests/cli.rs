@@ -587,6 +587,13 @@ fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
     assert!(opened, "{:?}", service.seen());
     let page = say(&format!("GET /?token={token} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     assert!(page.contains("/machines/sign_in"), "{page}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let recording = fs::read_dir(&passing).unwrap().next().unwrap().unwrap().path();
+        assert_eq!((mode(&recording), mode(&recording.join("session.jsonl"))), (0o700, 0o600));
+    }
     let refused = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
     let stopped = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nX-Token: {token}\r\nContent-Length: 0\r\n\r\n"));
@@ -595,6 +602,52 @@ fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
     if cfg!(unix) {
         assert_eq!(fs::read_dir(&passing).unwrap().count(), 0, "the recording is left behind");
     }
+}
+
+#[test]
+fn a_print_that_waits_for_its_button_is_told_where_that_is() {
+    let folder = folder();
+    let service = LocalService::builder().tls(false).start().unwrap();
+    configure(&folder, service.http_url(), &service.ws_url(), "", "[EMULATOR]\nbutton: wait");
+    let mut command = command(folder.path());
+    command.args(["run", "--follow", "0"]).stdin(Stdio::null());
+    let program = Program::start(command);
+    program.wait_line("follow it at ");
+    assert!(program.wait_line("button").contains("it is on that page"));
+    program.terminate();
+    let ended = program.end();
+    assert!(!ended.stderr.contains("no terminal"), "{}", ended.stderr);
+}
+
+/// Memory is bounded by the system: what takes more is ended.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_takes_bounded_memory() {
+    const MOST_KB: u32 = 600_000;
+    let folder = folder();
+    let recording = folder.path().join("wide");
+    fs::create_dir(&recording).unwrap();
+    let mut text = String::from(
+        "{\"n\":0,\"t\":0,\"at\":\"\",\"kind\":\"session\",\"format\":1,\"recorder\":\"a test\",\"side\":\"machine\"}\n",
+    );
+    for (n, much) in ["{\"\":0},", "[],", "[[[[[[0]]]]]],"].into_iter().enumerate() {
+        let much = much.repeat((8 << 20) / much.len() - 100);
+        text += &format!("{{\"n\":{},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n", n + 1);
+    }
+    fs::write(recording.join("session.jsonl"), text).unwrap();
+    let binary = self::command(folder.path());
+    let mut limited = std::process::Command::new("sh");
+    limited.current_dir(folder.path()).args(["-c", &format!("ulimit -v {MOST_KB}; exec \"$0\" report wide")]);
+    limited.arg(binary.get_program());
+    let ended = Program::start(limited).end();
+    ended.expect(0);
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert_eq!(page.matches("<details class=\"row ").count(), 3);
+    assert!(
+        page.contains("This is not all of it: line 2 of session.jsonl is.") && page.len() < 4 << 20,
+        "{}",
+        page.len()
+    );
 }
 
 #[test]

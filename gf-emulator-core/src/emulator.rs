@@ -270,7 +270,7 @@ impl Emulator {
         let (note, notes) = bounded::<Note>(2);
         let (config, table, voice) = (&*self.config, &*self.table, &*self.voice);
         let (machine, kept, on_job) = (&mut *self.machine, &mut self.kept, &mut *self.on_job);
-        let controls = &self.handle.controls;
+        let (controls, tap) = (&self.handle.controls, &self.tap);
         let work = || {
             let mut runner = Runner {
                 config,
@@ -281,6 +281,7 @@ impl Emulator {
                 controls,
                 machine,
                 kept,
+                tap,
                 on_job,
             };
             for action in actions {
@@ -294,6 +295,7 @@ impl Emulator {
             table,
             voice,
             controls,
+            tap,
             uplink: &*uplink,
             rx: &self.rx,
             stopped: &self.stopped,
@@ -351,6 +353,7 @@ struct Desk<'a> {
     table: &'a Table,
     voice: &'a Voice,
     controls: &'a Controls,
+    tap: &'a Tap,
     uplink: &'a dyn Uplink,
     rx: &'a Receiver<String>,
     stopped: &'a Receiver<()>,
@@ -439,6 +442,9 @@ impl Desk<'_> {
     fn withdraw(&self, action: &Action) {
         if let Some(row) = self.table.row(&action.action_type) {
             log::info!("{} {} is withdrawn before its turn", action.action_type, action.id);
+            if let Some(recorder) = self.tap.recorder() {
+                recorder.ended(action.id, "cancelled", "withdrawn before its turn".to_owned());
+            }
             end(row, Ending::Cancelled, self.voice, &values_of(action), &mut |_| Ok(()));
         }
     }

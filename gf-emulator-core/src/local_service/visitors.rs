@@ -15,6 +15,8 @@ pub(crate) struct Visitors {
     whose: &'static str,
     /// Most connections at a time.
     limit: usize,
+    /// Whether one more ends the oldest that is not settled.
+    evicts: bool,
     sockets: Mutex<Sockets>,
     fewer: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -22,9 +24,15 @@ pub(crate) struct Visitors {
 
 #[derive(Default)]
 struct Sockets {
-    open: HashMap<u64, Arc<TcpStream>>,
+    open: HashMap<u64, Open>,
     next: u64,
     stopping: bool,
+}
+
+/// A connection that is served.
+struct Open {
+    socket: Arc<TcpStream>,
+    is_settled: bool,
 }
 
 /// A connection in the register; it leaves when its thread ends, however it ends.
@@ -41,9 +49,29 @@ impl Drop for Visit {
 }
 
 impl Visitors {
+    /// One more than `limit` connections is not let in.
     pub(crate) fn new(whose: &'static str, limit: usize) -> Arc<Self> {
+        Self::with(whose, limit, false)
+    }
+
+    /// One more than `limit` connections ends the oldest that is not [settled](Self::settle).
+    #[cfg(feature = "follow")]
+    pub(crate) fn evicting(whose: &'static str, limit: usize) -> Arc<Self> {
+        Self::with(whose, limit, true)
+    }
+
+    fn with(whose: &'static str, limit: usize, evicts: bool) -> Arc<Self> {
         let (sockets, fewer, threads) = (Mutex::default(), Condvar::new(), Mutex::default());
-        Arc::new(Self { whose, limit, sockets, fewer, threads })
+        Arc::new(Self { whose, limit, evicts, sockets, fewer, threads })
+    }
+
+    /// This connection has shown that it may be here: no other one ends it.
+    #[cfg(feature = "follow")]
+    pub(crate) fn settle(&self, socket: &Arc<TcpStream>) {
+        let mut sockets = lock(&self.sockets);
+        if let Some(open) = sockets.open.values_mut().find(|open| Arc::ptr_eq(&open.socket, socket)) {
+            open.is_settled = true;
+        }
     }
 
     pub(crate) fn stopping(&self) -> bool {
@@ -88,7 +116,7 @@ impl Visitors {
 
     /// Shuts every socket, so that whoever waits for one wakes.
     pub(crate) fn cut(&self) {
-        let open: Vec<_> = lock(&self.sockets).open.values().cloned().collect();
+        let open: Vec<_> = lock(&self.sockets).open.values().map(|open| Arc::clone(&open.socket)).collect();
         for socket in open {
             // An error says that it is closed already.
             let _ = socket.shutdown(Shutdown::Both);
@@ -98,12 +126,19 @@ impl Visitors {
 
     fn enter(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<Visit> {
         let mut sockets = lock(&self.sockets);
-        if sockets.stopping || sockets.open.len() >= self.limit {
+        if sockets.stopping {
             return None;
+        }
+        if sockets.open.len() >= self.limit {
+            let unsettled = sockets.open.iter().filter(|(_, open)| self.evicts && !open.is_settled);
+            let oldest = unsettled.map(|(number, _)| *number).min()?;
+            // Its thread wakes and ends.
+            let evicted = sockets.open.remove(&oldest)?;
+            let _ = evicted.socket.shutdown(Shutdown::Both);
         }
         sockets.next += 1;
         let number = sockets.next;
-        sockets.open.insert(number, Arc::clone(socket));
+        sockets.open.insert(number, Open { socket: Arc::clone(socket), is_settled: false });
         Some(Visit { visitors: Arc::clone(self), number })
     }
 

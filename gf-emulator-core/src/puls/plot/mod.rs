@@ -108,18 +108,36 @@ impl Plot {
     ///
     /// # Errors
     /// Those of [`Job::next_chunk`].
-    pub fn of<R: Read>(mut job: Job<R>) -> Result<Self> {
+    pub fn of<R: Read>(job: Job<R>) -> Result<Self> {
+        Self::read(job, &mut || true).map(|(plot, _)| plot)
+    }
+
+    /// The same, for as long as `go_on` says so: it is asked once in 64 KiB of the body. Nothing where it was ended.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_while<R: Read>(job: Job<R>, mut go_on: impl FnMut() -> bool) -> Result<Option<Self>> {
+        Self::read(job, &mut go_on).map(|(plot, is_whole)| is_whole.then_some(plot))
+    }
+
+    /// Reads a job, and says whether that was all of it.
+    fn read<R: Read>(mut job: Job<R>, go_on: &mut dyn FnMut() -> bool) -> Result<(Self, bool)> {
         let mut meter = Meter::new(job.header());
         let mut sketch = Sketch::new(job.header());
         let mut marks = Marks::default();
+        let mut is_whole = true;
         while let Some(chunk) = job.next_chunk()? {
+            is_whole = go_on();
+            if !is_whole {
+                break;
+            }
             // A segment is handed over behind its ticks, never before.
             marks.add(chunk);
             meter.add(chunk, &mut |segment| sketch.add(segment, &mut marks));
         }
         let measured = meter.finish(&mut |segment| sketch.add(segment, &mut marks));
         sketch.finish();
-        Ok(Self { sketch, measured })
+        Ok((Self { sketch, measured }, is_whole))
     }
 
     /// What was measured on the way.
