@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 BINARY, SCRATCH = Path(sys.argv.pop(1)).resolve(), Path(sys.argv[1]).resolve()
@@ -17,6 +18,8 @@ from selenium.common.exceptions import StaleElementReferenceException  # noqa: E
 from selenium.webdriver.support.ui import WebDriverWait  # noqa: E402
 
 LIMIT_S = 30
+# For ten thousand messages: a busy machine is no reason to fail.
+FLOOD_S = 600
 # As small as a JPEG gets: grey.
 PICTURE = base64.b64decode(
     "/9j/4AAQSkZJRgABAQEASABIAAD/2wBDAP//////////////////////////////////////////////////////////////////////////////"
@@ -37,10 +40,9 @@ def action(number, kind):
     return [send, {"await": f"{kind}:completed", "action_id": number, "timeout_s": LIMIT_S}]
 
 
-def start(folder):
-    """A service, and a machine at it whose button somebody has to press."""
-    steps = action(1, "settings") + action(2, "print") + action(3, "lid_image") + [{"sleep_s": 600}]
-    (folder / "script.json").write_text(json.dumps(steps))
+def start(folder, steps):
+    """A service that does this, and a machine at it whose button somebody has to press."""
+    (folder / "script.json").write_text(json.dumps(steps + [{"sleep_s": 600}]))
     (folder / "images").mkdir(exist_ok=True)
     (folder / "images" / "HOME_1.jpg").write_bytes(PICTURE)
     serve = [BINARY, "serve", "--listen", "127.0.0.1:0", "--plain", "--script", "script.json"]
@@ -77,6 +79,7 @@ def follow(service, machine, link):
         until(page, "the print waits for its button", lambda: has("print:download:completed"))
         loaded = page.count(".row")
         page.js("window.here = true")
+        expect("the token has left the address bar", (at := page.js("return location.href")) == link.split("?")[0], at)
         page.screenshot("follow-waits", whole=False)
         button(page, "Press the button").click()
         until(page, "the button was pressed, and a row says so", lambda: has("button:pressed"))
@@ -112,7 +115,15 @@ def follow(service, machine, link):
         page.shown("img")
         expect("the policy holds", page.js("return window.owned") is None)
         page.driver.get_log("browser")
+        # Who opens it again gets in; who comes without the token does not.
+        page.driver.refresh()
+        until(page, "it is live again", lambda: page.one("#state").text == "live")
+        expect("all rows are there again", f"Conversation ({page.count('.row')})" in page.one("nav").text)
+        expect("the token is not back", page.js("return location.search") == "")
+        with Browser(link.split("?")[0]) as stranger:
+            expect("without the token there is no page", "use the link" in stranger.one("body").text and not stranger.all("#live"))
         other_site(link)
+        seven_tabs(page, link)
         with Browser(link, 390, dark=True) as phone:
             until(phone, "a second one is live", lambda: phone.one("#state").text == "live")
             wide = phone.js("return document.documentElement.scrollWidth")
@@ -126,6 +137,76 @@ def follow(service, machine, link):
         expect("no buttons any more", all(not button.is_enabled() for button in page.all("#live button")))
         expect("the program ends well", machine.wait(LIMIT_S) == 0)
         page.screenshot("follow-over", whole=False)
+
+
+def seven_tabs(page, link):
+    """A browser has six connections to a host: pages that are open must leave some for the buttons."""
+    first = page.driver.current_window_handle
+    for _ in range(7):
+        page.driver.switch_to.new_window("tab")
+        page.driver.get(link)
+        until(page, "a tab more is live", lambda: page.one("#state").text == "live")
+    opened = page.js("return [...document.querySelectorAll('.what')].filter(e => e.textContent.startsWith('lid:opened')).length")
+    button(page, "Open the lid").click()
+    count = "return [...document.querySelectorAll('.what')].filter(e => e.textContent.startsWith('lid:opened')).length"
+    for tab in page.driver.window_handles:
+        page.driver.switch_to.window(tab)
+        until(page, "each tab hears of the lid", lambda: page.js(count) == opened + 1)
+    button(page, "Close the lid").click()
+    for tab in page.driver.window_handles:
+        if tab != first:
+            page.driver.switch_to.window(tab)
+            page.driver.close()
+    page.driver.switch_to.window(first)
+    until(page, "the first one is live still", lambda: page.one("#state").text == "live")
+
+
+MESSAGES, ANSWER_MS = 10_000, 100
+
+
+def flood(service, machine, link):
+    """Ten thousand messages while somebody looks: each is there once, and the buttons answer all the time."""
+    with Browser(link) as page:
+        until(page, "it is live", lambda: page.one("#state").text == "live")
+        # How long a click waits until the page hears of it, and until it has been answered.
+        page.js(
+            "window.heard = []; window.answered = [];"
+            "addEventListener('click', (e) => {"
+            "  heard.push(performance.now() - e.timeStamp);"
+            "  const since = performance.now(); const button = e.target;"
+            "  const look = new MutationObserver(() => { if (!button.disabled) { answered.push(performance.now() - since); look.disconnect(); } });"
+            "  setTimeout(() => look.observe(button, {attributes: true})); }, true);"
+        )
+        since = time.monotonic()
+        button(page, "Close the lid").click()
+        clicks = 0
+        while page.count(".row") < MESSAGES:
+            if time.monotonic() - since > FLOOD_S:
+                sys.exit(f"FAILED: {page.count('.row')} rows after {FLOOD_S} s")
+            clicks += 1
+            button(page, "Press the button").click()
+            until(page, "it is answered", lambda: button(page, "Press the button").is_enabled())
+        heard, answered = page.js("return [heard, answered]")
+        took = time.monotonic() - since
+        rows = page.count(".row")
+        print(
+            f"{rows} rows in {took:.0f} s: of {clicks} clicks the slowest was heard after {max(heard):.0f} ms"
+            f" and answered {max(answered):.0f} ms later (median {sorted(answered)[len(answered) // 2]:.0f} ms)"
+        )
+        expect("they were heard", clicks > 3, clicks)
+        until(page, "everything has come", lambda: f"Conversation ({page.count('.row')})" in page.one("nav").text)
+        expect("each once", len(set(page.js("return [...document.querySelectorAll('.row')].map(r => r.id)"))) == page.count(".row"))
+        page.js("heard.length = 0")
+        page.click("#live summary")
+        stop = button(page, "Stop the machine")
+        stop.click()
+        until(page, "it is over", lambda: page.one("#state").text == "over: the machine has stopped")
+        waited = page.js("return heard.at(-1)")
+        answer = page.js("return performance.getEntriesByName(location.origin + '/stop').at(-1).duration")
+        print(f"Stop was heard after {waited:.0f} ms and answered within {answer:.0f} ms")
+        expect("Stop is heard at once", waited < ANSWER_MS, waited)
+        expect("Stop is answered at once", answer < ANSWER_MS, answer)
+        expect("the program ends well", machine.wait(LIMIT_S) == 0)
 
 
 class Evil(http.server.BaseHTTPRequestHandler):
@@ -148,8 +229,8 @@ def other_site(link):
         tried = page.driver.execute_async_script(
             "const [base, token, done] = arguments;"
             "const tell = (promise) => promise.then((a) => `${a.type} ${a.status}`, () => 'refused');"
-            "const source = new Promise((yes) => { const s = new EventSource(`${base}/events?token=${token}`);"
-            "  s.onerror = () => { s.close(); yes('refused'); }; s.onmessage = () => yes('heard'); });"
+            "const source = new Promise((yes) => { const s = new WebSocket(`${base.replace('http', 'ws')}/rows?token=${token}`);"
+            "  s.onerror = () => yes('refused'); s.onmessage = () => yes('heard'); });"
             "Promise.all([tell(fetch(`${base}/?token=${token}`)), source,"
             "  tell(fetch(`${base}/stop`, {method: 'POST', headers: {'X-Token': token}})),"
             "  tell(fetch(`${base}/stop?token=${token}`, {method: 'POST', mode: 'no-cors'}))]).then(done)",
@@ -160,11 +241,17 @@ def other_site(link):
     site.shutdown()
 
 
-service, machine, link = start(SCRATCH)
-try:
-    follow(service, machine, link)
-finally:
-    for process in [machine, service]:
-        process.kill()
-        process.wait()
-print("follow: good")
+def with_machine(steps, look):
+    service, machine, link = start(SCRATCH, steps)
+    try:
+        look(service, machine, link)
+    finally:
+        for process in [machine, service]:
+            process.kill()
+            process.wait()
+    print(f"{look.__name__}: good")
+
+
+with_machine(action(1, "settings") + action(2, "print") + action(3, "lid_image"), follow)
+pictures = [step for number in range(10, 10 + MESSAGES // 8) for step in action(number, "lid_image")]
+with_machine([{"await": "lid:closed", "timeout_s": 600}] + pictures, flood)

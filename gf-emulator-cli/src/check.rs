@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
-use gf_emulator_core::Emulator;
+use gf_emulator_core::config::Service;
 use gf_emulator_core::machine::CannedMachine;
+use gf_emulator_core::{Emulator, Tls};
 
 use crate::configuration;
 use crate::failure::Failure;
@@ -43,12 +44,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let pictures = CannedMachine::new(&config);
     let mut missing: Vec<_> =
         pictures.missing_pictures().iter().map(|picture| format!("no picture {}", picture.display())).collect();
-    let about = [
+    let mut about = vec![
         ("generation", format!("{} (firmware {})", config.generation(), config.machine.firmware)),
-        ("service", format!("{}, {}", config.service.server_url, config.service.status_service_url)),
+        ("service", ways(&config.service).join("\n            ")),
         ("jobs go to", config.motion.dir.display().to_string()),
         ("pictures", config.emulator.image_dir.display().to_string()),
     ];
+    // Where the file is wrong, what follows says so.
+    if let Some(ca_file) = &config.service.ca_file
+        && let Ok(tls) = Tls::new(Some(ca_file))
+    {
+        let count = match tls.extra_certificates() {
+            1 => "1 certificate".to_owned(),
+            count => format!("{count} certificates"),
+        };
+        about.insert(2, ("trusted", format!("{count} in {}, beside the system's", ca_file.display())));
+    }
     if let Err(e) = Emulator::new(config) {
         missing.insert(0, e.to_string());
     }
@@ -61,4 +72,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     } else {
         Err(Failure::misused(format_args!("{} is not enough:\n{}", path.display(), missing.join("\n"))))
     }
+}
+
+/// The two addresses of the service, and how each is reached.
+fn ways(service: &Service) -> [String; 2] {
+    [&service.server_url, &service.status_service_url].map(|url| match service.proxy_for(url) {
+        Some(proxy) => format!("{url}, through the proxy {proxy}"),
+        None => format!("{url}, direct"),
+    })
 }

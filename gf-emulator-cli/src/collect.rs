@@ -9,7 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::failure::Failure;
 use crate::output::say;
-use crate::{puls, run, signals};
+use crate::{puls, run};
 
 /// Go online until jobs have come, and say what they are
 ///
@@ -48,8 +48,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             handle.stop();
         }
     });
-    let handle = emulator.handle();
-    signals::on_stop(move || handle.stop())?;
     let (handle, patience) = (emulator.handle(), arguments.patience);
     let (over, ended) = bounded::<()>(0);
     let outcome = thread::scope(|scope| {

@@ -47,7 +47,9 @@ pub(crate) fn load_for_nobody(path: &Path, serial: u32) -> Result<Loaded, Failur
 
     let with_password = |name: &str| match name {
         "GF_MACHINE_PASSWORD" => Some("0".repeat(64)),
-        _ => std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+        "GF_MACHINE_SERIAL" => std::env::var_os(name).map(|value| value.to_string_lossy().into_owned()),
+        // It connects to nothing: which proxies there are does not matter.
+        _ => None,
     };
     // The variable wins over the file, so it is made up only where the file is good but for it.
     let with_both = |name: &str| match name {

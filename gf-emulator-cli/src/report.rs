@@ -14,12 +14,15 @@ use crate::sink::Sink;
 ///
 /// One file of HTML with everything in it, for any browser: it opens no connection, and reads with scripts off. The
 /// conversation as a sequence diagram, each action with its pictures, its job drawn and its settings; raw JSON on demand.
+/// A page has 20,000 entries at the most; --from makes the next ones.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gf-machine-emulator report recording
       Writes report.html.
   gf-machine-emulator report recording -o monday.html
+  gf-machine-emulator report recording --from 20001 -o second.html
+      What did not fit on the first page.
   gf-machine-emulator report recording -o - | gzip > report.html.gz
 
 Lines of the recording that cannot be read are left out, and named in the page.
@@ -32,6 +35,9 @@ pub(crate) struct Arguments {
     /// Where to; `-` is standard output
     #[arg(short, long, value_name = "OUT", default_value = "report.html")]
     output: PathBuf,
+    /// Begin the page with this entry, counted from 1; what is before it is counted in the summary
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    from: u64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -39,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let recording = Recording::open(&arguments.folder)?;
     // Before the work: a folder that is not there is better known at once.
     let mut sink = Sink::create(output)?;
-    let report = Report::read(recording)?;
+    let report = Report::read_from(recording, arguments.from)?;
     match report.write(&mut sink) {
         // Whoever reads it has had enough.
         Err(e) if sink.is_stdout() && e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
@@ -53,6 +59,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             "{}: {actions} actions, {messages} messages, {troubles} things to look at",
             output.display()
         ));
+        let entries = report.entries();
+        match report.shown() {
+            Some((first, last)) if last < entries => tell(format_args!(
+                "{}: entries {first} to {last} of {entries} are on this page: --from {} makes the next one",
+                output.display(),
+                last + 1
+            )),
+            None if entries > 0 => {
+                tell(format_args!("{}: the recording has {entries} entries: none is on this page", output.display()))
+            }
+            _ => {}
+        }
     }
     Ok(())
 }

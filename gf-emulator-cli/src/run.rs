@@ -64,8 +64,6 @@ fn own_address(text: &str) -> Result<String, String> {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut machine = make(arguments)?;
-    let handle = machine.emulator.handle();
-    signals::on_stop(move || handle.stop())?;
     go_online(&mut machine.emulator)
 }
 
@@ -77,7 +75,7 @@ pub(crate) struct Machine {
     _folder: Option<TempDir>,
 }
 
-/// A machine as the configuration says, recorded and followed where that is asked for.
+/// A machine as the configuration says, recorded and followed where that is asked for. A signal stops it.
 pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     let path = configuration::path(arguments.config.as_ref());
     let loaded = configuration::load(path)?;
@@ -97,7 +95,11 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     // What is followed is a recording, be it one that nobody keeps.
     let is_recorded = arguments.record.is_some() || config.logging.record_dir.is_some();
     let unkept = if arguments.follow.is_some() && !is_recorded {
-        let folder = tempfile::Builder::new().prefix("gf-machine-emulator-").tempdir();
+        let mut builder = tempfile::Builder::new();
+        // The temporary folder is everybody's; what is recorded is its owner's alone.
+        #[cfg(unix)]
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+        let folder = builder.prefix("gf-machine-emulator-").tempdir();
         Some(folder.map_err(|e| Failure::failed(format_args!("cannot make a folder to record into: {e}")))?)
     } else {
         None
@@ -121,12 +123,15 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     if let Some(recorder) = recorder {
         emulator.record(&recorder);
     }
+    // Before the link is told: who has it may send a signal at once.
+    let handle = emulator.handle();
+    signals::on_stop_removing(unkept.as_ref().map(|folder| folder.path().to_owned()), move || handle.stop())?;
     let follower = match (&arguments.follow, emulator.recorder()) {
         (Some(address), Some(recorder)) => Some(follow(address, &recorder, emulator.handle())?),
         _ => None,
     };
     if button == Button::Wait {
-        hear_keys(emulator.handle())?;
+        hear_keys(emulator.handle(), follower.is_some())?;
     }
     Ok(Machine { emulator, _follower: follower, _folder: unkept })
 }
@@ -175,8 +180,12 @@ impl Key {
     }
 }
 
-fn hear_keys(handle: Handle) -> Result<(), Failure> {
+fn hear_keys(handle: Handle, is_followed: bool) -> Result<(), Failure> {
     const KEYS: &str = "Enter presses the button, o+Enter opens the lid, c+Enter closes it";
+    if !io::stdin().is_terminal() && is_followed {
+        tell("gf-machine-emulator: prints wait for the button: it is on that page");
+        return Ok(());
+    }
     if !io::stdin().is_terminal() {
         log::warn!(
             "button: wait, and there is no terminal to press it from: prints will wait until they are withdrawn"

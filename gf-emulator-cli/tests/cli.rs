@@ -2,6 +2,7 @@
 //!
 //! Nothing sleeps, and every wait has a limit.
 
+mod floods;
 mod program;
 mod puls;
 #[cfg(target_os = "linux")]
@@ -174,6 +175,93 @@ fn check_is_content_with_what_is_whole_and_names_what_is_not() {
     let ended = run(&folder, &["check"]);
     ended.expect(2);
     assert!(ended.stderr.contains("nowhere.pem") && ended.stderr.contains("HOME_2.jpg"), "{}", ended.stderr);
+}
+
+#[test]
+fn check_says_which_way_the_service_is_reached_and_how_many_certificates_are_trusted() {
+    const ROOTS: &str = include_str!("../../gf-emulator-core/src/net/test-roots.pem");
+    let folder = folder();
+    fs::write(folder.path().join("ca.pem"), ROOTS).unwrap();
+    configure(&folder, "https://app.example", "wss://localhost:8443", "ca.pem", "");
+    let check = |variables: &[(&str, &str)]| {
+        let mut command = command(folder.path());
+        command.arg("check").envs(variables.iter().copied());
+        Program::start(command).end()
+    };
+    let ended = check(&[]);
+    ended.expect(0);
+    for words in ["https://app.example, direct", "wss://localhost:8443, direct", "2 certificates in ca.pem"] {
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+    }
+    let ended = check(&[("https_proxy", "http://me:hunter2@proxy.example:3128")]);
+    ended.expect(0);
+    for words in ["app.example, through the proxy http://proxy.example:3128", "localhost:8443, direct"] {
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+    }
+    assert!(!ended.stdout.contains("hunter2"), "{}", ended.stdout);
+    let ended = check(&[("HTTPS_PROXY", "http://proxy.example:3128"), ("NO_PROXY", "other.example,.example")]);
+    assert!(ended.stdout.contains("https://app.example, direct"), "{}", ended.stdout);
+    let ended = check(&[("ALL_PROXY", "socks5://me:hunter2@proxy.example")]);
+    ended.expect(2);
+    assert!(
+        ended.stderr.contains("ALL_PROXY in the environment") && ended.stderr.contains("SOCKS"),
+        "{}",
+        ended.stderr
+    );
+    assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
+
+    // The key wins, for this computer's own addresses too.
+    let config = folder.path().join("gf-machine-emulator.cfg");
+    let text = fs::read_to_string(&config).unwrap();
+    let key = |value: &str| fs::write(&config, text.replace("ca_file", &format!("proxy: {value}\nca_file"))).unwrap();
+    key("http://me:hunter2@127.0.0.1:1");
+    let ended = check(&[("ALL_PROXY", "socks5://proxy.example")]);
+    ended.expect(0);
+    assert!(ended.stdout.contains("localhost:8443, through the proxy http://127.0.0.1:1\n"), "{}", ended.stdout);
+    assert!(!ended.stdout.contains("hunter2"), "{}", ended.stdout);
+    key("none");
+    let ended = check(&[("HTTPS_PROXY", "http://proxy.example:3128")]);
+    assert!(ended.stdout.contains("https://app.example, direct"), "{}", ended.stdout);
+
+    fs::write(folder.path().join("ca.pem"), &ROOTS[..ROOTS.len() - 100]).unwrap();
+    let ended = check(&[]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("certificate 2 of 2 in ca.pem cannot be read"), "{}", ended.stderr);
+}
+
+#[test]
+fn no_log_has_the_password_of_a_proxy() {
+    let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = proxy.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut stream in proxy.incoming().map_while(Result::ok) {
+            // All of the request, so that the answer is not lost to a reset.
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte).unwrap();
+                head.extend(byte);
+            }
+            stream.write_all(b"HTTP/1.1 407 me:hunter2\r\nContent-Length: 10\r\n\r\nme:hunter2").unwrap();
+        }
+    });
+    let folder = folder();
+    configure(&folder, "https://app.example", "wss://app.example", "", "");
+    let config = folder.path().join("gf-machine-emulator.cfg");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(&config, text.replace("ca_file", &format!("proxy: http://me:hunter2@{addr}\nca_file"))).unwrap();
+    let mut command = command(folder.path());
+    command.args(["run", "--record", "session"]).env("RUST_LOG", "trace");
+    let ended = Program::start(command).end();
+    ended.expect(1);
+    assert!(ended.stderr.contains(&format!("the proxy http://{addr} refused")), "{}", ended.stderr);
+    let recorded = fs::read_to_string(folder.path().join("session/session.jsonl")).unwrap();
+    for text in [&ended.stderr, &ended.stdout, &recorded] {
+        // The second is the first in Base64.
+        for secret in ["hunter2", "bWU6aHVudGVyMg"] {
+            assert!(!text.contains(secret), "{secret} in {text}");
+        }
+    }
 }
 
 #[test]
@@ -499,6 +587,13 @@ fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
     assert!(opened, "{:?}", service.seen());
     let page = say(&format!("GET /?token={token} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     assert!(page.contains("/machines/sign_in"), "{page}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let recording = fs::read_dir(&passing).unwrap().next().unwrap().unwrap().path();
+        assert_eq!((mode(&recording), mode(&recording.join("session.jsonl"))), (0o700, 0o600));
+    }
     let refused = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
     let stopped = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nX-Token: {token}\r\nContent-Length: 0\r\n\r\n"));
@@ -507,6 +602,52 @@ fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
     if cfg!(unix) {
         assert_eq!(fs::read_dir(&passing).unwrap().count(), 0, "the recording is left behind");
     }
+}
+
+#[test]
+fn a_print_that_waits_for_its_button_is_told_where_that_is() {
+    let folder = folder();
+    let service = LocalService::builder().tls(false).start().unwrap();
+    configure(&folder, service.http_url(), &service.ws_url(), "", "[EMULATOR]\nbutton: wait");
+    let mut command = command(folder.path());
+    command.args(["run", "--follow", "0"]).stdin(Stdio::null());
+    let program = Program::start(command);
+    program.wait_line("follow it at ");
+    assert!(program.wait_line("button").contains("it is on that page"));
+    program.terminate();
+    let ended = program.end();
+    assert!(!ended.stderr.contains("no terminal"), "{}", ended.stderr);
+}
+
+/// Memory is bounded by the system: what takes more is ended.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_takes_bounded_memory() {
+    const MOST_KB: u32 = 600_000;
+    let folder = folder();
+    let recording = folder.path().join("wide");
+    fs::create_dir(&recording).unwrap();
+    let mut text = String::from(
+        "{\"n\":0,\"t\":0,\"at\":\"\",\"kind\":\"session\",\"format\":1,\"recorder\":\"a test\",\"side\":\"machine\"}\n",
+    );
+    for (n, much) in ["{\"\":0},", "[],", "[[[[[[0]]]]]],"].into_iter().enumerate() {
+        let much = much.repeat((8 << 20) / much.len() - 100);
+        text += &format!("{{\"n\":{},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n", n + 1);
+    }
+    fs::write(recording.join("session.jsonl"), text).unwrap();
+    let binary = self::command(folder.path());
+    let mut limited = std::process::Command::new("sh");
+    limited.current_dir(folder.path()).args(["-c", &format!("ulimit -v {MOST_KB}; exec \"$0\" report wide")]);
+    limited.arg(binary.get_program());
+    let ended = Program::start(limited).end();
+    ended.expect(0);
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert_eq!(page.matches("<details class=\"row ").count(), 3);
+    assert!(
+        page.contains("This is not all of it: line 2 of session.jsonl is.") && page.len() < 4 << 20,
+        "{}",
+        page.len()
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
-use crate::backoff::Backoff;
+use crate::backoff::{Backoff, Trouble};
 use crate::http::{Http, Method, Request, Response};
 use crate::net::Interrupt;
 use crate::url::Url;
@@ -38,35 +38,26 @@ struct Answer {
     auth_token: String,
 }
 
-/// How a try can fail.
-pub(crate) enum Failure {
-    /// It will not be otherwise the next time.
-    Final(Error),
-    /// It may pass: the service is down, busy, or asks for patience.
-    Passing(Error),
-}
-
 /// Tries, and tries again with growing pauses for up to `patience` while failures may pass. Each try is told how much of
 /// it is left.
 ///
 /// # Errors
 ///
-/// A final failure at once; the last passing one when the time is over; [`Error::Interrupted`].
+/// A failure that will not pass at once; the last other one when the time is over; [`Error::Interrupted`].
 pub(crate) fn patiently<T>(
     doing: &str,
     interrupt: &Interrupt,
     patience: Duration,
-    mut attempt: impl FnMut(Duration) -> std::result::Result<T, Failure>,
+    mut attempt: impl FnMut(Duration) -> Result<T>,
 ) -> Result<T> {
     let until = Instant::now() + patience;
     let mut backoff = Backoff::default();
     loop {
         let error = match attempt(until.saturating_duration_since(Instant::now())) {
-            Ok(done) => return Ok(done),
-            Err(Failure::Final(error)) => return Err(error),
-            Err(Failure::Passing(error)) => error,
+            Err(error) if error.is_worth_retrying() => error,
+            ended => return ended,
         };
-        let pause = backoff.pause(error.retry_after());
+        let pause = backoff.pause(Trouble::Failed, error.retry_after());
         let next = Instant::now() + pause;
         if next > until {
             log::error!("{doing}: giving up; retry_for_s in [SERVICE] is how long to try");
@@ -88,25 +79,18 @@ impl Credentials {
         })
     }
 
-    /// Signs in, once: for where somebody else decides about trying again.
-    pub(crate) fn sign_in(&self, http: &Http) -> Result<Tokens> {
-        self.try_once(http).map_err(|failure| match failure {
-            Failure::Final(e) | Failure::Passing(e) => e,
-        })
-    }
-
-    /// Signs in, trying again with growing pauses for up to `patience` while the service is down, busy (429) or broken
-    /// (5xx).
+    /// Signs in, trying again with growing pauses for up to `patience` while that may help.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] at once where the credentials are not taken; [`Error::Interrupted`]; the last try's
-    /// error when the time is over.
+    /// [`Error::SignInRefused`] at once where the credentials are not taken (400, 401, 422); [`Error::Interrupted`]; the
+    /// last try's error when the time is over.
     pub(crate) fn sign_in_patiently(&self, http: &Http, patience: Duration) -> Result<Tokens> {
-        patiently("sign-in", http.interrupt(), patience, |_| self.try_once(http))
+        patiently("sign-in", http.interrupt(), patience, |_| self.sign_in(http))
     }
 
-    fn try_once(&self, http: &Http) -> std::result::Result<Tokens, Failure> {
+    /// Signs in, once: for where somebody else decides about trying again.
+    pub(crate) fn sign_in(&self, http: &Http) -> Result<Tokens> {
         let body = serde_json::json!({
             "serial": format!("S{}", self.serial),
             "password": self.password.reveal(),
@@ -120,22 +104,18 @@ impl Credentials {
             body: &body.into(),
             confidential: true,
         };
-        let response = http.send(request).map_err(|e| match e {
-            Error::Unreachable { .. } => Failure::Passing(e),
-            other => Failure::Final(other),
-        })?;
+        let response = http.send(request)?;
         match response.status {
             200 => {
-                let tokens = self.read(response).map_err(Failure::Final)?;
+                let tokens = self.read(response)?;
                 if let Some(recorder) = http.tap().recorder() {
                     recorder.learn(&tokens.websocket);
                     recorder.learn(&tokens.bearer);
                 }
                 Ok(tokens)
             }
-            400 | 401 | 403 | 422 => Err(Failure::Final(Error::SignInRefused { status: response.status })),
-            408 | 425 | 429 | 500.. => Err(Failure::Passing(response.into_error())),
-            _ => Err(Failure::Final(response.into_error())),
+            400 | 401 | 403 | 422 => Err(Error::SignInRefused { status: response.status }),
+            _ => Err(response.into_error()),
         }
     }
 

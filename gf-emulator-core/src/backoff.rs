@@ -7,12 +7,33 @@ use std::time::Duration;
 use rand::RngExt;
 
 const FIRST: Duration = Duration::from_millis(500);
-const LONGEST: Duration = Duration::from_secs(60);
 /// A service may ask for more time than there is.
 const LONGEST_ASKED: Duration = Duration::from_secs(3600);
 
-/// Pauses that double from half a second to a minute, each shortened by up to half at random, so that many machines cut
-/// off at once do not come back at once.
+/// Why something is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trouble {
+    /// A connection came about and was lost.
+    Lost,
+    /// Nothing came about: nobody there, a service that is busy or broken.
+    Failed,
+    /// The service does not take this machine's sign-in.
+    Refused,
+}
+
+impl Trouble {
+    /// The longest pause.
+    fn longest(self) -> Duration {
+        Duration::from_secs(match self {
+            Self::Lost => 15,
+            Self::Failed => 60,
+            Self::Refused => 300,
+        })
+    }
+}
+
+/// Pauses that double from half a second up to the longest of their [`Trouble`], each shortened by up to half at random,
+/// so that many machines cut off at once do not come back at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Backoff {
     next: Duration,
@@ -26,9 +47,10 @@ impl Default for Backoff {
 
 impl Backoff {
     /// The next pause; at least as long as the service has asked for, up to an hour.
-    pub(crate) fn pause(&mut self, asked: Option<Duration>) -> Duration {
-        let jittered = self.next.mul_f64(rand::rng().random_range(0.5..=1.0));
-        self.next = (self.next * 2).min(LONGEST);
+    pub(crate) fn pause(&mut self, trouble: Trouble, asked: Option<Duration>) -> Duration {
+        let full = self.next.min(trouble.longest());
+        let jittered = full.mul_f64(rand::rng().random_range(0.5..=1.0));
+        self.next = full * 2;
         asked.map_or(jittered, |asked| jittered.max(asked.min(LONGEST_ASKED)))
     }
 }
@@ -38,27 +60,38 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_to_a_minute_and_stays_there() {
-        let mut backoff = Backoff::default();
-        let pauses: Vec<_> = (0..20).map(|_| backoff.pause(None)).collect();
-        assert!(pauses[0] <= FIRST && pauses[0] >= FIRST / 2, "{pauses:?}");
-        for (n, pause) in pauses.iter().enumerate() {
-            let full = FIRST.saturating_mul(1 << n.min(16)).min(LONGEST);
-            assert!(*pause <= full && *pause >= full / 2, "{n}: {pause:?}");
+    fn grows_to_its_longest_and_stays_there() {
+        for (trouble, longest) in [(Trouble::Lost, 15), (Trouble::Failed, 60), (Trouble::Refused, 300)] {
+            let mut backoff = Backoff::default();
+            let pauses: Vec<_> = (0..20).map(|_| backoff.pause(trouble, None)).collect();
+            for (n, pause) in pauses.iter().enumerate() {
+                let full = FIRST.saturating_mul(1 << n.min(16)).min(Duration::from_secs(longest));
+                assert!(*pause <= full && *pause >= full / 2, "{trouble:?}, {n}: {pause:?}");
+            }
         }
     }
 
     #[test]
+    fn another_trouble_goes_on_from_where_it_is() {
+        let mut backoff = Backoff::default();
+        (0..20).for_each(|_| _ = backoff.pause(Trouble::Refused, None));
+        assert!(backoff.pause(Trouble::Lost, None) <= Duration::from_secs(15));
+        let next = backoff.pause(Trouble::Failed, None);
+        assert!(next >= Duration::from_secs(15) && next <= Duration::from_secs(30), "{next:?}");
+    }
+
+    #[test]
     fn no_two_machines_wait_alike() {
-        let first = |_| Backoff::default().pause(None);
+        let first = |_| Backoff::default().pause(Trouble::Lost, None);
         let pauses: std::collections::HashSet<_> = (0..50).map(first).collect();
         assert!(pauses.len() > 10);
     }
 
     #[test]
     fn waits_as_long_as_the_service_asks() {
-        assert_eq!(Backoff::default().pause(Some(Duration::from_secs(7))), Duration::from_secs(7));
-        assert!(Backoff::default().pause(Some(Duration::ZERO)) >= FIRST / 2);
-        assert_eq!(Backoff::default().pause(Some(Duration::MAX)), LONGEST_ASKED);
+        let pause = |asked| Backoff::default().pause(Trouble::Failed, Some(asked));
+        assert_eq!(pause(Duration::from_secs(7)), Duration::from_secs(7));
+        assert!(pause(Duration::ZERO) >= FIRST / 2);
+        assert_eq!(pause(Duration::MAX), LONGEST_ASKED);
     }
 }

@@ -13,7 +13,7 @@ use crate::landing::Landing;
 use crate::machine::Job;
 use crate::net::Interrupt;
 use crate::puls;
-use crate::uplink::{Uplink, copy_limited};
+use crate::uplink::{End, Uplink, copy_limited};
 use crate::{Config, Error, Result};
 
 /// The folders that jobs and pictures go to.
@@ -45,7 +45,7 @@ impl Collection {
         on_bytes: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Job> {
         let mut source = uplink.fetch(url)?;
-        if source.claimed_bytes.is_some_and(|claimed| claimed > self.motion.refuse_bytes) {
+        if matches!(source.end, End::Length(length) if length > self.motion.refuse_bytes) {
             return Err(Error::TooLarge { what: "the job".into(), limit_bytes: self.motion.refuse_bytes });
         }
         let name = format!("{}_{}_{}", stamp(), action.action_type, action.id);
@@ -54,7 +54,15 @@ impl Collection {
         if size > self.motion.remark_bytes {
             log::warn!("the job is large: {size} bytes, more than {}", self.motion.remark_bytes);
         }
-        let measured = measure(landing.path(), uplink.interrupt())?;
+        // Measuring gzip checks its trailer: that alone says as much as a length does.
+        if source.end == End::Unknown && !is_gzip(landing.path())? {
+            return Err(Error::Answer {
+                from: source.from,
+                what: "a job with neither a Content-Length nor chunks, and not gzip: nothing says that it is whole"
+                    .into(),
+            });
+        }
+        let measured = measure(landing.path(), self.motion.limits(), uplink.interrupt())?;
         let path = landing.land()?;
         write_info(&path, &measured)?;
         log::info!("job {} ({} ticks)", path.display(), measured.ticks);
@@ -96,10 +104,20 @@ impl Collection {
     }
 }
 
+fn is_gzip(path: &Path) -> Result<bool> {
+    let mut first = Vec::new();
+    File::open(path).and_then(|file| file.take(2).read_to_end(&mut first)).map_err(|source| Error::File {
+        doing: "read",
+        path: path.into(),
+        source,
+    })?;
+    Ok(first == [0x1f, 0x8b])
+}
+
 /// Reads the whole file, which takes minutes where it inflates to a hundred times what has arrived.
-fn measure(path: &Path, interrupt: &Interrupt) -> Result<puls::Measured> {
+fn measure(path: &Path, limits: puls::Limits, interrupt: &Interrupt) -> Result<puls::Measured> {
     let file = File::open(path).map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
-    let measured = puls::measure(Interruptible { file, interrupt }, puls::Limits::default());
+    let measured = puls::measure(Interruptible { file, interrupt }, limits);
     if interrupt.is_raised() { Err(Error::Interrupted) } else { Ok(measured?) }
 }
 

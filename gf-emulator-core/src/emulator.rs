@@ -8,22 +8,21 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded, never, select};
-use tungstenite::WebSocket;
 
 use crate::actions::{Action, Ending, Kept, Runner, Signal, Table, Values, end, shown, start, values_of};
 use crate::agenda::{Agenda, Decision};
-use crate::authentication::{Failure, patiently};
+use crate::authentication::patiently;
 use crate::collection::{Collection, stamp};
 use crate::connection::{Connection, Peer, Stopper};
 use crate::folder::Folder;
 use crate::http::Http;
 use crate::machine::{CannedMachine, Controls, Job, Machine};
-use crate::net::{Interrupt, Stream, Tls};
+use crate::net::{Interrupt, Network, Tls};
 use crate::record::{Recorder, Tap};
 use crate::session::Session;
 use crate::uplink::Uplink;
 use crate::voice::Voice;
-use crate::websocket::{Route, WsClient};
+use crate::websocket::{Route, Socket, WsClient};
 use crate::{Config, Error, Result, Secret};
 
 /// A Glowforge machine without the hardware.
@@ -196,12 +195,15 @@ impl Emulator {
     /// Signs in, checks the firmware where that is configured, and opens the WebSocket. Does nothing where it is
     /// connected already, or offline.
     ///
-    /// Blocks, for up to `retry_for_s` while the service is down, or until the handle stops it.
+    /// Blocks, for up to `retry_for_s` while the service is down or answers something unexpected (a proxy's 403, say), or
+    /// until the handle stops it. After an error it can be called again, unless the handle has stopped it.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] where serial number and password are not taken; [`Error::Unreachable`] or
-    /// [`Error::Status`] where the service is down; [`Error::Interrupted`] where it was stopped.
+    /// [`Error::SignInRefused`] where serial number and password are not taken: at once with status 400, 401 or 422, with
+    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service was not
+    /// to be had for all that time; [`Error::Thread`] where there can be no thread; [`Error::Interrupted`] where it was
+    /// stopped; [`Error::NotConnected`] where it has run and stopped.
     pub fn connect(&mut self) -> Result<()> {
         let Way::Online { tls, dialling, working, session } = &mut self.uplink else { return Ok(()) };
         if self.client.is_some() {
@@ -212,7 +214,8 @@ impl Emulator {
         }
         // The first sign-in goes over the connection that the requests after it use as well.
         let user_agent = self.config.user_agent();
-        let http = Http::new(tls.clone(), &user_agent, working.clone(), self.tap.clone());
+        let network = Network { tls: tls.clone(), proxy: self.config.service.proxy.clone() };
+        let http = Http::new(network.clone(), &user_agent, working.clone(), self.tap.clone());
         let session = session.insert(Arc::new(Session::new(&self.config, http)?));
         let tokens = session.credentials().sign_in_patiently(session.http(), self.config.service.retry_for)?;
         let token = session.adopt(tokens);
@@ -220,7 +223,7 @@ impl Emulator {
             start(&self.config, &self.table, &self.voice, &**session)?;
         }
         // Every later one has a client of its own: a cancelled action's interrupt must not end it.
-        let again = Http::new(tls.clone(), &user_agent, dialling.clone(), self.tap.clone());
+        let again = Http::new(network.clone(), &user_agent, dialling.clone(), self.tap.clone());
         let of_address = Arc::clone(session);
         let address = move || {
             let tokens = of_address.credentials().sign_in(&again)?;
@@ -229,14 +232,15 @@ impl Emulator {
         let route = Route {
             origin: self.config.service.status_service_url.clone(),
             address: Arc::new(address),
-            tls: tls.clone(),
+            network,
             user_agent,
             interrupt: dialling.clone(),
             tap: self.tap.clone(),
         };
         let socket = open(session, &route, token, self.config.service.retry_for)?;
-        if let Some(peer) = self.peer.take() {
+        if let Some(peer) = &self.peer {
             self.client = Some(WsClient::start(socket, route, peer)?);
+            self.peer = None;
         }
         Ok(())
     }
@@ -248,8 +252,8 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it has stopped; [`Error::SignInRefused`] where
-    /// a sign-in for another connection is refused for good; [`Error::Thread`].
+    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it has stopped; [`Error::Thread`]. A connection
+    /// that is lost is no error: another one is made, with pauses that grow up to five minutes, until the handle stops it.
     pub fn run(&mut self) -> Result<()> {
         let uplink: Arc<dyn Uplink> = match &self.uplink {
             Way::Folder(folder) => Arc::clone(folder) as Arc<dyn Uplink>,
@@ -266,7 +270,7 @@ impl Emulator {
         let (note, notes) = bounded::<Note>(2);
         let (config, table, voice) = (&*self.config, &*self.table, &*self.voice);
         let (machine, kept, on_job) = (&mut *self.machine, &mut self.kept, &mut *self.on_job);
-        let controls = &self.handle.controls;
+        let (controls, tap) = (&self.handle.controls, &self.tap);
         let work = || {
             let mut runner = Runner {
                 config,
@@ -277,6 +281,7 @@ impl Emulator {
                 controls,
                 machine,
                 kept,
+                tap,
                 on_job,
             };
             for action in actions {
@@ -290,6 +295,7 @@ impl Emulator {
             table,
             voice,
             controls,
+            tap,
             uplink: &*uplink,
             rx: &self.rx,
             stopped: &self.stopped,
@@ -321,21 +327,15 @@ impl Emulator {
 
 /// Opens the first WebSocket. The service may be busy here as at the sign-in, and a firmware download takes longer than
 /// the token is good for: then there is another sign-in, and another try, for up to `patience`.
-fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> Result<WebSocket<Stream>> {
+fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> Result<Socket> {
     let mut first = Some(token);
     patiently("connecting", &route.interrupt, patience, |left| {
         let token = if let Some(token) = first.take() {
             token
         } else {
-            let tokens = session.credentials().sign_in_patiently(session.http(), left).map_err(Failure::Final)?;
-            session.adopt(tokens)
+            session.adopt(session.credentials().sign_in_patiently(session.http(), left)?)
         };
-        route.dial_to(&session.websocket_url(&token)).map_err(|e| match e {
-            Error::Unreachable { .. } | Error::Status { status: 401 | 408 | 425 | 429 | 500.., .. } => {
-                Failure::Passing(e)
-            }
-            other => Failure::Final(other),
-        })
+        route.dial_to(&session.websocket_url(&token))
     })
 }
 
@@ -353,6 +353,7 @@ struct Desk<'a> {
     table: &'a Table,
     voice: &'a Voice,
     controls: &'a Controls,
+    tap: &'a Tap,
     uplink: &'a dyn Uplink,
     rx: &'a Receiver<String>,
     stopped: &'a Receiver<()>,
@@ -441,6 +442,9 @@ impl Desk<'_> {
     fn withdraw(&self, action: &Action) {
         if let Some(row) = self.table.row(&action.action_type) {
             log::info!("{} {} is withdrawn before its turn", action.action_type, action.id);
+            if let Some(recorder) = self.tap.recorder() {
+                recorder.ended(action.id, "cancelled", "withdrawn before its turn".to_owned());
+            }
             end(row, Ending::Cancelled, self.voice, &values_of(action), &mut |_| Ok(()));
         }
     }

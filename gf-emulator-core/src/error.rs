@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crate::config::Problems;
 use crate::puls;
@@ -62,16 +62,28 @@ pub enum Error {
         reason: String,
     },
 
-    /// The host's certificate is not trusted: no use in trying again.
-    #[error(
-        "the certificate of {host} is not trusted ({reason}): for a service of your own, name its root certificate in \
-         [SERVICE] ca_file (`serve --ca-out FILE` writes a new one at every start)"
-    )]
+    /// The host's certificate is not trusted.
+    #[error("the certificate of {host} is not trusted: {problem}")]
     Untrusted {
         /// Scheme, host and port, and a path where that helps; never a query.
         host: String,
         /// What is wrong with it.
-        reason: String,
+        problem: CertificateProblem,
+    },
+
+    /// The proxy answered, but not with a connection to the host.
+    #[error(
+        "the proxy {proxy} refused to connect to {host} (HTTP {status}): {reason} ([SERVICE] proxy, or HTTPS_PROXY)"
+    )]
+    Proxy {
+        /// The proxy's scheme, host and port; never its user name and password.
+        proxy: String,
+        /// Scheme, host and port of where the connection was to lead, and a path where that helps; never a query.
+        host: String,
+        /// The HTTP status of the proxy's answer.
+        status: u16,
+        /// What that means.
+        reason: &'static str,
     },
 
     /// A request was answered, but not with success.
@@ -194,11 +206,105 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether the same may go well a little later: the host is down, or the clock of this computer is not set yet.
+    pub(crate) fn is_worth_retrying(&self) -> bool {
+        match self {
+            // Whatever a service answers, or what stands between: a proxy's 403, a captive portal's page, a service that
+            // is down.
+            Self::Unreachable { .. } | Self::Status { .. } | Self::Answer { .. } | Self::TooLarge { .. } => true,
+            Self::SignInRefused { status } => *status == 403,
+            Self::Untrusted { problem, .. } => {
+                matches!(problem, CertificateProblem::NotYetValid { .. } | CertificateProblem::Expired { .. })
+            }
+            Self::Proxy { status, .. } => *status != 407,
+            _ => false,
+        }
+    }
+
     /// How long the service asks to be left alone, where it does.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
             _ => None,
         }
+    }
+}
+
+/// Why a host's certificate is not trusted.
+///
+/// What it says is what the certificate of whoever answers says.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CertificateProblem {
+    /// The time from which it is valid has not come yet: most likely the clock of this computer is wrong, so that it is
+    /// worth trying again once that is set.
+    #[error(
+        "it is valid from {} on, and this computer's clock says {}: the clock is probably wrong",
+        shown(*from), shown(*now)
+    )]
+    NotYetValid {
+        /// From when on it is valid.
+        from: SystemTime,
+        /// What the clock said.
+        now: SystemTime,
+    },
+
+    /// Its time is over, or the clock of this computer is wrong.
+    #[error(
+        "it was valid until {}, and this computer's clock says {}: the clock is probably wrong, or else the host needs a \
+         new certificate", shown(*until), shown(*now)
+    )]
+    Expired {
+        /// Until when it was valid.
+        until: SystemTime,
+        /// What the clock said.
+        now: SystemTime,
+    },
+
+    /// It is another host's.
+    #[error(
+        "it is for {}, not for this host: either that is its right name, or something else answers in its place (a \
+         captive portal, say)",
+        list(names)
+    )]
+    OtherName {
+        /// The hosts and addresses that it is for.
+        names: Vec<String>,
+    },
+
+    /// Nobody who is trusted has issued it.
+    #[error(
+        "its issuer{} is unknown here ({reason}); for a service of your own, or a proxy that looks into TLS, name the root \
+         certificate in [SERVICE] ca_file (`serve --ca-out FILE` writes a new one at every start)",
+        issuer.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default()
+    )]
+    UnknownIssuer {
+        /// The common name of who has issued it, where the certificate has one.
+        issuer: Option<String>,
+        /// The words of the system's TLS library.
+        reason: String,
+    },
+
+    /// Something else.
+    #[error("{reason}")]
+    Other {
+        /// The words of the system's TLS library.
+        reason: String,
+    },
+}
+
+/// A time to the second, in UTC.
+fn shown(time: SystemTime) -> String {
+    jiff::Timestamp::try_from(time)
+        .map_or_else(|_| "a time out of range".into(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
+}
+
+/// Some names, and how many more there are.
+fn list(names: &[String]) -> String {
+    const SHOWN: usize = 5;
+    match names {
+        [] => "no host at all".into(),
+        names if names.len() > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
+        names => names.join(", "),
     }
 }

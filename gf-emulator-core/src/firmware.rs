@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 
 use crate::landing::Landing;
-use crate::uplink::{Uplink, copy_limited};
+use crate::uplink::{End, Uplink, copy_limited};
 use crate::{Error, Result};
 
 /// Several times the size of any firmware seen.
@@ -60,6 +60,12 @@ pub(crate) fn download(uplink: &dyn Uplink, offer: &Offer, folder: &Path) -> Res
         });
     };
     let mut source = uplink.fetch(url)?;
+    if source.end == End::Unknown {
+        return Err(Error::Answer {
+            from: source.from,
+            what: "a file with neither a Content-Length nor chunks, of which nothing says that it is whole".into(),
+        });
+    }
     let mut landing = Landing::start(&goal)?;
     let until = Instant::now() + DOWNLOAD_WITHIN;
     let from = source.from.clone();

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use crate::firmware::Offer;
 use crate::landing::Landing;
 use crate::net::Interrupt;
-use crate::uplink::{Source, Uplink, Upload};
+use crate::uplink::{End, Source, Uplink, Upload};
 use crate::url::shown;
 use crate::{Error, Result};
 
@@ -63,7 +63,7 @@ impl Uplink for Folder {
         Ok(Source {
             from: path.display().to_string(),
             reader: Box::new(file),
-            claimed_bytes: Some(metadata.len()),
+            end: End::Length(metadata.len()),
             interrupt: self.interrupt.clone(),
         })
     }

@@ -7,10 +7,8 @@ use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime};
 
 use http::header::HeaderValue;
-use tungstenite::WebSocket;
 use tungstenite::handshake::client::generate_key;
 use tungstenite::handshake::derive_accept_key;
-use tungstenite::protocol::{Role, WebSocketConfig};
 
 use crate::http::parse_retry_after;
 use crate::net::Stream;
@@ -36,13 +34,15 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// A connection that has been upgraded.
+pub(crate) struct Opened {
+    pub(crate) stream: Stream,
+    /// What came with the answer: frames.
+    pub(crate) early: Vec<u8>,
+}
+
 /// Asks for a WebSocket at `url` over `stream`.
-pub(crate) fn open(
-    mut stream: Stream,
-    url: &Url,
-    user_agent: &HeaderValue,
-    config: WebSocketConfig,
-) -> Result<WebSocket<Stream>, Failure> {
+pub(crate) fn open(mut stream: Stream, url: &Url, user_agent: &HeaderValue) -> Result<Opened, Failure> {
     let key = generate_key();
     let mut request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -73,7 +73,7 @@ pub(crate) fn open(
     };
     // The first action may have come in the same breath.
     let early = answer.split_off(head);
-    Ok(WebSocket::from_partially_read(stream, early, Role::Client, Some(config)))
+    Ok(Opened { stream, early })
 }
 
 /// The length of a head that agrees; none where it is not whole yet.

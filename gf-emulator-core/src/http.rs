@@ -2,26 +2,102 @@
 //!
 //! ureq speaks HTTP; the transport below it is `net/`, so that TLS is set up once for everything and an interrupt ends
 //! whatever is under way. Knows nothing of sign-in, of who gets a token, or of redirects: that is `session.rs`.
+//!
+//! # How long an exchange may take
+//!
+//! | what | limit |
+//! |---|---|
+//! | connecting: name, TCP and TLS | 10 s |
+//! | a read or a write during which nothing moves | 30 s |
+//! | all of an exchange whose answer is small, connecting included | 60 s, and 1 s for each 8 KiB of the request's body |
+//! | the body of a download, from the end of the answer's head | 60 s, and 1 s for each 8 KiB that has come |
+//! | what is left of an answer that nobody needs | 2 s |
+//!
+//! These are [`Limits`]; [`Line`] enforces them over every read and write of a connection.
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, LOCATION, RETRY_AFTER, TRANSFER_ENCODING};
 use tungstenite::Bytes;
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
-use ureq::unversioned::transport::{
-    Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport, time as ureq_time,
-};
+use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
 
-use crate::net::{Interrupt, Stream, Tls, connection_error, dial};
+use crate::net::{Interrupt, Network, Stream, connection_error, dial};
 use crate::record::{Pending, Recorded, Tap};
 use crate::url::Url;
 use crate::{Error, Result, Secret};
 
-const CONNECT_WITHIN: Duration = Duration::from_secs(10);
-/// For the head of an answer, and for each piece of a body: a long transfer may take its time, a silent one may not.
-const SILENCE_LIMIT: Duration = Duration::from_secs(30);
+/// How long an exchange may take. See the [module](self) for what each is over.
+#[derive(Debug, Clone, Copy)]
+struct Limits {
+    connect: Duration,
+    silence: Duration,
+    exchange: Duration,
+    rest: Duration,
+    /// What a body may take longer for its length. A slow line is faster than this; whoever is slower holds the machine.
+    bytes_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            silence: Duration::from_secs(30),
+            exchange: Duration::from_secs(60),
+            rest: Duration::from_secs(2),
+            bytes_per_second: 8 << 10,
+        }
+    }
+}
+
+impl Limits {
+    /// For an exchange, or a part of one, in which a body of that length moves.
+    fn with_body(&self, bytes: u64) -> Duration {
+        self.exchange + Duration::from_secs(bytes / u64::from(self.bytes_per_second))
+    }
+}
+
+/// What an [`Http`] and its connections know of the exchange under way: there is one at a time.
+#[derive(Clone)]
+struct Current(Arc<Mutex<Exchange>>);
+
+#[derive(Clone, Copy)]
+struct Exchange {
+    /// When all of it has to be done.
+    deadline: Instant,
+    /// A connection was opened for it; else it uses one that was kept.
+    has_dialled: bool,
+    /// Something of the answer has come.
+    is_answered: bool,
+}
+
+impl Current {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(Exchange { deadline: Instant::now(), has_dialled: false, is_answered: false })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Exchange> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says which limit it was that a deadline came from: that of the whole exchange, or one of a part of it.
+    fn explained(&self, e: io::Error, part: &str, limit: Duration) -> io::Error {
+        if e.kind() != io::ErrorKind::TimedOut {
+            return e;
+        }
+        let is_over = Instant::now() >= self.lock().deadline;
+        let words = if is_over { "it takes too long".into() } else { format!("{part} {} s", limit.as_secs()) };
+        io::Error::new(e.kind(), words)
+    }
+
+    fn begin(&self, deadline: Instant) {
+        *self.lock() = Exchange { deadline, has_dialled: false, is_answered: false };
+    }
+}
+
 /// What is read of an answer that is JSON or of no interest.
 const SMALL_ANSWER_BYTES: u64 = 1 << 20;
 
@@ -34,6 +110,11 @@ pub(crate) enum Method {
 }
 
 impl Method {
+    /// Whether doing it twice does the same as doing it once.
+    fn is_idempotent(self) -> bool {
+        self != Self::Post
+    }
+
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -62,6 +143,8 @@ pub(crate) struct Response {
     method: Method,
     inner: http::Response<ureq::Body>,
     exchange: Option<Pending>,
+    current: Current,
+    limits: Limits,
 }
 
 impl Response {
@@ -78,9 +161,17 @@ impl Response {
         parse_retry_after(self.header(&RETRY_AFTER)?, SystemTime::now())
     }
 
-    /// What the sender says of the body's length: for progress alone, never for a limit.
-    pub(crate) fn claimed_length(&self) -> Option<u64> {
-        self.header(&CONTENT_LENGTH)?.parse().ok()
+    /// How long the body is, where the sender says so. A body that ends before is an error; nothing is sized by it.
+    pub(crate) fn length(&self) -> Option<u64> {
+        if self.is_chunked() { None } else { self.header(&CONTENT_LENGTH)?.parse().ok() }
+    }
+
+    /// Whether the body ends with a last chunk. One that ends before is an error.
+    pub(crate) fn is_chunked(&self) -> bool {
+        // As ureq-proto decides it.
+        let codings = self.inner.headers().get_all(TRANSFER_ENCODING).iter().filter_map(|value| value.to_str().ok());
+        self.inner.version() != http::Version::HTTP_10
+            && codings.flat_map(|value| value.split(',')).any(|coding| coding.trim().eq_ignore_ascii_case("chunked"))
     }
 
     /// This answer as the error that it is.
@@ -101,8 +192,8 @@ impl Response {
         })
     }
 
-    /// The body as it arrives. A body shorter than announced ends in an error.
-    pub(crate) fn reader(self) -> Box<dyn Read + Send> {
+    /// The body as it arrives, before the deadline of the exchange.
+    fn reader(self) -> Box<dyn Read + Send> {
         let body = self.inner.into_body().into_with_config().limit(u64::MAX).reader();
         match self.exchange {
             Some(exchange) => Box::new(Recorded { body, exchange }),
@@ -110,10 +201,39 @@ impl Response {
         }
     }
 
+    /// The body as it arrives, with more time the more has come.
+    pub(crate) fn download(self) -> Box<dyn Read + Send> {
+        let (current, limits, since) = (self.current.clone(), self.limits, Instant::now());
+        current.lock().deadline = since + limits.with_body(0);
+        Box::new(Download { body: self.reader(), current, limits, since, bytes: 0 })
+    }
+
     /// Reads a short rest of the body, so that the connection can be used again.
     pub(crate) fn finish(self) {
+        {
+            let mut current = self.current.lock();
+            current.deadline = current.deadline.min(Instant::now() + self.limits.rest);
+        }
         // Whether it succeeds decides only whether the connection is kept.
         let _ = io::copy(&mut self.reader().take(SMALL_ANSWER_BYTES), &mut io::sink());
+    }
+}
+
+/// A body whose deadline moves with the bytes that come.
+struct Download {
+    body: Box<dyn Read + Send>,
+    current: Current,
+    limits: Limits,
+    since: Instant,
+    bytes: u64,
+}
+
+impl Read for Download {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.body.read(buffer)?;
+        self.bytes += read as u64;
+        self.current.lock().deadline = self.since + self.limits.with_body(self.bytes);
+        Ok(read)
     }
 }
 
@@ -131,10 +251,16 @@ pub(crate) struct Http {
     interrupt: Interrupt,
     user_agent: String,
     tap: Tap,
+    current: Current,
+    limits: Limits,
 }
 
 impl Http {
-    pub(crate) fn new(tls: Tls, user_agent: &str, interrupt: Interrupt, tap: Tap) -> Self {
+    pub(crate) fn new(network: Network, user_agent: &str, interrupt: Interrupt, tap: Tap) -> Self {
+        Self::with_limits(network, user_agent, interrupt, tap, Limits::default())
+    }
+
+    fn with_limits(network: Network, user_agent: &str, interrupt: Interrupt, tap: Tap, limits: Limits) -> Self {
         let config = ureq::Agent::config_builder()
             .user_agent(user_agent)
             // Redirects are followed in session.rs, which knows where a token may go.
@@ -142,19 +268,16 @@ impl Http {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .proxy(None)
-            .timeout_connect(Some(CONNECT_WITHIN))
-            .timeout_recv_response(Some(SILENCE_LIMIT))
-            .timeout_per_read(Some(SILENCE_LIMIT))
-            .timeout_per_write(Some(SILENCE_LIMIT))
             .max_response_header_size(32 << 10)
             .input_buffer_size(32 << 10)
             .output_buffer_size(32 << 10)
             .max_idle_connections(2)
             .max_idle_connections_per_host(1)
             .build();
-        let dialer = Dialer { tls, interrupt: interrupt.clone() };
+        let current = Current::new();
+        let dialer = Dialer { network, interrupt: interrupt.clone(), current: current.clone(), limits };
         let agent = ureq::Agent::with_parts(config, dialer, NoResolver);
-        Self { agent, interrupt, user_agent: user_agent.to_owned(), tap }
+        Self { agent, interrupt, user_agent: user_agent.to_owned(), tap, current, limits }
     }
 
     pub(crate) fn interrupt(&self) -> &Interrupt {
@@ -166,11 +289,22 @@ impl Http {
         &self.tap
     }
 
+    /// When an exchange that begins now and sends this body has to be over.
+    pub(crate) fn deadline(&self, body: &Bytes) -> Instant {
+        Instant::now() + self.limits.with_body(body.len() as u64)
+    }
+
     /// Sends `request` and takes the head of the answer, whatever its status.
     pub(crate) fn send(&self, request: Request<'_>) -> Result<Response> {
+        self.send_before(self.deadline(request.body), request)
+    }
+
+    /// As [`send`](Self::send), for one of several exchanges that have a deadline together.
+    pub(crate) fn send_before(&self, deadline: Instant, request: Request<'_>) -> Result<Response> {
         if self.interrupt.is_raised() {
             return Err(Error::Interrupted);
         }
+        self.current.begin(deadline);
         let mut exchange = Pending::begin(&self.tap, &request, &self.user_agent);
         let result = self.exchange(request);
         match (&mut exchange, &result) {
@@ -180,12 +314,43 @@ impl Http {
         }
         let Request { method, url, .. } = request;
         let inner = result?;
-        Ok(Response { status: inner.status().as_u16(), from: url.clone(), method, inner, exchange })
+        Ok(Response {
+            status: inner.status().as_u16(),
+            from: url.clone(),
+            method,
+            inner,
+            exchange,
+            current: self.current.clone(),
+            limits: self.limits,
+        })
     }
 
     fn exchange(&self, request: Request<'_>) -> Result<http::Response<ureq::Body>> {
-        let Request { method, url, bearer, content_type, body, .. } = request;
+        let Request { method, url, .. } = request;
         log::debug!("{} {url}", method.as_str());
+        let mut sent = self.run(request)?;
+        if let Err(ureq::Error::Io(e)) = &sent
+            && method.is_idempotent()
+            && self.is_lost_with_a_kept_connection(e)
+        {
+            log::debug!("{} {url}: once more, for the kept connection was closed ({e})", method.as_str());
+            sent = self.run(request)?;
+        }
+        sent.map_err(|e| match e {
+            ureq::Error::Io(e) => connection_error(url, &e, &self.interrupt),
+            _ if self.interrupt.is_raised() => Error::Interrupted,
+            other => unreachable_at(url, &other),
+        })
+    }
+
+    /// Whether a request failed because the service had closed the connection since the one before.
+    fn is_lost_with_a_kept_connection(&self, e: &io::Error) -> bool {
+        let Exchange { has_dialled, is_answered, .. } = *self.current.lock();
+        !has_dialled && !is_answered && e.kind() != io::ErrorKind::TimedOut && !self.interrupt.is_raised()
+    }
+
+    fn run(&self, request: Request<'_>) -> Result<std::result::Result<http::Response<ureq::Body>, ureq::Error>> {
+        let Request { method, url, bearer, content_type, body, .. } = request;
         let mut builder = http::Request::builder().method(method.as_str()).uri(url.whole());
         if let Some(bearer) = bearer {
             builder = builder.header(AUTHORIZATION, format!("Bearer {}", bearer.reveal()));
@@ -197,13 +362,7 @@ impl Http {
             Method::Get => builder.body(()).map(|request| self.agent.run(request)),
             Method::Post | Method::Put => builder.body(&body[..]).map(|request| self.agent.run(request)),
         };
-        sent.map_err(|_| Error::Url { url: url.to_string(), reason: "it does not make a request" })?.map_err(
-            |e| match e {
-                ureq::Error::Io(e) => connection_error(url, &e, &self.interrupt),
-                _ if self.interrupt.is_raised() => Error::Interrupted,
-                other => unreachable_at(url, &other),
-            },
-        )
+        sent.map_err(|_| Error::Url { url: url.to_string(), reason: "it does not make a request" })
     }
 }
 
@@ -213,8 +372,10 @@ fn unreachable_at(url: &impl fmt::Display, reason: &impl fmt::Display) -> Error 
 }
 
 struct Dialer {
-    tls: Tls,
+    network: Network,
     interrupt: Interrupt,
+    current: Current,
+    limits: Limits,
 }
 
 impl fmt::Debug for Dialer {
@@ -232,16 +393,24 @@ impl Connector for Dialer {
         _: Option<()>,
     ) -> std::result::Result<Option<Line>, ureq::Error> {
         let url = Url::parse(&details.uri.to_string()).map_err(|e| ureq::Error::Other(Box::new(e)))?;
-        let stream = dial(url.origin(), &self.tls, Instant::now() + CONNECT_WITHIN, &self.interrupt)?;
+        let deadline = {
+            let mut current = self.current.lock();
+            current.has_dialled = true;
+            current.deadline.min(Instant::now() + self.limits.connect)
+        };
+        let stream = dial(url.origin(), &self.network, deadline, &self.interrupt)
+            .map_err(|e| self.current.explained(e, "no connection within", self.limits.connect))?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(Line { stream, buffers }))
+        Ok(Some(Line { stream, buffers, current: self.current.clone(), limits: self.limits }))
     }
 }
 
-/// A connection as ureq wants it.
+/// A connection as ureq wants it. ureq's own time-outs are not set: the deadlines are those of the current exchange.
 struct Line {
     stream: Stream,
     buffers: LazyBuffers,
+    current: Current,
+    limits: Limits,
 }
 
 impl fmt::Debug for Line {
@@ -251,16 +420,14 @@ impl fmt::Debug for Line {
 }
 
 impl Line {
-    fn set_timeout(&mut self, timeout: NextTimeout) {
-        self.stream.set_deadline(match timeout.after {
-            ureq_time::Duration::Exact(after) => Some(Instant::now() + after),
-            ureq_time::Duration::NotHappening => None,
-        });
+    fn set_deadline(&mut self) {
+        let deadline = self.current.lock().deadline.min(Instant::now() + self.limits.silence);
+        self.stream.set_deadline(Some(deadline));
     }
-}
 
-fn as_ureq(e: io::Error, timeout: NextTimeout) -> ureq::Error {
-    if e.kind() == io::ErrorKind::TimedOut { ureq::Error::Timeout(timeout.reason) } else { e.into() }
+    fn explained(&self, e: io::Error) -> io::Error {
+        self.current.explained(e, "nothing has moved for", self.limits.silence)
+    }
 }
 
 impl Transport for Line {
@@ -268,21 +435,23 @@ impl Transport for Line {
         &mut self.buffers
     }
 
-    fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> std::result::Result<(), ureq::Error> {
-        let timeout = timeout.for_write();
-        self.set_timeout(timeout);
-        self.stream.write_all(&self.buffers.output()[..amount]).map_err(|e| as_ureq(e, timeout))
+    fn transmit_output(&mut self, amount: usize, _: NextTimeout) -> std::result::Result<(), ureq::Error> {
+        self.set_deadline();
+        let written = self.stream.write_all(&self.buffers.output()[..amount]);
+        written.map_err(|e| self.explained(e).into())
     }
 
-    fn await_input(&mut self, timeout: NextTimeout) -> std::result::Result<bool, ureq::Error> {
-        let timeout = timeout.for_read();
-        self.set_timeout(timeout);
+    fn await_input(&mut self, _: NextTimeout) -> std::result::Result<bool, ureq::Error> {
+        self.set_deadline();
         let amount = loop {
             match self.stream.read(self.buffers.input_append_buf()) {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                other => break other.map_err(|e| as_ureq(e, timeout))?,
+                other => break other.map_err(|e| self.explained(e))?,
             }
         };
+        if amount > 0 {
+            self.current.lock().is_answered = true;
+        }
         self.buffers.input_appended(amount);
         Ok(amount > 0)
     }
@@ -312,18 +481,4 @@ impl Resolver for NoResolver {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::UNIX_EPOCH;
-
-    use super::*;
-
-    #[test]
-    fn reads_both_forms_of_retry_after() {
-        let now = UNIX_EPOCH + Duration::from_secs(784_111_777);
-        assert_eq!(parse_retry_after("120", now), Some(Duration::from_secs(120)));
-        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:50:37 GMT", now), Some(Duration::from_secs(60)));
-        assert_eq!(parse_retry_after("Sun, 06 Nov 1994 08:48:37 GMT", now), Some(Duration::ZERO));
-        assert_eq!(parse_retry_after("soon", now), None);
-        assert_eq!(parse_retry_after("-1", now), None);
-    }
-}
+mod tests;

@@ -93,7 +93,7 @@ mod websocket;
 pub use config::Config;
 pub use connection::{Outgoing, Peer};
 pub use emulator::{Emulator, Handle};
-pub use error::{Error, Result};
+pub use error::{CertificateProblem, Error, Result};
 pub use machine::Machine;
 pub use net::Tls;
 pub use secret::Secret;

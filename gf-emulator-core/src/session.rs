@@ -11,7 +11,7 @@ use crate::authentication::{Credentials, Tokens};
 use crate::firmware::Offer;
 use crate::http::{Http, Method, Request, Response};
 use crate::net::Interrupt;
-use crate::uplink::{Source, Uplink, Upload};
+use crate::uplink::{End, Source, Uplink, Upload};
 use crate::url::{Origin, Url};
 use crate::{Config, Error, Result, Secret};
 
@@ -71,7 +71,8 @@ impl Session {
         if is_the_services { self.bearer.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None }
     }
 
-    /// One request, with the token where it belongs, replayed once where that has expired. Downloads follow redirects.
+    /// One request, with the token where it belongs, replayed once where that has expired. Downloads follow redirects,
+    /// all of them before one deadline.
     fn exchange(
         &self,
         method: Method,
@@ -83,16 +84,12 @@ impl Session {
         let (mut url, mut authority) = (url, authority);
         let mut replayed = false;
         let mut redirects = 0;
+        let mut deadline = self.http.deadline(body);
         loop {
             let bearer = if authority == Authority::Bearer { self.bearer_for(url.origin()) } else { None };
-            let response = self.http.send(Request {
-                method,
-                url: &url,
-                bearer: bearer.as_ref(),
-                content_type,
-                body,
-                confidential: false,
-            })?;
+            let request =
+                Request { method, url: &url, bearer: bearer.as_ref(), content_type, body, confidential: false };
+            let response = self.http.send_before(deadline, request)?;
             match response.status {
                 200..=299 => return Ok(response),
                 401 if bearer.is_some() && !replayed => {
@@ -100,6 +97,7 @@ impl Session {
                     response.finish();
                     let _for_a_new_connection_only = self.adopt(self.credentials.sign_in(&self.http)?);
                     replayed = true;
+                    deadline = self.http.deadline(body);
                 }
                 301 | 302 | 303 | 307 | 308 if method == Method::Get && redirects < MOST_REDIRECTS => {
                     let Some(next) = response.location().map(|location| url.follow(location)) else {
@@ -128,6 +126,12 @@ impl Session {
         Ok(url)
     }
 
+    /// A file: 200 and nothing else. Nobody asked for a part of one, and other answers have none.
+    fn get(&self, url: Url) -> Result<Response> {
+        let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authority::Bearer)?;
+        if response.status == 200 { Ok(response) } else { Err(response.into_error()) }
+    }
+
     fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &Bytes) -> Result<()> {
         self.exchange(method, url, content_type, body, Authority::Bearer).map(Response::finish)
     }
@@ -153,13 +157,13 @@ impl Uplink for Session {
     fn fetch(&self, url: &str) -> Result<Source> {
         let url = self.named(url)?;
         let from = url.to_string();
-        let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authority::Bearer)?;
-        Ok(Source {
-            from,
-            claimed_bytes: response.claimed_length(),
-            reader: response.reader(),
-            interrupt: self.interrupt().clone(),
-        })
+        let response = self.get(url)?;
+        let end = match response.length() {
+            Some(length) => End::Length(length),
+            None if response.is_chunked() => End::LastChunk,
+            None => End::Unknown,
+        };
+        Ok(Source { from, end, reader: response.download(), interrupt: self.interrupt().clone() })
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
@@ -178,7 +182,7 @@ impl Uplink for Session {
     }
 
     fn firmware(&self) -> Result<Offer> {
-        self.exchange(Method::Get, self.server.join("update/current"), None, &Bytes::new(), Authority::Bearer)?.json()
+        self.get(self.server.join("update/current"))?.json()
     }
 
     fn interrupt(&self) -> &Interrupt {

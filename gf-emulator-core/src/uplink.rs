@@ -24,13 +24,23 @@ pub(crate) struct Upload<'a> {
     pub(crate) picture: &'a Bytes,
 }
 
+/// What says that a download is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Its length in bytes, which the sender gave. Nothing is sized by it.
+    Length(u64),
+    /// The last of its chunks.
+    LastChunk,
+    /// Nothing: it goes on until the connection ends, for whatever reason.
+    Unknown,
+}
+
 /// A file on its way in.
 pub(crate) struct Source {
     /// Where from, without a query: for messages.
     pub(crate) from: String,
     pub(crate) reader: Box<dyn Read + Send>,
-    /// What the sender says; nothing is sized by it.
-    pub(crate) claimed_bytes: Option<u64>,
+    pub(crate) end: End,
     /// Ends the reading.
     pub(crate) interrupt: Interrupt,
 }
@@ -49,6 +59,11 @@ pub(crate) trait Uplink: Send + Sync {
 }
 
 /// Copies all of `source`, up to `limit_bytes`; tells `on_bytes` how many have come so far, which may end it.
+///
+/// # Errors
+///
+/// That it was cut before its end. Where [`End::Unknown`] is all that is known of it, however the connection ended is its
+/// end, and whoever uses what has come has to judge that.
 pub(crate) fn copy_limited(
     source: &mut Source,
     to: &mut dyn Write,
@@ -61,14 +76,21 @@ pub(crate) fn copy_limited(
     loop {
         let read = source.reader.read(&mut buffer);
         if source.interrupt.is_raised() {
-            // Whatever the reader says of it: the connection was shut on purpose.
+            // Whatever the reader says of it: it was ended on purpose.
             return Err(Error::Interrupted);
         }
         let n = match read {
+            Ok(0) if matches!(source.end, End::Length(length) if length != total) => {
+                return Err(cut(source, total, &io::ErrorKind::UnexpectedEof.into()));
+            }
             Ok(0) => return Ok(total),
             Ok(n) => n,
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) => return Err(Error::Unreachable { host: source.from.clone(), reason: e.to_string() }),
+            Err(e) if source.end == End::Unknown && e.kind() != io::ErrorKind::TimedOut => {
+                log::debug!("{}: the connection ended after {total} bytes ({e})", source.from);
+                return Ok(total);
+            }
+            Err(e) => return Err(cut(source, total, &e)),
         };
         total += n as u64;
         if total > limit_bytes {
@@ -77,4 +99,12 @@ pub(crate) fn copy_limited(
         to.write_all(&buffer[..n]).map_err(|source| Error::File { doing: "write", path: what.into(), source })?;
         on_bytes(total)?;
     }
+}
+
+fn cut(source: &Source, total: u64, e: &io::Error) -> Error {
+    let so_far = match source.end {
+        End::Length(length) => format!("{total} of {length} bytes"),
+        End::LastChunk | End::Unknown => format!("{total} bytes"),
+    };
+    Error::Unreachable { host: source.from.clone(), reason: format!("cut before its end, after {so_far}: {e}") }
 }

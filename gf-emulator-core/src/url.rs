@@ -78,6 +78,12 @@ impl Origin {
         whole.split_once("://").map_or(String::new(), |(_, authority)| authority.to_owned())
     }
 
+    /// Host and port, the port always, as CONNECT has them.
+    pub(crate) fn host_and_port(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
+
     fn is_loopback(&self) -> bool {
         match self.host.parse::<IpAddr>() {
             Ok(address) => is_loopback(address),

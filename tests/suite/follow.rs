@@ -1,18 +1,24 @@
 //! A session that is followed: everything comes as it happens, and only to who has the link.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::fs;
+use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 use std::time::Instant;
 
+use crossbeam_channel::bounded;
+
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::follow::Follower;
+use gf_emulator_core::puls;
 use gf_emulator_core::record::{Recorder, Recording};
 use gf_emulator_core::{Config, Emulator, Handle};
-use gf_emulator_tests::recordings::{HOSTILE, long};
+use gf_emulator_tests::recordings::{HOSTILE, flower, long};
 use gf_emulator_tests::{Bench, LIMIT, Setup};
+use serde_json::{Value, json};
 use tempfile::TempDir;
+use tungstenite::{Error as WsError, Message, WebSocket};
 
 fn follow(bench: &Bench) -> Follower {
     Follower::start("127.0.0.1:0", bench.recorder.as_ref().unwrap(), bench.handle.clone()).unwrap()
@@ -67,62 +73,77 @@ fn post(follower: &Follower, target: &str, body: &str) -> u16 {
 }
 
 /// What a browser hears.
-struct Events {
-    lines: BufReader<TcpStream>,
+struct Rows {
+    socket: WebSocket<TcpStream>,
 }
 
-#[derive(Debug, PartialEq)]
-struct Event {
-    name: String,
-    n: Option<u64>,
-    data: String,
+#[derive(Debug, Clone, PartialEq)]
+enum News {
+    Row(u64, String),
+    Drawn,
+    Over(String),
 }
 
-impl Events {
-    fn of(follower: &Follower, after: u64, more: &str) -> Self {
-        let mut socket = connect(follower);
-        let (host, token) = (follower.address(), token(follower));
-        let request = format!("GET /events?token={token}&after={after} HTTP/1.1\r\nHost: {host}\r\n{more}\r\n");
-        socket.write_all(request.as_bytes()).unwrap();
-        let mut lines = BufReader::new(socket);
-        let mut line = String::new();
-        lines.read_line(&mut line).unwrap();
-        assert!(line.starts_with("HTTP/1.1 200"), "{line}");
-        while line != "\r\n" {
-            line.clear();
-            lines.read_line(&mut line).unwrap();
-        }
-        Self { lines }
+impl News {
+    fn row(&self) -> (u64, &str) {
+        let Self::Row(n, row) = self else { panic!("{self:?} is no row") };
+        (*n, row)
+    }
+}
+
+impl Rows {
+    fn of(follower: &Follower, after: u64) -> Self {
+        Self::ask(follower, after).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    fn ask(follower: &Follower, after: u64) -> Result<Self, String> {
+        let url = format!("ws://{}/rows?token={}&after={after}", follower.address(), token(follower));
+        tungstenite::client(url, connect(follower)).map(|(socket, _)| Self { socket }).map_err(|e| e.to_string())
     }
 
     /// The next one; nothing at the end.
-    fn next(&mut self) -> io::Result<Option<Event>> {
-        let mut event = Event { name: "message".into(), n: None, data: String::new() };
+    fn next(&mut self) -> Option<News> {
         loop {
-            let mut line = String::new();
-            if self.lines.read_line(&mut line)? == 0 {
-                return Ok(None);
-            }
-            match line.trim_end_matches('\n').split_once(':') {
-                Some(("id", n)) => event.n = n.trim().parse().ok(),
-                Some(("event", name)) => name.trim().clone_into(&mut event.name),
-                Some(("data", data)) => event.data.extend([data.strip_prefix(' ').unwrap_or(data), "\n"]),
-                Some(("retry", _)) => {}
-                None if line == "\n" && event.data.is_empty() => {}
-                None if line == "\n" => return Ok(Some(event)),
+            match self.socket.read() {
+                Ok(Message::Text(text)) => {
+                    let news: Value = serde_json::from_str(&text).unwrap();
+                    let text = |key: &str| news[key].as_str().unwrap().to_owned();
+                    return Some(match (&news["n"], &news["drawn"]) {
+                        (Value::Number(n), _) => News::Row(n.as_u64().unwrap(), text("row")),
+                        (_, Value::Bool(true)) => News::Drawn,
+                        _ => News::Over(text("over")),
+                    });
+                }
+                Ok(Message::Close(_)) => {}
+                Err(WsError::ConnectionClosed) => return None,
                 other => panic!("{other:?}"),
             }
         }
     }
 
-    /// Up to the one that has these words.
-    fn until(&mut self, words: &str) -> Vec<Event> {
-        let mut events = Vec::new();
-        while !events.last().is_some_and(|event: &Event| event.data.contains(words)) {
-            events.push(self.next().unwrap().expect(words));
+    /// Up to the row that has these words.
+    fn until(&mut self, words: &str) -> Vec<News> {
+        let mut rows = Vec::new();
+        while !rows.last().is_some_and(|news: &News| news.row().1.contains(words)) {
+            rows.push(self.next().expect(words));
         }
-        events
+        rows
     }
+}
+
+/// The rows are those after this number, one by one.
+fn are_after(rows: &[News], after: u64) -> bool {
+    rows.iter().zip(after + 1..).all(|(news, n)| news.row().0 == n)
+}
+
+/// Drops it, and fails where that is not over in time: much sooner than anybody's patience inside it ends.
+fn end(follower: Follower) {
+    let (done, over) = bounded(1);
+    thread::spawn(move || {
+        drop(follower);
+        let _ = done.send(());
+    });
+    over.recv_timeout(LIMIT).expect("its end waits for somebody");
 }
 
 fn entries(folder: &Path) -> u64 {
@@ -150,33 +171,41 @@ fn a_session_is_seen_as_it_happens() {
         assert!(page.contains(words) || page.contains(&words.replace("&#39;", "'")), "no {words}: {page}");
     }
     let seen = entries(folder.path());
-    let mut events = Events::of(&follower, seen, "");
+    let mut events = Rows::of(&follower, seen);
     bench.expect(2, "lid_image", "completed");
     let rows = events.until("lid_image:completed <b>2</b>");
-    assert!(rows.iter().zip(seen + 1..).all(|(row, n)| row.n == Some(n)), "{rows:?}");
-    assert!(rows.iter().all(|row| row.data.starts_with("<details class=\"row ")), "{rows:?}");
+    assert!(are_after(&rows, seen), "{rows:?}");
+    assert!(rows.iter().all(|news| news.row().1.starts_with("<details class=\"row ")), "{rows:?}");
     // The rest of the page, and no more of it than may have changed.
-    let sections = |from| get(&follower, &format!("/sections?token={}&from={from}", token(&follower))).1;
-    let all = sections(0);
-    assert!(all.contains("id=\"a0\" data-action=\"settings\" data-outcome=\"completed\""), "{all}");
-    let rest = sections(1);
-    assert!(rest.contains("id=\"a1\" data-action=\"lid_image\" data-outcome=\"completed\""), "{rest}");
-    assert!(rest.contains("id=\"summary\"") && !rest.contains("id=\"a0\"") && !rest.contains("class=\"row "), "{rest}");
+    let sections = |more: &str| get(&follower, &format!("/sections?token={}{more}", token(&follower))).1;
+    let all = sections("&since=0");
+    for words in
+        ["id=\"a0\" data-action=\"settings\" data-outcome=\"completed\"", "id=\"a1\" data-action=\"lid_image\""]
+    {
+        assert!(all.contains(words), "{words}: {all}");
+    }
+    let had = rows.last().unwrap().row().0;
+    assert!(all.contains(&format!("data-entries=\"{had}\"")), "{had}: {all}");
+    bench.expect(3, "head_image", "completed");
+    events.until("head_image:completed <b>3</b>");
+    let rest = sections(&format!("&since={had}"));
+    assert!(rest.contains("id=\"a2\" data-action=\"head_image\" data-outcome=\"completed\""), "{rest}");
+    assert!(rest.contains("id=\"summary\"") && !rest.contains("id=\"a1\"") && !rest.contains("class=\"row "), "{rest}");
+    let named = sections(&format!("&since={had}&again=0,7,x"));
+    assert!(named.contains("id=\"a0\"") && !named.contains("id=\"a1\"") && named.contains("id=\"a2\""), "{named}");
     // Who comes later, or again, gets what they have missed.
-    let had = rows.last().unwrap().n.unwrap();
-    let missed = Events::of(&follower, 0, "").until("lid_image:completed");
-    assert!(missed.iter().zip(1..=had).all(|(row, n)| row.n == Some(n)) && missed.len() as u64 == had);
-    let again = Events::of(&follower, 0, &format!("Last-Event-ID: {}\r\n", had - 1)).until("lid_image:completed");
+    let missed = Rows::of(&follower, 0).until("lid_image:completed");
+    assert!(are_after(&missed, 0) && missed.len() as u64 == had);
+    let again = Rows::of(&follower, had - 1).until("lid_image:completed");
     assert_eq!(again, rows[rows.len() - 1..]);
     // The end is seen, and told.
     bench.stop().2.unwrap();
     events.until(">stopped<");
     drop(follower);
-    let over = events.next().unwrap().unwrap();
-    assert_eq!(over.name, "over");
+    let Some(News::Over(over)) = events.next() else { panic!("the end is not told") };
     let all = entries(folder.path());
-    assert!(over.data.contains(&format!("Conversation ({all})")) && !over.data.contains("<article"), "{}", over.data);
-    assert_eq!(events.next().unwrap(), None);
+    assert!(over.contains(&format!("Conversation ({all})")) && !over.contains("<article"), "{over}");
+    assert_eq!(events.next(), None);
 }
 
 #[test]
@@ -212,6 +241,7 @@ fn nobody_else_is_answered() {
     let press = |headers: &str| format!("POST /button HTTP/1.1\r\n{headers}Content-Length: 0\r\n\r\n");
     let here = format!("Host: {host}");
     let ours = format!("token={token}");
+    let upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n";
     let requests = [
         (403, get("", &here)),
         (403, get(&format!("token={wrong}"), &here)),
@@ -242,6 +272,9 @@ fn nobody_else_is_answered() {
         (403, format!("OPTIONS /button HTTP/1.1\r\n{here}\r\nOrigin: http://evil.example\r\n\r\n")),
         (405, format!("POST / HTTP/1.1\r\n{here}\r\n{good}Content-Length: 0\r\n\r\n")),
         (405, format!("DELETE /button HTTP/1.1\r\n{here}\r\n{good}\r\n")),
+        (403, format!("GET /rows?after=0 HTTP/1.1\r\n{here}\r\n{upgrade}\r\n")),
+        (403, format!("GET /rows?{ours} HTTP/1.1\r\n{here}\r\nOrigin: http://evil.example\r\n{upgrade}\r\n")),
+        (400, format!("GET /rows?{ours} HTTP/1.1\r\n{here}\r\n\r\n")),
         (413, format!("POST /button HTTP/1.1\r\n{here}\r\n{good}Content-Length: 1000000\r\n\r\n")),
         (431, format!("GET /?{ours} HTTP/1.1\r\n{here}\r\nX: {}\r\n\r\n", "x".repeat(40_000))),
         (400, "no HTTP\r\n\r\n".to_owned()),
@@ -269,7 +302,7 @@ fn nobody_who_does_not_read_holds_it_up() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Setup::new(Generation::V2).recorded(folder.path()).start();
     let follower = follow(&bench);
-    let lazy = Events::of(&follower, 0, "");
+    let lazy = Rows::of(&follower, 0);
     let recorder = bench.recorder.as_ref().unwrap();
     let much = "x".repeat(16 << 10);
     // More than the sockets' buffers and the queue take.
@@ -278,12 +311,12 @@ fn nobody_who_does_not_read_holds_it_up() {
     }
     bench.expect(1, "settings", "completed");
     // Once it was cut off, what it had not read is all there is.
-    let mut rest = lazy.lines;
+    let mut rest = lazy.socket.get_ref();
     let read = io::copy(&mut rest, &mut io::sink());
     assert!(read.is_err() || read.is_ok_and(|bytes| bytes < 3000 * much.len() as u64));
     // Somebody else is served, and gets everything.
-    let rows = Events::of(&follower, 0, "").until("settings:completed");
-    assert!(rows.iter().zip(1..).all(|(row, n)| row.n == Some(n)) && rows.len() > 3000);
+    let rows = Rows::of(&follower, 0).until("settings:completed");
+    assert!(are_after(&rows, 0) && rows.len() > 3000);
     bench.stop().2.unwrap();
 }
 
@@ -293,7 +326,7 @@ fn a_page_that_is_long_holds_nobody_up() {
     // In the place of what was recorded: the recorder goes on at its end.
     long(quiet.folder.path(), 10_000, 4);
     let address = quiet.follower.address();
-    let mut events = Events::of(&quiet.follower, u64::MAX - 1, "");
+    let mut events = Rows::of(&quiet.follower, u64::MAX - 1);
     let mut pages = ["/?", "/sections?"].map(|page| {
         let mut socket = connect(&quiet.follower);
         let request = format!("GET {page}token={} HTTP/1.1\r\nHost: {address}\r\n\r\n", token(&quiet.follower));
@@ -302,12 +335,11 @@ fn a_page_that_is_long_holds_nobody_up() {
         socket.read_exact(&mut [0; 4096]).unwrap();
         socket
     });
-    let since = Instant::now();
     assert_eq!(post(&quiet.follower, "/lid", "open"), 204);
     quiet.recorder.state("meanwhile", None);
-    drop(quiet.follower);
-    assert!(since.elapsed().as_secs() < 5, "{:?}", since.elapsed());
-    assert_eq!(events.next().unwrap().unwrap().name, "over");
+    end(quiet.follower);
+    let heard = std::iter::from_fn(|| events.next()).find(|news| *news != News::Drawn);
+    assert!(matches!(heard, Some(News::Over(_))), "{heard:?}");
     // It is cut before its end.
     for page in &mut pages {
         let mut rest = Vec::new();
@@ -316,34 +348,103 @@ fn a_page_that_is_long_holds_nobody_up() {
 }
 
 #[test]
-fn connections_are_bounded() {
+fn nobody_without_the_token_keeps_its_owner_out() {
     let quiet = quiet();
-    // Who has gone is noticed, though nothing happens that could be sent.
-    let gone: Vec<_> = (0..32).map(|_| Events::of(&quiet.follower, 0, "")).collect();
-    drop(gone);
-    until_served(&quiet.follower);
-    let silent: Vec<_> = (0..32).map(|_| connect(&quiet.follower)).collect();
-    // One more is let go of at once.
-    let more = connect(&quiet.follower).read(&mut [0; 1]);
-    assert!(matches!(more, Ok(0) | Err(_)), "{more:?}");
-    drop(silent);
-    until_served(&quiet.follower);
+    let mut page = Rows::of(&quiet.follower, 0);
+    let mut idle: Vec<TcpStream> = Vec::new();
+    // More than are served at a time, and between them the owner; some of them have said half of something.
+    for n in 0..100 {
+        let mut socket = connect(&quiet.follower);
+        if n % 3 == 0 {
+            socket.write_all(b"GET / HTTP/1.1\r\nHost: ").unwrap();
+        }
+        idle.push(socket);
+        if n % 20 == 0 {
+            assert_eq!(get(&quiet.follower, &format!("/?token={}", token(&quiet.follower))).0, 200);
+            assert_eq!(post(&quiet.follower, "/lid", "close"), 204);
+        }
+    }
+    // The oldest had to go; the page that is open did not.
+    assert!(matches!(idle[0].read(&mut [0; 1]), Ok(0) | Err(_)));
+    quiet.recorder.state("still here", None);
+    page.until("still here");
 }
 
-/// Asks until there is an answer: a connection that was closed is noticed soon, and not at once.
-fn until_served(follower: &Follower) {
+#[test]
+fn many_pages_leave_room_for_the_buttons() {
+    let quiet = quiet();
+    let served = |follower: &Follower| std::iter::repeat_with(|| Rows::ask(follower, 0)).take(64).collect::<Vec<_>>();
+    let pages = served(&quiet.follower);
+    let open = pages.iter().filter(|page| page.is_ok()).count();
+    assert!((10..64).contains(&open), "{open}");
+    assert!(pages.iter().filter_map(|page| page.as_ref().err()).all(|e| e.contains("503")));
+    assert_eq!(post(&quiet.follower, "/button", ""), 204);
+    // Who has gone is noticed, though nothing happens that could be sent.
+    drop(pages);
     let since = Instant::now();
-    let request = format!("GET / HTTP/1.1\r\nHost: {}\r\n\r\n", follower.address());
-    let is_served = || {
-        let mut socket = connect(follower);
-        let mut answer = Vec::new();
-        let read = socket.write_all(request.as_bytes()).and_then(|()| socket.read_to_end(&mut answer));
-        read.is_ok() && !answer.is_empty()
-    };
-    while !is_served() {
+    while Rows::ask(&quiet.follower, 0).is_err() {
         assert!(since.elapsed() < LIMIT, "nobody is served any more");
         thread::yield_now();
     }
+}
+
+/// In the place of what was recorded: a print with this job.
+fn record_job(folder: &Path, job: &[u8]) {
+    let lines = [
+        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"}),
+        json!({"n": 1, "t": 0.0, "at": "", "kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "print", "status": "ready"}}),
+        json!({"n": 2, "t": 0.0, "at": "", "kind": "http", "method": "GET", "url": "https://h/1", "status": 200, "request": {"bytes": 0}, "response": {"bytes": 1, "file": "1.puls"}}),
+    ];
+    fs::write(folder.join("session.jsonl"), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+    fs::write(folder.join("1.puls"), job).unwrap();
+}
+
+#[test]
+fn a_job_is_drawn_once_and_not_while_the_page_waits() {
+    let quiet = quiet();
+    record_job(quiet.folder.path(), &flower(5));
+    let mut events = Rows::of(&quiet.follower, u64::MAX - 1);
+    let page = |target: &str| get(&quiet.follower, &format!("{target}token={}", token(&quiet.follower))).1;
+    let first = page("/?");
+    assert!(first.contains("1.puls: it is being drawn") && !first.contains("<dt>travelled</dt>"), "{first}");
+    assert_eq!(events.next(), Some(News::Drawn));
+    // It was drawn from what there was; nothing else is asked of the file again.
+    let job = quiet.folder.path().join("1.puls");
+    fs::write(&job, puls::Builder::new().to_bytes()).unwrap();
+    for page in [page("/sections?since=2&again=0&"), page("/?")] {
+        assert!(page.contains("class=\"job\"") && page.contains("<dt>travelled</dt>"), "{page}");
+        assert!(!page.contains("<dd>0 ticks</dd>") && !page.contains("being drawn"), "{page}");
+    }
+}
+
+#[test]
+fn its_end_does_not_wait_for_a_drawing() {
+    let quiet = quiet();
+    // As many ticks as are drawn at all, going hither and thither while the laser fires, packed into some kilobytes.
+    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    packed.write_all(&puls::Builder::new().to_bytes()).unwrap();
+    let ticks = [[0x11; 4096], [0x13; 4096]].concat();
+    (0..8000).for_each(|_| packed.write_all(&ticks).unwrap());
+    record_job(quiet.folder.path(), &packed.finish().unwrap());
+    let page = get(&quiet.follower, &format!("/?token={}", token(&quiet.follower))).1;
+    assert!(page.contains("1.puls: it is being drawn") && page.ends_with("\r\n0\r\n\r\n"), "{page}");
+    end(quiet.follower);
+}
+
+#[test]
+fn the_token_is_not_needed_in_the_address_bar() {
+    let quiet = quiet();
+    let (status, page) = get(&quiet.follower, &format!("/?token={}", token(&quiet.follower)));
+    assert!(status == 200 && page.contains("history.replaceState") && page.contains("sessionStorage.setItem"));
+    assert!(!page.contains(token(&quiet.follower)), "the page has it from its address");
+    // A page that is opened again has it elsewhere, and asks with it.
+    let (status, page) = get(&quiet.follower, "/");
+    assert!(status == 403 && page.contains("sessionStorage.getItem") && page.contains("use the link"), "{page}");
+    assert!(
+        page.contains("default-src 'none'; script-src 'sha256-") && page.contains("Referrer-Policy: no-referrer"),
+        "{page}"
+    );
+    assert!(!page.contains(token(&quiet.follower)));
 }
 
 #[test]
@@ -352,22 +453,20 @@ fn its_end_is_the_end_of_everything() {
     let mut silent = connect(&quiet.follower);
     let mut half = connect(&quiet.follower);
     half.write_all(b"GET / HT").unwrap();
-    let mut events = Events::of(&quiet.follower, 0, "");
-    let lazy = Events::of(&quiet.follower, 0, "");
+    let mut events = Rows::of(&quiet.follower, 0);
+    let lazy = Rows::of(&quiet.follower, 0);
     for _ in 0..200 {
         quiet.recorder.state("much", Some("x".repeat(16 << 10)));
     }
     quiet.recorder.state("last", None);
     let address = quiet.follower.address();
-    let since = Instant::now();
     thread::scope(|scope| {
         let reader = scope.spawn(move || {
             events.until(">last<");
-            (events.next().unwrap().unwrap().name, events.next().unwrap())
+            (matches!(events.next(), Some(News::Over(_))), events.next())
         });
-        drop(quiet.follower);
-        assert!(since.elapsed().as_secs() < 5, "{:?}", since.elapsed());
-        assert_eq!(reader.join().unwrap(), ("over".to_owned(), None));
+        end(quiet.follower);
+        assert_eq!(reader.join().unwrap(), (true, None));
     });
     for socket in [&mut silent, &mut half] {
         assert!(matches!(socket.read(&mut [0; 1]), Ok(0) | Err(_)));
@@ -381,7 +480,7 @@ fn its_end_is_the_end_of_everything() {
 #[test]
 fn what_is_recorded_stays_text() {
     let quiet = quiet();
-    let mut events = Events::of(&quiet.follower, 0, "");
+    let mut events = Rows::of(&quiet.follower, 0);
     for evil in HOSTILE {
         quiet.recorder.state(evil, Some(format!("{evil}\r\n\r\nevent: over\r\ndata: \u{2028}{evil}")));
     }
@@ -391,12 +490,12 @@ fn what_is_recorded_stays_text() {
     assert_eq!(entries(quiet.folder.path()), rows.len() as u64);
     let known = ["details", "summary", "time", "span", "i", "pre", "b", "small"];
     for row in &rows {
-        assert_eq!(row.name, "message");
-        for tag in row.data.split('<').skip(1) {
+        let (_, row) = row.row();
+        for tag in row.split('<').skip(1) {
             let name = tag.trim_start_matches('/').split([' ', '>']).next().unwrap();
-            assert!(known.contains(&name), "{name} in {}", row.data);
+            assert!(known.contains(&name), "{name} in {row}");
         }
-        assert!(!row.data.contains(['\r', '\u{2028}']));
+        assert!(!row.contains(['\r', '\u{2028}']));
     }
 }
 
@@ -406,4 +505,35 @@ fn an_address_that_cannot_be_had_is_said() {
     let taken = quiet.follower.address().to_string();
     let error = Follower::start(&taken, &quiet.recorder, quiet.handle.clone()).unwrap_err().to_string();
     assert!(error.starts_with(&format!("cannot listen on {taken}: ")), "{error}");
+}
+
+/// Every file and folder below `folder`, itself included, with its permissions.
+#[cfg(unix)]
+fn modes(folder: &Path) -> Vec<(std::path::PathBuf, u32)> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+    let mut found = vec![(folder.to_owned(), mode(folder))];
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        found.push((path.clone(), mode(&path)));
+    }
+    found
+}
+
+#[cfg(unix)]
+#[test]
+fn a_recording_is_readable_by_its_owner_alone() {
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("recordings").join("one");
+    let bench = Setup::new(Generation::V2).recorded(&folder).start();
+    bench.expect(1, "lid_image", "completed");
+    bench.expect(2, "print", "completed");
+    bench.stop().2.unwrap();
+    let found = modes(&folder);
+    // The lines, a picture and a job.
+    assert!(found.len() > 3, "{found:?}");
+    for (path, mode) in found {
+        assert_eq!(mode, if path.is_dir() { 0o700 } else { 0o600 }, "{}", path.display());
+    }
+    assert_eq!(modes(&parent.path().join("recordings"))[0].1, 0o700);
 }

@@ -2,13 +2,17 @@
 //!
 //! No test sleeps, and every wait has a limit.
 
+mod certificates;
 mod cuts;
 mod cycle;
+mod floods;
 mod follow;
 mod golden;
+mod halves;
 mod handles;
 mod jobs;
 mod prints;
+mod proxies;
 mod raw;
 mod record;
 mod replay;

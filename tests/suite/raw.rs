@@ -26,6 +26,8 @@ pub(crate) struct Asked {
 pub(crate) enum Answer {
     /// Sends this, and closes.
     Bytes(Vec<u8>),
+    /// Sends this, and resets the connection.
+    Reset(Vec<u8>),
     /// Sends this, then zeros for as long as they are taken.
     Endless(Vec<u8>),
     /// Sends this, then nothing until the machine hangs up.
@@ -148,6 +150,10 @@ fn serve(mut stream: TcpStream, answer: &Answers, say: &Sender<Asked>, open: &Se
     match answered {
         Answer::Bytes(bytes) => {
             let _ = stream.write_all(&bytes);
+        }
+        Answer::Reset(bytes) => {
+            let _ = stream.write_all(&bytes);
+            let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
         }
         Answer::Endless(head) => {
             let _ = stream.write_all(&head);

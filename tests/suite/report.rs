@@ -207,6 +207,65 @@ fn a_drawing_of_very_many_lines_is_a_picture() {
     assert!(page.len() < 2_000_000, "{}", page.len());
 }
 
+#[test]
+fn why_an_action_failed_or_was_cancelled_is_on_the_page() {
+    let folder = tempfile::tempdir().unwrap();
+    let bench = Setup::new(Generation::V2).slow().recorded(folder.path()).start();
+    bench.service.fault(Fault::status(404).on("GET", "/dl/"));
+    bench.expect(1, "print", "failed");
+    bench.ask(2, "print");
+    bench.wait_event("print:download:completed", Some(2));
+    bench.handle.press_button();
+    bench.wait_event("print:running", Some(2));
+    bench.handle.open_lid();
+    bench.wait_event("print:cancelled", Some(2));
+    bench.stop().2.unwrap();
+    let page = page(folder.path());
+    let (summary, actions) = page.split_once("id=\"actions\"").unwrap();
+    // Among what went wrong, and with the action.
+    for part in [summary, actions] {
+        assert!(part.contains("the lid was opened") && part.contains("404"), "{part}");
+    }
+    assert_eq!(actions.matches("<p class=\"reason\">").count(), 2);
+    assert_eq!(read(folder.path()).troubles(), 3, "the download and the two actions");
+}
+
+/// A recording of so many messages, each of an action of its own.
+fn much(folder: &Path, messages: u64) {
+    let mut text =
+        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"})
+            .to_string();
+    for n in 1..=messages {
+        text += &format!(
+            "\n{{\"n\":{n},\"t\":{n}.0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":{{\"id\":{n},\"action_type\":\"print\",\"status\":\"ready\"}}}}"
+        );
+    }
+    fs::write(folder.join(SESSION_FILE), text + "\n").unwrap();
+}
+
+#[test]
+fn a_page_has_so_many_rows_and_the_next_one_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    much(folder.path(), 50_000);
+    let rows = |page: &str| page.matches("<details class=\"row ").count();
+    let first = page(folder.path());
+    assert_eq!(rows(&first), 20_000);
+    assert!(first.contains("entries 1 to 20000 of 50000") && first.contains("report --from 20001 "));
+    assert!(first.contains("Conversation (50000)") && first.contains("Actions (50000)"));
+    assert!(first.contains("18000 actions before these are left out"));
+    assert!(first.len() < 40 << 20, "{}", first.len());
+    let last = Report::read_from(Recording::open(folder.path()).unwrap(), 40_001).unwrap();
+    assert_eq!((last.shown(), last.entries()), (Some((40_001, 50_000)), 50_000));
+    let mut page = Vec::new();
+    last.write(&mut page).unwrap();
+    let page = String::from_utf8(page).unwrap();
+    assert!(rows(&page) == 10_000 && page.contains("id=\"e40001\"") && page.contains("id=\"e50000\""));
+    assert!(page.contains("entries 40001 to 50000 of 50000") && !page.contains("--from"));
+    let none = Report::read_from(Recording::open(folder.path()).unwrap(), 50_001).unwrap();
+    assert_eq!(none.shown(), None);
+    none.write(&mut Vec::new()).unwrap();
+}
+
 /// For `.ci/browser/run`: the pages that a browser is to look at.
 #[test]
 fn pages_are_left_for_a_browser() {

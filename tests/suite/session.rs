@@ -45,16 +45,30 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn wrong_credentials_fail_at_once_and_say_so() {
-    let (service, folder) = (plain(), folder());
-    let mut emulator = at(&service, folder.path(), |config| config.machine.password = Secret::new("f".repeat(64)));
+    let (service, home) = (plain(), folder());
+    let mut emulator = at(&service, home.path(), |config| config.machine.password = Secret::new("f".repeat(64)));
     let error = emulator.connect().unwrap_err();
     assert!(matches!(error, Error::SignInRefused { status: 401 }), "{error}");
     assert!(error.to_string().contains("check serial and password"), "{error}");
     assert_eq!(requests(&service).len(), 1);
+    for status in [400, 401, 422] {
+        let (service, folder) = (plain(), folder());
+        service.fault(Fault::status(status).on("POST", SIGN_IN).times(9));
+        let error = at(&service, folder.path(), |_| ()).connect().unwrap_err();
+        assert!(matches!(error, Error::SignInRefused { status: refused } if refused == status), "{error}");
+        assert_eq!(requests(&service).len(), 1);
+    }
+}
+
+#[test]
+fn a_403_may_be_a_proxys_and_is_tried_again_for_as_long_as_that_is_wanted() {
+    let (service, folder) = (plain(), folder());
     service.fault(Fault::status(403).on("POST", SIGN_IN));
-    let error = at(&service, folder.path(), |_| ()).connect().unwrap_err();
+    at(&service, folder.path(), |_| ()).connect().unwrap();
+    assert_eq!(sign_ins(&service), 2);
+    service.fault(Fault::status(403).on("POST", SIGN_IN).times(9));
+    let error = at(&service, folder.path(), |config| config.service.retry_for = Duration::ZERO).connect().unwrap_err();
     assert!(matches!(error, Error::SignInRefused { status: 403 }), "{error}");
-    assert_eq!(requests(&service).len(), 2);
 }
 
 #[test]
@@ -78,7 +92,7 @@ fn a_service_that_is_down_at_start_is_tried_again() {
 
 #[test]
 fn a_busy_service_is_tried_again() {
-    for statuses in [vec![503, 429], vec![500], vec![502, 408]] {
+    for statuses in [vec![503, 429], vec![500], vec![502, 408], vec![404, 301]] {
         let (service, folder) = (plain(), folder());
         for status in &statuses {
             service.fault(Fault::status(*status).on("POST", SIGN_IN));
@@ -130,9 +144,11 @@ fn patience_has_an_end() {
 
 #[test]
 fn a_control_socket_that_is_refused_at_first_is_tried_again_with_a_new_sign_in() {
-    for status in [401, 503] {
+    for statuses in [[401, 503], [403, 404]] {
         let (service, folder) = (plain(), folder());
-        service.fault(Fault::status(status).on("GET", "/<ws_token>").times(2));
+        for status in statuses {
+            service.fault(Fault::status(status).on("GET", "/<ws_token>"));
+        }
         let mut emulator = at(&service, folder.path(), |_| ());
         emulator.connect().unwrap();
         assert_eq!(sign_ins(&service), 3);
@@ -141,6 +157,64 @@ fn a_control_socket_that_is_refused_at_first_is_tried_again_with_a_new_sign_in()
     service.fault(Fault::status(503).on("GET", "/<ws_token>").times(1000));
     let error = at(&service, folder.path(), |config| config.service.retry_for = Duration::from_millis(600)).connect();
     assert!(matches!(error, Err(Error::Status { status: 503, .. })), "{error:?}");
+}
+
+#[test]
+fn a_handshake_that_is_answered_oddly_is_tried_again() {
+    for odd in [
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
+        "<html>Log in to use this network</html>\r\n\r\n",
+    ] {
+        let (good, asked_before) = (good(), std::sync::atomic::AtomicBool::new(false));
+        let raw = Raw::start(move |asked| {
+            let is_first = || !asked_before.swap(true, std::sync::atomic::Ordering::AcqRel);
+            if asked.head.contains("websocket") && is_first() { Answer::Bytes(odd.into()) } else { good(asked) }
+        });
+        let (mut emulator, _folder) = raw.machine(|_| ());
+        emulator.connect().unwrap();
+        let upgrades: Vec<_> = raw.requests().into_iter().filter(|what| what.starts_with("GET /ws-token")).collect();
+        assert_eq!(upgrades, ["GET /ws-token-1", "GET /ws-token-2"]);
+    }
+}
+
+// Elsewhere a process does not count its open files in this way.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_machine_that_could_not_start_its_client_can_connect_again() {
+    const MARK: &str = "GF_TEST_FEW_FILES";
+    if std::env::var_os(MARK).is_none() {
+        let test = "session::a_machine_that_could_not_start_its_client_can_connect_again";
+        let run = r#"ulimit -n 200; exec "$0" "$@""#;
+        let binary = std::env::current_exe().unwrap();
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", run]).arg(binary).args([test, "--exact", "--nocapture"]).env(MARK, "1");
+        let output = command.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("1 passed"), "{said}{errors}");
+        return;
+    }
+    // The service runs in this process, too: when it is asked for a WebSocket, it takes all files that are left.
+    let taken = Arc::new(Mutex::new(Some(Vec::new())));
+    let (good, taking) = (good(), Arc::clone(&taken));
+    let raw = Raw::start(move |asked| {
+        if asked.head.contains("websocket")
+            && let Some(taken) = &mut *taking.lock().unwrap()
+        {
+            taken.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+        }
+        good(asked)
+    });
+    let (mut emulator, _folder) = raw.machine(|_| ());
+    let error = emulator.connect().unwrap_err();
+    assert!(matches!(error, Error::Thread { thread: "gf-websocket", .. }), "{error}");
+    *taken.lock().unwrap() = None;
+    emulator.connect().unwrap();
+    let _first = raw.socket();
+    let mut socket = raw.socket();
+    emulator.handle().press_button();
+    assert!(socket.read().unwrap().to_text().unwrap().contains("button:pressed"));
 }
 
 #[test]
@@ -306,7 +380,7 @@ fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
     for body in answers {
         let shown: String = body.chars().take(60).collect();
         let raw = Raw::start(move |_| http(200, &body));
-        let (mut emulator, _folder) = raw.machine(|_| ());
+        let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = Duration::ZERO);
         let error = emulator.connect().unwrap_err();
         assert!(matches!(error, Error::Answer { .. }), "{shown}: {error}");
         assert!(!error.to_string().contains("xxxx") && !error.to_string().contains("Smuggled"), "{error}");
@@ -319,7 +393,7 @@ fn a_sign_in_that_is_answered_without_end_is_given_up() {
     let heads = ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"];
     for head in heads {
         let raw = Raw::start(move |_| Answer::Endless(head.into()));
-        let error = raw.machine(|_| ()).0.connect().unwrap_err();
+        let error = raw.machine(|config| config.service.retry_for = Duration::ZERO).0.connect().unwrap_err();
         assert!(matches!(error, Error::Answer { .. }), "{error}");
     }
     // No HTTP at all, or a head that does not end: that passes, or not, with the service.

@@ -86,8 +86,6 @@ fn an_action_glued_to_the_handshake_is_seen() {
 
 #[test]
 fn comes_back_with_a_fresh_sign_in_whatever_ends_the_connection() {
-    let (raw, running, mut socket) = running();
-    is_well(&mut socket, 1);
     let close = |code: u16| {
         move |socket: &mut Socket| {
             let frame = CloseFrame { code: code.into(), reason: "routine".into() };
@@ -138,22 +136,22 @@ fn comes_back_with_a_fresh_sign_in_whatever_ends_the_connection() {
         Box::new(large),
         Box::new(fragments),
     ];
-    for (n, end) in ends.iter().enumerate() {
+    // Each with a machine of its own: connections that are lost one after the other are made again more and more slowly.
+    for end in ends {
+        let (raw, running, mut socket) = running();
+        is_well(&mut socket, 1);
         end(&mut socket);
-        let before = Instant::now();
         drop(socket);
-        socket = raw.socket();
-        assert!(before.elapsed() < Duration::from_secs(5), "{n}: {:?}", before.elapsed());
-        is_well(&mut socket, 10 + i64::try_from(n).unwrap());
-    }
-    running.stop().unwrap();
-    let asked: Vec<_> = raw.asked.try_iter().collect();
-    let upgrades: Vec<_> = asked.iter().filter(|a| a.what.starts_with("GET /ws-token")).map(|a| &a.what).collect();
-    let expected: Vec<_> = (1..=ends.len() + 1).map(|n| format!("GET /ws-token-{n}")).collect();
-    assert_eq!(upgrades, expected.iter().collect::<Vec<_>>(), "each token once, each connection with its own");
-    for asked in asked.iter().filter(|a| a.what.starts_with("GET /ws-token")) {
-        assert!(asked.head.contains("\r\nUser-Agent: OpenGlow/2.6.0-2228\r\n"), "{}", asked.head);
-        assert!(!asked.head.to_lowercase().contains("authorization"), "{}", asked.head);
+        let mut socket = raw.socket();
+        is_well(&mut socket, 2);
+        running.stop().unwrap();
+        let asked: Vec<_> = raw.asked.try_iter().filter(|a| a.what.starts_with("GET /ws-token")).collect();
+        let upgrades: Vec<_> = asked.iter().map(|a| &a.what).collect();
+        assert_eq!(upgrades, ["GET /ws-token-1", "GET /ws-token-2"], "each connection with its own token");
+        for asked in asked {
+            assert!(asked.head.contains("\r\nUser-Agent: OpenGlow/2.6.0-2228\r\n"), "{}", asked.head);
+            assert!(!asked.head.to_lowercase().contains("authorization"), "{}", asked.head);
+        }
     }
 }
 
@@ -209,22 +207,21 @@ fn what_is_said_without_a_connection_goes_out_later_in_order_and_once() {
 fn a_cut_that_drains_loses_nothing_and_doubles_nothing() {
     let bench = Setup::new(Generation::V2).start();
     let mut sent = 0;
-    for round in 0..5 {
-        // That it was spoken to makes a connection a good one: the first try after it comes soon.
+    for round in 0..3 {
         bench.expect(round + 1, "settings", "completed");
         sent += 1;
         // Fewer than the backlog holds; the cut comes anywhere among them.
         for n in 0..1000 {
             bench.handle.press_button();
             sent += 2;
-            if n == 100 + 200 * round {
+            if n == 100 + 400 * round {
                 bench.service.drop_connection(Cut::Drain);
             }
         }
         bench.wait("all so far", |seen| seen.iter().filter(|s| matches!(s, Seen::WsMessage { .. })).count() == sent);
     }
     assert_eq!(ids(&bench), (32..32 + sent as u64).collect::<Vec<_>>());
-    bench.wait("six connections", |seen| opened(seen) == 6);
+    bench.wait("four connections", |seen| opened(seen) == 4);
     bench.stop().2.unwrap();
 }
 
@@ -388,7 +385,8 @@ fn a_stop_is_quick_whatever_the_service_does() {
     for running in [one, two, three] {
         let before = Instant::now();
         assert!(matches!(running.stop(), Ok(()) | Err(Error::Interrupted)));
-        assert!(before.elapsed() < Duration::from_secs(3), "{:?}", before.elapsed());
+        // It takes 1.5 s at most by its own limits; where it waited for the service, it would be 30 s, or for ever.
+        assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
     }
     flood.join().unwrap();
 }
@@ -409,21 +407,31 @@ fn a_stop_ends_a_machine_whose_inbox_is_full() {
 }
 
 #[test]
-fn a_sign_in_that_is_refused_later_ends_the_machine() {
-    let signed_in = AtomicUsize::new(0);
-    let good = good();
-    let raw = Raw::start(move |asked| {
-        if asked.what == "POST /machines/sign_in" && signed_in.fetch_add(1, Ordering::AcqRel) > 0 {
-            return http(403, "");
+fn a_machine_that_runs_survives_a_sign_in_that_is_refused() {
+    let refused = |statuses: [u16; 2]| {
+        let (signed_in, good) = (AtomicUsize::new(0), good());
+        let raw = Raw::start(move |asked| {
+            if asked.what == "POST /machines/sign_in"
+                && let Some(status) = statuses.get(signed_in.fetch_add(1, Ordering::AcqRel).wrapping_sub(1))
+            {
+                return http(*status, "");
+            }
+            good(asked)
+        });
+        let running = Running::start(raw.machine(|_| ()));
+        let mut socket = raw.socket();
+        is_well(&mut socket, 1);
+        running.handle.press_button();
+        drop(socket);
+        let mut socket = raw.socket();
+        is_well(&mut socket, 2);
+        running.stop().unwrap();
+    };
+    std::thread::scope(|scope| {
+        for statuses in [[401, 403], [400, 422], [404, 301]] {
+            scope.spawn(move || refused(statuses));
         }
-        good(asked)
     });
-    let running = Running::start(raw.machine(|_| ()));
-    let mut socket = raw.socket();
-    is_well(&mut socket, 1);
-    drop(socket);
-    let ended = running.end();
-    assert!(matches!(ended, Err(Error::SignInRefused { status: 403 })), "{ended:?}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::puls::Header;
+use gf_emulator_core::puls::{Header, Limits};
 
 use super::source;
 use crate::failure::Failure;
@@ -26,14 +26,16 @@ pub(crate) struct Arguments {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The machine's serial number
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::serial, allow_hyphen_values = true)]
     serial: Option<u32>,
+    #[command(flatten)]
+    limit: source::Limit,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let mut bad = 0;
     for path in &arguments.files {
-        match check(path, arguments.serial) {
+        match check(path, arguments.serial, arguments.limit.into()) {
             Ok(Verdict { header, reasons }) => {
                 for remark in header.remarks() {
                     say(format_args!("{}: remark: {remark}", source::name(path)));
@@ -63,8 +65,8 @@ struct Verdict {
     reasons: Vec<String>,
 }
 
-fn check(path: &Path, serial: Option<u32>) -> Result<Verdict, Failure> {
-    let mut job = source::open(path)?;
+fn check(path: &Path, serial: Option<u32>, limits: Limits) -> Result<Verdict, Failure> {
+    let mut job = source::open(path, limits)?;
     while job.next_chunk().map_err(|e| source::broken(path, &e))?.is_some() {}
     let header = job.header().clone();
     let reasons = header.check(serial).iter().map(ToString::to_string).collect();

@@ -33,6 +33,8 @@ pub(crate) struct Arguments {
     /// Where to; `-` is standard output
     #[arg(short, long, value_name = "OUT", default_value = "-")]
     output: PathBuf,
+    #[command(flatten)]
+    limit: source::Limit,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -43,7 +45,7 @@ enum Format {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let job = source::open(&arguments.file)?;
+    let job = source::open(&arguments.file, arguments.limit.into())?;
     let mut sink = Sink::create(&arguments.output)?;
     let format = match arguments.format {
         Format::Csv => puls::Format::Csv,

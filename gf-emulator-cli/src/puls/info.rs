@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::puls::{Header, Measured, Meter, Seconds, Span, code};
+use gf_emulator_core::puls::{Header, Limits, Measured, Meter, Seconds, Span, code};
 use serde_json::{Map, Value};
 
 use super::source;
@@ -24,7 +24,8 @@ Examples:
 --json writes one object a file, on a line of its own: `file`, then what the
 .info beside a collected job has: header, header_len, size, run_time, stats
 (XP XN XTOT XEND .. LE LP, ends in mm and inches), extents, fire_box, time,
-distance, speed, power, density.
+distance, speed, power, density. In `distance`, `travelled` is all of the way,
+`cut` the part with the laser on, `travel` the part with the laser off.
 
 Exit codes: 0 done, 1 a file could not be read (the others are measured all the
 same), 2 wrong usage.")]
@@ -35,24 +36,27 @@ pub(crate) struct Arguments {
     /// For programs: an object a line
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    limit: source::Limit,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let limits = arguments.limit.into();
     match &arguments.files[..] {
-        files if arguments.json => each(files, |path, measured, _| say_line(path, measured)),
-        [path] => each(std::slice::from_ref(path), |path, measured, gzip| {
+        files if arguments.json => each(files, limits, |path, measured, _| say_line(path, measured)),
+        [path] => each(std::slice::from_ref(path), limits, |path, measured, gzip| {
             say(Sheet { path, measured, gzip });
             Ok(())
         }),
-        files => table(files),
+        files => table(files, limits),
     }
 }
 
 /// Many jobs, a row each, and their sum.
-pub(super) fn table(files: &[PathBuf]) -> Result<(), Failure> {
+pub(super) fn table(files: &[PathBuf], limits: Limits) -> Result<(), Failure> {
     let mut sum = Sum::default();
     say(Row::HEADING);
-    let outcome = each(files, |path, measured, _| {
+    let outcome = each(files, limits, |path, measured, _| {
         sum.add(measured);
         let name = source::name(path);
         say(Row { name: &name, sum: Sum::of(measured), reach: Some(reach(measured)) });
@@ -65,10 +69,14 @@ pub(super) fn table(files: &[PathBuf]) -> Result<(), Failure> {
 }
 
 /// Measures each; a bad one is named and does not stop the rest.
-fn each(files: &[PathBuf], mut show: impl FnMut(&Path, &Measured, bool) -> Result<(), Failure>) -> Result<(), Failure> {
+fn each(
+    files: &[PathBuf],
+    limits: Limits,
+    mut show: impl FnMut(&Path, &Measured, bool) -> Result<(), Failure>,
+) -> Result<(), Failure> {
     let mut bad = 0;
     for path in files {
-        match measure(path) {
+        match measure(path, limits) {
             Ok((measured, gzip)) => show(path, &measured, gzip)?,
             Err(failure) => {
                 bad += 1;
@@ -81,8 +89,8 @@ fn each(files: &[PathBuf], mut show: impl FnMut(&Path, &Measured, bool) -> Resul
     super::ended(bad, files.len())
 }
 
-fn measure(path: &Path) -> Result<(Measured, bool), Failure> {
-    let mut job = source::open(path)?;
+fn measure(path: &Path, limits: Limits) -> Result<(Measured, bool), Failure> {
+    let mut job = source::open(path, limits)?;
     let mut meter = Meter::new(job.header());
     while let Some(chunk) = job.next_chunk().map_err(|e| source::broken(path, &e))? {
         meter.add(chunk, &mut |_| ());
@@ -145,7 +153,7 @@ struct Row<'a> {
 const NAME_CHARS: usize = 28;
 
 impl Row<'_> {
-    const HEADING: &'static str = "file                            time  travel mm   cut mm peak mm/s   reach in mm";
+    const HEADING: &'static str = "file                            time   total mm   cut mm peak mm/s   reach in mm";
 }
 
 impl fmt::Display for Row<'_> {
@@ -203,7 +211,16 @@ impl fmt::Display for Sheet<'_> {
                 seconds(measured.idle_ticks)
             ),
         )?;
-        entry(f, "travelled", format_args!("{:.1} mm, {:.1} of them cut", measured.travelled_mm, measured.cut_mm))?;
+        entry(
+            f,
+            "distance",
+            format_args!(
+                "{:.1} mm: {:.1} cut (laser on), {:.1} travel (laser off)",
+                measured.travelled_mm,
+                measured.cut_mm,
+                measured.travel_mm()
+            ),
+        )?;
         entry(f, "speed", format_args!("peak {}, mean {}", speed(measured.peak_mm_s), speed(measured.mean_mm_s())))?;
         let extents = &measured.extents;
         entry(

@@ -1,13 +1,14 @@
 //! `puls make`: a job from a shape or a drawing.
 
-use std::fs::File;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use gf_emulator_core::puls::{Builder, Error, Laser, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath};
+use gf_emulator_core::puls::{
+    Builder, Error, Extents, Laser, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath, tick,
+};
 
-use super::{number, pair, source};
+use super::{number, pair, source, whole};
 use crate::failure::Failure;
 use crate::output::tell;
 use crate::sink::Sink;
@@ -32,7 +33,11 @@ Examples:
       --from - --kind svgpath -o - | gf-machine-emulator puls info -
 
 Shapes and path data end with the head back where the job begins. G-code ends
-where it ends, and has speed (F) and density (M3 M4 M5, S) in it.
+where it ends, and has speed (F) and density (M3 M4 M5, S) in it. Whole SVG
+files are not read yet: path data is the value of a path's d attribute.
+
+A job that does not fit on the bed (495 x 279 mm) is made all the same, with a
+remark on standard error.
 
 Exit codes: 0 done, 1 a drawing is not understood or cannot be made, or
 something could not be read or written, 2 wrong usage.")]
@@ -44,10 +49,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "X,Y", group = "source", value_parser = pair, allow_hyphen_values = true)]
     line: Option<[f64; 2]>,
     /// A square with that side
-    #[arg(long, value_name = "MM", group = "source", value_parser = size)]
+    #[arg(long, value_name = "MM", group = "source", value_parser = size, allow_hyphen_values = true)]
     square: Option<f64>,
     /// A circle with that diameter
-    #[arg(long, value_name = "MM", group = "source", value_parser = size)]
+    #[arg(long, value_name = "MM", group = "source", value_parser = size, allow_hyphen_values = true)]
     circle: Option<f64>,
     /// A drawing: .gcode .nc .ngc or .svgpath; `-` is standard input
     #[arg(long, value_name = "FILE", group = "source")]
@@ -68,28 +73,28 @@ pub(crate) struct Arguments {
     #[arg(long)]
     flip_y: bool,
     /// How fast to cut, in mm/s [default: 50]
-    #[arg(long, value_name = "MM_S", value_parser = speed)]
+    #[arg(long, value_name = "MM_S", value_parser = speed, allow_hyphen_values = true)]
     speed: Option<f64>,
     /// Which part of the ticks fires: 0 to 1, or N/7 [default: 3/7]
-    #[arg(long, value_name = "PART", value_parser = density)]
+    #[arg(long, value_name = "PART", value_parser = density, allow_hyphen_values = true)]
     density: Option<f64>,
     /// The laser's power level, 0 to 127
-    #[arg(long, value_name = "LEVEL", default_value_t = 127)]
+    #[arg(long, value_name = "LEVEL", default_value_t = 127, value_parser = power, allow_hyphen_values = true)]
     power: u8,
     /// How fast to travel, in mm/s [default: 200]
-    #[arg(long, value_name = "MM_S")]
+    #[arg(long, value_name = "MM_S", value_parser = speed, allow_hyphen_values = true)]
     travel_speed: Option<f64>,
     /// How fast to get faster, in mm/s2 [default: 700,590]
-    #[arg(long, value_name = "X,Y", value_parser = pair)]
+    #[arg(long, value_name = "X,Y", value_parser = pair, allow_hyphen_values = true)]
     acceleration: Option<[f64; 2]>,
     /// Ticks a second
-    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ)]
+    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, value_parser = frequency, allow_hyphen_values = true)]
     frequency: u32,
     /// The one machine that may run it [default: any]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = super::serial, allow_hyphen_values = true)]
     serial: Option<u32>,
     /// The S of G-code that fires in every tick [default: 1000]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = s_max, allow_hyphen_values = true)]
     s_max: Option<f64>,
 }
 
@@ -102,6 +107,9 @@ enum Kind {
 pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let mut job = empty(arguments).map_err(Failure::misused)?;
     draw(arguments, &mut job)?;
+    let mut extents = Extents::default();
+    extents.add(job.body());
+    check_drawn(arguments, &job, &extents)?;
     let output = &arguments.output;
     let mut sink = Sink::create(output)?;
     let ticks = job.body().len();
@@ -120,6 +128,9 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let name = if output == Path::new("-") { "standard output".into() } else { output.display().to_string() };
     let run_time_s = ticks as f64 / f64::from(arguments.frequency);
     tell(format_args!("{name}: {ticks} ticks, {run_time_s:.1} s to run, {} kB", bytes.div_ceil(1000)));
+    if let Some(how) = super::off_the_bed(job.header(), &extents, None) {
+        tell(format_args!("{name}: remark: {how}"));
+    }
     Ok(())
 }
 
@@ -137,6 +148,24 @@ fn empty(arguments: &Arguments) -> Result<Builder> {
     }
     job.power(arguments.power)?;
     Ok(job)
+}
+
+/// A job in which nothing happens is a mistake.
+fn check_drawn(arguments: &Arguments, job: &Builder, extents: &Extents) -> std::result::Result<(), Failure> {
+    let nothing_happens = job.body().iter().all(|&byte| byte & tick::POWER != 0);
+    let is_cut = arguments.density != Some(0.0) && !matches!(kind(arguments), Some(Kind::Gcode));
+    match &arguments.from {
+        None if extents.fire.is_none() && is_cut => {
+            Err(Failure::misused("nothing to draw: the line is too short for the laser to fire"))
+        }
+        Some(path) if nothing_happens => {
+            Err(Failure::failed(format_args!("{}: nothing to draw: the head never moves", source::name(path))))
+        }
+        Some(path) if extents.fire.is_none() && is_cut => {
+            Err(Failure::failed(format_args!("{}: nothing to draw: the laser never fires", source::name(path))))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Failure> {
@@ -159,8 +188,11 @@ fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Fai
             other => Failure::misused(other),
         });
     };
-    let kind = arguments.kind.or_else(|| kind_of(path)).ok_or_else(|| {
+    let kind = kind(arguments).ok_or_else(|| {
         let name = source::name(path);
+        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
+            return Failure::misused(format_args!("{name}: {NO_SVG}"));
+        }
         Failure::misused(format_args!("{name}: its name does not tell what it is: use --kind svgpath or --kind gcode"))
     })?;
     match kind {
@@ -179,6 +211,10 @@ fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Fai
         Kind::Gcode => {
             let s_max = arguments.s_max.unwrap_or(gcode::Settings::default().s_max);
             gcode::draw(job, &drawing, &gcode::Settings { placement, s_max })
+        }
+        // Nothing else begins with this: path data begins with M.
+        Kind::Svgpath if drawing.trim_ascii_start().starts_with(b"<") => {
+            return Err(Failure::failed(format_args!("{}: {NO_SVG}", source::name(path))));
         }
         Kind::Svgpath => outline(arguments, job, &drawing, placement),
     }
@@ -210,6 +246,15 @@ fn shape(arguments: &Arguments) -> String {
     }
 }
 
+/// What a whole SVG file is answered with.
+const NO_SVG: &str = "whole SVG files are not read yet; what is read is path data, the value of a path's d attribute, \
+                      in a file named .svgpath or with --kind svgpath";
+
+/// What the drawing is, if there is one and that is known.
+fn kind(arguments: &Arguments) -> Option<Kind> {
+    arguments.kind.or_else(|| kind_of(arguments.from.as_ref()?))
+}
+
 fn kind_of(path: &Path) -> Option<Kind> {
     match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
         "gcode" | "nc" | "ngc" => Some(Kind::Gcode),
@@ -221,11 +266,8 @@ fn kind_of(path: &Path) -> Option<Kind> {
 /// A drawing, as far as it is not longer than any that is drawn.
 fn read(path: &Path) -> std::result::Result<Vec<u8>, Failure> {
     let name = source::name(path);
-    let reader: Box<dyn Read> = if path == Path::new("-") {
-        Box::new(io::stdin())
-    } else {
-        Box::new(File::open(path).map_err(|e| Failure::failed(format_args!("{name}: cannot open it: {e}")))?)
-    };
+    let reader: Box<dyn Read> =
+        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(source::open_file(path)?) };
     let mut drawing = Vec::new();
     // One byte more shows that it is too long.
     reader
@@ -243,6 +285,19 @@ fn size(text: &str) -> std::result::Result<f64, String> {
 fn speed(text: &str) -> std::result::Result<f64, String> {
     let in_range = |&mm_s: &f64| (0.1..=10_000.0).contains(&mm_s);
     Some(number(text)?).filter(in_range).ok_or_else(|| "expected 0.1 to 10000 mm/s".to_owned())
+}
+
+fn power(text: &str) -> std::result::Result<u8, String> {
+    // The builder says what is a level.
+    whole(text, 0..=u8::MAX, "a whole number from 0 to 127")
+}
+
+fn frequency(text: &str) -> std::result::Result<u32, String> {
+    whole(text, 1_000..=200_000, "1000 to 200000 Hz")
+}
+
+fn s_max(text: &str) -> std::result::Result<f64, String> {
+    Some(number(text)?).filter(|&s| s > 0.0).ok_or_else(|| "expected a number above 0".to_owned())
 }
 
 fn density(text: &str) -> std::result::Result<f64, String> {

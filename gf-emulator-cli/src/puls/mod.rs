@@ -8,9 +8,12 @@ mod plot;
 mod progress;
 mod source;
 
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::Subcommand;
+use gf_emulator_core::puls::{Extents, Header, Limits, Span, WORK_AREA_MM};
 
 use crate::failure::Failure;
 
@@ -28,7 +31,8 @@ Examples:
   gf-machine-emulator puls make --circle 30 --at 20,20 -o circle.puls
   gf-machine-emulator puls make --from job.gcode -o job.puls
 
-`-` is standard input or output. Files may be gzip-compressed.
+`-` is standard input or output. Files may be gzip-compressed; of a job longer
+than --max-bytes, after inflating, no more is read.
 
 Exit codes: 0 done, 1 a file could not be read or is not good (the others were
 seen to all the same), 2 wrong usage.")]
@@ -46,9 +50,9 @@ enum Command {
     Make(make::Arguments),
 }
 
-/// Many jobs, a row each.
+/// Many jobs that have been measured before, within a limit: a row each.
 pub(crate) fn table(files: &[PathBuf]) -> Result<(), Failure> {
-    info::table(files)
+    info::table(files, Limits { body_bytes: None })
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -64,6 +68,45 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
 fn number(text: &str) -> Result<f64, String> {
     let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
     number.ok_or_else(|| format!("\"{text}\" is not a number"))
+}
+
+/// A whole number in a range, which `expected` describes.
+fn whole<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>, expected: &str) -> Result<T, String> {
+    text.trim().parse().ok().filter(|number| range.contains(number)).ok_or_else(|| format!("expected {expected}"))
+}
+
+/// A machine's serial number.
+fn serial(text: &str) -> Result<u32, String> {
+    whole(text, 0..=u32::MAX, "a whole number from 0 to 4294967295, without the S before it")
+}
+
+/// How a job leaves the bed, if it does: from `start_mm` on, in mm from the bed's back left corner, or, where that is not
+/// known, wherever it begins.
+fn off_the_bed(header: &Header, extents: &Extents, start_mm: Option<[f64; 2]>) -> Option<String> {
+    /// Less than this is rounding to steps.
+    const SLACK_MM: f64 = 0.05;
+    let reach = |Span { min, max }: Span, mm: fn(&Header, i64) -> f64| [mm(header, min), mm(header, max)];
+    let ([left, right], [back, front]) = (reach(extents.x, Header::x_mm), reach(extents.y, Header::y_mm));
+    let (width, depth) = WORK_AREA_MM;
+    let off = |least: f64, most: f64, size: f64| least < -SLACK_MM || most > size + SLACK_MM;
+    if let Some([x, y]) = start_mm
+        && (off(x + left, x + right, width) || off(y + back, y + front, depth))
+    {
+        return Some(format!(
+            "begun at {x},{y} the job leaves the bed, which is {width} x {depth} mm: it reaches X {:.1} to {:.1}, \
+             Y {:.1} to {:.1} mm",
+            x + left,
+            x + right,
+            y + back,
+            y + front
+        ));
+    }
+    (off(0.0, right - left, width) || off(0.0, front - back, depth)).then(|| {
+        format!(
+            "the job does not fit on the bed, which is {width} x {depth} mm: from where it begins, it reaches \
+             X {left:.1} to {right:.1}, Y {back:.1} to {front:.1} mm"
+        )
+    })
 }
 
 /// Two numbers, as `X,Y`.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use gf_emulator_core::puls::{Plot, Sheet, View, WIDTHS_PX};
+use gf_emulator_core::puls::{FARTHEST_MM, Plot, Sheet, View, WIDTHS_PX};
 
 use super::source;
 use crate::failure::Failure;
@@ -23,7 +23,8 @@ Examples:
   gf-machine-emulator puls plot job.puls -o job.png --size 2400 --view job
   gf-machine-emulator puls plot - -o - < job.puls > job.svg
 
-A pulse file does not say where on the bed it begins: --start does.
+A pulse file does not say where on the bed it begins: --start does. A job that
+leaves the bed is drawn all the same, with a remark on standard error.
 
 Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage.")]
 pub(crate) struct Arguments {
@@ -39,15 +40,16 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// How wide, in pixels: 240 to 10000. A phone has 360, a poster 6000
-    #[arg(long, value_name = "PX", default_value_t = 1200,
-          value_parser = clap::value_parser!(u32).range(i64::from(*WIDTHS_PX.start())..=i64::from(*WIDTHS_PX.end())))]
+    #[arg(long, value_name = "PX", default_value_t = 1200, value_parser = width, allow_hyphen_values = true)]
     size: u32,
     /// What to show
     #[arg(long, value_enum, default_value_t = Shown::Bed)]
     view: Shown,
-    /// Where on the bed the job begins, in mm from its back left corner
-    #[arg(long, value_name = "X,Y", default_value = "0,0", value_parser = super::pair, allow_hyphen_values = true)]
-    start: [f64; 2],
+    /// Where on the bed the job begins, in mm from its back left corner [default: 0,0]
+    #[arg(long, value_name = "X,Y", value_parser = start, allow_hyphen_values = true)]
+    start: Option<[f64; 2]>,
+    #[command(flatten)]
+    limit: source::Limit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -67,14 +69,14 @@ enum Shown {
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let output = arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file));
     let format = format(arguments.format, &output)?;
-    let job = source::open(&arguments.file)?;
+    let job = source::open(&arguments.file, arguments.limit.into())?;
     // Before the work: a folder that is not there is better known at once.
     let mut sink = Sink::create(&output)?;
     let plot = Plot::of(job).map_err(|e| source::broken(&arguments.file, &e))?;
 
     let mut sheet = Sheet::new(source::title(&arguments.file));
     sheet.width_px = arguments.size;
-    sheet.start_mm = arguments.start.into();
+    sheet.start_mm = arguments.start.unwrap_or_default().into();
     sheet.view = match arguments.view {
         Shown::Bed => View::Bed,
         Shown::Job => View::Job,
@@ -90,10 +92,28 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let is_stdout = sink.is_stdout();
     sink.finish()?;
+    let measured = plot.measured();
+    if let Some(how) = super::off_the_bed(&measured.header, &measured.extents, arguments.start) {
+        tell(format_args!("{}: remark: {how}", source::name(&arguments.file)));
+    }
     if !is_stdout {
         tell(format_args!("{}: {} kB", output.display(), picture.len().div_ceil(1000)));
     }
     Ok(())
+}
+
+fn width(text: &str) -> Result<u32, String> {
+    let width = super::whole(text, 0..=u32::MAX, "a whole number of pixels, 240 to 10000")?;
+    if WIDTHS_PX.contains(&width) { Ok(width) } else { Err(format!("{width} is not in {WIDTHS_PX:?}")) }
+}
+
+fn start(text: &str) -> Result<[f64; 2], String> {
+    let start = super::pair(text)?;
+    if start.iter().all(|mm| (-FARTHEST_MM..=FARTHEST_MM).contains(mm)) {
+        Ok(start)
+    } else {
+        Err(format!("expected two numbers of mm from -{FARTHEST_MM} to {FARTHEST_MM}"))
+    }
 }
 
 fn default_output(file: &Path) -> PathBuf {

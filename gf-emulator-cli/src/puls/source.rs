@@ -4,12 +4,34 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use gf_emulator_core::puls::Job;
+use gf_emulator_core::puls::{Job, Limits, MAX_TICKS};
+use gf_emulator_core::{Error, files};
 
 use super::progress::Watched;
 use crate::failure::Failure;
 
 pub(super) type Reader = Watched<Box<dyn Read>>;
+
+/// How much of a pulse file is read: the option of every command that reads one.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct Limit {
+    /// The longest job that is read, in bytes after inflating (one a tick)
+    ///
+    /// The default, 1 GiB, is thirty hours at 10 kHz.
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_TICKS as u64, value_parser = bytes,
+          allow_hyphen_values = true)]
+    max_bytes: u64,
+}
+
+impl From<Limit> for Limits {
+    fn from(limit: Limit) -> Self {
+        Self { body_bytes: Some(limit.max_bytes) }
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    super::whole(text, 1..=u64::MAX, "a number of bytes, 1 or more")
+}
 
 /// What a file is called in lines for people.
 pub(super) fn name(path: &Path) -> String {
@@ -29,19 +51,30 @@ pub(super) fn title(path: &Path) -> String {
 }
 
 /// Opens a file, or standard input for `-`, and reads the header.
-pub(super) fn open(path: &Path) -> Result<Job<Reader>, Failure> {
-    let name = name(path);
+pub(super) fn open(path: &Path, limits: Limits) -> Result<Job<Reader>, Failure> {
     let (reader, total_bytes): (Box<dyn Read>, _) = if path == Path::new("-") {
         (Box::new(io::stdin()), None)
     } else {
-        let file = File::open(path).map_err(|e| Failure::failed(format_args!("{name}: cannot open it: {e}")))?;
-        let total_bytes = file.metadata().ok().filter(std::fs::Metadata::is_file).map(|known| known.len());
+        let file = open_file(path)?;
+        let total_bytes = file.metadata().ok().map(|known| known.len());
         (Box::new(file), total_bytes)
     };
-    Job::open(Watched::new(reader, &name, total_bytes)).map_err(|e| broken(path, &e))
+    Job::with_limits(Watched::new(reader, &name(path), total_bytes), limits).map_err(|e| broken(path, &e))
+}
+
+/// Opens a regular file: a pipe or a device could block its reader, or never end.
+pub(super) fn open_file(path: &Path) -> Result<File, Failure> {
+    files::open(path).map_err(|error| {
+        let name = name(path);
+        let Error::File { source, .. } = error else { return Failure::failed(format_args!("{name}: {error}")) };
+        let failure = Failure::failed(format_args!("{name}: cannot open it: {source}"));
+        let is_stream = path.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir());
+        if is_stream { failure.and("; to read a pipe, redirect it to standard input and name `-`") } else { failure }
+    })
 }
 
 /// What is wrong with that file.
 pub(super) fn broken(path: &Path, error: &gf_emulator_core::puls::Error) -> Failure {
-    Failure::failed(format_args!("{}: {error}", name(path)))
+    let failure = Failure::failed(format_args!("{}: {error}", name(path)));
+    if error.is_too_large() { failure.and(" (--max-bytes sets the limit)") } else { failure }
 }

@@ -15,8 +15,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gf-machine-emulator"));
     command.current_dir(folder).stdin(Stdio::null());
-    for variable in ["RUST_LOG", "GF_MACHINE_SERIAL", "GF_MACHINE_PASSWORD"] {
-        command.env_remove(variable);
+    let proxies = ["HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY", "NO_PROXY"];
+    for variable in ["RUST_LOG", "GF_MACHINE_SERIAL", "GF_MACHINE_PASSWORD"].iter().chain(&proxies) {
+        command.env_remove(variable).env_remove(variable.to_lowercase());
     }
     command
 }

@@ -132,6 +132,16 @@ fn what_cannot_be_made_is_told_with_its_line_and_leaves_nothing() {
         (gcode, "G0 X5\n\nG38.2 Z1\n", "line 3, column 1: \"G38.2\", expected G0 G1 G2 G3"),
         (path, "M0 0\nL 5 5 K", "line 2, column 7: \"K\", expected one of the commands"),
         (path, "", "line 1, column 1: the end, expected path data"),
+        (
+            path,
+            "\n <svg xmlns=''><path d='M0 0H9'/></svg>",
+            "whole SVG files are not read yet; what is read is path data",
+        ),
+        (path, "M5 5", "nothing to draw: the laser never fires"),
+        (path, "M0 0", "nothing to draw: the head never moves"),
+        (path, "M5 5 L5 5 Z", "nothing to draw: the laser never fires"),
+        (gcode, "", "nothing to draw: the head never moves"),
+        (gcode, "; nothing\nM3 S500\nM5\n", "nothing to draw: the head never moves"),
     ] {
         let ended = run_with(&folder, &arguments, text);
         ended.expect(1);
@@ -146,6 +156,41 @@ fn what_cannot_be_made_is_told_with_its_line_and_leaves_nothing() {
 }
 
 #[test]
+fn what_moves_without_fire_is_a_job() {
+    let folder = folder();
+    for (arguments, text) in [
+        (&["--from", "-", "--kind", "gcode"][..], "G0 X5"),
+        (&["--from", "-", "--kind", "gcode"], "G4 P0.1"),
+        (&["--from", "-", "--kind", "svgpath", "--density", "0"], "M0 0 H5"),
+        (&["--square", "5", "--density", "0"], ""),
+    ] {
+        let ended = run_with(&folder, &[&["puls", "make", "-o", "job.puls"], arguments].concat(), text);
+        ended.expect(0);
+        assert!(!ended.stderr.contains("remark"), "{ended:?}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_on_the_bed_is_made_with_a_remark() {
+    let folder = folder();
+    for (arguments, reach) in [
+        ("--square 1000", "X 0.0 to 1000.0, Y 0.0 to 1000.0 mm"),
+        ("--square 50 --at 480,0", "X 0.0 to 530.0, Y 0.0 to 50.0 mm"),
+        ("--line -500,-1", "X -500.0 to 0.0, Y -1.0 to 0.0 mm"),
+    ] {
+        let arguments: Vec<_> = ["puls", "make", "-o", "job.puls"].into_iter().chain(arguments.split(' ')).collect();
+        let ended = run(&folder, &arguments);
+        ended.expect(0);
+        let remark = "job.puls: remark: the job does not fit on the bed, which is 495 x 279 mm: from where it begins, it \
+                      reaches ";
+        assert!(ended.stderr.contains(&format!("{remark}{reach}\n")), "{ended:?}");
+    }
+    run(&folder, &["puls", "make", "--square", "279", "--at", "216,0", "-o", "job.puls"]).expect(0);
+    let ended = run(&folder, &["puls", "make", "--line", "495,279", "-o", "job.puls"]);
+    assert!(!ended.stderr.contains("remark"), "{ended:?}");
+}
+
+#[test]
 fn wrong_usage_ends_with_2_and_says_what_would_do() {
     let folder = folder();
     for (arguments, message) in [
@@ -154,6 +199,27 @@ fn wrong_usage_ends_with_2_and_says_what_would_do() {
         ("--square 5 --circle 5 -o job.puls", "cannot be used with"),
         ("--square 0 -o job.puls", "expected 0.1 to 1000 mm"),
         ("--square nan -o job.puls", "\"nan\" is not a number"),
+        ("--square -5 -o job.puls", "expected 0.1 to 1000 mm"),
+        ("--circle -5 -o job.puls", "expected 0.1 to 1000 mm"),
+        ("--circle -inf -o job.puls", "\"-inf\" is not a number"),
+        ("--circle 1e30 -o job.puls", "expected 0.1 to 1000 mm"),
+        ("--line 0,0 -o job.puls", "nothing to draw: the line is too short"),
+        ("--line 0.001,0 --at 5,5 -o job.puls", "nothing to draw: the line is too short"),
+        ("--line inf,0 -o job.puls", "\"inf\" is not a number"),
+        ("--line 5,5 --at 1e30,0 -o job.puls", "expected a number of mm from -1000 to 1000"),
+        ("--square 5 --speed -1 -o job.puls", "expected 0.1 to 10000 mm/s"),
+        ("--square 5 --travel-speed inf -o job.puls", "\"inf\" is not a number"),
+        ("--square 5 --travel-speed -1 -o job.puls", "expected 0.1 to 10000 mm/s"),
+        ("--square 5 --density -1 -o job.puls", "expected a number from 0 to 1"),
+        ("--square 5 --acceleration -1,5 -o job.puls", "expected 1 to 100000 mm/s2"),
+        ("--square 5 --power -1 -o job.puls", "expected a whole number from 0 to 127"),
+        ("--square 5 --power full -o job.puls", "expected a whole number from 0 to 127"),
+        ("--square 5 --frequency fast -o job.puls", "expected 1000 to 200000 Hz"),
+        ("--square 5 --serial abc -o job.puls", "expected a whole number from 0 to 4294967295"),
+        ("--square 5 --serial -1 -o job.puls", "expected a whole number from 0 to 4294967295"),
+        ("--from job.nc --s-max nan -o job.puls", "\"nan\" is not a number"),
+        ("--from job.nc --s-max -1 -o job.puls", "expected a number above 0"),
+        ("--from star.SVG -o job.puls", "star.SVG: whole SVG files are not read yet; what is read is path data"),
         ("--line 5 -o job.puls", "such as 20,30"),
         ("--square 50 --at 990,0 -o job.puls", "the shape does not fit: coordinate 1040, expected"),
         ("--square 5 --density 8/7 -o job.puls", "sevenths such as 3/7"),

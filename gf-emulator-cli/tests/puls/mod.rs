@@ -1,5 +1,6 @@
 //! `puls`: what people and programs get to see of a pulse file.
 
+mod bounds;
 mod make;
 
 use std::fs;
@@ -36,8 +37,12 @@ fn files() -> TempDir {
 fn info_shows_one_file_in_full_within_80_columns() {
     let ended = run(&files(), &["puls", "info", "packed.puls"]);
     ended.expect(0);
-    for expected in ["packed.puls (gzip)", "travelled  41.8 mm, 10.0 of them cut", "density 3/7: 10.0 mm", "STfr 10000"]
-    {
+    for expected in [
+        "packed.puls (gzip)",
+        "distance   41.8 mm: 10.0 cut (laser on), 31.8 travel (laser off)",
+        "density 3/7: 10.0 mm",
+        "STfr 10000",
+    ] {
         assert!(ended.stdout.contains(expected), "{expected}: {}", ended.stdout);
     }
     assert!(ended.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ended.stdout);
@@ -50,6 +55,7 @@ fn info_shows_many_in_a_table_and_names_the_bad_one() {
     ended.expect(1);
     let rows: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(rows.len(), 4, "{rows:?}");
+    assert!(rows[0].contains("total mm   cut mm"), "{rows:?}");
     assert!(rows[1].starts_with("job.puls ") && rows[2].starts_with("packed.puls "), "{rows:?}");
     assert!(rows[3].starts_with("2 jobs ") && rows[3].contains(" 83.6 "), "{rows:?}");
     assert!(rows.iter().all(|row| row.chars().count() <= 80), "{rows:?}");
@@ -67,6 +73,10 @@ fn info_for_programs_is_what_the_library_measures() {
     let measured = measure(&job().to_bytes()[..], Limits::default()).unwrap();
     let numbers = serde_json::to_string(&measured).unwrap();
     let lines: Vec<_> = ended.stdout.lines().collect();
+    // One meaning of travel: laser off.
+    let distance = &serde_json::from_str::<serde_json::Value>(lines[0]).unwrap()["distance"];
+    let [travelled, cut, travel] = ["travelled", "cut", "travel"].map(|key| distance[key].as_f64().unwrap());
+    assert!(cut > 9.9 && travel > 31.0 && (travelled - cut - travel).abs() < 1e-9, "{distance}");
     let expected = ["job.puls", "packed.puls"].map(|name| format!("{{\"file\":\"{name}\",{}", &numbers[1..]));
     assert_eq!(lines, expected);
 }
@@ -141,7 +151,30 @@ fn plot_draws_by_the_ending_and_names_what_it_wrote() {
     let ended = run(&folder, &["puls", "plot", "job.puls", "-o", "-", "--start", "-30,35.5"]);
     ended.expect(0);
     assert!(ended.stdout.starts_with("<svg ") && ended.stdout.contains(">-50</text>"), "{ended:?}");
-    assert_eq!(ended.stderr, "");
+    assert_eq!(
+        ended.stderr,
+        "job.puls: remark: begun at -30,35.5 the job leaves the bed, which is 495 x 279 mm: it reaches X -30.0 to -10.0, \
+         Y 35.5 to 40.5 mm\n"
+    );
+}
+
+#[test]
+fn plot_remarks_on_a_job_that_leaves_the_bed() {
+    let folder = files();
+    for (start, remark) in [("475,274", false), ("475.5,0", true), ("0,274.5", true), ("0,-1", true), ("0,0", false)] {
+        let ended = run(&folder, &["puls", "plot", "job.puls", "--start", start]);
+        ended.expect(0);
+        let remarked = ended.stderr.contains(&format!("remark: begun at {start} the job leaves the bed"));
+        assert_eq!(remarked, remark, "{ended:?}");
+        assert!(ended.stderr.contains("job.svg: "), "{ended:?}");
+    }
+    // Wherever it begins.
+    let mut wide = Builder::new();
+    wide.move_to(-250.0, 0.0).unwrap().move_to(246.0, 0.0).unwrap();
+    fs::write(folder.path().join("wide.puls"), wide.to_gzip()).unwrap();
+    let ended = run(&folder, &["puls", "plot", "wide.puls", "-o", "wide.svg"]);
+    ended.expect(0);
+    assert!(ended.stderr.contains("remark: the job does not fit on the bed, which is 495 x 279 mm"), "{ended:?}");
 }
 
 #[test]
@@ -150,7 +183,14 @@ fn plot_leaves_nothing_where_it_cannot_draw() {
     for (arguments, code, words) in [
         (&["job.puls", "-o", "job.pdf"][..], 2, "job.pdf: should it be SVG or PNG?"),
         (&["job.puls", "--size", "20000"], 2, "20000 is not in 240..=10000"),
+        (&["job.puls", "--size", "wide"], 2, "expected a whole number of pixels, 240 to 10000"),
+        (&["job.puls", "--size", "-5"], 2, "expected a whole number of pixels, 240 to 10000"),
         (&["job.puls", "--start", "1"], 2, "expected two numbers with a comma"),
+        (&["job.puls", "--start", "nan,0"], 2, "\"nan\" is not a number"),
+        (&["job.puls", "--start", "inf,0"], 2, "\"inf\" is not a number"),
+        (&["job.puls", "--start", "1e30,1e30"], 2, "expected two numbers of mm from -2000 to 2000"),
+        (&["job.puls", "--start", "0,-2000.1"], 2, "expected two numbers of mm from -2000 to 2000"),
+        (&["job.puls", "--max-bytes", "-1"], 2, "expected a number of bytes, 1 or more"),
         (&["cut.puls", "-o", "cut.png"], 1, "cut.puls: the compressed file ends"),
         (&["no.puls"], 1, "no.puls: not a pulse file"),
         (&["job.puls", "-o", "no/such/folder.svg"], 1, "no/such/folder.svg: cannot write it: "),

@@ -13,6 +13,7 @@ use tungstenite::Bytes;
 use super::{Act, Action, Channel, Laser, Row, Say, Step, Table, Values, Variable};
 use crate::collection::Collection;
 use crate::machine::{Capture, Controls, End, Event, Halt, Job, Machine, Moment};
+use crate::record::Tap;
 use crate::settings;
 use crate::uplink::{Uplink, Upload};
 use crate::voice::{Voice, milli_epoch};
@@ -85,6 +86,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) controls: &'a Controls,
     pub(crate) machine: &'a mut dyn Machine,
     pub(crate) kept: &'a mut Kept,
+    /// Where it is noted why an action has not ended well.
+    pub(crate) tap: &'a Tap,
     /// Told of every job that has come, once its action is over.
     pub(crate) on_job: &'a mut (dyn FnMut(&Job) + Send),
 }
@@ -114,25 +117,30 @@ impl Runner<'_> {
         let withdrawn = self.controls.end();
         self.controls.set_interlock(false);
         let what = format!("{} {}", action.action_type, action.id);
-        let ending = match outcome {
-            Ok(Ok(())) => Ending::Completed,
+        let (ending, reason) = match outcome {
+            Ok(Ok(())) => (Ending::Completed, None),
             Ok(Err(Stop::Cancelled(reason))) => {
                 log::warn!("{what} cancelled: {reason}");
-                Ending::Cancelled
+                (Ending::Cancelled, Some(reason))
             }
             Ok(Err(Stop::Failed(e))) if withdrawn.is_some() => {
                 log::warn!("{what} cancelled while it was under way ({e})");
-                Ending::Cancelled
+                (Ending::Cancelled, Some(format!("while it was under way ({e})")))
             }
             Ok(Err(Stop::Failed(e))) => {
                 log::error!("{what} failed: {e}");
-                Ending::Failed
+                (Ending::Failed, Some(e.to_string()))
             }
             Err(_) => {
                 log::error!("{what} failed: the machine panicked");
-                Ending::Failed
+                (Ending::Failed, Some("the machine panicked".to_owned()))
             }
         };
+        // Before the ending is said: a recording has the reason first.
+        if let (Some(reason), Some(recorder)) = (reason, self.tap.recorder()) {
+            let state = if ending == Ending::Failed { "failed" } else { "cancelled" };
+            recorder.ended(action.id, state, reason);
+        }
         over();
         end(row, ending, self.voice, &course.values, &mut |delay| self.delay(delay));
         if let Some(job) = &course.job {

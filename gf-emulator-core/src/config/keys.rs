@@ -5,8 +5,8 @@
 
 use std::path::PathBuf;
 
-use super::Config;
 use super::value::{self, Checked};
+use super::{Config, proxy};
 use crate::Secret;
 
 /// One key.
@@ -49,6 +49,8 @@ pub(super) struct Draft {
     save_sent_images: bool,
     /// A `log_level` of `False`.
     no_log_file: bool,
+    /// A `proxy`, if only to say that there is none: the environment does not count then.
+    pub(super) proxy_is_set: bool,
 }
 
 impl Draft {
@@ -120,7 +122,7 @@ pub(super) const KEYS: &[Key] = &[
     key("SERVICE", "protocol", Origin::New, "service.protocol", "the generation to speak", |d, t| {
         value::generation(t).map(|generation| d.config.service.protocol = generation)
     }),
-    key("SERVICE", "ca_file", Origin::New, "service.ca_file", "one more root certificate to trust", |d, t| {
+    key("SERVICE", "ca_file", Origin::New, "service.ca_file", "more root certificates to trust", |d, t| {
         value::optional_path(t).map(|file| d.config.service.ca_file = file)
     }),
     key("SERVICE", "user_agent", Origin::New, "service.user_agent", "the User-Agent of every request", |d, t| {
@@ -133,6 +135,7 @@ pub(super) const KEYS: &[Key] = &[
     key("SERVICE", "retry_for_s", Origin::New, "service.retry_for", "how long to keep trying at start", |d, t| {
         value::seconds(t).map(|time| d.config.service.retry_for = time)
     }),
+    key("SERVICE", "proxy", Origin::New, "service.proxy", "the HTTP proxy to go through", set_proxy),
     key("MACHINE", "ip_address", Origin::V1, "machine.ip_address", "the address that the machine reports", |d, t| {
         value::line(t).map(|address| d.config.machine.ip_address = address.into())
     }),
@@ -238,6 +241,14 @@ pub(super) const KEYS: &[Key] = &[
     key("MOTION", "refuse_bytes", Origin::New, "motion.refuse_bytes", "the size that is refused", |d, t| {
         value::limit_bytes(t).map(|limit| d.config.motion.refuse_bytes = limit)
     }),
+    key(
+        "MOTION",
+        "refuse_inflated_bytes",
+        Origin::New,
+        "motion.refuse_inflated_bytes",
+        "the same, once inflated",
+        |d, t| value::limit_bytes(t).map(|limit| d.config.motion.refuse_inflated_bytes = limit),
+    ),
 ];
 
 /// The three fields without which there is nobody to sign in.
@@ -255,6 +266,15 @@ fn set_level(draft: &mut Draft, text: &str) -> Checked<()> {
 
 fn set_app_version(draft: &mut Draft, text: &str) -> Checked<()> {
     draft.config.machine.app_version = if text.is_empty() { None } else { Some(value::line(text)?.into()) };
+    Ok(())
+}
+
+fn set_proxy(draft: &mut Draft, text: &str) -> Checked<()> {
+    if !text.is_empty() {
+        // One that is wrong is set all the same: what the environment has is not looked at, nor complained of.
+        draft.proxy_is_set = true;
+        draft.config.service.proxy = proxy::setting(text)?;
+    }
     Ok(())
 }
 

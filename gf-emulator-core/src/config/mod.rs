@@ -1,10 +1,12 @@
 //! From a `.cfg` file to a typed [`Config`].
 //!
 //! Owns the names of the keys, in both generations of the Python client's files and the project's own. Reads files and
-//! the two environment variables; opens no socket and knows nothing of what the values are used for.
+//! the environment (serial number and password, proxies); opens no socket and knows nothing of what the values are used
+//! for.
 
 mod interpolation;
 mod keys;
+mod proxy;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -15,7 +17,9 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::Secret;
+pub use proxy::Proxy;
+
+use crate::{Secret, puls};
 
 /// Which of the two protocols the machine speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -76,14 +80,18 @@ pub struct Service {
     pub status_service_url: String,
     /// `protocol`: the generation to speak, whatever the firmware version says.
     pub protocol: Option<Generation>,
-    /// `ca_file`: a PEM file with one more root certificate to trust.
+    /// `ca_file`: a PEM file with root certificates to trust beside the system's, one or more.
     pub ca_file: Option<PathBuf>,
     /// `user_agent`: in place of `OpenGlow/<firmware version>`.
     pub user_agent: Option<String>,
     /// `actions_file`: a table in place of the built-in one.
     pub actions_file: Option<PathBuf>,
-    /// `retry_for_s`: how long to keep trying at start while the service cannot be reached. At most a year.
+    /// `retry_for_s`: how long to keep trying at start while the service cannot be reached or answers something
+    /// unexpected. At most a year. Once connected, a machine tries again until it is stopped.
     pub retry_for: Duration,
+    /// `proxy`: the HTTP proxy to go through. A file without the key has what [`Proxy::from_environment`] finds; built in
+    /// code, nothing looks at the environment, and none is none.
+    pub proxy: Option<Proxy>,
 }
 
 /// Who this machine says it is: `[MACHINE]`, and the versions of its firmware.
@@ -150,6 +158,17 @@ pub struct Motion {
     pub remark_bytes: u64,
     /// `refuse_bytes`: past which it is refused while it still arrives; 1 or more.
     pub refuse_bytes: u64,
+    /// `refuse_inflated_bytes`: a job's steps in bytes, inflated where it came compressed, past which it is refused before
+    /// anything moves; 1 or more.
+    pub refuse_inflated_bytes: u64,
+}
+
+impl Motion {
+    /// What limits the reading of a job that this machine has fetched.
+    #[must_use]
+    pub fn limits(&self) -> puls::Limits {
+        puls::Limits { body_bytes: Some(self.refuse_inflated_bytes) }
+    }
 }
 
 /// What is logged, and where.
@@ -236,6 +255,7 @@ impl Default for Service {
             user_agent: None,
             actions_file: None,
             retry_for: Duration::from_secs(300),
+            proxy: None,
         }
     }
 }
@@ -278,7 +298,13 @@ impl Default for Behaviour {
 
 impl Default for Motion {
     fn default() -> Self {
-        Self { dir: "motion".into(), keep: true, remark_bytes: 32 << 20, refuse_bytes: 128 << 20 }
+        Self {
+            dir: "motion".into(),
+            keep: true,
+            remark_bytes: 32 << 20,
+            refuse_bytes: 128 << 20,
+            refuse_inflated_bytes: puls::MAX_TICKS as u64,
+        }
     }
 }
 

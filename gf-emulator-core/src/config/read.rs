@@ -11,7 +11,7 @@ use super::interpolation::{Budget, Fault, Scope};
 use super::keys::{self, Draft, HOSTNAME, KEYS, Key, Origin, PASSWORD, SERIAL};
 use super::text::{Entry, Text, shown};
 use super::value::{self, Checked};
-use super::{Config, Problem, Problems, Remark};
+use super::{Config, Problem, Problems, Proxy, Remark};
 use crate::Error;
 
 /// More than any configuration needs, and little enough to be read whole.
@@ -48,7 +48,8 @@ struct Reader<'t> {
 impl Config {
     /// Reads a `.cfg` file of either generation of the Python client, or one with this project's own keys.
     ///
-    /// `GF_MACHINE_SERIAL` and `GF_MACHINE_PASSWORD` in the environment win over the file. What is odd but no problem
+    /// `GF_MACHINE_SERIAL` and `GF_MACHINE_PASSWORD` in the environment win over the file. Where the file has no `proxy`,
+    /// the environment's `HTTPS_PROXY` and the like count ([`Proxy::from_environment`]). What is odd but no problem
     /// (an unknown key, say) is logged as a warning. Relative paths in the file are relative to the current directory.
     ///
     /// ```no_run
@@ -199,6 +200,7 @@ impl Config {
             ("motion.dir", path(&motion.dir)),
             ("motion.remark_bytes", unit(value::limit(motion.remark_bytes))),
             ("motion.refuse_bytes", unit(value::limit(motion.refuse_bytes))),
+            ("motion.refuse_inflated_bytes", unit(value::limit(motion.refuse_inflated_bytes))),
             ("logging.file", logging.file.as_deref().map_or(Ok(()), path)),
             ("logging.sent_images_dir", logging.sent_images_dir.as_deref().map_or(Ok(()), path)),
         ];
@@ -238,6 +240,14 @@ impl<'t> Reader<'t> {
             // Every field once, with all the names that it has.
             if KEYS[..index].iter().all(|before| before.field != key.field) {
                 self.set_field(key, variable, &mut draft);
+            }
+        }
+        if !draft.proxy_is_set {
+            match Proxy::from_environment(variable) {
+                Ok(proxy) => draft.config.service.proxy = proxy,
+                // Without which a service on this computer is reached all the same.
+                Err(_) if draft.config.service.is_on_this_computer() => {}
+                Err(what) => self.problem(None, what),
             }
         }
         let console_only = self.gives("GENERAL", "console_log_level") && !self.gives("LOGGING", "file");

@@ -344,6 +344,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "motion.keep" => ("False", |c| python(c.motion.keep)),
         "motion.remark_bytes" => ("77", |c| c.motion.remark_bytes.to_string()),
         "motion.refuse_bytes" => ("78", |c| c.motion.refuse_bytes.to_string()),
+        "motion.refuse_inflated_bytes" => ("79", |c| c.motion.refuse_inflated_bytes.to_string()),
         "firmware.check" => ("False", |c| python(c.firmware.check)),
         "firmware.download" => ("True", |c| python(c.firmware.download == Some(true))),
         "firmware.dir" => ("x", |c| c.firmware.dir.display().to_string()),
@@ -363,6 +364,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "service.user_agent" => ("Test/1 (x)", Config::user_agent),
         "service.actions_file" => ("x.json", |c| shown(c.service.actions_file.as_ref())),
         "service.retry_for" => ("1.25", |c| c.service.retry_for.as_secs_f64().to_string()),
+        "service.proxy" => ("http://h:1", |c| c.service.proxy.as_ref().map(ToString::to_string).unwrap_or_default()),
         "machine.serial" => ("42", |c| c.machine.serial.to_string()),
         "machine.hostname" => ("XYZ-987", |c| c.machine.hostname.clone()),
         "machine.password" => (PASSWORD, |c| c.machine.password.reveal().to_owned()),
@@ -449,6 +451,7 @@ fn the_sample_is_good_once_it_is_filled_in() {
     assert_eq!(config.emulator.cool_down, default.emulator.cool_down);
     assert_eq!(config.motion.remark_bytes, default.motion.remark_bytes);
     assert_eq!(config.motion.refuse_bytes, default.motion.refuse_bytes);
+    assert_eq!(config.motion.refuse_inflated_bytes, default.motion.refuse_inflated_bytes);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! The complaints never hold the value itself. Any value may have a secret in it, be it by a reference to the password
 //! or by a line that went astray, and whoever reads the complaint has the line before them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -207,12 +207,11 @@ pub(super) fn url<'t>(text: &'t str, secure: &str, plain: &str) -> Checked<&'t s
     })
 }
 
-/// `localhost`, 127.0.0.0/8 and `[::1]`, by how they are written: nothing is looked up.
-fn is_loopback(host: &str) -> bool {
-    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+/// `localhost`, 127.0.0.0/8 and `::1` (in brackets or not), by how they are written: nothing is looked up.
+pub(super) fn is_loopback(host: &str) -> bool {
+    let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.eq_ignore_ascii_case("localhost")
-        || host.parse().is_ok_and(|address: Ipv4Addr| address.is_loopback())
-        || address.is_some_and(|address| address.parse().is_ok_and(|address: Ipv6Addr| address.is_loopback()))
+        || address.parse().is_ok_and(|address: IpAddr| address.to_canonical().is_loopback())
 }
 
 #[cfg(test)]

@@ -1,11 +1,15 @@
 //! Who follows: each gets every row as it is recorded, and nobody holds up the machine or anybody else.
 //!
+//! Rows go over a WebSocket: a browser has six connections to a host for everything else, and each page that is open would
+//! keep one of them. What is sent are JSON objects: `{"n": 5, "row": "<details ..."}`, `{"drawn": true}` when there are
+//! drawings that there were not before, and at the end `{"over": "<nav ..."}`.
+//!
 //! One thread makes a row of each line of the recorder's and puts it into a bounded queue for each who follows. A queue
 //! that is full means that its browser does not read: it is cut off, and when it comes back it gets what it has missed
 //! from the recording. Each who follows has a thread of their own, which writes without blocking, and sleeps until there
 //! is a row, the socket takes more, or the browser has gone.
 
-use std::io::{self, Read, Write};
+use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -13,18 +17,24 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
 
-use crate::record::{Entry, Event, Recording};
-use crate::report::{Report, live_row};
+use serde_json::json;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
+use tungstenite::{Error as WsError, Message, Utf8Bytes, WebSocket};
+
+use crate::record::{Event, Recording, Shortened};
+use crate::report::live_row;
 use crate::wait::{Interest, Waiter, Waker};
 
 /// Rows that wait for one browser.
 const QUEUE: usize = 256;
 /// How long a browser may take nothing of what there is for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(60);
 /// When a peer that is silent is asked whether it is there: one on another computer may vanish without a word.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// How soon a browser connects again, first of all.
-const RETRY: &str = "retry: 1000\n\n";
+/// A browser has nothing to say on its WebSocket but that it goes.
+const HEARD_BYTES: usize = 1024;
+/// Browsers that are served at the same time. The other connections are for what they ask.
+pub(super) const MOST_SEATS: usize = 20;
 
 /// Everybody who follows.
 #[derive(Default)]
@@ -39,48 +49,37 @@ struct Seats {
     taken: Vec<Seat>,
     /// Threads of those who follow.
     served: usize,
-    /// The last event, once it is over: nothing more will come, and there is no use in connecting again.
-    over: Option<Arc<str>>,
+    /// The last message, once it is over: nothing more will come, and there is no use in connecting again.
+    over: Option<Utf8Bytes>,
 }
 
 /// The hub's end of somebody's queue.
 struct Seat {
-    rows: Sender<Row>,
+    news: Sender<News>,
     waker: Waker,
     socket: Arc<TcpStream>,
 }
 
-/// A row on its way: the entry's number, and the event.
+/// A row on its way: the entry's number, and the message.
 #[derive(Clone)]
 struct Row {
     n: u64,
-    event: Arc<str>,
+    text: Utf8Bytes,
+}
+
+/// What goes through somebody's queue.
+#[derive(Clone)]
+enum News {
+    Row(Row),
+    /// Jobs have been drawn since.
+    Drawn,
 }
 
 impl Row {
-    fn of(entry: &Entry) -> Self {
-        Self { n: entry.n, event: event(&format!("id: {}", entry.n), &live_row(entry)) }
+    fn of(entry: &Shortened) -> Self {
+        let n = entry.entry.n;
+        Self { n, text: json!({"n": n, "row": live_row(entry)}).to_string().into() }
     }
-}
-
-/// An event as it is sent.
-fn event(about: &str, data: &str) -> Arc<str> {
-    let mut event = format!("{about}\n");
-    for line in data.split('\n') {
-        event.extend(["data: ", line, "\n"]);
-    }
-    event.push('\n');
-    event.into()
-}
-
-/// The page's other parts at the end, when nobody can be asked for them any more; no actions, which may be large.
-fn last_words(folder: &Path) -> Arc<str> {
-    let mut words = Vec::new();
-    let report = Recording::open(folder).and_then(Report::read_so_far);
-    if let Err(e) = report.map(|report| report.write_sections(usize::MAX, &mut words)) {
-        log::warn!("follow: the page is not told how it ended: {e}");
-    }
-    event("event: over", &String::from_utf8_lossy(&words))
 }
 
 impl Audience {
@@ -101,16 +100,22 @@ impl Audience {
     }
 
     fn hand_on(&self, line: &str) {
-        let mut seats = self.seats();
-        if seats.taken.is_empty() {
+        if self.seats().taken.is_empty() {
             return;
         }
-        let Ok(entry) = serde_json::from_str::<Entry>(line) else { return };
-        if matches!(entry.event, Event::Session(_)) {
-            return;
+        let Some(entry) = Shortened::of_line(line) else { return };
+        if !matches!(entry.entry.event, Event::Session(_)) {
+            self.tell(&News::Row(Row::of(&entry)));
         }
-        let row = Row::of(&entry);
-        seats.taken.retain(|seat| match seat.rows.try_send(row.clone()) {
+    }
+
+    /// Says that there are drawings that there were not before.
+    pub(super) fn drawn(&self) {
+        self.tell(&News::Drawn);
+    }
+
+    fn tell(&self, news: &News) {
+        self.seats().taken.retain(|seat| match seat.news.try_send(news.clone()) {
             Ok(()) => {
                 seat.waker.wake();
                 true
@@ -125,13 +130,15 @@ impl Audience {
         });
     }
 
-    /// Tells everybody that it is over, and waits until they have left, which they do at once.
-    pub(super) fn dismiss(&self, folder: &Path) {
-        let last = last_words(folder);
+    /// Tells everybody that it is over, and waits until they have left, which they do at once. `last_words` is the page's
+    /// other parts at the end, when nobody can be asked for them any more.
+    pub(super) fn dismiss(&self, last_words: impl FnOnce() -> String) {
+        let is_anybody_there = self.seats().served > 0;
+        let words = if is_anybody_there { last_words() } else { String::new() };
         let mut seats = self.seats();
-        seats.over = Some(last);
-        for Seat { rows, waker, .. } in seats.taken.drain(..) {
-            drop(rows);
+        seats.over = Some(json!({ "over": words }).to_string().into());
+        for Seat { news, waker, .. } in seats.taken.drain(..) {
+            drop(news);
             waker.wake();
         }
         while seats.served > 0 {
@@ -139,28 +146,45 @@ impl Audience {
         }
     }
 
-    /// Serves somebody who has had the rows up to `after`, until they go or it is over. The answer's head is written already.
-    pub(super) fn serve(&self, socket: &Arc<TcpStream>, folder: &Path, after: u64) -> io::Result<()> {
+    /// A seat for one more, for as long as it is kept; nothing where all are taken, or it is over.
+    pub(super) fn seat(&self) -> Option<Leaving<'_>> {
+        let mut seats = self.seats();
+        if seats.over.is_some() || seats.served >= MOST_SEATS {
+            return None;
+        }
+        seats.served += 1;
+        Some(Leaving(self))
+    }
+
+    /// Serves somebody who has had the rows up to `after`, until they go or it is over. The answer's head is written
+    /// already; `early` is what was read behind the request.
+    pub(super) fn serve(
+        &self,
+        socket: &Arc<TcpStream>,
+        early: Vec<u8>,
+        folder: &Path,
+        after: u64,
+        _seat: Leaving<'_>,
+    ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
         socket2::SockRef::from(&**socket).set_tcp_keepalive(&keepalive)?;
         let mut waiter = Waiter::new()?;
         waiter.watch(Arc::clone(socket))?;
-        let (rows, queue) = bounded(QUEUE);
+        let (news, queue) = bounded(QUEUE);
         {
             let mut seats = self.seats();
             if seats.over.is_some() {
                 return Ok(());
             }
-            seats.taken.push(Seat { rows, waker: waiter.waker(), socket: Arc::clone(socket) });
-            seats.served += 1;
+            seats.taken.push(Seat { news, waker: waiter.waker(), socket: Arc::clone(socket) });
         }
-        let _leaving = Leaving(self);
         // Opened after the seat was taken: what is not in the file is in the queue.
         let past = Recording::open(folder).map_err(io::Error::other)?;
         let source = Source { past: Some(past), queue, last: after, told_over: false };
-        Stream { audience: self, socket, source, out: RETRY.into(), written: 0, stuck: None }.run(&mut waiter)?;
-        socket.set_nonblocking(false)
+        let limits = WebSocketConfig::default().max_message_size(Some(HEARD_BYTES)).max_frame_size(Some(HEARD_BYTES));
+        let socket = WebSocket::from_partially_read(&**socket, early, Role::Server, Some(limits));
+        Stream { audience: self, socket, source, stuck: None }.run(&mut waiter)
     }
 
     fn is_over(&self) -> bool {
@@ -173,7 +197,7 @@ impl Audience {
 }
 
 /// Somebody's seat, until they leave it, however that comes.
-struct Leaving<'a>(&'a Audience);
+pub(super) struct Leaving<'a>(&'a Audience);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
@@ -185,7 +209,7 @@ impl Drop for Leaving<'_> {
 /// What there is for somebody: first what they have missed, then what comes.
 struct Source {
     past: Option<Recording>,
-    queue: Receiver<Row>,
+    queue: Receiver<News>,
     /// The number of the last row that they have.
     last: u64,
     told_over: bool,
@@ -193,7 +217,7 @@ struct Source {
 
 /// What is next.
 enum Next {
-    Event(Arc<str>),
+    Message(Utf8Bytes),
     NothingYet,
     Over,
 }
@@ -201,10 +225,10 @@ enum Next {
 impl Source {
     fn next(&mut self, audience: &Audience) -> Next {
         while let Some(past) = &mut self.past {
-            match past.next() {
-                Some(Ok(entry)) if entry.n > self.last => {
-                    self.last = entry.n;
-                    return Next::Event(Row::of(&entry).event);
+            match past.next_shortened() {
+                Some(Ok(entry)) if entry.entry.n > self.last => {
+                    self.last = entry.entry.n;
+                    return Next::Message(Row::of(&entry).text);
                 }
                 Some(Ok(_)) => {}
                 Some(Err(_)) | None => self.past = None,
@@ -212,17 +236,18 @@ impl Source {
         }
         loop {
             match self.queue.try_recv() {
-                Ok(row) if row.n > self.last => {
+                Ok(News::Row(row)) if row.n > self.last => {
                     self.last = row.n;
-                    return Next::Event(row.event);
+                    return Next::Message(row.text);
                 }
-                Ok(_) => {}
+                Ok(News::Row(_)) => {}
+                Ok(News::Drawn) => return Next::Message(r#"{"drawn":true}"#.into()),
                 Err(TryRecvError::Empty) => return Next::NothingYet,
                 Err(TryRecvError::Disconnected) if self.told_over => return Next::Over,
                 Err(TryRecvError::Disconnected) => {
                     self.told_over = true;
                     // Without one it was cut off.
-                    return audience.seats().over.clone().map_or(Next::Over, Next::Event);
+                    return audience.seats().over.clone().map_or(Next::Over, Next::Message);
                 }
             }
         }
@@ -232,11 +257,9 @@ impl Source {
 /// Somebody's connection.
 struct Stream<'a> {
     audience: &'a Audience,
-    socket: &'a TcpStream,
+    socket: WebSocket<&'a TcpStream>,
     source: Source,
-    out: Arc<str>,
-    written: usize,
-    /// Since when the socket has taken nothing of what there is.
+    /// Since when the socket has not taken all that there is.
     stuck: Option<Instant>,
 }
 
@@ -246,47 +269,62 @@ impl Stream<'_> {
             if self.stuck.is_some_and(|since| since.elapsed() >= PATIENCE) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            // A browser has nothing to say here; that it has gone is heard so.
-            match (&mut self.socket).read(&mut [0; 4096]) {
-                Ok(0) => return Ok(()),
-                Ok(_) => {}
-                Err(e) if is_passing(&e) => {}
-                Err(e) => return Err(e),
+            if !self.read()? {
+                return Ok(());
             }
             let interest = if self.stuck.is_some() { Interest::Both } else { Interest::Readable };
             waiter.wait(interest, self.stuck.map(|since| since + PATIENCE))?;
         }
+        // Nobody is waited for: who reads gets what was sent.
+        let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
+        let _ = self.socket.close(Some(frame)).and_then(|()| self.socket.flush());
         Ok(())
+    }
+
+    /// Reads what there is: nothing but that the browser goes. Whether it has not.
+    fn read(&mut self) -> io::Result<bool> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(_)) => {
+                    let _ = self.socket.flush();
+                    return Ok(false);
+                }
+                Ok(_) => {}
+                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => return Ok(true),
+                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(WsError::ConnectionClosed | WsError::AlreadyClosed) => return Ok(false),
+                Err(e) => return Err(io::Error::other(e)),
+            }
+        }
     }
 
     /// Writes what there is, as far as the socket takes it. Whether there may be more.
     fn write(&mut self) -> io::Result<bool> {
         loop {
-            if self.written == self.out.len() {
-                match self.source.next(self.audience) {
-                    Next::Event(event) => (self.out, self.written) = (event, 0),
-                    Next::NothingYet => return Ok(true),
-                    Next::Over => return Ok(false),
-                }
-            }
-            match (&mut self.socket).write(&self.out.as_bytes()[self.written..]) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(count) => (self.written, self.stuck) = (self.written + count, None),
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+            match self.socket.flush() {
+                Ok(()) => self.stuck = None,
+                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     self.stuck.get_or_insert_with(Instant::now);
                     // At the end nobody is waited for.
                     return Ok(!self.audience.is_over());
                 }
-                Err(e) if is_passing(&e) => {}
-                Err(e) => return Err(e),
+                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(io::Error::other(e)),
             }
             if self.source.past.is_some() && self.audience.is_over() {
                 return Ok(false);
             }
+            let text = match self.source.next(self.audience) {
+                Next::Message(text) => text,
+                Next::NothingYet => return Ok(true),
+                Next::Over => return Ok(false),
+            };
+            match self.socket.write(Message::Text(text)) {
+                Ok(()) => {}
+                // It is queued all the same.
+                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(io::Error::other(e)),
+            }
         }
     }
-}
-
-fn is_passing(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

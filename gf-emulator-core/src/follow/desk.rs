@@ -3,26 +3,29 @@
 use std::io::{self, BufWriter, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::audience::Audience;
-use super::gate::{self, Token};
+use super::drawings::Drawings;
+use super::gate::{self, Refusal, Token};
 use super::page;
-use crate::Handle;
 use crate::local_service::http::{Answer, Broken, Connection, Head, Length};
+use crate::local_service::visitors::Visitors;
 use crate::local_service::wire::{Stream, Wire};
-use crate::record::Recording;
-use crate::report::Report;
+use crate::report::{Drawer, Reader, Report, Since};
+use crate::{Error, Handle, Result};
 
-/// How long a request may take to arrive whole.
+/// How long a request may take to arrive whole. A browser may open a connection before it has anything to ask.
 const ARRIVAL: Duration = Duration::from_secs(10);
 /// How long a peer may take nothing of its answer.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(60);
 /// The longest body that something can be asked for with: a word.
 const BODY_LIMIT: u64 = 64;
 /// A page leaves in pieces of this size.
 const CHUNK_BYTES: usize = 64 << 10;
+/// Actions that somebody asks for again by name.
+const MOST_AGAIN: usize = 1000;
 
 /// Answers.
 pub(super) struct Desk {
@@ -30,19 +33,25 @@ pub(super) struct Desk {
     pub(super) handle: Handle,
     /// Where the recording is.
     pub(super) folder: PathBuf,
+    /// What was read of it so far, once anybody has asked.
+    pub(super) reader: Mutex<Option<Reader>>,
+    pub(super) drawings: Arc<Drawings>,
     pub(super) audience: Arc<Audience>,
+    pub(super) visitors: Arc<Visitors>,
 }
 
 /// How an answer is given.
 enum Reply {
     /// As it is.
     Whole(Answer),
+    /// With a page of its own for who has the token elsewhere.
+    Entrance,
     /// The page as it is now.
     Page,
-    /// What changes of it: of the actions, those from here on.
-    Sections { from: usize },
-    /// Rows as they come, after this one.
-    Events { after: u64 },
+    /// What changes of it.
+    Sections(Since),
+    /// Rows as they come, after this one, on a WebSocket.
+    Rows { after: u64, accept: String },
     /// The machine stops, once that has been answered.
     Stop,
 }
@@ -54,8 +63,15 @@ impl Desk {
         let Ok(here) = limits.and_then(|()| socket.local_addr()) else { return };
         let wire = Wire::until(Arc::clone(socket), Instant::now() + ARRIVAL);
         let mut connection = Connection::new(Stream::Plain(wire));
-        let answered = match self.ask(&mut connection, here) {
-            Ok(reply) => self.answer(&mut connection, socket, reply),
+        let answered = match self.ask(&mut connection, socket, here) {
+            Ok(Reply::Rows { after, accept }) => {
+                if let Err(e) = self.send_rows(connection, socket, after, &accept) {
+                    log::debug!("follow: a page left: {e}");
+                }
+                let _ = socket.shutdown(Shutdown::Both);
+                return;
+            }
+            Ok(reply) => self.answer(&mut connection, reply),
             Err(Broken::Refused { status, reason }) => send(&mut connection, Answer::text(status, reason)),
             Err(Broken::Gone) => Err(io::ErrorKind::NotConnected.into()),
         };
@@ -69,15 +85,22 @@ impl Desk {
     }
 
     /// Reads the request, and does what is to be done.
-    fn ask(&self, connection: &mut Connection, here: SocketAddr) -> Result<Reply, Broken> {
+    fn ask(
+        &self,
+        connection: &mut Connection,
+        socket: &Arc<TcpStream>,
+        here: SocketAddr,
+    ) -> std::result::Result<Reply, Broken> {
         let head = connection.read_head()?;
         // Before its body, and before it is known whether there is anything of that name.
-        if let Some(reason) = gate::refusal(&head, here, &self.token) {
-            return Err(Broken::Refused { status: 403, reason });
+        match gate::refusal(&head, here, &self.token) {
+            Some(Refusal::Token) if head.method == "GET" && head.path == "/" => return Ok(Reply::Entrance),
+            Some(refusal) => return Err(Broken::Refused { status: 403, reason: refusal.words() }),
+            None => self.visitors.settle(socket),
         }
         let body = connection.read_body(Length::of(&head)?, BODY_LIMIT)?;
         let allowed = match head.path.as_str() {
-            "/" | "/events" | "/sections" => "GET",
+            "/" | "/rows" | "/sections" => "GET",
             "/button" | "/lid" | "/stop" => "POST",
             _ => return Err(Broken::Refused { status: 404, reason: "there is nothing of that name" }),
         };
@@ -86,8 +109,8 @@ impl Desk {
         }
         Ok(match (head.path.as_str(), body.as_slice()) {
             ("/", _) => Reply::Page,
-            ("/events", _) => Reply::Events { after: after(&head) },
-            ("/sections", _) => Reply::Sections { from: number(gate::parameter(&head, "from")).unwrap_or(0) },
+            ("/rows", _) => rows(&head)?,
+            ("/sections", _) => Reply::Sections(since(&head)),
             ("/stop", _) => Reply::Stop,
             ("/button", _) => self.done(Handle::press_button),
             (_, b"open") => self.done(Handle::open_lid),
@@ -101,22 +124,47 @@ impl Desk {
         Reply::Whole(Answer::new(204))
     }
 
-    fn answer(&self, connection: &mut Connection, socket: &Arc<TcpStream>, reply: Reply) -> io::Result<()> {
+    fn answer(&self, connection: &mut Connection, reply: Reply) -> io::Result<()> {
         match reply {
             Reply::Whole(answer) => send(connection, answer),
+            Reply::Entrance => {
+                let answer = Answer::new(403)
+                    .with("Content-Type", "text/html; charset=utf-8")
+                    .holding(page::entrance(Refusal::Token.words()).into_bytes().into());
+                let answer = guarded(answer, &page::entrance_policy());
+                connection.write(&answer, &answer.true_length())
+            }
             Reply::Stop => {
                 let sent = send(connection, Answer::new(204));
                 self.handle.stop();
                 sent
             }
-            Reply::Page => self.show(connection, |report, out| report.write_live(&page::live(), out)),
-            Reply::Sections { from } => self.show(connection, |report, out| report.write_sections(from, out)),
-            Reply::Events { after } => {
-                let answer = guarded(Answer::new(200)).with("Content-Type", "text/event-stream");
-                connection.stream().write_all(&answer.head(""))?;
-                self.audience.serve(socket, &self.folder, after)
+            Reply::Page => self.show(connection, |report, out| report.write_live(&page::live(), &self.drawer(), out)),
+            Reply::Sections(since) => {
+                self.show(connection, |report, out| report.write_sections(&self.drawer(), Some(&since), out))
             }
+            Reply::Rows { .. } => Ok(()),
         }
+    }
+
+    /// Sends rows until the page goes or it is over.
+    fn send_rows(
+        &self,
+        mut connection: Connection,
+        socket: &Arc<TcpStream>,
+        after: u64,
+        accept: &str,
+    ) -> io::Result<()> {
+        let Some(seat) = self.audience.seat() else {
+            return send(&mut connection, Answer::text(503, "too many pages are open"));
+        };
+        let answer = Answer::new(101)
+            .with("Connection", "Upgrade")
+            .with("Upgrade", "websocket")
+            .with("Sec-WebSocket-Accept", accept);
+        connection.stream().write_all(&answer.head(""))?;
+        let (_, early) = connection.into_parts();
+        self.audience.serve(socket, early, &self.folder, after, seat)
     }
 
     /// Sends what is written of the recording so far, as it is written.
@@ -125,11 +173,12 @@ impl Desk {
         connection: &mut Connection,
         write: impl FnOnce(&Report, &mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
-        let report = match Recording::open(&self.folder).and_then(Report::read_so_far) {
+        let report = match self.report() {
             Ok(report) => report,
             Err(e) => return send(connection, Answer::text(500, &e.to_string())),
         };
-        let answer = guarded(Answer::new(200)).with("Content-Type", "text/html; charset=utf-8");
+        let answer = Answer::new(200).with("Content-Type", "text/html; charset=utf-8");
+        let answer = guarded(answer, &page::live().policy());
         connection.stream().write_all(&answer.head("Transfer-Encoding: chunked\r\n"))?;
         let mut out = BufWriter::with_capacity(CHUNK_BYTES, Chunks(connection.stream()));
         write(&report, &mut out)?;
@@ -137,28 +186,66 @@ impl Desk {
         drop(out);
         connection.stream().write_all(b"0\r\n\r\n")
     }
+
+    /// What there is by now. Each entry is read once, however many pages ask how often.
+    fn report(&self) -> Result<Report> {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let reader = match &mut *reader {
+            Some(reader) => reader,
+            none => none.insert(Reader::open(&self.folder)?),
+        };
+        reader.read_on(&|| !self.visitors.stopping())?.ok_or(Error::Interrupted)
+    }
+
+    /// The page's other parts at the end, when nobody can be asked for them any more; no actions, which may be large.
+    pub(super) fn last_words(&self) -> String {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut words = Vec::new();
+        let Some(reader) = &mut *reader else { return String::new() };
+        match reader.read_on(&|| true) {
+            Ok(Some(report)) => _ = report.write_sections(&self.drawer(), None, &mut words),
+            Ok(None) => {}
+            Err(e) => log::warn!("follow: the page is not told how it ended: {e}"),
+        }
+        String::from_utf8_lossy(&words).into_owned()
+    }
+
+    fn drawer(&self) -> Drawer<'_> {
+        Drawer::Elsewhere(Box::new(|name| self.drawings.get(name)))
+    }
+}
+
+/// A WebSocket for rows.
+fn rows(head: &Head) -> std::result::Result<Reply, Broken> {
+    let is_upgrade = head.header_has("upgrade", "websocket") && head.header_has("connection", "upgrade");
+    let key = head.header("sec-websocket-key").filter(|_| head.header("sec-websocket-version") == Some("13"));
+    let Some(key) = key.filter(|_| is_upgrade) else {
+        return Err(Broken::Refused { status: 400, reason: "rows come over a WebSocket of version 13" });
+    };
+    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    Ok(Reply::Rows { after: number(gate::parameter(head, "after")).unwrap_or(0), accept })
+}
+
+fn since(head: &Head) -> Since {
+    let again = gate::parameter(head, "again").unwrap_or_default().split(',');
+    let again = again.take(MOST_AGAIN).filter_map(|text| text.parse().ok()).collect();
+    Since { entries: number(gate::parameter(head, "since")).unwrap_or(0), again }
 }
 
 fn send(connection: &mut Connection, answer: Answer) -> io::Result<()> {
-    let answer = guarded(answer);
+    let answer = guarded(answer, "default-src 'none'");
     connection.write(&answer, &answer.true_length())
 }
 
 /// With what a browser is to know of every answer: nothing of it is anybody else's, or to be kept.
-fn guarded(answer: Answer) -> Answer {
-    let policy = format!("{}; frame-ancestors 'none'", page::live().policy());
+fn guarded(answer: Answer, policy: &str) -> Answer {
     answer
-        .with("Content-Security-Policy", &policy)
+        .with("Content-Security-Policy", &format!("{policy}; frame-ancestors 'none'"))
         .with("X-Content-Type-Options", "nosniff")
         .with("Referrer-Policy", "no-referrer")
         .with("Cross-Origin-Resource-Policy", "same-origin")
         .with("Cache-Control", "no-store")
         .with("Connection", "close")
-}
-
-/// What somebody has had: a browser that comes back says so itself.
-fn after(head: &Head) -> u64 {
-    number(head.header("last-event-id")).or_else(|| number(gate::parameter(head, "after"))).unwrap_or(0)
 }
 
 fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {

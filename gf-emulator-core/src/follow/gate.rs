@@ -37,23 +37,41 @@ impl fmt::Debug for Token {
     }
 }
 
+/// What is wrong with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// It does not come from a page of ours.
+    Stranger(&'static str),
+    /// It has no token, or another one.
+    Token,
+}
+
+impl Refusal {
+    pub(super) fn words(self) -> &'static str {
+        match self {
+            Self::Stranger(words) => words,
+            Self::Token => "the token is missing or wrong: use the link that the program has printed",
+        }
+    }
+}
+
 /// Why somebody may not ask, if so. `here` is where the connection came in.
-pub(super) fn refusal(head: &Head, here: SocketAddr, token: &Token) -> Option<&'static str> {
+pub(super) fn refusal(head: &Head, here: SocketAddr, token: &Token) -> Option<Refusal> {
     let values = |name| head.headers.iter().filter(move |(have, _)| have == name).map(|(_, value)| value.as_str());
     let mut hosts = values("host");
     let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return Some("one Host header is needed");
+        return Some(Refusal::Stranger("one Host header is needed"));
     };
     if !is_here(host, here) {
-        return Some("this is not the host that was asked for");
+        return Some(Refusal::Stranger("this is not the host that was asked for"));
     }
     let is_own = |origin: &str| origin.strip_prefix("http://").is_some_and(|rest| rest.eq_ignore_ascii_case(host));
     if !values("origin").all(is_own) {
-        return Some("pages of other origins may not ask here");
+        return Some(Refusal::Stranger("pages of other origins may not ask here"));
     }
     let shown = if head.method == "GET" { parameter(head, "token") } else { head.header(TOKEN_HEADER) };
     if !shown.is_some_and(|shown| token.is(shown)) {
-        return Some("the token is missing or wrong: use the link that the program has printed");
+        return Some(Refusal::Token);
     }
     None
 }

@@ -1,17 +1,17 @@
 //! A session while it goes on: the report's page, served on this computer, with the machine's controls on it.
 //!
-//! `gate` decides who may ask, `desk` answers, `audience` hands on what is said as it is said. What is shown is the
-//! recording: what is in no recording is on no page. HTTP is spoken as the local service speaks it.
+//! `gate` decides who may ask, `desk` answers, `audience` hands on what is said as it is said, `drawings` has jobs drawn.
+//! What is shown is the recording: what is in no recording is on no page. HTTP is spoken as the local service speaks it.
 
 mod audience;
 mod desk;
+mod drawings;
 mod gate;
 mod page;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
@@ -19,11 +19,12 @@ use crossbeam_channel::{Sender, bounded};
 use crate::local_service::visitors::Visitors;
 use crate::record::Recorder;
 use crate::{Error, Handle, Result};
-use audience::Audience;
 use desk::Desk;
+use drawings::Drawings;
 use gate::Token;
 
-/// Most connections at a time: a browser opens six of them, and a page that is open keeps one.
+/// Most connections at a time: a page that is open keeps one, and a browser opens six for what pages ask. One more ends
+/// the oldest that has not shown the token.
 const CONNECTIONS_LIMIT: usize = 32;
 
 /// Serves a session as a page while it goes on, to whoever has the link. Dropping it ends that, and joins its threads.
@@ -51,14 +52,12 @@ const CONNECTIONS_LIMIT: usize = 32;
 pub struct Follower {
     address: SocketAddr,
     url: String,
-    /// Where the recording is.
-    folder: PathBuf,
-    visitors: Arc<Visitors>,
-    audience: Arc<Audience>,
+    desk: Arc<Desk>,
     /// Whose end ends the audience.
     over: Option<Sender<()>>,
     hub: Option<JoinHandle<()>>,
     listener: Option<JoinHandle<()>>,
+    artist: Option<JoinHandle<()>>,
 }
 
 impl Follower {
@@ -77,23 +76,26 @@ impl Follower {
         let bound = listener.local_addr().map_err(failed)?;
         let token = Token::random();
         let url = format!("http://{}/?token={}", reachable(bound), token.reveal());
-        let visitors = Visitors::new("follow", CONNECTIONS_LIMIT);
-        let audience = Arc::<Audience>::default();
-        let (over, ended) = bounded(0);
-        let mut follower = Self {
-            address: bound,
-            url,
+        let (drawings, wanted) = Drawings::new(recorder.folder().into());
+        let desk = Arc::new(Desk {
+            token,
+            handle,
             folder: recorder.folder().into(),
-            visitors: Arc::clone(&visitors),
-            audience: Arc::clone(&audience),
-            over: Some(over),
-            hub: None,
-            listener: None,
-        };
+            reader: Mutex::default(),
+            drawings,
+            audience: Arc::default(),
+            visitors: Visitors::evicting("follow", CONNECTIONS_LIMIT),
+        });
+        let (over, ended) = bounded(0);
+        let over = Some(over);
+        let mut follower =
+            Self { address: bound, url, desk: Arc::clone(&desk), over, hub: None, listener: None, artist: None };
         let lines = recorder.subscribe();
-        let hub = Arc::clone(&audience);
-        follower.hub = Some(begin("gf-follow-audience", move || hub.entertain(&lines, &ended))?);
-        let desk = Arc::new(Desk { token, handle, folder: recorder.folder().into(), audience });
+        let audience = Arc::clone(&desk.audience);
+        follower.hub = Some(begin("gf-follow-audience", move || audience.entertain(&lines, &ended))?);
+        let (drawings, audience) = (Arc::clone(&desk.drawings), Arc::clone(&desk.audience));
+        follower.artist = Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.drawn()))?);
+        let visitors = Arc::clone(&desk.visitors);
         let serve = move |socket: &Arc<_>| desk.serve(socket);
         let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);
         follower.listener = Some(begin("gf-follow-listener", listen)?);
@@ -133,19 +135,24 @@ impl fmt::Debug for Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        self.visitors.close();
+        let Desk { visitors, audience, drawings, .. } = &*self.desk;
+        visitors.close();
+        drawings.stop();
         self.over = None;
         if let Some(hub) = self.hub.take() {
             join(hub);
         }
         // Who follows gets what there is still to say; everybody else is cut.
-        self.audience.dismiss(&self.folder);
-        self.visitors.cut();
+        audience.dismiss(|| self.desk.last_words());
+        visitors.cut();
         if let Some(listener) = self.listener.take() {
-            self.visitors.knock(self.address);
+            visitors.knock(self.address);
             join(listener);
         }
-        self.visitors.join_threads();
+        visitors.join_threads();
+        if let Some(artist) = self.artist.take() {
+            join(artist);
+        }
     }
 }
 

@@ -30,8 +30,10 @@ const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
 const LINES_LIMIT: usize = 100;
 /// The longest line that is read as JSON, in bytes: as values it takes many times the memory.
 pub(super) const JSON_LIMIT_BYTES: usize = 64 * 1024;
-/// Most bytes that may wait for a machine that does not read.
-const OUTPUT_LIMIT_BYTES: usize = 1 << 20;
+/// The head of a frame, in bytes.
+const FRAME_HEAD_BYTES: usize = 4;
+/// Most bytes of pongs that may wait for a machine that does not read.
+const PONGS_LIMIT_BYTES: usize = 1 << 20;
 
 /// How a connection is cut. There is no WebSocket Close either way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,12 +52,25 @@ pub(super) struct Link {
     ended: Condvar,
 }
 
+/// What was read so far.
+#[derive(Default)]
+struct Read {
+    /// The code of the machine's Close, where one came.
+    close_code: Option<u16>,
+    /// A message was too long.
+    is_refused: bool,
+    /// How many bytes of pongs wait at most.
+    pong_bytes: usize,
+}
+
 struct Engine {
     socket: WebSocket<Stream>,
     /// Somebody is moving output to the socket, and will move what is added too.
     writing: bool,
-    /// Cut: nothing is sent any more.
+    /// Cut: nothing more is taken to be sent.
     cut: Option<Cut>,
+    /// Everything has been sent, and the end after it.
+    finished: bool,
     ended: bool,
 }
 
@@ -78,7 +93,7 @@ impl Link {
             .max_message_size(Some(MESSAGE_LIMIT_BYTES))
             .max_frame_size(Some(MESSAGE_LIMIT_BYTES));
         let socket_engine = WebSocket::from_partially_read(stream, early, Role::Server, Some(config));
-        let engine = Engine { socket: socket_engine, writing: false, cut: None, ended: false };
+        let engine = Engine { socket: socket_engine, writing: false, cut: None, finished: false, ended: false };
         Ok(Self { machine, socket, engine: Mutex::new(engine), ended: Condvar::new() })
     }
 
@@ -95,7 +110,8 @@ impl Link {
         self.flush().map_err(|_| Gone)
     }
 
-    /// Moves output to the socket, unless somebody is at it, who then moves this too.
+    /// Moves output to the socket, unless somebody is at it, who then moves this too. After a cut that drains, the end
+    /// follows the last of it.
     fn flush(&self) -> io::Result<()> {
         loop {
             let bytes = {
@@ -104,7 +120,15 @@ impl Link {
                     return Ok(());
                 }
                 let bytes = engine.socket.get_mut().take_output();
-                if bytes.is_empty() || engine.cut.is_some() {
+                if engine.finished || engine.cut == Some(Cut::Hard) {
+                    return Ok(());
+                }
+                if bytes.is_empty() {
+                    if engine.cut == Some(Cut::Drain) {
+                        engine.finished = true;
+                        // An error says that it is closed already.
+                        let _ = self.socket.shutdown(Shutdown::Write);
+                    }
                     return Ok(());
                 }
                 engine.writing = true;
@@ -122,9 +146,12 @@ impl Link {
 
     fn begin_cut(&self, how: Cut) {
         lock(&self.engine).cut = Some(how);
-        let side = if how == Cut::Drain { Shutdown::Write } else { Shutdown::Both };
-        // An error says that it is closed already.
-        let _ = self.socket.shutdown(side);
+        match how {
+            // Where this fails, the flush has shut the socket down.
+            Cut::Drain => _ = self.flush(),
+            // An error says that it is closed already.
+            Cut::Hard => _ = self.socket.shutdown(Shutdown::Both),
+        }
     }
 
     fn wait_for_end(&self, limit: Duration) -> bool {
@@ -174,15 +201,17 @@ impl Link {
     pub(super) fn run(self: &Arc<Self>, core: &Core) {
         let _ = self.socket.set_write_timeout(Some(WRITING));
         let mut cut_at = core.settings.cut_every.map(|after| Instant::now() + after);
-        let mut close_code = None;
+        let mut read = Read::default();
         let mut block = vec![0; 16 * 1024];
-        let mut is_refused = false;
         loop {
-            let more = self.take_messages(core, &mut close_code, &mut is_refused);
+            let more = self.take_messages(core, &mut read);
             // Pongs and the answer to a Close. Where that fails, the read below sees the end.
             let _ = self.flush();
             // Another thread may be writing, and then pongs pile up behind it for as long as nobody reads.
-            if !more || lock(&self.engine).socket.get_mut().pending_output() > OUTPUT_LIMIT_BYTES {
+            if lock(&self.engine).socket.get_mut().pending_output() == 0 {
+                read.pong_bytes = 0;
+            }
+            if !more || read.pong_bytes > PONGS_LIMIT_BYTES {
                 break;
             }
             let left = cut_at.map(|at| at.saturating_duration_since(Instant::now()));
@@ -207,17 +236,17 @@ impl Link {
         core.machines.unlink(self);
         lock(&self.engine).socket.get_mut().say_goodbye();
         let _ = self.flush();
-        if is_refused {
+        if read.is_refused {
             linger(&self.socket);
         }
         let _ = self.socket.shutdown(Shutdown::Both);
-        core.log.record(Seen::WsClosed { code: close_code });
+        core.log.record(Seen::WsClosed { code: read.close_code });
         lock(&self.engine).ended = true;
         self.ended.notify_all();
     }
 
-    /// Takes every message that has arrived whole; says whether more can come, and whether what came was refused.
-    fn take_messages(&self, core: &Core, close_code: &mut Option<u16>, is_refused: &mut bool) -> bool {
+    /// Takes every message that has arrived whole; says whether more can come.
+    fn take_messages(&self, core: &Core, read: &mut Read) -> bool {
         loop {
             let message = {
                 let mut engine = lock(&self.engine);
@@ -229,8 +258,11 @@ impl Link {
             match message {
                 Ok(Message::Text(text)) => self.take_text(core, &text),
                 Ok(Message::Binary(bytes)) => core.log.record(Seen::WsBinary(bytes.len())),
-                Ok(Message::Ping(_)) => core.log.record(Seen::WsPing),
-                Ok(Message::Close(frame)) => *close_code = frame.map(|frame| frame.code.into()),
+                Ok(Message::Ping(payload)) => {
+                    read.pong_bytes += payload.len() + FRAME_HEAD_BYTES;
+                    core.log.record(Seen::WsPing);
+                }
+                Ok(Message::Close(frame)) => read.close_code = frame.map(|frame| frame.code.into()),
                 Ok(Message::Pong(_) | Message::Frame(_)) => {}
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     // A pong that this read called for leaves with a flush.
@@ -239,7 +271,7 @@ impl Link {
                 }
                 Err(WsError::Capacity(_)) => {
                     let reason = format!("a message has at most {MESSAGE_LIMIT_BYTES} bytes").into();
-                    *is_refused = true;
+                    read.is_refused = true;
                     // The connection ends either way.
                     let _ = lock(&self.engine).socket.close(Some(CloseFrame { code: CloseCode::Size, reason }));
                     return false;

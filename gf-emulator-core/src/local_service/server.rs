@@ -310,7 +310,7 @@ fn exchange(core: &Core, connection: &mut Connection, socket: &Arc<TcpStream>) -
     let path = if upgrade { "/<ws_token>" } else { head.path.as_str() };
     let (bearer, machine) = routes::bearer(core, &head);
     if bearer == Bearer::Good {
-        core.visitors.vouch(socket);
+        core.visitors.settle(socket);
     }
     let record = |body: &[u8], body_len: u64, status: u16| {
         let is_secret = path == "/machines/sign_in";
@@ -378,7 +378,7 @@ fn exchange(core: &Core, connection: &mut Connection, socket: &Arc<TcpStream>) -
         return Ok(Next::Cut);
     }
     if let Some(machine) = opened {
-        core.visitors.vouch(socket);
+        core.visitors.settle(socket);
         return Ok(Next::ControlSocket(machine, answer));
     }
     connection.write(&answer, &answer.true_length())?;

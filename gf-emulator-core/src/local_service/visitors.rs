@@ -18,6 +18,8 @@ pub(crate) struct Visitors {
     whose: &'static str,
     /// Most connections at a time.
     limit: usize,
+    /// Whether one that is settled may have to make room, where all are.
+    evicts_settled: bool,
     sockets: Mutex<Sockets>,
     fewer: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -33,24 +35,26 @@ struct Sockets {
 
 struct Open {
     socket: Arc<TcpStream>,
-    /// It has shown that it may be here (see [`Visitors::vouch`]).
-    vouched: bool,
+    /// It has shown that it may be here (see [`Visitors::settle`]).
+    is_settled: bool,
     /// It was shut to make room.
     leaving: bool,
 }
 
 impl Sockets {
-    /// Shuts the connection that is the least worth keeping: the oldest of those that nobody vouches for, else the
-    /// oldest of all.
-    fn make_room(&mut self) {
+    /// Shuts the oldest connection that is not settled; where all are, the oldest, if that is allowed. Says whether one
+    /// is to make room.
+    fn make_room(&mut self, evicts_settled: bool) -> bool {
         let staying = || self.open.iter().filter(|(_, open)| !open.leaving);
-        let stranger = staying().find(|(_, open)| !open.vouched);
-        let Some(number) = stranger.or_else(|| staying().next()).map(|(number, _)| *number) else { return };
-        if let Some(open) = self.open.get_mut(&number) {
-            open.leaving = true;
-            // An error says that it is closed already.
-            let _ = open.socket.shutdown(Shutdown::Both);
-        }
+        let oldest = staying().find(|(_, open)| !open.is_settled);
+        let oldest = oldest.or_else(|| staying().next().filter(|_| evicts_settled));
+        let Some(open) = oldest.map(|(number, _)| *number).and_then(|number| self.open.get_mut(&number)) else {
+            return false;
+        };
+        open.leaving = true;
+        // An error says that it is closed already.
+        let _ = open.socket.shutdown(Shutdown::Both);
+        true
     }
 }
 
@@ -68,9 +72,21 @@ impl Drop for Visit {
 }
 
 impl Visitors {
+    /// One more than `limit` connections ends the oldest that is not [settled](Self::settle), or else the oldest.
     pub(crate) fn new(whose: &'static str, limit: usize) -> Arc<Self> {
+        Self::with(whose, limit, true)
+    }
+
+    /// One more than `limit` connections ends the oldest that is not [settled](Self::settle). Where all are, it is not
+    /// let in.
+    #[cfg(feature = "follow")]
+    pub(crate) fn evicting(whose: &'static str, limit: usize) -> Arc<Self> {
+        Self::with(whose, limit, false)
+    }
+
+    fn with(whose: &'static str, limit: usize, evicts_settled: bool) -> Arc<Self> {
         let (sockets, fewer, threads) = (Mutex::default(), Condvar::new(), Mutex::default());
-        Arc::new(Self { whose, limit, sockets, fewer, threads })
+        Arc::new(Self { whose, limit, evicts_settled, sockets, fewer, threads })
     }
 
     pub(crate) fn stopping(&self) -> bool {
@@ -115,10 +131,10 @@ impl Visitors {
     }
 
     /// This connection has shown that it may be here: where there is no room for a newcomer, others have to go first.
-    pub(crate) fn vouch(&self, socket: &Arc<TcpStream>) {
+    pub(crate) fn settle(&self, socket: &Arc<TcpStream>) {
         let mut sockets = lock(&self.sockets);
         if let Some(open) = sockets.open.values_mut().find(|open| Arc::ptr_eq(&open.socket, socket)) {
-            open.vouched = true;
+            open.is_settled = true;
         }
     }
 
@@ -135,8 +151,8 @@ impl Visitors {
     /// Registers a connection. Where there is no room, another one has to go.
     fn enter(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<Visit> {
         let mut sockets = lock(&self.sockets);
-        if sockets.open.len() >= self.limit {
-            sockets.make_room();
+        if sockets.open.len() >= self.limit && !sockets.make_room(self.evicts_settled) {
+            return None;
         }
         let deadline = Instant::now() + MAKING_ROOM;
         while sockets.open.len() >= self.limit && !sockets.stopping {
@@ -151,7 +167,7 @@ impl Visitors {
         }
         sockets.next += 1;
         let number = sockets.next;
-        sockets.open.insert(number, Open { socket: Arc::clone(socket), vouched: false, leaving: false });
+        sockets.open.insert(number, Open { socket: Arc::clone(socket), is_settled: false, leaving: false });
         Some(Visit { visitors: Arc::clone(self), number })
     }
 

@@ -276,7 +276,8 @@ impl Tape {
     fn open(path: &Path) -> Result<Self, Halt> {
         let failed = |e: &dyn std::fmt::Display| Halt::Failed(format!("cannot read the job {}: {e}", path.display()));
         let file = File::open(path).map_err(|e| failed(&e))?;
-        let body = puls::Job::open(file).map_err(|e| failed(&e))?;
+        // Within the limit, as it was measured when it came, and read only as far as it is played.
+        let body = puls::Job::with_limits(file, puls::Limits { body_bytes: None }).map_err(|e| failed(&e))?;
         Ok(Self { body, ahead: VecDeque::new(), tick: 0, position: puls::Position::default() })
     }
 

@@ -1,38 +1,158 @@
-//! Connecting: the look-up of the name, TCP, and TLS on top, all before one deadline.
+//! Connecting: the look-up of the name, TCP, the proxy, and TLS on top, all before one deadline.
 
-use std::io;
+use std::error::Error as _;
+use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::bounded;
 use native_tls::HandshakeError;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::certificate::{Certificate, unexplained};
 use super::interrupt::{Interrupt, interrupted};
+use super::proxy::{self, Refused};
 use super::stream::{Stream, Wire};
-use super::tls::{NotTrusted, Tls, tls_error};
+use super::tls::{self, NotTrusted, Tls};
 use crate::Error;
-use crate::url::{Origin, is_loopback};
-use crate::wait::{Interest, Waiter};
+use crate::config::Proxy;
+use crate::url::{Origin, Scheme, is_loopback};
+use crate::wait::Interest;
 
-/// Connects to `origin` before `deadline`, TLS handshake included.
-pub(crate) fn dial(origin: &Origin, tls: &Tls, deadline: Instant, interrupt: &Interrupt) -> io::Result<Stream> {
-    let encrypted = origin.scheme.is_encrypted();
-    let tcp = Arc::new(connect(origin, !encrypted, deadline, interrupt)?);
-    // Events are small and urgent: without this a whole cycle takes 300 ms in place of 13.
-    tcp.set_nodelay(true)?;
-    interrupt.adopt(&tcp)?;
-    let wire = Wire { tcp, deadline: Some(deadline), taken_bytes: 0 };
-    if !encrypted {
+/// What connections are made with.
+#[derive(Debug, Clone)]
+pub(crate) struct Network {
+    pub(crate) tls: Tls,
+    pub(crate) proxy: Option<Proxy>,
+}
+
+/// Connects to `origin` before `deadline`, proxy and TLS handshake included.
+pub(crate) fn dial(origin: &Origin, network: &Network, deadline: Instant, interrupt: &Interrupt) -> io::Result<Stream> {
+    let wire = open(origin, network, deadline, interrupt)?;
+    if !origin.scheme.is_encrypted() {
         return Ok(Stream::Plain(wire));
     }
-    match tls.connector()?.connect(&origin.host, wire) {
+    match network.tls.connector()?.connect(&origin.host, wire) {
         Ok(stream) => Ok(Stream::Tls(stream)),
         Err(HandshakeError::WouldBlock(_)) => Err(io::ErrorKind::TimedOut.into()),
         Err(HandshakeError::Failure(_)) if interrupt.is_raised() => Err(interrupted()),
-        Err(HandshakeError::Failure(e)) => Err(tls_error(&e.to_string())),
+        Err(HandshakeError::Failure(e)) => Err(explain(&e, origin, network, deadline, interrupt)),
+    }
+}
+
+/// A connection over which `origin` is heard, before any TLS.
+fn open(origin: &Origin, network: &Network, deadline: Instant, interrupt: &Interrupt) -> io::Result<Wire> {
+    let proxy = network.proxy.as_ref().filter(|proxy| proxy.is_used_for(&origin.host, origin.port));
+    let at_proxy =
+        proxy.map(|proxy| Origin { scheme: Scheme::Http, host: proxy.host().to_owned(), port: proxy.port() });
+    // What is not encrypted stays on this computer, on its way through a proxy as well.
+    let loopback_only = !origin.scheme.is_encrypted();
+    let tcp = connect(at_proxy.as_ref().unwrap_or(origin), loopback_only, deadline, interrupt);
+    let tcp = tcp.map_err(|e| match proxy {
+        Some(proxy) => io::Error::new(e.kind(), format!("the proxy {proxy}: {e}")),
+        None => e,
+    })?;
+    // Events are small and urgent: without this a whole cycle takes 300 ms in place of 13.
+    tcp.set_nodelay(true)?;
+    let mut wire = Wire::new(tcp, deadline, interrupt.clone());
+    if let Some(proxy) = proxy {
+        log::debug!("{origin} through the proxy {proxy}");
+        proxy::tunnel(&mut wire, proxy, origin)?;
+    }
+    Ok(wire)
+}
+
+/// Why there is no TLS, after a handshake that failed with `failure`.
+///
+/// native-tls says in words, and each system's in its own, that a certificate is not trusted, and has no way to the
+/// certificate. So a second connection has a look at what answers; nothing is sent over it but the handshake.
+fn explain(
+    failure: &native_tls::Error,
+    origin: &Origin,
+    network: &Network,
+    deadline: Instant,
+    interrupt: &Interrupt,
+) -> io::Error {
+    let broke_off = |kind| {
+        let what = match kind {
+            io::ErrorKind::TimedOut => "no answer to the TLS handshake in time",
+            _ => "the connection was closed in the TLS handshake",
+        };
+        io::Error::new(kind, format!("{what}: is it TLS that this port is for?"))
+    };
+    if let Some(broken) = failure.source().and_then(|inner| inner.downcast_ref::<io::Error>()) {
+        return broke_off(broken.kind());
+    }
+    let words = failure.to_string();
+    let seen = look(origin, network, deadline, interrupt);
+    let reason = tls::certificate_reason(&words);
+    let certificate = match (seen, reason) {
+        (Ok(Seen::NoTls), _) => {
+            let what = "what answers there does not speak TLS: it may be for plain HTTP, or a captive portal that wants \
+                        somebody to log in to this network first";
+            return io::Error::new(io::ErrorKind::InvalidData, what);
+        }
+        (Ok(Seen::Nothing), None) => return broke_off(io::ErrorKind::UnexpectedEof),
+        (Ok(Seen::Certificate(der)), Some(_)) => Certificate::parse(&der),
+        _ => None,
+    };
+    let Some(reason) = reason else { return io::Error::other(format!("TLS: {words}")) };
+    io::Error::other(NotTrusted(match certificate {
+        Some(certificate) => certificate.problem(&origin.host, SystemTime::now(), reason),
+        None => unexplained(reason, None),
+    }))
+}
+
+/// What answers at a host.
+enum Seen {
+    /// This certificate, DER.
+    Certificate(Vec<u8>),
+    /// TLS, but no certificate.
+    OnlyTls,
+    NoTls,
+    Nothing,
+}
+
+fn look(origin: &Origin, network: &Network, deadline: Instant, interrupt: &Interrupt) -> io::Result<Seen> {
+    let mut witness = Witness { wire: open(origin, network, deadline, interrupt)?, first: None };
+    let certificate = match tls::unchecked()?.connect(&origin.host, &mut witness) {
+        Ok(stream) => stream.peer_certificate().ok().flatten().and_then(|certificate| certificate.to_der().ok()),
+        Err(_) => None,
+    };
+    // The kinds of TLS records there are (RFC 8446, section 5.1).
+    let is_tls = |first| (20..=24).contains(&first);
+    Ok(match (certificate, witness.first) {
+        (Some(der), _) => Seen::Certificate(der),
+        (None, Some(first)) if is_tls(first) => Seen::OnlyTls,
+        (None, Some(_)) => Seen::NoTls,
+        (None, None) => Seen::Nothing,
+    })
+}
+
+/// A connection that keeps the first byte of what comes.
+#[derive(Debug)]
+struct Witness {
+    wire: Wire,
+    first: Option<u8>,
+}
+
+impl Read for Witness {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.wire.read(buf)?;
+        self.first = self.first.or(buf[..count].first().copied());
+        Ok(count)
+    }
+}
+
+impl Write for Witness {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        self.wire.write(buf)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.wire.flush()
     }
 }
 
@@ -41,13 +161,31 @@ pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error, int
     if interrupt.is_raised() {
         return Error::Interrupted;
     }
-    match e.get_ref().and_then(|inner| inner.downcast_ref::<NotTrusted>()) {
-        Some(NotTrusted(reason)) => Error::Untrusted { host: host.to_string(), reason: reason.clone() },
-        None => Error::Unreachable { host: host.to_string(), reason: e.to_string() },
+    let host = host.to_string();
+    let inner = e.get_ref();
+    if let Some(NotTrusted(problem)) = inner.and_then(|inner| inner.downcast_ref()) {
+        return Error::Untrusted { host, problem: problem.clone() };
     }
+    if let Some(Refused { proxy, status, had_credentials }) = inner.and_then(|inner| inner.downcast_ref()) {
+        let reason = match (status, had_credentials) {
+            (407, false) => {
+                "it wants a user name and a password: http://user:password@host:port is how its URL has them"
+            }
+            (407, true) => "it does not take the user name and the password in its URL",
+            (500.., _) => "it has no connection to that host",
+            _ => "it does not allow that",
+        };
+        return Error::Proxy { proxy: proxy.clone(), host, status: *status, reason };
+    }
+    Error::Unreachable { host, reason: e.to_string() }
 }
 
-fn connect(origin: &Origin, loopback_only: bool, deadline: Instant, interrupt: &Interrupt) -> io::Result<TcpStream> {
+fn connect(
+    origin: &Origin,
+    loopback_only: bool,
+    deadline: Instant,
+    interrupt: &Interrupt,
+) -> io::Result<Arc<TcpStream>> {
     let addresses = resolve(origin, deadline, interrupt)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for (n, address) in addresses.iter().enumerate() {
@@ -80,20 +218,23 @@ fn resolve(origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> io::Res
     // but the name, and ends when the system gives up.
     let (answer, answers) = bounded(2);
     let on_interrupt = answer.clone();
-    interrupt.adopt_connecting(move || drop(on_interrupt.try_send(Err(interrupted()))))?;
     let name = (host.clone(), *port);
-    thread::Builder::new().name("gf-resolve".into()).spawn(move || {
-        // Nobody receives where the time was over before.
-        _ = answer.try_send(name.to_socket_addrs().map(Iterator::collect));
-    })?;
-    let answered = answers.recv_deadline(deadline);
-    interrupt.forget_connecting();
+    let answered = interrupt.during(
+        move || drop(on_interrupt.try_send(Err(interrupted()))),
+        move || {
+            thread::Builder::new().name("gf-resolve".into()).spawn(move || {
+                // Nobody receives where the time was over before.
+                _ = answer.try_send(name.to_socket_addrs().map(Iterator::collect));
+            })?;
+            Ok::<_, io::Error>(answers.recv_deadline(deadline))
+        },
+    )??;
     answered
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the look-up of the host name took too long")))
 }
 
 /// Connects without blocking, so that an interrupt does not have to wait for a host that never answers.
-fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> io::Result<TcpStream> {
+fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> io::Result<Arc<TcpStream>> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     let started = socket.connect(&SockAddr::from(address));
@@ -101,18 +242,10 @@ fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> 
     match started {
         Ok(()) => {}
         Err(e) if is_in_progress(&e) => {
-            let mut waiter = Waiter::new()?;
-            let waker = waiter.waker();
-            interrupt.adopt_connecting(move || waker.wake())?;
-            waiter.watch(Arc::clone(&stream))?;
-            let outcome = wait_connected(&mut waiter, &stream, deadline, interrupt);
-            interrupt.forget_connecting();
-            outcome?;
+            wait_connected(&stream, deadline, interrupt)?;
         }
         Err(e) => return Err(e),
     }
-    let stream = Arc::into_inner(stream).ok_or_else(|| io::Error::other("the socket is still being waited for"))?;
-    stream.set_nonblocking(false)?;
     Ok(stream)
 }
 
@@ -121,12 +254,9 @@ fn is_in_progress(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::WouldBlock || (cfg!(unix) && matches!(e.raw_os_error(), Some(115 | 36)))
 }
 
-fn wait_connected(waiter: &mut Waiter, stream: &TcpStream, deadline: Instant, interrupt: &Interrupt) -> io::Result<()> {
+fn wait_connected(stream: &Arc<TcpStream>, deadline: Instant, interrupt: &Interrupt) -> io::Result<()> {
     loop {
-        waiter.wait(Interest::Writable, Some(deadline))?;
-        if interrupt.is_raised() {
-            return Err(interrupted());
-        }
+        interrupt.wait(stream, Interest::Writable, Some(deadline))?;
         if let Some(e) = stream.take_error()? {
             return Err(e);
         }
@@ -134,9 +264,6 @@ fn wait_connected(waiter: &mut Waiter, stream: &TcpStream, deadline: Instant, in
             Ok(_) => return Ok(()),
             Err(e) if e.kind() == io::ErrorKind::NotConnected => {}
             Err(e) => return Err(e),
-        }
-        if Instant::now() >= deadline {
-            return Err(io::ErrorKind::TimedOut.into());
         }
     }
 }

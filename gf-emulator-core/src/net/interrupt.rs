@@ -1,36 +1,42 @@
 //! [`Interrupt`]: a resettable cancellation token for the network.
 
+use std::fmt;
 use std::io;
-use std::net::{Shutdown, TcpStream};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::net::TcpStream;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
-use super::stream::Stream;
+use crate::wait::{Interest, Waiter};
 
 /// Ends what is under way on the network, from another thread.
 ///
-/// Raised, it shuts down every connection made under it and wakes every connect that waits; what is started while it is
-/// raised fails at once. Lowered, it is as new.
+/// Raised, it wakes every wait under it, which ends with an error; what is started while it is raised fails at once.
+/// Lowered, it is as new. Sockets are left alone: whoever waited for one closes it.
 #[derive(Clone, Default)]
 pub(crate) struct Interrupt(Arc<(Mutex<InterruptState>, Condvar)>);
 
 #[derive(Default)]
 struct InterruptState {
     raised: bool,
-    connections: Vec<Weak<TcpStream>>,
-    /// What frees whoever waits for a name or an address.
-    connecting: Vec<Box<dyn FnOnce() + Send>>,
+    /// What wakes each wait that is under way. Raising takes them out: a wait that does not find itself here any more
+    /// was interrupted, even if the interrupt has been lowered since.
+    waits: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+    last_wait: u64,
+    /// Kept between waits, because making one costs several system calls and three file descriptors on Linux.
+    spare: Option<Waiter>,
+}
+
+impl fmt::Debug for Interrupt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interrupt").field("raised", &self.is_raised()).finish_non_exhaustive()
+    }
 }
 
 impl Interrupt {
     pub(crate) fn raise(&self) {
         let mut state = self.lock();
         state.raised = true;
-        for connection in state.connections.drain(..).filter_map(|weak| weak.upgrade()) {
-            // Fails where the other side was quicker: closed is closed.
-            let _ = connection.shutdown(Shutdown::Both);
-        }
-        for wake in state.connecting.drain(..) {
+        for (_, wake) in state.waits.drain(..) {
             wake();
         }
         self.0.1.notify_all();
@@ -51,43 +57,79 @@ impl Interrupt {
         self.lock().raised
     }
 
-    pub(crate) fn adopt(&self, connection: &Arc<TcpStream>) -> io::Result<()> {
+    /// Runs `wait`; `wake` is called once this is raised and has to end it.
+    ///
+    /// # Errors
+    ///
+    /// That this is raised already, or was raised meanwhile.
+    pub(crate) fn during<T>(&self, wake: impl FnOnce() + Send + 'static, wait: impl FnOnce() -> T) -> io::Result<T> {
+        let number = {
+            let mut state = self.lock();
+            if state.raised {
+                return Err(interrupted());
+            }
+            state.last_wait += 1;
+            let number = state.last_wait;
+            state.waits.push((number, Box::new(wake)));
+            number
+        };
+        let result = wait();
         let mut state = self.lock();
+        let Some(index) = state.waits.iter().position(|(other, _)| *other == number) else {
+            return Err(interrupted());
+        };
+        drop(state.waits.swap_remove(index));
+        Ok(result)
+    }
+
+    /// Sleeps until `socket`, which does not block, may be ready for `interest`.
+    ///
+    /// # Errors
+    ///
+    /// `TimedOut` where `deadline` comes first; that this was raised; what the system's poller says.
+    pub(crate) fn wait(
+        &self,
+        socket: &Arc<TcpStream>,
+        interest: Interest,
+        deadline: Option<Instant>,
+    ) -> io::Result<()> {
+        let spare = self.lock().spare.take();
+        let mut waiter = match spare {
+            Some(waiter) => waiter,
+            None => Waiter::new()?,
+        };
+        let waker = waiter.waker();
+        let waited = self.during(
+            move || waker.wake(),
+            || {
+                let waited = waiter.watch(Arc::clone(socket)).and_then(|()| waiter.wait(interest, deadline));
+                // The spare one must not keep a socket open.
+                waiter.unwatch();
+                waited
+            },
+        );
+        self.lock().spare = Some(waiter);
+        waited??;
+        if is_over(deadline) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    /// Does what must not overlap with raising this. Fails where it is raised already.
+    pub(super) fn unless_raised(&self, act: impl FnOnce()) -> io::Result<()> {
+        let state = self.lock();
         if state.raised {
             return Err(interrupted());
         }
-        state.connections.retain(|weak| weak.strong_count() > 0);
-        state.connections.push(Arc::downgrade(connection));
+        act();
         Ok(())
-    }
-
-    /// Leaves a connection alone from now on: it has an owner who ends it in order. Fails where this is raised already.
-    pub(crate) fn release(&self, stream: &Stream) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.raised {
-            return Err(interrupted());
-        }
-        state.connections.retain(|weak| !std::ptr::eq(weak.as_ptr(), Arc::as_ptr(stream.tcp())));
-        Ok(())
-    }
-
-    pub(crate) fn adopt_connecting(&self, wake: impl FnOnce() + Send + 'static) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.raised {
-            return Err(interrupted());
-        }
-        state.connecting.push(Box::new(wake));
-        Ok(())
-    }
-
-    pub(crate) fn forget_connecting(&self) {
-        // Connects under one interrupt come one after the other, so there is no other's waker to lose.
-        self.lock().connecting.clear();
     }
 
     fn lock(&self) -> MutexGuard<'_, InterruptState> {
         self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+pub(super) fn is_over(deadline: Option<Instant>) -> bool {
+    deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
 /// The error of whatever an [`Interrupt`] has ended. Not `ErrorKind::Interrupted`, which readers take as "try again".

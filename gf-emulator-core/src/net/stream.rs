@@ -2,52 +2,70 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use native_tls::TlsStream;
 
+use super::interrupt::{Interrupt, interrupted, is_over};
+use crate::wait::Interest;
+
 /// A TCP connection with a deadline over everything that is done with it.
+///
+/// Its socket never blocks. A read or write that has to wait does so in the system's poller, which the deadline and the
+/// interrupt end; shutting a socket down from another thread would not wake a reader on every system.
 #[derive(Debug)]
 pub(crate) struct Wire {
-    pub(crate) tcp: Arc<TcpStream>,
-    pub(crate) deadline: Option<Instant>,
+    tcp: Arc<TcpStream>,
+    /// None once the socket's owner waits for it.
+    waits_under: Option<Interrupt>,
+    /// Takes the place of the interrupt that has released this.
+    released: OnceLock<Interrupt>,
+    deadline: Option<Instant>,
     /// Of what was written to the connection, before encryption, what the operating system has.
-    pub(crate) taken_bytes: u64,
+    taken_bytes: u64,
 }
 
 impl Wire {
-    fn time_left(&self) -> io::Result<Option<Duration>> {
-        let Some(deadline) = self.deadline else { return Ok(None) };
-        match deadline.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(io::ErrorKind::TimedOut.into()),
-            left => Ok(Some(left)),
+    /// The socket must not block. Reads and writes wait, until `deadline` or until `interrupt` is raised.
+    pub(super) fn new(tcp: Arc<TcpStream>, deadline: Instant, interrupt: Interrupt) -> Self {
+        Self { tcp, waits_under: Some(interrupt), released: OnceLock::new(), deadline: Some(deadline), taken_bytes: 0 }
+    }
+
+    fn when_ready<T>(
+        &self,
+        interest: Interest,
+        mut operation: impl FnMut(&TcpStream) -> io::Result<T>,
+    ) -> io::Result<T> {
+        let Some(interrupt) = &self.waits_under else { return operation(&self.tcp) };
+        let interrupt = self.released.get().unwrap_or(interrupt);
+        loop {
+            // Asked first: what never has to wait must end as well.
+            if interrupt.is_raised() {
+                return Err(interrupted());
+            }
+            if is_over(self.deadline) {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            match operation(&self.tcp) {
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                    interrupt.wait(&self.tcp, interest, self.deadline)?;
+                }
+                done => return done,
+            }
         }
     }
 }
 
-/// A socket's own time-out shows as `WouldBlock` on Unix, which TLS and WebSocket handshakes take for "not yet".
-fn as_timeout(e: io::Error, had_deadline: bool) -> io::Error {
-    if had_deadline && e.kind() == io::ErrorKind::WouldBlock { io::ErrorKind::TimedOut.into() } else { e }
-}
-
 impl Read for Wire {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        let left = self.time_left()?;
-        if left.is_some() {
-            self.tcp.set_read_timeout(left)?;
-        }
-        (&*self.tcp).read(buf).map_err(|e| as_timeout(e, left.is_some()))
+        self.when_ready(Interest::Readable, |mut tcp| tcp.read(buf))
     }
 }
 
 impl Write for Wire {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let left = self.time_left()?;
-        if left.is_some() {
-            self.tcp.set_write_timeout(left)?;
-        }
-        (&*self.tcp).write(buf).map_err(|e| as_timeout(e, left.is_some()))
+        self.when_ready(Interest::Writable, |mut tcp| tcp.write(buf))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -77,10 +95,6 @@ impl Stream {
         }
     }
 
-    pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
-        &self.wire_ref().tcp
-    }
-
     /// How many bytes the operating system has taken so far. Those of a TLS record count once all of it is taken:
     /// before that the other side can make nothing of it.
     pub(crate) fn taken_bytes(&self) -> u64 {
@@ -91,26 +105,33 @@ impl Stream {
         matches!(self, Self::Tls(_))
     }
 
-    /// Until when everything that follows has to be done. Counts while the socket blocks.
+    /// Until when everything that follows has to be done. Counts until [`unblock`](Self::unblock).
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         self.wire().deadline = deadline;
     }
 
-    /// From blocking with a deadline to non-blocking without: what a [`Waiter`] needs.
+    /// From reads and writes that wait to ones that say `WouldBlock`: for who waits with a [`Waiter`] of their own.
+    ///
+    /// [`Waiter`]: crate::wait::Waiter
     pub(crate) fn unblock(&mut self) -> io::Result<Arc<TcpStream>> {
-        self.set_deadline(None);
-        self.tcp().set_nonblocking(true)?;
-        Ok(Arc::clone(self.tcp()))
+        let wire = self.wire();
+        wire.deadline = None;
+        wire.waits_under = None;
+        wire.tcp.set_nonblocking(true)?;
+        Ok(Arc::clone(&wire.tcp))
     }
 
     /// Whether the other side has neither closed nor sent anything unasked: fit for another request.
-    pub(crate) fn is_idle(&mut self) -> bool {
-        let tcp = self.tcp();
-        if tcp.set_nonblocking(true).is_err() {
-            return false;
-        }
-        let nothing_there = matches!(tcp.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock);
-        nothing_there && tcp.set_nonblocking(false).is_ok()
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.wire_ref().tcp.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+    }
+}
+
+impl Interrupt {
+    /// Leaves a connection alone from now on: it has an owner who ends it in order. Fails where this is raised already.
+    pub(crate) fn release(&self, stream: &Stream) -> io::Result<()> {
+        // Set already: it was released before.
+        self.unless_raised(|| _ = stream.wire_ref().released.set(Self::default()))
     }
 }
 

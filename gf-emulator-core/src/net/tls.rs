@@ -1,15 +1,18 @@
 //! TLS: what is trusted, the connector that everything shares, and what its failures mean.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use native_tls::{Certificate, TlsConnector};
 
-use crate::{Error, Result};
+use crate::error::CertificateProblem;
+use crate::{Error, Result, files};
 
-/// What is trusted in TLS: the system's roots, and at most one file more.
+/// Room for every root there is, several times over.
+const LARGEST_FILE: u64 = 8 << 20;
+
+/// What is trusted in TLS: the system's roots, and those of at most one file more.
 ///
 /// Made once and cloned: all clones share one connector, which is made when the first encrypted connection needs it
 /// (about 50 ms and 5 MiB with OpenSSL). A program with many emulators gives all of them clones of one.
@@ -25,19 +28,26 @@ use crate::{Error, Result};
 pub struct Tls(Arc<TlsParts>);
 
 struct TlsParts {
-    extra_root: Option<Certificate>,
+    extra_roots: Vec<Certificate>,
     connector: OnceLock<TlsConnector>,
 }
 
 impl Tls {
-    /// Trusts the system's roots and, where given, the certificate in the PEM file `ca_file`.
+    /// Trusts the system's roots and, where given, every certificate in the PEM file `ca_file`.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where the file cannot be read, [`Error::Tls`] where it is no certificate.
+    /// [`Error::File`] and [`Error::TooLarge`] where the file cannot be read, is not a regular one or has more than 8 MiB;
+    /// [`Error::Tls`] where no certificate is in it, or one that cannot be read.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
-        let extra_root = ca_file.map(read_certificate).transpose()?;
-        Ok(Self(Arc::new(TlsParts { extra_root, connector: OnceLock::new() })))
+        let extra_roots = ca_file.map(read_certificates).transpose()?.unwrap_or_default();
+        Ok(Self(Arc::new(TlsParts { extra_roots, connector: OnceLock::new() })))
+    }
+
+    /// How many certificates are trusted beside the system's: those in `ca_file`.
+    #[must_use]
+    pub fn extra_certificates(&self) -> usize {
+        self.0.extra_roots.len()
     }
 
     pub(crate) fn connector(&self) -> io::Result<&TlsConnector> {
@@ -46,7 +56,7 @@ impl Tls {
         }
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(native_tls::Protocol::Tlsv12));
-        if let Some(root) = &self.0.extra_root {
+        for root in &self.0.extra_roots {
             builder.add_root_certificate(root.clone());
         }
         let connector = builder.build().map_err(io::Error::other)?;
@@ -56,29 +66,50 @@ impl Tls {
 
 impl std::fmt::Debug for Tls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls").field("extra_root", &self.0.extra_root.is_some()).finish_non_exhaustive()
+        f.debug_struct("Tls").field("extra_certificates", &self.extra_certificates()).finish_non_exhaustive()
     }
 }
 
-fn read_certificate(path: &Path) -> Result<Certificate> {
-    let pem = fs::read(path).map_err(|source| Error::File { doing: "read", path: path.to_owned(), source })?;
-    Certificate::from_pem(&pem)
-        .map_err(|e| Error::Tls { reason: format!("{} is not a certificate in PEM form: {e}", path.display()) })
+/// A connector that trusts whoever answers: for a look at a certificate, and for nothing else.
+pub(super) fn unchecked() -> io::Result<TlsConnector> {
+    let mut builder = TlsConnector::builder();
+    builder.min_protocol_version(Some(native_tls::Protocol::Tlsv12));
+    builder.disable_built_in_roots(true).danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+    builder.build().map_err(io::Error::other)
+}
+
+/// Every certificate of a PEM file. One by one, so that an error can say which of them it is about.
+fn read_certificates(path: &Path) -> Result<Vec<Certificate>> {
+    const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
+    let pem = files::read(path, LARGEST_FILE)?;
+    let begins: Vec<_> = (0..pem.len()).filter(|&at| pem[at..].starts_with(BEGIN)).collect();
+    if begins.is_empty() {
+        let reason = format!("{} has no certificate in PEM form (no line -----BEGIN CERTIFICATE-----)", path.display());
+        return Err(Error::Tls { reason });
+    }
+    let ends = begins.iter().skip(1).copied().chain([pem.len()]);
+    let read = |(n, (&begin, end)): (usize, (&usize, usize))| {
+        Certificate::from_pem(&pem[begin..end]).map_err(|e| {
+            let (n, count) = (n + 1, begins.len());
+            Error::Tls { reason: format!("certificate {n} of {count} in {} cannot be read: {e}", path.display()) }
+        })
+    };
+    begins.iter().zip(ends).enumerate().map(read).collect()
 }
 
 /// The certificate was looked at and not trusted.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(crate) struct NotTrusted(pub(crate) String);
+pub(super) struct NotTrusted(pub(super) CertificateProblem);
 
-/// Why TLS did not come about. Each system's library has words of its own for a certificate that is not trusted, and no
-/// code that native-tls would hand on.
-pub(crate) fn tls_error(words: &str) -> io::Error {
+/// Why a certificate is not trusted; none where the words are about something else. Each system's library has words of
+/// its own for that, and no code that native-tls would hand on.
+pub(super) fn certificate_reason(words: &str) -> Option<&str> {
     let lower = words.to_lowercase();
     if lower.contains("certificate") && ["verify", "trust", "root", "expired"].iter().any(|word| lower.contains(word)) {
         // OpenSSL has the reason in parentheses, behind names of its own source files.
-        let reason = words.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(words);
-        return io::Error::other(NotTrusted(reason.to_owned()));
+        Some(words.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(words))
+    } else {
+        None
     }
-    io::Error::other(format!("TLS: {words}"))
 }

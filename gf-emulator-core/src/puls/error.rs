@@ -101,13 +101,19 @@ pub enum Error {
     },
 
     /// The body is longer than [`Limits::body_bytes`](super::Limits::body_bytes) allows.
-    #[error(
-        "the body, from byte {offset} on, is longer than expected: the limit is {limit_bytes} bytes (stopped reading)"
-    )]
+    #[error("the body, from byte {offset} on, is longer than the limit of {limit_bytes} bytes: stopped reading")]
     TooLarge {
         /// Where the body begins.
         offset: u64,
         /// The limit.
+        limit_bytes: u64,
+    },
+
+    /// The compressed file is longer than what any body within [`Limits::body_bytes`](super::Limits::body_bytes) is
+    /// compressed to.
+    #[error("the compressed file is too long for a body within the limit of {limit_bytes} bytes: stopped reading")]
+    CompressedTooLarge {
+        /// The limit on the body.
         limit_bytes: u64,
     },
 
@@ -160,10 +166,16 @@ pub enum Error {
 }
 
 impl Error {
-    /// Whether the file is no pulse file at all: a machine refuses it before anything moves. Everything else is a file
-    /// that was damaged, or cut short, on its way.
+    /// Whether a machine refuses the file before anything moves: it is no pulse file at all, or longer than the limit.
+    /// Everything else is a file that was damaged, or cut short, on its way.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
-        matches!(self, Self::Magic { .. } | Self::HeaderLength { .. } | Self::HeaderCut { .. })
+        matches!(self, Self::Magic { .. } | Self::HeaderLength { .. } | Self::HeaderCut { .. }) || self.is_too_large()
+    }
+
+    /// Whether reading ended at the limit on the body: [`Error::TooLarge`] or [`Error::CompressedTooLarge`].
+    #[must_use]
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::TooLarge { .. } | Self::CompressedTooLarge { .. })
     }
 }

@@ -5,18 +5,27 @@ use std::io::Read;
 
 use super::header::field;
 use super::source::Source;
-use super::{Error, Header, Result};
+use super::{Error, Header, MAX_TICKS, Result};
 
 /// How much is handed out at a time. The inflater keeps a copy of the last 32 KiB of each, which costs less a byte the more
 /// that is.
 const CHUNK_BYTES: usize = 64 * 1024;
 
 /// How much of a file is read at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// The longest body in bytes, after inflating; `None`, the default, is any. Memory does not depend on it: a body is
-    /// never held as a whole. It bounds the time that a small compressed file can take.
+    /// The longest body in bytes (ticks), after inflating; `None` is any length.
+    ///
+    /// The default is [`MAX_TICKS`](super::MAX_TICKS): 1 GiB, thirty hours at 10 kHz, which is also the longest job that a
+    /// [`Builder`](super::Builder) makes. Memory does not depend on the limit, since a body is never held as a whole. The
+    /// limit bounds the time, and the disk space of whoever writes the body down, that a small compressed file can take.
     pub body_bytes: Option<u64>,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body_bytes: Some(MAX_TICKS as u64) }
+    }
 }
 
 /// A pulse file over any reader, plain or gzip-compressed, told apart by its first bytes.
@@ -54,7 +63,7 @@ pub struct Job<R> {
 }
 
 impl<R: Read> Job<R> {
-    /// Reads the header, with no limit on the body.
+    /// Reads the header, with the default [`Limits`].
     ///
     /// # Errors
     /// As [`Job::with_limits`].
@@ -65,10 +74,10 @@ impl<R: Read> Job<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`Error::Magic`], [`Error::HeaderLength`], [`Error::HeaderCut`] where it is no pulse file, [`Error::Io`], and the
-    /// `Gzip` variants.
+    /// [`Error::Magic`], [`Error::HeaderLength`], [`Error::HeaderCut`] where it is no pulse file, [`Error::Io`],
+    /// [`Error::CompressedTooLarge`], and the `Gzip` variants.
     pub fn with_limits(reader: R, limits: Limits) -> Result<Self> {
-        let mut source = Source::new(reader)?;
+        let mut source = Source::new(reader, limits.body_bytes)?;
         let mut bytes = Vec::new();
         read_up_to(&mut source, &mut bytes, field::PREFIX_BYTES)?;
         let length = Header::decode_length(&bytes)?;
@@ -106,7 +115,7 @@ impl<R: Read> Job<R> {
     /// The next part of the body, never empty; `None` once it is over and, for gzip, was found whole.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::TooLarge`], and the `Gzip` variants. After any but the first every further call is an error
+    /// [`Error::Io`], [`Error::TooLarge`], [`Error::CompressedTooLarge`], and the `Gzip` variants. After any but the first every further call is an error
     /// too: a broken file never seems to end well.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>> {
         let limit_bytes = self.limits.body_bytes.unwrap_or(u64::MAX);

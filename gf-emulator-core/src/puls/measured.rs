@@ -35,7 +35,7 @@ pub struct Dose {
 /// | `extents` | `x`, `y`, `z`: each `[least, greatest]` in steps; `x_mm`, `y_mm`, `z_mm`: the same in millimetres |
 /// | `fire_box` | `x`, `y`, `x_mm`, `y_mm`: where the laser fires; `null` where it never does |
 /// | `time` | `moving`, `firing`, `idle` in seconds; `null` where the header has no step frequency |
-/// | `distance` | `travelled`, `cut` in millimetres |
+/// | `distance` | in millimetres: `travelled`, all of the head's way; `cut`, the part with the laser on; `travel`, the part with the laser off |
 /// | `speed` | `peak`, `mean` in mm/s; each `null` where it cannot be told |
 /// | `power` | `[{"level", "mm", "fire_ticks"}, ..]`: by laser power; `level` is `null` before the first power byte |
 /// | `density` | `[{"sevenths", "mm", "fire_ticks"}, ..]`: by fire density, those met |
@@ -56,7 +56,7 @@ pub struct Measured {
     pub moving_ticks: u64,
     /// Ticks in which nothing moves and the laser is off.
     pub idle_ticks: u64,
-    /// How far the head goes, in mm.
+    /// How far the head goes, in mm, with the laser on or off.
     pub travelled_mm: f64,
     /// How far of that with the laser on.
     pub cut_mm: f64,
@@ -103,6 +103,13 @@ impl Measured {
     #[must_use]
     pub fn z_end_mm(&self) -> f64 {
         self.header.z_mm(self.counts.z_end())
+    }
+
+    /// How far the head travels, in mm: with the laser off.
+    #[must_use]
+    pub fn travel_mm(&self) -> f64 {
+        // Sums of the same parts in the same order: never below 0 by more than rounding.
+        (self.travelled_mm - self.cut_mm).max(0.0)
     }
 
     /// So many ticks in seconds; `None` where the header has no step frequency.
@@ -159,7 +166,10 @@ impl Serialize for Measured {
             })
         });
         map.serialize_entry("time", &time)?;
-        map.serialize_entry("distance", &json!({"travelled": self.travelled_mm, "cut": self.cut_mm}))?;
+        map.serialize_entry(
+            "distance",
+            &json!({"travelled": self.travelled_mm, "cut": self.cut_mm, "travel": self.travel_mm()}),
+        )?;
         map.serialize_entry("speed", &json!({"peak": self.peak_mm_s, "mean": self.mean_mm_s()}))?;
         let dose =
             |key: &str, value: Value, dose: &Dose| json!({key: value, "mm": dose.mm, "fire_ticks": dose.fire_ticks});

@@ -64,7 +64,7 @@ pub use measured::{Dose, Measured, measure};
 pub use meter::Meter;
 pub use paths::Tracer;
 #[cfg(feature = "plot")]
-pub use plot::{Plot, Sheet, View, WIDTHS_PX, WORK_AREA_MM};
+pub use plot::{FARTHEST_MM, Plot, Sheet, View, WIDTHS_PX, WORK_AREA_MM};
 pub use position::Position;
 pub use seconds::Seconds;
 pub use segment::Segment;

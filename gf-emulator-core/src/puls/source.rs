@@ -23,6 +23,10 @@ mod flag {
 }
 
 const BUFFER_BYTES: usize = 32 * 1024;
+/// The longest header of a gzip member: name, comment and extra field (64 KiB at most) are not used, and have to end.
+const MAX_MEMBER_HEADER_BYTES: u64 = 128 * 1024;
+/// Data that cannot be compressed become a little longer: by less than this, and a 64th.
+const MAX_OVERHEAD_BYTES: u64 = 1 << 20;
 
 /// A pulse file's bytes, inflated where need be.
 pub(super) struct Source<R> {
@@ -35,6 +39,9 @@ struct Gzip {
     /// Of the current member's data.
     crc: Crc,
     phase: Phase,
+    /// What the data may inflate to; whoever reads them counts those. Compressed data are not longer than that by more
+    /// than some overhead, so that members without any data do not go on for ever.
+    limit_bytes: u64,
 }
 
 enum Phase {
@@ -45,13 +52,15 @@ enum Phase {
 }
 
 impl<R: Read> Source<R> {
-    /// Looks at the first bytes, and reads the gzip header if there is one.
-    pub(super) fn new(reader: R) -> Result<Self> {
+    /// Looks at the first bytes, and reads the gzip header if there is one. Compressed input may not be longer than what
+    /// holds a body of `limit_bytes`.
+    pub(super) fn new(reader: R, limit_bytes: Option<u64>) -> Result<Self> {
         let mut input = Input { reader, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, offset: 0, ended: false };
         input.want(GZIP_MAGIC.len())?;
         let gzip = if input.buffered().starts_with(&GZIP_MAGIC) {
             member_header(&mut input)?;
-            Some(Gzip { inflate: Decompress::new(false), crc: Crc::new(), phase: Phase::Data })
+            let limit_bytes = limit_bytes.unwrap_or(u64::MAX);
+            Some(Gzip { inflate: Decompress::new(false), crc: Crc::new(), phase: Phase::Data, limit_bytes })
         } else {
             None
         };
@@ -81,7 +90,11 @@ impl<R: Read> Source<R> {
 
 impl Gzip {
     fn read<R: Read>(&mut self, input: &mut Input<R>, out: &mut [u8]) -> Result<usize> {
+        let most_bytes = self.limit_bytes.saturating_add(self.limit_bytes / 64).saturating_add(MAX_OVERHEAD_BYTES);
         loop {
+            if input.offset > most_bytes {
+                return Err(Error::CompressedTooLarge { limit_bytes: self.limit_bytes });
+            }
             input.want(1)?;
             let (total_in, total_out) = (self.inflate.total_in(), self.inflate.total_out());
             let status = self
@@ -144,6 +157,9 @@ fn member_header<R: Read>(input: &mut Input<R>) -> Result<()> {
     let wrong = |problem| Err(Error::GzipHeader { offset, problem });
     let mut crc = Crc::new();
     let mut next = |input: &mut Input<R>| {
+        if input.offset - offset == MAX_MEMBER_HEADER_BYTES {
+            return Err(Error::GzipHeader { offset, problem: "it is longer than 131072 bytes" });
+        }
         let byte = input.take_byte(EXPECTED)?;
         crc.update(&[byte]);
         Ok::<u8, Error>(byte)

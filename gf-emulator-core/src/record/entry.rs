@@ -45,8 +45,11 @@ pub enum Event {
     },
     /// Something changed that is not said on the wire.
     State {
-        /// What there is now: `signed_in`, `stopped`, `failed`.
+        /// What there is now: `stopped`, `failed`, `cancelled`.
         state: String,
+        /// The action whose end that is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        action_id: Option<i64>,
         /// In words, where there is more to say.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,

@@ -191,7 +191,7 @@ impl Line {
             }
             _ => {
                 let detail = json["result"].as_str().map(str::to_owned);
-                vec![Raw::Event(Event::State { state: "done".into(), detail })]
+                vec![Raw::Event(Event::State { state: "done".into(), action_id: None, detail })]
             }
         })
     }

@@ -11,6 +11,7 @@ mod observed;
 mod recorder;
 mod recording;
 mod redactor;
+mod shortened;
 
 pub use entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Part, Side};
 #[cfg(feature = "local-service")]
@@ -19,4 +20,6 @@ pub(crate) use exchange::{Pending, Recorded};
 pub use import::{Imported, import};
 pub(crate) use recorder::{Raw, Tap};
 pub use recorder::{Recorder, SESSION_FILE};
+#[cfg(feature = "report")]
+pub(crate) use recording::{Again, Place, Shortened, file_beside};
 pub use recording::{Recording, Skipped};

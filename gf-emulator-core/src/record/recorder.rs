@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, hash_map};
 use std::fmt;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +33,8 @@ const JOB: &str = "puls";
 const START_BYTES: usize = 8;
 
 /// Records what a machine and its service say: `session.jsonl` in a folder of its own, pictures and pulse files beside it.
+///
+/// On Unix the folder (where it is created here) and everything in it are readable by their owner alone.
 ///
 /// A line is on the disk when the next begins, and is written in one go: whatever ends the program leaves at most one half
 /// line behind. Pictures and jobs are written by a thread of the recorder's own. Passwords, tokens
@@ -135,9 +137,13 @@ impl Recorder {
 
     pub(super) fn start(folder: &Path, about: About, redactor: Redactor, at: SystemTime) -> Result<Self> {
         let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
-        fs::create_dir_all(folder).map_err(|e| failed("make", folder, e))?;
+        make_private_folder(folder).map_err(|e| failed("make", folder, e))?;
         let path = folder.join(SESSION_FILE);
-        let file = OpenOptions::new().append(true).create_new(true).open(&path);
+        let mut options = OpenOptions::new();
+        options.append(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options.open(&path);
         let file = file.map_err(|e| failed("begin a recording in", &path, e))?;
         let (files, errands) = bounded(QUEUE);
         let started = Instant::now();
@@ -176,7 +182,13 @@ impl Recorder {
 
     /// Notes that something changed: `state` in a word, `detail` in words.
     pub fn state(&self, state: &str, detail: Option<String>) {
-        self.note(Raw::Event(Event::State { state: state.to_owned(), detail }));
+        self.note(Raw::Event(Event::State { state: state.to_owned(), action_id: None, detail }));
+    }
+
+    /// Notes why an action has not ended well: that is not said on the wire.
+    pub(crate) fn ended(&self, action_id: i64, state: &str, why: String) {
+        let (state, action_id) = (state.to_owned(), Some(action_id));
+        self.note(Raw::Event(Event::State { state, action_id, detail: Some(why) }));
     }
 
     pub(crate) fn note(&self, raw: Raw) {
@@ -487,12 +499,18 @@ impl Porter {
     }
 }
 
-fn spill(folder: &Path) -> io::Result<NamedTempFile> {
-    let mut builder = tempfile::Builder::new();
-    // As any other file: the umask decides who reads it.
+/// Creates the folder and its missing parents. On Unix only their owner may enter those that are created.
+fn make_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
     #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    builder.prefix(".recording-").suffix(".part").tempfile_in(folder)
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+/// A temporary file in `folder`. On Unix only its owner may read it.
+fn spill(folder: &Path) -> io::Result<NamedTempFile> {
+    tempfile::Builder::new().prefix(".recording-").suffix(".part").tempfile_in(folder)
 }
 
 fn fingerprint(bytes: &[u8]) -> Fingerprint {

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -13,8 +14,8 @@ use sha2::{Digest, Sha256};
 
 use super::diagram::bytes as size;
 use super::said::Brief;
-use crate::puls::{Job, Measured, Plot, Seconds, Sheet, View};
-use crate::record::Recording;
+use crate::puls::{Job, Limits, Measured, Plot, Seconds, Sheet, View};
+use crate::record::file_beside;
 
 /// A larger picture is named, and not shown. A machine's own have some 400 kB.
 const MOST_PICTURE: u64 = 4 << 20;
@@ -22,151 +23,179 @@ const MOST_PICTURE: u64 = 4 << 20;
 const MOST_IN_ALL: usize = 64 << 20;
 /// A drawing that is longer as SVG is embedded as PNG.
 const MOST_DRAWING: usize = 512 << 10;
+/// A job of more ticks than this (almost two hours at the usual 10,000 a second) is named, and not drawn.
+const MOST_TICKS: u64 = 64 << 20;
 /// How wide jobs are drawn: text that is readable on a phone, and twice as large on a desk.
 const DRAWING_PX: u32 = 480;
 /// What a picture is taken to be that does not say how large it is.
 const ANY_SIZE: (u32, u32) = (640, 480);
 
-/// More things than can be embedded.
-const MOST_IDS: usize = 1 << 20;
+/// Who draws jobs.
+pub(crate) enum Drawer<'a> {
+    /// Whoever writes the page, as it gets there.
+    AtOnce,
+    /// Somebody else, who is asked by the file's name; nothing while it is not drawn yet.
+    #[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "only a page that goes on has one"))]
+    Elsewhere(Box<Asked<'a>>),
+}
+
+type Asked<'a> = dyn Fn(&str) -> Option<Arc<Drawing>> + 'a;
+
+/// A job that has been drawn, or why it cannot be.
+pub(crate) type Drawing = Result<Drawn, String>;
+
+/// A drawn job.
+#[derive(Debug)]
+pub(crate) struct Drawn {
+    /// Of the file: the same job again needs no other drawing.
+    hash: Hash,
+    picture: Picture,
+    size: (u32, u32),
+    /// As HTML.
+    numbers: String,
+}
+
+#[derive(Debug)]
+enum Picture {
+    Svg(String),
+    /// Base64.
+    Png(String),
+}
+
+impl Drawn {
+    /// How much of a page it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        let (Picture::Svg(text) | Picture::Png(text)) = &self.picture;
+        text.len() + self.numbers.len()
+    }
+}
+
+type Hash = [u8; 32];
 
 /// What has been embedded so far.
 pub(super) struct Attachments<'a> {
-    recording: &'a Recording,
-    /// Where ids begin: parts of one page that are written apart must not share any.
-    first_id: usize,
-    known: HashMap<[u8; 32], Known>,
+    folder: &'a Path,
+    drawer: &'a Drawer<'a>,
+    /// What is in the page already, by what it is.
+    known: HashMap<Hash, Known>,
     left_bytes: usize,
 }
 
-/// Something that is in the page already, by its id.
-#[derive(Clone)]
+/// Something that is in the page already.
+#[derive(Debug, Default)]
 struct Known {
-    id: usize,
     size: (u32, u32),
-    /// A job's numbers.
-    numbers: Option<Markup>,
+    /// A job's, as HTML.
+    numbers: String,
 }
 
 impl<'a> Attachments<'a> {
-    /// For the articles from the `from`th on.
-    pub(super) fn new(recording: &'a Recording, from: usize) -> Self {
-        Self { recording, first_id: from.saturating_mul(MOST_IDS), known: HashMap::new(), left_bytes: MOST_IN_ALL }
+    pub(super) fn new(folder: &'a Path, drawer: &'a Drawer<'a>) -> Self {
+        Self { folder, drawer, known: HashMap::new(), left_bytes: MOST_IN_ALL }
     }
 
     /// The file of that name, as an entry has it: as a picture, a drawn job, or a name with a remark.
     pub(super) fn show(&mut self, name: &str) -> Markup {
-        let shown = self.recording.file(name).ok_or_else(|| "no file of a recording is called that".to_owned());
+        let shown = file_beside(self.folder, name).ok_or_else(|| "no file of a recording is called that".to_owned());
         let shown = shown.and_then(|path| self.embed(&path, name));
         shown.unwrap_or_else(|why| html! { p.note { (Brief(name, 80)) ": " (Brief(&why, 200)) } })
     }
 
     fn embed(&mut self, path: &Path, name: &str) -> Result<Markup, String> {
-        let unread = |e: io::Error| format!("cannot read it: {e}");
         // A link may lead anywhere, and a pipe nowhere.
-        let about = fs::symlink_metadata(path).map_err(unread)?;
+        let about = fs::symlink_metadata(path).map_err(|e| unread(&e))?;
         if !about.is_file() {
             return Err("it is no file".into());
         }
         let mut start = Vec::new();
-        File::open(path).and_then(|file| file.take(8).read_to_end(&mut start)).map_err(unread)?;
-        let hash = |salt: &[u8]| -> io::Result<[u8; 32]> {
-            let mut hash = Sha256::new_with_prefix(salt);
-            let (mut file, mut buffer) = (File::open(path)?, vec![0; 64 << 10]);
-            loop {
-                match file.read(&mut buffer)? {
-                    0 => return Ok(hash.finalize().into()),
-                    n => hash.update(&buffer[..n]),
-                }
-            }
-        };
+        File::open(path).and_then(|file| file.take(8).read_to_end(&mut start)).map_err(|e| unread(&e))?;
         if let Some(kind) = picture_kind(&start) {
             if about.len() > MOST_PICTURE {
                 return Err(format!("a picture of {}, too large to be shown here", size(about.len())));
             }
-            self.picture(path, name, kind, hash(b"picture").map_err(unread)?)
+            self.picture(path, name, kind)
         } else if start.get(1..4) == Some(b"GF1") || start.starts_with(&[0x1f, 0x8b]) {
-            self.job(path, name, hash(b"job").map_err(unread)?)
+            match self.drawer {
+                Drawer::AtOnce => {
+                    let hash = hash_of(path, b"job").map_err(|e| unread(&e))?;
+                    if self.known.contains_key(&hash) {
+                        return Ok(self.job_again(name, &hash));
+                    }
+                    self.job(name, draw(path, name, &mut || true).as_ref())
+                }
+                Drawer::Elsewhere(ask) => match ask(name) {
+                    Some(drawing) => self.job(name, drawing.as_ref().as_ref()),
+                    None => Ok(html! { p.note.pending { (Brief(name, 80)) ": it is being drawn" } }),
+                },
+            }
         } else {
             Err(format!("{}, neither a picture nor a pulse file", size(about.len())))
         }
     }
 
-    fn picture(&mut self, path: &Path, name: &str, kind: &str, hash: [u8; 32]) -> Result<Markup, String> {
-        let again = self.known.get(&hash).cloned();
-        let (known, data) = if let Some(known) = again {
-            (known, None)
+    fn picture(&mut self, path: &Path, name: &str, kind: &str) -> Result<Markup, String> {
+        let hash = hash_of(path, b"picture").map_err(|e| unread(&e))?;
+        let (id, again) = (id_of(&hash), self.known.get(&hash).map(|known| known.size));
+        let (size, data) = if let Some(size) = again {
+            (size, None)
         } else {
             let mut bytes = Vec::new();
             let file = File::open(path).map_err(|e| e.to_string())?;
             file.take(MOST_PICTURE).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
             let data = format!("data:image/{kind};base64,{}", STANDARD.encode(&bytes));
             self.take(data.len())?;
-            let known = Known { id: self.next_id(), size: size_of(&bytes).unwrap_or(ANY_SIZE), numbers: None };
-            self.known.insert(hash, known.clone());
-            (known, Some(data))
+            let size = size_of(&bytes).unwrap_or(ANY_SIZE);
+            self.known.insert(hash, Known { size, ..Known::default() });
+            (size, Some(data))
         };
-        let (width, height) = known.size;
+        let (width, height) = size;
         let image = html! {
             svg role="img" aria-label={ "picture " (Brief(name, 80)) } viewBox={ "0 0 " (width) " " (height) } {
                 @match data {
-                    Some(data) => { image id={ "k" (known.id) } width=(width) height=(height) href=(data) {} }
-                    None => { use href={ "#k" (known.id) } {} }
+                    Some(data) => { image id=(id) width=(width) height=(height) href=(data) {} }
+                    None => { use href={ "#" (id) } {} }
                 }
             }
         };
         Ok(figure("picture", &image, name, &format!("{width} × {height}")))
     }
 
-    fn job(&mut self, path: &Path, name: &str, hash: [u8; 32]) -> Result<Markup, String> {
-        let label = html! { (Brief(name, 80)) };
-        if let Some(known) = self.known.get(&hash) {
-            let (width, height) = known.size;
-            let image = html! {
-                svg role="img" aria-label={ "job " (label) } viewBox={ "0 0 " (width) " " (height) }
-                    preserveAspectRatio="xMidYMin slice" {
-                    use href={ "#k" (known.id) } width=(width) height=(height) {}
-                }
-            };
-            return Ok(
-                html! { (figure("job", &image, name, "the same job again")) @if let Some(n) = &known.numbers { (n) } },
-            );
+    fn job(&mut self, name: &str, drawing: Result<&Drawn, &String>) -> Result<Markup, String> {
+        let drawn = drawing.map_err(Clone::clone)?;
+        if self.known.contains_key(&drawn.hash) {
+            return Ok(self.job_again(name, &drawn.hash));
         }
-        let file = File::open(path).map_err(|e| e.to_string())?;
-        let plot = Job::open(file).and_then(Plot::of).map_err(|e| format!("it cannot be drawn: {e}"))?;
-        let mut sheet = Sheet::new(name);
-        sheet.width_px = DRAWING_PX;
-        sheet.view = View::Job;
-        let numbers = numbers(plot.measured());
-        let drawing = plot.to_svg(&sheet);
-        let id = self.next_id();
-        let (image, size) = if drawing.len() <= MOST_DRAWING {
-            self.take(drawing.len())?;
-            let height = view_height(&drawing).unwrap_or(DRAWING_PX);
+        self.take(drawn.bytes())?;
+        let known = Known { size: drawn.size, numbers: drawn.numbers.clone() };
+        self.known.insert(drawn.hash, known);
+        let (id, (width, height)) = (id_of(&drawn.hash), drawn.size);
+        let image = match &drawn.picture {
             // The plotter's own: it escapes what it is given, and has neither ids nor scripts. It gets an id here.
-            let named =
-                drawing.replacen("<svg ", &format!("<svg id=\"k{id}\" preserveAspectRatio=\"xMidYMin slice\" "), 1);
-            (PreEscaped(named), (DRAWING_PX, height))
-        } else {
-            sheet.width_px = 2 * DRAWING_PX;
-            let png = plot.to_png(&sheet).map_err(|e| e.to_string())?;
-            let data = format!("data:image/png;base64,{}", STANDARD.encode(&png));
-            self.take(data.len())?;
-            let (width, height) = size_of(&png).unwrap_or(ANY_SIZE);
-            let image = html! {
-                svg role="img" aria-label={ "job " (label) } viewBox={ "0 0 " (width) " " (height) }
+            Picture::Svg(svg) => {
+                let named = format!("<svg id=\"{id}\" preserveAspectRatio=\"xMidYMin slice\" ");
+                PreEscaped(svg.replacen("<svg ", &named, 1))
+            }
+            Picture::Png(base64) => html! {
+                svg role="img" aria-label={ "job " (Brief(name, 80)) } viewBox={ "0 0 " (width) " " (height) }
                     preserveAspectRatio="xMidYMin slice" {
-                    image id={ "k" (id) } width=(width) height=(height) href=(data) {}
+                    image id=(id) width=(width) height=(height) href={ "data:image/png;base64," (base64) } {}
                 }
-            };
-            (image, (width, height))
+            },
         };
-        self.known.insert(hash, Known { id, size, numbers: Some(numbers.clone()) });
-        Ok(html! { (figure("job", &image, name, "")) (numbers) })
+        Ok(html! { (figure("job", &image, name, "")) (PreEscaped(&drawn.numbers)) })
     }
 
-    fn next_id(&self) -> usize {
-        self.first_id.saturating_add(self.known.len())
+    /// A job that is in the page already.
+    fn job_again(&self, name: &str, hash: &Hash) -> Markup {
+        let Some(known) = self.known.get(hash) else { return html! {} };
+        let (width, height) = known.size;
+        let image = html! {
+            svg role="img" aria-label={ "job " (Brief(name, 80)) } viewBox={ "0 0 " (width) " " (height) }
+                preserveAspectRatio="xMidYMin slice" {
+                use href={ "#" (id_of(hash)) } width=(width) height=(height) {}
+            }
+        };
+        html! { (figure("job", &image, name, "the same job again")) (PreEscaped(&known.numbers)) }
     }
 
     fn take(&mut self, bytes: usize) -> Result<(), String> {
@@ -176,6 +205,60 @@ impl<'a> Attachments<'a> {
         })?;
         Ok(())
     }
+}
+
+fn unread(error: &io::Error) -> String {
+    format!("cannot read it: {error}")
+}
+
+/// What tells files apart: the same bytes as a picture and as a job are two things.
+fn hash_of(path: &Path, salt: &[u8]) -> io::Result<Hash> {
+    let mut hash = Sha256::new_with_prefix(salt);
+    let (mut file, mut buffer) = (File::open(path)?, vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hash.finalize().into()),
+            n => hash.update(&buffer[..n]),
+        }
+    }
+}
+
+/// An element's id, made of what it shows: parts of a page that are written at different times agree on it.
+fn id_of(hash: &Hash) -> String {
+    let [a, b, c, d, e, f, g, h, ..] = *hash;
+    format!("k{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+}
+
+/// Draws the job in a file, for a page. `go_on` is asked again and again, and ends it.
+pub(crate) fn draw(path: &Path, name: &str, go_on: &mut dyn FnMut() -> bool) -> Drawing {
+    let hash = hash_of(path, b"job").map_err(|e| unread(&e))?;
+    let file = File::open(path).map_err(|e| unread(&e))?;
+    let limits = Limits { body_bytes: Some(MOST_TICKS) };
+    let job = Job::with_limits(file, limits).map_err(|e| format!("it cannot be drawn: {e}"))?;
+    let plot = Plot::of_while(job, &mut *go_on).map_err(|e| match e {
+        crate::puls::Error::TooLarge { .. } => {
+            format!("a job of more than {MOST_TICKS} ticks, too long to be drawn here: \"puls plot\" draws it")
+        }
+        e => format!("it cannot be drawn: {e}"),
+    })?;
+    let plot = plot.ok_or("it was not drawn to its end")?;
+    let mut sheet = Sheet::new(name);
+    sheet.width_px = DRAWING_PX;
+    sheet.view = View::Job;
+    let numbers = numbers(plot.measured()).into_string();
+    let svg = plot.to_svg(&sheet);
+    if svg.len() <= MOST_DRAWING {
+        let height = view_height(&svg).unwrap_or(DRAWING_PX);
+        return Ok(Drawn { hash, picture: Picture::Svg(svg), size: (DRAWING_PX, height), numbers });
+    }
+    drop(svg);
+    if !go_on() {
+        return Err("it was not drawn to its end".into());
+    }
+    sheet.width_px = 2 * DRAWING_PX;
+    let png = plot.to_png(&sheet).map_err(|e| e.to_string())?;
+    let size = size_of(&png).unwrap_or(ANY_SIZE);
+    Ok(Drawn { hash, picture: Picture::Png(STANDARD.encode(&png)), size, numbers })
 }
 
 /// Small, and large once it is opened: no script, and not a byte twice.

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::raw;
 use super::said::Brief;
 use super::story::{Channel, Outcome, is_trouble};
-use crate::record::{Entry, Event, Exchange, Message, Part};
+use crate::record::{Event, Exchange, Message, Part, Shortened};
 
 /// A name in a row: the longest of the protocol has 34 characters.
 pub(super) const MOST_NAME: usize = 120;
@@ -65,7 +65,8 @@ impl Way {
 }
 
 /// One entry: a line with an arrow, its JSON on demand.
-pub(crate) fn row(entry: &Entry, setting: Setting<'_>) -> Markup {
+pub(crate) fn row(shortened: &Shortened, setting: Setting<'_>) -> Markup {
+    let Shortened { entry, lacks_values, .. } = shortened;
     let event = &entry.event;
     let channel = setting.channel.unwrap_or_else(|| Channel::of(event));
     let way = match event {
@@ -87,14 +88,14 @@ pub(crate) fn row(entry: &Entry, setting: Setting<'_>) -> Markup {
                 span.what { (line(event)) }
                 i role="img" aria-label=(way.words()) {}
             }
-            (raw::json(entry, setting.raw_bytes))
+            (raw::json(entry, *lacks_values, setting.raw_bytes))
         }
     }
 }
 
 /// A row as it is sent to who follows a session: many of them may have to wait, so that each is kept small.
 #[cfg(feature = "follow")]
-pub(crate) fn live_row(entry: &Entry) -> String {
+pub(crate) fn live_row(entry: &Shortened) -> String {
     row(entry, Setting { raw_bytes: 32 << 10, ..Setting::default() }).into_string()
 }
 
@@ -106,7 +107,8 @@ pub(super) fn line(event: &Event) -> Markup {
             Event::In(message) | Event::Out(message) => { (said(message)) }
             Event::Opened { .. } => { "WebSocket opened" }
             Event::Closed { reason } => { "WebSocket closed: " (Brief(reason, MOST_NAME)) }
-            Event::State { state, detail } => {
+            Event::State { state, action_id, detail } => {
+                @if let Some(id) = action_id { "action " b { (id) } " " }
                 (Brief(state, MOST_NAME))
                 @if let Some(detail) = detail { ": " (Brief(detail, MOST_NAME)) }
             }

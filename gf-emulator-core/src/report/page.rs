@@ -1,28 +1,26 @@
 //! The page as a whole: what stands where on it.
 
-use std::collections::BTreeSet;
 use std::io::{self, Write};
+use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::article::{self, word};
-use super::attachments::Attachments;
+use super::attachments::{Attachments, Drawer};
 use super::diagram::{self, MOST_NAME, Setting};
 use super::policy::{SCRIPT, STYLE, policy, policy_with};
 use super::raw;
 use super::said::Brief;
 use super::story::{Channel, Outcome, Story, Told, Trouble};
 use crate::puls::Seconds;
-use crate::record::{Event, Recording, SESSION_FILE, Side};
+use crate::record::{Recording, SESSION_FILE, Side};
 
-/// More types of action than there are; a service may make up others.
-const MOST_KINDS: usize = 100;
-/// Of what went wrong.
-const MOST_TROUBLES: usize = 200;
+/// Actions on a page.
+const MOST_ARTICLES: usize = 2000;
 /// Rows that a browser lays out together.
 const STRETCH: usize = 64;
 /// JSON in the page, in all.
-const MOST_RAW: usize = 64 << 20;
+const MOST_RAW: usize = 32 << 20;
 
 /// What stands on a page beside the report, where the session goes on.
 #[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "nobody makes one"))]
@@ -40,39 +38,69 @@ impl Live {
     }
 }
 
-/// What changes of a page while a session goes on, but for the conversation: of the actions, those from `from` on.
+/// Of which actions somebody wants to know again: those that something happened to since there were so many entries, and
+/// these.
 #[cfg(feature = "follow")]
-pub(super) fn write_sections(story: &Story, recording: &Recording, from: usize, out: &mut dyn Write) -> io::Result<()> {
-    let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
-    put(html! { (nav(story)) (summary(story)) (troubles(story)) (filter(story)) })?;
-    actions(story, recording, from, &mut put)
+#[derive(Debug, Default)]
+pub(crate) struct Since {
+    pub(crate) entries: u64,
+    pub(crate) again: Vec<usize>,
 }
 
-pub(super) fn write(story: &Story, recording: &Recording, live: Option<&Live>, out: &mut dyn Write) -> io::Result<()> {
+/// What changes of a page while a session goes on, but for the conversation.
+#[cfg(feature = "follow")]
+pub(super) fn write_sections(
+    story: &Story,
+    folder: &Path,
+    drawer: &Drawer<'_>,
+    since: Option<&Since>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
+    put(html! { (nav(story)) (summary(story)) (troubles(story)) (filter(story)) })?;
+    let Some(since) = since else { return Ok(()) };
+    let changed = |number: &usize| {
+        story.actions.get(number).is_some_and(|action| action.last >= since.entries) || since.again.contains(number)
+    };
+    actions(story, folder, drawer, &changed, &mut put)
+}
+
+pub(super) fn write(
+    story: &Story,
+    folder: &Path,
+    drawer: &Drawer<'_>,
+    live: Option<&Live>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
     // Written piece by piece: what is not closed here is closed by a later piece.
     put(html! { (DOCTYPE) (PreEscaped("<html lang=\"en\">")) (head(story, live)) (PreEscaped("<body>")) })?;
     put(html! { header { h1 { (title(story)) } (nav(story)) } @if let Some(live) = live { (live.bar) } })?;
     put(html! { (PreEscaped("<main>")) (summary(story)) (troubles(story)) (filter(story)) })?;
-    actions(story, recording, 0, &mut put)?;
+    actions(story, folder, drawer, &|_| true, &mut put)?;
     put(html! {
         (PreEscaped("<section id=\"conversation\">"))
         h2 { "Conversation" }
         p.note { "Time runs down, in seconds. Each row opens to the JSON of " (SESSION_FILE) "." }
+        (part_of(story, live.is_some()))
         div.lifelines aria-hidden="true" { span { "machine" } span { "service" } span { "storage" } }
     })?;
+    let mut again = Recording::again(folder)?;
     let mut left = MOST_RAW;
+    let mut rows = 0;
     // A browser lays out those stretches that are seen.
-    for stretch in story.told.chunks(STRETCH) {
-        put(PreEscaped("<div class=\"rows\">".to_owned()))?;
-        for told in stretch {
-            let row = diagram::row(&told.entry, setting(story, told, left.min(raw::MOST_BYTES)));
-            left = left.saturating_sub(row.0.len());
-            put(row)?;
+    for told in &story.told {
+        let Some(entry) = again.entry(told.place) else { continue };
+        if rows % STRETCH == 0 {
+            put(PreEscaped(if rows > 0 { "</div><div class=\"rows\">" } else { "<div class=\"rows\">" }.to_owned()))?;
         }
-        put(PreEscaped("</div>".to_owned()))?;
+        rows += 1;
+        let row = diagram::row(&entry, setting(story, told, left.min(raw::MOST_BYTES)));
+        left = left.saturating_sub(row.0.len());
+        put(row)?;
     }
     put(html! {
+        @if rows > 0 { (PreEscaped("</div>")) }
         (PreEscaped("</section></main>"))
         footer { p { "Made by gf-emulator-core " (env!("CARGO_PKG_VERSION")) " from " (SESSION_FILE) " and the files beside it." } }
         script { (PreEscaped(SCRIPT)) }
@@ -81,25 +109,58 @@ pub(super) fn write(story: &Story, recording: &Recording, live: Option<&Live>, o
     })
 }
 
+/// Which entries there are here, where these are not all.
+fn part_of(story: &Story, is_live: bool) -> Markup {
+    let (shown, all) = (story.told.len() as u64, story.entries);
+    let last = story.first + shown;
+    html! {
+        @if shown < all {
+            p #part {
+                "This page has entries " (story.first + 1) " to " (last) " of " (all) ", and the actions that these belong to. "
+                @if is_live {
+                    "The earlier ones are in the recording."
+                } @else if last < all {
+                    "report --from " (last + 1) " shows the next ones."
+                }
+            }
+        }
+    }
+}
+
 fn actions(
     story: &Story,
-    recording: &Recording,
-    from: usize,
+    folder: &Path,
+    drawer: &Drawer<'_>,
+    is_wanted: &dyn Fn(&usize) -> bool,
     put: &mut dyn FnMut(Markup) -> io::Result<()>,
 ) -> io::Result<()> {
-    put(html! { (PreEscaped("<section id=\"actions\">")) h2 { "Actions" } })?;
+    // Whoever asks again says how far they had got.
+    put(
+        html! { (PreEscaped(format!("<section id=\"actions\" data-entries=\"{}\">", story.entries))) h2 { "Actions" } },
+    )?;
     if story.actions.is_empty() {
         put(html! { p.note { "Nothing was asked for." } })?;
     }
-    let mut attachments = Attachments::new(recording, from);
-    for n in from..story.actions.len() {
-        put(article::article(story, n, &mut attachments))?;
+    let mut again = Recording::again(folder)?;
+    let mut attachments = Attachments::new(folder, drawer);
+    // The last ones are those that may be under way.
+    let shown: Vec<usize> = story.shown_actions().collect();
+    let left_out = shown.len().saturating_sub(MOST_ARTICLES);
+    if left_out > 0 {
+        put(
+            html! { p.note { (left_out) " actions before these are left out: a page has " (MOST_ARTICLES) " at the most." } },
+        )?;
+    }
+    for number in shown.into_iter().skip(left_out).filter(is_wanted) {
+        if let Some(action) = story.actions.get(&number) {
+            put(article::article(number, action, &mut again, &mut attachments))?;
+        }
     }
     put(html! { (PreEscaped("</section>")) })
 }
 
 fn setting<'a>(story: &'a Story, told: &Told, raw_bytes: usize) -> Setting<'a> {
-    let action = told.action.map(|n| &story.actions[n]);
+    let action = told.action.and_then(|number| story.actions.get(&number));
     Setting {
         action: action.map(|action| action.kind.as_str()),
         outcome: action.and_then(|action| action.outcome),
@@ -132,35 +193,34 @@ fn nav(story: &Story) -> Markup {
     html! {
         nav {
             a href="#summary" { "Summary" }
-            a href="#troubles" { "What went wrong (" (story.troubles.len()) ")" }
-            a href="#actions" { "Actions (" (story.actions.len()) ")" }
-            a href="#conversation" { "Conversation (" (story.told.len()) ")" }
+            a href="#troubles" { "What went wrong (" (story.counts.troubles) ")" }
+            a href="#actions" { "Actions (" (story.counts.actions) ")" }
+            a href="#conversation" { "Conversation (" (story.entries) ")" }
         }
     }
 }
 
 fn summary(story: &Story) -> Markup {
     let about = &story.about;
-    let ended = |outcome| story.actions.iter().filter(|action| action.outcome == outcome).count();
+    let ended = |outcome| story.counts.ended(outcome);
     let side = match about.side {
         Side::Machine => "the machine's",
         Side::Service => "the service's",
     };
-    let began = story.told.first().map(|told| told.entry.at.as_str());
     let facts = [
         ("machine", about.serial.map(|serial| serial.to_string())),
         ("generation", about.generation.clone()),
         ("firmware", about.firmware.clone()),
         ("service", about.service.clone()),
         ("recorded by", Some(format!("{}, {side} side", about.recorder))),
-        ("began", began.map(str::to_owned)),
+        ("began", story.began.clone()),
     ];
     html! {
         section #summary {
             h2 { "Summary" }
             div.tiles {
-                (tile("duration", &duration(story.duration_s())))
-                (tile("actions", &story.actions.len().to_string()))
+                (tile("duration", &duration(story.duration_s)))
+                (tile("actions", &story.counts.actions.to_string()))
                 @for (outcome, what) in [
                     (Some(Outcome::Completed), "completed"), (Some(Outcome::Failed), "failed"),
                     (Some(Outcome::Cancelled), "cancelled"), (None, "no ending"),
@@ -169,8 +229,8 @@ fn summary(story: &Story) -> Markup {
                         div class={ "tile " (word(outcome)) } { b { (ended(outcome)) } span { (what) } }
                     }
                 }
-                (tile("messages", &story.messages.to_string()))
-                (tile("requests", &story.requests.to_string()))
+                (tile("messages", &story.counts.messages.to_string()))
+                (tile("requests", &story.counts.requests.to_string()))
             }
             dl.facts {
                 @for (name, value) in &facts {
@@ -193,44 +253,32 @@ fn duration(s: f64) -> String {
 }
 
 fn troubles(story: &Story) -> Markup {
+    let more = story.counts.troubles - story.troubles.len();
     html! {
         section #troubles {
             h2 { "What went wrong" }
             @if story.troubles.is_empty() {
                 p.good { "Nothing, as far as can be told from what was said." }
             } @else {
-                ul { @for trouble in story.troubles.iter().take(MOST_TROUBLES) { li { (one_trouble(story, trouble)) } } }
-                @if story.troubles.len() > MOST_TROUBLES {
-                    p.note { "And " (story.troubles.len() - MOST_TROUBLES) " more." }
-                }
+                ul { @for trouble in &story.troubles { li { (one_trouble(trouble)) } } }
+                @if more > 0 { p.note { "And " (more) " more." } }
             }
         }
     }
 }
 
-fn one_trouble(story: &Story, trouble: &Trouble) -> Markup {
+fn one_trouble(trouble: &Trouble) -> Markup {
     match trouble {
-        Trouble::Action(n) => {
-            let action = &story.actions[*n];
-            html! {
-                span class={ "chip " (word(action.outcome)) } { (action.outcome.map_or("no ending", Outcome::word)) }
-                " " a href={ "#a" (n) } { (Brief(&action.kind, MOST_NAME)) " " (action.id) }
-                @if action.outcome.is_none() { " has no ending here: it was ignored, or went on" }
-            }
-        }
-        Trouble::Entry(at) => {
-            let entry = &story.told[*at].entry;
-            let what = match entry.event {
-                Event::Http(_) => "request",
-                Event::In(_) | Event::Out(_) => "message",
-                Event::Opened { .. } | Event::Closed { .. } => "connection",
-                _ => "machine",
-            };
-            html! {
-                span.chip.failed { (what) } " "
-                a href={ "#e" (entry.n) } { (diagram::clock(entry.t)) " s" } " " (diagram::line(&entry.event))
-            }
-        }
+        Trouble::Action { number, id, kind, outcome, reason } => html! {
+            span class={ "chip " (word(*outcome)) } { (outcome.map_or("no ending", Outcome::word)) }
+            " " a href={ "#a" (number) } { (Brief(kind, MOST_NAME)) " " (id) }
+            @if outcome.is_none() { " has no ending here: it was ignored, or went on" }
+            @if let Some(reason) = reason { ": " (Brief(reason, 200)) }
+        },
+        Trouble::Entry { n, t, what, line } => html! {
+            span.chip.failed { (what) } " "
+            a href={ "#e" (n) } { (diagram::clock(*t)) " s" } " " (PreEscaped(line))
+        },
         Trouble::Line(skipped) => html! {
             span.chip.cancelled { "recording" } " line " (skipped.line) " of " (SESSION_FILE) " is no entry: " (Brief(&skipped.reason, 200))
         },
@@ -239,14 +287,13 @@ fn one_trouble(story: &Story, trouble: &Trouble) -> Markup {
 
 /// Shown by the script: without it, everything is there.
 fn filter(story: &Story) -> Markup {
-    let kinds: BTreeSet<&str> = story.actions.iter().map(|action| action.kind.as_str()).collect();
     let outcomes = Outcome::ALL.map(Outcome::word).into_iter().chain(["none"]);
     html! {
         form #filter role="search" aria-label="Filter actions and conversation" hidden {
             label.search { span { "Search" } input type="search" name="words" autocomplete="off" placeholder="name, id, value"; }
             label { span { "Action" } select name="action" {
                 option value="" { "all" }
-                @for kind in kinds.iter().take(MOST_KINDS) {
+                @for kind in &story.kinds {
                     option value=(Brief(kind, MOST_NAME)) { (Brief(kind, 40)) }
                 }
             } }

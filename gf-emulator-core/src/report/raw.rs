@@ -10,8 +10,8 @@ use crate::record::{Entry, SESSION_FILE};
 /// The JSON of one entry: most have a few hundred bytes, a settings report twelve thousand.
 pub(super) const MOST_BYTES: usize = 128 << 10;
 
-/// The entry's JSON, at most so much of it.
-pub(super) fn json(entry: &Entry, most_bytes: usize) -> Markup {
+/// The entry's JSON, at most so much of it; `is_shortened` says that the entry itself is not whole.
+pub(super) fn json(entry: &Entry, is_shortened: bool, most_bytes: usize) -> Markup {
     let mut to = Bounded { text: Vec::new(), most_bytes };
     let whole = serde_json::to_writer_pretty(&mut to, entry).is_ok();
     let text = String::from_utf8_lossy(&to.text);
@@ -19,7 +19,7 @@ pub(super) fn json(entry: &Entry, most_bytes: usize) -> Markup {
     let text = if whole { &text } else { text.trim_end_matches('\u{fffd}') };
     html! {
         pre { (Said(text)) }
-        @if !whole {
+        @if !whole || is_shortened {
             p.note { "This is not all of it: line " (entry.n.saturating_add(1)) " of " (SESSION_FILE) " is." }
         }
     }

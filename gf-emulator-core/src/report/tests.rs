@@ -1,23 +1,31 @@
 //! What is made of entries: the story, and rows.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::diagram::{Setting, bytes, clock, row, seconds};
 use super::raw;
-use super::story::{Channel, Outcome, Story, Trouble};
+use super::story::{Channel, MOST_ROWS, MOST_TROUBLES, Outcome, Story, Trouble, Window};
 use super::subsystems;
-use crate::record::{Entry, Skipped};
+use crate::record::{Entry, Place, Shortened, Skipped};
 
-fn entry(n: u64, fields: &Value) -> Entry {
+/// Of an entry in no file: where its place is stands for its number.
+fn entry(n: u64, fields: &Value) -> Shortened {
     let mut entry = json!({"n": n, "t": n as f64 / 10.0, "at": "2026-11-24T08:00:00.000Z"});
     entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
-    serde_json::from_value(entry).unwrap()
+    let entry: Entry = serde_json::from_value(entry).unwrap();
+    Shortened { entry, lacks_values: false, place: Place::of_test(n) }
+}
+
+fn empty(window: Window) -> Story {
+    let about = json!({"format": 1, "recorder": "a test", "side": "machine", "service": "https://a"});
+    Story::new(serde_json::from_value(about).unwrap(), window)
 }
 
 fn story(entries: &[Value]) -> Story {
-    let about = json!({"format": 1, "recorder": "a test", "side": "machine", "service": "https://a"});
-    let mut story = Story::new(serde_json::from_value(about).unwrap());
-    (1..).zip(entries).for_each(|(n, fields)| story.add(entry(n, fields)));
+    let mut story = empty(Window::From(0));
+    (1..).zip(entries).for_each(|(n, fields)| story.add(&entry(n, fields)));
     story.finish(&[]);
     story
 }
@@ -37,8 +45,8 @@ fn exchange(method: &str, url: &str, status: u16) -> Value {
 
 /// Each action with its end and its entries' numbers.
 fn actions(story: &Story) -> Vec<(i64, Option<Outcome>, Vec<u64>)> {
-    let numbers = |entries: &[usize]| entries.iter().map(|&at| story.told[at].entry.n).collect();
-    story.actions.iter().map(|action| (action.id, action.outcome, numbers(&action.entries))).collect()
+    let numbers = |places: &[Place]| places.iter().map(|place| place.number()).collect();
+    story.actions.values().map(|action| (action.id, action.outcome, numbers(&action.steps))).collect()
 }
 
 #[test]
@@ -88,8 +96,15 @@ fn an_id_that_comes_again_is_another_action_once_the_first_is_over() {
         (7, Some(Outcome::Completed), vec![8]),
     ];
     assert_eq!(actions(&story), expected);
-    assert_eq!(story.actions[2].kind, "motion");
-    assert_eq!(story.troubles, [Trouble::Action(0), Trouble::Action(1)]);
+    assert_eq!(story.actions[&2].kind, "motion");
+    let troubled = [0, 1].map(|number| Trouble::Action {
+        number,
+        id: 1,
+        kind: "print".into(),
+        outcome: (number == 0).then_some(Outcome::Cancelled),
+        reason: None,
+    });
+    assert_eq!(story.troubles, troubled);
 }
 
 #[test]
@@ -108,8 +123,17 @@ fn what_went_wrong_is_in_the_order_in_which_it_did() {
     ]);
     let skipped = Skipped { line: 9, reason: "half".into() };
     story.finish(std::slice::from_ref(&skipped));
-    let entries = [2, 3, 4, 7, 9].map(Trouble::Entry);
-    assert_eq!(story.troubles, entries.into_iter().chain([Trouble::Line(skipped)]).collect::<Vec<_>>());
+    let troubled: Vec<_> = story
+        .troubles
+        .iter()
+        .map(|trouble| match trouble {
+            Trouble::Entry { n, what, .. } => (*n, *what),
+            Trouble::Line(skipped) => (skipped.line, "line"),
+            Trouble::Action { .. } => panic!("{trouble:?}"),
+        })
+        .collect();
+    let expected = [(3, "request"), (4, "request"), (5, "message"), (8, "connection"), (10, "machine"), (9, "line")];
+    assert_eq!(troubled, expected);
 }
 
 #[test]
@@ -122,7 +146,8 @@ fn a_second_report_has_the_first_before_it_and_an_empty_one_is_none() {
         json!({"kind": "out", "bytes": 1, "json": {"progress": "print:progress", "action_id": 1, "settings": {"values": {"CCbp": 1}}}}),
         report(json!({"AAdc": 1, "HCil": 3})),
     ]);
-    assert_eq!(story.actions[0].reports, [(0, None), (4, Some(0))]);
+    let [first, last] = [1, 5].map(Place::of_test);
+    assert_eq!(story.actions[&0].reports, [(first, None), (last, Some(first))]);
 }
 
 #[test]
@@ -153,6 +178,56 @@ fn settings_are_told_by_subsystem_and_then_by_what_changed() {
 }
 
 #[test]
+fn why_an_action_ended_is_told_with_it() {
+    let why = |id: i64| json!({"kind": "state", "state": "cancelled", "action_id": id, "detail": "the lid was opened"});
+    let story = story(&[asked(7, "print", "https://s/7"), why(7), said(7, "print:cancelled"), why(8)]);
+    assert_eq!(story.actions[&0].reason.as_deref(), Some("the lid was opened"));
+    assert_eq!(actions(&story), [(7, Some(Outcome::Cancelled), vec![1, 2, 3])]);
+    // The end is what went wrong, and the reason is told with it.
+    let [Trouble::Action { id: 7, reason: Some(reason), .. }] = &story.troubles[..] else { panic!("{story:?}") };
+    assert_eq!(reason, "the lid was opened");
+}
+
+#[test]
+fn what_is_kept_of_a_long_session_is_bounded() {
+    // One goes on from beginning to end. Of the others every third never ends, one completes and one fails.
+    let third = MOST_ROWS / 2;
+    let mut entries = vec![entry(1, &asked(-1, "print", "https://s/x"))];
+    let mut add = |fields: Value| entries.push(entry(entries.len() as u64 + 1, &fields));
+    for id in 0..i64::try_from(3 * third).unwrap() {
+        add(asked(id, &format!("kind{id}"), &format!("https://s/{id}")));
+        match id % 3 {
+            0 => add(said(-1, "print:progress")),
+            1 => add(said(id, &format!("kind{id}:completed"))),
+            _ => add(said(id, &format!("kind{id}:failed"))),
+        }
+    }
+    let all = entries.len() as u64;
+    for (window, first) in
+        [(Window::From(0), 0), (Window::From(all / 2), all / 2), (Window::Latest, all - MOST_ROWS as u64)]
+    {
+        let mut story = empty(window);
+        entries.iter().for_each(|entry| story.add(entry));
+        story.finish(&[]);
+        assert_eq!((story.entries, story.first, story.told.len()), (all, first, MOST_ROWS));
+        assert_eq!(story.told[0].place.number(), first + 1);
+        assert!(story.actions.len() < MOST_ROWS, "{}", story.actions.len());
+        let shown: Vec<_> = story.shown_actions().collect();
+        assert!(shown.contains(&0), "the one that goes on is on every page");
+        let of_rows: BTreeSet<_> = story.told.iter().filter_map(|told| told.action).collect();
+        // Those of which nothing was heard for longest may be forgotten before they end.
+        let known = of_rows.iter().filter(|number| shown.contains(number)).count();
+        assert!(known >= of_rows.len() / 2, "{known} of {}", of_rows.len());
+        assert!(story.actions[&0].steps.len() + story.actions[&0].last_steps.len() <= 500);
+        assert_eq!(story.actions[&0].steps_count(), third + 1);
+        assert_eq!(story.troubles.len(), MOST_TROUBLES);
+        let counts = story.counts;
+        let ended = [Some(Outcome::Completed), Some(Outcome::Failed), Some(Outcome::Cancelled), None];
+        assert_eq!(ended.map(|outcome| counts.ended(outcome)), [third, third, 0, third + 1]);
+    }
+}
+
+#[test]
 fn a_row_stands_for_itself() {
     let rows: Vec<_> = [
         asked(1, "print", "https://s/1"),
@@ -176,7 +251,7 @@ fn json_is_shown_as_far_as_it_is_bearable() {
     let deep: Value = (0..100).fold(json!(["ä"]), |inner, _| json!([inner]));
     let entry = entry(4, &json!({"kind": "in", "bytes": 1, "json": deep}));
     for most_bytes in [0, 1, 500, 501, 502, 503, 30_000] {
-        let shown = raw::json(&entry, most_bytes).into_string();
+        let shown = raw::json(&entry.entry, false, most_bytes).into_string();
         assert!(!shown.contains('\u{fffd}'));
         assert_eq!(shown.contains("line 5 of session.jsonl"), most_bytes < 30_000, "{most_bytes}");
     }

@@ -1,10 +1,22 @@
 //! Pings and what becomes of them, in milliseconds rather than half minutes.
 
+use std::io::Write;
 use std::net::{TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use crossbeam_channel::Receiver;
+use http::header::HeaderValue;
+use tungstenite::{Message, WebSocket};
+
+use super::dial::Address;
+use super::outbox::frame_bytes;
 use super::*;
-use crate::connection::Connection;
+use crate::Tls;
+use crate::connection::{Connection, Outgoing};
+use crate::net::Network;
+use crate::record::Tap;
+use crate::url::Url;
 
 const LIMIT: Duration = Duration::from_secs(30);
 
@@ -17,6 +29,11 @@ struct Bench {
 }
 
 fn bench(watch: Watch) -> Bench {
+    bench_that(watch, GOOD_AFTER, |_| ())
+}
+
+/// With something to be done at each dial; it is told which one it is.
+fn bench_that(watch: Watch, good_after: Duration, at_dial: impl Fn(usize) + Send + Sync + 'static) -> Bench {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     // What is accepted inherits it: left to itself, the system lets it grow to more than any test says.
     socket2::SockRef::from(&listener).set_recv_buffer_size(64 << 10).unwrap();
@@ -39,20 +56,20 @@ fn bench(watch: Watch) -> Bench {
     let dialled = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&dialled);
     let address: Address = Arc::new(move || {
-        count.fetch_add(1, Ordering::AcqRel);
+        at_dial(count.fetch_add(1, Ordering::AcqRel) + 1);
         Ok(url.clone())
     });
     let route = Route {
         origin: String::new(),
         tap: Tap::default(),
         address,
-        tls: Tls::new(None).unwrap(),
+        network: Network { tls: Tls::new(None).unwrap(), proxy: None },
         user_agent: "OpenGlow/test".into(),
         interrupt: Interrupt::default(),
     };
     let (machine, peer) = Connection::in_memory();
     let socket = route.dial().unwrap();
-    let client = Some(WsClient::start_watched(socket, route, peer, watch).unwrap());
+    let client = Some(WsClient::start_watched(socket, route, &peer, watch, good_after).unwrap());
     Bench { client, machine, sockets, dialled }
 }
 
@@ -94,17 +111,13 @@ fn a_pong_that_does_not_come_is_a_lost_connection() {
 }
 
 #[test]
-fn a_cut_after_a_quiet_hour_is_a_first_one_each_time() {
-    let bench = bench(Watch { ping_every: Duration::from_millis(5), pong_within: LIMIT });
+fn a_cut_after_a_good_connection_is_a_first_one_each_time() {
+    let bench = bench_that(no_pings(), Duration::ZERO, |_| ());
     let before = Instant::now();
     for _ in 0..7 {
-        let mut socket = bench.socket();
-        // The second ping comes after the first one's pong has been read, or is on its way beside it: the third is sure.
-        for _ in 0..3 {
-            ping(&mut socket);
-        }
+        drop(bench.socket());
     }
-    // Six pauses that grow take at least 15.75 s; six that do not, 3 at most. Between them is room for a slow machine.
+    // Six pauses that grow take at least 15.25 s; six that do not, 3 at most. Between them is room for a slow machine.
     assert!(before.elapsed() < Duration::from_secs(14), "{:?}", before.elapsed());
     bench.stop();
 }
@@ -146,6 +159,149 @@ fn what_a_cut_catches_on_its_way_arrives_once_and_in_order() {
     }
     for (n, message) in got.iter().enumerate() {
         assert_eq!(message, &text(n));
+    }
+    bench.stop();
+}
+
+/// A watch that never pings, so that nothing but what the test does ends a connection.
+fn no_pings() -> Watch {
+    Watch { ping_every: Duration::from_hours(1), ..Watch::default() }
+}
+
+fn message(text: &str) -> Outgoing {
+    Outgoing::new(text.into(), String::new(), false)
+}
+
+// Elsewhere a reset discards what has arrived.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_has_arrived_is_read_before_a_broken_connection_is_given_up() {
+    const FRAMES: usize = 200;
+    let bench = bench(no_pings());
+    let mut socket = bench.socket();
+    for n in 0..FRAMES {
+        socket.write(Message::Ping(vec![1].into())).unwrap();
+        socket.write(Message::text(n.to_string())).unwrap();
+    }
+    socket.flush().unwrap();
+    // A reset: from here on every write fails. The machine has read no more than its queue holds.
+    socket2::SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(socket);
+    bench.machine.tx.send(message("a write that fails")).unwrap();
+    for n in 0..FRAMES {
+        assert_eq!(bench.machine.rx.recv_timeout(LIMIT).unwrap(), n.to_string());
+    }
+    let mut socket = bench.socket();
+    assert_eq!(socket.read().unwrap(), Message::text("a write that fails"));
+    bench.stop();
+}
+
+#[test]
+fn a_panic_while_dialling_is_noticed_and_it_dials_again() {
+    let bench = bench_that(no_pings(), GOOD_AFTER, |dialled| assert!(dialled != 2, "a mistake in the sign-in"));
+    drop(bench.socket());
+    let mut socket = bench.socket();
+    assert_eq!(bench.dialled.load(Ordering::Acquire), 3);
+    bench.machine.tx.send(message("here")).unwrap();
+    assert_eq!(socket.read().unwrap(), Message::text("here"));
+    bench.stop();
+}
+
+#[test]
+fn a_close_is_answered_and_a_new_connection_made_though_the_old_one_stays_open() {
+    let bench = bench(no_pings());
+    let mut first = bench.socket();
+    first.close(None).unwrap();
+    // The first is neither read nor closed.
+    let mut second = bench.socket();
+    bench.machine.tx.send(message("here")).unwrap();
+    assert_eq!(second.read().unwrap(), Message::text("here"));
+    assert!(matches!(first.read(), Ok(Message::Close(None))), "the answer to the Close");
+    bench.stop();
+}
+
+#[test]
+fn connections_that_do_not_last_are_made_more_and_more_slowly() {
+    let bench = bench(no_pings());
+    let before = Instant::now();
+    for _ in 0..5 {
+        let mut socket = bench.socket();
+        socket.send(Message::text("hello")).unwrap();
+    }
+    // Four pauses of at least 0.25, 0.5, 1 and 2 s; none of them grown, they take 2 s at most.
+    assert!(before.elapsed() >= Duration::from_millis(3750), "{:?}", before.elapsed());
+    bench.stop();
+}
+
+/// Writes this again and again until the machine hangs up.
+fn flood(socket: &WebSocket<TcpStream>, first: &[u8], then: &[u8]) -> thread::JoinHandle<()> {
+    let mut stream = socket.get_ref().try_clone().unwrap();
+    let (first, then) = (first.to_vec(), then.repeat(10_000));
+    thread::spawn(move || {
+        let mut written = stream.write_all(&first);
+        while written.is_ok() {
+            written = stream.write_all(&then);
+        }
+    })
+}
+
+#[test]
+fn a_message_without_end_keeps_nothing_from_going_out() {
+    // The first fragment of a text, and empty ones; the same after a Close of the machine.
+    let bench = bench(no_pings());
+    let mut socket = bench.socket();
+    let flood = flood(&socket, &[0x01, 0], &[0, 0]);
+    for n in 0..10 {
+        bench.machine.tx.send(message(&n.to_string())).unwrap();
+        assert_eq!(socket.read().unwrap(), Message::text(n.to_string()));
+    }
+    let before = Instant::now();
+    bench.stop();
+    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
+    flood.join().unwrap();
+}
+
+#[test]
+fn binary_frames_without_end_do_not_keep_it_from_closing() {
+    let bench = bench(no_pings());
+    let socket = bench.socket();
+    let flood = flood(&socket, &[], &[0x82, 1, 0]);
+    let before = Instant::now();
+    bench.stop();
+    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
+    flood.join().unwrap();
+}
+
+#[test]
+fn pings_that_come_in_between_change_nothing_about_what_was_sent() {
+    const MESSAGES: usize = 3000;
+    let bench = bench(no_pings());
+    let mut first = bench.socket();
+    let pings = flood(&first, &[], &[&[0x89, 125][..], &[7; 125]].concat());
+    let text = |n: usize| format!("{n} {}\n", "x".repeat(n * 7919 % 5000));
+    (0..MESSAGES).for_each(|n| bench.machine.tx.send(message(&text(n))).unwrap());
+    let mut got = Vec::new();
+    while got.len() < MESSAGES / 3 {
+        if let Message::Text(message) = first.read().unwrap() {
+            got.push(message.to_string());
+        }
+    }
+    // Nothing more comes from here; what the machine's system has taken is still on its way here.
+    first.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
+    pings.join().unwrap();
+    while let Ok(message) = first.read() {
+        if let Message::Text(message) = message {
+            got.push(message.to_string());
+        }
+    }
+    let mut second = bench.socket();
+    while got.len() < MESSAGES {
+        if let Message::Text(message) = second.read().unwrap() {
+            got.push(message.to_string());
+        }
+    }
+    for (n, message) in got.iter().enumerate() {
+        assert!(message == &text(n), "{n}: {}", &message[..20.min(message.len())]);
     }
     bench.stop();
 }

@@ -60,6 +60,29 @@ fn a_drop_takes_what_was_under_way() {
 }
 
 #[test]
+fn what_was_sent_before_a_drop_arrives_before_the_end() {
+    let service = std::sync::Arc::new(plain().start().unwrap());
+    let mut socket = open(&service);
+    // More than both systems' buffers hold: its sender waits in the middle of it.
+    let large = "x".repeat(16 << 20);
+    let (sending, text) = (std::sync::Arc::clone(&service), large.clone());
+    let sender = thread::spawn(move || sending.send_text(&text).unwrap());
+    socket.get_ref().peek(&mut [0]).unwrap();
+    // The sender of the large one sends this, too, once that has gone.
+    service.send_text("small").unwrap();
+    let dropping = std::sync::Arc::clone(&service);
+    let drop = thread::spawn(move || dropping.drop_connection(Cut::Drain));
+    while service.core.machines.current(Duration::ZERO).is_some() {
+        thread::yield_now();
+    }
+    assert!(socket.read().is_ok_and(|message| message == Message::text(large)));
+    assert_eq!(socket.read().unwrap(), Message::text("small"));
+    assert!(matches!(socket.read(), Err(tungstenite::Error::Protocol(_))));
+    std::mem::drop(socket);
+    within(LIMIT, move || (drop.join().unwrap(), sender.join().unwrap()));
+}
+
+#[test]
 fn a_hard_cut_and_a_close_end_the_socket() {
     let service = plain().start().unwrap();
     let mut socket = open(&service);

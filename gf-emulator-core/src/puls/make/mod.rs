@@ -419,8 +419,27 @@ fn check_density(density: f64) -> Result<()> {
     }
 }
 
-/// The nearest whole number, of one that is known to be small.
+/// The nearest whole number, of one that is known to be small; half is rounded away from 0, as [`f64::round`] has it. That
+/// is a call into the C library on most processors, and this is asked for twice a tick.
 #[expect(clippy::cast_possible_truncation, reason = "callers have bounded it; the cast would saturate, not wrap")]
 fn nearest(value: f64) -> i64 {
-    value.round() as i64
+    let whole = value as i64;
+    let rest = value - whole as f64;
+    whole + i64::from(rest >= 0.5) - i64::from(rest <= -0.5)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::nearest;
+
+    proptest! {
+        #[test]
+        fn the_nearest_whole_number_is_what_round_gives(whole in -2_000_000..2_000_000_i32, part in -1.0..1.0_f64) {
+            for value in [f64::from(whole) + part, f64::from(whole) / 2.0, f64::from(whole) / 2.0 - 1e-10] {
+                prop_assert_eq!(nearest(value) as f64, value.round(), "{}", value);
+            }
+        }
+    }
 }

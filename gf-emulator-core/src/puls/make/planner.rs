@@ -43,6 +43,10 @@ pub(super) struct Stretch {
     entry_mm_s: f64,
     peak_mm_s: f64,
     exit_mm_s: f64,
+    /// How long it speeds up, how far it gets in that time, and how long it slows down.
+    up_s: f64,
+    up_mm: f64,
+    down_s: f64,
     duration_s: f64,
 }
 
@@ -62,6 +66,9 @@ impl Stretch {
                 entry_mm_s: 0.0,
                 peak_mm_s: 0.0,
                 exit_mm_s: 0.0,
+                up_s: 0.0,
+                up_mm: 0.0,
+                down_s: 0.0,
                 duration_s: 0.0,
             }
         })
@@ -103,21 +110,12 @@ impl Stretch {
         // By a last bit of rounding, a stretch that speeds up all the way could end faster than its fastest.
         self.peak_mm_s = self.cap_mm_s.min(reached).max(entry_mm_s).max(exit_mm_s);
         (self.entry_mm_s, self.exit_mm_s) = (entry_mm_s, exit_mm_s);
-        self.duration_s = self.up_s() + self.along_mm() / self.peak_mm_s + self.down_s();
-    }
-
-    fn up_s(&self) -> f64 {
-        (self.peak_mm_s - self.entry_mm_s) / self.acceleration
-    }
-
-    fn down_s(&self) -> f64 {
-        (self.peak_mm_s - self.exit_mm_s) / self.acceleration
-    }
-
-    fn along_mm(&self) -> f64 {
-        let up_mm = f64::midpoint(self.entry_mm_s, self.peak_mm_s) * self.up_s();
-        let down_mm = f64::midpoint(self.exit_mm_s, self.peak_mm_s) * self.down_s();
-        (self.length_mm - up_mm - down_mm).max(0.0)
+        self.up_s = (self.peak_mm_s - self.entry_mm_s) / self.acceleration;
+        self.up_mm = f64::midpoint(self.entry_mm_s, self.peak_mm_s) * self.up_s;
+        self.down_s = (self.peak_mm_s - self.exit_mm_s) / self.acceleration;
+        let down_mm = f64::midpoint(self.exit_mm_s, self.peak_mm_s) * self.down_s;
+        let along_mm = (self.length_mm - self.up_mm - down_mm).max(0.0);
+        self.duration_s = self.up_s + along_mm / self.peak_mm_s + self.down_s;
     }
 
     /// How long it takes.
@@ -130,15 +128,14 @@ impl Stretch {
         let left_s = self.duration_s - time_s;
         let (way_mm, speed_mm_s) = if left_s <= 0.0 {
             (self.length_mm, self.exit_mm_s)
-        } else if left_s < self.down_s() {
+        } else if left_s < self.down_s {
             let speed_mm_s = self.exit_mm_s + self.acceleration * left_s;
             (self.length_mm - f64::midpoint(self.exit_mm_s, speed_mm_s) * left_s, speed_mm_s)
-        } else if time_s < self.up_s() {
+        } else if time_s < self.up_s {
             let speed_mm_s = self.entry_mm_s + self.acceleration * time_s;
             (f64::midpoint(self.entry_mm_s, speed_mm_s) * time_s, speed_mm_s)
         } else {
-            let up_mm = f64::midpoint(self.entry_mm_s, self.peak_mm_s) * self.up_s();
-            (up_mm + self.peak_mm_s * (time_s - self.up_s()), self.peak_mm_s)
+            (self.up_mm + self.peak_mm_s * (time_s - self.up_s), self.peak_mm_s)
         };
         let way_mm = way_mm.clamp(0.0, self.length_mm);
         let place = |axis: usize| self.from[axis] + self.direction[axis] * way_mm;

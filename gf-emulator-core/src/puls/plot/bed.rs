@@ -12,10 +12,8 @@ use super::dose::Picture;
 use super::page::{Page, n};
 use super::scale::{label, round_up, ticks};
 use super::sketch::Line;
-use super::{Plot, Sheet, View, WORK_AREA_MM, colour};
+use super::{FARTHEST_MM, Plot, Sheet, View, WORK_AREA_MM, colour};
 
-/// Nothing farther from the bed's corner than this is drawn, in mm.
-const FARTHEST_MM: f64 = 2_000.0;
 /// Around what a job reaches there is at least so much room, in parts of it and in mm.
 const ROOM_PART: f64 = 0.06;
 const ROOM_MM: f64 = 2.0;

@@ -17,7 +17,7 @@ mod strips;
 #[cfg(test)]
 mod tests;
 
-use std::io::Read;
+use std::io::{Read, Write as _};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -32,6 +32,11 @@ use sketch::Sketch;
 pub const WIDTHS_PX: RangeInclusive<u32> = 240..=10_000;
 /// The work area: 495 mm from left to right, 279 mm from back to front.
 pub const WORK_AREA_MM: (f64, f64) = (495.0, 279.0);
+/// Nothing farther than this from the bed's back left corner is drawn, in mm, on either axis.
+pub const FARTHEST_MM: f64 = 2_000.0;
+/// A picture is rendered in bands of at most so many pixels: 8 MiB, and some times as much for what the renderer keeps
+/// beside it. All of the picture at once would be up to 500 MB, and as much again for each copy.
+const BAND_PIXELS: u32 = 2 << 20;
 
 /// How a job is drawn.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +50,7 @@ pub struct Sheet {
     /// What the picture shows.
     pub view: View,
     /// Where on the bed the job begins, in mm from the back left corner, which is where it begins by default. A pulse file
-    /// does not say.
+    /// does not say. Each within [`FARTHEST_MM`] (the nearest of these where it is not, 0 where it is not a number).
     pub start_mm: (f64, f64),
 }
 
@@ -103,18 +108,36 @@ impl Plot {
     ///
     /// # Errors
     /// Those of [`Job::next_chunk`].
-    pub fn of<R: Read>(mut job: Job<R>) -> Result<Self> {
+    pub fn of<R: Read>(job: Job<R>) -> Result<Self> {
+        Self::read(job, &mut || true).map(|(plot, _)| plot)
+    }
+
+    /// The same, for as long as `go_on` says so: it is asked once in 64 KiB of the body. Nothing where it was ended.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_while<R: Read>(job: Job<R>, mut go_on: impl FnMut() -> bool) -> Result<Option<Self>> {
+        Self::read(job, &mut go_on).map(|(plot, is_whole)| is_whole.then_some(plot))
+    }
+
+    /// Reads a job, and says whether that was all of it.
+    fn read<R: Read>(mut job: Job<R>, go_on: &mut dyn FnMut() -> bool) -> Result<(Self, bool)> {
         let mut meter = Meter::new(job.header());
         let mut sketch = Sketch::new(job.header());
         let mut marks = Marks::default();
+        let mut is_whole = true;
         while let Some(chunk) = job.next_chunk()? {
+            is_whole = go_on();
+            if !is_whole {
+                break;
+            }
             // A segment is handed over behind its ticks, never before.
             marks.add(chunk);
             meter.add(chunk, &mut |segment| sketch.add(segment, &mut marks));
         }
         let measured = meter.finish(&mut |segment| sketch.add(segment, &mut marks));
         sketch.finish();
-        Ok(Self { sketch, measured })
+        Ok((Self { sketch, measured }, is_whole))
     }
 
     /// What was measured on the way.
@@ -133,18 +156,33 @@ impl Plot {
     /// The picture as a PNG file.
     ///
     /// # Errors
-    /// [`Error::Picture`] where it cannot be rendered: there is no known reason for that but want of memory. It takes four
-    /// bytes a pixel, 300 MB for the widest.
+    /// [`Error::Picture`] where it cannot be rendered: there is no known reason for that but want of memory. It is rendered
+    /// in bands, so that memory hardly grows with its size.
     pub fn to_png(&self, sheet: &Sheet) -> Result<Vec<u8>> {
-        let svg = self.to_svg(sheet);
-        let failed = |problem: String| Error::Picture { problem };
-        let tree = usvg::Tree::from_str(&svg, &options()).map_err(|e| failed(e.to_string()))?;
-        let size = tree.size().to_int_size();
-        let mut pixels = Pixmap::new(size.width(), size.height())
-            .ok_or_else(|| failed(format!("{} by {} pixels are too many", size.width(), size.height())))?;
-        resvg::render(&tree, Transform::default(), &mut pixels.as_mut());
-        pixels.encode_png().map_err(|e| failed(e.to_string()))
+        render(&self.to_svg(sheet), BAND_PIXELS)
     }
+}
+
+/// Renders an SVG document as PNG, at most so many pixels at a time, and a row at least.
+fn render(svg: &str, band_pixels: u32) -> Result<Vec<u8>> {
+    let failed = |problem: &dyn std::fmt::Display| Error::Picture { problem: problem.to_string() };
+    let tree = usvg::Tree::from_str(svg, &options()).map_err(|e| failed(&e))?;
+    let (width, height) = (tree.size().to_int_size().width(), tree.size().to_int_size().height());
+    let mut bytes = Vec::new();
+    let mut encoder = png::Encoder::new(&mut bytes, width, height);
+    encoder.set_color(png::ColorType::Rgba);
+    encoder.set_depth(png::BitDepth::Eight);
+    let mut writer = encoder.write_header().map_err(|e| failed(&e))?;
+    let mut pixels = writer.stream_writer().map_err(|e| failed(&e))?;
+    let rows = (band_pixels / width).max(1);
+    for top in (0..height).step_by(rows as usize) {
+        let mut band =
+            Pixmap::new(width, rows.min(height - top)).ok_or_else(|| failed(&"a row has too many pixels"))?;
+        resvg::render(&tree, Transform::from_translate(0.0, -(top as f32)), &mut band.as_mut());
+        pixels.write_all(&band.take_demultiplied()).map_err(|e| failed(&e))?;
+    }
+    pixels.finish().and_then(|()| writer.finish()).map_err(|e| failed(&e))?;
+    Ok(bytes)
 }
 
 /// Fonts come with the library, so that a picture is the same everywhere; a picture refers to no file.

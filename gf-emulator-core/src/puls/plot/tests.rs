@@ -195,6 +195,21 @@ fn burning_in_one_place_is_a_dot() {
 }
 
 #[test]
+fn a_picture_rendered_in_bands_is_the_same() {
+    let mut both = engraving(60, 800, 8);
+    both.extend(Builder::new().cut_to(60.0, 90.0, 50.0, 0.5).unwrap().body());
+    let mut sheet = Sheet::new("bands");
+    (sheet.width_px, sheet.view) = (600, View::Job);
+    let svg = plot(&both).to_svg(&sheet);
+    let [whole, bands] = [u32::MAX, 600 * 37].map(|most| Pixmap::decode_png(&render(&svg, most).unwrap()).unwrap());
+    assert_eq!((whole.width(), whole.height()), (bands.width(), bands.height()));
+    assert!(whole.height() > 8 * 37, "{}", whole.height());
+    // Where a band cuts a letter in two, its edges are rounded otherwise, by a 16th of a pixel.
+    let most = whole.data().iter().zip(bands.data()).map(|(a, b)| a.abs_diff(*b)).max();
+    assert!(most <= Some(32), "{most:?}");
+}
+
+#[test]
 fn a_picture_as_it_is_written() {
     let mut body = made(square).to_svg(&Sheet::new("square.puls"));
     insta::assert_snapshot!("square", body);

@@ -3,6 +3,7 @@
 mod drawing;
 mod exporting;
 mod legs;
+mod limits;
 mod making;
 mod measuring;
 mod paths;

@@ -1,0 +1,74 @@
+//! SIGTERM while a service sends without end: status 0, by the program itself.
+
+use std::io::{Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::thread;
+
+use crossbeam_channel::{Sender, bounded};
+
+use crate::program::{LIMIT, Program, command};
+use crate::{configure, folder};
+
+/// Answers one request after the other, each on a connection of its own; the WebSocket goes to `opened`.
+fn serve(listener: &TcpListener, opened: &Sender<TcpStream>) {
+    for mut stream in listener.incoming().map_while(Result::ok) {
+        let mut head = Vec::new();
+        let mut byte = [0];
+        while !head.ends_with(b"\r\n\r\n") && stream.read(&mut byte).is_ok_and(|n| n == 1) {
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).unwrap();
+        let header = |name: &str| head.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+        if let Some(key) = header("Sec-WebSocket-Key:") {
+            let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+            let answer = format!(
+                "HTTP/1.1 101 X\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: {accept}\r\n\r\n"
+            );
+            stream.write_all(answer.as_bytes()).unwrap();
+            if opened.send(stream).is_err() {
+                return;
+            }
+            continue;
+        }
+        let length =
+            head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        stream.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
+        let body = r#"{"ws_token":"a","auth_token":"b","version":"2.6.0-2228"}"#;
+        let answer = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        stream.write_all(answer.as_bytes()).unwrap();
+    }
+}
+
+#[test]
+fn sigterm_ends_it_in_the_middle_of_every_flood() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (open, opened) = bounded(0);
+    thread::spawn(move || serve(&listener, &open));
+    let floods: [(&str, &[u8], &[u8]); 4] = [
+        ("pings", &[], &[0x89, 0]),
+        ("binary frames", &[], &[0x82, 1, 0]),
+        ("empty fragments", &[0x01, 0], &[0, 0]),
+        ("text frames", &[], b"\x81\x07no JSON"),
+    ];
+    for (name, begin, again) in floods {
+        let folder = folder();
+        configure(&folder, &format!("http://{address}"), &format!("ws://{address}"), "", "");
+        let mut command = command(folder.path());
+        command.arg("run").env("RUST_LOG", "error");
+        let program = Program::start(command);
+        let mut stream = opened.recv_timeout(LIMIT).unwrap();
+        let (under_way, is_under_way) = bounded(1);
+        let block = again.repeat(20_000);
+        let flood = thread::spawn(move || {
+            stream.write_all(begin).unwrap();
+            while stream.write_all(&block).is_ok() {
+                let _ = under_way.try_send(());
+            }
+        });
+        (0..10).for_each(|_| is_under_way.recv_timeout(LIMIT).unwrap_or_else(|e| panic!("{name}: {e}")));
+        program.terminate();
+        program.end().expect(0);
+        flood.join().unwrap();
+    }
+}

@@ -1,0 +1,105 @@
+//! What is larger than it looks, or never ends: each command says so, at once or at its limit, and leaves nothing.
+
+use std::fs;
+use std::process::{Command, Stdio};
+
+use gf_emulator_core::puls::Builder;
+use tempfile::TempDir;
+
+use crate::program::{Ended, Program, command};
+use crate::{folder, run};
+
+const EVERY: [&[&str]; 6] = [
+    &["info"],
+    &["info", "--json"],
+    &["check"],
+    &["plot", "-o", "out.svg"],
+    &["plot", "-o", "out.png"],
+    &["export", "--format", "csv", "-o", "out.csv"],
+];
+
+/// Runs one of [`EVERY`] over a file, with more arguments.
+fn puls(folder: &TempDir, arguments: &[&str], file: &str, more: &[&str]) -> Ended {
+    run(folder, &[&["puls"], arguments, &[file], more].concat())
+}
+
+fn names(folder: &TempDir) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+/// 10 GB of ticks in which nothing happens, in 10 MB: one gzip member after the other.
+fn bomb() -> Vec<u8> {
+    let mut member = Builder::new();
+    member.dwell(400.0).unwrap();
+    // The header of every member but the first is part of the body.
+    member.to_gzip().repeat(2_500)
+}
+
+#[test]
+fn ten_gigabytes_in_ten_megabytes_end_at_the_limit() {
+    let folder = folder();
+    let bomb = bomb();
+    assert!((8 << 20..12 << 20).contains(&bomb.len()), "{}", bomb.len());
+    fs::write(folder.path().join("bomb.puls"), bomb).unwrap();
+    for arguments in EVERY.iter().chain([&["export", "--format", "gcode", "-o", "out.gcode"][..]].iter()) {
+        let ended = puls(&folder, arguments, "bomb.puls", &["--max-bytes", "4194304"]);
+        ended.expect(1);
+        let error = "bomb.puls: the body, from byte 192 on, is longer than the limit of 4194304 bytes: stopped reading \
+                     (--max-bytes sets the limit)";
+        assert!(ended.stderr.contains(error), "{ended:?}");
+        assert_eq!(names(&folder), ["bomb.puls"], "{arguments:?}");
+    }
+    // What is within its limit is as before.
+    let mut job = Builder::new();
+    job.dwell(0.5).unwrap();
+    fs::write(folder.path().join("bomb.puls"), job.to_gzip()).unwrap();
+    puls(&folder, &["info"], "bomb.puls", &["--max-bytes", "5000"]).expect(0);
+    puls(&folder, &["info"], "bomb.puls", &["--max-bytes", "4999"]).expect(1);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_or_a_device_is_an_error_at_once() {
+    let folder = folder();
+    assert!(Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
+    std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    let make_gcode: &[&str] = &["make", "-o", "out.puls", "--kind", "gcode", "--from"];
+    let make_path: &[&str] = &["make", "-o", "out.puls", "--kind", "svgpath", "--from"];
+    for arguments in EVERY.into_iter().chain([make_gcode, make_path]) {
+        for file in ["fifo", "socket", "/dev/zero", "."] {
+            let ended = puls(&folder, arguments, file, &[]);
+            ended.expect(1);
+            let error = format!("{file}: cannot open it: it is not a regular file");
+            assert!(ended.stderr.contains(&error), "{arguments:?}: {ended:?}");
+            assert_eq!(ended.stderr.contains("redirect it to standard input and name `-`"), file != ".", "{ended:?}");
+            assert_eq!(names(&folder), ["fifo", "socket"], "{arguments:?}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn standard_input_without_end_is_read_to_the_limit() {
+    let folder = folder();
+    fs::write(folder.path().join("head.puls"), Builder::new().to_bytes()).unwrap();
+    for arguments in EVERY {
+        let mut cat = Command::new("cat");
+        cat.current_dir(folder.path()).args(["head.puls", "/dev/zero"]).stdout(Stdio::piped());
+        let mut cat = cat.spawn().unwrap();
+        let mut command = command(folder.path());
+        command.arg("puls").args(arguments).args(["-", "--max-bytes", "1000000"]);
+        let ended = Program::start({
+            command.stdin(cat.stdout.take().unwrap());
+            command
+        })
+        .end();
+        // Its pipe has nobody at the other end any more.
+        assert!(!cat.wait().unwrap().success());
+        ended.expect(1);
+        assert!(ended.stderr.contains("standard input: the body, from byte 192 on, is longer"), "{ended:?}");
+        assert_eq!(names(&folder), ["head.puls"], "{arguments:?}");
+    }
+}
