@@ -201,7 +201,8 @@ impl Emulator {
     /// # Errors
     ///
     /// [`Error::SignInRefused`] where serial number and password are not taken; [`Error::Unreachable`] or
-    /// [`Error::Status`] where the service is down; [`Error::Interrupted`] where it was stopped.
+    /// [`Error::Status`] where the service is down; [`Error::Untrusted`] where its certificate is not trusted,
+    /// [`Error::Proxy`] where the proxy does not connect to it; [`Error::Interrupted`] where it was stopped.
     pub fn connect(&mut self) -> Result<()> {
         let Way::Online { tls, dialling, working, session } = &mut self.uplink else { return Ok(()) };
         if self.client.is_some() {
