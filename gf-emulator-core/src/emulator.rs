@@ -201,9 +201,10 @@ impl Emulator {
     /// # Errors
     ///
     /// [`Error::SignInRefused`] where serial number and password are not taken: at once with status 400, 401 or 422, with
-    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service was not
-    /// to be had for all that time; [`Error::Thread`] where there can be no thread; [`Error::Interrupted`] where it was
-    /// stopped; [`Error::NotConnected`] where it has run and stopped.
+    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service could
+    /// not be reached for all that time; [`Error::Untrusted`] where its certificate is not trusted; [`Error::Proxy`] where
+    /// the proxy does not connect to it; [`Error::Thread`] where a thread cannot be started; [`Error::Interrupted`] where
+    /// it was stopped; [`Error::NotConnected`] where it has run and stopped.
     pub fn connect(&mut self) -> Result<()> {
         let Way::Online { tls, dialling, working, session } = &mut self.uplink else { return Ok(()) };
         if self.client.is_some() {
