@@ -199,7 +199,9 @@ fn a_machine_that_could_not_start_its_client_can_connect_again() {
     let taken = Arc::new(Mutex::new(Some(Vec::new())));
     let (good, taking) = (good(), Arc::clone(&taken));
     let raw = Raw::start(move |asked| {
-        if asked.head.contains("websocket") && let Some(taken) = &mut *taking.lock().unwrap() {
+        if asked.head.contains("websocket")
+            && let Some(taken) = &mut *taking.lock().unwrap()
+        {
             taken.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
         }
         good(asked)

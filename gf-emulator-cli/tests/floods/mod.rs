@@ -30,11 +30,11 @@ fn serve(listener: &TcpListener, opened: &Sender<TcpStream>) {
             }
             continue;
         }
-        let length = head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
+        let length =
+            head.to_lowercase().lines().find_map(|line| line.strip_prefix("content-length:")?.trim().parse().ok());
         stream.read_exact(&mut vec![0; length.unwrap_or(0)]).unwrap();
         let body = r#"{"ws_token":"a","auth_token":"b","version":"2.6.0-2228"}"#;
-        let answer =
-            format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
+        let answer = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len());
         stream.write_all(answer.as_bytes()).unwrap();
     }
 }
@@ -59,7 +59,7 @@ fn sigterm_ends_it_in_the_middle_of_every_flood() {
         let program = Program::start(command);
         let mut stream = opened.recv_timeout(LIMIT).unwrap();
         let (under_way, is_under_way) = bounded(1);
-        let block = again.repeat(20_000);
+        let block = again.repeat(1000);
         let flood = thread::spawn(move || {
             stream.write_all(begin).unwrap();
             while stream.write_all(&block).is_ok() {
