@@ -3,7 +3,7 @@
 //! Whoever drives the emulator through the queues in memory decides which files are named: there is no service here that
 //! could not be trusted.
 
-use std::fs::{File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -12,7 +12,7 @@ use crate::landing::Landing;
 use crate::net::Interrupt;
 use crate::uplink::{Source, Uplink, Upload};
 use crate::url::shown;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// A folder in place of a service.
 pub(crate) struct Folder {
@@ -53,13 +53,8 @@ impl Uplink for Folder {
         // file:///C:/job.puls
         let is_drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
         let path = PathBuf::from(if is_drive { &path[1..] } else { &path });
-        let failed = |source| Error::File { doing: "read", path: path.clone(), source };
-        let file = File::open(&path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        // Nothing that never ends, such as a device or a pipe.
-        if !metadata.is_file() {
-            return Err(refuse("it is not a file"));
-        }
+        let file = files::open(&path)?;
+        let metadata = file.metadata().map_err(|source| Error::File { doing: "read", path: path.clone(), source })?;
         Ok(Source {
             from: path.display().to_string(),
             reader: Box::new(file),
