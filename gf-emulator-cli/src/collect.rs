@@ -23,8 +23,8 @@ Examples:
   gf-machine-emulator collect --jobs 3 --for 600
       Until three have come, or ten minutes are over.
 
-Exit codes: 0 jobs have come, 1 none has or something failed, 2 wrong usage or
-configuration.")]
+Exit codes: 0 all the jobs have come, 1 fewer have (however it ended) or
+something failed, 2 wrong usage or configuration.")]
 pub(crate) struct Arguments {
     #[command(flatten)]
     run: run::Arguments,
@@ -68,5 +68,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         puls::table(&jobs)?;
     }
     outcome?;
-    if jobs.is_empty() { Err(Failure::failed("no job has come")) } else { Ok(()) }
+    match (jobs.len(), wanted) {
+        (0, _) => Err(Failure::failed("no job has come")),
+        (come, wanted) if come < wanted => {
+            let have = if come == 1 { "has" } else { "have" };
+            Err(Failure::failed(format_args!("{come} of {wanted} jobs {have} come")))
+        }
+        _ => Ok(()),
+    }
 }

@@ -1,16 +1,17 @@
 //! Finding and reading the configuration file, and what to say where there is none.
 
-use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use gf_emulator_core::config::{Problems, Remark};
-use gf_emulator_core::{Config, Error};
+use gf_emulator_core::{Config, Error, files};
 
 use crate::failure::Failure;
 
 /// Read where no other file is named.
 pub(crate) const DEFAULT: &str = "gf-machine-emulator.cfg";
+/// A file to begin with, every key explained.
+pub(crate) const SAMPLE: &str = include_str!("../../gf-machine-emulator.cfg.sample");
 /// What is past this is refused by whoever reads the text.
 const MOST_BYTES: u64 = (1 << 20) + 1;
 
@@ -43,7 +44,8 @@ pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
 pub(crate) fn load_for_nobody(path: &Path, serial: u32) -> Result<Loaded, Failure> {
     let cannot_read = |source| failure(path, Error::File { doing: "read", path: path.into(), source });
     let mut text = String::new();
-    File::open(path).and_then(|file| file.take(MOST_BYTES).read_to_string(&mut text)).map_err(cannot_read)?;
+    let file = files::open(path).map_err(|error| failure(path, error))?;
+    file.take(MOST_BYTES).read_to_string(&mut text).map_err(cannot_read)?;
 
     let with_password = |name: &str| match name {
         "GF_MACHINE_PASSWORD" => Some("0".repeat(64)),
@@ -67,8 +69,9 @@ fn failure(path: &Path, error: Error) -> Failure {
     match error {
         Error::Config(problems) => has_problems(&problems),
         Error::File { source, .. } if source.kind() == ErrorKind::NotFound => Failure::misused(format_args!(
-            "there is no configuration file {}\n\n\
-             To make one, copy gf-machine-emulator.cfg.sample to {DEFAULT}\n\
+            "there is no configuration file {0}\n\n\
+             To make one (it is the source's gf-machine-emulator.cfg.sample):\n\
+             \x20 gf-machine-emulator check --sample > {0}\n\
              and fill in serial, hostname and password under [MACHINE].\n\n\
              No machine at hand? \"gf-machine-emulator demo\" needs no file and no account.",
             path.display()

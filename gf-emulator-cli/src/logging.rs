@@ -1,14 +1,22 @@
 //! Where log lines go: `(LEVEL) module:line MESSAGE` on the console, the same behind a timestamp in a file.
 //!
+//! A service decides how often most of them have a reason to be written. So that it cannot fill the disk, each place in the
+//! source logs 1000 lines a minute at the most; how many more there were is logged once a minute is over and the place has
+//! something to say again, or at the end.
+//!
 //! The form and the names of the levels are those of the Python clients' logs, which people search. Whatever the levels
 //! are, only this project's own lines pass: the libraries below it log what they send, tokens and presigned URLs
 //! included.
 
+use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use env_logger::{Logger, Target};
+use gf_emulator_core::Throttle;
 use gf_emulator_core::config::{LogLevel, Logging};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
@@ -16,6 +24,10 @@ use crate::failure::Failure;
 
 /// What may be logged: the library's targets and the binary's.
 const OURS: [&str; 2] = ["gf_emulator_core", env!("CARGO_CRATE_NAME")];
+
+/// How many lines a place in the source logs in [`PERIOD`].
+const MOST_LINES: u32 = 1000;
+const PERIOD: Duration = Duration::from_secs(60);
 
 /// Sets up what the configuration asks for. `RUST_LOG` wins over its levels and turns the console on.
 pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
@@ -32,7 +44,7 @@ pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
         })?;
         sinks.push(sink(&levels(logging.level), Target::Pipe(Box::new(file)), true));
     }
-    let sinks = Sinks(sinks);
+    let sinks = Sinks::new(sinks);
     let most = sinks.most();
     // It fails where there is a logger already; this is called once.
     if log::set_boxed_logger(Box::new(sinks)).is_ok() {
@@ -89,11 +101,46 @@ fn level_name(level: Level) -> &'static str {
 }
 
 /// The console, the file, both or none.
-struct Sinks(Vec<Logger>);
+struct Sinks {
+    sinks: Vec<Logger>,
+    places: Mutex<HashMap<Place, Throttle>>,
+}
+
+/// Where in the source a line comes from. There are as many as there are lines in the source that log.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Place {
+    target: String,
+    line: Option<u32>,
+    level: Level,
+}
 
 impl Sinks {
+    fn new(sinks: Vec<Logger>) -> Self {
+        Self { sinks, places: Mutex::default() }
+    }
+
     fn most(&self) -> LevelFilter {
-        self.0.iter().map(Logger::filter).max().unwrap_or(LevelFilter::Off)
+        self.sinks.iter().map(Logger::filter).max().unwrap_or(LevelFilter::Off)
+    }
+
+    fn write(&self, record: &Record<'_>) {
+        self.sinks.iter().for_each(|sink| sink.log(record));
+    }
+
+    /// One more line from there: whether it may be logged at `now`, and how many were not of those before.
+    fn ask(&self, place: Place, now: Instant) -> (bool, u64) {
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+        let throttle = places.entry(place).or_insert_with(|| Throttle::new(MOST_LINES, PERIOD));
+        let held_back = if throttle.due().is_some_and(|due| due <= now) { throttle.take_held_back() } else { 0 };
+        (throttle.passes(now), held_back)
+    }
+
+    fn sum_up(&self, place: &Place, held_back: u64) {
+        if held_back > 0 {
+            let args = format_args!("{held_back} more lines like this were not logged");
+            let mut record = Record::builder();
+            self.write(&record.level(place.level).target(&place.target).line(place.line).args(args).build());
+        }
     }
 }
 
@@ -103,17 +150,31 @@ fn is_ours(target: &str) -> bool {
 
 impl Log for Sinks {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        is_ours(metadata.target()) && self.0.iter().any(|sink| sink.enabled(metadata))
+        is_ours(metadata.target()) && self.sinks.iter().any(|sink| sink.enabled(metadata))
     }
 
     fn log(&self, record: &Record<'_>) {
-        if is_ours(record.target()) {
-            self.0.iter().for_each(|sink| sink.log(record));
+        // Lines that nobody sees are none to be counted.
+        if !self.enabled(record.metadata()) {
+            return;
+        }
+        let place = Place { target: record.target().to_owned(), line: record.line(), level: record.level() };
+        let (passes, held_back) = self.ask(place.clone(), Instant::now());
+        self.sum_up(&place, held_back);
+        if passes {
+            self.write(record);
         }
     }
 
     fn flush(&self) {
-        self.0.iter().for_each(Log::flush);
+        let unsaid: Vec<_> = {
+            let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
+            places.iter_mut().map(|(place, throttle)| (place.clone(), throttle.take_held_back())).collect()
+        };
+        for (place, held_back) in unsaid {
+            self.sum_up(&place, held_back);
+        }
+        self.sinks.iter().for_each(Log::flush);
     }
 }
 
@@ -139,7 +200,7 @@ mod tests {
 
     fn written(levels: &str, dated: bool, records: &[(Level, &str)]) -> String {
         let paper = Paper::default();
-        let sinks = Sinks(vec![sink(levels, Target::Pipe(Box::new(paper.clone())), dated)]);
+        let sinks = Sinks::new(vec![sink(levels, Target::Pipe(Box::new(paper.clone())), dated)]);
         for &(level, target) in records {
             let (metadata, args) =
                 (Metadata::builder().level(level).target(target).build(), format_args!("it happened"));
@@ -154,6 +215,7 @@ mod tests {
                 sinks.log(&record);
             }
         }
+        sinks.flush();
         let bytes = paper.0.lock().unwrap().clone();
         String::from_utf8(bytes).unwrap()
     }
@@ -191,6 +253,27 @@ mod tests {
         assert_eq!(rest, " (INFO) voice:7 it happened\n");
         let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '9' } else { c }).collect();
         assert_eq!(shape, "9999-99-99 99:99:99,999");
+    }
+
+    #[test]
+    fn a_place_that_logs_without_end_is_held_back_and_counted() {
+        const LINES: usize = 2500;
+        let records = vec![(Level::Warn, "gf_emulator_core::desk"); LINES];
+        let text = written("info", false, &records);
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 1001);
+        assert_eq!(lines[1000], "(WARNING) desk:7 1500 more lines like this were not logged");
+    }
+
+    #[test]
+    fn the_next_minute_begins_with_what_the_one_before_left_out() {
+        let sinks = Sinks::new(Vec::new());
+        let place = Place { target: "here".into(), line: Some(1), level: Level::Info };
+        let start = Instant::now();
+        let passed = (0..1500).filter(|_| sinks.ask(place.clone(), start).0).count();
+        assert_eq!(passed, 1000);
+        assert_eq!(sinks.ask(place.clone(), start + PERIOD / 2), (false, 0));
+        assert_eq!(sinks.ask(place, start + PERIOD), (true, 501));
     }
 
     #[test]

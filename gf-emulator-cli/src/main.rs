@@ -10,6 +10,7 @@ mod configuration;
 mod conversation;
 mod demo;
 mod failure;
+mod folders;
 mod import;
 mod input;
 mod logging;
@@ -28,7 +29,9 @@ use clap::Parser;
 
 fn main() -> ExitCode {
     // Wrong usage ends in here, with 2.
-    match arguments::CommandLine::parse().follow() {
+    let outcome = arguments::CommandLine::parse().follow();
+    log::logger().flush();
+    match outcome {
         Ok(()) if output::is_complete() => ExitCode::SUCCESS,
         Ok(()) => {
             output::tell("gf-machine-emulator: standard output: cannot write all of it");

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 
 use crate::failure::Failure;
 use crate::output::tell;
-use crate::{configuration, logging, serve, signals};
+use crate::{configuration, folders, logging, serve, signals};
 
 /// Go online as the machine of the configuration (the default)
 ///
@@ -40,7 +40,8 @@ Examples:
       The password stays out of the file.
 
 Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 failure (sign-in refused, service
-not there), 2 wrong usage or configuration.")]
+not there), 2 wrong usage or configuration, or a folder that cannot be written
+in.")]
 pub(crate) struct Arguments {
     /// The configuration file [default: gf-machine-emulator.cfg]
     #[arg(long, value_name = "FILE")]
@@ -84,6 +85,8 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
         log::warn!("{remark}");
     }
     let mut config = loaded.config;
+    // A job that cannot be kept is lost: the service sends it once.
+    folders::check(&config)?;
     let missing = CannedMachine::new(&config).missing_pictures().len();
     if missing > 0 {
         let images = config.emulator.image_dir.display();

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
+use gf_emulator_core::files;
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
@@ -35,7 +36,8 @@ impl Sink {
         // As any other file: the umask decides who reads it.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.prefix(".writing-").suffix(".part").tempfile_in(folder).map_err(cannot)?;
+        let file = builder.prefix(".writing-").suffix(".part").tempfile_in(folder);
+        let file = file.map_err(|e| cannot(files::without_path(e)))?;
         Ok(Self::File(BufWriter::new(file), path.into()))
     }
 
@@ -58,7 +60,7 @@ impl Sink {
                 .map_err(io::IntoInnerError::into_error)
                 .and_then(|file| file.as_file().sync_all().and_then(|()| file.persist(&path).map_err(|e| e.error)))
                 .map(drop)
-                .map_err(|e| unwritten(&path, &e)),
+                .map_err(|e| unwritten(&path, &files::without_path(e))),
         }
     }
 }
@@ -72,7 +74,7 @@ impl Write for Sink {
         match self {
             Self::Stdout(out) => out.write(bytes),
             Self::Stream(out, _) => out.write(bytes),
-            Self::File(out, _) => out.write(bytes),
+            Self::File(out, _) => out.write(bytes).map_err(files::without_path),
         }
     }
 
@@ -80,7 +82,7 @@ impl Write for Sink {
         match self {
             Self::Stdout(out) => out.flush(),
             Self::Stream(out, _) => out.flush(),
-            Self::File(out, _) => out.flush(),
+            Self::File(out, _) => out.flush().map_err(files::without_path),
         }
     }
 }

@@ -3,6 +3,8 @@
 //! Nothing sleeps, and every wait has a limit.
 
 mod floods;
+mod kept;
+mod online;
 mod program;
 mod puls;
 #[cfg(target_os = "linux")]
@@ -53,6 +55,17 @@ fn configure(folder: &TempDir, http: &str, ws: &str, ca_file: &str, more: &str) 
     for name in homing.chain(head) {
         fs::write(folder.path().join("images").join(name), b"\xff\xd8a picture\xff\xd9").unwrap();
     }
+}
+
+/// A request to a page that is followed, as its buttons send it.
+fn post(host: &str, token: &str, path: &str) -> String {
+    let mut socket = TcpStream::connect(host).unwrap();
+    socket.set_read_timeout(Some(LIMIT)).unwrap();
+    let request = format!("POST {path} HTTP/1.1\r\nHost: {host}\r\nX-Token: {token}\r\nContent-Length: 0\r\n\r\n");
+    socket.write_all(request.as_bytes()).unwrap();
+    let mut answer = String::new();
+    socket.read_to_string(&mut answer).unwrap();
+    answer
 }
 
 fn names(folder: &Path, extension: &str) -> Vec<PathBuf> {
@@ -137,7 +150,7 @@ fn the_demo_shows_a_session_and_leaves_its_files() {
 #[test]
 fn without_a_configuration_it_says_how_to_make_one() {
     let folder = folder();
-    for arguments in [&[][..], &["run"], &["check"], &["--config", "other.cfg"]] {
+    for arguments in [&[][..], &["run"], &["check"], &["collect"], &["--config", "other.cfg"]] {
         let ended = run(&folder, arguments);
         ended.expect(2);
         for word in

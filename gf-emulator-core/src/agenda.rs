@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use crate::actions::{Action, Status, Table};
 
-/// More than a service has ever sent at once.
+/// More than a service has ever sent at once. An action takes less than 32 KiB, so that all of them take less than 2 MiB.
 const MOST_WAITING: usize = 64;
 
 /// What to do about a message.

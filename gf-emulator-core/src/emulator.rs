@@ -1,20 +1,22 @@
 //! The [`Emulator`]: signs in, connects, and does what it is told.
 //!
 //! The only place that knows all the others. Three threads: the caller of [`Emulator::run`] decides (what comes in, what
-//! is done next), one worker does the actions one after the other, and the WebSocket's bridges the queues.
+//! is done next: `desk.rs`), one worker does the actions one after the other, and the WebSocket's bridges the queues.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, never, select};
+use crossbeam_channel::{Receiver, bounded};
 
-use crate::actions::{Action, Ending, Kept, Runner, Signal, Table, Values, end, shown, start, values_of};
-use crate::agenda::{Agenda, Decision};
+use crate::actions::{Action, Kept, Runner, Table, start};
+use crate::agenda::Agenda;
 use crate::authentication::patiently;
 use crate::collection::{Collection, stamp};
-use crate::connection::{Connection, Peer, Stopper};
+use crate::connection::{Connection, Peer};
+use crate::desk::{Desk, Note};
 use crate::folder::Folder;
+use crate::handle::Handle;
 use crate::http::Http;
 use crate::machine::{CannedMachine, Controls, Job, Machine};
 use crate::net::{Interrupt, Network, Tls};
@@ -201,9 +203,10 @@ impl Emulator {
     /// # Errors
     ///
     /// [`Error::SignInRefused`] where serial number and password are not taken: at once with status 400, 401 or 422, with
-    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service was not
-    /// to be had for all that time; [`Error::Thread`] where there can be no thread; [`Error::Interrupted`] where it was
-    /// stopped; [`Error::NotConnected`] where it has run and stopped.
+    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service could
+    /// not be reached for all that time; [`Error::Untrusted`] where its certificate is not trusted; [`Error::Proxy`] where
+    /// the proxy does not connect to it; [`Error::Thread`] where a thread cannot be started; [`Error::Interrupted`] where
+    /// it was stopped; [`Error::NotConnected`] where it has run and stopped.
     pub fn connect(&mut self) -> Result<()> {
         let Way::Online { tls, dialling, working, session } = &mut self.uplink else { return Ok(()) };
         if self.client.is_some() {
@@ -301,6 +304,8 @@ impl Emulator {
             stopped: &self.stopped,
             to_worker,
             notes,
+            unreadable: Desk::throttle(),
+            unwanted: Desk::throttle(),
             agenda: if self.client.is_some() { Agenda::default() } else { Agenda::where_jobs_wait() },
             online: self.client.is_some(),
             ending: false,
@@ -337,216 +342,4 @@ fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> 
         };
         route.dial_to(&session.websocket_url(&token))
     })
-}
-
-/// What the worker tells the desk.
-#[derive(Clone, Copy)]
-enum Note {
-    /// The action's ending is settled, and about to be sent.
-    Over,
-    /// It is done with the action.
-    Free,
-}
-
-/// What decides: it hears the service, the worker and the handle, and sleeps until one of them has something.
-struct Desk<'a> {
-    table: &'a Table,
-    voice: &'a Voice,
-    controls: &'a Controls,
-    tap: &'a Tap,
-    uplink: &'a dyn Uplink,
-    rx: &'a Receiver<String>,
-    stopped: &'a Receiver<()>,
-    to_worker: Sender<Action>,
-    notes: Receiver<Note>,
-    agenda: Agenda,
-    online: bool,
-    /// Nothing more is accepted.
-    ending: bool,
-}
-
-impl Desk<'_> {
-    fn run(&mut self) {
-        let (mut rx, mut stopped) = (self.rx.clone(), self.stopped.clone());
-        loop {
-            if !self.agenda.is_busy() {
-                match self.agenda.next() {
-                    Some(action) => self.give(action),
-                    None if self.ending => return,
-                    None => {}
-                }
-            }
-            if self.ending {
-                rx = never();
-            }
-            select! {
-                recv(rx) -> frame => match frame {
-                    Ok(frame) => {
-                        // It may answer to what the worker has said, and the worker took note before it said so.
-                        while let Ok(note) = self.notes.try_recv() {
-                            self.heed(note);
-                        }
-                        self.hear(&frame);
-                    }
-                    // Online that is the end of the connection for good: nobody would hear of what is done.
-                    Err(_) if self.online => self.stop(),
-                    // Offline it is the end of the input: what has been accepted is still done.
-                    Err(_) => self.ending = true,
-                },
-                recv(self.notes) -> note => match note {
-                    Ok(note) => self.heed(note),
-                    Err(_) => return,
-                },
-                recv(stopped) -> _ => {
-                    // Disconnected, which would be heard again and again.
-                    stopped = never();
-                    self.stop();
-                }
-            }
-        }
-    }
-
-    fn heed(&mut self, note: Note) {
-        match note {
-            Note::Over => self.agenda.over(),
-            Note::Free => self.agenda.finished(),
-        }
-    }
-
-    /// A frame is one or more lines; a bad one never costs the good ones beside it.
-    fn hear(&mut self, frame: &str) {
-        for line in frame.lines().map(str::trim).filter(|line| !line.is_empty()) {
-            match Action::parse(line) {
-                Ok(action) => self.take(action),
-                Err(reason) => log::warn!("ignored a line of {} bytes: {reason}", line.len()),
-            }
-        }
-    }
-
-    fn take(&mut self, action: Action) {
-        let (id, what) = (action.id, shown(&action.action_type));
-        match self.agenda.take(action, self.table) {
-            Decision::Accepted => {}
-            Decision::Ignore(reason) => log::info!("ignored {what} {id}: {reason}"),
-            Decision::Refuse(reason) => log::warn!("ignored {what} {id}: {reason}"),
-            Decision::CancelRunning => {
-                log::info!("{what} {id} is withdrawn");
-                self.controls.cancel();
-                self.uplink.interrupt().raise();
-            }
-            Decision::CancelWaiting(action) => self.withdraw(&action),
-        }
-    }
-
-    /// Ends an action that never began.
-    fn withdraw(&self, action: &Action) {
-        if let Some(row) = self.table.row(&action.action_type) {
-            log::info!("{} {} is withdrawn before its turn", action.action_type, action.id);
-            if let Some(recorder) = self.tap.recorder() {
-                recorder.ended(action.id, "cancelled", "withdrawn before its turn".to_owned());
-            }
-            end(row, Ending::Cancelled, self.voice, &values_of(action), &mut |_| Ok(()));
-        }
-    }
-
-    fn give(&self, action: Action) {
-        self.controls.begin();
-        self.uplink.interrupt().lower();
-        if self.controls.is_stopped() {
-            self.uplink.interrupt().raise();
-        }
-        if self.to_worker.send(action).is_err() {
-            log::error!("the worker is gone");
-        }
-    }
-
-    fn stop(&mut self) {
-        self.ending = true;
-        self.controls.stop();
-        self.uplink.interrupt().raise();
-        let withdrawn: Vec<_> = self.agenda.drain().collect();
-        for action in &withdrawn {
-            self.withdraw(action);
-        }
-    }
-}
-
-/// What reaches an emulator from outside: clone it, and send it to whatever thread has something to say.
-///
-/// ```no_run
-/// use gf_emulator_core::Emulator;
-///
-/// let mut emulator = Emulator::from_file("gf-machine-emulator.cfg")?;
-/// let handle = emulator.handle();
-/// std::thread::spawn(move || {
-///     let _ = std::io::stdin().read_line(&mut String::new());
-///     handle.press_button();
-/// });
-/// emulator.connect()?;
-/// emulator.run()?;
-/// # Ok::<(), gf_emulator_core::Error>(())
-/// ```
-#[derive(Clone)]
-pub struct Handle {
-    controls: Controls,
-    stopper: Stopper,
-    interrupts: Vec<Interrupt>,
-    voice: Arc<Voice>,
-    table: Arc<Table>,
-    /// What one thread does to button and lid is done and told before another's turn.
-    hand: Arc<Mutex<()>>,
-}
-
-impl Handle {
-    /// Stops the emulator: [`run`](Emulator::run) withdraws what is under way and returns, and a
-    /// [`connect`](Emulator::connect) that is under way fails with [`Error::Interrupted`].
-    pub fn stop(&self) {
-        self.controls.stop();
-        for interrupt in &self.interrupts {
-            interrupt.raise();
-        }
-        self.stopper.stop();
-    }
-
-    /// Presses the button and lets go of it: a print that waits begins, one that runs pauses, one that pauses goes on.
-    pub fn press_button(&self) {
-        let _hand = self.hand();
-        self.say(Signal::ButtonPressed);
-        self.say(Signal::ButtonReleased);
-        self.controls.press_button();
-    }
-
-    /// Opens the lid: whatever runs stops, parks and is cancelled. Nothing happens where it is open.
-    pub fn open_lid(&self) {
-        let _hand = self.hand();
-        if !self.controls.lid_is_open() {
-            self.say(Signal::LidOpened);
-            self.controls.open_lid();
-        }
-    }
-
-    /// Closes the lid. Nothing happens where it is closed.
-    pub fn close_lid(&self) {
-        let _hand = self.hand();
-        if self.controls.lid_is_open() {
-            self.say(Signal::LidClosed);
-            self.controls.close_lid();
-        }
-    }
-
-    fn hand(&self) -> MutexGuard<'_, ()> {
-        self.hand.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn say(&self, signal: Signal) {
-        for say in self.table.signal(signal) {
-            self.voice.say(say, &Values::new());
-        }
-    }
-}
-
-impl std::fmt::Debug for Handle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("controls", &self.controls).finish_non_exhaustive()
-    }
 }

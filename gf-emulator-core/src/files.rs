@@ -57,6 +57,39 @@ pub fn read_text(path: &Path, limit_bytes: u64) -> Result<String> {
     })
 }
 
+/// Checks that files can be written in `folder`, or, where it is not there yet, that it could be made. Leaves nothing
+/// behind.
+///
+/// # Errors
+///
+/// [`Error::File`] with the folder that was asked for and why nothing can be written there.
+pub fn can_write_in(folder: &Path) -> Result<()> {
+    let failed = |source| Error::File { doing: "write in", path: folder.to_owned(), source };
+    let nearest = folder.ancestors().find(|path| *path != Path::new("") && fs::symlink_metadata(path).is_ok());
+    let nearest = nearest.unwrap_or(Path::new("."));
+    if !fs::metadata(nearest).map_err(failed)?.is_dir() {
+        return Err(failed(io::Error::new(
+            io::ErrorKind::NotADirectory,
+            format!("{} is not a folder", nearest.display()),
+        )));
+    }
+    // A file without a name, where the system has such.
+    tempfile::tempfile_in(nearest).map(drop).map_err(|e| failed(without_path(e)))
+}
+
+/// An error of a temporary file, without that file's name: nobody has asked for it.
+#[must_use]
+pub fn without_path(error: io::Error) -> io::Error {
+    if error.get_ref().is_none() {
+        return error;
+    }
+    // The system's own error is not to be had from what tempfile makes of it, but its words are.
+    match error.to_string().split_once(" at path ") {
+        Some((words, _)) => io::Error::new(error.kind(), words),
+        None => error.kind().into(),
+    }
+}
+
 fn not_regular() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file")
 }
@@ -93,6 +126,26 @@ mod tests {
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         for path in [Path::new("/dev/zero"), &fifo] {
             assert!(read(path, 10).unwrap_err().to_string().contains("not a regular file"), "{}", path.display());
+        }
+    }
+
+    #[test]
+    fn tells_whether_a_folder_can_be_written_in_and_leaves_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path();
+        fs::write(here.join("file"), "").unwrap();
+        for good in [here.to_owned(), here.join("new"), here.join("new/deep")] {
+            can_write_in(&good).unwrap();
+        }
+        for bad in ["file", "file/new"] {
+            let error = can_write_in(&here.join(bad)).unwrap_err().to_string();
+            assert!(error.contains("file is not a folder"), "{error}");
+        }
+        assert_eq!(fs::read_dir(here).unwrap().count(), 1);
+        #[cfg(target_os = "linux")]
+        for bad in ["/proc", "/proc/new", "/proc/new/deep"] {
+            let error = can_write_in(Path::new(bad)).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("cannot write in {bad}: ")), "{error}");
         }
     }
 

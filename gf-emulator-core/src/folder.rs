@@ -3,8 +3,8 @@
 //! Whoever drives the emulator through the queues in memory decides which files are named: there is no service here that
 //! could not be trusted.
 
-use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::fs::OpenOptions;
+use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use crate::firmware::Offer;
@@ -12,7 +12,7 @@ use crate::landing::Landing;
 use crate::net::Interrupt;
 use crate::uplink::{End, Source, Uplink, Upload};
 use crate::url::shown;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// A folder in place of a service.
 pub(crate) struct Folder {
@@ -53,17 +53,14 @@ impl Uplink for Folder {
         // file:///C:/job.puls
         let is_drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
         let path = PathBuf::from(if is_drive { &path[1..] } else { &path });
-        let failed = |source| Error::File { doing: "read", path: path.clone(), source };
-        let file = File::open(&path).map_err(failed)?;
-        let metadata = file.metadata().map_err(failed)?;
-        // Nothing that never ends, such as a device or a pipe.
-        if !metadata.is_file() {
-            return Err(refuse("it is not a file"));
-        }
+        let file = files::open(&path)?;
+        let metadata = file.metadata();
+        let length = metadata.map_err(|source| Error::File { doing: "read", path: path.clone(), source })?.len();
         Ok(Source {
             from: path.display().to_string(),
-            reader: Box::new(file),
-            end: End::Length(metadata.len()),
+            // One that grows meanwhile is taken as it was.
+            reader: Box::new(file.take(length)),
+            end: End::Length(length),
             interrupt: self.interrupt.clone(),
         })
     }
@@ -102,9 +99,10 @@ fn percent_decoded(path: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io;
 
     use super::*;
+    use crate::uplink::copy_limited;
 
     #[test]
     fn reads_files_and_nothing_else() {
@@ -122,6 +120,32 @@ mod tests {
         {
             assert!(uplink.fetch(url).is_err(), "{url}");
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_pipe_is_no_job_and_nobody_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let uplink = Folder::new(folder.path().join("out"));
+        assert!(uplink.fetch(&format!("file://{}", pipe.display())).is_err());
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_read_is_taken_as_it_was_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let job = folder.path().join("job.puls");
+        let uplink = Folder::new(folder.path().join("out"));
+        let fetched = |then: &[u8]| {
+            std::fs::write(&job, b"0123456789").unwrap();
+            let mut source = uplink.fetch(&format!("file://{}", job.display())).unwrap();
+            std::fs::write(&job, then).unwrap();
+            copy_limited(&mut source, &mut io::sink(), 100, "the job", &mut |_| Ok(()))
+        };
+        assert_eq!(fetched(b"0123456789 and more").unwrap(), 10);
+        let error = fetched(b"0123").unwrap_err().to_string();
+        assert!(error.contains("after 4 of 10 bytes"), "{error}");
     }
 
     #[test]

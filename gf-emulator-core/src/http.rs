@@ -163,7 +163,9 @@ impl Response {
 
     /// How long the body is, where the sender says so. A body that ends before is an error; nothing is sized by it.
     pub(crate) fn length(&self) -> Option<u64> {
-        if self.is_chunked() { None } else { self.header(&CONTENT_LENGTH)?.parse().ok() }
+        // Beside a Transfer-Encoding a length says nothing (RFC 9112, 6.3).
+        let is_coded = self.inner.headers().contains_key(TRANSFER_ENCODING);
+        if is_coded { None } else { self.header(&CONTENT_LENGTH)?.parse().ok() }
     }
 
     /// Whether the body ends with a last chunk. One that ends before is an error.

@@ -1,7 +1,8 @@
 //! Files that are whole or not there.
 //!
-//! A [`Landing`] is written beside its goal under another name, and becomes the file it is to be in one step, after all
-//! of it is on the disk. Dropped before that, it leaves nothing.
+//! A [`Landing`] is a temporary file beside its goal: written, synced, renamed, and its folder synced. Dropped before that,
+//! it leaves nothing. Where a system cannot sync a folder (Windows cannot), a power cut right after the rename may lose
+//! the file whole.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
 
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// A file on its way in.
 #[derive(Debug)]
@@ -22,11 +23,8 @@ pub(crate) struct Landing {
 impl Landing {
     /// Starts a file that is to become `goal`, and makes the folder for it.
     pub(crate) fn start(goal: &Path) -> Result<Self> {
-        let folder = match goal.parent() {
-            Some(folder) if folder != Path::new("") => folder,
-            _ => Path::new("."),
-        };
-        fs::create_dir_all(folder).map_err(|source| Error::File { doing: "make", path: folder.into(), source })?;
+        let folder = folder_of(goal);
+        make_folders(folder)?;
         let mut builder = tempfile::Builder::new();
         // As any other file: the umask decides who reads it.
         #[cfg(unix)]
@@ -34,7 +32,7 @@ impl Landing {
         let file = builder.prefix(".arriving-").suffix(".part").tempfile_in(folder).map_err(|source| Error::File {
             doing: "write in",
             path: folder.into(),
-            source,
+            source: files::without_path(source),
         })?;
         Ok(Self { file, goal: goal.into() })
     }
@@ -54,13 +52,9 @@ impl Landing {
     /// Puts the file in its place, in place of one that may be there.
     pub(crate) fn replace(self) -> Result<PathBuf> {
         self.file.as_file().sync_all().map_err(|source| self.failed(source))?;
-        self.settle()
-    }
-
-    /// As [`replace`](Self::replace), without waiting for the disk: whole for whoever looks, if not for a power cut.
-    pub(crate) fn settle(self) -> Result<PathBuf> {
         let goal = self.goal;
         self.file.persist(&goal).map_err(|e| Error::File { doing: "write", path: goal.clone(), source: e.error })?;
+        sync_folder(folder_of(&goal));
         Ok(goal)
     }
 
@@ -71,7 +65,10 @@ impl Landing {
         for n in 1u32.. {
             let place = numbered(&goal, n);
             match file.persist_noclobber(&place) {
-                Ok(_) => return Ok(place),
+                Ok(_) => {
+                    sync_folder(folder_of(&place));
+                    return Ok(place);
+                }
                 Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => file = e.file,
                 Err(e) => return Err(Error::File { doing: "write", path: place, source: e.error }),
             }
@@ -85,13 +82,43 @@ impl Landing {
 }
 
 impl Write for Landing {
+    // To the file itself: what holds it would name it in its errors.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.write(buf)
+        self.file.as_file_mut().write(buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
+        self.file.as_file_mut().flush()
     }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    }
+}
+
+/// Makes a folder and those above it, and syncs whatever each of them was made in.
+fn make_folders(folder: &Path) -> Result<()> {
+    let missing: Vec<_> =
+        folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
+    fs::create_dir_all(folder).map_err(|source| Error::File { doing: "make", path: folder.into(), source })?;
+    for made in missing {
+        sync_folder(folder_of(made));
+    }
+    Ok(())
+}
+
+/// Has the system write down which files a folder has. Some file systems cannot, and there is nothing to do about that.
+fn sync_folder(folder: &Path) {
+    if cfg!(unix)
+        && let Err(e) = fs::File::open(folder).and_then(|folder| folder.sync_all())
+    {
+        log::debug!("cannot sync the folder {}: {e}", folder.display());
+    }
+    #[cfg(test)]
+    tests::SYNCED.with_borrow_mut(|synced| synced.push(folder.to_owned()));
 }
 
 fn numbered(goal: &Path, n: u32) -> PathBuf {
@@ -108,7 +135,14 @@ fn numbered(goal: &Path, n: u32) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+
     use super::*;
+
+    thread_local! {
+        /// The folders that were synced in this thread.
+        pub(super) static SYNCED: RefCell<Vec<PathBuf>> = const { RefCell::new(Vec::new()) };
+    }
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> =
@@ -144,5 +178,35 @@ mod tests {
             names(folder.path()),
             ["2026-01-01_000000_print_7-2.puls", "2026-01-01_000000_print_7-3.puls", "2026-01-01_000000_print_7.puls"]
         );
+    }
+
+    #[test]
+    fn a_file_in_its_place_is_one_that_its_folder_has() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = folder.path().to_owned();
+        let deep = here.join("new/deep");
+        let synced = || SYNCED.take();
+        let landing = Landing::of(&deep.join("job.puls"), b"steps").unwrap();
+        assert_eq!(synced(), [here.join("new"), here], "each new folder is in one that is synced");
+        landing.land().unwrap();
+        assert_eq!(synced(), [&*deep]);
+        // The second finds the first one's place taken.
+        Landing::of(&deep.join("job.puls"), b"steps").unwrap().land().unwrap();
+        assert_eq!(synced(), [&*deep]);
+        Landing::of(&deep.join("job.info"), b"{}").unwrap().replace().unwrap();
+        assert_eq!(synced(), [&*deep]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn an_error_names_no_temporary_file() {
+        let error = Landing::start(Path::new("/proc/job.puls")).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write in /proc: ") && !error.contains(".part"), "{error}");
+        // A disk that is full, seen from the file.
+        let folder = tempfile::tempdir().unwrap();
+        let mut landing = Landing::start(&folder.path().join("job.puls")).unwrap();
+        *landing.file.as_file_mut() = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let error = landing.write_all(b"steps").unwrap_err().to_string();
+        assert!(!error.contains(".part"), "{error}");
     }
 }

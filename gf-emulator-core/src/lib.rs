@@ -61,6 +61,7 @@ mod backoff;
 mod collection;
 pub mod config;
 mod connection;
+mod desk;
 mod emulator;
 mod error;
 pub mod files;
@@ -68,6 +69,7 @@ mod firmware;
 mod folder;
 #[cfg(feature = "follow")]
 pub mod follow;
+mod handle;
 mod handshake;
 mod http;
 mod landing;
@@ -84,6 +86,7 @@ pub mod report;
 mod secret;
 mod session;
 mod settings;
+mod throttle;
 mod uplink;
 mod url;
 mod voice;
@@ -92,11 +95,13 @@ mod websocket;
 
 pub use config::Config;
 pub use connection::{Outgoing, Peer};
-pub use emulator::{Emulator, Handle};
+pub use emulator::Emulator;
 pub use error::{CertificateProblem, Error, Result};
+pub use handle::Handle;
 pub use machine::Machine;
 pub use net::Tls;
 pub use secret::Secret;
+pub use throttle::Throttle;
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

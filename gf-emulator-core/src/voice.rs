@@ -3,7 +3,8 @@
 //! `id` counts up by one for each message of a machine's life, the first being 32. `timestamp` is in hundredths of a
 //! second since it was started, plus 3800: the time that a machine takes to boot.
 
-use std::sync::{Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
@@ -20,6 +21,8 @@ pub(crate) struct Voice {
     line_end: String,
     started: Instant,
     speech: Mutex<Speech>,
+    /// What [`announce`](Voice::announce) was given and is not queued yet.
+    announced: Mutex<VecDeque<Say>>,
 }
 
 #[derive(Debug)]
@@ -32,15 +35,43 @@ struct Speech {
 impl Voice {
     pub(crate) fn new(tx: Tx, line_end: &str) -> Self {
         let speech = Mutex::new(Speech { next_id: FIRST_ID, tx: Some(tx) });
-        Self { line_end: line_end.to_owned(), started: Instant::now(), speech }
+        Self { line_end: line_end.to_owned(), started: Instant::now(), speech, announced: Mutex::default() }
     }
 
-    /// Fills in the message and queues it. The number is taken and the message queued in one step, so that numbers go
-    /// out in order whoever speaks.
+    /// Fills in the message and queues it, behind what was announced; waits while the queue is full. The number is taken
+    /// and the message queued in one step, so that numbers go out in order whoever speaks.
     pub(crate) fn say(&self, say: &Say, values: &Values) {
+        let mut speech = self.speech();
+        self.say_announced(&mut speech);
+        self.queue(&mut speech, say, values);
+    }
+
+    /// Has this said before anything else that is said from now on, and does not wait for it: for what has to take effect
+    /// though the queue is full. [`flush`](Self::flush) follows.
+    pub(crate) fn announce(&self, says: &[Say]) {
+        self.announced().extend(says.iter().cloned());
+    }
+
+    /// Queues what was announced; waits while the queue is full.
+    pub(crate) fn flush(&self) {
+        let mut speech = self.speech();
+        self.say_announced(&mut speech);
+    }
+
+    fn say_announced(&self, speech: &mut Speech) {
+        loop {
+            // A statement of its own: the lock must not be held while the message waits for room.
+            let next = self.announced().pop_front();
+            match next {
+                Some(say) => self.queue(speech, &say, &Values::new()),
+                None => return,
+            }
+        }
+    }
+
+    fn queue(&self, speech: &mut Speech, say: &Say, values: &Values) {
         let mut own = Values::from([(Variable::Timestamp, self.timestamp()), (Variable::MilliEpoch, milli_epoch())]);
-        let mut speech = self.speech.lock().unwrap_or_else(PoisonError::into_inner);
-        let Speech { next_id, tx: Some(tx) } = &mut *speech else {
+        let Speech { next_id, tx: Some(tx) } = speech else {
             return log::debug!("nothing is said any more: the machine has stopped");
         };
         own.insert(Variable::Id, json!(*next_id));
@@ -55,10 +86,18 @@ impl Voice {
         }
     }
 
+    fn speech(&self) -> MutexGuard<'_, Speech> {
+        self.speech.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn announced(&self) -> MutexGuard<'_, VecDeque<Say>> {
+        self.announced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Lets go of the queue: whoever reads its other end hears that nothing more will come, however many handles are
     /// still about.
     pub(crate) fn close(&self) {
-        self.speech.lock().unwrap_or_else(PoisonError::into_inner).tx = None;
+        self.speech().tx = None;
     }
 
     fn timestamp(&self) -> Value {

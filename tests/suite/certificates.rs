@@ -13,6 +13,8 @@ use gf_emulator_tests::{LIMIT, config, folder, point_at, service};
 use native_tls::{Identity, TlsAcceptor};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
+use crate::proxies::Stub;
+
 /// A root certificate that issues others.
 struct Root(CertifiedIssuer<'static, KeyPair>);
 
@@ -249,37 +251,13 @@ fn every_certificate_in_ca_file_counts() {
 fn a_certificate_behind_a_proxy_is_looked_at_through_it() {
     let root = Root::new("a root");
     let service = Service::start(vec![Front::Certificate(root.issue(&["portal.example"], NOW))]);
-    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
-    let (at_proxy, behind) = (proxy.local_addr().unwrap(), service.addr);
-    let connects = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&connects);
-    thread::spawn(move || {
-        for mut here in proxy.incoming().map_while(Result::ok) {
-            count.fetch_add(1, Ordering::AcqRel);
-            let mut there = TcpStream::connect(behind).unwrap();
-            thread::spawn(move || {
-                let mut head = Vec::new();
-                while !head.ends_with(b"\r\n\r\n") {
-                    let mut byte = [0];
-                    here.read_exact(&mut byte).unwrap();
-                    head.extend(byte);
-                }
-                here.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
-                let (mut from, mut to) = (here.try_clone().unwrap(), there.try_clone().unwrap());
-                thread::spawn(move || {
-                    let _ = std::io::copy(&mut from, &mut to);
-                    let _ = to.shutdown(std::net::Shutdown::Write);
-                });
-                let _ = std::io::copy(&mut there, &mut here);
-                let _ = here.shutdown(std::net::Shutdown::Both);
-            });
-        }
-    });
+    let stub = Stub::start(&[]);
+    stub.leads_to(service.addr);
     let error = service.connect(&root, |config| {
         config.service.server_url = "https://app.example".into();
         config.service.status_service_url = "wss://app.example".into();
-        config.service.proxy = Some(Proxy::parse(&at_proxy.to_string()).unwrap());
+        config.service.proxy = Some(Proxy::parse(&stub.url()).unwrap());
     });
     assert!(error.to_string().contains("it is for portal.example, not"), "{error}");
-    assert_eq!((connects.load(Ordering::Acquire), service.connections()), (2, 2));
+    assert_eq!((stub.asked().len(), service.connections()), (2, 2));
 }

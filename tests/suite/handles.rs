@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::Seen;
+use gf_emulator_core::machine::{Capture, Controls, Halt, Job, Machine, Moment};
 use gf_emulator_core::{Emulator, Error, Peer, Tls};
 use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, square};
 use serde_json::{Value, json};
@@ -286,4 +287,114 @@ fn offline_jobs_wait_their_turn() {
     emulator.run().unwrap();
     let completed = peer.rx.iter().filter(|message| message.text().contains("motion:completed")).count();
     assert_eq!(completed, 3);
+}
+
+/// A machine that plays for as long as nothing ends it, and says when it begins and why it ends.
+struct Plays {
+    begun: Sender<()>,
+    ended: Sender<Result<(), Halt>>,
+}
+
+impl Machine for Plays {
+    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, Halt> {
+        Ok(vec![0; 10])
+    }
+
+    fn play(&mut self, _: &Job, controls: &Controls, _: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+        let _ = self.begun.send(());
+        let outcome = controls.pause(LIMIT).map_err(Halt::from);
+        let _ = self.ended.send(outcome.clone());
+        outcome
+    }
+}
+
+/// A print that runs offline, with as many unread messages as the queue holds, and one more that waits for room.
+#[test]
+fn the_lid_stops_a_machine_whose_messages_nobody_reads() {
+    let folder = folder();
+    let job = folder.path().join("job.puls");
+    std::fs::write(&job, square()).unwrap();
+    let (begun, begins) = bounded(1);
+    let (ended, ends) = bounded(1);
+    let (emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
+    let mut emulator = emulator.with_machine(Plays { begun, ended });
+    let handle = emulator.handle();
+    let running = thread::spawn(move || emulator.run());
+    let url = format!("file://{}", job.display());
+    let print = json!({"id": 1, "action_type": "print", "status": "ready", "motion_url": url});
+    peer.tx.send(print.to_string()).unwrap();
+    begins.recv_timeout(LIMIT).unwrap();
+    // Actions that are withdrawn before their turn: a message each. The queue is full when no more frames are taken.
+    let withdrawn = json!({"id": 2, "action_type": "settings", "status": "ready"}).to_string()
+        + "\n"
+        + &json!({"id": 2, "action_type": "settings", "status": "cancelled"}).to_string();
+    while peer.tx.send_timeout(withdrawn.clone(), Duration::from_millis(500)).is_ok() {}
+    assert_eq!(peer.rx.len(), 256);
+
+    let hand = handle.clone();
+    let presses = thread::spawn(move || hand.press_button());
+    let hand = handle.clone();
+    let opens = thread::spawn(move || hand.open_lid());
+    let ended = ends.recv_timeout(LIMIT / 2).expect("the lid ends the print");
+    assert_eq!(ended, Err(Halt::Ended(gf_emulator_core::machine::End::LidOpened)));
+
+    drop(peer.tx);
+    let said: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
+    for thread in [presses, opens] {
+        thread.join().unwrap();
+    }
+    running.join().unwrap().unwrap();
+    let place = |event: &str| said.iter().position(|message| message["event"] == event).expect(event);
+    assert!(place("lid:opened") < place("print:return_to_home:succeeded"), "the cause comes before what it causes");
+    assert!(place("print:return_to_home:succeeded") < place("print:cancelled"));
+    assert_eq!(place("button:pressed") + 1, place("button:released"));
+    let ids: Vec<_> = said.iter().map(|message| message["id"].as_u64().unwrap()).collect();
+    assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
+}
+
+#[cfg(target_os = "linux")]
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn what_waits_takes_little_memory_whatever_the_service_sends_with_it() {
+    if !alone("handles::what_waits_takes_little_memory_whatever_the_service_sends_with_it") {
+        return;
+    }
+    let folder = folder();
+    let job = folder.path().join("job.puls");
+    std::fs::write(&job, square()).unwrap();
+    let (begun, begins) = bounded(1);
+    let (ended, _ends) = bounded(1);
+    let (emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
+    let mut emulator = emulator.with_machine(Plays { begun, ended });
+    let handle = emulator.handle();
+    let running = thread::spawn(move || emulator.run());
+    let url = format!("file://{}", job.display());
+    let print = json!({"id": 1, "action_type": "print", "status": "ready", "motion_url": url});
+    peer.tx.send(print.to_string()).unwrap();
+    begins.recv_timeout(LIMIT).unwrap();
+    let before = resident_bytes();
+    for id in 2..66 {
+        let codes: Vec<_> = (0..80_000).map(|n| format!("\"C{n:05}\":{n}")).collect();
+        let codes = codes.join(",");
+        let line = format!(
+            "{{\"id\":{id},\"action_type\":\"lid_image\",\"status\":\"ready\",\"settings\":{{{codes}}},\"more\":[[{{{codes}}}]]}}"
+        );
+        assert!(line.len() > 1 << 20);
+        peer.tx.send(line).unwrap();
+    }
+    // Answered at once: what was sent before it has been read.
+    peer.tx.send(json!({"id": 2, "action_type": "lid_image", "status": "cancelled"}).to_string()).unwrap();
+    let mut said = peer.rx.iter().map(|message| message.text().to_owned());
+    assert!(said.any(|text| text.contains("lid_image:cancelled")));
+    let more = resident_bytes().saturating_sub(before);
+    assert!(more < 64 << 20, "{} MiB more", more >> 20);
+    handle.stop();
+    drop(peer.rx);
+    running.join().unwrap().unwrap();
 }

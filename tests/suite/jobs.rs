@@ -286,6 +286,54 @@ fn a_picture_that_is_not_there_fails() {
     }
 }
 
+/// What somebody has put in a picture's place fails the action, and holds nobody up.
+#[cfg(unix)]
+#[test]
+fn a_picture_that_is_a_fifo_or_a_huge_file_fails() {
+    let bench = Setup::new(Generation::V2).start();
+    let picture = |name: &str| bench.folder().join("images").join(name);
+    for name in ["HOME_1.jpg", "HEAD_NO_LASER_.230.jpg"] {
+        fs::remove_file(picture(name)).unwrap();
+    }
+    assert!(std::process::Command::new("mkfifo").arg(picture("HOME_1.jpg")).status().unwrap().success());
+    // It takes no room on the disk, and would take all of it in memory.
+    fs::File::create(picture("HEAD_NO_LASER_.230.jpg")).unwrap().set_len((32 << 20) + 1).unwrap();
+    bench.expect(1, "lid_image", "failed");
+    // The search for secrets at the end reads all that is left.
+    fs::remove_file(picture("HOME_1.jpg")).unwrap();
+    bench.expect(2, "head_image", "failed");
+    bench.expect(3, "lid_image", "completed");
+    assert_eq!(bench.endings(1, "lid_image"), ["lid_image:failed (1)"]);
+}
+
+#[test]
+fn an_address_longer_than_any_fails_its_action_alone() {
+    for generation in BOTH {
+        let bench = Setup::new(generation).start();
+        let long = format!("{}/{}", bench.service.http_url(), "x".repeat(512 << 10));
+        bench.send(1, "motion", "ready", &json!({"motion_url": long}));
+        bench.wait_event("motion:failed", Some(1));
+        // In 1.x pictures go elsewhere.
+        bench.send(2, "lid_image", "ready", &json!({"endpoint": long}));
+        let ending = if generation == Generation::V1 { "lid_image:completed" } else { "lid_image:failed" };
+        bench.wait_event(ending, Some(2));
+        bench.expect(3, "settings", "completed");
+        assert_eq!(bench.endings(1, "motion"), ["motion:failed (1)"]);
+        let told: usize = bench
+            .service
+            .seen()
+            .iter()
+            .map(|seen| match seen {
+                gf_emulator_core::local_service::Seen::WsMessage { message, .. } if message["action_id"] == 1 => {
+                    message.to_string().len()
+                }
+                _ => 0,
+            })
+            .sum();
+        assert!(told < 10_000, "it is not said again: {told} bytes");
+    }
+}
+
 #[test]
 fn an_endpoint_that_must_not_be_used_fails() {
     let bench = Setup::new(Generation::V2).start();

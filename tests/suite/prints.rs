@@ -6,9 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use gf_emulator_core::Config;
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::local_service::{Failure, Fault, Seen};
-use gf_emulator_core::machine::{Capture, Controls, End, Halt, Job, Machine, Moment};
+use gf_emulator_core::machine::{CannedMachine, Capture, Controls, End, Halt, Job, Machine, Moment};
 use gf_emulator_tests::{Bench, LIMIT, Setup, endings_of, endless_job, events_of, square};
 use serde_json::{Value, json};
 
@@ -376,6 +377,85 @@ fn a_press_starts_a_print_that_waits_and_one_from_before_does_not() {
             bench.handle.press_button();
         }
         assert_eq!(bench.endings(PRINT, "print"), ["print:completed (7)"]);
+    }
+}
+
+/// The canned machine, held up at the beginning of one of its calls until the test lets it go on.
+struct HeldUp {
+    inner: CannedMachine,
+    before: &'static str,
+    reached: Sender<()>,
+    go_on: Receiver<()>,
+}
+
+impl HeldUp {
+    fn at(&self, call: &str) {
+        if call == self.before {
+            let _ = self.reached.send(());
+            let _ = self.go_on.recv_timeout(LIMIT);
+        }
+    }
+}
+
+impl Machine for HeldUp {
+    fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, Halt> {
+        self.inner.capture(request)
+    }
+
+    fn warm_up(&mut self, job: &Job, controls: &Controls) -> Result<(), Halt> {
+        self.at("warm_up");
+        self.inner.warm_up(job, controls)
+    }
+
+    fn play(&mut self, job: &Job, controls: &Controls, watch: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+        self.at("play");
+        self.inner.play(job, controls, watch)
+    }
+}
+
+/// A machine that takes a thousandth of its time, held up before `call` of the action that it is asked for.
+fn held_up(generation: Generation, action: &str, before: &'static str) -> (Bench, Sender<()>) {
+    let ((reached, arrivals), (lets_go, go_on)) = (bounded(1), bounded(1));
+    let mut config = Config::default();
+    config.emulator.time_scale = 0.001;
+    let machine = HeldUp { inner: CannedMachine::new(&config), before, reached, go_on };
+    let bench = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).machine(machine).start();
+    bench.ask(PRINT, action);
+    arrivals.recv_timeout(LIMIT).unwrap();
+    (bench, lets_go)
+}
+
+#[test]
+fn a_press_in_warm_up_pauses_the_run_as_it_begins() {
+    for generation in BOTH {
+        let (bench, lets_go) = held_up(generation, "print", "warm_up");
+        bench.handle.press_button();
+        lets_go.send(()).unwrap();
+        bench.wait_event("print:paused", Some(PRINT));
+        assert_eq!(bench.endings(PRINT, "print"), [""; 0]);
+        bench.handle.press_button();
+        bench.wait_event("print:completed", Some(PRINT));
+        let events = bench.events();
+        let place = |event: &str| events.iter().position(|have| have == event).expect(event);
+        assert!(place("print:running (7)") < place("print:paused (7)"), "{events:#?}");
+        assert!(place("print:paused (7)") < place("print:resumed (7)"), "{events:#?}");
+    }
+}
+
+#[test]
+fn the_button_pauses_neither_a_hunt_nor_a_motion() {
+    for (generation, action) in [(Generation::V1, "motion"), (Generation::V2, "motion"), (Generation::V2, "hunt")] {
+        let (bench, lets_go) = held_up(generation, action, "play");
+        bench.handle.press_button();
+        lets_go.send(()).unwrap();
+        bench.wait_event(&format!("{action}:completed"), Some(PRINT));
+        if generation == Generation::V2 {
+            assert_eq!(count(&bench.events(), "button:pressed"), 1, "it is told all the same");
+        }
+        // And it is forgotten by then. Nothing holds the machine up any more.
+        drop(lets_go);
+        bench.expect(8, "print", "completed");
+        assert_eq!(count(&bench.events(), "print:paused (8)"), 0, "{:#?}", bench.events());
     }
 }
 

@@ -17,7 +17,7 @@ use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, service};
 const BASIC: &str = "Basic bWU6YSB3b3Jk";
 
 /// A proxy that connects everybody to one place, wherever they ask to go, and keeps what they have asked.
-struct Stub {
+pub(crate) struct Stub {
     addr: SocketAddr,
     to: Arc<Mutex<Option<SocketAddr>>>,
     asked: Arc<Mutex<Vec<String>>>,
@@ -26,7 +26,7 @@ struct Stub {
 
 impl Stub {
     /// Answers its requests with these statuses first, and with 200 from then on.
-    fn start(statuses: &'static [u16]) -> Self {
+    pub(crate) fn start(statuses: &'static [u16]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
         let (to, asked, over) = (Arc::<Mutex<Option<SocketAddr>>>::default(), Arc::default(), Arc::default());
@@ -43,11 +43,18 @@ impl Stub {
         stub
     }
 
-    fn url(&self) -> String {
+    /// Where the connections lead, whatever host is asked for.
+    pub(crate) fn leads_to(&self, to: SocketAddr) {
+        *self.to.lock().unwrap() = Some(to);
+    }
+
+    /// Its address with a user name and a password: `me` and `a word`.
+    pub(crate) fn url(&self) -> String {
         format!("http://me:a%20word@{}", self.addr)
     }
 
-    fn asked(&self) -> Vec<String> {
+    /// The heads of the requests so far.
+    pub(crate) fn asked(&self) -> Vec<String> {
         self.asked.lock().unwrap().clone()
     }
 }
@@ -175,7 +182,7 @@ fn sign_in(stub: &Stub, retry_for: Duration) -> Result<(), Error> {
     let (service, folder) = (service().start().unwrap(), folder());
     let mut config = config(folder.path(), Generation::V2);
     point_at(&mut config, &service, folder.path());
-    *stub.to.lock().unwrap() = Some(service.addr());
+    stub.leads_to(service.addr());
     config.service.proxy = Some(Proxy::parse(&stub.url()).unwrap());
     config.service.retry_for = retry_for;
     Emulator::new(config).unwrap().connect()

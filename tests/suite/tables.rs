@@ -112,9 +112,10 @@ fn built_in_tables_load_for_every_configuration() {
     }
 }
 
+type Change = fn(&mut Value);
+
 #[test]
 fn a_table_that_is_wrong_is_refused_with_the_place_and_the_reason() {
-    type Change = fn(&mut Value);
     let changes: [(&str, Change); 32] = [
         ("a placeholder that nothing has a value for", |t| t["templates"]["event"]["message"]["x"] = json!("<NOBODY>")),
         ("a word that the step does not give", |t| t["actions"]["survey"]["steps"][0] = json!({"send": "event"})),
@@ -202,4 +203,77 @@ fn a_table_that_is_not_there_or_too_large_is_an_error_that_names_it() {
     config.service.actions_file = Some(folder.path().join("no-such.json"));
     let error = Emulator::new(config).err().unwrap();
     assert!(error.to_string().contains("no-such.json") && matches!(error, Error::File { .. }), "{error}");
+}
+
+#[test]
+fn a_table_that_could_end_an_action_twice_or_leave_a_value_out_is_refused() {
+    let changes: [(&str, &str, Change); 17] = [
+        ("an ending on the way home", "would end the action a second time", |t| {
+            t["actions"]["survey"]["steps"][5]["stopped"] = json!([{"send": "event", "event": "survey:cancelled"}]);
+        }),
+        ("an ending when it is paused", "would end the action a second time", |t| {
+            t["actions"]["survey"]["steps"][5]["paused"] = json!([{"send": "event", "event": "survey:failed"}]);
+        }),
+        ("an ending when it is resumed", "would end the action a second time", |t| {
+            t["actions"]["survey"]["steps"][5]["resumed"] = json!([{"send": "event", "event": "survey:completed"}]);
+        }),
+        ("an ending when an upload has failed", "would end the action a second time", |t| {
+            t["actions"]["survey"]["steps"][3]["failed"] = json!([{"send": "event", "event": "survey:failed"}]);
+        }),
+        ("an ending as the progress of a run", "would end the action a second time", |t| {
+            t["templates"]["far"] = json!({"channel": "progress", "message": {"event": "survey:completed"}});
+            t["actions"]["survey"]["steps"][5]["progress"] = json!("far");
+        }),
+        ("an ending as the progress of a download", "would end the action a second time", |t| {
+            t["templates"]["far"] = json!({"channel": "progress", "message": {"event": "survey:completed"}});
+            t["actions"]["survey"]["steps"][4]["progress"] = json!("far");
+        }),
+        ("an ending over the web, on the way", "would end the action a second time", |t| {
+            t["templates"]["web"]["message"]["event"] = json!("survey:failed");
+        }),
+        ("an ending of another action", "would end the action a second time", |t| {
+            let ends = |which: &str| json!([{"send": "event", "event": format!("other:{which}")}]);
+            t["actions"]["other"] = json!({
+                "steps": [{"send": "event", "event": "survey:completed"}],
+                "completed": ends("completed"), "cancelled": ends("cancelled"), "failed": ends("failed")
+            });
+        }),
+        ("an ending as a signal", "would end the action a second time", |t| {
+            t["signals"]["lid_opened"][0]["event"] = json!("survey:cancelled");
+        }),
+        ("an ending at the start", "would end the action a second time", |t| {
+            t["start"] = json!([{"send": "told", "event": "survey:failed", "text": ""}]);
+        }),
+        ("an event whose name the service decides", "the name of an event cannot depend on the action", |t| {
+            t["actions"]["survey"]["steps"][0]["event"] = json!("<MOTION_URL>");
+        }),
+        ("an ending that does not say whose it is", r#"needs "action_id": "<ACTION_ID>" to say what it ends"#, |t| {
+            t["actions"]["survey"]["failed"][0] = json!({"send": "told", "event": "survey:failed", "text": ""});
+        }),
+        ("a message that is no object", "its message should be an object", |t| {
+            t["templates"]["web"]["message"] = json!([{"event": "web"}]);
+        }),
+        ("a value of a step that may fail", "<AVAILABLE_FIRMWARE> has no value at this point", |t| {
+            t["actions"]["survey"]["steps"][6]["optional"] = json!(true);
+        }),
+        ("a value that the start does not make", "start[0]: here one only sends, probes and downloads firmware", |t| {
+            t["templates"]["set"] = json!({"channel": "web", "message": {"settings": "<SETTINGS>"}});
+            t["start"] = json!([{"do": "report_settings"}, {"send": "set"}]);
+        }),
+        ("progress over the web", "wants a template of the channel progress", |t| {
+            t["actions"]["survey"]["steps"][5]["progress"] = json!("web");
+        }),
+        ("a line end that says something", "line_end: has line ends alone", |t| {
+            t["line_end"] = json!("{\"event\":\"survey:failed\"}\n");
+        }),
+    ];
+    let folder = folder();
+    assert!(Emulator::new(config_with(folder.path(), &table().to_string())).is_ok());
+    for (what, reason, change) in changes {
+        let mut table = table();
+        change(&mut table);
+        let error = Emulator::new(config_with(folder.path(), &table.to_string())).err();
+        let error = error.unwrap_or_else(|| panic!("{what} is taken")).to_string();
+        assert!(error.contains(reason), "{what}: {error}");
+    }
 }

@@ -484,19 +484,13 @@ fn sleeps_at_rest() {
     for tls in [false, true] {
         let bench = Setup::new(Generation::V2).service(|service| service.tls(tls)).start();
         bench.expect(1, "motion", "completed");
-        // Let it come to rest: until nothing has moved for a while.
-        let mut before = switches();
-        for _ in 0..100 {
-            bench.service.wait_for(|_| false, Duration::from_millis(50));
-            let now = switches();
-            if now == before {
-                break;
-            }
-            before = now;
-        }
-        assert_eq!(before.len(), 2, "{before:?}");
-        bench.service.wait_for(|_| false, Duration::from_millis(700));
-        assert_eq!(switches(), before);
+        // It comes to rest some time, and then nothing moves for a while; with a poll in it nothing ever would rest.
+        let rests = || {
+            let before = switches();
+            bench.service.wait_for(|_| false, Duration::from_millis(700));
+            before.len() == 2 && switches() == before
+        };
+        assert!((0..40).any(|_| rests()), "{:?}", switches());
         bench.stop().2.unwrap();
     }
 }

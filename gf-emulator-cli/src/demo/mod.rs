@@ -31,7 +31,7 @@ const THICKNESS: &str = ".230";
 /// Starts the service that "serve" starts, over TLS, and a machine that signs in to it, in one process. Shows the
 /// conversation as it happens and ends by itself after a few seconds.
 ///
-/// DIR is made where it is not there yet. It gets images/ (what the machine's cameras see; a picture that is there
+/// DIR is made where it is not there yet, and what is in it stays. It gets images/ (what the machine's cameras see; a picture that is there
 /// already is used), motion/ (the jobs that arrived, each with an .info that tells what is in it) and sent/ (the
 /// pictures that were sent).
 #[derive(Debug, clap::Args)]
@@ -136,6 +136,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         None => return Err(Failure::failed("stopped before the end")),
     }
     let new: Vec<_> = jobs_in(&motion_dir).difference(&before).cloned().collect();
+    if !before.is_empty() {
+        let (count, is) =
+            (before.len(), if before.len() == 1 { "job of an earlier run is" } else { "jobs of earlier runs are" });
+        say(format_args!("\n{count} {is} in {}, too", motion_dir.display()));
+    }
     sum_up(&service.seen(), &new, dir, started.elapsed())
 }
 
@@ -197,6 +202,9 @@ fn sum_up(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) -> Result
         say(format_args!("  {}: {} ticks, {run_time_s:.1} s to run", job.display(), measured.ticks));
     }
     say(format_args!("the pictures are in {}", dir.join("sent").display()));
+    if let Some(print) = jobs.iter().rfind(|job| job.to_string_lossy().contains("_print_")) {
+        say(format_args!("to see a job: gf-machine-emulator puls plot {}", print.display()));
+    }
     if jobs.len() == handed_out && handed_out > 0 && !pictures.is_empty() {
         Ok(())
     } else {

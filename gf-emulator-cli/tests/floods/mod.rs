@@ -59,7 +59,7 @@ fn sigterm_ends_it_in_the_middle_of_every_flood() {
         let program = Program::start(command);
         let mut stream = opened.recv_timeout(LIMIT).unwrap();
         let (under_way, is_under_way) = bounded(1);
-        let block = again.repeat(20_000);
+        let block = again.repeat(1000);
         let flood = thread::spawn(move || {
             stream.write_all(begin).unwrap();
             while stream.write_all(&block).is_ok() {

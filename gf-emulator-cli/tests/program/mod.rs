@@ -46,6 +46,12 @@ impl Ended {
     }
 }
 
+impl Ended {
+    pub(crate) fn is_success(&self) -> bool {
+        self.code == Some(0)
+    }
+}
+
 impl Program {
     pub(crate) fn start(mut command: Command) -> Self {
         let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();

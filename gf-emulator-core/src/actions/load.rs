@@ -1,8 +1,6 @@
 //! From a table's text to a checked [`Table`].
 
-use std::collections::BTreeSet;
-use std::fs;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
@@ -10,13 +8,13 @@ use serde_json::{Map, Value, json};
 use super::{Act, Channel, Laser, Row, Say, Signal, Step, Table, Template, Variable};
 use crate::config::Generation;
 use crate::machine::Camera;
-use crate::{Config, Error, Result, settings};
+use crate::{Config, Error, Result, files, settings};
 
 const V1: &str = include_str!("1.x.json");
 const V2: &str = include_str!("2.6.json");
 const LARGEST_TABLE_BYTES: u64 = 4 << 20;
 const LONGEST_DELAY_S: f64 = 3600.0;
-/// What every action ends with, one of them and once.
+/// What every action ends with: exactly one of them, exactly once.
 const ENDINGS: [&str; 3] = ["completed", "cancelled", "failed"];
 
 type Checked<T> = std::result::Result<T, (String, String)>;
@@ -26,7 +24,8 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`Error::Table`] with the place in the table and what is wrong there; [`Error::File`].
+    /// [`Error::Table`] with the place in the table and what is wrong there; [`Error::File`] and [`Error::TooLarge`] where
+    /// the file cannot be read.
     pub(crate) fn load(config: &Config) -> Result<Self> {
         let Some(path) = &config.service.actions_file else {
             let generation = config.generation();
@@ -36,7 +35,7 @@ impl Table {
             };
             return Self::parse(&generation.to_string(), text, config);
         };
-        Self::parse(&path.display().to_string(), &read(path)?, config)
+        Self::parse(&path.display().to_string(), &files::read_text(path, LARGEST_TABLE_BYTES)?, config)
     }
 
     pub(crate) fn parse(name: &str, text: &str, config: &Config) -> Result<Self> {
@@ -46,14 +45,6 @@ impl Table {
         })?;
         Loader { known: settled(config), templates: Map::new() }.table(&value).map_err(table_error)
     }
-}
-
-fn read(path: &Path) -> Result<String> {
-    let failed = |source| Error::File { doing: "read", path: path.into(), source };
-    if fs::metadata(path).map_err(failed)?.len() > LARGEST_TABLE_BYTES {
-        return Err(Error::TooLarge { what: path.display().to_string(), limit_bytes: LARGEST_TABLE_BYTES });
-    }
-    fs::read_to_string(path).map_err(failed)
 }
 
 /// What the configuration has values for.
@@ -95,11 +86,18 @@ impl Loader {
         let top = object(value, "the table")?;
         only_keys(top, "the table", &["about", "generation", "line_end", "templates", "start", "signals", "actions"])?;
         let line_end = text(field(top, "the table", "line_end")?, "line_end")?.to_owned();
+        // Anything else behind a message would be a part of it.
+        if !line_end.bytes().all(|byte| matches!(byte, b'\r' | b'\n')) {
+            return Err(("line_end".into(), "has line ends alone: \"\\n\" or \"\\r\\n\"".into()));
+        }
         self.templates.clone_from(object(field(top, "the table", "templates")?, "templates")?);
         let start = match top.get("start") {
             Some(steps) => self.steps(steps, "start", &mut Scope::anywhere())?,
             None => Vec::new(),
         };
+        if let Some(n) = start.iter().position(|step| !may_be_at_start(&step.act)) {
+            return Err((format!("start[{n}]"), "here one only sends, probes and downloads firmware".into()));
+        }
         let mut signals = Vec::new();
         if let Some(table) = top.get("signals") {
             let table = object(table, "signals")?;
@@ -114,7 +112,7 @@ impl Loader {
                 signals.push((signal, says(steps)));
             }
         }
-        let mut rows = std::collections::BTreeMap::new();
+        let mut rows = BTreeMap::new();
         for (name, row) in object(field(top, "the table", "actions")?, "actions")? {
             let at = format!("actions.{name}");
             // It becomes part of a file name.
@@ -123,6 +121,7 @@ impl Loader {
             }
             rows.insert(name.clone(), self.row(name, row, &at)?);
         }
+        only_endings_end(&start, &signals, &rows)?;
         Ok(Table { line_end, start, signals, rows })
     }
 
@@ -143,34 +142,20 @@ impl Loader {
             let steps = self.steps(field(parts, &at, which)?, &at, &mut scope.clone())?;
             only_events(&steps, &at, false)?;
             let terminal = format!("{name}:{which}");
-            match events(&steps).filter(|event| *event == terminal).count() {
-                1 => Ok(steps),
-                n => Err((at, format!("has {n} events {terminal:?} in place of one"))),
+            let terminals: Vec<_> =
+                messages(&steps).into_iter().filter(|say| say.message.fixed_text("event") == Some(&terminal)).collect();
+            match terminals[..] {
+                [say] if say.message.is_variable("action_id", Variable::ActionId) => Ok(steps),
+                [_] => Err((at, format!("{terminal:?} needs \"action_id\": \"<ACTION_ID>\" to say what it ends"))),
+                _ => Err((at, format!("has {} events {terminal:?} in place of one", terminals.len()))),
             }
         };
-        let row = Row {
+        Ok(Row {
             completed: ending("completed", &scope)?,
             cancelled: ending("cancelled", &at_start)?,
             failed: ending("failed", &at_start)?,
             steps,
-        };
-        for (part, steps, own) in [
-            ("steps", &row.steps, ""),
-            ("completed", &row.completed, "completed"),
-            ("cancelled", &row.cancelled, "cancelled"),
-            ("failed", &row.failed, "failed"),
-        ] {
-            let stray = events(steps).find(|event| {
-                event
-                    .strip_prefix(name)
-                    .and_then(|rest| rest.strip_prefix(':'))
-                    .is_some_and(|rest| ENDINGS.contains(&rest) && rest != own)
-            });
-            if let Some(event) = stray {
-                return Err((format!("{at}.{part}"), format!("{event:?} would end the action a second time")));
-            }
-        }
-        Ok(row)
+        })
     }
 
     fn steps(&self, value: &Value, at: &str, scope: &mut Scope) -> Checked<Vec<Step>> {
@@ -188,11 +173,16 @@ impl Loader {
             },
         };
         let optional = flag(fields, at, "optional")?;
+        let before = scope.clone();
         let act = match (fields.get("send"), fields.get("do")) {
             (Some(template), None) => Act::Send(self.say(text(template, &format!("{at}.send"))?, fields, at, scope)?),
             (None, Some(what)) => self.act(text(what, &format!("{at}.do"))?, fields, at, scope)?,
             _ => return Err((at.into(), "has either \"send\" or \"do\"".into())),
         };
+        if optional {
+            // It may fail and the action goes on: nothing that follows can count on its values.
+            *scope = before;
+        }
         Ok(Step { delay: Duration::from_secs_f64(delay_s), optional, act })
     }
 
@@ -212,7 +202,11 @@ impl Loader {
         let progress = |more: &[Variable]| match fields.get("progress") {
             Some(template) => {
                 let at = format!("{at}.progress");
-                self.say(text(template, &at)?, &Map::new(), &at, &scope.with(more)).map(Some)
+                let say = self.say(text(template, &at)?, &Map::new(), &at, &scope.with(more))?;
+                if say.channel != Channel::Progress {
+                    return Err((at, "wants a template of the channel progress".into()));
+                }
+                Ok(Some(say))
             }
             None => Ok(None),
         };
@@ -312,6 +306,13 @@ impl Loader {
         };
         let message = field(definition, &of, "message")?;
         let message = Template::compile(message, &known).map_err(|reason| (at.to_owned(), reason))?;
+        if !message.is_object() {
+            return Err((at.into(), "its message should be an object".into()));
+        }
+        // Whether an event ends an action has to be known now.
+        if message.varies("event") {
+            return Err((at.into(), "the name of an event cannot depend on the action".into()));
+        }
         if let Some(missing) = message.variables().into_iter().find(|variable| !scope.0.contains(variable)) {
             let name = Variable::ALL.iter().find(|(_, variable)| *variable == missing).map_or("?", |(name, _)| name);
             return Err((at.into(), format!("<{name}> has no value at this point")));
@@ -320,12 +321,68 @@ impl Loader {
     }
 }
 
-/// The events that are sent whatever happens between: terminal ones are looked for here.
-fn events(steps: &[Step]) -> impl Iterator<Item = &str> {
-    steps.iter().filter_map(|step| match &step.act {
-        Act::Send(say) => say.message.fixed_text("event"),
-        _ => None,
-    })
+/// Every message that these steps can send, whatever happens: those of nested steps and of progress included.
+fn messages(steps: &[Step]) -> Vec<&Say> {
+    let mut found = Vec::new();
+    for step in steps {
+        match &step.act {
+            Act::Send(say) => found.push(say),
+            Act::Upload { failed, .. } => found.extend(messages(failed)),
+            Act::Download { progress } => found.extend(progress),
+            Act::Play { progress, paused, resumed, stopped } => {
+                found.extend(progress);
+                found.extend([paused, resumed, stopped].into_iter().flat_map(|steps| messages(steps)));
+            }
+            Act::Capture { .. }
+            | Act::Button
+            | Act::WarmUp
+            | Act::Park
+            | Act::Rest
+            | Act::ReportSettings { .. }
+            | Act::ProbeFirmware
+            | Act::DownloadFirmware
+            | Act::Refuse { .. } => {}
+        }
+    }
+    found
+}
+
+/// Checks that an event that ends an action is sent by the ending of that name in the action's own row, and by nothing
+/// else in the table.
+fn only_endings_end(start: &[Step], signals: &[(Signal, Vec<Say>)], rows: &BTreeMap<String, Row>) -> Checked<()> {
+    let is_ending = |event: &str| {
+        let parts = event.split_once(':');
+        parts.is_some_and(|(action, which)| ENDINGS.contains(&which) && rows.contains_key(action))
+    };
+    let check = |at: &str, says: &[&Say], own: &str| {
+        let mut events = says.iter().filter_map(|say| say.message.fixed_text("event"));
+        match events.find(|event| is_ending(event) && *event != own) {
+            Some(event) => Err((at.to_owned(), format!("{event:?} would end the action a second time"))),
+            None => Ok(()),
+        }
+    };
+    check("start", &messages(start), "")?;
+    for (signal, says) in signals {
+        let name = Signal::ALL.iter().find(|(_, known)| known == signal).map_or("?", |(name, _)| name);
+        check(&format!("signals.{name}"), &says.iter().collect::<Vec<_>>(), "")?;
+    }
+    for (name, row) in rows {
+        for (part, steps) in [
+            ("steps", &row.steps),
+            ("completed", &row.completed),
+            ("cancelled", &row.cancelled),
+            ("failed", &row.failed),
+        ] {
+            // How often an ending has its own event has been counted.
+            check(&format!("actions.{name}.{part}"), &messages(steps), &format!("{name}:{part}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// What there is a meaning for before the WebSocket opens.
+fn may_be_at_start(act: &Act) -> bool {
+    matches!(act, Act::Send(_) | Act::ProbeFirmware | Act::DownloadFirmware)
 }
 
 /// What is said when nothing more may go wrong goes over the WebSocket, where it is queued.

@@ -1,8 +1,8 @@
 //! The actions registry: for each action its steps in order, and what ends it, read from a table.
 //!
 //! `1.x.json` and `2.6.json` beside this file are the built-in tables; `[SERVICE] actions_file` names another of the
-//! same form. A table is checked whole when it is loaded: whatever it could send is known to have a value for every
-//! placeholder, and every action to end with exactly one terminal event. `runner.rs` walks the rows.
+//! same form. A table is checked whole when it is loaded, nested steps included: whatever it could send has a value for
+//! every placeholder, and every action ends with exactly one terminal event. `runner.rs` walks the rows.
 //!
 //! # The form of a table
 //!
@@ -16,7 +16,8 @@
 //! | `actions` | action type → `steps`, and `completed`, `cancelled`, `failed`: what ends it |
 //!
 //! A step is `{"send": template, word: value, ...}` or `{"do": what, ...}`; either may have `delay_s` (before it, at
-//! time scale 1) and `optional` (its failure is logged and the action goes on). What there is to do:
+//! time scale 1) and `optional` (its failure is logged and the action goes on; what follows cannot use its values). What
+//! there is to do:
 //!
 //! | `do` | options |
 //! |---|---|
@@ -24,9 +25,9 @@
 //! | `upload` | everything captured; `kind`: the service's own path; `to`: `endpoint` (where the action has one) or `service`; `failed`: steps |
 //! | `download` | the action's pulse file; `progress`: a template |
 //! | `button` | wait for it |
-//! | `warm_up` | from here to the end of `play` an open lid ends the action |
+//! | `warm_up` | from here to the end of `play` an open lid ends the action; a press of the button pauses the run as it begins |
 //! | `park`, `rest` | |
-//! | `play` | the downloaded job; `progress`, `paused`, `resumed`; `stopped`: the way home, of which is done what the row has not done itself when it ends early |
+//! | `play` | the downloaded job; `progress`; `paused` (without it, the button does not pause the job), `resumed`; `stopped`: the way home, of which is done what the row has not done itself when it ends early |
 //! | `report_settings` | makes `<SETTINGS>`; `once`: values the first time only |
 //! | `probe_firmware`, `download_firmware` | |
 //! | `refuse` | `reason` |
@@ -40,6 +41,8 @@ mod load;
 mod request;
 mod runner;
 mod template;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::time::Duration;

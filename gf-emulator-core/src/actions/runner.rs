@@ -116,6 +116,7 @@ impl Runner<'_> {
         // What an interrupt breaks off may look like a failure of the network: the reason is what counts.
         let withdrawn = self.controls.end();
         self.controls.set_interlock(false);
+        self.controls.heed_button(false);
         let what = format!("{} {}", action.action_type, action.id);
         let (ending, reason) = match outcome {
             Ok(Ok(())) => (Ending::Completed, None),
@@ -144,7 +145,10 @@ impl Runner<'_> {
         over();
         end(row, ending, self.voice, &course.values, &mut |delay| self.delay(delay));
         if let Some(job) = &course.job {
-            (self.on_job)(job);
+            // The actions that wait have their endings to come, whatever whoever hears of jobs does.
+            if catch_unwind(AssertUnwindSafe(|| (self.on_job)(job))).is_err() {
+                log::error!("{what}: what was to be called with its job panicked");
+            }
             self.collection.dismiss(job);
         }
         self.kept.previous_action = Some(action.action_type.clone());
@@ -152,7 +156,7 @@ impl Runner<'_> {
 
     fn walk<'a>(&mut self, row: &'a Row, course: &mut Course<'a>) -> Result<(), Stop> {
         if row.needs_motion_url() {
-            let url = course.action.motion_url.as_deref().ok_or_else(|| lacks(course.action, "motion_url"))?;
+            let url = motion_url(course.action)?;
             course.values.insert(Variable::MotionUrl, json!(url));
         }
         let walked = self.steps(&row.steps, course);
@@ -227,8 +231,13 @@ impl Runner<'_> {
             }
             Act::Play { progress, paused, resumed, stopped } => {
                 course.way_home = stopped;
+                // Nothing would say that the machine waits for another press.
+                if paused.is_empty() {
+                    self.controls.heed_button(false);
+                }
                 let played = self.play(progress.as_ref(), paused, resumed, course);
                 self.controls.set_interlock(false);
+                self.controls.heed_button(false);
                 played
             }
             Act::Park => Ok(self.machine.park(self.controls).map_err(|halt| {
@@ -251,18 +260,18 @@ impl Runner<'_> {
                 let offer = self.uplink.firmware()?;
                 Ok(download_firmware(self.config, self.uplink, &offer)?)
             }
-            Act::Refuse { reason } => Err(Stop::Failed(Error::Action {
-                action_id: course.action.id,
-                action: course.action.action_type.clone(),
-                reason: reason.clone(),
-            })),
+            Act::Refuse { reason } => Err(Stop::Failed(cannot(course.action, reason.clone()))),
         }
     }
 
     fn upload(&mut self, kind: &str, to_endpoint: bool, course: &mut Course<'_>) -> Result<(), Stop> {
         let action = course.action;
         while let Some(picture) = course.pictures.pop_front() {
-            let endpoint = action.endpoint.as_deref().filter(|_| to_endpoint);
+            let endpoint = if to_endpoint {
+                action.endpoint.get().map_err(|flaw| cannot(action, format!("its endpoint {flaw}")))?
+            } else {
+                None
+            };
             self.uplink.upload(&Upload { action_id: action.id, kind, endpoint, picture: &picture })?;
             self.collection.keep_picture(action, &picture);
         }
@@ -271,7 +280,7 @@ impl Runner<'_> {
 
     fn download(&mut self, progress: Option<&Say>, course: &mut Course<'_>) -> Result<(), Stop> {
         let action = course.action;
-        let url = action.motion_url.as_deref().ok_or_else(|| lacks(action, "motion_url"))?;
+        let url = motion_url(action)?;
         let (voice, mut values) = (self.voice, course.values.clone());
         let mut next = Instant::now() + PROGRESS_EVERY;
         let mut tell = |bytes: u64| {
@@ -286,8 +295,8 @@ impl Runner<'_> {
         // Refused or not, it has come.
         let job = &*course.job.insert(job);
         self.collection.check(job)?;
-        // Whoever presses the button on hearing what comes next is heard.
-        self.controls.forget_presses();
+        // Whoever presses the button on hearing what comes next is heard, and nobody who did before.
+        self.controls.heed_button(true);
         self.machine.load(job).map_err(halted("load the job"))
     }
 
@@ -446,10 +455,15 @@ fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &firmware::Off
     firmware::download(uplink, offer, &config.firmware.dir).map(|_| ())
 }
 
+fn motion_url(action: &Action) -> crate::Result<&str> {
+    let url = action.motion_url.get().map_err(|flaw| cannot(action, format!("its motion_url {flaw}")))?;
+    url.ok_or_else(|| lacks(action, "motion_url"))
+}
+
 fn lacks(action: &Action, what: &str) -> Error {
-    Error::Action {
-        action_id: action.id,
-        action: action.action_type.clone(),
-        reason: format!("the service has sent no {what} with it"),
-    }
+    cannot(action, format!("the service has sent no {what} with it"))
+}
+
+fn cannot(action: &Action, reason: String) -> Error {
+    Error::Action { action_id: action.id, action: action.action_type.clone(), reason }
 }

@@ -96,22 +96,38 @@ impl Template {
         found
     }
 
-    /// The message as JSON text. The first of `values` that has a variable counts; one without a value is null, and the
-    /// table's checks leave no such case.
+    /// The message as JSON text. The first of `values` that has a variable counts; one without a value would be null: a
+    /// table in which that could happen is refused when it is loaded.
     pub(crate) fn fill(&self, values: &[&Values]) -> String {
         serde_json::to_string(&Filled { node: &self.0, values }).expect("strings as keys and plain values are JSON")
     }
 
     /// The text of a field of the message that is settled already.
     pub(crate) fn fixed_text(&self, field: &str) -> Option<&str> {
-        match &self.0 {
-            Node::Object(fields) => fields.iter().find_map(|(name, node)| match node {
-                Node::Fixed(Value::String(text)) if name == field => Some(text.as_str()),
-                _ => None,
-            }),
-            Node::Fixed(value) => value.get(field)?.as_str(),
+        match self.field(field) {
+            Some(Node::Fixed(Value::String(text))) => Some(text),
             _ => None,
         }
+    }
+
+    /// Whether the message is a JSON object.
+    pub(crate) fn is_object(&self) -> bool {
+        matches!(self.0, Node::Object(_))
+    }
+
+    /// Whether the text of a field of the message is settled only when it is filled in.
+    pub(crate) fn varies(&self, field: &str) -> bool {
+        matches!(self.field(field), Some(Node::Variable(_) | Node::Text(_)))
+    }
+
+    /// Whether a field of the message is this variable's value and no more.
+    pub(crate) fn is_variable(&self, field: &str, variable: Variable) -> bool {
+        matches!(self.field(field), Some(Node::Variable(found)) if *found == variable)
+    }
+
+    fn field(&self, name: &str) -> Option<&Node> {
+        let Node::Object(fields) = &self.0 else { return None };
+        fields.iter().find(|(known, _)| known == name).map(|(_, node)| node)
     }
 }
 

@@ -3,7 +3,6 @@
 //! Walks the table of keys; knows no key by name but those without which there is nobody to sign in, and the one pair
 //! whose meaning differs between the generations.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
@@ -11,8 +10,8 @@ use super::interpolation::{Budget, Fault, Scope};
 use super::keys::{self, Draft, HOSTNAME, KEYS, Key, Origin, PASSWORD, SERIAL};
 use super::text::{Entry, Text, shown};
 use super::value::{self, Checked};
-use super::{Config, Problem, Problems, Proxy, Remark};
-use crate::Error;
+use super::{Config, Generation, Problem, Problems, Proxy, Remark};
+use crate::{Error, files};
 
 /// More than any configuration needs, and little enough to be read whole.
 const MAX_FILE_BYTES: usize = 1 << 20;
@@ -62,7 +61,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where the file cannot be read; [`Error::Config`] with everything that is wrong in it.
+    /// [`Error::File`] where the file cannot be read or is no regular file; [`Error::Config`] with everything that is wrong
+    /// in it.
     pub fn from_file(path: impl AsRef<Path>) -> crate::Result<Self> {
         let path = path.as_ref();
         let (config, remarks) = Self::load(path)?;
@@ -83,7 +83,7 @@ impl Config {
         let mut bytes = Vec::new();
         // One byte more than is allowed tells that there is more.
         let limit = MAX_FILE_BYTES as u64 + 1;
-        File::open(path).map_err(file_error)?.take(limit).read_to_end(&mut bytes).map_err(file_error)?;
+        files::open(path)?.take(limit).read_to_end(&mut bytes).map_err(file_error)?;
 
         let source = path.display().to_string();
         let too_large = bytes.len() > MAX_FILE_BYTES;
@@ -251,7 +251,32 @@ impl<'t> Reader<'t> {
             }
         }
         let console_only = self.gives("GENERAL", "console_log_level") && !self.gives("LOGGING", "file");
-        draft.finish(console_only)
+        let config = draft.finish(console_only);
+        self.remark_on_the_machine(&config);
+        config
+    }
+
+    /// What is good as it is written, and hardly what was meant.
+    fn remark_on_the_machine(&mut self, config: &Config) {
+        let hostname = &config.machine.hostname;
+        if hostname.to_ascii_uppercase().trim_start_matches("GF-") != hostname {
+            self.remark(HOSTNAME, "hostname is as in ABC-123: in capitals, without gf- before it".into());
+        }
+        if let Some(protocol) = config.service.protocol {
+            let of_firmware = Generation::of_firmware(&config.machine.firmware);
+            if protocol != of_firmware {
+                let what = format!("protocol is {protocol}, and the firmware version is one of {of_firmware}");
+                self.remark("service.protocol", what);
+            }
+        }
+    }
+
+    /// On the line that gives a field, where one does.
+    fn remark(&mut self, field: &str, what: String) {
+        let given = KEYS.iter().filter(|key| key.field == field).find_map(|key| self.given(key));
+        if let Some(Given { line, .. }) = given {
+            self.remarks.push(Remark { line, what });
+        }
     }
 
     /// A `%` that is wrong is wrong in a key that nobody knows too, as Python has it.

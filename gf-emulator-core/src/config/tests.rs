@@ -402,6 +402,10 @@ fn each_key_sets_its_field() {
         if *field != "machine.hostname" {
             text.push_str(&of_machine("hostname: ABC-123\n"));
         }
+        if *field == "service.protocol" {
+            // One that goes with it.
+            text.push_str("firmware: 1.6.0-35\n");
+        }
         let no_variable_for_it = |variable_name: &str| match (*field, variable_name) {
             ("machine.serial", "GF_MACHINE_SERIAL") | ("machine.password", "GF_MACHINE_PASSWORD") => None,
             _ => variable(variable_name),

@@ -6,18 +6,20 @@
 //! | `LID_IMAGE.jpg` | the lid camera otherwise; where absent, `HOME_4.jpg` |
 //! | `HEAD_LASER_<thickness>.jpg`, `HEAD_NO_LASER_<thickness>.jpg` | the head camera, measure laser lit or not |
 //!
-//! `<thickness>` is the text of the configuration, such as `.230`.
+//! `<thickness>` is the text of the configuration, such as `.230`. A picture is a regular file of 32 MiB at most.
 
 use std::collections::VecDeque;
-use std::fs::{self, File};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::{Camera, Capture, Controls, End, Event, Halt, Job, Machine, Moment, Signal};
 use crate::Config;
 use crate::config::{Button, Generation};
-use crate::puls;
+use crate::{files, puls};
 
+/// A picture of 8 megapixels has some 4 MiB.
+const LARGEST_PICTURE_BYTES: u64 = 32 << 20;
 const HOMING_PICTURES: u8 = 4;
 const BED_PICTURE: &str = "LID_IMAGE.jpg";
 /// How often a run says how far it is.
@@ -79,13 +81,14 @@ impl CannedMachine {
         names.map(|name| self.image_dir.join(name)).collect()
     }
 
-    /// Those of its pictures without which an action fails: a bed picture has a stand-in.
+    /// Those of its pictures without which an action fails, be it that they are not there or that they cannot be used. A
+    /// bed picture has a stand-in.
     #[must_use]
     pub fn missing_pictures(&self) -> Vec<PathBuf> {
-        let stand_in = self.image_dir.join(homing_picture(HOMING_PICTURES)).is_file();
+        let stand_in = is_picture(&self.image_dir.join(homing_picture(HOMING_PICTURES)));
         self.pictures()
             .into_iter()
-            .filter(|path| !(path.is_file() || (stand_in && path.ends_with(BED_PICTURE))))
+            .filter(|path| !(is_picture(path) || (stand_in && path.ends_with(BED_PICTURE) && !path.exists())))
             .collect()
     }
 
@@ -100,7 +103,7 @@ impl CannedMachine {
         }
         if self.homing == 0 {
             let bed = self.image_dir.join(BED_PICTURE);
-            return if bed.is_file() { bed } else { self.image_dir.join(homing_picture(HOMING_PICTURES)) };
+            return if bed.exists() { bed } else { self.image_dir.join(homing_picture(HOMING_PICTURES)) };
         }
         let picture = self.image_dir.join(homing_picture(self.homing));
         self.homing = if self.homing == HOMING_PICTURES { 0 } else { self.homing + 1 };
@@ -116,8 +119,8 @@ fn homing_picture(n: u8) -> String {
     format!("HOME_{n}.jpg")
 }
 
-fn read_picture(path: &Path) -> Result<Vec<u8>, Halt> {
-    fs::read(path).map_err(|e| Halt::Failed(format!("cannot read the picture {}: {e}", path.display())))
+fn is_picture(path: &Path) -> bool {
+    path.metadata().is_ok_and(|found| found.is_file() && found.len() <= LARGEST_PICTURE_BYTES)
 }
 
 impl Machine for CannedMachine {
@@ -127,7 +130,7 @@ impl Machine for CannedMachine {
             Camera::Head => self.image_dir.join(self.head_picture(request.laser)),
         };
         log::info!("picture {}", path.display());
-        read_picture(&path)
+        files::read(&path, LARGEST_PICTURE_BYTES).map_err(|e| Halt::Failed(e.to_string()))
     }
 
     fn wait_for_button(&mut self, _: &Job, controls: &Controls) -> Result<(), Halt> {
@@ -308,6 +311,8 @@ impl Tape {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
     use crate::puls::Builder;
 

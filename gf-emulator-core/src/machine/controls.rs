@@ -36,6 +36,8 @@ struct State {
     lid_was_opened: bool,
     /// Whether an open lid ends what goes on: while a job warms up or runs.
     interlock: bool,
+    /// Nothing that goes on has a use for the button.
+    button_ignored: bool,
     presses: u32,
     closings: u32,
 }
@@ -71,19 +73,22 @@ impl Controls {
         self.lock().lid_open
     }
 
-    /// Lets `duration` pass.
+    /// Lets `duration` pass. A press of the button meanwhile is left for the next [`wait`](Self::wait).
     ///
     /// # Errors
     ///
     /// The reason to end before it is over.
     pub fn pause(&self, duration: Duration) -> Result<(), End> {
-        let until = Instant::now().checked_add(duration);
-        while self.wait(until)? != Signal::Time {}
-        Ok(())
+        let waited = self.0.1.wait_timeout_while(self.lock(), duration, |state| state.end().is_none());
+        match waited.unwrap_or_else(PoisonError::into_inner).0.end() {
+            Some(end) => Err(end),
+            None => Ok(()),
+        }
     }
 
     /// Sleeps until `until` (for ever, where there is none) or until something happens. A press is heard once; one that
-    /// came before [`forget_presses`](Self::forget_presses) is not heard at all.
+    /// came before [`forget_presses`](Self::forget_presses) is not heard at all, and neither is one while a job plays that
+    /// the button cannot pause: a hunt or a motion.
     ///
     /// # Errors
     ///
@@ -124,7 +129,11 @@ impl Controls {
     }
 
     pub(crate) fn press_button(&self) {
-        self.change(|state| state.presses = state.presses.saturating_add(1));
+        self.change(|state| {
+            if !state.button_ignored {
+                state.presses = state.presses.saturating_add(1);
+            }
+        });
     }
 
     pub(crate) fn open_lid(&self) {
@@ -171,6 +180,15 @@ impl Controls {
         });
     }
 
+    /// From here on presses count, or do not. One from before never does.
+    pub(crate) fn heed_button(&self, on: bool) {
+        self.change(|state| {
+            state.button_ignored = !on;
+            state.presses = 0;
+            state.closings = 0;
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.0.1.notify_all();
@@ -195,6 +213,21 @@ mod tests {
         controls.press_button();
         assert_eq!(controls.wait(None), Ok(Signal::Button));
         assert_eq!(controls.wait(Some(Instant::now())), Ok(Signal::Time));
+    }
+
+    #[test]
+    fn a_press_outlasts_a_pause_and_counts_only_where_the_button_does() {
+        let controls = Controls::default();
+        controls.press_button();
+        assert_eq!(controls.pause(Duration::from_millis(1)), Ok(()));
+        assert_eq!(controls.wait(None), Ok(Signal::Button));
+        controls.press_button();
+        controls.heed_button(false);
+        controls.press_button();
+        controls.heed_button(true);
+        assert_eq!(controls.wait(Some(Instant::now())), Ok(Signal::Time));
+        controls.press_button();
+        assert_eq!(controls.wait(None), Ok(Signal::Button));
     }
 
     #[test]

@@ -30,7 +30,9 @@ pub struct Capture<'a> {
     pub camera: Camera,
     /// Whether the measure laser on the head is to be lit.
     pub laser: bool,
-    /// What else was asked: `HCex`, `HCga`, `LCfl` and so on, by their codes. From the service, unchecked.
+    /// What else was asked: `HCex`, `HCga`, `LCfl` and so on, by their codes. From the service, unchecked but for its
+    /// size: codes of four letters or digits, with numbers, booleans and texts of 64 bytes at most, and the first 64 of
+    /// them.
     pub settings: &'a Map<String, Value>,
     /// The head has just been moved by the service, which looks where it is: the beginning of homing, unless that is
     /// under way already.

@@ -113,13 +113,15 @@ impl Interrupt {
         if is_over(deadline) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
-    /// Does what must not overlap with raising this. Fails where it is raised already.
-    pub(super) fn unless_raised(&self, act: impl FnOnce()) -> io::Result<()> {
-        let state = self.lock();
+    /// Gives a connection away, which must not overlap with raising this. Fails where it is raised already.
+    pub(super) fn give_away(&self, give: impl FnOnce()) -> io::Result<()> {
+        let mut state = self.lock();
         if state.raised {
             return Err(interrupted());
         }
-        act();
+        // What was dialled for is there: it may be an hour until the next wait.
+        state.spare = None;
+        give();
         Ok(())
     }
 

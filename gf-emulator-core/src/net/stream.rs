@@ -131,7 +131,7 @@ impl Interrupt {
     /// Leaves a connection alone from now on: it has an owner who ends it in order. Fails where this is raised already.
     pub(crate) fn release(&self, stream: &Stream) -> io::Result<()> {
         // Set already: it was released before.
-        self.unless_raised(|| _ = stream.wire_ref().released.set(Self::default()))
+        self.give_away(|| _ = stream.wire_ref().released.set(Self::default()))
     }
 }
 

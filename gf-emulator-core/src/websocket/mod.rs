@@ -9,7 +9,8 @@
 //!
 //! **Memory.** Whatever the service sends or leaves unread, a connection holds less than 32 MiB: one message of 1 MiB
 //! that is being received (twice that while it grows from fragments), 16 that the machine has not read yet and one that
-//! waits for room, 8 MiB of messages of the machine that wait to be sent, and 64 KiB of pongs.
+//! waits for room, 8 MiB of messages of the machine that wait to be sent (what comes into the tx queue is moved there at
+//! once), one that is being written, and 64 KiB of pongs.
 //!
 //! | file | what it owns |
 //! |---|---|

@@ -1,0 +1,182 @@
+//! What decides: hears the service, the worker and the handle, and says whose turn it is.
+
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, at, never, select};
+
+use crate::Throttle;
+use crate::actions::{Action, Ending, Table, end, shown, values_of};
+use crate::agenda::{Agenda, Decision};
+use crate::machine::Controls;
+use crate::record::Tap;
+use crate::uplink::Uplink;
+use crate::voice::Voice;
+
+/// What the worker tells the desk.
+#[derive(Clone, Copy)]
+pub(crate) enum Note {
+    /// The action's ending is settled, and about to be sent.
+    Over,
+    /// It is done with the action.
+    Free,
+}
+
+/// What decides: it hears the service, the worker and the handle, and sleeps until one of them has something.
+pub(crate) struct Desk<'a> {
+    pub(crate) table: &'a Table,
+    pub(crate) voice: &'a Voice,
+    pub(crate) controls: &'a Controls,
+    pub(crate) tap: &'a Tap,
+    pub(crate) uplink: &'a dyn Uplink,
+    pub(crate) rx: &'a Receiver<String>,
+    pub(crate) stopped: &'a Receiver<()>,
+    pub(crate) to_worker: Sender<Action>,
+    pub(crate) notes: Receiver<Note>,
+    pub(crate) agenda: Agenda,
+    /// Of log lines about lines that are no actions.
+    pub(crate) unreadable: Throttle,
+    /// Of log lines about actions that change nothing.
+    pub(crate) unwanted: Throttle,
+    pub(crate) online: bool,
+    /// Nothing more is accepted.
+    pub(crate) ending: bool,
+}
+
+impl Desk<'_> {
+    /// A service decides how many lines it sends: so many of a kind are logged in ten seconds, and the rest is counted.
+    pub(crate) fn throttle() -> Throttle {
+        Throttle::new(20, Duration::from_secs(10))
+    }
+
+    pub(crate) fn run(&mut self) {
+        self.serve();
+        self.sum_up(None);
+    }
+
+    /// Until everything is done.
+    fn serve(&mut self) {
+        let (mut rx, mut stopped) = (self.rx.clone(), self.stopped.clone());
+        loop {
+            if !self.agenda.is_busy() {
+                match self.agenda.next() {
+                    Some(action) => self.give(action),
+                    None if self.ending => return,
+                    None => {}
+                }
+            }
+            if self.ending {
+                rx = never();
+            }
+            select! {
+                recv(rx) -> frame => match frame {
+                    Ok(frame) => {
+                        // It may answer to what the worker has said, and the worker took note before it said so.
+                        while let Ok(note) = self.notes.try_recv() {
+                            self.heed(note);
+                        }
+                        self.hear(&frame);
+                    }
+                    // Online that is the end of the connection for good: nobody would hear of what is done.
+                    Err(_) if self.online => self.stop(),
+                    // Offline it is the end of the input: what has been accepted is still done.
+                    Err(_) => self.ending = true,
+                },
+                recv(self.notes) -> note => match note {
+                    Ok(note) => self.heed(note),
+                    Err(_) => return,
+                },
+                recv(stopped) -> _ => {
+                    // Disconnected, which would be heard again and again.
+                    stopped = never();
+                    self.stop();
+                }
+                recv(self.summary()) -> now => self.sum_up(now.ok()),
+            }
+        }
+    }
+
+    fn heed(&mut self, note: Note) {
+        match note {
+            Note::Over => self.agenda.over(),
+            Note::Free => self.agenda.finished(),
+        }
+    }
+
+    /// When it is time to say how many lines were not logged.
+    fn summary(&self) -> Receiver<Instant> {
+        let due = self.unreadable.due().into_iter().chain(self.unwanted.due()).min();
+        due.map_or_else(never, at)
+    }
+
+    /// Says how many lines were not logged: at `now`, of those whose time has come; at the end, of all.
+    fn sum_up(&mut self, now: Option<Instant>) {
+        for (throttle, what) in
+            [(&mut self.unreadable, "lines that are no actions"), (&mut self.unwanted, "actions that change nothing")]
+        {
+            if throttle.due().is_some_and(|due| now.is_none_or(|now| due <= now)) {
+                log::warn!("ignored {} more {what}: not logged", throttle.take_held_back());
+            }
+        }
+    }
+
+    /// A frame is one or more lines; a bad one never costs the good ones beside it.
+    fn hear(&mut self, frame: &str) {
+        for line in frame.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            match Action::parse(line) {
+                Ok(action) => self.take(action),
+                Err(reason) if self.unreadable.passes(Instant::now()) => {
+                    log::warn!("ignored a line of {} bytes: {reason}", line.len());
+                }
+                Err(_) => {}
+            }
+        }
+    }
+
+    fn take(&mut self, action: Action) {
+        let (id, what) = (action.id, shown(&action.action_type));
+        match self.agenda.take(action, self.table) {
+            Decision::Accepted => {}
+            Decision::Ignore(_) | Decision::Refuse(_) if !self.unwanted.passes(Instant::now()) => {}
+            Decision::Ignore(reason) => log::info!("ignored {what} {id}: {reason}"),
+            Decision::Refuse(reason) => log::warn!("ignored {what} {id}: {reason}"),
+            Decision::CancelRunning => {
+                log::info!("{what} {id} is withdrawn");
+                self.controls.cancel();
+                self.uplink.interrupt().raise();
+            }
+            Decision::CancelWaiting(action) => self.withdraw(&action),
+        }
+    }
+
+    /// Ends an action that never began.
+    fn withdraw(&self, action: &Action) {
+        if let Some(row) = self.table.row(&action.action_type) {
+            log::info!("{} {} is withdrawn before its turn", action.action_type, action.id);
+            if let Some(recorder) = self.tap.recorder() {
+                recorder.ended(action.id, "cancelled", "withdrawn before its turn".to_owned());
+            }
+            end(row, Ending::Cancelled, self.voice, &values_of(action), &mut |_| Ok(()));
+        }
+    }
+
+    fn give(&self, action: Action) {
+        self.controls.begin();
+        self.uplink.interrupt().lower();
+        if self.controls.is_stopped() {
+            self.uplink.interrupt().raise();
+        }
+        if self.to_worker.send(action).is_err() {
+            log::error!("the worker is gone");
+        }
+    }
+
+    fn stop(&mut self) {
+        self.ending = true;
+        self.controls.stop();
+        self.uplink.interrupt().raise();
+        let withdrawn: Vec<_> = self.agenda.drain().collect();
+        for action in &withdrawn {
+            self.withdraw(action);
+        }
+    }
+}
