@@ -282,10 +282,10 @@ impl Log {
 }
 
 impl History {
-    /// Lets the oldest go until the rest is no larger than that.
+    /// Lets the oldest go until the rest is no larger than that; what came last stays, however large it is.
     fn forget(&mut self, limit: usize) {
         let mut count = 0;
-        while self.bytes > limit && count < self.seen.len() {
+        while self.bytes > limit && count + 1 < self.seen.len() {
             self.bytes -= memory_of(&self.seen[count]);
             count += 1;
         }
@@ -341,5 +341,9 @@ mod tests {
         assert!(seen.iter().map(memory_of).sum::<usize>() <= HISTORY_BYTES);
         assert_eq!(seen.last(), Some(&line(count - 1)));
         assert_eq!(log.left_out() + seen.len() as u64, count as u64);
+
+        let large = Seen::WsSent("x".repeat(HISTORY_BYTES + 1));
+        log.record(large.clone());
+        assert_eq!(log.all(), [large]);
     }
 }
