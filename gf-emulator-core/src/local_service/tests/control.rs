@@ -211,7 +211,10 @@ fn a_machine_that_has_left_counts_only_where_no_other_has_come_to_an_end() {
         builder.script(script.clone()).start().unwrap()
     };
     let service = start();
-    drop(open_as(&service, "S1"));
+    let mut machine = open_as(&service, "S1");
+    // It leaves in the second step.
+    assert_eq!(next_text(&mut machine)["id"], 1);
+    drop(machine);
     let Some(Outcome::Failed { step: 2, reason }) = service.script_outcome(LIMIT) else { panic!("it has not left") };
     assert!(reason.starts_with("the machine has left and did not come back within 100ms"), "{reason}");
 
