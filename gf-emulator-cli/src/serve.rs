@@ -8,7 +8,7 @@ use std::time::Duration;
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
 use gf_emulator_core::local_service::{LocalService, Outcome, Script};
-use gf_emulator_core::puls::{self, Job, Limits};
+use gf_emulator_core::puls::{self, Job};
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::replay::{Comparison, Session};
 
@@ -21,8 +21,6 @@ use crate::{logging, signals};
 const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
 /// The longest pulse file that is handed out: a machine refuses a longer one.
 const PULS_LIMIT_BYTES: u64 = 128 << 20;
-/// How far a compressed one is inflated to check it.
-const INFLATED_LIMIT_BYTES: u64 = 1 << 30;
 /// How long a machine has to answer the goodbye.
 const CLOSING: Duration = Duration::from_secs(5);
 /// The same where somebody stops this.
@@ -251,7 +249,7 @@ fn read_puls(path: &Path, unchecked: bool) -> Result<Vec<u8>, Failure> {
 
 /// Why every machine would refuse a file that is whole.
 fn refusals(bytes: &[u8]) -> puls::Result<Vec<puls::Refusal>> {
-    let mut job = Job::with_limits(bytes, Limits { body_bytes: Some(INFLATED_LIMIT_BYTES) })?;
+    let mut job = Job::open(bytes)?;
     while job.next_chunk()?.is_some() {}
     Ok(job.header().check(None))
 }
