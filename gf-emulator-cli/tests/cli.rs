@@ -643,10 +643,11 @@ fn a_report_takes_bounded_memory() {
     let mut text = String::from(
         "{\"n\":0,\"t\":0,\"at\":\"\",\"kind\":\"session\",\"format\":1,\"recorder\":\"a test\",\"side\":\"machine\"}\n",
     );
-    for (n, much) in ["{\"\":0},", "[],", "[[[[[[0]]]]]],"].into_iter().enumerate() {
-        let much = much.repeat((8 << 20) / much.len() - 100);
-        text += &format!("{{\"n\":{},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n", n + 1);
-    }
+    // One line is enough: it would take a GB if it were read whole.
+    let much = "{\"\":0},".repeat((8 << 20) / 7 - 100);
+    text += "{\"n\":1,\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[";
+    text += &much;
+    text += "0]}\n";
     fs::write(recording.join("session.jsonl"), text).unwrap();
     let binary = self::command(folder.path());
     let mut limited = std::process::Command::new("sh");
@@ -655,7 +656,7 @@ fn a_report_takes_bounded_memory() {
     let ended = Program::start(limited).end();
     ended.expect(0);
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
-    assert_eq!(page.matches("<details class=\"row ").count(), 3);
+    assert_eq!(page.matches("<details class=\"row ").count(), 1);
     assert!(
         page.contains("This is not all of it: line 2 of session.jsonl is.") && page.len() < 4 << 20,
         "{}",
