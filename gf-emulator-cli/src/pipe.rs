@@ -55,6 +55,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         log::warn!("{remark}");
     }
     let (mut emulator, Peer { tx, rx, .. }) = Emulator::offline(config, &arguments.dir).map_err(Failure::misused)?;
+    logging::hide(emulator.secrets());
     let handle = emulator.handle();
     let at_signal = handle.clone();
     signals::on_stop(move || at_signal.stop())?;

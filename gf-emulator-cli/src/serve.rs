@@ -127,7 +127,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let service = builder.start().map_err(Failure::failed)?;
     if let Some(folder) = &arguments.record {
         // Whoever has connected meanwhile waits for this.
-        let _ = recorder.set(Recorder::of_service(folder, service.http_url()).map_err(Failure::misused)?);
+        let begun = Recorder::of_service(folder, service.http_url()).map_err(Failure::misused)?;
+        begun.hide(&service.secrets());
+        let _ = recorder.set(begun);
     }
     if let (Some(path), Some(pem)) = (&arguments.ca_out, service.ca_pem()) {
         fs::write(path, pem).map_err(|e| cannot("write", path, &e))?;

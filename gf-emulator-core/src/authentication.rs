@@ -127,10 +127,8 @@ impl Credentials {
         match response.status {
             200 => {
                 let tokens = self.read(response).map_err(Failure::Final)?;
-                if let Some(recorder) = http.tap().recorder() {
-                    recorder.learn(&tokens.websocket);
-                    recorder.learn(&tokens.bearer);
-                }
+                http.tap().secrets().learn(&tokens.websocket);
+                http.tap().secrets().learn(&tokens.bearer);
                 Ok(tokens)
             }
             400 | 401 | 403 | 422 => Err(Failure::Final(Error::SignInRefused { status: response.status })),

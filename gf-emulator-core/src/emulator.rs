@@ -24,7 +24,7 @@ use crate::session::Session;
 use crate::uplink::Uplink;
 use crate::voice::Voice;
 use crate::websocket::{Route, WsClient};
-use crate::{Config, Error, Result, Secret};
+use crate::{Config, Error, Result, Secret, Secrets};
 
 /// A Glowforge machine without the hardware.
 ///
@@ -132,6 +132,7 @@ impl Emulator {
         };
         let machine = Box::new(CannedMachine::new(&config));
         let tap = Tap::default();
+        tap.secrets().keep(&config.machine.password);
         if let Some(folder) = &config.logging.record_dir {
             tap.open(&Recorder::of_machine(folder.join(stamp()), &config)?);
         }
@@ -185,6 +186,13 @@ impl Emulator {
     #[must_use]
     pub fn recorder(&self) -> Option<Recorder> {
         self.tap.recorder()
+    }
+
+    /// What this emulator knows and nobody should see: its password, its tokens, the queries of its requests, from now on
+    /// as well. For a logger, which has every line go through [`Secrets::hide`].
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        self.tap.secrets().clone()
     }
 
     /// What stops this emulator, presses its button and opens its lid, from any thread.
@@ -289,6 +297,7 @@ impl Emulator {
         let mut desk = Desk {
             table,
             voice,
+            secrets: self.tap.secrets(),
             controls,
             uplink: &*uplink,
             rx: &self.rx,
@@ -352,6 +361,7 @@ enum Note {
 struct Desk<'a> {
     table: &'a Table,
     voice: &'a Voice,
+    secrets: &'a Secrets,
     controls: &'a Controls,
     uplink: &'a dyn Uplink,
     rx: &'a Receiver<String>,
@@ -423,7 +433,7 @@ impl Desk<'_> {
     }
 
     fn take(&mut self, action: Action) {
-        let (id, what) = (action.id, shown(&action.action_type));
+        let (id, what) = (action.id, self.secrets.hide(&shown(&action.action_type)));
         match self.agenda.take(action, self.table) {
             Decision::Accepted => {}
             Decision::Ignore(reason) => log::info!("ignored {what} {id}: {reason}"),

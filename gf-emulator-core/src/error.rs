@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::config::Problems;
 use crate::puls;
+use crate::secrets::Secrets;
 
 /// The result of whatever can fail in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -194,6 +195,20 @@ pub enum Error {
 }
 
 impl Error {
+    /// The same error without what `secrets` hides: a service names hosts and paths freely, and may name a token there.
+    pub(crate) fn hiding(mut self, secrets: &Secrets) -> Self {
+        let texts: [Option<&mut String>; 2] = match &mut self {
+            Self::Unreachable { host, reason } | Self::Untrusted { host, reason } => [Some(host), Some(reason)],
+            Self::Status { url, .. } | Self::Url { url, .. } => [Some(url), None],
+            Self::Answer { from, what } => [Some(from), Some(what)],
+            _ => [None, None],
+        };
+        for text in texts.into_iter().flatten() {
+            *text = secrets.hide(text);
+        }
+        self
+    }
+
     /// How long the service asks to be left alone, where it does.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {

@@ -185,7 +185,7 @@ impl Http {
 
     fn exchange(&self, request: Request<'_>) -> Result<http::Response<ureq::Body>> {
         let Request { method, url, bearer, content_type, body, .. } = request;
-        log::debug!("{} {url}", method.as_str());
+        log::debug!("{} {}", method.as_str(), self.tap.secrets().hide(&url.to_string()));
         let mut builder = http::Request::builder().method(method.as_str()).uri(url.whole());
         if let Some(bearer) = bearer {
             builder = builder.header(AUTHORIZATION, format!("Bearer {}", bearer.reveal()));

@@ -82,6 +82,7 @@ pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
 mod secret;
+mod secrets;
 mod session;
 mod settings;
 mod uplink;
@@ -97,6 +98,7 @@ pub use error::{Error, Result};
 pub use machine::Machine;
 pub use net::Tls;
 pub use secret::Secret;
+pub use secrets::Secrets;
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

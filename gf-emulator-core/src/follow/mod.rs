@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::local_service::visitors::Visitors;
-use crate::record::Recorder;
+use crate::record::{Flusher, Recorder};
 use crate::{Error, Handle, Result};
 use audience::Audience;
 use desk::Desk;
@@ -53,6 +53,7 @@ pub struct Follower {
     url: String,
     /// Where the recording is.
     folder: PathBuf,
+    flusher: Arc<Flusher>,
     visitors: Arc<Visitors>,
     audience: Arc<Audience>,
     /// Whose end ends the audience.
@@ -84,6 +85,7 @@ impl Follower {
             address: bound,
             url,
             folder: recorder.folder().into(),
+            flusher: Arc::new(recorder.flusher()),
             visitors: Arc::clone(&visitors),
             audience: Arc::clone(&audience),
             over: Some(over),
@@ -94,7 +96,12 @@ impl Follower {
         let hub = Arc::clone(&audience);
         follower.hub = Some(begin("gf-follow-audience", move || hub.entertain(&lines, &ended))?);
         let desk = Arc::new(Desk { token, handle, folder: recorder.folder().into(), audience });
-        let serve = move |socket: &Arc<_>| desk.serve(socket);
+        let flusher = Arc::clone(&follower.flusher);
+        let serve = move |socket: &Arc<_>| {
+            // Whatever happened before somebody asks is on the page.
+            flusher.flush();
+            desk.serve(socket);
+        };
         let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);
         follower.listener = Some(begin("gf-follow-listener", listen)?);
         Ok(follower)
@@ -134,6 +141,7 @@ impl fmt::Debug for Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         self.visitors.close();
+        self.flusher.flush();
         self.over = None;
         if let Some(hub) = self.hub.take() {
             join(hub);

@@ -8,6 +8,7 @@ use super::http::{Answer, Head};
 use super::machines::{Event, Machine};
 use super::seen::{Bearer, Seen};
 use super::server::Core;
+use crate::Secret;
 
 /// Where the pulse file is.
 pub(super) const PULS_PATH: &str = "/dl/job.puls";
@@ -110,11 +111,17 @@ fn sign_in(core: &Core, head: &Head, body: &[u8]) -> Answer {
     let credentials = if form { from_form(body) } else { from_json(body) };
     let welcome = |serial: &str| core.playing().is_none_or(|playing| playing.is_for(serial));
     let credentials = credentials.filter(|(serial, _)| welcome(serial));
-    let signed_in = credentials.and_then(|(serial, password)| core.machines.sign_in(&serial, &password));
+    let signed_in = credentials.and_then(|(serial, password)| {
+        core.secrets.learn(&Secret::new(password.as_str()));
+        core.machines.sign_in(&serial, &password)
+    });
     core.log.record(Seen::SignIn { ok: signed_in.is_some(), json: !form });
     let Some((tokens, machine, is_new)) = signed_in else {
         return Answer::text(401, "serial or password is wrong");
     };
+    for token in [&tokens.ws, &tokens.auth] {
+        core.secrets.learn(&Secret::new(token.as_str()));
+    }
     if is_new {
         core.start_task(&machine);
     }

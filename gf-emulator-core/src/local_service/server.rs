@@ -18,6 +18,7 @@ use super::script::{self, Outcome, Places, Script, Walks};
 use super::seen::{Bearer, Log, Request, Seen, shown};
 use super::visitors::Visitors;
 use super::wire::{Stream, Wire};
+use crate::Secrets;
 
 /// How long a peer may be silent in a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -64,6 +65,7 @@ pub(super) struct Core {
     pub(super) task: Option<Task>,
     pub(super) walks: Walks,
     pub(super) visitors: Arc<Visitors>,
+    pub(super) secrets: Secrets,
 }
 
 impl Core {
@@ -77,6 +79,7 @@ impl Core {
             task,
             walks: Walks::default(),
             visitors: Visitors::new("local service", CONNECTIONS_LIMIT),
+            secrets: Secrets::default(),
         })
     }
 
