@@ -61,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     folders::check(&config)?;
     let (mut emulator, Peer { tx, rx, .. }) = Emulator::offline(config, &arguments.dir).map_err(Failure::misused)?;
+    logging::hide(emulator.secrets());
     let handle = emulator.handle();
     let (at_signal, stopped) = (handle.clone(), Arc::new(AtomicBool::new(false)));
     let is_stopped = Arc::clone(&stopped);
