@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 last + 1
             )),
             None if entries > 0 => {
-                tell(format_args!("{}: the recording has {entries} entries: none is on this page", output.display()))
+                tell(format_args!("{}: the recording has {entries} entries: none is on this page", output.display()));
             }
             _ => {}
         }
