@@ -4,9 +4,10 @@ use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
 use gf_emulator_core::config::{Problems, Remark};
-use gf_emulator_core::{Config, Error, files};
+use gf_emulator_core::{Config, Error, Secrets, files};
 
 use crate::failure::Failure;
+use crate::logging;
 
 /// Read where no other file is named.
 pub(crate) const DEFAULT: &str = "gf-machine-emulator.cfg";
@@ -37,6 +38,9 @@ pub(crate) fn path(named: Option<&PathBuf>) -> &Path {
 /// Reads the file.
 pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
     let (config, remarks) = Config::load(path).map_err(|error| failure(path, error))?;
+    let secrets = Secrets::default();
+    secrets.keep(&config.machine.password);
+    logging::hide(secrets);
     Ok(Loaded { config, path: path.into(), remarks })
 }
 

@@ -6,7 +6,8 @@
 //!
 //! The form and the names of the levels are those of the Python clients' logs, which people search. Whatever the levels
 //! are, only this project's own lines pass: the libraries below it log what they send, tokens and presigned URLs
-//! included.
+//! included. And every line, like the error that the program ends with, loses the secrets of the machine that runs: a
+//! service may put a password or a token into anything that is worth a line, such as a path.
 
 use std::collections::HashMap;
 use std::fs::{self, OpenOptions};
@@ -16,8 +17,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use env_logger::{Logger, Target};
-use gf_emulator_core::Throttle;
 use gf_emulator_core::config::{LogLevel, Logging};
+use gf_emulator_core::{Secrets, Throttle};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::failure::Failure;
@@ -28,6 +29,20 @@ const OURS: [&str; 2] = ["gf_emulator_core", env!("CARGO_CRATE_NAME")];
 /// How many lines a place in the source logs in [`PERIOD`].
 const MOST_LINES: u32 = 1000;
 const PERIOD: Duration = Duration::from_secs(60);
+
+/// What must be in no line.
+static SECRETS: Mutex<Vec<Secrets>> = Mutex::new(Vec::new());
+
+/// Keeps everything that these hide, now and later, out of all lines from now on.
+pub(crate) fn hide(secrets: Secrets) {
+    SECRETS.lock().unwrap_or_else(PoisonError::into_inner).push(secrets);
+}
+
+/// A text as it may be shown: without secrets, and without the queries and user names of URLs.
+pub(crate) fn clean(text: &str) -> String {
+    let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
+    secrets.iter().fold(Secrets::default().hide(text), |text, secrets| secrets.hide(&text))
+}
 
 /// Sets up what the configuration asks for. `RUST_LOG` wins over its levels and turns the console on.
 pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
@@ -86,7 +101,7 @@ fn sink(levels: &str, target: Target, dated: bool) -> Logger {
             }
             let module = record.target().rsplit("::").next().unwrap_or_default();
             let line = record.line().unwrap_or_default();
-            writeln!(out, "({}) {module}:{line} {}", level_name(record.level()), record.args())
+            writeln!(out, "({}) {module}:{line} {}", level_name(record.level()), clean(&record.args().to_string()))
         })
         .build()
 }
@@ -180,7 +195,9 @@ impl Log for Sinks {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Arc;
+
+    use gf_emulator_core::Secret;
 
     use super::*;
 
@@ -228,6 +245,21 @@ mod tests {
                 assert_eq!(written(levels, false, &others.map(|target| (level, target))), "");
             }
         }
+    }
+
+    #[test]
+    fn a_secret_is_in_no_line() {
+        let secrets = Secrets::default();
+        hide(secrets.clone());
+        secrets.learn(&Secret::new("a password/of mine"));
+        let text = "GET https://user:x@h/a%20password%2Fof+mine?X-Sig=1 was answered with HTTP 404";
+        assert_eq!(clean(text), "GET https://***@h/***?*** was answered with HTTP 404");
+        let paper = Paper::default();
+        let sinks = Sinks::new(vec![sink("info", Target::Pipe(Box::new(paper.clone())), false)]);
+        let metadata = Metadata::builder().level(Level::Error).target("gf_emulator_core::x").build();
+        sinks.log(&Record::builder().metadata(metadata).line(Some(7)).args(format_args!("{text}")).build());
+        let line = String::from_utf8(paper.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(line, "(ERROR) x:7 GET https://***@h/***?*** was answered with HTTP 404\n");
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
         Err(failure) => {
-            output::tell(format_args!("gf-machine-emulator: {failure}"));
+            output::tell(format_args!("gf-machine-emulator: {}", logging::clean(&failure.to_string())));
             failure.exit_code()
         }
     }

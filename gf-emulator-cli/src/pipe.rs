@@ -23,7 +23,7 @@ const LONGEST_LINE_BYTES: usize = 1 << 20;
 /// No network: actions in on stdin, the machine's messages out on stdout
 ///
 /// One JSON object a line, both ways. Jobs are file:// URLs, of which copies are kept as of any other: in motion/ here, or
-/// in the file's motion_dir. Pictures and whatever else a machine uploads go to a folder. At the end of the input,
+/// where the file says. Pictures and whatever else a machine uploads go to a folder. At the end of the input,
 /// everything that was accepted is done, and the program ends.
 ///
 /// Without --config and without a gf-machine-emulator.cfg here, it is a 2.6 machine with default settings. In a file,
@@ -61,6 +61,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     folders::check(&config)?;
     let (mut emulator, Peer { tx, rx, .. }) = Emulator::offline(config, &arguments.dir).map_err(Failure::misused)?;
+    logging::hide(emulator.secrets());
     let handle = emulator.handle();
     let (at_signal, stopped) = (handle.clone(), Arc::new(AtomicBool::new(false)));
     let is_stopped = Arc::clone(&stopped);

@@ -29,7 +29,7 @@ Lines of the recording that cannot be read are left out, and named in the page.
 
 Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage.")]
 pub(crate) struct Arguments {
-    /// The folder of a recording: the one with session.jsonl in it
+    /// The folder of a recording, or the session.jsonl in it
     #[arg(value_name = "DIR")]
     folder: PathBuf,
     /// Where to; `-` is standard output
@@ -67,7 +67,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 last + 1
             )),
             None if entries > 0 => {
-                tell(format_args!("{}: the recording has {entries} entries: none is on this page", output.display()))
+                tell(format_args!("{}: the recording has {entries} entries: none is on this page", output.display()));
             }
             _ => {}
         }

@@ -87,14 +87,6 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     let mut config = loaded.config;
     // A job that cannot be kept is lost: the service sends it once.
     folders::check(&config)?;
-    let missing = CannedMachine::new(&config).missing_pictures().len();
-    if missing > 0 {
-        let images = config.emulator.image_dir.display();
-        tell(format_args!(
-            "gf-machine-emulator: {missing} pictures are missing from {images}: actions that want them will fail; \
-             \"check\" names them"
-        ));
-    }
     // What is followed is a recording, be it one that nobody keeps.
     let is_recorded = arguments.record.is_some() || config.logging.record_dir.is_some();
     let unkept = if arguments.follow.is_some() && !is_recorded {
@@ -114,6 +106,14 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
         }
         None => None,
     };
+    let missing = CannedMachine::new(&config).missing_pictures().len();
+    if missing > 0 {
+        let images = config.emulator.image_dir.display();
+        tell(format_args!(
+            "gf-machine-emulator: {missing} pictures are missing from {images}: actions that want them will fail; \
+             \"check\" names them"
+        ));
+    }
     let button = config.emulator.button;
     tell(format_args!(
         "gf-machine-emulator: a {} machine for {}; jobs go to {}; Ctrl-C ends it",
@@ -123,6 +123,7 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     ));
     // Nothing is connected yet: what is wrong now is wrong with files that the configuration names.
     let emulator = Emulator::new(config).map_err(Failure::misused)?;
+    logging::hide(emulator.secrets());
     if let Some(recorder) = recorder {
         emulator.record(&recorder);
     }

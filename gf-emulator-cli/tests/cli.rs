@@ -565,15 +565,87 @@ fn sessions_are_recorded_on_both_sides() {
         let text = fs::read_to_string(folder.path().join(side).join("session.jsonl")).unwrap();
         assert!(!text.contains("12345678\"") && !text.contains(":12345678"), "{side} says which machine it is");
     }
-    // One of our own is none that can be imported.
-    let ended = run(&folder, &["import", "ours/session.jsonl", "-o", "nothing"]);
-    ended.expect(1);
-    assert!(ended.stderr.contains("nothing in it can be used"), "{ended:?}");
+    // One of our own needs no import.
+    for recording in ["ours/session.jsonl", "ours"] {
+        let ended = run(&folder, &["import", recording, "-o", "no/thing"]);
+        ended.expect(1);
+        assert!(ended.stderr.contains("needs no import") && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(!folder.path().join("no").exists());
+    }
     assert!(names("ours").contains(&"print:completed".to_owned()));
     // Never over another one.
     let ended = run(&folder, &["demo", "--record", "ours"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("cannot begin a recording in ours/session.jsonl"), "{ended:?}");
+    assert!(ended.stderr.contains("cannot begin a recording in ours/session.jsonl: there is a recording"), "{ended:?}");
+    assert_eq!(ended.stdout, "", "before anything else is said");
+    for command in ["run", "collect"] {
+        let ended = run(&folder, &[command, "--record", "ours"]);
+        ended.expect(2);
+        assert!(ended.stderr.contains("there is a recording") && ended.stderr.lines().count() == 1, "{ended:?}");
+    }
+}
+
+#[test]
+#[cfg_attr(not(unix), ignore = "no signal to end it with")]
+fn a_secret_that_a_service_puts_into_a_path_is_in_no_line() {
+    let folder = folder();
+    let service = LocalService::builder().tls(false).start().unwrap();
+    configure(&folder, service.http_url(), &service.ws_url(), "", "log_file: run.log\nlog_level: DEBUG");
+    let mut command = command(folder.path());
+    command.arg("run").env("RUST_LOG", "debug");
+    let program = Program::start(command);
+    let opened = service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })), LIMIT);
+    assert!(opened, "{:?}", service.seen());
+    let percent = |byte: u8| format!("%{byte:02X}");
+    let escaped: String = PASSWORD.bytes().map(percent).collect();
+    for (id, path) in (1..).zip([PASSWORD, &escaped]) {
+        let url = format!("{}/{path}/x?X-Sig=a-presigned-secret", service.http_url());
+        let action = serde_json::json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url});
+        service.send(action).unwrap();
+        program.wait_line(&format!("motion {id} failed: "));
+    }
+    program.terminate();
+    let ended = program.end();
+    let log = fs::read_to_string(folder.path().join("run.log")).unwrap();
+    for (text, what) in [(&ended.stderr, "stderr"), (&log, "the log")] {
+        assert!(text.contains("motion 2 failed: "), "{text}");
+        for secret in [PASSWORD, &escaped, "a-presigned-secret"] {
+            assert!(!text.contains(secret), "{secret} is in {what}: {text}");
+        }
+    }
+}
+
+#[test]
+fn an_import_that_fails_leaves_nothing_behind() {
+    let folder = folder();
+    let lines = "{\"t\":0.5,\"kind\":\"ws_rx\"}\n{\"t\":0.5,\"kind\":\"ws_tx\"}\n";
+    fs::write(folder.path().join("useless.jsonl"), lines).unwrap();
+    fs::create_dir(folder.path().join("there")).unwrap();
+    for output in ["new/folder", "there"] {
+        let ended = run(&folder, &["import", "useless.jsonl", "-o", output]);
+        ended.expect(1);
+        assert!(ended.stderr.contains("useless.jsonl, line 1: neither"), "{ended:?}");
+    }
+    assert!(!folder.path().join("new").exists());
+    assert_eq!(fs::read_dir(folder.path().join("there")).unwrap().count(), 0);
+    #[cfg(unix)]
+    {
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap();
+        assert!(made.success());
+        for file in ["fifo", "/dev/zero"] {
+            let ended = run(&folder, &["import", file, "-o", "new"]);
+            ended.expect(1);
+            assert!(ended.stderr.contains("not a regular file"), "{ended:?}");
+        }
+    }
+    // A line without end takes no memory, and costs no other line.
+    let huge =
+        format!("{{\"t\":1,\"kind\":\"done\"}}\n{{\"t\":\"{}\n{{\"t\":2,\"kind\":\"done\"}}\n", "x".repeat(9 << 20));
+    fs::write(folder.path().join("huge.jsonl"), huge).unwrap();
+    let ended = run(&folder, &["import", "huge.jsonl", "-o", "huge"]);
+    ended.expect(0);
+    assert!(ended.stderr.contains("huge.jsonl, line 2, is left out: it is longer than"), "{ended:?}");
+    assert_eq!(ended.stdout, "2 lines are in huge now\n");
 }
 
 #[test]
@@ -643,10 +715,11 @@ fn a_report_takes_bounded_memory() {
     let mut text = String::from(
         "{\"n\":0,\"t\":0,\"at\":\"\",\"kind\":\"session\",\"format\":1,\"recorder\":\"a test\",\"side\":\"machine\"}\n",
     );
-    for (n, much) in ["{\"\":0},", "[],", "[[[[[[0]]]]]],"].into_iter().enumerate() {
-        let much = much.repeat((8 << 20) / much.len() - 100);
-        text += &format!("{{\"n\":{},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n", n + 1);
-    }
+    // One line is enough: it would take a GB if it were read whole.
+    let much = "{\"\":0},".repeat((8 << 20) / 7 - 100);
+    text += "{\"n\":1,\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[";
+    text += &much;
+    text += "0]}\n";
     fs::write(recording.join("session.jsonl"), text).unwrap();
     let binary = self::command(folder.path());
     let mut limited = std::process::Command::new("sh");
@@ -655,7 +728,7 @@ fn a_report_takes_bounded_memory() {
     let ended = Program::start(limited).end();
     ended.expect(0);
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
-    assert_eq!(page.matches("<details class=\"row ").count(), 3);
+    assert_eq!(page.matches("<details class=\"row ").count(), 1);
     assert!(
         page.contains("This is not all of it: line 2 of session.jsonl is.") && page.len() < 4 << 20,
         "{}",
@@ -707,6 +780,9 @@ fn a_recording_becomes_a_page() {
     let ended = run(&folder, &["report", "ours", "-o", "-"]);
     ended.expect(0);
     assert_eq!((ended.stdout == page, &*ended.stderr), (true, ""), "the same page, and nothing beside it");
+    let of_file = run(&folder, &["report", "ours/session.jsonl", "-o", "-"]);
+    of_file.expect(0);
+    assert!(of_file.stdout == page, "of the file as of its folder");
     run(&folder, &["report", "ours", "-o", "no/such/folder.html"]).expect(1);
     let ended = run(&folder, &["report", "demo"]);
     ended.expect(1);

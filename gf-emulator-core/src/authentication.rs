@@ -108,10 +108,8 @@ impl Credentials {
         match response.status {
             200 => {
                 let tokens = self.read(response)?;
-                if let Some(recorder) = http.tap().recorder() {
-                    recorder.learn(&tokens.websocket);
-                    recorder.learn(&tokens.bearer);
-                }
+                http.tap().secrets().learn(&tokens.websocket);
+                http.tap().secrets().learn(&tokens.bearer);
                 Ok(tokens)
             }
             400 | 401 | 403 | 422 => Err(Error::SignInRefused { status: response.status }),

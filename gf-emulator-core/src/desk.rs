@@ -4,13 +4,13 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
-use crate::Throttle;
 use crate::actions::{Action, Ending, Table, end, shown, values_of};
 use crate::agenda::{Agenda, Decision};
 use crate::machine::Controls;
 use crate::record::Tap;
 use crate::uplink::Uplink;
 use crate::voice::Voice;
+use crate::{Secrets, Throttle};
 
 /// What the worker tells the desk.
 #[derive(Clone, Copy)]
@@ -27,6 +27,7 @@ pub(crate) struct Desk<'a> {
     pub(crate) voice: &'a Voice,
     pub(crate) controls: &'a Controls,
     pub(crate) tap: &'a Tap,
+    pub(crate) secrets: &'a Secrets,
     pub(crate) uplink: &'a dyn Uplink,
     pub(crate) rx: &'a Receiver<String>,
     pub(crate) stopped: &'a Receiver<()>,
@@ -133,7 +134,7 @@ impl Desk<'_> {
     }
 
     fn take(&mut self, action: Action) {
-        let (id, what) = (action.id, shown(&action.action_type));
+        let (id, what) = (action.id, self.secrets.hide(&shown(&action.action_type)));
         match self.agenda.take(action, self.table) {
             Decision::Accepted => {}
             Decision::Ignore(_) | Decision::Refuse(_) if !self.unwanted.passes(Instant::now()) => {}

@@ -25,7 +25,7 @@ use crate::session::Session;
 use crate::uplink::Uplink;
 use crate::voice::Voice;
 use crate::websocket::{Route, Socket, WsClient};
-use crate::{Config, Error, Result, Secret};
+use crate::{Config, Error, Result, Secret, Secrets};
 
 /// A Glowforge machine without the hardware.
 ///
@@ -133,6 +133,7 @@ impl Emulator {
         };
         let machine = Box::new(CannedMachine::new(&config));
         let tap = Tap::default();
+        tap.secrets().keep(&config.machine.password);
         if let Some(folder) = &config.logging.record_dir {
             tap.open(&Recorder::of_machine(folder.join(stamp()), &config)?);
         }
@@ -186,6 +187,13 @@ impl Emulator {
     #[must_use]
     pub fn recorder(&self) -> Option<Recorder> {
         self.tap.recorder()
+    }
+
+    /// What this emulator knows and nobody should see: its password, its tokens, the queries of its requests, from now on
+    /// as well. For a logger, which has every line go through [`Secrets::hide`].
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        self.tap.secrets().clone()
     }
 
     /// What stops this emulator, presses its button and opens its lid, from any thread.
@@ -297,6 +305,7 @@ impl Emulator {
         let mut desk = Desk {
             table,
             voice,
+            secrets: self.tap.secrets(),
             controls,
             tap,
             uplink: &*uplink,

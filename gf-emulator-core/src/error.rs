@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use crate::config::Problems;
 use crate::puls;
+use crate::secrets::Secrets;
 
 /// The result of whatever can fail in this crate.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -219,6 +220,22 @@ impl Error {
             Self::Proxy { status, .. } => *status != 407,
             _ => false,
         }
+    }
+
+    /// The same error without what `secrets` hides: a service names hosts and paths freely, and may name a token there.
+    pub(crate) fn hiding(mut self, secrets: &Secrets) -> Self {
+        let texts: [Option<&mut String>; 2] = match &mut self {
+            Self::Unreachable { host, reason } => [Some(host), Some(reason)],
+            // The names in a certificate are the host's own, and no secret has reached it before it was trusted.
+            Self::Untrusted { host, .. } | Self::Proxy { host, .. } => [Some(host), None],
+            Self::Status { url, .. } | Self::Url { url, .. } => [Some(url), None],
+            Self::Answer { from, what } => [Some(from), Some(what)],
+            _ => [None, None],
+        };
+        for text in texts.into_iter().flatten() {
+            *text = secrets.hide(text);
+        }
+        self
     }
 
     /// How long the service asks to be left alone, where it does.

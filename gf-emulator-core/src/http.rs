@@ -329,13 +329,14 @@ impl Http {
 
     fn exchange(&self, request: Request<'_>) -> Result<http::Response<ureq::Body>> {
         let Request { method, url, .. } = request;
-        log::debug!("{} {url}", method.as_str());
+        let shown = self.tap.secrets().hide(&url.to_string());
+        log::debug!("{} {shown}", method.as_str());
         let mut sent = self.run(request)?;
         if let Err(ureq::Error::Io(e)) = &sent
             && method.is_idempotent()
             && self.is_lost_with_a_kept_connection(e)
         {
-            log::debug!("{} {url}: once more, for the kept connection was closed ({e})", method.as_str());
+            log::debug!("{} {shown}: once more, for the kept connection was closed ({e})", method.as_str());
             sent = self.run(request)?;
         }
         sent.map_err(|e| match e {

@@ -84,6 +84,7 @@ pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
 mod secret;
+mod secrets;
 mod session;
 mod settings;
 mod throttle;
@@ -101,6 +102,7 @@ pub use handle::Handle;
 pub use machine::Machine;
 pub use net::Tls;
 pub use secret::Secret;
+pub use secrets::Secrets;
 pub use throttle::Throttle;
 
 /// The README's Rust compiles.

@@ -135,10 +135,9 @@ impl Session {
     fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &Bytes) -> Result<()> {
         self.exchange(method, url, content_type, body, Authority::Bearer).map(Response::finish)
     }
-}
 
-impl Uplink for Session {
-    fn upload(&self, upload: &Upload<'_>) -> Result<()> {
+    /// Sends a picture to where the service has named, or to the service.
+    fn put_picture(&self, upload: &Upload<'_>) -> Result<()> {
         const JPEG: Option<&str> = Some("image/jpeg");
         let Some(endpoint) = upload.endpoint else {
             let route = format!("api/machines/{}/{}", upload.kind, upload.action_id);
@@ -154,9 +153,10 @@ impl Uplink for Session {
         }
     }
 
-    fn fetch(&self, url: &str) -> Result<Source> {
+    /// Asks for a file that the service has named.
+    fn open(&self, url: &str) -> Result<Source> {
         let url = self.named(url)?;
-        let from = url.to_string();
+        let from = self.http.tap().secrets().hide(&url.to_string());
         let response = self.get(url)?;
         let end = match response.length() {
             Some(length) => End::Length(length),
@@ -164,6 +164,16 @@ impl Uplink for Session {
             None => End::Unknown,
         };
         Ok(Source { from, end, reader: response.download(), interrupt: self.interrupt().clone() })
+    }
+}
+
+impl Uplink for Session {
+    fn upload(&self, upload: &Upload<'_>) -> Result<()> {
+        self.put_picture(upload).map_err(|e| e.hiding(self.http.tap().secrets()))
+    }
+
+    fn fetch(&self, url: &str) -> Result<Source> {
+        self.open(url).map_err(|e| e.hiding(self.http.tap().secrets()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {

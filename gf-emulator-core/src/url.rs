@@ -189,6 +189,11 @@ impl Url {
         self.query.is_some()
     }
 
+    /// What is behind the path, for whoever must not show it.
+    pub(crate) fn query(&self) -> Option<&str> {
+        self.query.as_deref()
+    }
+
     /// Path and query, as a request line has them.
     pub(crate) fn target(&self) -> String {
         match &self.query {

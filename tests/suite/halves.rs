@@ -72,6 +72,10 @@ fn not_whole(file: &[u8]) -> Vec<(&'static str, Answer)> {
         ("shorter than its length, closed", Answer::Bytes(with_length("200 OK", length, half))),
         ("shorter than its length, reset", Answer::Reset(with_length("200 OK", length, half))),
         (
+            "a length beside another coding",
+            Answer::Bytes(answer(&format!("200 OK\r\nTransfer-Encoding: x\r\nContent-Length: {length}"), file)),
+        ),
+        (
             "two lengths",
             Answer::Bytes(answer(&format!("200 OK\r\nContent-Length: {length}\r\nContent-Length: 9"), file)),
         ),

@@ -4,10 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use gf_emulator_core::config::Generation;
+use gf_emulator_core::local_service::Seen;
 use gf_emulator_core::puls;
 use gf_emulator_core::record::{Event, Recorder, Recording, SESSION_FILE, Side};
 use gf_emulator_tests::{PASSWORD, SERIAL, Setup, endings_of};
-use serde_json::json;
+use serde_json::{Value, json};
+use tungstenite::Message;
+
+use crate::raw::{Answer, Raw, Running, good};
 
 const JOB: i64 = 41;
 
@@ -168,4 +172,206 @@ fn a_disk_that_is_full_costs_no_job() {
     bench.expect(42, "settings", "completed");
     let (_service, _folder, ended) = bench.stop();
     ended.unwrap();
+}
+
+/// Records everything that a machine and this service say: `drive` has the service's end of the WebSocket.
+fn recorded_against(raw: &Raw, folder: &Path, drive: impl FnOnce(&mut tungstenite::WebSocket<std::net::TcpStream>)) {
+    let (emulator, keeps) = raw.machine(|config| config.machine.serial = SERIAL);
+    let config = gf_emulator_tests::config(keeps.path(), Generation::V2);
+    emulator.record(&Recorder::of_machine(folder, &config).unwrap());
+    let running = Running::start((emulator, keeps));
+    drive(&mut raw.socket());
+    running.stop().unwrap();
+}
+
+/// Sends an action, and reads until it has ended.
+fn ask(socket: &mut tungstenite::WebSocket<std::net::TcpStream>, action: &Value) {
+    socket.send(Message::text(action.to_string())).unwrap();
+    let kind = action["action_type"].as_str().unwrap();
+    let endings = ["completed", "failed", "cancelled"].map(|ending| format!("\"{kind}:{ending}\""));
+    loop {
+        let Message::Text(text) = socket.read().unwrap() else { continue };
+        if text.contains(&format!("\"action_id\":{},", action["id"])) && endings.iter().any(|e| text.contains(e)) {
+            return;
+        }
+    }
+}
+
+fn answer(status: u16, headers: &str, body: &[u8]) -> Answer {
+    let head = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    Answer::Bytes([head.as_bytes(), body].concat())
+}
+
+#[test]
+fn a_secret_that_a_service_says_again_is_in_no_file() {
+    let (percent, unit) = (|byte: u8| format!("%{byte:02X}"), |byte: u8| format!("\\u00{byte:02x}"));
+    let said_again = format!("{PASSWORD} ws-token-1 auth-token-1 a-presigned-secret {SERIAL}");
+    let encoded: String = PASSWORD.bytes().map(percent).collect();
+    let escaped: String = PASSWORD.bytes().map(unit).collect();
+    let everything = format!("<p>{said_again}</p> {encoded} {escaped} password={PASSWORD}");
+    let raw = Raw::start({
+        let (good, everything) = (good(), everything.clone());
+        move |asked| {
+            let headers = format!(
+                "ETag: \"{said_again}\"\r\nServer: {said_again}\r\nContent-Type: text/{PASSWORD}\r\nRetry-After: {SERIAL}\r\n"
+            );
+            let path = asked.what.split(' ').next_back().unwrap_or_default();
+            match path.split('?').next().unwrap_or_default() {
+                "/machines/sign_in" => {
+                    let body = json!({
+                        "ws_token": "ws-token-1", "auth_token": "auth-token-1", PASSWORD: 1, "ws-token-1": "auth-token-1",
+                    });
+                    answer(200, &headers, body.to_string().as_bytes())
+                }
+                "/short" => answer(403, &headers, everything.as_bytes()),
+                "/long" => answer(200, &headers, everything.repeat(1000).as_bytes()),
+                "/json" => answer(200, &headers, format!("{{\"{everything}\": [\"{everything}\"]}}").as_bytes()),
+                _ => good(asked),
+            }
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let base = format!("http://{}", raw.addr);
+    recorded_against(&raw, folder.path(), |socket| {
+        for (id, path) in (1..).zip(["/short", "/long", "/json", &format!("/{PASSWORD}/x"), &format!("/{encoded}")]) {
+            let url = format!("{base}{path}?X-Sig=a-presigned-secret");
+            ask(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
+            ask(socket, &json!({"id": id + 100, "action_type": "lid_image", "status": "ready", "endpoint": url}));
+        }
+        for frame in
+            [&everything, &json!({"id": 1, PASSWORD: &everything}).to_string(), &format!("{{\"x\":\"{escaped}")]
+        {
+            socket.send(Message::text(frame.as_str())).unwrap();
+        }
+        ask(socket, &json!({"id": 300, "action_type": "settings", "status": "ready"}));
+    });
+    let text = all_text(folder.path());
+    let serial = SERIAL.to_string();
+    for secret in [PASSWORD, "ws-token-1", "auth-token-1", "a-presigned-secret", "X-Sig", &serial, &encoded, &escaped] {
+        let around =
+            text.find(secret).map(|at| &text[text.floor_char_boundary(at.saturating_sub(90))..at + secret.len()]);
+        assert_eq!(around, None, "{secret} is in the recording");
+    }
+    let lines = fs::read_to_string(folder.path().join(SESSION_FILE)).unwrap();
+    assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines}");
+    assert!(lines.lines().count() > 50, "{lines}");
+}
+
+#[test]
+fn frames_of_strangers_are_read_before_they_are_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::of_service(folder.path(), "http://127.0.0.1:1").unwrap();
+    let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
+    let frames = [
+        "hello there",
+        r#"{"serial" : 1}"#,
+        r#"{"password": "hunter2hunter2"}"#,
+        r#"{"PASSWORD" : "hunter2hunter2", "a": 1e999}"#,
+        r#"{"p\u0061ssword":"hunter2hunter2"}"#,
+        "password = hunter2hunter2",
+        r#"{"password": "hunter2hunter2""#,
+        "Authorization: Bearer hunter2hunter2",
+        r#"{"x":"\ud800"}"#,
+        "{\"a\":1}\r\n{\"b\":2}",
+        "\u{0}\u{1b}\u{2028}\"\\",
+        &deep,
+    ];
+    for frame in frames {
+        recorder.observe(&Seen::WsMessage { message: Value::Null, text: frame.into() });
+        recorder.observe(&Seen::WsSent(frame.into()));
+    }
+    drop(recorder);
+    let text = fs::read_to_string(folder.path().join(SESSION_FILE)).unwrap();
+    assert!(!text.contains("hunter2"), "{text}");
+    assert!(!text.contains(r#""serial":1"#) && !text.contains(r#""serial" : 1"#), "{text}");
+    let mut recording = Recording::open(folder.path()).unwrap();
+    let entries: Vec<_> = recording.by_ref().map(Result::unwrap).collect();
+    assert_eq!(recording.skipped(), []);
+    let texts = entries.iter().filter_map(|entry| match &entry.event {
+        Event::Out(message) => message.text.clone(),
+        _ => None,
+    });
+    assert!(texts.into_iter().any(|text| text == "hello there"), "{entries:#?}");
+    assert!(entries.len() >= 2 * frames.len());
+}
+
+/// A job for the machine of the tests alone whose body is this many steps of nothing, compressed.
+fn locked_gzip(ticks: f64) -> Vec<u8> {
+    let mut job = puls::Builder::new();
+    job.set(puls::code::SERIAL_LOCK, SERIAL).unwrap().dwell(ticks / 10_000.0).unwrap();
+    job.to_gzip()
+}
+
+#[test]
+fn a_locked_job_takes_no_more_room_in_a_recording() {
+    let job = locked_gzip(20e6);
+    assert!(job.len() < 400_000, "{}", job.len());
+    let raw = Raw::start({
+        let (good, job) = (good(), job.clone());
+        move |asked| if asked.what.starts_with("GET /job") { answer(200, "", &job) } else { good(asked) }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("http://{}/job", raw.addr);
+    recorded_against(&raw, folder.path(), |socket| {
+        for id in [1, 2] {
+            ask(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
+        }
+    });
+    let files: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "puls"))
+        .collect();
+    assert_eq!(files.len(), 1, "the same job has one file: {files:?}");
+    let kept = files[0].metadata().unwrap().len();
+    assert!(kept < 2 * job.len() as u64, "{kept} bytes of a job of {}", job.len());
+    let kept = puls::measure(fs::File::open(files[0].path()).unwrap(), puls::Limits::default()).unwrap();
+    assert_eq!(kept.header.get(puls::code::SERIAL_LOCK), Some(0));
+    assert_eq!(kept.counts, puls::measure(&job[..], puls::Limits::default()).unwrap().counts);
+}
+
+#[test]
+fn a_long_job_that_comes_again_has_one_file() {
+    let mut job = locked();
+    job.resize(200_000, 0);
+    let raw = Raw::start({
+        let good = good();
+        move |asked| if asked.what.starts_with("GET /job") { answer(200, "", &job) } else { good(asked) }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("http://{}/job", raw.addr);
+    recorded_against(&raw, folder.path(), |socket| {
+        for id in [1, 2] {
+            ask(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
+        }
+    });
+    let files = fs::read_dir(folder.path())
+        .unwrap()
+        .filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "puls");
+    assert_eq!(files.count(), 1);
+}
+
+#[test]
+fn a_recording_is_a_regular_file_of_lines_of_a_bounded_length() {
+    let folder = tempfile::tempdir().unwrap();
+    let config = gf_emulator_core::Config::default();
+    drop(Recorder::of_machine(folder.path(), &config).unwrap());
+    let path = folder.path().join(SESSION_FILE);
+    // The file itself will do, too.
+    assert_eq!(Recording::open(&path).unwrap().folder(), folder.path());
+    let text = fs::read_to_string(&path).unwrap() + "{\"n\":1,\"x\":\"" + &"x".repeat(2 << 20) + "\"}\n";
+    fs::write(&path, text).unwrap();
+    let mut recording = Recording::open(folder.path()).unwrap();
+    assert_eq!(recording.by_ref().count(), 0);
+    assert_eq!(recording.skipped()[0].line, 2);
+    assert!(recording.skipped()[0].reason.contains("longer than"), "{:?}", recording.skipped());
+    #[cfg(unix)]
+    {
+        fs::remove_file(&path).unwrap();
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+        for path in [folder.path(), &path] {
+            let error = Recording::open(path).unwrap_err().to_string();
+            assert!(error.contains("not a regular file"), "{error}");
+        }
+    }
 }

@@ -1,6 +1,7 @@
 //! Reports: what a recording has is in the page, and nothing that a service says is more than text there.
 
 use std::collections::BTreeSet;
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -236,9 +237,8 @@ fn much(folder: &Path, messages: u64) {
         json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"})
             .to_string();
     for n in 1..=messages {
-        text += &format!(
-            "\n{{\"n\":{n},\"t\":{n}.0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":{{\"id\":{n},\"action_type\":\"print\",\"status\":\"ready\"}}}}"
-        );
+        let message = r#""kind":"in","bytes":1,"json":{"#;
+        write!(text, "\n{{\"n\":{n},\"t\":{n}.0,\"at\":\"\",{message}\"id\":{n},\"action_type\":\"print\",\"status\":\"ready\"}}}}").unwrap();
     }
     fs::write(folder.join(SESSION_FILE), text + "\n").unwrap();
 }

@@ -279,7 +279,9 @@ impl Bench {
     pub fn stop(mut self) -> (LocalService, TempDir, Result<()>) {
         self.handle.stop();
         let ended = self.machine.take().expect("it runs").join().expect("it does not panic");
-        let Self { service, folder, searched, .. } = self;
+        let Self { service, folder, searched, recorder, .. } = self;
+        // The recording is whole once nobody records any more.
+        drop(recorder);
         drop(searched);
         (service, folder, ended)
     }

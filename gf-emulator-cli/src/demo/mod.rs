@@ -98,6 +98,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         .map_err(Failure::failed)?;
     config.service.server_url = service.http_url().into();
     config.service.status_service_url = service.ws_url();
+    let recorder = arguments.record.as_ref().map(|folder| Recorder::of_machine(folder, &config)).transpose();
+    let recorder = recorder.map_err(Failure::misused)?;
     say(format_args!(
         "a {} machine and a service for it at {}; files go to {}\n",
         config.generation(),
@@ -106,8 +108,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     ));
     let motion_dir = config.motion.dir.clone();
     let before = jobs_in(&motion_dir);
-    let recorder = arguments.record.as_ref().map(|folder| Recorder::of_machine(folder, &config)).transpose();
-    let recorder = recorder.map_err(Failure::misused)?;
     let mut emulator = trusting(config, &service, &dir.join("ca.pem"))?;
     if let Some(recorder) = recorder {
         emulator.record(&recorder);
@@ -166,7 +166,9 @@ fn trusting(mut config: Config, service: &LocalService, ca_file: &Path) -> Resul
     config.service.ca_file = Some(ca_file.into());
     let emulator = Emulator::new(config);
     fs::remove_file(ca_file).map_err(cannot)?;
-    Ok(emulator?)
+    let emulator = emulator?;
+    logging::hide(emulator.secrets());
+    Ok(emulator)
 }
 
 /// The pulse files in a folder; none where it is not there.

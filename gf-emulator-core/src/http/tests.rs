@@ -171,24 +171,24 @@ fn an_upload_that_nobody_reads_is_given_up() {
     let picture = Bytes::from(vec![7; 32 << 20]);
     let limits = Limits { exchange: SHORT, ..limits() };
     // The service holds its connections until this is dropped.
-    let (hold, held) = unbounded::<()>();
+    let (keep_open, closed) = unbounded::<()>();
     for drips in [false, true] {
-        let held = held.clone();
+        let closed = closed.clone();
         let url = service(move |mut stream, _| {
             socket2::SockRef::from(&stream).set_recv_buffer_size(16 << 10).unwrap();
             if drips {
                 while matches!(stream.read(&mut [0]), Ok(1)) {
-                    _ = held.recv_timeout(Duration::from_millis(1));
+                    _ = closed.recv_timeout(Duration::from_millis(1));
                 }
             } else {
-                _ = held.recv();
+                _ = closed.recv();
             }
         });
         let endpoint = url.whole();
         let upload = Upload { action_id: 1, kind: "lid_image", endpoint: Some(&endpoint), picture: &picture };
         is_given_up("an upload", session(&url, limits).upload(&upload));
     }
-    drop(hold);
+    drop(keep_open);
 }
 
 #[test]

@@ -59,7 +59,7 @@ use self::machines::{Machines, Rules};
 use self::replay::Playing;
 use self::seen::{Log, Observer};
 use self::server::{Bodies, Core, Settings, Task};
-use crate::Secret;
+use crate::{Secret, Secrets};
 
 /// How long code that sends waits for a machine to be connected.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
@@ -314,6 +314,13 @@ impl Builder {
 }
 
 impl LocalService {
+    /// The passwords that machines sign in with and the tokens that they get, from now on as well: for a recorder of what
+    /// is seen, which must not show them.
+    #[must_use]
+    pub fn secrets(&self) -> Secrets {
+        self.core.secrets.clone()
+    }
+
     /// A service over TLS on a free port of 127.0.0.1 that takes any credentials and has no script.
     #[must_use]
     pub fn builder() -> Builder {

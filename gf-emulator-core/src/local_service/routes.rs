@@ -8,6 +8,7 @@ use super::http::{Answer, Head};
 use super::machines::{Event, Machine};
 use super::seen::{Bearer, Seen};
 use super::server::Core;
+use crate::Secret;
 
 /// Where the pulse file is.
 pub(super) const PULS_PATH: &str = "/dl/job.puls";
@@ -125,12 +126,18 @@ fn sign_in(core: &Core, head: &Head, body: &[u8]) -> Answer {
         if core.playing().is_some_and(|playing| !playing.may_be_for(&serial)) {
             return Err(Refused(401, "the replay is for another machine: the first that has connected".to_owned()));
         }
+        core.secrets.learn(&Secret::new(password.as_str()));
         let wrong = || Refused(401, "serial or password is wrong".to_owned());
         core.machines.sign_in(&serial, &password).ok_or_else(wrong)
     });
     core.log.record(Seen::SignIn { ok: signed_in.is_ok(), json: !is_form });
     match signed_in {
-        Ok(tokens) => Answer::json(&json!({"ws_token": tokens.ws, "auth_token": tokens.auth})),
+        Ok(tokens) => {
+            for token in [&tokens.ws, &tokens.auth] {
+                core.secrets.learn(&Secret::new(token.as_str()));
+            }
+            Answer::json(&json!({"ws_token": tokens.ws, "auth_token": tokens.auth}))
+        }
         Err(Refused(status, reason)) => Answer::text(status, &reason),
     }
 }

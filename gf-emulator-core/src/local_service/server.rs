@@ -19,6 +19,7 @@ use super::script::{self, Ended, Outcome, Places, Script, Walks};
 use super::seen::{Bearer, Log, Observer, Request, Seen, shown};
 use super::visitors::Visitors;
 use super::wire::{Stream, Wire};
+use crate::Secrets;
 
 /// How long a peer may be silent in a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -93,6 +94,7 @@ pub(super) struct Core {
     pub(super) visitors: Arc<Visitors>,
     /// How many bytes of bodies are held at this moment.
     held: AtomicUsize,
+    pub(super) secrets: Secrets,
 }
 
 impl Core {
@@ -107,6 +109,7 @@ impl Core {
             walks: Walks::default(),
             visitors: Visitors::new("local service", CONNECTIONS_LIMIT),
             held: AtomicUsize::new(0),
+            secrets: Secrets::default(),
         })
     }
 

@@ -99,17 +99,17 @@ impl Interrupt {
             None => Waiter::new()?,
         };
         let waker = waiter.waker();
-        let waited = self.during(
+        let outcome = self.during(
             move || waker.wake(),
             || {
-                let waited = waiter.watch(Arc::clone(socket)).and_then(|()| waiter.wait(interest, deadline));
+                let slept = waiter.watch(Arc::clone(socket)).and_then(|()| waiter.wait(interest, deadline));
                 // The spare one must not keep a socket open.
                 waiter.unwatch();
-                waited
+                slept
             },
         );
         self.lock().spare = Some(waiter);
-        waited??;
+        outcome??;
         if is_over(deadline) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 

@@ -6,6 +6,9 @@ use serde_json::{Map, Value};
 /// The format that this version writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// No line is longer, its end included: a longer one is not read.
+pub(super) const LONGEST_LINE: usize = 1 << 20;
+
 /// One thing that happened, and when.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -164,12 +167,33 @@ impl Message {
 /// What a known client of the first generation leaves in the bodies of its events where a number should be.
 pub(crate) const PLACEHOLDER: &str = "<MILLI_EPOCH>";
 
+/// Nothing that is nested deeper is taken for JSON: the line that it would be in could not be read again.
+const MOST_DEPTH: usize = 100;
+
+/// JSON that can be part of an entry.
+pub(super) fn strict_json(bytes: &[u8]) -> Option<Value> {
+    let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
+    for &byte in bytes {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = in_string,
+            b'"' => in_string = !in_string,
+            b'[' | b'{' if !in_string => depth += 1,
+            b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MOST_DEPTH {
+            return None;
+        }
+    }
+    serde_json::from_slice(bytes).ok()
+}
+
 /// JSON, and what would be but for a placeholder that nobody has filled: that is a string then, `"<MILLI_EPOCH>"`.
 pub(crate) fn read_json(bytes: &[u8]) -> Option<Value> {
-    let read = serde_json::from_slice(bytes).ok();
-    read.or_else(|| {
+    strict_json(bytes).or_else(|| {
         let text = std::str::from_utf8(bytes).ok()?;
         let quoted = text.contains(PLACEHOLDER).then(|| text.replace(PLACEHOLDER, &format!("\"{PLACEHOLDER}\"")))?;
-        serde_json::from_str(&quoted).ok()
+        strict_json(quoted.as_bytes())
     })
 }

@@ -1,12 +1,13 @@
 //! A request on its way into a recording: noted once it is over, however it ends.
 
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::time::Instant;
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
-use tempfile::NamedTempFile;
 
+use super::attachments::Digester;
 use super::entry::Exchange;
 use super::recorder::{Body, Raw, Recorder, Tap};
 use crate::http::{Method, Request};
@@ -40,7 +41,7 @@ pub(crate) struct Pending {
 /// What has come of an answer's body.
 enum Collected {
     Memory(Vec<u8>),
-    File(NamedTempFile),
+    File(File, Digester),
     /// It is not kept.
     Nothing,
 }
@@ -48,6 +49,9 @@ enum Collected {
 impl Pending {
     /// Begins, where anybody records.
     pub(crate) fn begin(tap: &Tap, request: &Request<'_>, user_agent: &str) -> Option<Self> {
+        if let Some(query) = request.url.query() {
+            tap.secrets().learn_query(query);
+        }
         let recorder = tap.recorder()?;
         let &Request { method, url, bearer, content_type, body, confidential } = request;
         let mut exchange = Box::new(Exchange {
@@ -92,7 +96,10 @@ impl Pending {
                 kept.extend_from_slice(bytes);
                 Ok(())
             }
-            Collected::File(file) => file.write_all(bytes),
+            Collected::File(file, digester) => {
+                digester.update(bytes);
+                file.write_all(bytes)
+            }
         };
         let result = result.and_then(|()| self.spill());
         if total > MOST_BYTES || result.is_err() {
@@ -110,7 +117,9 @@ impl Pending {
         {
             let mut file = self.recorder.spill()?;
             file.write_all(kept)?;
-            self.response = Collected::File(file);
+            let mut digester = Digester::default();
+            digester.update(kept);
+            self.response = Collected::File(file, digester);
         }
         Ok(())
     }
@@ -121,7 +130,7 @@ impl Drop for Pending {
         self.exchange.duration_s = Some((self.since.elapsed().as_secs_f64() * 1e6).round() / 1e6);
         let response = match std::mem::replace(&mut self.response, Collected::Nothing) {
             Collected::Nothing => Body::None,
-            Collected::File(file) => Body::Spilled(file),
+            Collected::File(file, digester) => Body::Spilled(file, digester.finish()),
             Collected::Memory(bytes) if self.confidential => Body::Confidential(bytes.into()),
             Collected::Memory(bytes) => Body::Bytes(bytes.into()),
         };

@@ -4,17 +4,20 @@
 //! it sent: `msg`), `ws_rx` (what a machine sent: `text`), `ws_closed`, `done`. What it answered is not in them.
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::entry::{About, Event, Exchange, Part, Side, read_json};
-use super::recorder::{Body, Raw, Recorder};
-use super::recording::{Lines, Skipped};
+use super::queue::Room;
+use super::recorder::{Body, Raw, SESSION_FILE, begin};
+use super::recording::{Lines, MOST_SKIPPED, Skipped};
 use super::redactor::Redactor;
-use crate::{Error, Result, Secret};
+use super::writer::Writer;
+use crate::{Error, Result, Secret, files};
 
 /// Headers whose values say nothing secret; of others, the name is kept.
 const SHOWN: [&str; 13] = [
@@ -36,6 +39,9 @@ const SHOWN: [&str; 13] = [
 const LONGEST_S: f64 = 1e8;
 /// One machine has two, and may have been given others in the meantime.
 const MOST_SERIALS: usize = 16;
+/// What there is to say of a file that needs no import.
+const OURS: &str = "this is a recording of this program already: it needs no import, \"report\" and \"serve --replay\" take it as it is";
+const NOTHING: &str = "neither this line nor another is of a recording: a JSON object with t and kind";
 /// Where a service was that nothing in its recording tells.
 const UNKNOWN: &str = "http://recorded.invalid";
 
@@ -44,30 +50,37 @@ const UNKNOWN: &str = "http://recorded.invalid";
 pub struct Imported {
     /// Lines that became entries.
     pub lines: u64,
-    /// Lines that were left out, and why.
+    /// Lines that were left out, and why: the first thousand of them.
     pub skipped: Vec<Skipped>,
 }
 
 /// Makes another service's recording into one of this project: `file`, a JSON object a line, into `folder`.
 ///
-/// What may be in it is what a [`Recorder`] would have written: no password, no token, no query, and serial numbers only
-/// where `serial` says so; of bodies, those that are JSON. The machine's are those that it signs in with and that its settings report has; all other
-/// secrets are known by where they are. The time of day is not in such a file: its last change stands for the beginning.
+/// What may be in it is what a [`Recorder`](super::Recorder) would have written: no password, no token, no query, and
+/// serial numbers only where `serial` says so; of bodies, those that are JSON. The machine's serial numbers are those that
+/// it signs in with and that its settings report has; all other secrets are known by where they are. The time of day is not
+/// in such a file: its last change stands for the beginning.
 ///
-/// A line that is none of these is left out, and told: half a line at the end is what a killed program leaves.
+/// A line that is none of these, or longer than 1 MiB, is left out and named: half a line at the end is what a killed program
+/// leaves. An import that fails leaves no recording behind.
 ///
 /// # Errors
 ///
-/// [`Error::File`] where one cannot be read or the other not written, or has a recording already; [`Error::Recording`]
-/// where no line is of use.
+/// [`Error::File`] where `file` is no regular file or cannot be read, or where `folder` cannot be written to or has a
+/// recording already; [`Error::Recording`] where no line is of use, or where `file` is a recording of this project.
 pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) -> Result<Imported> {
     let path = file.as_ref();
     let failed = |source| Error::File { doing: "read", path: path.into(), source };
-    let open = || File::open(path).map_err(failed);
-    let known = Known::read(Lines::of(open()?)).map_err(failed)?;
+    let useless = |reason: &str| Error::Recording { path: path.into(), line: 1, reason: reason.to_owned() };
+    if path.join(SESSION_FILE).is_file() {
+        return Err(useless(OURS));
+    }
+    let known = Known::read(Lines::of(files::open(path)?)).map_err(failed)?;
+    if known.is_ours {
+        return Err(useless(OURS));
+    }
     if known.lines == 0 {
-        let reason = "neither this line nor another is of a recording: a JSON object with t and kind".to_owned();
-        return Err(Error::Recording { path: path.into(), line: 1, reason });
+        return Err(useless(NOTHING));
     }
     let about = About {
         side: Side::Service,
@@ -77,30 +90,90 @@ pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) ->
         ..About::new()
     };
     let hidden: Vec<i64> = known.serials.iter().copied().filter(|_| !serial).collect();
-    let began = open()?.metadata().and_then(|data| data.modified()).map_err(failed)?;
-    let recorder = Recorder::start(folder.as_ref(), about, Redactor::new(&hidden, &Secret::default()), began)?;
+    let source = files::open(path)?;
+    let began = source.metadata().and_then(|data| data.modified()).map_err(failed)?;
+    let unfinished = Unfinished::begin(folder.as_ref());
+    let output = begin(folder.as_ref())?;
+    let unfinished = unfinished.with_file();
+    let redactor = Redactor::new(&hidden, &Secret::default());
+    let mut writer = Writer::new(Box::new(output), redactor, Arc::default(), None);
+    writer.write(Duration::ZERO, began, Event::Session(about));
 
-    let mut lines = Lines::of(open()?);
+    let mut lines = Lines::of(source);
     let mut imported = Imported::default();
     while let Some(line) = lines.next().map_err(failed)? {
-        match line.and_then(|text| read(&text)).and_then(|line| Ok((line.t, line.events(&known.base, &recorder)?))) {
+        let line = line.and_then(|text| read(&text));
+        match line.and_then(|line| Ok((line.t, line.events(&known.base, writer.redactor())?))) {
             Ok((after, events)) => {
                 imported.lines += 1;
                 let at = began.checked_add(after).unwrap_or(began);
                 for event in events {
-                    recorder.note_after(after, at, event);
+                    writer.take(after, at, event, Room::default());
                 }
+                writer.flush_some().map_err(|e| unfinished.failed(e))?;
             }
-            Err(reason) => imported.skipped.push(Skipped { line: lines.number, reason }),
+            Err(reason) if imported.skipped.len() < MOST_SKIPPED => {
+                imported.skipped.push(Skipped { line: lines.number, reason });
+            }
+            Err(_) => {}
         }
     }
+    writer.finish().map_err(|e| unfinished.failed(e))?;
+    if imported.lines == 0 {
+        return Err(useless(NOTHING));
+    }
+    unfinished.keep();
     Ok(imported)
+}
+
+/// What an import has made so far: removed again unless it is kept.
+struct Unfinished {
+    folder: PathBuf,
+    /// The outermost folder that was not there before.
+    made: Option<PathBuf>,
+    has_file: bool,
+}
+
+impl Unfinished {
+    fn begin(folder: &Path) -> Self {
+        let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
+        let made = folder.ancestors().take_while(is_new).last().map(Path::to_owned);
+        Self { folder: folder.to_owned(), made, has_file: false }
+    }
+
+    fn with_file(mut self) -> Self {
+        self.has_file = true;
+        self
+    }
+
+    fn failed(&self, source: std::io::Error) -> Error {
+        Error::File { doing: "write", path: self.folder.join(SESSION_FILE), source }
+    }
+
+    fn keep(mut self) {
+        (self.made, self.has_file) = (None, false);
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // Whatever remains has been there before, or cannot be removed either.
+        if self.has_file {
+            let _ = fs::remove_file(self.folder.join(SESSION_FILE));
+        }
+        let is_new = |folder: &&Path| self.made.as_deref().is_some_and(|made| folder.starts_with(made));
+        for folder in self.folder.ancestors().take_while(is_new) {
+            let _ = fs::remove_dir(folder);
+        }
+    }
 }
 
 /// What has to be known before the first line is written.
 #[derive(Default)]
 struct Known {
     lines: u64,
+    /// Whether the first line is that of a recording of this project.
+    is_ours: bool,
     base: String,
     firmware: Option<String>,
     /// The machine's first.
@@ -113,6 +186,15 @@ impl Known {
         let (mut from_action, mut from_header) = (None, None);
         let mut serials = BTreeSet::new();
         while let Some(line) = lines.next()? {
+            if lines.number == 1
+                && let Ok(first) = &line
+                && let Ok(json) = serde_json::from_str::<Value>(first)
+                && json["kind"] == "session"
+                && json["format"].is_number()
+            {
+                known.is_ours = true;
+                return Ok(known);
+            }
             let Ok(Line { kind, json, .. }) = line.and_then(|text| read(&text)) else { continue };
             known.lines += 1;
             let headers = &json["headers"];
@@ -170,11 +252,11 @@ fn read(text: &str) -> std::result::Result<Line, String> {
 }
 
 impl Line {
-    fn events(&self, base: &str, recorder: &Recorder) -> std::result::Result<Vec<Raw>, String> {
+    fn events(&self, base: &str, redactor: &Redactor) -> std::result::Result<Vec<Raw>, String> {
         let json = &self.json;
         let text = |key: &str| json[key].as_str().ok_or_else(|| format!("{key} is missing"));
         Ok(match self.kind.as_str() {
-            "http" => vec![self.exchange(base, recorder)?],
+            "http" => vec![self.exchange(base, redactor)?],
             "ws_open" => vec![Raw::Event(Event::Opened { url: base.replacen("http", "ws", 1) })],
             "ws_tx" => match &json["msg"] {
                 Value::Null => return Err("msg is missing".into()),
@@ -196,7 +278,7 @@ impl Line {
         })
     }
 
-    fn exchange(&self, base: &str, recorder: &Recorder) -> std::result::Result<Raw, String> {
+    fn exchange(&self, base: &str, redactor: &Redactor) -> std::result::Result<Raw, String> {
         let json = &self.json;
         let text = |key: &str| json[key].as_str().ok_or_else(|| format!("{key} is missing"));
         let (method, path) = (text("method")?, text("path")?);
@@ -207,14 +289,14 @@ impl Line {
         for (name, value) in json["headers"].as_object().into_iter().flatten() {
             let name = name.to_ascii_lowercase();
             if let Some(token) = value.as_str().and_then(|value| value.strip_prefix("Bearer ")) {
-                recorder.learn(&Secret::new(token));
+                redactor.secrets().learn(&Secret::new(token));
             }
             let value = if SHOWN.contains(&name.as_str()) { value.clone() } else { "***".into() };
             headers.insert(name, value);
         }
         let body = if path == "/machines/sign_in" {
             if let Some(password) = credential(body, "password") {
-                recorder.learn(&Secret::new(password));
+                redactor.secrets().learn(&Secret::new(password));
             }
             Body::Confidential(names_of(body).to_string().into())
         } else if read_json(body.as_bytes()).is_some() {

@@ -2,7 +2,6 @@
 
 use super::entry::{Event, Exchange, Part};
 use super::recorder::{Body, Raw, Recorder};
-use crate::Secret;
 use crate::local_service::{Bearer, Request, Seen};
 
 impl Recorder {
@@ -13,23 +12,19 @@ impl Recorder {
             // That it was opened says as much.
             Seen::Http(request) if request.path == "/<ws_token>" && request.status == 101 => {}
             Seen::Http(request) => self.note(exchange(service, request)),
-            Seen::WsOpened { .. } => self.note(Raw::Event(Event::Opened { url: service.replacen("http", "ws", 1) })),
-            Seen::WsMessage { text, .. } => self.note(Raw::Out(text.as_str().into())),
+            // Whoever speaks on a WebSocket does not wait for a disk.
+            Seen::WsOpened { .. } => {
+                self.note_at_once(Raw::Event(Event::Opened { url: service.replacen("http", "ws", 1) }));
+            }
+            Seen::WsMessage { text, .. } => self.note_at_once(Raw::Out(text.as_str().into())),
             Seen::WsBinary(bytes) => {
-                self.state("binary", Some(format!("the machine sent a binary frame of {bytes} bytes")));
+                let detail = Some(format!("the machine sent a binary frame of {bytes} bytes"));
+                self.note_at_once(Raw::Event(Event::State { state: "binary".into(), action_id: None, detail }));
             }
-            Seen::WsSent(text) => {
-                // Which machine it is is nobody's business elsewhere either, such as in a path.
-                if let Some(serial) =
-                    text.split("\"machine_serial\":\"S").nth(1).and_then(|rest| rest.split('"').next())
-                {
-                    self.learn(&Secret::new(serial));
-                }
-                self.note(Raw::In(text.clone()));
-            }
+            Seen::WsSent(text) => self.note_at_once(Raw::In(text.clone())),
             Seen::WsClosed { code } => {
                 let reason = code.map_or_else(|| "cut".to_owned(), |code| format!("closed by the machine ({code})"));
-                self.note(Raw::Event(Event::Closed { reason }));
+                self.note_at_once(Raw::Event(Event::Closed { reason }));
             }
             _ => {}
         }

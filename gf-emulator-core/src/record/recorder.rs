@@ -1,47 +1,49 @@
-//! Writing a recording.
+//! Recording: what notes events, and the thread that writes them.
 
-use std::collections::{HashMap, hash_map};
 use std::fmt;
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::fs::{self, OpenOptions};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use serde::Serialize;
-use serde_json::Value;
-use tempfile::NamedTempFile;
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use tungstenite::Bytes;
 
-use super::entry::{About, Event, Exchange, FORMAT_VERSION, Message, Part, Side, read_json};
+use super::attachments::{Attachments, Digest};
+use super::entry::{About, Event, Exchange, FORMAT_VERSION, Side};
+use super::queue::Queue;
 use super::redactor::Redactor;
-use crate::{Config, Error, Result, Secret, puls};
+use super::writer::{Subscribers, Writer};
+use crate::secrets::Secrets;
+use crate::{Config, Error, Result, puls};
 
 /// The file that a recording's entries are in.
 pub const SESSION_FILE: &str = "session.jsonl";
-/// Files on their way to the disk; a disk that is slower than this holds up who brings more.
-const QUEUE: usize = 64;
-/// What is kept of a message that is no JSON.
-const LONGEST_TEXT: usize = 4096;
-/// What a JPEG begins with.
-const JPEG: &[u8] = b"\xff\xd8\xff";
-/// How a job's file ends.
-const JOB: &str = "puls";
-/// So much of a body tells what it is.
-const START_BYTES: usize = 8;
+/// How long whoever has time for it waits for a queue that is full.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the last one who records waits until everything is written; what is not is left out then.
+const WRITE_WITHIN: Duration = Duration::from_millis(1200);
+/// How long it waits after that: for a disk that takes nothing at all there is no use in waiting.
+const END_WITHIN: Duration = Duration::from_millis(300);
+/// What a pulse file may inflate to, to be kept in a recording.
+const MOST_INFLATED_BYTES: u64 = 256 << 20;
 
 /// Records what a machine and its service say: `session.jsonl` in a folder of its own, pictures and pulse files beside it.
 ///
 /// On Unix the folder (where it is created here) and everything in it are readable by their owner alone.
 ///
-/// A line is on the disk when the next begins, and is written in one go: whatever ends the program leaves at most one half
-/// line behind. Pictures and jobs are written by a thread of the recorder's own. Passwords, tokens
-/// and the queries of URLs are never written; the serial number only where that is asked for. A recorder that cannot
-/// write says so once, in the log, and costs nobody a job.
+/// Events are queued, and two threads of the recorder's own write them: one the lines, one the files. The queue holds 8 MiB
+/// of text and 16 MiB of bodies. Nobody who speaks on a WebSocket ever waits for the disk: where the queue is full, events
+/// are left out, and an entry says how many. Lines are handed to the system within a few milliseconds, and not synced.
 ///
-/// Clone it to hand it to several; the last one that goes waits until everything is on the disk.
+/// Passwords, tokens and the queries of URLs are never written; the serial number only where that is asked for. A recorder
+/// that cannot write says so once, in the log, and costs nobody a job.
+///
+/// Clone it to hand it to several; the last one that goes waits until everything is written, and not for longer than 1.5 s:
+/// what is left out then is logged.
 ///
 /// ```
 /// use gf_emulator_core::record::{Recorder, Recording};
@@ -66,20 +68,17 @@ pub struct Recorder {
 }
 
 struct Shared {
-    scribe: Mutex<Scribe>,
-    files: Option<Sender<Errand>>,
-    thread: Option<JoinHandle<()>>,
+    queue: Arc<Queue>,
+    secrets: Secrets,
+    subscribers: Subscribers,
     started: Instant,
     folder: PathBuf,
     about: About,
-}
-
-/// A body that is to become a file.
-struct Errand {
-    body: Body,
-    name: String,
-    is_job: bool,
-    serials: Vec<u32>,
+    thread: Option<JoinHandle<()>>,
+    /// Disconnected once everything is written.
+    written: Receiver<()>,
+    /// Set where no more time is left.
+    abandoned: Arc<AtomicBool>,
 }
 
 /// An event as it happened, before anything is taken out of it.
@@ -87,6 +86,7 @@ pub(crate) enum Raw {
     Event(Event),
     /// A frame of the service: one or more lines.
     In(String),
+    /// A frame of a machine.
     Out(tungstenite::Utf8Bytes),
     Http(Box<Exchange>, Body, Body),
 }
@@ -98,10 +98,43 @@ pub(crate) enum Body {
     None,
     /// JSON, a picture, a job: told apart by what it is.
     Bytes(Bytes),
-    /// It is in a file beside the recording already, under a name that is not its own.
-    Spilled(NamedTempFile),
+    /// It is in a file that has no name.
+    Spilled(fs::File, Digest),
     /// Everything in it is secret; its names are shown.
     Confidential(Bytes),
+}
+
+impl Raw {
+    /// How many bytes of memory it takes: as text and the like, and as bodies.
+    pub(super) fn size(&self) -> (usize, usize) {
+        const EVENT_BYTES: usize = 512;
+        match self {
+            Self::Event(Event::State { detail, .. }) => (EVENT_BYTES + detail.as_ref().map_or(0, String::len), 0),
+            Self::Event(_) => (EVENT_BYTES, 0),
+            Self::In(text) => (EVENT_BYTES + text.len(), 0),
+            Self::Out(text) => (EVENT_BYTES + text.len(), 0),
+            Self::Http(exchange, request, response) => {
+                let headers = [&exchange.request, &exchange.response].into_iter().flat_map(|part| &part.headers);
+                let headers: usize = headers.map(|(name, value)| name.len() + value.as_str().map_or(0, str::len)).sum();
+                (2 * EVENT_BYTES + exchange.url.len() + headers, request.len() + response.len())
+            }
+        }
+    }
+
+    pub(super) fn drop_bodies(&mut self) {
+        if let Self::Http(_, request, response) = self {
+            (*request, *response) = (Body::None, Body::None);
+        }
+    }
+}
+
+impl Body {
+    fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) | Self::Confidential(bytes) => bytes.len(),
+            Self::None | Self::Spilled(..) => 0,
+        }
+    }
 }
 
 impl Recorder {
@@ -122,41 +155,49 @@ impl Recorder {
         };
         let serials = [i64::from(config.machine.serial), config.machine.head_serial.unwrap_or_default()];
         let redactor = Redactor::new(if shown { &[] } else { &serials }, &config.machine.password);
-        Self::start(folder.as_ref(), about, redactor, SystemTime::now())
+        Self::start(folder.as_ref(), about, redactor)
     }
 
-    /// Records a service's side.
+    /// Records a service's side into `folder`: what it sees, which [`observe`](Self::observe) takes. `url` is its own.
     ///
     /// # Errors
     ///
     /// As [`of_machine`](Self::of_machine).
     pub fn of_service(folder: impl AsRef<Path>, url: &str) -> Result<Self> {
         let about = About { side: Side::Service, service: Some(url.to_owned()), ..About::new() };
-        Self::start(folder.as_ref(), about, Redactor::of_strangers(), SystemTime::now())
+        Self::start(folder.as_ref(), about, Redactor::of_strangers())
     }
 
-    pub(super) fn start(folder: &Path, about: About, redactor: Redactor, at: SystemTime) -> Result<Self> {
-        let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
-        make_private_folder(folder).map_err(|e| failed("make", folder, e))?;
-        let path = folder.join(SESSION_FILE);
-        let mut options = OpenOptions::new();
-        options.append(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let file = options.open(&path);
-        let file = file.map_err(|e| failed("begin a recording in", &path, e))?;
-        let (files, errands) = bounded(QUEUE);
+    fn start(folder: &Path, about: About, redactor: Redactor) -> Result<Self> {
+        let file = begin(folder)?;
+        Self::write_to(file, folder, about, redactor)
+    }
+
+    /// Writes lines to `file`, and files into `folder`.
+    pub(super) fn write_to(
+        file: impl io::Write + Send + 'static,
+        folder: &Path,
+        about: About,
+        redactor: Redactor,
+    ) -> Result<Self> {
+        let failed = |e: io::Error| Error::Thread { thread: "gf-recorder", reason: e.to_string() };
         let started = Instant::now();
-        let mut scribe =
-            Scribe { file, redactor, next: 0, subscribers: Vec::new(), files: HashMap::new(), failure: None };
-        scribe.write(Duration::ZERO, at, &Event::Session(about.clone()));
-        let mut porter = Porter { folder: folder.into(), failed: false };
-        let thread = thread::Builder::new()
-            .name("gf-recorder".into())
-            .spawn(move || errands.iter().for_each(|errand| porter.carry(errand)))
-            .map_err(|e| Error::Thread { thread: "gf-recorder", reason: e.to_string() })?;
-        let scribe = Mutex::new(scribe);
-        let shared = Shared { scribe, files: Some(files), thread: Some(thread), started, folder: folder.into(), about };
+        let (queue, subscribers) = (Arc::<Queue>::default(), Subscribers::default());
+        let (abandoned, secrets) = (Arc::<AtomicBool>::default(), redactor.secrets().clone());
+        let limits = puls::Limits { body_bytes: Some(MOST_INFLATED_BYTES) };
+        let attachments = Attachments::start(folder, limits, Arc::clone(&abandoned)).map_err(failed)?;
+        let mut writer = Writer::new(Box::new(file), redactor, Arc::clone(&subscribers), Some(attachments));
+        writer.write(Duration::ZERO, SystemTime::now(), Event::Session(about.clone()));
+        writer.flush();
+        let (writing, written) = bounded(0);
+        let (from, folder_name, is_abandoned) = (Arc::clone(&queue), folder.to_owned(), Arc::clone(&abandoned));
+        let run = move || {
+            let _writing: crossbeam_channel::Sender<()> = writing;
+            writer.run(&from, &folder_name, &|| (started.elapsed(), SystemTime::now()), &is_abandoned);
+        };
+        let thread = thread::Builder::new().name("gf-recorder".into()).spawn(run).map_err(failed)?;
+        let (folder, thread) = (folder.into(), Some(thread));
+        let shared = Shared { queue, secrets, subscribers, started, folder, about, thread, written, abandoned };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -176,11 +217,12 @@ impl Recorder {
     #[must_use]
     pub fn subscribe(&self) -> Receiver<Arc<str>> {
         let (to, lines) = unbounded();
-        self.scribe().subscribers.push(to);
+        self.shared.subscribers.lock().unwrap_or_else(PoisonError::into_inner).push(to);
         lines
     }
 
-    /// Notes that something changed: `state` in a word, `detail` in words.
+    /// Notes that something changed: `state` in a word, `detail` in words. Waits for up to a second where the disk is
+    /// slower than what is noted.
     pub fn state(&self, state: &str, detail: Option<String>) {
         self.note(Raw::Event(Event::State { state: state.to_owned(), action_id: None, detail }));
     }
@@ -191,43 +233,73 @@ impl Recorder {
         self.note(Raw::Event(Event::State { state, action_id, detail: Some(why) }));
     }
 
+    /// Has everything left out that these hide, now and from now on.
+    pub fn hide(&self, secrets: &Secrets) {
+        self.shared.secrets.follow(secrets);
+    }
+
+    /// Notes an event; waits for up to a second where the disk is slower than what is noted.
     pub(crate) fn note(&self, raw: Raw) {
-        let at = SystemTime::now();
-        // Under the lock, so that times are in order.
-        self.put(|scribe| scribe.take(self.shared.started.elapsed(), at, raw));
+        self.note_within(raw, PATIENCE);
     }
 
-    /// Notes what happened at another time: so long after the beginning, at that time of day.
-    pub(super) fn note_after(&self, after: Duration, at: SystemTime, raw: Raw) {
-        self.put(|scribe| scribe.take(after, at, raw));
+    /// Notes an event, or leaves it out where there is no room for it: for threads that must not wait for a disk.
+    pub(crate) fn note_at_once(&self, raw: Raw) {
+        self.note_within(raw, Duration::ZERO);
     }
 
-    fn put(&self, write: impl FnOnce(&mut Scribe) -> [Option<Errand>; 2]) {
-        let mut scribe = self.scribe();
-        let errands = write(&mut scribe);
-        let failure = scribe.failure.take();
-        drop(scribe);
-        if let Some(why) = failure {
-            log::error!("the recording in {} ends here: {why}", self.shared.folder.display());
-        }
-        for errand in errands.into_iter().flatten() {
-            // The thread is gone only where it has panicked, which is told when it is joined.
-            let _ = self.shared.files.as_ref().map(|files| files.send(errand));
-        }
+    fn note_within(&self, raw: Raw, patience: Duration) {
+        let clock = || (self.shared.started.elapsed(), SystemTime::now());
+        self.shared.queue.note(raw, patience, clock);
     }
 
-    pub(crate) fn learn(&self, secret: &Secret) {
-        self.scribe().redactor.learn(secret.clone());
+    /// Returns once everything that was noted before can be read from the recording, or after a second.
+    pub fn flush(&self) {
+        self.shared.queue.wait_until_written(PATIENCE);
     }
 
-    /// A file beside the recording for a body that is too long for memory.
-    pub(crate) fn spill(&self) -> io::Result<NamedTempFile> {
-        spill(&self.shared.folder)
+    /// What waits for this recorder, and does not keep it from ending.
+    #[cfg(feature = "follow")]
+    pub(crate) fn flusher(&self) -> Flusher {
+        Flusher(Arc::clone(&self.shared.queue))
     }
 
-    fn scribe(&self) -> MutexGuard<'_, Scribe> {
-        self.shared.scribe.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A file without a name for a body that is too long for memory: nothing of it is left if the program is killed.
+    pub(crate) fn spill(&self) -> io::Result<fs::File> {
+        tempfile::tempfile_in(&self.shared.folder)
     }
+}
+
+/// Waits for what a recorder has noted.
+#[cfg(feature = "follow")]
+pub(crate) struct Flusher(Arc<Queue>);
+
+#[cfg(feature = "follow")]
+impl Flusher {
+    /// Returns once everything that was noted before can be read from the recording, or after a second.
+    pub(crate) fn flush(&self) {
+        self.0.wait_until_written(PATIENCE);
+    }
+}
+
+/// Makes the folder and the file of a recording, readable by nobody else.
+pub(super) fn begin(folder: &Path) -> Result<fs::File> {
+    let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
+    let (mut make, mut open) = (fs::DirBuilder::new(), OpenOptions::new());
+    make.recursive(true);
+    open.append(true).create_new(true);
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
+        std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
+    }
+    make.create(folder).map_err(|e| failed("make", folder, e))?;
+    open.open(folder.join(SESSION_FILE)).map_err(|e| {
+        let is_there = e.kind() == io::ErrorKind::AlreadyExists;
+        let words = "there is a recording already; name another folder, or move that recording away";
+        let why = if is_there { io::Error::new(e.kind(), words) } else { e };
+        failed("begin a recording in", &folder.join(SESSION_FILE), why)
+    })
 }
 
 impl fmt::Debug for Recorder {
@@ -238,8 +310,21 @@ impl fmt::Debug for Recorder {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        self.files = None;
-        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+        self.queue.close();
+        let Some(thread) = self.thread.take() else { return };
+        let mut ended = self.written.recv_timeout(WRITE_WITHIN);
+        if ended == Err(RecvTimeoutError::Timeout) {
+            self.abandoned.store(true, Ordering::Relaxed);
+            ended = self.written.recv_timeout(END_WITHIN);
+        }
+        if ended == Err(RecvTimeoutError::Timeout) {
+            // It is in a call of the system's that nothing ends. It touches nothing but the recording.
+            return log::error!(
+                "the recording in {} is not whole: the disk takes nothing any more",
+                self.folder.display()
+            );
+        }
+        if thread.join().is_err() {
             log::error!("the recorder panicked after {:.0} s", self.started.elapsed().as_secs_f64());
         }
     }
@@ -259,289 +344,36 @@ impl About {
     }
 }
 
-/// Where a recorder may be, or not: what things that can be recorded have.
+/// What things have that can be recorded: a recorder, or none, and the secrets that they must not show.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Tap(Arc<Mutex<Option<Recorder>>>);
+pub(crate) struct Tap(Arc<Tapped>);
+
+#[derive(Debug, Default)]
+struct Tapped {
+    recorder: Mutex<Option<Recorder>>,
+    secrets: Secrets,
+}
 
 impl Tap {
     pub(crate) fn open(&self, recorder: &Recorder) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(recorder.clone());
+        let mut open = self.0.recorder.lock().unwrap_or_else(PoisonError::into_inner);
+        recorder.hide(&self.0.secrets);
+        *open = Some(recorder.clone());
     }
 
     pub(crate) fn recorder(&self) -> Option<Recorder> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.recorder.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Notes something, if anybody wants to know.
+    /// What must not be shown; the recorder hides it as well.
+    pub(crate) fn secrets(&self) -> &Secrets {
+        &self.0.secrets
+    }
+
+    /// Notes something, if anybody wants to know: never waits for a disk.
     pub(crate) fn note(&self, raw: impl FnOnce() -> Raw) {
         if let Some(recorder) = self.recorder() {
-            recorder.note(raw());
+            recorder.note_at_once(raw());
         }
-    }
-}
-
-/// Writes lines.
-struct Scribe {
-    file: File,
-    redactor: Redactor,
-    next: u64,
-    subscribers: Vec<Sender<Arc<str>>>,
-    /// Bodies that have a file: a canned machine sends the same pictures again and again.
-    files: HashMap<Fingerprint, String>,
-    /// Why nothing more is written, until that has been said.
-    failure: Option<String>,
-}
-
-impl Scribe {
-    /// Writes what happened, and says which bodies are to become files.
-    fn take(&mut self, t: Duration, at: SystemTime, raw: Raw) -> [Option<Errand>; 2] {
-        if self.next == u64::MAX {
-            return [None, None];
-        }
-        match raw {
-            Raw::Event(mut event) => {
-                match &mut event {
-                    Event::State { detail: Some(text), .. } | Event::Closed { reason: text } => {
-                        *text = self.redactor.text(text);
-                    }
-                    _ => {}
-                }
-                self.write(t, at, &event);
-            }
-            Raw::Out(text) => {
-                // A machine's messages are JSON, and most of what is said: they need no reading to be written.
-                if let Some(json) = self.redactor.quickly(&text) {
-                    self.write_raw(t, at, "out", text.len(), &json);
-                } else {
-                    let message = self.message(&text);
-                    self.write(t, at, &Event::Out(message));
-                }
-            }
-            Raw::In(frame) => {
-                for line in frame.split_inclusive('\n').filter(|line| !line.trim().is_empty()) {
-                    let message = self.message(line);
-                    self.write(t, at, &Event::In(message));
-                }
-            }
-            Raw::Http(mut exchange, request, response) => {
-                exchange.url = self.redactor.text(&exchange.url);
-                exchange.error = exchange.error.map(|error| self.redactor.text(&error));
-                let request = self.body(request, "request", &mut exchange.request);
-                let response = self.body(response, "response", &mut exchange.response);
-                self.write(t, at, &Event::Http(exchange));
-                return [request, response];
-            }
-        }
-        [None, None]
-    }
-
-    fn message(&self, line: &str) -> Message {
-        let bytes = line.len() as u64;
-        if let Ok(mut json) = serde_json::from_str::<Value>(line.trim()) {
-            self.redactor.json(&mut json);
-            return Message { bytes, json: Some(json), text: None };
-        }
-        let text: String = self.redactor.text(line).chars().take(LONGEST_TEXT).collect();
-        Message { bytes, json: None, text: Some(text) }
-    }
-
-    /// What a body is in a recording: JSON in the line, or a file beside it.
-    fn body(&mut self, body: Body, of: &str, part: &mut Part) -> Option<Errand> {
-        let start = match &body {
-            Body::None => return None,
-            Body::Confidential(bytes) => {
-                part.json = Some(names_only(bytes));
-                return None;
-            }
-            Body::Bytes(bytes) => {
-                // Nothing else that is sent begins so.
-                if matches!(bytes.trim_ascii_start().first(), Some(b'{' | b'[') | None)
-                    && let Some(mut json) = read_json(bytes)
-                {
-                    self.redactor.json(&mut json);
-                    part.json = Some(json);
-                    return None;
-                }
-                bytes.get(..bytes.len().min(START_BYTES)).unwrap_or_default().to_vec()
-            }
-            Body::Spilled(file) => {
-                let mut start = Vec::new();
-                let read =
-                    File::open(file.path()).and_then(|file| file.take(START_BYTES as u64).read_to_end(&mut start));
-                read.map(|_| start).unwrap_or_default()
-            }
-        };
-        if start.is_empty() {
-            return None;
-        }
-        let ending = ending_of(&start);
-        let name = format!("{:06}_{of}.{ending}", self.next);
-        if let Body::Bytes(bytes) = &body {
-            match self.files.entry(fingerprint(bytes)) {
-                hash_map::Entry::Occupied(known) => {
-                    part.file = Some(known.get().clone());
-                    return None;
-                }
-                hash_map::Entry::Vacant(new) => _ = new.insert(name.clone()),
-            }
-        }
-        part.file = Some(name.clone());
-        let serials = self.redactor.serials().iter().filter_map(|&serial| u32::try_from(serial).ok()).collect();
-        Some(Errand { body, name, is_job: ending == JOB, serials })
-    }
-
-    fn write(&mut self, t: Duration, at: SystemTime, event: &Event) {
-        let entry = Line { n: self.next, t: rounded(t), at: time_of_day(at), event };
-        if let Ok(line) = serde_json::to_string(&entry) {
-            self.write_line(line);
-        }
-    }
-
-    /// A message that is JSON already.
-    fn write_raw(&mut self, t: Duration, at: SystemTime, kind: &str, bytes: usize, json: &str) {
-        self.write_line(format!(
-            "{{\"n\":{},\"t\":{},\"at\":\"{}\",\"kind\":\"{kind}\",\"bytes\":{bytes},\"json\":{json}}}",
-            self.next,
-            rounded(t),
-            time_of_day(at),
-        ));
-    }
-
-    fn write_line(&mut self, mut line: String) {
-        line.push('\n');
-        if self.next == u64::MAX {
-            return;
-        }
-        // In one go, so that there is never more than one half line.
-        if let Err(e) = self.file.write_all(line.as_bytes()) {
-            self.failure = Some(e.to_string());
-            self.next = u64::MAX;
-            return;
-        }
-        self.next += 1;
-        if !self.subscribers.is_empty() {
-            let line: Arc<str> = line.into();
-            self.subscribers.retain(|subscriber| subscriber.send(Arc::clone(&line)).is_ok());
-        }
-    }
-}
-
-/// An [`Entry`](super::Entry) being written.
-#[derive(Serialize)]
-struct Line<'a> {
-    n: u64,
-    t: f64,
-    at: String,
-    #[serde(flatten)]
-    event: &'a Event,
-}
-
-/// Seconds to a millionth.
-fn rounded(t: Duration) -> f64 {
-    (t.as_secs_f64() * 1e6).round() / 1e6
-}
-
-fn time_of_day(at: SystemTime) -> String {
-    format!("{:.3}", jiff::Timestamp::try_from(at).unwrap_or_default())
-}
-
-/// Writes files: a thread's own.
-struct Porter {
-    folder: PathBuf,
-    failed: bool,
-}
-
-/// Tells bodies apart: the length, and a checksum; of a picture, of samples from all over: compressed pictures of one length
-/// that differ anywhere differ from there on.
-#[derive(PartialEq, Eq, Hash)]
-struct Fingerprint(usize, u32);
-
-impl Porter {
-    fn carry(&mut self, errand: Errand) {
-        let name = errand.name.clone();
-        if let Err(e) = self.place(errand)
-            && !self.failed
-        {
-            self.failed = true;
-            log::error!("the recording in {} lacks {name}, and maybe more: {e}", self.folder.display());
-        }
-    }
-
-    fn place(&mut self, Errand { body, name, is_job, serials }: Errand) -> io::Result<()> {
-        let goal = self.folder.join(&name);
-        let file = match body {
-            Body::Spilled(file) => file,
-            Body::Bytes(bytes) => {
-                let mut file = spill(&self.folder)?;
-                file.write_all(&bytes)?;
-                file
-            }
-            Body::None | Body::Confidential(_) => return Ok(()),
-        };
-        let file = if is_job { self.unlocked(file, &serials)? } else { file };
-        file.persist(goal).map(drop).map_err(|e| e.error)
-    }
-
-    /// A pulse file, without the serial numbers that are to be hidden.
-    fn unlocked(&self, file: NamedTempFile, serials: &[u32]) -> io::Result<NamedTempFile> {
-        let Ok(mut job) = puls::Job::open(File::open(file.path())?) else { return Ok(file) };
-        let mut header = job.header().clone();
-        if serials.iter().filter(|&&serial| header.replace_serial(serial, 0)).count() == 0 {
-            return Ok(file);
-        }
-        let mut open = spill(&self.folder)?;
-        open.write_all(&header.encode())?;
-        // As far as it is whole: what is broken has been noted with the exchange, or is seen when it is read.
-        while let Ok(Some(chunk)) = job.next_chunk() {
-            open.write_all(chunk)?;
-        }
-        Ok(open)
-    }
-}
-
-/// Creates the folder and its missing parents. On Unix only their owner may enter those that are created.
-fn make_private_folder(folder: &Path) -> io::Result<()> {
-    let mut builder = DirBuilder::new();
-    builder.recursive(true);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
-}
-
-/// A temporary file in `folder`. On Unix only its owner may read it.
-fn spill(folder: &Path) -> io::Result<NamedTempFile> {
-    tempfile::Builder::new().prefix(".recording-").suffix(".part").tempfile_in(folder)
-}
-
-fn fingerprint(bytes: &[u8]) -> Fingerprint {
-    const SAMPLES: usize = 64;
-    const SAMPLE_BYTES: usize = 64;
-    let mut crc = flate2::Crc::new();
-    if bytes.starts_with(JPEG) {
-        let every = (bytes.len() / SAMPLES).max(SAMPLE_BYTES);
-        bytes.chunks(every).for_each(|part| crc.update(&part[..part.len().min(SAMPLE_BYTES)]));
-        crc.update(&bytes[bytes.len().saturating_sub(SAMPLE_BYTES)..]);
-    } else {
-        crc.update(bytes);
-    }
-    Fingerprint(bytes.len(), crc.sum())
-}
-
-/// By what it is, and never by what somebody calls it.
-fn ending_of(bytes: &[u8]) -> &'static str {
-    if bytes.starts_with(JPEG) {
-        "jpg"
-    } else if bytes.get(1..4) == Some(b"GF1") || bytes.starts_with(&[0x1f, 0x8b]) {
-        JOB
-    } else {
-        "bin"
-    }
-}
-
-/// A JSON object of which only the names are left.
-fn names_only(bytes: &[u8]) -> Value {
-    match serde_json::from_slice(bytes) {
-        Ok(Value::Object(fields)) => fields.into_iter().map(|(name, _)| (name, Value::from("***"))).collect(),
-        _ => Value::from("***"),
     }
 }

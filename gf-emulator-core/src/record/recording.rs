@@ -1,20 +1,18 @@
 //! Reading a recording.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::entry::{About, Entry, Event, FORMAT_VERSION};
+use super::entry::{About, Entry, Event, FORMAT_VERSION, LONGEST_LINE};
 use super::recorder::SESSION_FILE;
 use super::shortened;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
-/// So many lines that are none are named; more only count.
-const MOST_SKIPPED: usize = 1000;
-/// A longer line is none of ours.
-const LONGEST_LINE: u64 = 8 << 20;
+/// So many lines that are none are named; of more nothing is said.
+pub const MOST_SKIPPED: usize = 1000;
 
-/// A recording, read line by line: however long it is, one line is in memory.
+/// A recording, read line by line: however long it is, one line of 1 MiB at most is in memory.
 ///
 /// A line that cannot be read is skipped and counted ([`skipped`](Self::skipped)): a program that was killed leaves half
 /// a line.
@@ -77,22 +75,23 @@ pub(super) struct Lines {
 }
 
 impl Recording {
-    /// Opens the recording in a folder, and reads its first line.
+    /// Opens the recording in a folder, or the `session.jsonl` of one, and reads its first line.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where there is none, [`Error::Recording`] where its first line is not one, or of a format that
-    /// is newer than this library.
-    pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
-        let folder = folder.as_ref();
-        let path = folder.join(SESSION_FILE);
+    /// [`Error::File`] where there is none, or no regular file; [`Error::Recording`] where its first line is not one, or of
+    /// a format that is newer than this library.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let (folder, path) = match path.parent() {
+            Some(folder) if path.file_name().is_some_and(|name| name == SESSION_FILE) && !path.is_dir() => {
+                (if folder.as_os_str().is_empty() { Path::new(".") } else { folder }, path.to_owned())
+            }
+            _ => (path, path.join(SESSION_FILE)),
+        };
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
         let wrong = |reason: String| Error::Recording { path: path.clone(), line: 1, reason: printable(&reason) };
-        // A pipe would be waited for.
-        if fs::metadata(&path).is_ok_and(|about| !about.is_file()) {
-            return Err(failed(io::Error::other("it is no file")));
-        }
-        let mut lines = Lines::of(File::open(&path).map_err(failed)?);
+        let mut lines = Lines::of(files::open(&path)?);
         let first = lines.next().map_err(failed)?;
         let text = first.ok_or_else(|| wrong("the file is empty".into()))?.map_err(&wrong)?;
         // The version first: what else is there may be otherwise in a newer one.
@@ -236,7 +235,7 @@ impl Lines {
     /// The next line, or what is wrong with it; nothing at the end.
     pub(super) fn next(&mut self) -> std::io::Result<Option<std::result::Result<String, String>>> {
         let mut bytes = Vec::new();
-        let read = self.reader.by_ref().take(LONGEST_LINE).read_until(b'\n', &mut bytes)?;
+        let read = self.reader.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut bytes)?;
         if read == 0 {
             return Ok(None);
         }

@@ -225,8 +225,7 @@ fn hash_of(path: &Path, salt: &[u8]) -> io::Result<Hash> {
 
 /// An element's id, made of what it shows: parts of a page that are written at different times agree on it.
 fn id_of(hash: &Hash) -> String {
-    let [a, b, c, d, e, f, g, h, ..] = *hash;
-    format!("k{:016x}", u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    hash.iter().take(8).fold("k".to_owned(), |id, byte| id + &format!("{byte:02x}"))
 }
 
 /// Draws the job in a file, for a page. `go_on` is asked again and again, and ends it.

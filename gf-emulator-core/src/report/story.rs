@@ -314,7 +314,9 @@ impl Story {
             let mut silent: Vec<usize> = self.open.iter().copied().collect();
             silent.sort_by_key(last);
             silent.truncate(too_many);
-            silent.into_iter().for_each(|number| self.close(number));
+            for number in silent {
+                self.close(number);
+            }
         }
         let page = self.first..self.first.saturating_add(MOST_ROWS as u64);
         let (actions, open) = (&mut self.actions, &self.open);

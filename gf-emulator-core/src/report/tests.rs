@@ -207,7 +207,9 @@ fn what_is_kept_of_a_long_session_is_bounded() {
         [(Window::From(0), 0), (Window::From(all / 2), all / 2), (Window::Latest, all - MOST_ROWS as u64)]
     {
         let mut story = empty(window);
-        entries.iter().for_each(|entry| story.add(entry));
+        for entry in &entries {
+            story.add(entry);
+        }
         story.finish(&[]);
         assert_eq!((story.entries, story.first, story.told.len()), (all, first, MOST_ROWS));
         assert_eq!(story.told[0].place.number(), first + 1);

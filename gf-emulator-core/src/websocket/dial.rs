@@ -79,8 +79,10 @@ struct Report {
 
 impl Report {
     fn send(&self, outcome: Result<Socket>) {
-        // Nobody receives where it was stopped meanwhile.
-        let _ = self.sender.as_ref().map(|sender| sender.send(outcome));
+        if let Some(sender) = &self.sender {
+            // Nobody receives where it was stopped meanwhile.
+            let _ = sender.send(outcome);
+        }
     }
 }
 

@@ -225,10 +225,9 @@ impl Pump {
                 match ready(socket.read()) {
                     // What comes now comes too late, be it without end.
                     Ok(Some(_)) if Instant::now() < until => {}
-                    Ok(Some(_)) => return,
                     Ok(None) => break !socket.get_ref().turn_is_over(),
                     // ConnectionClosed is how a Close that was answered shows.
-                    Err(_) => return,
+                    Ok(Some(_)) | Err(_) => return,
                 }
             };
             if Instant::now() >= until || (all_read && socket.get_ref().failure().is_some()) {

@@ -397,7 +397,7 @@ fn pongs_that_nobody_reads_end_the_connection() {
     let sender = thread::spawn(move || sending.send_text(&"x".repeat(20 << 20)));
     assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsSent(_))), LIMIT));
     // Masked pings of 125 bytes, the mask 0.
-    let ping = [&[0x89, 0x80 | 125, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
+    let ping = [&[0x89, 0x80 | 0x7d, 0, 0, 0, 0][..], &[b'x'; 125]].concat();
     let block = ping.repeat(1000);
     let written = (0..400).take_while(|_| socket.write_all(&block).is_ok()).count();
     assert!(written < 400, "the service has taken 50 MB of pings");

@@ -438,7 +438,7 @@ mod tests {
         #[test]
         fn the_nearest_whole_number_is_what_round_gives(whole in -2_000_000..2_000_000_i32, part in -1.0..1.0_f64) {
             for value in [f64::from(whole) + part, f64::from(whole) / 2.0, f64::from(whole) / 2.0 - 1e-10] {
-                prop_assert_eq!(nearest(value) as f64, value.round(), "{}", value);
+                prop_assert!((nearest(value) as f64 - value.round()).abs() < 0.1, "{value}");
             }
         }
     }

@@ -81,7 +81,7 @@ fn a_limit_is_the_default_and_what_does_not_compress_is_within_it() {
     let packed = gzip(&file(&noise));
     assert!(packed.len() > noise.len());
     assert_eq!(measure(&packed[..], LIMIT).unwrap().ticks, 100_000);
-    let error = measure(&gzip(&file(&[0; 100_001]))[..], LIMIT).unwrap_err();
+    let error = measure(&gzip(&file(&vec![0; 100_001]))[..], LIMIT).unwrap_err();
     assert!(error.is_too_large() && error.is_refusal(), "{error}");
     // Without a limit it is read to its end.
     assert_eq!(measure(&packed[..], Limits { body_bytes: None }).unwrap().ticks, 100_000);

@@ -1,0 +1,285 @@
+//! Bodies that become files beside a recording: written by a thread of their own, without secrets, whole or not at all.
+
+use std::io::{self, Cursor, Read, Seek, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use sha2::Digest as _;
+use tempfile::NamedTempFile;
+
+use super::queue::Room;
+use super::recorder::Body;
+use crate::puls;
+use crate::secrets::{Masked, Secrets, without_named, without_queries};
+
+/// So much of a body tells what it is.
+pub(super) const START_BYTES: usize = 64;
+/// JSON that is longer is not taken apart: it is text then.
+pub(super) const SPILLED_JSON_BYTES: usize = 1 << 20;
+/// Files that wait to be written.
+const QUEUE: usize = 64;
+/// How long the lines wait for the files where there are so many.
+const PATIENCE: Duration = Duration::from_secs(1);
+const COPY_BYTES: usize = 64 << 10;
+
+/// What a body is, by its content and never by what somebody calls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Picture,
+    Job,
+    Other,
+}
+
+impl Kind {
+    pub(super) fn of(start: &[u8]) -> Self {
+        if start.starts_with(b"\xff\xd8\xff") {
+            Self::Picture
+        } else if start.get(1..4) == Some(b"GF1") || start.starts_with(&[0x1f, 0x8b]) {
+            Self::Job
+        } else {
+            Self::Other
+        }
+    }
+
+    pub(super) fn ending(self) -> &'static str {
+        match self {
+            Self::Picture => "jpg",
+            Self::Job => "puls",
+            Self::Other => "bin",
+        }
+    }
+}
+
+/// Tells bodies apart: SHA-256 of all of one, since a service may choose what it sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Digest([u8; 32]);
+
+impl Digest {
+    pub(super) fn of(bytes: &[u8]) -> Self {
+        let mut digester = Digester::default();
+        digester.update(bytes);
+        digester.finish()
+    }
+}
+
+/// A [`Digest`] of what comes in pieces.
+#[derive(Default)]
+pub(super) struct Digester(sha2::Sha256);
+
+impl Digester {
+    pub(super) fn update(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+
+    pub(super) fn finish(self) -> Digest {
+        Digest(self.0.finalize().into())
+    }
+}
+
+/// A body that is to become a file.
+pub(super) struct Attachment {
+    pub(super) body: Body,
+    pub(super) name: String,
+    pub(super) kind: Kind,
+    pub(super) secrets: Secrets,
+    pub(super) serials: Vec<u32>,
+    /// Held until it is written.
+    pub(super) room: Option<Arc<Room>>,
+}
+
+/// The thread that writes files, and what goes to and from it.
+pub(super) struct Attachments {
+    queue: Option<Sender<Attachment>>,
+    failed: Sender<(String, String)>,
+    failures: Receiver<(String, String)>,
+    abandoned: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Attachments {
+    /// Writes into `folder`, until that is `abandoned`. A job that inflates to more than the limit is not kept.
+    pub(super) fn start(folder: &Path, limits: puls::Limits, abandoned: Arc<AtomicBool>) -> io::Result<Self> {
+        let (queue, attachments) = bounded::<Attachment>(QUEUE);
+        let (failed, failures) = unbounded();
+        let keeper = Keeper { folder: folder.into(), limits, abandoned: Arc::clone(&abandoned) };
+        let tell = failed.clone();
+        let run = move || {
+            for Attachment { body, name, kind, secrets, serials, room } in attachments {
+                if let Err(e) = keeper.keep(body, &name, kind, &secrets, &serials) {
+                    // Who wrote the lines is told, and writes one more.
+                    let _ = tell.send((name, e.to_string()));
+                }
+                drop(room);
+            }
+        };
+        let thread = Some(thread::Builder::new().name("gf-recorder-files".into()).spawn(run)?);
+        Ok(Self { queue: Some(queue), failed, failures, abandoned, thread })
+    }
+
+    /// Has a file written; waits for a moment where too many wait already.
+    pub(super) fn hand_over(&mut self, attachment: Attachment) {
+        let Some(queue) = &self.queue else { return };
+        let patience = if self.abandoned.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
+        if let Err(unsent) = queue.send_timeout(attachment, patience) {
+            let name = unsent.into_inner().name;
+            let _ = self.failed.send((name, "the disk is too slow".into()));
+        }
+    }
+
+    /// The next file that could not be written, and why.
+    pub(super) fn failure(&self) -> Option<(String, String)> {
+        self.failures.try_recv().ok()
+    }
+
+    /// Waits until all are written.
+    pub(super) fn finish(&mut self) {
+        self.queue = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            let _ = self.failed.send(("a file".into(), "its thread panicked".into()));
+        }
+    }
+}
+
+/// Writes files: a thread's own.
+struct Keeper {
+    folder: PathBuf,
+    limits: puls::Limits,
+    abandoned: Arc<AtomicBool>,
+}
+
+impl Keeper {
+    fn keep(&self, body: Body, name: &str, kind: Kind, secrets: &Secrets, serials: &[u32]) -> io::Result<()> {
+        let mut body: Box<dyn Source> = match body {
+            Body::Bytes(bytes) => Box::new(Cursor::new(bytes)),
+            Body::Spilled(file, _) => Box::new(file),
+            Body::None | Body::Confidential(_) => return Ok(()),
+        };
+        body.rewind()?;
+        let file = tempfile::Builder::new().prefix(".recording-").suffix(".part").tempfile_in(&self.folder)?;
+        let matcher = secrets.matcher();
+        let file = if kind == Kind::Job {
+            self.job(&mut *body, Masked::new(file, matcher), serials)?
+        } else if kind == Kind::Other && is_text(&mut *body)? {
+            let text = Text { to: file, held: Vec::new() };
+            self.copy(&mut *body, Masked::new(text, matcher))?.finish()?.finish()?
+        } else {
+            self.copy(&mut *body, Masked::new(file, matcher))?.finish()?
+        };
+        file.persist(self.folder.join(name)).map(drop).map_err(|e| e.error)
+    }
+
+    /// A pulse file, without the serial numbers that are to be hidden: compressed if it came so.
+    fn job(&self, body: &mut dyn Source, to: Masked<NamedTempFile>, serials: &[u32]) -> io::Result<NamedTempFile> {
+        let locked = match puls::Job::with_limits(&mut *body, self.limits) {
+            Ok(job) => {
+                let mut header = job.header().clone();
+                let count = serials.iter().filter(|&&serial| header.replace_serial(serial, 0)).count();
+                (count > 0).then_some((job, header))
+            }
+            Err(_) => None,
+        };
+        let Some((mut job, header)) = locked else {
+            body.rewind()?;
+            return self.copy(body, to)?.finish();
+        };
+        if job.is_gzip() {
+            let mut packed = GzEncoder::new(to, Compression::new(3));
+            packed.write_all(&header.encode())?;
+            self.copy_steps(&mut job, &mut packed)?;
+            packed.finish()?.finish()
+        } else {
+            let mut to = to;
+            to.write_all(&header.encode())?;
+            self.copy_steps(&mut job, &mut to)?;
+            to.finish()
+        }
+    }
+
+    /// The steps as far as they are whole: what is broken has been noted with the exchange, or is seen when it is read.
+    fn copy_steps<R: Read>(&self, job: &mut puls::Job<R>, to: &mut dyn Write) -> io::Result<()> {
+        loop {
+            match job.next_chunk() {
+                Ok(Some(chunk)) => to.write_all(chunk)?,
+                Err(e @ puls::Error::TooLarge { .. }) => return Err(io::Error::other(e)),
+                Ok(None) | Err(_) => return Ok(()),
+            }
+            self.go_on()?;
+        }
+    }
+
+    fn copy<W: Write>(&self, from: &mut dyn Source, mut to: W) -> io::Result<W> {
+        let mut buffer = vec![0; COPY_BYTES];
+        loop {
+            match from.read(&mut buffer) {
+                Ok(0) => return Ok(to),
+                Ok(read) => to.write_all(&buffer[..read])?,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+            self.go_on()?;
+        }
+    }
+
+    fn go_on(&self) -> io::Result<()> {
+        if self.abandoned.load(Ordering::Relaxed) {
+            return Err(io::Error::other("the program ended before the disk had taken it"));
+        }
+        Ok(())
+    }
+}
+
+/// Where a body is.
+trait Source: Read + Seek {}
+impl<T: Read + Seek> Source for T {}
+
+/// Whether a body begins as text does.
+fn is_text(body: &mut dyn Source) -> io::Result<bool> {
+    let mut start = Vec::new();
+    body.take(COPY_BYTES as u64).read_to_end(&mut start)?;
+    body.rewind()?;
+    // The last character may be cut.
+    let is_utf8 = std::str::from_utf8(&start).map_or_else(|e| e.valid_up_to() + 4 > start.len(), |_| true);
+    Ok(is_utf8 && !start.contains(&0))
+}
+
+/// Text on its way to a file, without the queries of URLs and what is called a password.
+struct Text<W> {
+    to: W,
+    held: Vec<u8>,
+}
+
+impl<W: Write> Text<W> {
+    fn pass(&mut self, count: usize) -> io::Result<()> {
+        let text = String::from_utf8_lossy(&self.held[..count]);
+        self.to.write_all(without_queries(&without_named(&text)).as_bytes())?;
+        self.held.drain(..count);
+        Ok(())
+    }
+
+    fn finish(mut self) -> io::Result<W> {
+        self.pass(self.held.len())?;
+        Ok(self.to)
+    }
+}
+
+impl<W: Write> Write for Text<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.held.extend_from_slice(bytes);
+        if self.held.len() > 2 * COPY_BYTES {
+            // A word stays together, unless it is no word.
+            let end = self.held.iter().rposition(u8::is_ascii_whitespace).map_or(self.held.len(), |at| at + 1);
+            self.pass(end)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
+    }
+}

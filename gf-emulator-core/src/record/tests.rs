@@ -1,0 +1,344 @@
+//! What a recording holds whatever is noted, and however slow the disk is.
+
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+
+use super::entry::{About, Part};
+use super::queue::Queue;
+use super::recorder::{Body, Raw, Recorder, SESSION_FILE};
+use super::redactor::Redactor;
+use super::writer::Writer;
+use super::{Entry, Event, Exchange, Recording};
+use crate::{Config, Secret, Secrets};
+
+const SERIAL: u32 = 12_345_678;
+const PASSWORD: &str = "pass/wo\"rd é+%\\";
+const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9.e30.x_y-z";
+const QUERY: &str = "X-Sig=a%2Fpresigned%20secret&Expires=1234567890123";
+
+fn config() -> Config {
+    let mut config = Config::default();
+    config.machine.serial = SERIAL;
+    config.machine.password = Secret::new(PASSWORD);
+    config
+}
+
+fn recorder(folder: &Path) -> Recorder {
+    let recorder = Recorder::of_machine(folder, &config()).unwrap();
+    let secrets = Secrets::default();
+    recorder.hide(&secrets);
+    secrets.learn(&Secret::new(TOKEN));
+    secrets.learn_query(QUERY);
+    recorder
+}
+
+fn exchange(url: &str, error: Option<&str>, header: (&str, &str), body: &[u8]) -> Raw {
+    let headers = || -> Map<_, _> { [(header.0.to_owned(), Value::from(header.1))].into_iter().collect() };
+    let part = || Part { headers: headers(), bytes: body.len() as u64, ..Part::default() };
+    let exchange = Exchange {
+        method: "GET".into(),
+        url: url.into(),
+        error: error.map(str::to_owned),
+        request: part(),
+        response: part(),
+        ..Exchange::default()
+    };
+    Raw::Http(Box::new(exchange), Body::Bytes(body.to_vec().into()), Body::Confidential(body.to_vec().into()))
+}
+
+/// The secrets, each in every way in which it may not be in a file.
+fn forbidden() -> Vec<Vec<u8>> {
+    let secrets = [PASSWORD, TOKEN, "a/presigned secret", QUERY, "12345678"];
+    secrets.iter().flat_map(|secret| ways(secret)).map(String::into_bytes).collect()
+}
+
+fn ways(secret: &str) -> Vec<String> {
+    let percent = |all: bool, upper: bool| -> String {
+        let escaped = |byte: u8| match byte {
+            b if !all && (b.is_ascii_alphanumeric() || b"-_.~".contains(&b)) => char::from(b).to_string(),
+            b if upper => format!("%{b:02X}"),
+            b => format!("%{b:02x}"),
+        };
+        secret.bytes().map(escaped).collect()
+    };
+    let json = serde_json::to_string(secret).unwrap();
+    let json = json[1..json.len() - 1].to_owned();
+    let escape = |unit: u16| format!("\\u{unit:04x}");
+    let units: String = secret.encode_utf16().map(escape).collect();
+    vec![
+        secret.to_owned(),
+        percent(true, true),
+        percent(true, false),
+        percent(false, true),
+        percent(false, false),
+        percent(false, true).replace("%20", "+"),
+        json.replace('/', "\\/"),
+        json,
+        units.to_uppercase().replace("\\U", "\\u"),
+        units,
+    ]
+}
+
+/// Text, bytes, and secrets in between, however they are written.
+fn anything() -> impl Strategy<Value = Vec<u8>> {
+    let secret = (0..5_usize, 0..10_usize).prop_map(|(which, way)| {
+        let secret = [PASSWORD, TOKEN, "a/presigned secret", QUERY, "12345678"][which];
+        ways(secret)[way].clone().into_bytes()
+    });
+    let piece = prop_oneof![
+        3 => secret,
+        2 => "\\PC{0,12}".prop_map(String::into_bytes),
+        1 => proptest::collection::vec(any::<u8>(), 0..9),
+        2 => "[{}\\[\\]\":,\\\\ \r\n?&%u0-9]{0,9}".prop_map(String::into_bytes),
+        1 => Just(b"{\"serial\" : \"S12345678\", \"password\" :1}".to_vec()),
+        1 => Just(b"\xff\xd8\xff".to_vec()),
+        1 => Just(b"\x80GF1".to_vec()),
+    ];
+    let pieces = proptest::collection::vec(piece, 0..6).prop_map(|pieces| pieces.concat());
+    pieces.prop_flat_map(|text| {
+        let string = Value::from(String::from_utf8_lossy(&text).into_owned());
+        let object = json!({(string.as_str().unwrap_or_default()): [string], "n": 12_345_678, "f": 912_345_678.5});
+        prop_oneof![Just(text), Just(object.to_string().into_bytes())]
+    })
+}
+
+fn holds_no_secret(folder: &Path) -> Result<usize, TestCaseError> {
+    let forbidden = forbidden();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let bytes = std::fs::read(&path).unwrap();
+        for secret in &forbidden {
+            let found = bytes.windows(secret.len()).any(|part| part == secret);
+            prop_assert!(
+                !found,
+                "{} is in {}: {}",
+                String::from_utf8_lossy(secret),
+                path.display(),
+                String::from_utf8_lossy(&bytes)
+            );
+        }
+    }
+    let text = std::fs::read_to_string(folder.join(SESSION_FILE)).unwrap();
+    prop_assert!(text.ends_with('\n'));
+    for line in text.lines() {
+        let entry = serde_json::from_str::<Entry>(line);
+        prop_assert!(entry.is_ok(), "{entry:?}: {line}");
+    }
+    Ok(text.lines().count())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_line_is_an_entry_and_no_secret_is_in_any_file(all in proptest::collection::vec(anything(), 4)) {
+        let texts: Vec<_> = all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = recorder(folder.path());
+        recorder.note(Raw::In(texts[0].clone()));
+        recorder.note(Raw::Out(texts[1].as_str().into()));
+        recorder.note(exchange(&texts[2], Some(&texts[3]), (&texts[0], &texts[1]), &all[2]));
+        recorder.note(exchange("http://h/x", None, ("etag", &texts[3]), &all[0].repeat(3)));
+        recorder.state("x", Some(texts[2].clone()));
+        recorder.note(Raw::Event(Event::Closed { reason: texts[3].clone() }));
+        drop(recorder);
+        prop_assert!(holds_no_secret(folder.path())? >= 5);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_secret_is_in_a_long_body_wherever_it_is(
+        filler in 0..200_000_usize, way in 0..10_usize, which in 0..5_usize, start in 0..4_usize,
+    ) {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = recorder(folder.path());
+        let secret = &ways([PASSWORD, TOKEN, "a/presigned secret", QUERY, "12345678"][which])[way];
+        let start = [&b"<html>"[..], b"\xff\xd8\xff", b"\x80GF1 no job", b"\0\xff"][start];
+        let body = [start, &vec![b'.'; filler], secret.as_bytes(), b"\r\n", &vec![b'-'; 70_000]].concat();
+        recorder.note(exchange("http://h/x", None, ("etag", "x"), &body));
+        let mut file = recorder.spill().unwrap();
+        file.write_all(&body).unwrap();
+        let digest = super::attachments::Digest::of(b"another");
+        recorder.note(Raw::Http(Box::default(), Body::None, Body::Spilled(file, digest)));
+        drop(recorder);
+        holds_no_secret(folder.path())?;
+        let files = std::fs::read_dir(folder.path()).unwrap().count();
+        prop_assert_eq!(files, 3);
+    }
+}
+
+fn entries(folder: &Path) -> Vec<Entry> {
+    Recording::open(folder).unwrap().map(Result::unwrap).collect()
+}
+
+#[test]
+fn pictures_that_differ_anywhere_are_different_pictures() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(folder.path());
+    let mut picture = b"\xff\xd8\xff".to_vec();
+    picture.resize(450_000, 7);
+    for at in [None, Some(300_123), None, Some(5000)] {
+        let mut picture = picture.clone();
+        if let Some(at) = at {
+            picture[at] += 1;
+        }
+        recorder.note(exchange("http://h/x", None, ("a", "b"), &picture));
+    }
+    drop(recorder);
+    let files: Vec<_> = entries(folder.path())
+        .into_iter()
+        .filter_map(|entry| if let Event::Http(http) = entry.event { http.request.file } else { None })
+        .collect();
+    assert_eq!(files.len(), 4);
+    assert!(files[0] == files[2] && files[0] != files[1] && files[1] != files[3] && files[0] != files[3], "{files:?}");
+    assert_eq!(std::fs::read(folder.path().join(&files[3])).unwrap()[5000], 8);
+}
+
+/// A disk that takes nothing until it is let go of.
+struct Stuck {
+    gate: Receiver<()>,
+    written: Arc<Mutex<Vec<u8>>>,
+    /// The first line is written before anybody records.
+    is_begun: bool,
+}
+
+impl Write for Stuck {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if std::mem::replace(&mut self.is_begun, true) {
+            let _ = self.gate.recv();
+        }
+        self.written.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn stuck(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
+    let (open, gate) = channel();
+    let written = Arc::<Mutex<Vec<u8>>>::default();
+    let disk = Stuck { gate, written: Arc::clone(&written), is_begun: false };
+    let recorder = Recorder::write_to(disk, folder, About::new(), Redactor::default()).unwrap();
+    (recorder, open, written)
+}
+
+#[test]
+fn what_a_slow_disk_costs_is_counted_where_it_is_missing() {
+    let (queue, written) = (Arc::<Queue>::default(), Arc::<Mutex<Vec<u8>>>::default());
+    let clock = || (Duration::ZERO, SystemTime::UNIX_EPOCH);
+    // Five times what the queue holds, and nobody takes any of it.
+    for n in 0..5000 {
+        let frame = json!({"n": n, "x": "x".repeat(8000)}).to_string();
+        queue.note(Raw::In(frame), Duration::ZERO, clock);
+    }
+    let picture = [b"\xff\xd8\xff".to_vec(), vec![0; 7 << 20]].concat();
+    (0..3).for_each(|_| queue.note(exchange("http://h/x", None, ("a", "b"), &picture), Duration::ZERO, clock));
+    queue.close();
+    let disk = Stuck { gate: channel().1, written: Arc::clone(&written), is_begun: false };
+    let writer = Writer::new(Box::new(disk), Redactor::default(), Arc::default(), None);
+    writer.run(&queue, Path::new("."), &clock, &AtomicBool::new(false));
+    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    let entries: Vec<Entry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(entries.iter().zip(0..).all(|(entry, n)| entry.n == n), "numbered without a gap");
+    let (mut seen, mut bodies) = (0, 0);
+    for entry in &entries {
+        match &entry.event {
+            Event::In(message) => {
+                assert_eq!(message.json.as_ref().unwrap()["n"], seen, "in order");
+                seen += 1;
+            }
+            Event::State { state, detail: Some(detail), .. } if state == "dropped" => {
+                let (count, what) = detail.split_once(' ').unwrap();
+                let count: u64 = count.parse().unwrap();
+                if what.starts_with("events") {
+                    seen += count;
+                } else {
+                    bodies += count;
+                }
+            }
+            Event::Http(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((seen, bodies), (5000, 2), "each is written or counted");
+    assert!(entries.len() > 900 && text.len() < 9 << 20, "{} entries, {} bytes", entries.len(), text.len());
+}
+
+#[test]
+fn whoever_speaks_on_a_websocket_never_waits_for_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recorder, open, written) = stuck(folder.path());
+    // That this ends at all is what counts: the disk takes nothing meanwhile.
+    for _ in 0..5000 {
+        recorder.note_at_once(Raw::In("x".repeat(8000)));
+    }
+    assert_eq!(String::from_utf8_lossy(&written.lock().unwrap()).lines().count(), 1, "nothing but the first line");
+    drop(open);
+    drop(recorder);
+}
+
+#[test]
+fn a_disk_that_takes_nothing_any_more_is_not_waited_for() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recorder, open, _) = stuck(folder.path());
+    recorder.state("x", None);
+    let since = Instant::now();
+    drop(recorder);
+    // The bound is 1.5 s; the rest is for a computer that has other things to do.
+    assert!(since.elapsed().as_secs() < 15, "{:?}", since.elapsed());
+    drop(open);
+}
+
+#[test]
+fn a_job_that_inflates_without_end_is_not_kept_and_that_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut job = crate::puls::Builder::new();
+    job.set(crate::puls::code::SERIAL_LOCK, SERIAL).unwrap().dwell(1.0).unwrap();
+    let limits = crate::puls::Limits { body_bytes: Some(9_999) };
+    let mut attachments = super::attachments::Attachments::start(folder.path(), limits, Arc::default()).unwrap();
+    for (name, serials) in [("open.puls", vec![]), ("locked.puls", vec![SERIAL])] {
+        attachments.hand_over(super::attachments::Attachment {
+            body: Body::Bytes(job.to_gzip().into()),
+            name: name.into(),
+            kind: super::attachments::Kind::Job,
+            secrets: Secrets::default(),
+            serials,
+            room: None,
+        });
+    }
+    attachments.finish();
+    let (name, why) = attachments.failure().unwrap();
+    assert_eq!(name, "locked.puls");
+    assert!(why.contains("9999"), "{why}");
+    assert_eq!(attachments.failure(), None);
+    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(names, ["open.puls"], "nothing half is left");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_recording_is_for_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let parent = tempfile::tempdir().unwrap();
+    let folder = parent.path().join("new");
+    let recorder = recorder(&folder);
+    recorder.note(exchange("http://h/x", None, ("a", "b"), b"\xff\xd8\xff picture"));
+    drop(recorder);
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&folder), 0o700);
+    for entry in std::fs::read_dir(&folder).unwrap() {
+        assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}

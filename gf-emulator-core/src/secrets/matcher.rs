@@ -1,0 +1,387 @@
+//! Finds known values in text, whichever way their characters are escaped there.
+//!
+//! A character may stand for itself, or be escaped as in a URL (`%70`, `+`), in JSON (`\u0070`, `\/`) or in HTML (`&#112;`,
+//! `&amp;`), with the escape's own first character escaped again. Each character of a value may be written differently.
+
+use std::ops::Range;
+
+/// So many characters of the values make the index; no value may be shorter.
+pub(super) const SHORTEST: usize = 6;
+/// The longest form of one character: a surrogate pair, each half behind eight backslashes.
+const LONGEST_FORM_BYTES: usize = 26;
+/// How often the first character of an escape may have been escaped itself.
+const MOST_NESTED: usize = 3;
+
+/// A set of values to look for.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Matcher {
+    values: Vec<Vec<char>>,
+    /// A trie of the first [`SHORTEST`] characters of every value; the root is the first.
+    nodes: Vec<Node>,
+    /// Whether a value can begin with these two bytes, the first being the higher one.
+    begins: Vec<bool>,
+    longest_chars: usize,
+}
+
+#[derive(Debug, Clone, Default)]
+struct Node {
+    next: Vec<(char, usize)>,
+    /// Values that have this prefix; empty but for leaves.
+    values: Vec<usize>,
+}
+
+impl Matcher {
+    /// Looks for another value, unless it is shorter than [`SHORTEST`] characters.
+    pub(super) fn add(&mut self, value: &str) {
+        let value: Vec<char> = value.chars().collect();
+        if value.len() < SHORTEST {
+            return;
+        }
+        if self.nodes.is_empty() {
+            self.nodes.push(Node::default());
+            self.begins = vec![false; 1 << 16];
+        }
+        let first_byte = |c: char| c.encode_utf8(&mut [0; 4]).as_bytes()[0];
+        let (first, second) = (first_byte(value[0]), first_byte(value[1]));
+        for byte in [second, b'%', b'\\', b'&', b'+'] {
+            self.begins[pair_of(first, byte)] = true;
+        }
+        // Behind the beginning of an escape there may be anything, and so behind half a character.
+        for byte in 0..=u8::MAX {
+            for escape in [b'%', b'\\', b'&'] {
+                self.begins[pair_of(escape, byte)] = true;
+            }
+            self.begins[pair_of(first, byte)] |= !first.is_ascii();
+            self.begins[pair_of(b'+', byte)] |= value[0] == ' ';
+        }
+        let mut at = 0;
+        for &c in &value[..SHORTEST] {
+            at = if let Some(&(_, next)) = self.nodes[at].next.iter().find(|(have, _)| *have == c) {
+                next
+            } else {
+                let new = self.nodes.len();
+                self.nodes.push(Node::default());
+                self.nodes[at].next.push((c, new));
+                new
+            };
+        }
+        self.nodes[at].values.push(self.values.len());
+        self.longest_chars = self.longest_chars.max(value.len());
+        self.values.push(value);
+    }
+
+    /// No more bytes than this can be one value.
+    pub(crate) fn longest_bytes(&self) -> usize {
+        self.longest_chars * LONGEST_FORM_BYTES
+    }
+
+    /// The values that begin in `starts`, in order: they may overlap, and may end behind it.
+    pub(crate) fn spans<'a>(&'a self, text: &'a [u8], starts: Range<usize>) -> impl Iterator<Item = Range<usize>> + 'a {
+        let mut at = starts.start;
+        std::iter::from_fn(move || {
+            while at < starts.end && at + 1 < text.len() && !self.values.is_empty() {
+                let start = at;
+                at += 1;
+                if self.begins[pair_of(text[start], text[at])] {
+                    let mut end = None;
+                    self.walk(text, start, 0, &mut end);
+                    if let Some(end) = end {
+                        return Some(start..end);
+                    }
+                }
+            }
+            None
+        })
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_in(&self, text: &str) -> bool {
+        self.spans(text.as_bytes(), 0..text.len()).next().is_some()
+    }
+
+    /// `text` with `mark` in place of every value; nothing where there is none.
+    pub(crate) fn replace(&self, text: &str, mark: &str) -> Option<String> {
+        let mut clean = String::new();
+        let (mut copied, mut hidden_to) = (0, None);
+        for Range { start, end } in self.spans(text.as_bytes(), 0..text.len()) {
+            match hidden_to {
+                Some(to) if start < to => hidden_to = Some(end.max(to)),
+                _ => {
+                    copied = hidden_to.unwrap_or(copied);
+                    clean.push_str(text.get(copied..start).unwrap_or_default());
+                    clean.push_str(mark);
+                    hidden_to = Some(end);
+                }
+            }
+        }
+        clean.push_str(text.get(hidden_to?..).unwrap_or_default());
+        Some(clean)
+    }
+
+    /// Follows the trie from `at`, and keeps the furthest end of a value.
+    fn walk(&self, text: &[u8], at: usize, node: usize, furthest: &mut Option<usize>) {
+        let node = &self.nodes[node];
+        for &value in &node.values {
+            let end = end_of(text, at, &self.values[value][SHORTEST..]);
+            *furthest = (*furthest).max(end);
+        }
+        if !node.next.is_empty() {
+            decodings(text, at, |c, end| {
+                if let Some(&(_, next)) = node.next.iter().find(|(have, _)| *have == c) {
+                    self.walk(text, end, next, furthest);
+                }
+            });
+        }
+    }
+}
+
+fn pair_of(first: u8, second: u8) -> usize {
+    (usize::from(first) << 8) | usize::from(second)
+}
+
+/// Where the last of these characters ends that begin at `at`.
+fn end_of(text: &[u8], at: usize, rest: &[char]) -> Option<usize> {
+    let (mut ends, mut next) = (vec![at], Vec::new());
+    for &wanted in rest {
+        next.clear();
+        for &at in &ends {
+            decodings(text, at, |c, end| {
+                if c == wanted && !next.contains(&end) {
+                    next.push(end);
+                }
+            });
+        }
+        std::mem::swap(&mut ends, &mut next);
+        if ends.is_empty() {
+            return None;
+        }
+    }
+    ends.into_iter().max()
+}
+
+/// Everything that the character at `at` can be read as, each with where that ends.
+fn decodings(text: &[u8], at: usize, mut found: impl FnMut(char, usize)) {
+    let Some(&first) = text.get(at) else { return };
+    if first.is_ascii() {
+        found(char::from(first), at + 1);
+    } else if let Some((c, end)) = utf8(text, at, |at| Some((*text.get(at)?, at + 1))) {
+        found(c, end);
+    }
+    match first {
+        b'+' => found(' ', at + 1),
+        b'&' => {
+            if let Some((c, end)) = entity(text, at) {
+                found(c, end);
+            }
+        }
+        b'%' | b'\\' => {
+            if first == b'%' {
+                if let Some((c, end)) = utf8(text, at, |at| percent(text, at).or(Some((*text.get(at)?, at + 1)))) {
+                    found(c, end);
+                }
+                // It may also be a `%` that was escaped, whatever is behind it.
+                let mut end = at + 1;
+                while end < at + 1 + 2 * MOST_NESTED && text.get(end..end + 2) == Some(b"25") {
+                    end += 2;
+                    found('%', end);
+                }
+            }
+            backslashed(text, at, &mut found);
+        }
+        // A character of several bytes may have only some of them escaped.
+        128.. => {
+            if let Some((c, end)) = utf8(text, at, |at| percent(text, at).or(Some((*text.get(at)?, at + 1)))) {
+                found(c, end);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// The UTF-8 character whose bytes `byte` gives, one after the other, each with where it ends.
+fn utf8(text: &[u8], at: usize, byte: impl Fn(usize) -> Option<(u8, usize)>) -> Option<(char, usize)> {
+    debug_assert!(at < text.len());
+    let (first, mut end) = byte(at)?;
+    let length = match first {
+        0..=0x7f => return Some((char::from(first), end)),
+        0xc2..=0xdf => 2,
+        0xe0..=0xef => 3,
+        0xf0..=0xf4 => 4,
+        _ => return None,
+    };
+    let mut bytes = [first; 4];
+    for slot in &mut bytes[1..length] {
+        (*slot, end) = byte(end)?;
+    }
+    Some((std::str::from_utf8(&bytes[..length]).ok()?.chars().next()?, end))
+}
+
+/// A byte as a URL has it: `%70`, or `%2570` where that was escaped again.
+fn percent(text: &[u8], at: usize) -> Option<(u8, usize)> {
+    let mut at = text.get(at).filter(|c| **c == b'%').map(|_| at + 1)?;
+    for _ in 0..MOST_NESTED {
+        let byte = u8::try_from(hex(text, at, 2)?).ok()?;
+        // An escaped `%` with two digits behind it is the beginning of another escape.
+        if byte != b'%' || hex(text, at + 2, 2).is_none() {
+            return Some((byte, at + 2));
+        }
+        at += 2;
+    }
+    None
+}
+
+/// What JSON has behind a backslash, or behind several where it is text in text.
+fn backslashed(text: &[u8], at: usize, found: &mut impl FnMut(char, usize)) {
+    // What there is behind so many backslashes, each of which a URL may have as `%5C`.
+    let backslash = |at: usize| match text.get(at)? {
+        b'\\' => Some(at + 1),
+        b'%' => percent(text, at).filter(|(byte, _)| *byte == b'\\').map(|(_, end)| end),
+        _ => None,
+    };
+    let (mut end, mut count) = (at, 0_usize);
+    while count < 1 << MOST_NESTED
+        && let Some(next) = backslash(end)
+    {
+        (end, count) = (next, count + 1);
+        if count > 1 && count.is_power_of_two() {
+            found('\\', end);
+        }
+    }
+    if count == 0 {
+        return;
+    }
+    match text.get(end) {
+        Some(&c @ (b'/' | b'"' | b'\'')) => found(char::from(c), end + 1),
+        Some(b'n') => found('\n', end + 1),
+        Some(b'r') => found('\r', end + 1),
+        Some(b't') => found('\t', end + 1),
+        Some(b'b') => found('\u{8}', end + 1),
+        Some(b'f') => found('\u{c}', end + 1),
+        Some(b'u') => {
+            let Some(unit) = hex(text, end + 1, 4) else { return };
+            end += 5;
+            if let Some(c) = char::from_u32(unit) {
+                return found(c, end);
+            }
+            let mut second = end;
+            while let Some(next) = backslash(second) {
+                second = next;
+            }
+            if second > end
+                && text.get(second) == Some(&b'u')
+                && let Some(low @ 0xdc00..=0xdfff) = hex(text, second + 1, 4)
+                && let Some(c) = char::from_u32(0x10000 + (((unit & 0x3ff) << 10) | (low & 0x3ff)))
+            {
+                found(c, second + 5);
+            }
+        }
+        _ => {}
+    }
+}
+
+/// A character as HTML has it.
+fn entity(text: &[u8], at: usize) -> Option<(char, usize)> {
+    const LONGEST: usize = 10;
+    let rest = &text[at + 1..text.len().min(at + 1 + LONGEST)];
+    let length = rest.iter().position(|c| *c == b';')?;
+    let name = std::str::from_utf8(&rest[..length]).ok()?;
+    let c = match name {
+        "amp" => '&',
+        "lt" => '<',
+        "gt" => '>',
+        "quot" => '"',
+        "apos" => '\'',
+        _ => {
+            let number = name.strip_prefix('#')?;
+            let hex = number.strip_prefix(['x', 'X']);
+            char::from_u32(hex.map_or_else(|| number.parse().ok(), |hex| u32::from_str_radix(hex, 16).ok())?)?
+        }
+    };
+    Some((c, at + 1 + length + 1))
+}
+
+fn hex(text: &[u8], at: usize, digits: usize) -> Option<u32> {
+    let digits = text.get(at..at + digits)?;
+    digits.iter().try_fold(0, |number, digit| Some((number << 4) | char::from(*digit).to_digit(16)?))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    pub(in super::super) fn matcher(values: &[&str]) -> Matcher {
+        let mut matcher = Matcher::default();
+        for value in values {
+            matcher.add(value);
+        }
+        matcher
+    }
+
+    fn hidden(values: &[&str], text: &str) -> String {
+        matcher(values).replace(text, "***").unwrap_or_else(|| text.to_owned())
+    }
+
+    #[test]
+    fn a_value_is_found_however_it_is_written() {
+        for text in [
+            "pass/word é",
+            "pass%2Fword%20%C3%A9",
+            "p%61ss%2fword+é",
+            "pass%252Fword%2520%25C3%25A9",
+            r"pass\/word \u00e9",
+            r"\u0070\u0061ss\u002Fword\u0020\u00E9",
+            r"pass\\/word \\u00e9",
+            "pass%5C/word %5Cu00e9",
+            "pass&#47;word&#x20;&#233;",
+            "%70%61%73%73%2f%77%6f%72%64%20\\u00e9",
+        ] {
+            assert_eq!(hidden(&["pass/word é"], &format!("<{text}>")), "<***>", "{text}");
+        }
+        for text in ["pass/word e", "pass/word", "pass//word é", "ass/word é", ""] {
+            assert_eq!(hidden(&["pass/word é"], text), text);
+        }
+        assert_eq!(hidden(&["\u{1f600}23456"], r"\ud83d\ude0023456 \ud83d23456"), r"*** \ud83d23456");
+        assert_eq!(hidden(&["a%41\\n<&>"], r"a%41\n<&> a%2541\\n&lt;&amp;> a%41\n<&"), r"*** *** a%41\n<&");
+    }
+
+    #[test]
+    fn values_that_overlap_are_hidden_together() {
+        assert_eq!(hidden(&["abcdefgh", "efghijkl", "ijklmnop"], "_abcdefghijklmnop_"), "_***_");
+        assert_eq!(hidden(&["abcdef", "abcdefgh"], "abcdefghabcdef abcdefg"), "****** ***g");
+        assert_eq!(hidden(&["short"], "short"), "short", "too short to be looked for");
+        assert_eq!(hidden(&[], "abcdef"), "abcdef");
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_survives(
+            values in proptest::collection::vec("[a-c%\\\\+ &\"é]{6,12}", 1..4),
+            before in "[a-c%\\\\ &]{0,9}",
+            after in ".{0,9}",
+            ways in proptest::collection::vec(0..4_u8, 12),
+        ) {
+            let value = &values[0];
+            let percent = |byte: u8| format!("%{byte:02x}");
+            let written: String = value.chars().zip(ways.iter().cycle()).map(|(c, way)| match way {
+                0 => c.to_string(),
+                1 => c.to_string().bytes().map(percent).collect(),
+                2 => format!("\\u{:04X}", u32::from(c)),
+                _ => format!("&#{};", u32::from(c)),
+            }).collect();
+            let matcher = matcher(&values.iter().map(String::as_str).collect::<Vec<_>>());
+            let text = format!("{before}{written}{after}");
+            // A backslash before it is another reading of the same: then more is hidden.
+            let clean = matcher.replace(&text, "*").unwrap();
+            prop_assert!(!clean.contains(&written), "{text} -> {clean}");
+            prop_assert!(!matcher.is_in(&clean), "{text} -> {clean}");
+        }
+
+        #[test]
+        fn nothing_is_too_odd(text in "[%\\\\&+#;ux0-9a-f\\PC]{0,60}", value in "\\PC{6,9}") {
+            let matcher = matcher(&[&value]);
+            let _ = matcher.replace(&text, "");
+        }
+    }
+}
