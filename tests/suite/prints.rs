@@ -222,12 +222,13 @@ fn cancelled_while_it_rests() {
 }
 
 #[test]
-fn stopped_in_every_phase_it_ends_within_two_seconds() {
+fn stopped_in_every_phase_it_ends_in_order() {
     let stopped = |generation, phase| {
         let bench = in_phase(generation, phase);
         let begun = Instant::now();
         let (service, folder, ended) = bench.stop();
-        assert!(begun.elapsed() < Duration::from_secs(2), "{phase:?}: {:?}", begun.elapsed());
+        // Whatever it waits for takes hours: a stop that is not heard takes as long.
+        assert!(begun.elapsed() < LIMIT, "{phase:?}: {:?}", begun.elapsed());
         ended.unwrap();
         let closed = |seen: &Seen| matches!(seen, Seen::WsClosed { code: Some(_) });
         assert!(service.wait_for(|seen| seen.iter().any(closed), LIMIT), "{phase:?}: {:#?}", service.seen());

@@ -132,6 +132,9 @@ struct Requested {
 struct Reader {
     patience: Duration,
     cues: Vec<Cue>,
+    /// When each of them was: requests are noted at their end, and what counts is when they were made.
+    times: Vec<f64>,
+    clock: f64,
     answers: HashMap<(String, String), VecDeque<Reply>>,
     recorded: Account,
     owners: Owners,
@@ -165,7 +168,11 @@ impl Reader {
                     self.cues.push(Cue::Message { action, event, timeout });
                 }
             }
-            Event::Http(exchange) => self.exchange(*exchange, recording, timeout),
+            Event::Http(exchange) => {
+                let began = t - exchange.duration_s.unwrap_or_default();
+                self.exchange(*exchange, recording, timeout);
+                self.times.resize(self.cues.len(), began);
+            }
             Event::Opened { .. } => {
                 // One that takes the place of another, which is seen to have ended later.
                 if self.open > 0 {
@@ -183,6 +190,9 @@ impl Reader {
             }
             _ => {}
         }
+        // The order of the entries is the order of what happened, whatever their times.
+        self.clock = self.clock.max(t);
+        self.times.resize(self.cues.len(), self.clock);
         if self.cues.len() > before {
             self.t = t.clamp(0.0, LONGEST_S);
         }
@@ -257,7 +267,11 @@ impl Reader {
         }
         if let Some(at) = self.may_be_cut {
             self.cues.remove(at);
+            self.times.remove(at);
         }
+        let mut cues: Vec<_> = self.times.into_iter().zip(self.cues).collect();
+        cues.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let cues = cues.into_iter().map(|(_, cue)| cue).collect();
         // Where the answers were not recorded, what the machine did tells what they were.
         let told = self.version.or(self.fetched.as_ref().map(|_| ANOTHER_VERSION.to_owned()));
         let version = told.or(self.agent).or(firmware);
@@ -269,7 +283,7 @@ impl Reader {
             }
         }
         Session {
-            plan: Replay { cues: self.cues, answers: self.answers },
+            plan: Replay { cues, answers: self.answers },
             recorded: Arc::new(Recorded { account: self.recorded, owners: self.owners, counts: self.counts }),
             skipped,
         }

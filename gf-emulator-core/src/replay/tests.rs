@@ -70,6 +70,18 @@ fn told(recorded: &[Value], found: &[Value]) -> Vec<String> {
 }
 
 #[test]
+fn a_request_is_waited_for_where_it_was_made_and_not_where_it_ended() {
+    let cancelled = said(&json!({"id": 1, "action_type": "print", "status": "cancelled"}));
+    let mut download = asked("GET", "/job");
+    // Noted at 4 s, and made before the service said anything at 3 s.
+    download["duration_s"] = json!(1.5);
+    let lines = [action(1, "print", "https://h/job"), heard(1, "print:starting"), cancelled, download];
+    let cues = opened(&text_of(&lines)).unwrap().plan().cues;
+    assert!(matches!(&cues[2], Cue::Request { path, .. } if path == "/job"), "{cues:?}");
+    assert!(matches!(&cues[3], Cue::Say { text, .. } if text.contains("cancelled")), "{cues:?}");
+}
+
+#[test]
 fn what_did_not_come_and_what_came_besides_is_told_by_action() {
     let names = |names: &str| -> Vec<Value> {
         let start = [action(7, "hunt", "https://h/a")];
