@@ -119,7 +119,7 @@ impl Recording {
         Ok(recording)
     }
 
-    /// The next entry, with its long values shortened: a line takes 8 MiB while it is read, and a few MB then.
+    /// The next entry, with its long values shortened: a line takes 1 MiB while it is read, and a few MB then.
     #[cfg(feature = "report")]
     pub(crate) fn next_shortened(&mut self) -> Option<Result<Shortened>> {
         self.next_as(|text, place| {

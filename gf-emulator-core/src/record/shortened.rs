@@ -1,6 +1,6 @@
 //! Entries in bounded memory: long values are shortened while they are read.
 //!
-//! A line of 8 MiB takes a hundred times that once it is a [`Value`]. Whoever shows entries to people needs no such value
+//! A line of 1 MiB can take a hundred times that once it is a [`Value`]. Whoever shows entries to people needs no such value
 //! whole.
 
 use std::cell::Cell;
