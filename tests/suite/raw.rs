@@ -189,7 +189,12 @@ impl Running {
     pub(crate) fn start((mut emulator, folder): (Emulator, TempDir)) -> Self {
         let handle = emulator.handle();
         let (end, ended) = unbounded();
-        thread::spawn(move || end.send(emulator.connect().and_then(|()| emulator.run())));
+        thread::spawn(move || {
+            let ended = emulator.connect().and_then(|()| emulator.run());
+            // What it has recorded is whole before anybody hears that it has ended.
+            drop(emulator);
+            end.send(ended)
+        });
         Self { handle, ended, _folder: folder }
     }
 

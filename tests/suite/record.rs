@@ -218,6 +218,8 @@ fn a_secret_that_a_service_says_again_is_in_no_file() {
             let path = asked.what.split(' ').next_back().unwrap_or_default();
             match path.split('?').next().unwrap_or_default() {
                 "/machines/sign_in" => {
+                    // Nobody has named a presigned URL yet.
+                    let headers = headers.replace("a-presigned-secret", "");
                     let body = json!({
                         "ws_token": "ws-token-1", "auth_token": "auth-token-1", PASSWORD: 1, "ws-token-1": "auth-token-1",
                     });

@@ -1,5 +1,6 @@
 //! Bodies that become files beside a recording: written by a thread of their own, without secrets, whole or not at all.
 
+use std::collections::{HashMap, VecDeque, hash_map};
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::Digest as _;
 use tempfile::NamedTempFile;
+use tungstenite::Bytes;
 
 use super::queue::Room;
 use super::recorder::Body;
@@ -26,6 +28,8 @@ pub(super) const SPILLED_JSON_BYTES: usize = 1 << 20;
 const QUEUE: usize = 64;
 /// How long the lines wait for the files where there are so many.
 const PATIENCE: Duration = Duration::from_secs(1);
+/// Bodies that are kept in memory, to be compared with others.
+const MOST_KEPT_BYTES: usize = 4 << 20;
 const COPY_BYTES: usize = 64 << 10;
 
 /// What a body is, by its content and never by what somebody calls it.
@@ -79,6 +83,64 @@ impl Digester {
 
     pub(super) fn finish(self) -> Digest {
         Digest(self.0.finalize().into())
+    }
+}
+
+/// The bodies that have a file already: a canned machine sends the same pictures again and again.
+///
+/// As many as fit are kept as they are, since comparing them costs next to nothing. Of those that do not fit, and of
+/// those that are in a file anyway, the digest is kept.
+#[derive(Default)]
+pub(super) struct Known {
+    kept: VecDeque<(Bytes, String)>,
+    kept_bytes: usize,
+    digests: HashMap<Digest, String>,
+}
+
+impl Known {
+    /// The name of the file that has this body already; otherwise it is the one of this name from now on.
+    pub(super) fn name_of(&mut self, body: &Body, name: &str) -> Option<&str> {
+        let digest = match body {
+            Body::Bytes(bytes) => {
+                if let Some(at) = self.kept.iter().position(|(kept, _)| kept == bytes) {
+                    return Some(&self.kept[at].1);
+                }
+                if let Some(digest) = Some(bytes).filter(|_| !self.digests.is_empty()).map(|bytes| Digest::of(bytes))
+                    && self.digests.contains_key(&digest)
+                {
+                    return self.digests.get(&digest).map(String::as_str);
+                }
+                self.keep(bytes.clone(), name.to_owned());
+                return None;
+            }
+            Body::Spilled(_, digest) => *digest,
+            Body::None | Body::Confidential(_) => return None,
+        };
+        match self.digests.entry(digest) {
+            hash_map::Entry::Occupied(known) => Some(known.into_mut()),
+            hash_map::Entry::Vacant(new) => {
+                new.insert(name.to_owned());
+                None
+            }
+        }
+    }
+
+    fn keep(&mut self, bytes: Bytes, name: String) {
+        self.kept_bytes += bytes.len();
+        self.kept.push_back((bytes, name));
+        while self.kept_bytes > MOST_KEPT_BYTES
+            && let Some((bytes, name)) = self.kept.pop_front()
+        {
+            self.kept_bytes -= bytes.len();
+            self.digests.insert(Digest::of(&bytes), name);
+        }
+    }
+
+    /// There is no file of that name after all.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.kept.retain(|(_, known)| known != name);
+        self.kept_bytes = self.kept.iter().map(|(bytes, _)| bytes.len()).sum();
+        self.digests.retain(|_, known| known != name);
     }
 }
 

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::recorder::Raw;
 
-/// Text of entries, and everything else that is small.
+/// Text of entries, and everything else that is small. Whoever may wait for room takes half of it at most, and leaves the
+/// rest to those who may not.
 const MOST_TEXT_BYTES: usize = 8 << 20;
 /// Bodies on their way to a file.
 const MOST_BODY_BYTES: usize = 16 << 20;
@@ -70,10 +71,11 @@ struct Inner {
 }
 
 impl Inner {
-    fn has_room(&self, text: usize, body: usize) -> bool {
+    fn has_room(&self, text: usize, body: usize, may_wait: bool) -> bool {
+        let most_text = if may_wait { MOST_TEXT_BYTES / 2 } else { MOST_TEXT_BYTES };
         // Whatever is larger than all the room there is has it alone.
         let fits = |taken: usize, more: usize, most: usize| more == 0 || taken == 0 || taken + more <= most;
-        fits(self.text_bytes, text, MOST_TEXT_BYTES)
+        fits(self.text_bytes, text, most_text)
             && fits(self.body_bytes, body, MOST_BODY_BYTES)
             && self.noted.len() < MOST_ENTRIES
     }
@@ -96,11 +98,12 @@ impl Queue {
         clock: impl FnOnce() -> (Duration, SystemTime),
     ) {
         let (text, mut body) = raw.size();
+        let may_wait = !patience.is_zero();
         let mut inner = self.inner();
-        if !patience.is_zero() && !inner.has_room(text, body) {
+        if may_wait && !inner.has_room(text, body, may_wait) {
             let until = Instant::now() + patience;
             inner.waiting += 1;
-            while !inner.has_room(text, body) && !inner.is_closed {
+            while !inner.has_room(text, body, may_wait) && !inner.is_closed {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
                     break;
@@ -112,7 +115,7 @@ impl Queue {
         if inner.is_closed {
             return;
         }
-        if !inner.has_room(text, 0) {
+        if !inner.has_room(text, 0, may_wait) {
             inner.events_left_out += 1;
             return;
         }
@@ -120,7 +123,7 @@ impl Queue {
         if let Some(what) = inner.left_out() {
             inner.noted.push_back(Noted { after, at, what, room: Room::default() });
         }
-        if !inner.has_room(text, body) {
+        if !inner.has_room(text, body, may_wait) {
             raw.drop_bodies();
             body = 0;
             // Said behind the entry, with what is left out next.

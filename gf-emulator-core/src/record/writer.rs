@@ -1,6 +1,5 @@
 //! Writing a recording's lines: the thread that turns events into entries.
 
-use std::collections::{HashMap, hash_map};
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
@@ -12,7 +11,7 @@ use crossbeam_channel::Sender;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::attachments::{Attachment, Attachments, Digest, Kind, SPILLED_JSON_BYTES, START_BYTES};
+use super::attachments::{Attachment, Attachments, Kind, Known, SPILLED_JSON_BYTES, START_BYTES};
 use super::entry::{Event, Exchange, LONGEST_LINE, Message, Part, read_json, strict_json};
 use super::queue::{Noted, Queue, Room, What};
 use super::recorder::{Body, Raw};
@@ -42,8 +41,7 @@ pub(super) struct Writer {
     lines: Vec<u8>,
     /// None where bodies do not become files.
     attachments: Option<Attachments>,
-    /// Bodies that have a file: a canned machine sends the same pictures again and again.
-    files: HashMap<Digest, String>,
+    files: Known,
     /// Why nothing more is written.
     failure: Option<String>,
     has_told_of_files: bool,
@@ -56,7 +54,7 @@ impl Writer {
         subscribers: Subscribers,
         attachments: Option<Attachments>,
     ) -> Self {
-        let (lines, files) = (Vec::new(), HashMap::new());
+        let (lines, files) = (Vec::new(), Known::default());
         Self {
             file,
             redactor,
@@ -132,7 +130,7 @@ impl Writer {
             if !std::mem::replace(&mut self.has_told_of_files, true) {
                 log::error!("the recording in {} lacks {name}, and maybe more: {why}", folder.display());
             }
-            self.files.retain(|_, known| *known != name);
+            self.files.forget(&name);
             self.state(after, at, "dropped", format!("{name}: {why}"));
         }
     }
@@ -241,18 +239,11 @@ impl Writer {
             return None;
         }
         let kind = Kind::of(&start);
-        let digest = match &body {
-            Body::Spilled(_, digest) => *digest,
-            Body::Bytes(bytes) => Digest::of(bytes),
-            Body::None | Body::Confidential(_) => return None,
-        };
-        let name = match self.files.entry(digest) {
-            hash_map::Entry::Occupied(known) => {
-                part.file = Some(known.get().clone());
-                return None;
-            }
-            hash_map::Entry::Vacant(new) => new.insert(format!("{:06}_{of}.{}", self.next, kind.ending())).clone(),
-        };
+        let name = format!("{:06}_{of}.{}", self.next, kind.ending());
+        if let Some(known) = self.files.name_of(&body, &name) {
+            part.file = Some(known.to_owned());
+            return None;
+        }
         part.file = Some(name.clone());
         let (secrets, serials) = (self.redactor.secrets().clone(), self.redactor.serials().to_vec());
         Some(Attachment { body, name, kind, secrets, serials, room: None })
