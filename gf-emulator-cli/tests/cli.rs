@@ -719,7 +719,8 @@ fn a_report_takes_bounded_memory() {
     // The longest lines that are read: whole, each of them would take 25 MB or more.
     let much = "{\"\":0},".repeat((1 << 20) / 7 - 100);
     for n in 1..=LINES {
-        text += &format!("{{\"n\":{n},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n");
+        let line = format!("{{\"n\":{n},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n");
+        text.push_str(&line);
     }
     fs::write(recording.join("session.jsonl"), text).unwrap();
     let binary = self::command(folder.path());
