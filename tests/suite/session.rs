@@ -1,7 +1,10 @@
 //! Signing in, keeping at it, and where a token may go.
 
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -184,32 +187,40 @@ fn a_handshake_that_is_answered_oddly_is_tried_again() {
 fn a_machine_that_could_not_start_its_client_can_connect_again() {
     const MARK: &str = "GF_TEST_FEW_FILES";
     if std::env::var_os(MARK).is_none() {
+        // In a process of its own: the limit is that of a process.
         let test = "session::a_machine_that_could_not_start_its_client_can_connect_again";
-        let run = r#"ulimit -n 200; exec "$0" "$@""#;
-        let binary = std::env::current_exe().unwrap();
-        let mut command = std::process::Command::new("sh");
-        command.args(["-c", run]).arg(binary).args([test, "--exact", "--nocapture"]).env(MARK, "1");
+        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
+        command.args([test, "--exact", "--nocapture"]).env(MARK, "1");
         let output = command.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && said.contains("1 passed"), "{said}{errors}");
         return;
     }
-    // The service runs in this process, too: when it is asked for a WebSocket, it takes all files that are left.
-    let taken = Arc::new(Mutex::new(Some(Vec::new())));
-    let (good, taking) = (good(), Arc::clone(&taken));
+    // Sets how many files this process may open: started before, because starting a program takes files.
+    let script = "while read -r limit; do prlimit --pid $PPID --nofile=$limit: && echo done; done";
+    let mut shell = std::process::Command::new("sh");
+    let shell = shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let shell = Mutex::new((shell.stdin.unwrap(), BufReader::new(shell.stdout.unwrap())));
+    let limit = Arc::new(move |files: u32| {
+        let (stdin, stdout) = &mut *shell.lock().unwrap();
+        writeln!(stdin, "{files}").unwrap();
+        let mut answer = String::new();
+        stdout.read_line(&mut answer).unwrap();
+        assert_eq!(answer, "done\n");
+    });
+    // The service runs in this process, too: when it is asked for the first WebSocket, no more files can be opened.
+    let (good, limiting, asked_before) = (good(), Arc::clone(&limit), AtomicBool::new(false));
     let raw = Raw::start(move |asked| {
-        if asked.head.contains("websocket")
-            && let Some(taken) = &mut *taking.lock().unwrap()
-        {
-            taken.extend(std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()));
+        if asked.head.contains("websocket") && !asked_before.swap(true, Ordering::Relaxed) {
+            limiting(3);
         }
         good(asked)
     });
     let (mut emulator, _folder) = raw.machine(|_| ());
     let error = emulator.connect().unwrap_err();
     assert!(matches!(error, Error::Thread { thread: "gf-websocket", .. }), "{error}");
-    *taken.lock().unwrap() = None;
+    limit(256);
     emulator.connect().unwrap();
     let _first = raw.socket();
     let mut socket = raw.socket();
