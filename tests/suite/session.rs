@@ -200,10 +200,10 @@ fn a_machine_that_could_not_start_its_client_can_connect_again() {
     // Sets how many files this process may open: started before, because starting a program takes files.
     let script = "while read -r limit; do prlimit --pid $PPID --nofile=$limit: && echo done; done";
     let mut shell = std::process::Command::new("sh");
-    let shell = shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let shell = Mutex::new((shell.stdin.unwrap(), BufReader::new(shell.stdout.unwrap())));
+    let mut shell = shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let talk = Mutex::new((shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap())));
     let limit = Arc::new(move |files: u32| {
-        let (stdin, stdout) = &mut *shell.lock().unwrap();
+        let (stdin, stdout) = &mut *talk.lock().unwrap();
         writeln!(stdin, "{files}").unwrap();
         let mut answer = String::new();
         stdout.read_line(&mut answer).unwrap();
@@ -226,6 +226,8 @@ fn a_machine_that_could_not_start_its_client_can_connect_again() {
     let mut socket = raw.socket();
     emulator.handle().press_button();
     assert!(socket.read().unwrap().to_text().unwrap().contains("button:pressed"));
+    shell.kill().unwrap();
+    shell.wait().unwrap();
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Reading a recording.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use super::entry::{About, Entry, Event, FORMAT_VERSION, LONGEST_LINE};
@@ -130,7 +130,7 @@ impl Recording {
 
     /// Reads entries once more, each by its place.
     #[cfg(feature = "report")]
-    pub(crate) fn again(folder: &Path) -> io::Result<Again> {
+    pub(crate) fn again(folder: &Path) -> std::io::Result<Again> {
         File::open(folder.join(SESSION_FILE)).map(|file| Again { file, text: Vec::new() })
     }
 
