@@ -180,11 +180,16 @@ impl Audience {
             seats.taken.push(Seat { news, waker: waiter.waker(), socket: Arc::clone(socket) });
         }
         // Opened after the seat was taken: what is not in the file is in the queue.
-        let past = Recording::open(folder).map_err(io::Error::other)?;
-        let source = Source { past: Some(past), queue, last: after, told_over: false };
-        let limits = WebSocketConfig::default().max_message_size(Some(HEARD_BYTES)).max_frame_size(Some(HEARD_BYTES));
-        let socket = WebSocket::from_partially_read(&**socket, early, Role::Server, Some(limits));
-        Stream { audience: self, socket, source, stuck: None }.run(&mut waiter)
+        let served = Recording::open(folder).map_err(io::Error::other).and_then(|past| {
+            let source = Source { past: Some(past), queue, last: after, told_over: false };
+            let limits =
+                WebSocketConfig::default().max_message_size(Some(HEARD_BYTES)).max_frame_size(Some(HEARD_BYTES));
+            let socket = WebSocket::from_partially_read(&**socket, early, Role::Server, Some(limits));
+            Stream { audience: self, socket, source, stuck: None }.run(&mut waiter)
+        });
+        // Its socket and its poller are closed now, and not when there is something to tell.
+        self.seats().taken.retain(|seat| !Arc::ptr_eq(&seat.socket, socket));
+        served
     }
 
     fn is_over(&self) -> bool {

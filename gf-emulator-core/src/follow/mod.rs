@@ -17,7 +17,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Sender, bounded};
 
 use crate::local_service::visitors::Visitors;
-use crate::record::{Flusher, Recorder};
+use crate::record::Recorder;
 use crate::{Error, Handle, Result};
 use desk::Desk;
 use drawings::Drawings;
@@ -53,7 +53,6 @@ pub struct Follower {
     address: SocketAddr,
     url: String,
     desk: Arc<Desk>,
-    flusher: Arc<Flusher>,
     /// Whose end ends the audience.
     over: Option<Sender<()>>,
     hub: Option<JoinHandle<()>>,
@@ -82,6 +81,7 @@ impl Follower {
             token,
             handle,
             folder: recorder.folder().into(),
+            flusher: recorder.flusher(),
             reader: Mutex::default(),
             drawings,
             audience: Arc::default(),
@@ -89,28 +89,15 @@ impl Follower {
         });
         let (over, ended) = bounded(0);
         let over = Some(over);
-        let mut follower = Self {
-            address: bound,
-            url,
-            desk: Arc::clone(&desk),
-            flusher: Arc::new(recorder.flusher()),
-            over,
-            hub: None,
-            listener: None,
-            artist: None,
-        };
+        let mut follower =
+            Self { address: bound, url, desk: Arc::clone(&desk), over, hub: None, listener: None, artist: None };
         let lines = recorder.subscribe();
         let audience = Arc::clone(&desk.audience);
         follower.hub = Some(begin("gf-follow-audience", move || audience.entertain(&lines, &ended))?);
         let (drawings, audience) = (Arc::clone(&desk.drawings), Arc::clone(&desk.audience));
         follower.artist = Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.drawn()))?);
         let visitors = Arc::clone(&desk.visitors);
-        let flusher = Arc::clone(&follower.flusher);
-        let serve = move |socket: &Arc<_>| {
-            // Whatever happened before somebody asks is on the page.
-            flusher.flush();
-            desk.serve(socket);
-        };
+        let serve = move |socket: &Arc<_>| desk.serve(socket);
         let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);
         follower.listener = Some(begin("gf-follow-listener", listen)?);
         Ok(follower)
@@ -152,7 +139,7 @@ impl Drop for Follower {
         let Desk { visitors, audience, drawings, .. } = &*self.desk;
         visitors.close();
         drawings.stop();
-        self.flusher.flush();
+        self.desk.flusher.flush();
         self.over = None;
         if let Some(hub) = self.hub.take() {
             join(hub);

@@ -214,7 +214,7 @@ fn resolve(origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> io::Res
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(vec![(address, *port).into()]);
     }
-    // The system's look-up can be neither timed nor ended. Its thread is the only one that is not joined: it has nothing
+    // The system's look-up can be neither timed nor ended. Nobody joins its thread: it has nothing
     // but the name, and ends when the system gives up.
     let (answer, answers) = bounded(2);
     let on_interrupt = answer.clone();

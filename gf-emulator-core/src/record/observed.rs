@@ -5,14 +5,14 @@ use super::recorder::{Body, Raw, Recorder};
 use crate::local_service::{Bearer, Request, Seen};
 
 impl Recorder {
-    /// Notes what the local service has seen: for its [`observer`](crate::local_service::Builder::observer).
+    /// Notes what the local service has seen, and never waits for a disk: every thread of the service waits for its
+    /// observers. For its [`observer`](crate::local_service::Builder::observer).
     pub fn observe(&self, seen: &Seen) {
         let service = self.about().service.as_deref().unwrap_or_default();
         match seen {
             // That it was opened says as much.
             Seen::Http(request) if request.path == "/<ws_token>" && request.status == 101 => {}
-            Seen::Http(request) => self.note(exchange(service, request)),
-            // Whoever speaks on a WebSocket does not wait for a disk.
+            Seen::Http(request) => self.note_at_once(exchange(service, request)),
             Seen::WsOpened { .. } => {
                 self.note_at_once(Raw::Event(Event::Opened { url: service.replacen("http", "ws", 1) }));
             }

@@ -50,6 +50,15 @@ pub(super) struct Queue {
     less: Condvar,
 }
 
+/// Whether it makes sense to wait for room.
+#[derive(Default, PartialEq, Eq)]
+enum Disk {
+    #[default]
+    Takes,
+    /// Somebody has waited for room in vain, and none has come since.
+    Stalled,
+}
+
 #[derive(Default)]
 struct Inner {
     noted: VecDeque<Noted>,
@@ -67,6 +76,7 @@ struct Inner {
     is_idle: bool,
     /// How many wait for room.
     waiting: usize,
+    disk: Disk,
     is_closed: bool,
 }
 
@@ -100,12 +110,13 @@ impl Queue {
         let (text, mut body) = raw.size();
         let may_wait = !patience.is_zero();
         let mut inner = self.inner();
-        if may_wait && !inner.has_room(text, body, may_wait) {
+        if may_wait && inner.disk == Disk::Takes && !inner.has_room(text, body, may_wait) {
             let until = Instant::now() + patience;
             inner.waiting += 1;
             while !inner.has_room(text, body, may_wait) && !inner.is_closed {
                 let left = until.saturating_duration_since(Instant::now());
                 if left.is_zero() {
+                    inner.disk = Disk::Stalled;
                     break;
                 }
                 inner = self.less.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
@@ -214,6 +225,7 @@ impl Drop for Room {
         let mut inner = queue.inner();
         inner.text_bytes -= self.text;
         inner.body_bytes -= self.body;
+        inner.disk = Disk::Takes;
         if inner.waiting > 0 {
             queue.less.notify_all();
         }

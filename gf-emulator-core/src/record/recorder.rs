@@ -230,7 +230,8 @@ impl Recorder {
     /// Notes why an action has not ended well: that is not said on the wire.
     pub(crate) fn ended(&self, action_id: i64, state: &str, why: String) {
         let (state, action_id) = (state.to_owned(), Some(action_id));
-        self.note(Raw::Event(Event::State { state, action_id, detail: Some(why) }));
+        // The thread that decides about actions calls this, and must not wait for a disk.
+        self.note_at_once(Raw::Event(Event::State { state, action_id, detail: Some(why) }));
     }
 
     /// Has everything left out that these hide, now and from now on.

@@ -305,6 +305,19 @@ fn a_disk_that_takes_nothing_any_more_is_not_waited_for() {
 }
 
 #[test]
+fn a_disk_that_takes_nothing_is_waited_for_once_and_not_for_each_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recorder, open, _) = stuck(folder.path());
+    let since = Instant::now();
+    // The queue is full long before the last of them, and each would wait for a second.
+    for _ in 0..200 {
+        recorder.state("x", Some("y".repeat(100 << 10)));
+    }
+    assert!(since.elapsed().as_secs() < 60, "{:?}", since.elapsed());
+    drop((recorder, open));
+}
+
+#[test]
 fn a_job_that_inflates_without_end_is_not_kept_and_that_is_said() {
     let folder = tempfile::tempdir().unwrap();
     let mut job = crate::puls::Builder::new();
