@@ -5,6 +5,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gf_emulator_tests::AT_ONCE;
 use tungstenite::{Message, WebSocket};
 
 use crate::raw::{Raw, Running, alone, good};
@@ -80,8 +81,7 @@ fn answers(socket: &mut WebSocket<TcpStream>, id: i64) {
 fn stops(running: &Running, name: &str) {
     let before = Instant::now();
     running.stop().unwrap();
-    // Its own limits are a second for what is queued and half of one for the Close; the rest is for a slow computer.
-    assert!(before.elapsed() < Duration::from_secs(5), "{name}: {:?}", before.elapsed());
+    assert!(before.elapsed() < AT_ONCE, "{name}: {:?}", before.elapsed());
 }
 
 /// The process's memory in bytes, as `/proc/self/status` has it.

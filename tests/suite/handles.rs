@@ -1,16 +1,17 @@
 //! Handles from many threads, machines with no network, and many machines at once.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::Seen;
 use gf_emulator_core::machine::{Capture, Controls, Halt, Job, Machine, Moment};
-use gf_emulator_core::{Emulator, Error, Peer, Tls};
+use gf_emulator_core::{Emulator, Error, Handle, Peer, Tls};
 use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, square};
 use serde_json::{Value, json};
+use tempfile::TempDir;
 
 use crate::raw::{Raw, Running, alone, good};
 
@@ -308,27 +309,45 @@ impl Machine for Plays {
     }
 }
 
+/// A print that has begun, offline.
+struct Printing {
+    peer: Peer,
+    handle: Handle,
+    running: JoinHandle<Result<(), Error>>,
+    ends: Receiver<Result<(), Halt>>,
+    _folder: TempDir,
+}
+
+impl Printing {
+    fn begin() -> Self {
+        let folder = folder();
+        let job = folder.path().join("job.puls");
+        std::fs::write(&job, square()).unwrap();
+        let (begun, begins) = bounded(1);
+        let (ended, ends) = bounded(1);
+        let (emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
+        let mut emulator = emulator.with_machine(Plays { begun, ended });
+        let handle = emulator.handle();
+        let running = thread::spawn(move || emulator.run());
+        let url = format!("file://{}", job.display());
+        let print = json!({"id": 1, "action_type": "print", "status": "ready", "motion_url": url});
+        peer.tx.send(print.to_string()).unwrap();
+        begins.recv_timeout(LIMIT).unwrap();
+        Self { peer, handle, running, ends, _folder: folder }
+    }
+}
+
 /// A print that runs offline, with as many unread messages as the queue holds, and one more that waits for room.
 #[test]
 fn the_lid_stops_a_machine_whose_messages_nobody_reads() {
-    let folder = folder();
-    let job = folder.path().join("job.puls");
-    std::fs::write(&job, square()).unwrap();
-    let (begun, begins) = bounded(1);
-    let (ended, ends) = bounded(1);
-    let (emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
-    let mut emulator = emulator.with_machine(Plays { begun, ended });
-    let handle = emulator.handle();
-    let running = thread::spawn(move || emulator.run());
-    let url = format!("file://{}", job.display());
-    let print = json!({"id": 1, "action_type": "print", "status": "ready", "motion_url": url});
-    peer.tx.send(print.to_string()).unwrap();
-    begins.recv_timeout(LIMIT).unwrap();
-    // Actions that are withdrawn before their turn: a message each. The queue is full when no more frames are taken.
+    let Printing { peer, handle, running, ends, .. } = Printing::begin();
+    // Actions that are withdrawn before their turn: a message each, until nothing more is taken in either direction.
     let withdrawn = json!({"id": 2, "action_type": "settings", "status": "ready"}).to_string()
         + "\n"
         + &json!({"id": 2, "action_type": "settings", "status": "cancelled"}).to_string();
-    while peer.tx.send_timeout(withdrawn.clone(), Duration::from_millis(500)).is_ok() {}
+    while !(peer.rx.is_full() && peer.tx.is_full()) {
+        let _ = peer.tx.send_timeout(withdrawn.clone(), Duration::from_millis(10));
+    }
     assert_eq!(peer.rx.len(), 256);
 
     let hand = handle.clone();
@@ -365,19 +384,7 @@ fn what_waits_takes_little_memory_whatever_the_service_sends_with_it() {
     if !alone("handles::what_waits_takes_little_memory_whatever_the_service_sends_with_it") {
         return;
     }
-    let folder = folder();
-    let job = folder.path().join("job.puls");
-    std::fs::write(&job, square()).unwrap();
-    let (begun, begins) = bounded(1);
-    let (ended, _ends) = bounded(1);
-    let (emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
-    let mut emulator = emulator.with_machine(Plays { begun, ended });
-    let handle = emulator.handle();
-    let running = thread::spawn(move || emulator.run());
-    let url = format!("file://{}", job.display());
-    let print = json!({"id": 1, "action_type": "print", "status": "ready", "motion_url": url});
-    peer.tx.send(print.to_string()).unwrap();
-    begins.recv_timeout(LIMIT).unwrap();
+    let Printing { peer, handle, running, .. } = Printing::begin();
     let before = resident_bytes();
     let codes: Vec<_> = (0..10_000)
         .map(|n| format!("\"{n:04}\":{n},\"some other name, {n}\":[{{\"and\":\"{}\"}}]", "x".repeat(64)))

@@ -2,6 +2,7 @@
 //!
 //! No test sleeps, and every wait has a limit.
 
+mod buttons;
 mod certificates;
 mod cuts;
 mod cycle;

@@ -21,6 +21,10 @@ use tempfile::TempDir;
 /// For whatever is waited for: far longer than it takes, so that only what hangs comes near.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
+/// For what takes no time but waits for nobody: shorter than every timeout of the program (15 s and more), and far longer
+/// than it takes on a slow computer.
+pub const AT_ONCE: Duration = Duration::from_secs(14);
+
 /// The serial number of the machine in the tests.
 pub const SERIAL: u32 = 12_345_678;
 

@@ -79,7 +79,10 @@ impl Bench {
     }
 
     fn stop(mut self) {
-        self.client.take().unwrap().stop().unwrap();
+        let client = self.client.take().unwrap();
+        let (done, stopped) = bounded(1);
+        thread::spawn(move || done.send(client.stop()));
+        stopped.recv_timeout(LIMIT).expect("it stops").unwrap();
     }
 }
 
@@ -255,9 +258,7 @@ fn a_message_without_end_keeps_nothing_from_going_out() {
         bench.machine.tx.send(message(&n.to_string())).unwrap();
         assert_eq!(socket.read().unwrap(), Message::text(n.to_string()));
     }
-    let before = Instant::now();
     bench.stop();
-    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
     flood.join().unwrap();
 }
 
@@ -266,9 +267,7 @@ fn binary_frames_without_end_do_not_keep_it_from_closing() {
     let bench = bench(no_pings());
     let socket = bench.socket();
     let flood = flood(&socket, &[], &[0x82, 1, 0]);
-    let before = Instant::now();
     bench.stop();
-    assert!(before.elapsed() < Duration::from_secs(10), "{:?}", before.elapsed());
     flood.join().unwrap();
 }
 
