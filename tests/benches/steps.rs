@@ -1,6 +1,6 @@
 //! Pulse files: counting, extents, paths, everything, and inflating, on a synthetic print of 100 MB.
 //!
-//! `cargo bench -p gf-emulator-tests --bench steps`. After criterion's own lines come the ratios that were aimed for.
+//! `cargo bench -p gf-emulator-tests --bench steps`.
 
 mod support;
 
@@ -8,9 +8,8 @@ use std::fs::File;
 use std::hint::black_box;
 use std::io::Write;
 use std::process::{Command, ExitCode};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use criterion::{Criterion, SamplingMode, Throughput};
 use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
 use gf_emulator_core::puls::{Builder, Counts, Extents, Job, Limits, Meter, Tracer, measure, plain_sum};
@@ -18,7 +17,7 @@ use support::process::status;
 use support::{Report, print};
 
 const BYTES: usize = 100_000_000;
-/// Enough for criterion's lines, and for figures that are only told.
+/// Enough for figures that are only told.
 const SHORT_BYTES: usize = 4_000_000;
 /// What is handed over at a time when a file is read.
 const CHUNK: usize = 64 * 1024;
@@ -43,26 +42,6 @@ fn main() -> ExitCode {
     gzip.write_all(&print::file(&print)).expect("memory takes it");
     let gzip = gzip.finish().expect("memory takes it");
 
-    let mut criterion =
-        Criterion::default().warm_up_time(Duration::from_millis(100)).without_plots().configure_from_args();
-    for (name, task) in tasks() {
-        let mut group = criterion.benchmark_group(name);
-        group.throughput(Throughput::Bytes(SHORT_BYTES as u64));
-        group.sample_size(10).measurement_time(Duration::from_millis(300)).sampling_mode(SamplingMode::Flat);
-        for (input, body) in &inputs {
-            group.bench_function(*input, |bencher| bencher.iter(|| task(&body[..SHORT_BYTES])));
-        }
-    }
-    let mut group = criterion.benchmark_group("file");
-    group.throughput(Throughput::Bytes(BYTES as u64));
-    group.sample_size(10).measurement_time(Duration::from_secs(1)).sampling_mode(SamplingMode::Flat);
-    for (name, task) in file_tasks() {
-        group.bench_function(name, |bencher| bencher.iter(|| task(&gzip)));
-    }
-    group.finish();
-    criterion.final_summary();
-
-    println!();
     judge(&inputs, &gzip).finish()
 }
 
