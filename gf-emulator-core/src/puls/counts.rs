@@ -1,9 +1,6 @@
 //! How many steps a body makes each way, how often the laser fires, how often its power is set.
 
-#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
-
 use super::Position;
-use super::avx2::{self, Task};
 use super::tick::{FIRE, POWER, X_STEP, Y_STEP, Z_STEP};
 
 /// Step counts under the names that the Python client has given them (there `XP`, `XN` and so on).
@@ -43,22 +40,11 @@ pub struct Counts {
 impl Counts {
     /// Counts some more ticks.
     pub fn add(&mut self, ticks: &[u8]) {
-        let mut bits = [0; 8];
-        if avx2::run(Task::Count(ticks, &mut bits)) {
-            *self += Self::of_bits(bits);
-        } else {
-            self.add_portably(ticks);
-        }
-    }
-
-    /// As [`Counts::add`], in the way that every processor has: for tests and benches.
-    #[doc(hidden)]
-    pub fn add_portably(&mut self, ticks: &[u8]) {
         *self += Self::of_bits(bits_of(ticks));
     }
 
     /// By how often each bit is set where it means something, lowest bit first.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn of_bits([x, xn, y, yp, le, z, zp, lp]: [u64; 8]) -> Self {
         Self { xp: x - xn, xn, yp, yn: y - yp, zp, zn: z - zp, le, lp }
     }
@@ -163,14 +149,16 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::puls::Extents;
 
     proptest! {
         #[test]
-        fn every_processor_counts_the_same(ticks in proptest::collection::vec(any::<u8>(), 0..5000)) {
-            let [mut found, mut portably] = [Counts::default(); 2];
+        fn words_and_blocks_count_what_single_ticks_count(ticks in proptest::collection::vec(any::<u8>(), 0..5000)) {
+            let [mut found, mut singly] = [Counts::default(); 2];
             found.add(&ticks);
-            portably.add_portably(&ticks);
-            prop_assert_eq!(found, portably);
+            ticks.iter().for_each(|&tick| singly.add(&[tick]));
+            prop_assert_eq!(found, singly);
+            prop_assert_eq!(Extents::default().add(&ticks), singly);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
-use super::avx2::{self, Task};
+use super::planes::{BLOCK_TICKS, Planes};
 use super::{Counts, Position};
 
 /// From where to where on one axis, in steps from where the job began; both ends belong to it.
@@ -73,42 +73,21 @@ pub struct Extents {
     pub(super) at: Position,
 }
 
-/// Ticks that are counted before they are walked, if they need to be.
-const BLOCK: usize = 1024;
-
 impl Extents {
-    /// Goes through some more ticks, and says what it counted on its way: most of how far they reach is known by that.
+    /// Goes through some more ticks, and says what it has counted on its way.
     pub fn add(&mut self, ticks: &[u8]) -> Counts {
         let mut counts = Counts::default();
-        if avx2::run(Task::Extend(ticks, self, &mut counts)) { counts } else { self.add_portably(ticks) }
-    }
-
-    /// As [`Extents::add`], in the way that every processor has: for tests and benches.
-    #[doc(hidden)]
-    pub fn add_portably(&mut self, ticks: &[u8]) -> Counts {
-        let mut counts = Counts::default();
-        for block in ticks.chunks(BLOCK) {
-            let mut found = Counts::default();
-            found.add_portably(block);
-            if !self.pass(&found, block.len() as u64) {
-                self.walk(block);
-            }
+        let (blocks, rest) = ticks.as_chunks();
+        // Idle ticks behind the last one reach nowhere.
+        let mut last = [0; BLOCK_TICKS];
+        last[..rest.len()].copy_from_slice(rest);
+        for block in blocks.iter().chain([&last]) {
+            let planes = Planes::of(block);
+            let found = planes.counts();
+            self.include(&planes, &found);
             counts += found;
         }
         counts
-    }
-
-    /// Goes through ticks one by one.
-    fn walk(&mut self, ticks: &[u8]) {
-        for &byte in ticks {
-            let fires = self.at.advance(byte);
-            self.x.include(self.at.x);
-            self.y.include(self.at.y);
-            self.z.include(self.at.z);
-            if fires {
-                self.include_fire(Span::at(self.at.x), Span::at(self.at.y));
-            }
-        }
     }
 
     /// Where the head is after the ticks gone through.
@@ -117,69 +96,85 @@ impl Extents {
         self.at
     }
 
-    fn include_fire(&mut self, x: Span, y: Span) {
-        let fire = self.fire.get_or_insert(FireBox { x, y });
-        fire.x.join(x);
-        fire.y.join(y);
-    }
-
-    /// Goes through some ticks of which only their counts are known, if that says how far they reach: not past places
-    /// that have been reached before, or all one way. Most of a job goes to and fro over the same places.
-    pub(super) fn pass(&mut self, counts: &Counts, ticks: u64) -> bool {
-        let axes = [
-            (self.at.x, counts.xp, counts.xn, self.x, self.fire.map(|fire| fire.x)),
-            (self.at.y, counts.yp, counts.yn, self.y, self.fire.map(|fire| fire.y)),
-            (self.at.z, counts.zp, counts.zn, self.z, None),
-        ];
-        let reaches = axes.map(|(at, up, down, ..)| Span::at(at).grown(up, down));
-        for (i, ((at, up, down, known, fired), reach)) in axes.into_iter().zip(reaches).enumerate() {
-            let one_way = up == 0 || down == 0;
-            // Where every tick fires, from a place where it has fired, it fires all the way.
-            let fires = |fired: Span| fired.holds(reach) || one_way && counts.le == ticks && fired.holds(Span::at(at));
-            if !(one_way || known.holds(reach)) || i < 2 && counts.le > 0 && !fired.is_some_and(fires) {
-                return false;
+    /// Goes through the next block of ticks, which has these counts.
+    #[inline]
+    pub(super) fn include(&mut self, planes: &Planes, counts: &Counts) {
+        let (at, fire) = (self.at, planes.fire);
+        let (fired_x, fired_y) = (self.fire.map(|fire| fire.x), self.fire.map(|fire| fire.y));
+        let x = Axis { at: at.x, steps: planes.x_step, negative: planes.x_negative, fire };
+        let y = Axis { at: at.y, steps: planes.y_step, negative: !planes.y_positive, fire };
+        let z = Axis { at: at.z, steps: planes.z_step, negative: !planes.z_positive, fire: 0 };
+        let fires_x = x.extend(&mut self.x, fired_x, counts.xp, counts.xn);
+        let fires_y = y.extend(&mut self.y, fired_y, counts.yp, counts.yn);
+        z.extend(&mut self.z, None, counts.zp, counts.zn);
+        match &mut self.fire {
+            Some(fire) => {
+                fire.x.join(fires_x.unwrap_or(fire.x));
+                fire.y.join(fires_y.unwrap_or(fire.y));
             }
+            None => self.fire = fires_x.zip(fires_y).map(|(x, y)| FireBox { x, y }),
         }
-        let [x, y, z] = reaches;
-        self.x.join(x);
-        self.y.join(y);
-        self.z.join(z);
-        if counts.le > 0 {
-            self.include_fire(x, y);
+        let end = counts.end();
+        self.at = Position { x: at.x + end.x, y: at.y + end.y, z: at.z + end.z };
+    }
+}
+
+/// One axis in a block of ticks. Bit `i` of each word is about tick `i`.
+#[derive(Clone, Copy)]
+struct Axis {
+    /// Where it is before the block.
+    at: i64,
+    steps: u64,
+    /// Which steps go down, where `steps` has them.
+    negative: u64,
+    fire: u64,
+}
+
+impl Axis {
+    /// Extends `known` by the places that the block reaches, given how many steps go up and down. Returns the places where
+    /// the laser fires, unless it does not fire or `fired` has them all.
+    #[inline]
+    fn extend(self, known: &mut Span, fired: Option<Span>, up: u64, down: u64) -> Option<Span> {
+        let furthest = Span { min: self.at.saturating_sub_unsigned(down), max: self.at.saturating_add_unsigned(up) };
+        // Most of a job goes to and fro over the same places.
+        if known.holds(furthest) && (self.fire == 0 || fired.is_some_and(|fired| fired.holds(furthest))) {
+            return None;
         }
-        self.at.x += counts.x_end();
-        self.at.y += counts.y_end();
-        self.at.z += counts.z_end();
-        true
+        if up == 0 || down == 0 {
+            // One way: the ends say it all.
+            known.join(furthest);
+            let places =
+                (self.fire != 0).then(|| [self.fire.trailing_zeros(), self.fire.ilog2()].map(|i| self.place(i)));
+            return places.map(|[first, last]| Span { min: first.min(last), max: first.max(last) });
+        }
+        let mut places: Option<Span> = None;
+        let (mut at, mut steps, mut fire) = (self.at, self.steps, self.fire);
+        loop {
+            // The ticks before the next step.
+            let here = (steps & steps.wrapping_neg()).wrapping_sub(1);
+            if fire & here != 0 {
+                places.get_or_insert(Span::at(at)).include(at);
+                fire &= !here;
+            }
+            if steps == 0 {
+                return places;
+            }
+            at += if self.negative & (here + 1) == 0 { 1 } else { -1 };
+            known.include(at);
+            steps &= steps - 1;
+        }
     }
 
-    /// Puts another one behind this one, which begins where this one ends.
-    #[cfg(target_arch = "x86_64")]
-    pub(super) fn follow(&mut self, next: &Self) {
-        self.x.join(next.x.from(self.at.x));
-        self.y.join(next.y.from(self.at.y));
-        self.z.join(next.z.from(self.at.z));
-        if let Some(FireBox { x, y }) = next.fire {
-            self.include_fire(x.from(self.at.x), y.from(self.at.y));
-        }
-        self.at.x += next.at.x;
-        self.at.y += next.at.y;
-        self.at.z += next.at.z;
+    /// Where it is after tick `i` of a block in which it goes one way.
+    fn place(self, i: u32) -> i64 {
+        let steps = i64::from((self.steps & u64::MAX >> (63 - i)).count_ones());
+        self.at + if self.steps & self.negative == 0 { steps } else { -steps }
     }
 }
 
 impl Span {
-    const fn grown(self, up: u64, down: u64) -> Self {
-        Self { min: self.min.saturating_sub_unsigned(down), max: self.max.saturating_add_unsigned(up) }
-    }
-
     const fn holds(self, other: Self) -> bool {
         self.min <= other.min && other.max <= self.max
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    const fn from(self, start: i64) -> Self {
-        Self { min: start + self.min, max: start + self.max }
     }
 
     fn join(&mut self, other: Self) {
@@ -194,7 +189,25 @@ mod tests {
 
     use super::*;
 
-    /// Made of runs, so that lanes get as far as they can, and of noise.
+    /// Tick by tick.
+    fn walked(ticks: &[u8]) -> Extents {
+        let mut extents = Extents::default();
+        for &byte in ticks {
+            let fires = extents.at.advance(byte);
+            let at = extents.at;
+            extents.x.include(at.x);
+            extents.y.include(at.y);
+            extents.z.include(at.z);
+            if fires {
+                let fire = extents.fire.get_or_insert(FireBox { x: Span::at(at.x), y: Span::at(at.y) });
+                fire.x.include(at.x);
+                fire.y.include(at.y);
+            }
+        }
+        extents
+    }
+
+    /// Made of runs, so that whole blocks go one way, and of noise.
     fn ticks() -> impl Strategy<Value = Vec<u8>> {
         let run = (any::<u8>(), 0..600_usize).prop_map(|(byte, times)| vec![byte; times]);
         let noise = proptest::collection::vec(any::<u8>(), 0..600);
@@ -204,18 +217,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn blocks_give_what_single_steps_give(ticks in ticks(), cut in any::<prop::sample::Index>()) {
-            let (mut expected, mut expected_counts) = (Extents::default(), Counts::default());
-            expected.walk(&ticks);
-            expected_counts.add(&ticks);
-            for add in [Extents::add, Extents::add_portably] {
-                let (mut found, mut counts) = (Extents::default(), Counts::default());
-                let (first, second) = ticks.split_at(cut.index(ticks.len() + 1));
-                for part in [first, second] {
-                    counts += add(&mut found, part);
-                }
-                prop_assert_eq!((found, counts), (expected, expected_counts));
+        fn blocks_give_what_single_ticks_give(ticks in ticks(), cut in any::<prop::sample::Index>()) {
+            let mut expected = Counts::default();
+            expected.add(&ticks);
+            let (mut found, mut counts) = (Extents::default(), Counts::default());
+            let (first, second) = ticks.split_at(cut.index(ticks.len() + 1));
+            for part in [first, second] {
+                counts += found.add(part);
             }
+            prop_assert_eq!((found, counts), (walked(&ticks), expected));
         }
     }
 
@@ -223,23 +233,8 @@ mod tests {
     fn where_fire_begins_the_laser_has_not_fired_before() {
         // Fire on the right, then from a place further left, one way and in whole blocks.
         let ticks = [vec![0x11; 100], vec![0x03; 8092], vec![0x11; 8192]].concat();
-        for add in [Extents::add, Extents::add_portably] {
-            let mut found = Extents::default();
-            add(&mut found, &ticks);
-            assert_eq!(found.fire.unwrap().x, Span { min: 100 - 8092 + 1, max: 200 });
-        }
-    }
-
-    #[test]
-    fn a_lane_goes_as_far_as_it_can_without_turning_over() {
-        // The byte that goes back makes that there is no telling without walking.
-        for (byte, back) in [(0x01, 0x03), (0x03, 0x01), (0x04, 0x0c), (0x0c, 0x04), (0x20, 0x60), (0x7f, 0x6f)] {
-            let mut ticks = vec![byte; 100_003];
-            ticks.iter_mut().step_by(1000).for_each(|tick| *tick = back);
-            let [mut found, mut expected] = [Extents::default(); 2];
-            found.add(&ticks);
-            expected.walk(&ticks);
-            assert_eq!(found, expected, "{byte:#x}");
-        }
+        let mut found = Extents::default();
+        found.add(&ticks);
+        assert_eq!(found.fire.unwrap().x, Span { min: 100 - 8092 + 1, max: 200 });
     }
 }

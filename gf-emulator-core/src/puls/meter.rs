@@ -1,7 +1,5 @@
 //! Everything that is measured of a body, in one pass over it.
 
-#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
-
 use super::measured::Dose;
 use super::planes::Planes;
 use super::timeline::{Bin, Timeline};
@@ -39,7 +37,6 @@ const DEFAULT_SAMPLE_TICKS: u64 = 256;
 #[derive(Debug, Clone)]
 pub struct Meter {
     header: Header,
-    extents: Extents,
     tracer: Tracer,
     sums: Sums,
     samples: Samples,
@@ -53,6 +50,7 @@ pub(super) struct Samples {
     x_mm: f64,
     y_mm: f64,
     hz: f64,
+    extents: Extents,
     /// Those that are over.
     counts: Counts,
     timeline: Timeline,
@@ -81,7 +79,6 @@ impl Meter {
     pub fn new(header: &Header) -> Self {
         Self {
             header: header.clone(),
-            extents: Extents::default(),
             tracer: Tracer::new(header),
             sums: Sums::default(),
             samples: Samples::new(header),
@@ -92,7 +89,6 @@ impl Meter {
     /// Goes through some more ticks, and hands over every segment that ends in them.
     pub fn add(&mut self, ticks: &[u8], each: &mut dyn FnMut(&Segment)) {
         self.ticks += ticks.len() as u64;
-        self.extents.add(ticks);
         let (header, sums) = (&self.header, &mut self.sums);
         self.tracer.trace(ticks, Some(&mut self.samples), &mut |segment| {
             sums.add(segment, header);
@@ -116,7 +112,7 @@ impl Meter {
             ticks: self.ticks,
             run_time_s: hz.map(|hz| self.ticks as f64 / f64::from(hz)),
             counts: samples.counts,
-            extents: self.extents,
+            extents: samples.extents,
             moving_ticks: sums.moving_ticks,
             idle_ticks: sums.idle_ticks,
             travelled_mm: sums.travelled_mm,
@@ -147,6 +143,7 @@ impl Samples {
             x_mm: header.x_mm(1),
             y_mm: header.y_mm(1),
             hz: header.step_frequency_hz().map_or(0.0, f64::from),
+            extents: Extents::default(),
             counts: Counts::default(),
             timeline: Timeline::new(sample_ticks),
             peak_mm_s: 0.0,
@@ -157,19 +154,11 @@ impl Samples {
     }
 
     /// Takes a block, of which so many ticks are the body's: all of them but in the last one.
-    #[inline(always)]
+    #[inline]
     pub(super) fn add(&mut self, planes: &Planes, ticks: u64) {
-        let bits = [
-            planes.x_step,
-            planes.x_step & planes.x_negative,
-            planes.y_step,
-            planes.y_step & planes.y_positive,
-            planes.fire,
-            planes.z_step,
-            planes.z_step & planes.z_positive,
-            planes.power,
-        ];
-        self.sample += Counts::of_bits(bits.map(|bits| u64::from(bits.count_ones())));
+        let counts = planes.counts();
+        self.extents.include(planes, &counts);
+        self.sample += counts;
         self.ticks_in_sample += ticks;
         if self.ticks_in_sample == self.sample_ticks {
             self.end();

@@ -22,7 +22,6 @@
 //! # Ok::<(), puls::Error>(())
 //! ```
 
-mod avx2;
 mod cone;
 mod counts;
 mod drawing;
@@ -51,7 +50,6 @@ mod trace;
 mod tests;
 
 #[doc(hidden)]
-pub use avx2::plain_sum;
 pub use counts::Counts;
 pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};

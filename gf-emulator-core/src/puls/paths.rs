@@ -3,9 +3,6 @@
 //! Ticks are taken in blocks of 64, as bit planes. A block waits until the next one is there, since whether the laser is
 //! on in its last ticks depends on when it fires again. Idle blocks go by all at once.
 
-#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
-
-use super::avx2::{self, Task};
 use super::meter::Samples;
 use super::planes::{BLOCK_TICKS, Planes};
 use super::trace::Trace;
@@ -78,24 +75,9 @@ impl Tracer {
         self.trace(ticks, None, each);
     }
 
-    /// As [`Tracer::add`], in the way that every processor has: for tests and benches.
-    #[doc(hidden)]
-    pub fn add_portably(&mut self, ticks: &[u8], each: &mut dyn FnMut(&Segment)) {
-        self.trace_by(Planes::of, ticks, None, each);
-    }
-
     /// Goes through some more ticks, for whoever takes samples as well.
-    pub(super) fn trace(&mut self, ticks: &[u8], mut samples: Option<&mut Samples>, each: &mut dyn FnMut(&Segment)) {
-        if !avx2::run(Task::Trace(ticks, self, samples.as_deref_mut(), each)) {
-            self.trace_by(Planes::of, ticks, samples, each);
-        }
-    }
-
-    /// The same, with that way of turning blocks on their side.
-    #[inline(always)]
-    pub(super) fn trace_by(
+    pub(super) fn trace(
         &mut self,
-        planes_of: impl Fn(&[u8; BLOCK_TICKS]) -> Planes,
         mut ticks: &[u8],
         mut samples: Option<&mut Samples>,
         each: &mut dyn FnMut(&Segment),
@@ -111,12 +93,12 @@ impl Tracer {
             }
             self.partial_ticks = 0;
             let block = self.partial;
-            self.block(&block, planes_of(&block), samples.as_deref_mut(), each);
+            self.block(&block, Planes::of(&block), samples.as_deref_mut(), each);
         }
         let (blocks, rest) = ticks.as_chunks::<BLOCK_TICKS>();
         let mut blocks = blocks.iter();
         while let Some(block) = blocks.next() {
-            self.block(block, planes_of(block), samples.as_deref_mut(), each);
+            self.block(block, Planes::of(block), samples.as_deref_mut(), each);
             if self.is_quiet() {
                 // Of a hunt, nearly everything.
                 let idle = blocks.as_slice().iter().take_while(|block| is_idle(block)).count();
@@ -160,7 +142,7 @@ impl Tracer {
         !self.trace.laser() && self.held.is_some_and(|held| held.planes == Planes::default() && held.drawn_out == 0)
     }
 
-    #[inline(always)]
+    #[inline]
     fn block(
         &mut self,
         ticks: &[u8; BLOCK_TICKS],

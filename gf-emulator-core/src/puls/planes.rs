@@ -1,9 +1,7 @@
 //! Sixty-four ticks at a time, turned on their side: one word for each bit of a tick.
 
-#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
-
-use super::Position;
 use super::tick::{FIRE, POWER, X_NEGATIVE, X_STEP, Y_POSITIVE, Y_STEP, Z_POSITIVE, Z_STEP};
+use super::{Counts, Position};
 
 /// How many ticks a word holds.
 pub(super) const BLOCK_TICKS: usize = 64;
@@ -22,26 +20,9 @@ pub(super) struct Planes {
 }
 
 impl Planes {
+    #[inline]
     pub(super) fn of(ticks: &[u8; BLOCK_TICKS]) -> Self {
-        let (words, _) = ticks.as_chunks::<8>();
-        let mut met = 0;
-        let mut planes = [0_u64; 8];
-        for (i, &word) in words.iter().enumerate() {
-            let word = u64::from_le_bytes(word);
-            met |= word;
-            for (bit, plane) in planes.iter_mut().enumerate() {
-                *plane |= gather(word >> bit) << (8 * i);
-            }
-        }
-        if met == 0 {
-            return Self::default();
-        }
-        Self::from_bits(planes)
-    }
-
-    /// Of a word for each bit of a tick, the lowest first.
-    #[inline(always)]
-    pub(super) fn from_bits(planes: [u64; 8]) -> Self {
+        let planes = transposed(ticks);
         let power = planes[POWER.trailing_zeros() as usize];
         let plane = |bit: u8| planes[bit.trailing_zeros() as usize] & !power;
         Self {
@@ -57,9 +38,27 @@ impl Planes {
     }
 
     /// The ticks in which something moves.
-    #[inline(always)]
+    #[inline]
     pub(super) const fn steps(&self) -> u64 {
         self.x_step | self.y_step | self.z_step
+    }
+
+    /// How often each axis steps each way, and how often the laser fires and its power is set.
+    #[inline]
+    pub(super) fn counts(&self) -> Counts {
+        Counts::of_bits(
+            [
+                self.x_step,
+                self.x_step & self.x_negative,
+                self.y_step,
+                self.y_step & self.y_positive,
+                self.fire,
+                self.z_step,
+                self.z_step & self.z_positive,
+                self.power,
+            ]
+            .map(|bits| u64::from(bits.count_ones())),
+        )
     }
 
     /// What that tick moves.
@@ -76,10 +75,37 @@ impl Planes {
     }
 }
 
-/// The lowest bits of a word's eight bytes, side by side in one.
-const fn gather(word: u64) -> u64 {
-    // The product moves the lowest bit of byte i to bit 56 + i, and no two meet there.
-    (word & 0x0101_0101_0101_0101).wrapping_mul(0x0102_0408_1020_4080) >> 56
+/// A word for each bit of a tick, the lowest bit first.
+///
+/// Both steps transpose a matrix of eight by eight in place, by exchanging halves of halves: first the bytes of the words,
+/// then the bits of the bytes. It is written out since that is as fast as SSE2's `pmovmskb`; as loops it takes 1.5 times
+/// as long.
+#[inline]
+fn transposed(ticks: &[u8; BLOCK_TICKS]) -> [u64; 8] {
+    let words = ticks.as_chunks().0;
+    let [a, b, c, d, e, f, g, h] = std::array::from_fn(|i| u64::from_le_bytes(words[i]));
+
+    let swap = |a, b| exchange(a, b, 32, 0x0000_0000_ffff_ffff);
+    let ((a, e), (b, f), (c, g), (d, h)) = (swap(a, e), swap(b, f), swap(c, g), swap(d, h));
+    let swap = |a, b| exchange(a, b, 16, 0x0000_ffff_0000_ffff);
+    let ((a, c), (b, d), (e, g), (f, h)) = (swap(a, c), swap(b, d), swap(e, g), swap(f, h));
+    let swap = |a, b| exchange(a, b, 8, 0x00ff_00ff_00ff_00ff);
+    let ((a, b), (c, d), (e, f), (g, h)) = (swap(a, b), swap(c, d), swap(e, f), swap(g, h));
+
+    let swap = |a, b| exchange(a, b, 4, 0x0f0f_0f0f_0f0f_0f0f);
+    let ((a, e), (b, f), (c, g), (d, h)) = (swap(a, e), swap(b, f), swap(c, g), swap(d, h));
+    let swap = |a, b| exchange(a, b, 2, 0x3333_3333_3333_3333);
+    let ((a, c), (b, d), (e, g), (f, h)) = (swap(a, c), swap(b, d), swap(e, g), swap(f, h));
+    let swap = |a, b| exchange(a, b, 1, 0x5555_5555_5555_5555);
+    let ((a, b), (c, d), (e, f), (g, h)) = (swap(a, b), swap(c, d), swap(e, f), swap(g, h));
+    [a, b, c, d, e, f, g, h]
+}
+
+/// Exchanges the bits of `a` that are `by` places above those of `mask` for the bits of `mask` in `b`.
+#[inline]
+const fn exchange(a: u64, b: u64, by: u32, mask: u64) -> (u64, u64) {
+    let differing = ((a >> by) ^ b) & mask;
+    (a ^ (differing << by), b ^ differing)
 }
 
 #[cfg(test)]
