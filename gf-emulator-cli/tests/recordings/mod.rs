@@ -1,0 +1,252 @@
+//! Sessions that are kept: recorded, imported, replayed, shown.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+
+use gf_emulator_core::local_service::{LocalService, Seen};
+use gf_emulator_core::record::{Event, Recording};
+
+use crate::program::{LIMIT, Program, command};
+use crate::sessions::{configure_for, start_machine};
+use crate::{configure, folder, run};
+
+#[test]
+#[cfg_attr(not(unix), ignore = "no signal to end it with")]
+fn serve_repeats_a_recorded_session_and_tells_what_is_otherwise() {
+    let folder = folder();
+    let serve = |with: &[&str]| {
+        let mut command = command(folder.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]).args(with);
+        Program::start(command)
+    };
+    let to_the_end = |service: Program, more: &str| {
+        let machine = start_machine(&folder, &service, "", more);
+        let ended = service.end();
+        machine.terminate();
+        machine.end().expect(0);
+        ended
+    };
+    to_the_end(serve(&[]), "[LOGGING]\nrecord: recordings").expect(0);
+    let recording = fs::read_dir(folder.path().join("recordings")).unwrap().next().unwrap().unwrap().path();
+    let recording = recording.to_str().unwrap();
+
+    let ended = to_the_end(serve(&["--replay", recording]), "");
+    ended.expect(0);
+    let last = ended.stdout.lines().last().unwrap();
+    assert!(last.starts_with("no difference: 13 actions, "), "{}", ended.stdout);
+
+    let ended = to_the_end(serve(&["--replay", recording]), "[EMULATOR]\nbypass_homing: True");
+    ended.expect(1);
+    assert!(
+        ended.stdout.contains("\nsettings 1001: settings:completed: settings.values is missing"),
+        "{}",
+        ended.stdout
+    );
+    assert!(ended.stderr.contains("1 difference: 13 actions, "), "{}", ended.stderr);
+
+    let service = serve(&["--replay", recording]);
+    service.wait_line("Ctrl-C ends it");
+    service.terminate();
+    let ended = service.end();
+    ended.expect(1);
+    assert!(ended.stderr.contains("stopped before the replay was done"), "{}", ended.stderr);
+}
+
+#[test]
+fn import_names_the_lines_that_it_leaves_out() {
+    let folder = folder();
+    let lines = "{\"t\":0.5,\"kind\":\"ws_tx\",\"msg\":{\"id\":1}}\noops\n";
+    fs::write(folder.path().join("theirs.jsonl"), lines).unwrap();
+    let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
+    ended.expect(0);
+    assert!(ended.stderr.contains("theirs.jsonl, line 2, is left out: expected value"), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "1 lines are in ours now\n");
+    let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("cannot begin a recording in"), "{}", ended.stderr);
+    fs::write(folder.path().join("none.jsonl"), "oops\n").unwrap();
+    run(&folder, &["import", "none.jsonl", "-o", "other"]).expect(1);
+    assert!(!folder.path().join("other").exists());
+}
+
+#[test]
+fn sessions_are_recorded_on_both_sides() {
+    let folder = folder();
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--record", "theirs"]);
+    let service = Program::start(command);
+    configure_for(&folder, &service, "", "");
+    let mut command = self::command(folder.path());
+    command.args(["run", "--record", "ours"]);
+    let machine = Program::start(command);
+    service.wait_line("the script is done");
+    service.end().expect(0);
+    machine.terminate();
+    machine.end().expect(0);
+    let names = |side: &str| -> Vec<String> {
+        let recording = Recording::open(folder.path().join(side)).unwrap();
+        let messages = recording.map(Result::unwrap).filter_map(|entry| match entry.event {
+            Event::Out(message) => Some(message.name().unwrap().to_owned()),
+            _ => None,
+        });
+        messages.collect()
+    };
+    assert_eq!(names("ours"), names("theirs"));
+    for side in ["ours", "theirs"] {
+        let text = fs::read_to_string(folder.path().join(side).join("session.jsonl")).unwrap();
+        assert!(!text.contains("12345678\"") && !text.contains(":12345678"), "{side} says which machine it is");
+    }
+    // One of our own needs no import.
+    for recording in ["ours/session.jsonl", "ours"] {
+        let ended = run(&folder, &["import", recording, "-o", "no/thing"]);
+        ended.expect(1);
+        assert!(ended.stderr.contains("needs no import") && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(!folder.path().join("no").exists());
+    }
+    assert!(names("ours").contains(&"print:completed".to_owned()));
+    // Never over another one.
+    let ended = run(&folder, &["demo", "--record", "ours"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("cannot begin a recording in ours/session.jsonl: there is a recording"), "{ended:?}");
+    assert_eq!(ended.stdout, "", "before anything else is said");
+    for command in ["run", "collect"] {
+        let ended = run(&folder, &[command, "--record", "ours"]);
+        ended.expect(2);
+        assert!(ended.stderr.contains("there is a recording") && ended.stderr.lines().count() == 1, "{ended:?}");
+    }
+}
+
+#[test]
+fn an_import_that_fails_leaves_nothing_behind() {
+    let folder = folder();
+    let lines = "{\"t\":0.5,\"kind\":\"ws_rx\"}\n{\"t\":0.5,\"kind\":\"ws_tx\"}\n";
+    fs::write(folder.path().join("useless.jsonl"), lines).unwrap();
+    fs::create_dir(folder.path().join("there")).unwrap();
+    for output in ["new/folder", "there"] {
+        let ended = run(&folder, &["import", "useless.jsonl", "-o", output]);
+        ended.expect(1);
+        assert!(ended.stderr.contains("useless.jsonl, line 1: neither"), "{ended:?}");
+    }
+    assert!(!folder.path().join("new").exists());
+    assert_eq!(fs::read_dir(folder.path().join("there")).unwrap().count(), 0);
+    #[cfg(unix)]
+    {
+        let made = std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap();
+        assert!(made.success());
+        for file in ["fifo", "/dev/zero"] {
+            let ended = run(&folder, &["import", file, "-o", "new"]);
+            ended.expect(1);
+            assert!(ended.stderr.contains("not a regular file"), "{ended:?}");
+        }
+    }
+    // A line without end takes no memory, and costs no other line.
+    let huge =
+        format!("{{\"t\":1,\"kind\":\"done\"}}\n{{\"t\":\"{}\n{{\"t\":2,\"kind\":\"done\"}}\n", "x".repeat(9 << 20));
+    fs::write(folder.path().join("huge.jsonl"), huge).unwrap();
+    let ended = run(&folder, &["import", "huge.jsonl", "-o", "huge"]);
+    ended.expect(0);
+    assert!(ended.stderr.contains("huge.jsonl, line 2, is left out: it is longer than"), "{ended:?}");
+    assert_eq!(ended.stdout, "2 lines are in huge now\n");
+}
+
+#[test]
+fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
+    let folder = folder();
+    let service = LocalService::builder().tls(false).start().unwrap();
+    configure(&folder, service.http_url(), &service.ws_url(), "", "");
+    let passing = folder.path().join("passing");
+    fs::create_dir(&passing).unwrap();
+    let mut command = command(folder.path());
+    command.args(["run", "--follow", "0"]).env("TMPDIR", &passing);
+    let program = Program::start(command);
+    let line = program.wait_line("follow it at ");
+    let (host, token) = line.split_once("http://").unwrap().1.split_once("/?token=").unwrap();
+    let say = |request: &str| {
+        let mut socket = TcpStream::connect(host).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        socket.write_all(request.as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let opened = service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })), LIMIT);
+    assert!(opened, "{:?}", service.seen());
+    let page = say(&format!("GET /?token={token} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    assert!(page.contains("/machines/sign_in"), "{page}");
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        let recording = fs::read_dir(&passing).unwrap().next().unwrap().unwrap().path();
+        assert_eq!((mode(&recording), mode(&recording.join("session.jsonl"))), (0o700, 0o600));
+    }
+    let refused = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
+    assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
+    let stopped = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nX-Token: {token}\r\nContent-Length: 0\r\n\r\n"));
+    assert!(stopped.starts_with("HTTP/1.1 204 "), "{stopped}");
+    program.end().expect(0);
+    if cfg!(unix) {
+        assert_eq!(fs::read_dir(&passing).unwrap().count(), 0, "the recording is left behind");
+    }
+}
+
+/// Memory is bounded by the system: what takes more is ended.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_report_takes_bounded_memory() {
+    const MOST_KB: u32 = 400_000;
+    const LINES: usize = 20;
+    let folder = folder();
+    let recording = folder.path().join("wide");
+    fs::create_dir(&recording).unwrap();
+    let mut text = String::from(
+        "{\"n\":0,\"t\":0,\"at\":\"\",\"kind\":\"session\",\"format\":1,\"recorder\":\"a test\",\"side\":\"machine\"}\n",
+    );
+    // The longest lines that are read: whole, each of them would take 25 MB or more.
+    let much = "{\"\":0},".repeat((1 << 20) / 7 - 100);
+    for n in 1..=LINES {
+        let line = format!("{{\"n\":{n},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n");
+        text.push_str(&line);
+    }
+    fs::write(recording.join("session.jsonl"), text).unwrap();
+    let binary = self::command(folder.path());
+    let mut limited = std::process::Command::new("sh");
+    limited.current_dir(folder.path()).args(["-c", &format!("ulimit -v {MOST_KB}; exec \"$0\" report wide")]);
+    limited.arg(binary.get_program());
+    let ended = Program::start(limited).end();
+    ended.expect(0);
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert_eq!(page.matches("<details class=\"row ").count(), LINES);
+    assert!(
+        page.contains("This is not all of it: line 2 of session.jsonl is.") && page.len() < 8 << 20,
+        "{}",
+        page.len()
+    );
+}
+
+#[test]
+fn a_recording_becomes_a_page() {
+    let folder = folder();
+    run(&folder, &["demo", "--record", "ours"]).expect(0);
+    let ended = run(&folder, &["report", "ours"]);
+    ended.expect(0);
+    assert_eq!(ended.stdout, "");
+    assert!(ended.stderr.starts_with("report.html: 13 actions, "), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(" 0 things to look at\n"), "{}", ended.stderr);
+    let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
+    assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
+
+    let ended = run(&folder, &["report", "ours", "-o", "-"]);
+    ended.expect(0);
+    assert_eq!((ended.stdout == page, &*ended.stderr), (true, ""), "the same page, and nothing beside it");
+    let of_file = run(&folder, &["report", "ours/session.jsonl", "-o", "-"]);
+    of_file.expect(0);
+    assert!(of_file.stdout == page, "of the file as of its folder");
+    run(&folder, &["report", "ours", "-o", "no/such/folder.html"]).expect(1);
+    let ended = run(&folder, &["report", "demo"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("cannot read demo/session.jsonl"), "{}", ended.stderr);
+    run(&folder, &["report"]).expect(2);
+}
