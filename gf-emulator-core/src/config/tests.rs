@@ -9,6 +9,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::keys::{KEYS, Key};
+use super::read::Use;
 use super::*;
 use crate::Error;
 
@@ -215,7 +216,7 @@ refuse_bytes: 0
     test.cfg:10: protocol must be 1.x or 2.6, or empty to go by the firmware version
     test.cfg:12: serial must be the digits alone: leave out the S that it begins with
     test.cfg:13: password must be 64 hexadecimal digits (it is not shown here)
-    test.cfg:14: head_serial must be a whole number
+    test.cfg:14: head_serial must be a whole number from 0 to 4294967295
     test.cfg:15: head_serial is there already, on line 14: keep one
     test.cfg:16: a % in firmware must be followed by (name)s, or doubled where a percent sign is meant
     test.cfg:18: thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
@@ -224,7 +225,7 @@ refuse_bytes: 0
     test.cfg:23: button must be auto or wait
     test.cfg:24: [emulator] is there already, on line 19: join the two
     test.cfg:25: bypass_homing must be True or False, written just so
-    test.cfg:27: z_home_offset must be a number
+    test.cfg:27: z_home_offset must be a number of half steps, from -100 to 100
     test.cfg:28: refuse_bytes must be a number of bytes, 1 or more
     test.cfg: the machine's name is missing: fill in hostname in [MACHINE]
     ");
@@ -275,7 +276,7 @@ fn the_environment_wins() {
 #[test]
 fn unknown_names_are_remarked_on_and_no_more() {
     let text = with_identity(
-        "pasword: x\ncolour: blue\nmotion_dir: here\nroot: /data\napp_version: %(root)s\n[MASCHINE]\nserial: 1\n[OTHER]\na: b\n",
+        "pasword: x\ncolour: blue\nmotion_dir: here\nroot: data\napp_version: %(root)s\n[MASCHINE]\nserial: 1\n[OTHER]\na: b\n",
     );
     let (config, remarks) = read(&text).expect("no problems");
     assert_eq!(config.machine.serial, 12_345_678);
@@ -370,7 +371,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "machine.password" => (PASSWORD, |c| c.machine.password.reveal().to_owned()),
         "machine.firmware" => ("1.2.3-4", |c| c.machine.firmware.clone()),
         "machine.app_version" => ("abc", |c| c.machine.app_version.clone().unwrap_or_default()),
-        "machine.head_id" => ("-1", |c| c.machine.head_id.unwrap_or_default().to_string()),
+        "machine.head_id" => ("1", |c| c.machine.head_id.unwrap_or_default().to_string()),
         "machine.head_serial" => ("2", |c| c.machine.head_serial.unwrap_or_default().to_string()),
         "machine.head_firmware" => ("3", |c| c.machine.head_firmware.unwrap_or_default().to_string()),
         "machine.ip_address" => ("10.0.0.1", |c| c.machine.ip_address.clone()),
@@ -513,6 +514,28 @@ fn what_the_sample_has_commented_out_is_good() {
 }
 
 #[test]
+fn a_machine_that_signs_in_nowhere_needs_no_identity() {
+    let offline = |text: &str| Config::read_cfg(Use::Offline, "test.cfg", text, &no_variable);
+    for text in ["", "[MACHINE]\nserial:\nhostname:\npassword:\n", "[MACHINE]\npassword: not one\n"] {
+        let (config, remarks) = offline(text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        assert_eq!((config.machine.serial, remarks), (0, Vec::new()), "{text}");
+    }
+    let (config, _) = offline(&format!("[MACHINE]\nserial: 7\npassword: {PASSWORD}\n")).unwrap();
+    assert_eq!((config.machine.serial, config.machine.password.reveal()), (7, PASSWORD));
+    let problems = offline("[MACHINE]\nserial: S7\n[EMULATOR]\nbutton: x\n").unwrap_err();
+    assert_snapshot!(problems, @r"
+    test.cfg:2: serial must be the digits alone: leave out the S that it begins with
+    test.cfg:4: button must be auto or wait
+    ");
+    // It connects to nothing: which proxies there are does not count.
+    let proxy = |name: &str| name.eq_ignore_ascii_case("https_proxy").then(|| "socks5://wrong".to_owned());
+    let (config, _) = Config::read_cfg(Use::Offline, "test.cfg", "", &proxy).unwrap();
+    assert_eq!(config.service.proxy, None);
+    let serial = |name: &str| (name == "GF_MACHINE_SERIAL").then(|| "5".to_owned());
+    assert_eq!(Config::read_cfg(Use::Offline, "test.cfg", "", &serial).unwrap().0.machine.serial, 5);
+}
+
+#[test]
 fn a_configuration_made_in_code_is_checked() {
     let mut config = Config::default();
     config.machine.serial = 1;
@@ -527,6 +550,8 @@ fn a_configuration_made_in_code_is_checked() {
     config.service.retry_for = Duration::MAX;
     config.machine.password = Secret::new("hunter2");
     config.machine.firmware = String::new();
+    config.machine.head_id = Some(-4);
+    config.machine.ip_address = "foo".into();
     config.emulator.time_scale = f64::NAN;
     config.emulator.material_thickness = "../x".into();
     config.motion.dir = PathBuf::new();
@@ -537,9 +562,11 @@ fn a_configuration_made_in_code_is_checked() {
     the configuration: service.user_agent must be some text in plain ASCII, on one line
     the configuration: service.retry_for must be at most a year
     the configuration: machine.serial must be a number from 1 to 4294967295, digits only
-    the configuration: machine.hostname must be some text, on one line
+    the configuration: machine.hostname must be letters, digits, dots, dashes and underscores
     the configuration: machine.password must be 64 hexadecimal digits (it is not shown here)
-    the configuration: machine.firmware must be some text in plain ASCII, on one line
+    the configuration: machine.firmware must be a version such as 2.6.0-2228
+    the configuration: machine.ip_address must be an IP address such as 192.168.100.101
+    the configuration: machine.head_id must be a whole number from 0 to 4294967295
     the configuration: emulator.material_thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
     the configuration: emulator.time_scale must be a number from 0 (at once) through 1 (as the machine) to 1000
     the configuration: motion.dir must be a path
