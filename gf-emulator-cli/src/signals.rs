@@ -55,16 +55,16 @@ pub(crate) fn on_stop(stop: impl FnMut() + Send + 'static) {
 pub(crate) struct Temporary(PathBuf);
 
 impl Temporary {
-    /// `make` makes it and says what it is. No signal comes in between.
+    /// `make` makes it, `path` says where it is. No signal is acted on in between.
     pub(crate) fn made<T, E>(
         make: impl FnOnce() -> Result<T, E>,
         path: impl FnOnce(&T) -> PathBuf,
     ) -> Result<(T, Self), E> {
         let mut state = state();
-        let made = make()?;
-        let path = path(&made);
+        let thing = make()?;
+        let path = path(&thing);
         state.temporary.push(path.clone());
-        Ok((made, Self(path)))
+        Ok((thing, Self(path)))
     }
 }
 
