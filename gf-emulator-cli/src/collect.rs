@@ -9,7 +9,7 @@ use crossbeam_channel::{RecvTimeoutError, bounded};
 
 use crate::failure::Failure;
 use crate::output::say;
-use crate::{puls, run};
+use crate::{numbers, puls, run};
 
 /// Go online until jobs have come, and say what they are
 ///
@@ -29,10 +29,10 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     run: run::Arguments,
     /// How many jobs
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = numbers::whole(1..=u32::MAX, " of jobs"))]
     jobs: u32,
     /// For how many seconds at the most [default: for ever]
-    #[arg(long = "for", value_name = "S", value_parser = crate::serve::seconds)]
+    #[arg(long = "for", value_name = "S", value_parser = numbers::seconds)]
     patience: Option<Duration>,
 }
 

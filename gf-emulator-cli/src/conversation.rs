@@ -12,6 +12,7 @@ use gf_emulator_core::record::Recorder;
 use gf_emulator_core::replay::{Comparer, Comparison};
 use serde_json::Value;
 
+use crate::logging;
 use crate::output::say;
 
 /// A script's own time limits are what ends it: this is only far away.
@@ -113,7 +114,7 @@ impl Comparing {
         let (comparer, told) = &mut *state;
         for difference in comparer.take(seen) {
             // Never left out: there is an end of them.
-            lines.add_always(difference.to_string());
+            lines.add_always(logging::clean(&difference.to_string()));
             *told += 1;
         }
     }
@@ -245,9 +246,10 @@ fn plain(text: &str) -> String {
     cut(text, LONGEST_NAME)
 }
 
-/// Text from outside, as it may reach a terminal: one line, not too long, no control characters.
+/// Text from outside, as it may reach a terminal: one line, not too long, no control characters, no secrets.
 fn cut(text: &str, limit: usize) -> String {
-    let text = text.trim_end();
+    // Before it is cut: half a secret is not known for one.
+    let text = logging::clean(text.trim_end());
     let mut shown: String = text.chars().take(limit).map(|c| if c.is_control() { '?' } else { c }).collect();
     if text.chars().nth(limit).is_some() {
         shown.push_str("...");
@@ -266,6 +268,7 @@ pub(crate) fn size(bytes: usize) -> String {
 
 #[cfg(test)]
 mod tests {
+    use gf_emulator_core::{Secret, Secrets};
     use serde_json::json;
 
     use super::*;
@@ -300,6 +303,23 @@ mod tests {
         assert!(!nasty.contains(char::is_control), "{nasty:?}");
         assert!(nasty.len() < 100, "{nasty}");
         assert_eq!(message(json!(["\u{7f}"])), "machine > service  [\"?\"]");
+    }
+
+    #[test]
+    fn what_a_machine_repeats_of_its_secrets_is_not_shown() {
+        let secrets = Secrets::default();
+        logging::hide(secrets.clone());
+        let password = "conversation-".repeat(6);
+        secrets.keep(&Secret::new(password.as_str()));
+        for line in [
+            message(json!({"event": format!("{password}:completed"), "action_id": 7})),
+            message(json!({"event": format!("{}{password}", "x".repeat(LONGEST_NAME / 2))})),
+            message(json!(["not an event", password])),
+            describe(&Seen::WsSent(format!("no JSON {password}"))).unwrap(),
+            describe(&Seen::GivenUp { what: format!("{password} has not come") }).unwrap(),
+        ] {
+            assert!(line.contains("***") && !line.contains("conversation-"), "{line}");
+        }
     }
 
     #[test]

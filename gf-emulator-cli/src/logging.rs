@@ -22,6 +22,7 @@ use gf_emulator_core::{Secrets, Throttle};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::failure::Failure;
+use crate::output::tell;
 
 /// What may be logged: the library's targets and the binary's.
 const OURS: [&str; 2] = ["gf_emulator_core", env!("CARGO_CRATE_NAME")];
@@ -46,7 +47,14 @@ pub(crate) fn clean(text: &str) -> String {
 
 /// Sets up what the configuration asks for. `RUST_LOG` wins over its levels and turns the console on.
 pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
-    let variable = std::env::var("RUST_LOG").ok().filter(|levels| !levels.trim().is_empty());
+    let (variable, wrong) = levels_of(&std::env::var("RUST_LOG").unwrap_or_default());
+    if !wrong.is_empty() {
+        tell(format_args!(
+            "gf-machine-emulator: RUST_LOG: not used: {}; expected off, error, warn, info, debug or trace, or such as \
+             gf_emulator_core::websocket=debug",
+            clean(&wrong)
+        ));
+    }
     let levels = |level: LogLevel| variable.clone().unwrap_or_else(|| filter(level).to_string());
     let console = logging.console_level.or_else(|| variable.as_ref().map(|_| LogLevel::Debug));
     let mut sinks = Vec::new();
@@ -66,6 +74,27 @@ pub(crate) fn start(logging: &Logging) -> Result<(), Failure> {
         log::set_max_level(most);
     }
     Ok(())
+}
+
+/// What of `RUST_LOG` says which of our lines are logged, if there is any, and what says nothing of that: levels that
+/// there are not, and the lines of others.
+fn levels_of(text: &str) -> (Option<String>, String) {
+    let is_good = |part: &str| {
+        let is_level = |level: &str| level.trim().parse::<LevelFilter>().is_ok();
+        let of_ours = |target: &str| is_ours(target) || OURS.iter().any(|ours| ours.starts_with(target));
+        match part.split_once('=') {
+            Some((target, level)) => of_ours(target.trim()) && (level.trim().is_empty() || is_level(level)),
+            None => is_level(part) || is_ours(part.trim()),
+        }
+    };
+    // Behind a slash is what a line has to have in it.
+    let (parts, words) = text.split_once('/').map_or((text, None), |(parts, words)| (parts, Some(words)));
+    let parts = parts.split(',').filter(|part| !part.trim().is_empty());
+    let (good, wrong): (Vec<_>, Vec<_>) = parts.partition(|part| is_good(part));
+    let shown = |part: &&str| part.trim().chars().map(|c| if c.is_control() { '?' } else { c }).take(100).collect();
+    let wrong: Vec<String> = wrong.iter().map(shown).collect();
+    let words = words.map(|words| format!("/{words}")).unwrap_or_default();
+    (if good.is_empty() { None } else { Some(good.join(",") + &words) }, wrong.join(", "))
 }
 
 /// Sets up the console alone, for what goes wrong.
@@ -306,6 +335,28 @@ mod tests {
         assert_eq!(passed, 1000);
         assert_eq!(sinks.ask(place.clone(), start + PERIOD / 2), (false, 0));
         assert_eq!(sinks.ask(place, start + PERIOD), (true, 501));
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_variable_is_named() {
+        for good in [
+            "debug",
+            "WARN",
+            "gf_emulator_core::websocket=debug",
+            "info,gf_machine_emulator=off",
+            "gf=trace",
+            "debug/x",
+        ] {
+            assert_eq!(levels_of(good), (Some(good.to_owned()), String::new()), "{good}");
+        }
+        assert_eq!(levels_of(""), (None, String::new()));
+        assert_eq!(levels_of(" , "), (None, String::new()));
+        assert_eq!(levels_of("debg"), (None, "debg".to_owned()));
+        assert_eq!(
+            levels_of("info,gf_emulator_core=loud, ureq=trace"),
+            (Some("info".into()), "gf_emulator_core=loud, ureq=trace".into())
+        );
+        assert_eq!(levels_of("a\u{1b}[2J=b"), (None, "a?[2J=b".into()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod folders;
 mod import;
 mod input;
 mod logging;
+mod numbers;
 mod output;
 mod pipe;
 mod puls;
@@ -25,11 +26,9 @@ mod sink;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
     // Wrong usage ends in here, with 2.
-    let outcome = arguments::CommandLine::parse().follow();
+    let outcome = arguments::CommandLine::read().follow();
     log::logger().flush();
     match outcome {
         Ok(()) if output::is_complete() => ExitCode::SUCCESS,

@@ -27,7 +27,7 @@ const LONGEST_LINE_BYTES: usize = 1 << 20;
 /// everything that was accepted is done, and the program ends.
 ///
 /// Without --config and without a gf-machine-emulator.cfg here, it is a 2.6 machine with default settings. In a file,
-/// serial and password may be missing. Nobody can press a button here: it always counts as pressed. Log lines go to
+/// serial, hostname and password may be missing. Nobody can press a button here: it always counts as pressed. Log lines go to
 /// stderr, from the file's console level on (without one: warnings).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -68,7 +68,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     signals::on_stop(move || {
         is_stopped.store(true, Ordering::Release);
         at_signal.stop();
-    })?;
+    });
 
     let machine = thread::Builder::new().name("gf-machine".into()).spawn(move || emulator.run());
     let machine = machine.map_err(|e| Failure::failed(format_args!("cannot start the machine: {e}")))?;
@@ -97,7 +97,10 @@ fn load(named: Option<&PathBuf>) -> Result<(Config, Vec<String>), Failure> {
         config.machine.serial = SERIAL;
         return Ok((config, Vec::new()));
     }
-    let loaded = configuration::load_for_nobody(configuration::path(named), SERIAL)?;
+    let mut loaded = configuration::load_offline(configuration::path(named))?;
+    if loaded.config.machine.serial == 0 {
+        loaded.config.machine.serial = SERIAL;
+    }
     let remarks = loaded.remarks().collect();
     Ok((loaded.config, remarks))
 }

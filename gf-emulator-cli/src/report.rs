@@ -7,6 +7,7 @@ use gf_emulator_core::record::Recording;
 use gf_emulator_core::report::Report;
 
 use crate::failure::Failure;
+use crate::numbers;
 use crate::output::tell;
 use crate::sink::Sink;
 
@@ -36,7 +37,7 @@ pub(crate) struct Arguments {
     #[arg(short, long, value_name = "OUT", default_value = "report.html")]
     output: PathBuf,
     /// Begin the page with this entry, counted from 1; what is before it is counted in the summary
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = numbers::whole(1..=u64::MAX, ""))]
     from: u64,
 }
 

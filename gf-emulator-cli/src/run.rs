@@ -13,7 +13,8 @@ use tempfile::TempDir;
 
 use crate::failure::Failure;
 use crate::output::tell;
-use crate::{configuration, folders, logging, serve, signals};
+use crate::signals::Temporary;
+use crate::{configuration, folders, logging, numbers, signals};
 
 /// Go online as the machine of the configuration (the default)
 ///
@@ -51,16 +52,8 @@ pub(crate) struct Arguments {
     pub(crate) record: Option<PathBuf>,
     /// Serve a page with the session as it goes on, and the machine's buttons; a port alone is one of 127.0.0.1, port 0
     /// any that is free
-    #[arg(long, value_name = "ADDR:PORT", value_parser = own_address)]
+    #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     pub(crate) follow: Option<String>,
-}
-
-/// An address and a port, or a port of this computer alone.
-fn own_address(text: &str) -> Result<String, String> {
-    match text.strip_prefix(':').unwrap_or(text).parse::<u16>() {
-        Ok(port) => Ok(format!("127.0.0.1:{port}")),
-        Err(_) => serve::address(text),
-    }
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
@@ -73,7 +66,7 @@ pub(crate) struct Machine {
     pub(crate) emulator: Emulator,
     _follower: Option<Follower>,
     /// A recording that nobody keeps.
-    _folder: Option<TempDir>,
+    _folder: Option<(TempDir, Temporary)>,
 }
 
 /// A machine as the configuration says, recorded and followed where that is asked for. A signal stops it.
@@ -94,12 +87,13 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
         // The temporary folder is everybody's; what is recorded is its owner's alone.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let folder = builder.prefix("gf-machine-emulator-").tempdir();
+        let folder =
+            Temporary::made(|| builder.prefix("gf-machine-emulator-").tempdir(), |folder| folder.path().into());
         Some(folder.map_err(|e| Failure::failed(format_args!("cannot make a folder to record into: {e}")))?)
     } else {
         None
     };
-    let recorder = match arguments.record.as_deref().or(unkept.as_ref().map(TempDir::path)) {
+    let recorder = match arguments.record.as_deref().or(unkept.as_ref().map(|(folder, _)| folder.path())) {
         Some(folder) => {
             config.logging.record_dir = None;
             Some(Recorder::of_machine(folder, &config).map_err(Failure::misused)?)
@@ -129,7 +123,7 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     }
     // Before the link is told: who has it may send a signal at once.
     let handle = emulator.handle();
-    signals::on_stop_removing(unkept.as_ref().map(|folder| folder.path().to_owned()), move || handle.stop())?;
+    signals::on_stop(move || handle.stop());
     let follower = match (&arguments.follow, emulator.recorder()) {
         (Some(address), Some(recorder)) => Some(follow(address, &recorder, emulator.handle())?),
         _ => None,
@@ -215,15 +209,6 @@ fn hear_keys(handle: Handle, is_followed: bool) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_alone_is_of_this_computer() {
-        for text in ["8080", ":8080", "127.0.0.1:8080"] {
-            assert_eq!(own_address(text).as_deref(), Ok("127.0.0.1:8080"));
-        }
-        assert_eq!(own_address("0.0.0.0:0").as_deref(), Ok("0.0.0.0:0"));
-        assert!(["", ":", "99999", "localhost", "a:b"].iter().all(|text| own_address(text).is_err()));
-    }
 
     #[test]
     fn every_key_does_its_own() {

@@ -15,7 +15,7 @@ use gf_emulator_core::replay::{Comparison, Session};
 use crate::conversation::{Comparing, Lines, RECORDING_LIMIT_BYTES, Recording, follow, observer};
 use crate::failure::Failure;
 use crate::output::{say, tell};
-use crate::{logging, signals};
+use crate::{logging, numbers, signals};
 
 /// The longest script that is read.
 const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
@@ -59,7 +59,7 @@ order things of different actions come.
 
 Examples:
   gf-machine-emulator serve --listen 127.0.0.1:8443 --ca-out ca.pem
-  gf-machine-emulator serve --listen 127.0.0.1:8080 --plain \\
+  gf-machine-emulator serve --listen 8080 --plain \\
       --script print.json --puls job.puls --gzip
   gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
 
@@ -67,8 +67,8 @@ Exit codes: 0 the script is done and everything awaited came, or the replay is
 done without a difference; 1 not so (the step or every difference is named), or
 ended by Ctrl-C or SIGTERM before that; 2 wrong usage.")]
 pub(crate) struct Arguments {
-    /// Where to listen; port 0 is any that is free
-    #[arg(long, value_name = "ADDR:PORT", value_parser = address)]
+    /// Where to listen; a port alone is one of 127.0.0.1, port 0 any that is free
+    #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     listen: String,
     /// No TLS: machines take that on this very computer only
     #[arg(long)]
@@ -83,7 +83,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", conflicts_with_all = ["script", "puls", "gzip"])]
     replay: Option<PathBuf>,
     /// How much longer than in the recording a machine may take [default: 60]
-    #[arg(long, value_name = "S", value_parser = seconds, requires = "replay")]
+    #[arg(long, value_name = "S", value_parser = numbers::seconds, requires = "replay")]
     patience: Option<Duration>,
     /// The pulse file to hand out [default: a short one]
     #[arg(long, value_name = "FILE")]
@@ -98,21 +98,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
     /// Cut every WebSocket after so many seconds, as the cloud does hourly
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     cut_every: Option<Duration>,
-}
-
-/// A host and a port; whether it can be listened on is seen later.
-pub(crate) fn address(text: &str) -> Result<String, String> {
-    let wrong = || "an address and a port, such as 127.0.0.1:8443".to_owned();
-    let (host, port) = text.rsplit_once(':').ok_or_else(wrong)?;
-    if host.is_empty() || port.parse::<u16>().is_err() { Err(wrong()) } else { Ok(text.to_owned()) }
-}
-
-/// From a thousandth of a second up to a year.
-pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
-    let number: Option<f64> = text.parse().ok().filter(|seconds| (0.001..=31_536_000.0).contains(seconds));
-    number.map(Duration::from_secs_f64).ok_or_else(|| "a number of seconds from 0.001 to 31536000".into())
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
@@ -123,7 +110,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let patience = arguments.patience.unwrap_or(PATIENCE);
     let session = arguments.replay.as_deref().map(|folder| read_session(folder, patience)).transpose()?;
     let comparing = session.as_ref().map(|session| Comparing::new(session.comparer()));
-    let mut builder = LocalService::builder()
+    let mut builder = LocalService::builder();
+    logging::hide(builder.secrets());
+    builder = builder
         .listen(arguments.listen)
         .tls(!arguments.plain)
         .gzip(arguments.gzip)
@@ -142,7 +131,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     // Before anybody can connect, so that no machine is left without an end.
     signals::on_stop(move || {
         let _ = stopping.try_send(());
-    })?;
+    });
     let service = builder.start().map_err(Failure::failed)?;
     if let (Some(folder), Some(recording)) = (&arguments.record, &recording) {
         let begun = Recorder::of_service(folder, service.http_url());
@@ -259,25 +248,4 @@ fn refusals(bytes: &[u8]) -> puls::Result<Vec<puls::Refusal>> {
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
     Failure::misused(format_args!("cannot {what} {}: {error}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_address_has_a_port() {
-        assert!(address("127.0.0.1:0").is_ok() && address("[::1]:8443").is_ok() && address("localhost:1").is_ok());
-        for text in ["", "8443", "foo:bar", ":1", "127.0.0.1:99999"] {
-            assert!(address(text).is_err(), "{text}");
-        }
-    }
-
-    #[test]
-    fn only_times_that_can_be_waited_for_are_seconds() {
-        assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
-        for text in ["", "0", "-1", "NaN", "inf", "1e99", "5s"] {
-            assert!(seconds(text).is_err(), "{text}");
-        }
-    }
 }

@@ -8,13 +8,14 @@ use gf_emulator_core::files;
 use tempfile::NamedTempFile;
 
 use crate::failure::Failure;
+use crate::signals::Temporary;
 
 /// Something being written.
 pub(crate) enum Sink {
     Stdout(BufWriter<io::Stdout>),
     /// What is there already and no ordinary file: a device, a pipe. It is written to, not replaced.
     Stream(BufWriter<File>, PathBuf),
-    File(BufWriter<NamedTempFile>, PathBuf),
+    File(BufWriter<NamedTempFile>, PathBuf, Temporary),
 }
 
 impl Sink {
@@ -36,9 +37,10 @@ impl Sink {
         // As any other file: the umask decides who reads it.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-        let file = builder.prefix(".writing-").suffix(".part").tempfile_in(folder);
-        let file = file.map_err(|e| cannot(files::without_path(e)))?;
-        Ok(Self::File(BufWriter::new(file), path.into()))
+        builder.prefix(".writing-").suffix(".part");
+        let made = Temporary::made(|| builder.tempfile_in(folder), |file| file.path().into());
+        let (file, temporary) = made.map_err(|e| cannot(files::without_path(e)))?;
+        Ok(Self::File(BufWriter::new(file), path.into(), temporary))
     }
 
     /// Whether what is said beside it may go to standard output.
@@ -55,7 +57,7 @@ impl Sink {
                 other => other.map_err(|e| Failure::failed(format_args!("standard output: cannot write it: {e}"))),
             },
             Self::Stream(mut out, path) => out.flush().map_err(|e| unwritten(&path, &e)),
-            Self::File(out, path) => out
+            Self::File(out, path, _temporary) => out
                 .into_inner()
                 .map_err(io::IntoInnerError::into_error)
                 .and_then(|file| file.as_file().sync_all().and_then(|()| file.persist(&path).map_err(|e| e.error)))
@@ -74,7 +76,7 @@ impl Write for Sink {
         match self {
             Self::Stdout(out) => out.write(bytes),
             Self::Stream(out, _) => out.write(bytes),
-            Self::File(out, _) => out.write(bytes).map_err(files::without_path),
+            Self::File(out, ..) => out.write(bytes).map_err(files::without_path),
         }
     }
 
@@ -82,7 +84,7 @@ impl Write for Sink {
         match self {
             Self::Stdout(out) => out.flush(),
             Self::Stream(out, _) => out.flush(),
-            Self::File(out, _) => out.flush().map_err(files::without_path),
+            Self::File(out, ..) => out.flush().map_err(files::without_path),
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! Nothing sleeps, and every wait has a limit.
 
+mod arguments;
 mod floods;
 mod kept;
 mod online;

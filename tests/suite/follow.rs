@@ -257,13 +257,18 @@ fn nobody_else_is_answered() {
         (403, get(&format!("token=&token={token}"), &here)),
         (403, get(&ours, &format!("Host: evil.example:{port}"))),
         (403, get(&ours, "Host: 127.0.0.1:1")),
-        (403, get(&ours, "X-Host: none")),
-        (403, get(&ours, &format!("{here}\r\nHost: evil.example:{port}"))),
+        (400, get(&ours, "X-Host: none")),
+        (400, get(&ours, &format!("{here}\r\nHost: evil.example:{port}"))),
         (403, get(&ours, &format!("{here}\r\nOrigin: http://evil.example"))),
         (403, get(&ours, &format!("{here}\r\nOrigin: null"))),
         (403, get(&ours, &format!("{here}\r\nOrigin: https://{host}"))),
         (403, get(&ours, &format!("{here}\r\nOrigin: http://{host}\r\nOrigin: http://evil.example"))),
-        (403, format!("GET /nothing HTTP/1.1\r\n{here}\r\n\r\n")),
+        (404, format!("GET /nothing HTTP/1.1\r\n{here}\r\n\r\n")),
+        (404, format!("GET /nothing?token={wrong} HTTP/1.1\r\n{here}\r\n\r\n")),
+        (404, format!("POST /nothing?{ours} HTTP/1.1\r\n{here}\r\nContent-Length: 0\r\n\r\n")),
+        (405, format!("POST /?{ours} HTTP/1.1\r\n{here}\r\nContent-Length: 0\r\n\r\n")),
+        (405, format!("POST /rows HTTP/1.1\r\n{here}\r\nX-Token: {wrong}\r\nContent-Length: 0\r\n\r\n")),
+        (405, format!("GET /button HTTP/1.1\r\n{here}\r\n\r\n")),
         (404, format!("GET /nothing?{ours} HTTP/1.1\r\n{here}\r\n\r\n")),
         (403, press(&format!("{here}\r\nOrigin: http://{host}\r\n"))),
         (403, press(&format!("{here}\r\nX-Token: {wrong}\r\n"))),
@@ -294,6 +299,7 @@ fn nobody_else_is_answered() {
         assert_eq!(status, expected, "{request}\n{answer}");
         assert!(expected == 200 || !answer.contains(token), "the token is told: {answer}");
         assert!(!answer.to_lowercase().contains("access-control"), "{answer}");
+        assert_eq!(answer.contains("\r\nAllow: "), expected == 405, "{request}\n{answer}");
     }
     assert!(!format!("{follower:?}").contains(token));
     // Nothing of it came to the machine, and it goes on.

@@ -100,7 +100,7 @@ fn a_new_action_of_known_steps_is_a_matter_of_a_table() {
 #[test]
 fn built_in_tables_load_for_every_configuration() {
     for generation in [Generation::V1, Generation::V2] {
-        for firmware in ["1.6.0-35", "2.6.0-2228", "no version"] {
+        for firmware in ["1.6.0-35", "2.6.0-2228", "3.0"] {
             let folder = folder();
             let mut config = config(folder.path(), generation);
             config.machine.firmware = firmware.into();

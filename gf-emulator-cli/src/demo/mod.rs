@@ -77,17 +77,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let started = Instant::now();
     let (stopping, stop) = bounded(1);
     let ended = stopping.clone();
-    signals::on_stop(move || {
-        let _ = stopping.try_send(());
-    })?;
     let dir = &arguments.dir;
     let mut config = configure(dir, arguments.generation);
     pictures::make(&config.emulator.image_dir, THICKNESS)
         .map_err(|e| Failure::failed(format_args!("cannot make pictures in {}: {e}", dir.display())))?;
     let job = job::make().map_err(|e| Failure::failed(format_args!("cannot make a job: {e}")))?;
 
+    // What comes before this ends at once at a signal.
+    signals::on_stop(move || {
+        let _ = stopping.try_send(());
+    });
     let lines = Lines::new();
-    let service = LocalService::builder()
+    let builder = LocalService::builder();
+    logging::hide(builder.secrets());
+    let service = builder
         .serial(&config.machine.serial.to_string())
         .password(config.machine.password.clone())
         .firmware_version(config.machine.firmware.clone())

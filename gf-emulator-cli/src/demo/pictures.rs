@@ -3,11 +3,13 @@
 //! Drawn by distance: a shape is how far a point is from its edge, inside negative, and the pixels at the edge are
 //! blended. No picture is a photograph of anything.
 
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::path::Path;
 
 use image::codecs::jpeg::JpegEncoder;
+
+use crate::signals::Temporary;
 
 const WIDTH: u32 = 640;
 const HEIGHT: u32 = 360;
@@ -33,8 +35,9 @@ pub(super) fn make(folder: &Path, thickness: &str) -> io::Result<()> {
         let path = folder.join(name);
         if !path.exists() {
             // Whole or not there: a picture that is there is used as it is the next time.
-            let half = path.with_extension("part");
-            fs::write(&half, scene.draw(&bed).to_jpeg()?)?;
+            let (jpeg, half) = (scene.draw(&bed).to_jpeg()?, path.with_extension("part"));
+            let (mut file, _temporary) = Temporary::made(|| File::create(&half), |_| half.clone())?;
+            file.write_all(&jpeg)?;
             fs::rename(half, path)?;
         }
     }

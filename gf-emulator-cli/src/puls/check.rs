@@ -6,6 +6,7 @@ use gf_emulator_core::puls::{Header, Limits};
 
 use super::source;
 use crate::failure::Failure;
+use crate::numbers;
 use crate::output::{say, tell};
 
 /// Say whether a machine would run a job, and if not, why
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
     /// The machine's serial number
-    #[arg(long, value_name = "N", value_parser = super::serial, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = numbers::serial)]
     serial: Option<u32>,
     #[command(flatten)]
     limit: source::Limit,

@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{
-    Builder, Error, Extents, Laser, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath, tick,
+    Builder, Error, Extents, Laser, MAX_COORDINATE_MM, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath, tick,
 };
 
-use super::{number, pair, source, whole};
+use super::source;
 use crate::failure::Failure;
+use crate::numbers;
 use crate::output::tell;
 use crate::sink::Sink;
 
@@ -46,13 +47,13 @@ something could not be read or written, 2 wrong usage.")]
        where SOURCE is --line X,Y, --square MM, --circle MM or --from FILE")]
 pub(crate) struct Arguments {
     /// A line so far to the right and to the front
-    #[arg(long, value_name = "X,Y", group = "source", value_parser = pair, allow_hyphen_values = true)]
+    #[arg(long, value_name = "X,Y", group = "source", value_parser = numbers::pair(-MAX_COORDINATE_MM..=MAX_COORDINATE_MM, " of mm"))]
     line: Option<[f64; 2]>,
     /// A square with that side
-    #[arg(long, value_name = "MM", group = "source", value_parser = size, allow_hyphen_values = true)]
+    #[arg(long, value_name = "MM", group = "source", value_parser = numbers::real(0.1..=1000.0, " of mm"))]
     square: Option<f64>,
     /// A circle with that diameter
-    #[arg(long, value_name = "MM", group = "source", value_parser = size, allow_hyphen_values = true)]
+    #[arg(long, value_name = "MM", group = "source", value_parser = numbers::real(0.1..=1000.0, " of mm"))]
     circle: Option<f64>,
     /// A drawing: .gcode .nc .ngc or .svgpath; `-` is standard input
     #[arg(long, value_name = "FILE", group = "source")]
@@ -67,34 +68,34 @@ pub(crate) struct Arguments {
     #[arg(long)]
     gzip: bool,
     /// Where a line begins, a shape's back left corner or a drawing's origin is
-    #[arg(long, value_name = "X,Y", value_parser = pair, default_value = "0,0", allow_hyphen_values = true)]
+    #[arg(long, value_name = "X,Y", value_parser = numbers::pair(-MAX_COORDINATE_MM..=MAX_COORDINATE_MM, " of mm"), default_value = "0,0")]
     at: [f64; 2],
     /// The drawing's Y goes to the back
     #[arg(long)]
     flip_y: bool,
     /// How fast to cut, in mm/s [default: 50]
-    #[arg(long, value_name = "MM_S", value_parser = speed, allow_hyphen_values = true)]
+    #[arg(long, value_name = "MM_S", value_parser = numbers::real(0.1..=10_000.0, " of mm/s"))]
     speed: Option<f64>,
     /// Which part of the ticks fires: 0 to 1, or N/7 [default: 3/7]
-    #[arg(long, value_name = "PART", value_parser = density, allow_hyphen_values = true)]
+    #[arg(long, value_name = "PART", value_parser = numbers::part)]
     density: Option<f64>,
     /// The laser's power level, 0 to 127
-    #[arg(long, value_name = "LEVEL", default_value_t = 127, value_parser = power, allow_hyphen_values = true)]
+    #[arg(long, value_name = "LEVEL", default_value_t = 127, value_parser = numbers::whole(0..=127_u8, ""))]
     power: u8,
     /// How fast to travel, in mm/s [default: 200]
-    #[arg(long, value_name = "MM_S", value_parser = speed, allow_hyphen_values = true)]
+    #[arg(long, value_name = "MM_S", value_parser = numbers::real(0.1..=10_000.0, " of mm/s"))]
     travel_speed: Option<f64>,
     /// How fast to get faster, in mm/s2 [default: 700,590]
-    #[arg(long, value_name = "X,Y", value_parser = pair, allow_hyphen_values = true)]
+    #[arg(long, value_name = "X,Y", value_parser = numbers::pair(1.0..=100_000.0, " of mm/s2"))]
     acceleration: Option<[f64; 2]>,
     /// Ticks a second
-    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, value_parser = frequency, allow_hyphen_values = true)]
+    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, value_parser = numbers::whole(1_000..=200_000_u32, " of Hz"))]
     frequency: u32,
     /// The one machine that may run it [default: any]
-    #[arg(long, value_name = "N", value_parser = super::serial, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = numbers::serial)]
     serial: Option<u32>,
     /// The S of G-code that fires in every tick [default: 1000]
-    #[arg(long, value_name = "N", value_parser = s_max, allow_hyphen_values = true)]
+    #[arg(long, value_name = "N", value_parser = numbers::real(0.001..=1e9, ""))]
     s_max: Option<f64>,
 }
 
@@ -275,37 +276,4 @@ fn read(path: &Path) -> std::result::Result<Vec<u8>, Failure> {
         .read_to_end(&mut drawing)
         .map_err(|e| Failure::failed(format_args!("{name}: cannot read it: {e}")))?;
     Ok(drawing)
-}
-
-fn size(text: &str) -> std::result::Result<f64, String> {
-    let in_range = |&mm: &f64| (0.1..=1000.0).contains(&mm);
-    Some(number(text)?).filter(in_range).ok_or_else(|| "expected 0.1 to 1000 mm".to_owned())
-}
-
-fn speed(text: &str) -> std::result::Result<f64, String> {
-    let in_range = |&mm_s: &f64| (0.1..=10_000.0).contains(&mm_s);
-    Some(number(text)?).filter(in_range).ok_or_else(|| "expected 0.1 to 10000 mm/s".to_owned())
-}
-
-fn power(text: &str) -> std::result::Result<u8, String> {
-    // The builder says what is a level.
-    whole(text, 0..=u8::MAX, "a whole number from 0 to 127")
-}
-
-fn frequency(text: &str) -> std::result::Result<u32, String> {
-    whole(text, 1_000..=200_000, "1000 to 200000 Hz")
-}
-
-fn s_max(text: &str) -> std::result::Result<f64, String> {
-    Some(number(text)?).filter(|&s| s > 0.0).ok_or_else(|| "expected a number above 0".to_owned())
-}
-
-fn density(text: &str) -> std::result::Result<f64, String> {
-    let density = match text.split_once('/') {
-        Some((part, "7")) => number(part)? / 7.0,
-        Some(_) => return Err("expected a number from 0 to 1, or sevenths such as 3/7".to_owned()),
-        None => number(text)?,
-    };
-    let in_range = |density: &f64| (0.0..=1.0).contains(density);
-    Some(density).filter(in_range).ok_or_else(|| "expected a number from 0 to 1, or sevenths such as 3/7".to_owned())
 }

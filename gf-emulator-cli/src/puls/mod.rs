@@ -8,9 +8,7 @@ mod plot;
 mod progress;
 mod source;
 
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use clap::Subcommand;
 use gf_emulator_core::puls::{Extents, Header, Limits, Span, WORK_AREA_MM};
@@ -35,7 +33,7 @@ Examples:
 than --max-bytes, after inflating, no more is read.
 
 Exit codes: 0 done, 1 a file could not be read or is not good (the others were
-seen to all the same), 2 wrong usage.")]
+seen to all the same), or Ctrl-C or SIGTERM came before the end, 2 wrong usage.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -65,21 +63,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
 }
 
-fn number(text: &str) -> Result<f64, String> {
-    let number = text.trim().parse::<f64>().ok().filter(|number| number.is_finite());
-    number.ok_or_else(|| format!("\"{text}\" is not a number"))
-}
-
-/// A whole number in a range, which `expected` describes.
-fn whole<T: FromStr + PartialOrd>(text: &str, range: RangeInclusive<T>, expected: &str) -> Result<T, String> {
-    text.trim().parse().ok().filter(|number| range.contains(number)).ok_or_else(|| format!("expected {expected}"))
-}
-
-/// A machine's serial number.
-fn serial(text: &str) -> Result<u32, String> {
-    whole(text, 0..=u32::MAX, "a whole number from 0 to 4294967295, without the S before it")
-}
-
 /// How a job leaves the bed, if it does: from `start_mm` on, in mm from the bed's back left corner, or, where that is not
 /// known, wherever it begins.
 fn off_the_bed(header: &Header, extents: &Extents, start_mm: Option<[f64; 2]>) -> Option<String> {
@@ -107,12 +90,6 @@ fn off_the_bed(header: &Header, extents: &Extents, start_mm: Option<[f64; 2]>) -
              X {left:.1} to {right:.1}, Y {back:.1} to {front:.1} mm"
         )
     })
-}
-
-/// Two numbers, as `X,Y`.
-fn pair(text: &str) -> Result<[f64; 2], String> {
-    let (x, y) = text.split_once(',').ok_or("expected two numbers with a comma between them, such as 20,30")?;
-    Ok([number(x)?, number(y)?])
 }
 
 /// The end of a command over many files: each bad one has been named.

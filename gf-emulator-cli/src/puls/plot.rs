@@ -8,6 +8,7 @@ use gf_emulator_core::puls::{FARTHEST_MM, Plot, Sheet, View, WIDTHS_PX};
 
 use super::source;
 use crate::failure::Failure;
+use crate::numbers;
 use crate::output::tell;
 use crate::sink::Sink;
 
@@ -40,13 +41,13 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum)]
     format: Option<Format>,
     /// How wide, in pixels: 240 to 10000. A phone has 360, a poster 6000
-    #[arg(long, value_name = "PX", default_value_t = 1200, value_parser = width, allow_hyphen_values = true)]
+    #[arg(long, value_name = "PX", default_value_t = 1200, value_parser = numbers::whole(WIDTHS_PX, " of pixels"))]
     size: u32,
     /// What to show
     #[arg(long, value_enum, default_value_t = Shown::Bed)]
     view: Shown,
     /// Where on the bed the job begins, in mm from its back left corner [default: 0,0]
-    #[arg(long, value_name = "X,Y", value_parser = start, allow_hyphen_values = true)]
+    #[arg(long, value_name = "X,Y", value_parser = numbers::pair(-FARTHEST_MM..=FARTHEST_MM, " of mm"))]
     start: Option<[f64; 2]>,
     #[command(flatten)]
     limit: source::Limit,
@@ -100,20 +101,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         tell(format_args!("{}: {} kB", output.display(), picture.len().div_ceil(1000)));
     }
     Ok(())
-}
-
-fn width(text: &str) -> Result<u32, String> {
-    let width = super::whole(text, 0..=u32::MAX, "a whole number of pixels, 240 to 10000")?;
-    if WIDTHS_PX.contains(&width) { Ok(width) } else { Err(format!("{width} is not in {WIDTHS_PX:?}")) }
-}
-
-fn start(text: &str) -> Result<[f64; 2], String> {
-    let start = super::pair(text)?;
-    if start.iter().all(|mm| (-FARTHEST_MM..=FARTHEST_MM).contains(mm)) {
-        Ok(start)
-    } else {
-        Err(format!("expected two numbers of mm from -{FARTHEST_MM} to {FARTHEST_MM}"))
-    }
 }
 
 fn default_output(file: &Path) -> PathBuf {

@@ -9,6 +9,7 @@ use gf_emulator_core::{Error, files};
 
 use super::progress::Watched;
 use crate::failure::Failure;
+use crate::numbers;
 
 pub(super) type Reader = Watched<Box<dyn Read>>;
 
@@ -18,8 +19,7 @@ pub(super) struct Limit {
     /// The longest job that is read, in bytes after inflating (one a tick)
     ///
     /// The default, 1 GiB, is thirty hours at 10 kHz.
-    #[arg(long, value_name = "BYTES", default_value_t = MAX_TICKS as u64, value_parser = bytes,
-          allow_hyphen_values = true)]
+    #[arg(long, value_name = "BYTES", default_value_t = MAX_TICKS as u64, value_parser = numbers::whole(1..=u64::MAX, " of bytes"))]
     max_bytes: u64,
 }
 
@@ -27,10 +27,6 @@ impl From<Limit> for Limits {
     fn from(limit: Limit) -> Self {
         Self { body_bytes: Some(limit.max_bytes) }
     }
-}
-
-fn bytes(text: &str) -> Result<u64, String> {
-    super::whole(text, 1..=u64::MAX, "a number of bytes, 1 or more")
 }
 
 /// What a file is called in lines for people.

@@ -40,35 +40,47 @@ fn serve(listener: &TcpListener, opened: &Sender<TcpStream>) {
 }
 
 #[test]
-fn sigterm_ends_it_in_the_middle_of_every_flood() {
+fn sigterm_ends_it_in_the_middle_of_pings() {
+    ends_in_the_middle_of(&[], &[0x89, 0]);
+}
+
+#[test]
+fn sigterm_ends_it_in_the_middle_of_binary_frames() {
+    ends_in_the_middle_of(&[], &[0x82, 1, 0]);
+}
+
+#[test]
+fn sigterm_ends_it_in_the_middle_of_empty_fragments() {
+    ends_in_the_middle_of(&[0x01, 0], &[0, 0]);
+}
+
+#[test]
+fn sigterm_ends_it_in_the_middle_of_text_frames() {
+    ends_in_the_middle_of(&[], b"\x81\x07no JSON");
+}
+
+/// A service that sends `begin`, then `again` without end.
+fn ends_in_the_middle_of(begin: &'static [u8], again: &[u8]) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (open, opened) = bounded(0);
     thread::spawn(move || serve(&listener, &open));
-    let floods: [(&str, &[u8], &[u8]); 4] = [
-        ("pings", &[], &[0x89, 0]),
-        ("binary frames", &[], &[0x82, 1, 0]),
-        ("empty fragments", &[0x01, 0], &[0, 0]),
-        ("text frames", &[], b"\x81\x07no JSON"),
-    ];
-    for (name, begin, again) in floods {
-        let folder = folder();
-        configure(&folder, &format!("http://{address}"), &format!("ws://{address}"), "", "");
-        let mut command = command(folder.path());
-        command.arg("run").env("RUST_LOG", "error");
-        let program = Program::start(command);
-        let mut stream = opened.recv_timeout(LIMIT).unwrap();
-        let (under_way, is_under_way) = bounded(1);
-        let block = again.repeat(1000);
-        let flood = thread::spawn(move || {
-            stream.write_all(begin).unwrap();
-            while stream.write_all(&block).is_ok() {
-                let _ = under_way.try_send(());
-            }
-        });
-        (0..10).for_each(|_| is_under_way.recv_timeout(LIMIT).unwrap_or_else(|e| panic!("{name}: {e}")));
-        program.terminate();
-        program.end().expect(0);
-        flood.join().unwrap();
-    }
+    let folder = folder();
+    configure(&folder, &format!("http://{address}"), &format!("ws://{address}"), "", "");
+    let mut command = command(folder.path());
+    command.arg("run").env("RUST_LOG", "error");
+    let program = Program::start(command);
+    let mut stream = opened.recv_timeout(LIMIT).unwrap();
+    let (under_way, is_under_way) = bounded(1);
+    let block = again.repeat(1000);
+    let flood = thread::spawn(move || {
+        stream.write_all(begin).unwrap();
+        while stream.write_all(&block).is_ok() {
+            let _ = under_way.try_send(());
+        }
+    });
+    (0..10).for_each(|_| is_under_way.recv_timeout(LIMIT).unwrap());
+    program.terminate();
+    program.end().expect(0);
+    flood.join().unwrap();
 }

@@ -87,8 +87,8 @@ impl Program {
     }
 
     /// Writes to its stdin; that it is gone already shows elsewhere.
-    pub(crate) fn write(&mut self, text: &str) {
-        let _ = self.stdin.as_mut().expect("it has one").write_all(text.as_bytes());
+    pub(crate) fn write(&mut self, text: impl AsRef<[u8]>) {
+        let _ = self.stdin.as_mut().expect("it has one").write_all(text.as_ref());
     }
 
     pub(crate) fn close_stdin(&mut self) {

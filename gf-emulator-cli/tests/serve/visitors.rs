@@ -1,32 +1,7 @@
 //! Who comes and goes while a machine is served.
 
-use std::fs;
-
-use tungstenite::Message;
-
 use super::Serve;
 use crate::folder;
-
-const SCRIPT: &str = r#"[{"send": {"id": 1, "action_type": "settings", "status": "ready"}},
-                         {"await": "settings:completed", "action_id": 1}]"#;
-
-#[test]
-fn serve_ends_with_its_script_although_a_visitor_signed_in_and_left() {
-    let folder = folder();
-    fs::write(folder.path().join("script.json"), SCRIPT).unwrap();
-    let service = Serve::start(folder.path(), &["--script", "script.json"]);
-    assert_eq!(service.sign_in("S1").status, 200);
-    // This one has a WebSocket as well.
-    drop(service.open("S2"));
-    let mut machine = service.open("S3");
-    machine.read().unwrap();
-    machine.send(Message::text(r#"{"event": "settings:completed", "action_id": 1}"#)).unwrap();
-    while machine.read().is_ok() {}
-    drop(machine);
-    let ended = service.program.end();
-    ended.expect(0);
-    assert!(ended.stdout.contains("the script is done"), "{ended:?}");
-}
 
 #[test]
 fn a_sign_in_that_is_refused_says_what_is_wrong_with_it() {

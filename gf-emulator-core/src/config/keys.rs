@@ -83,11 +83,6 @@ fn only_a_path(_: &mut Draft, text: &str) -> Checked<()> {
     value::optional_path(text).map(|_| ())
 }
 
-/// For tuning of real hardware.
-fn only_a_number(_: &mut Draft, text: &str) -> Checked<()> {
-    value::optional_number(text).map(|_| ())
-}
-
 /// Every key there is.
 pub(super) const KEYS: &[Key] = &[
     key("GENERAL", "base_dir", Origin::V1, "general.base_dir", "for %(base_dir)s in other values", only_a_path),
@@ -137,28 +132,28 @@ pub(super) const KEYS: &[Key] = &[
     }),
     key("SERVICE", "proxy", Origin::New, "service.proxy", "the HTTP proxy to go through", set_proxy),
     key("MACHINE", "ip_address", Origin::V1, "machine.ip_address", "the address that the machine reports", |d, t| {
-        value::line(t).map(|address| d.config.machine.ip_address = address.into())
+        value::address(t).map(|_| d.config.machine.ip_address = t.into())
     }),
     key("MACHINE", "serial", Origin::Both, SERIAL, "the machine's serial number", |d, t| {
         value::serial(t).map(|serial| d.config.machine.serial = serial)
     }),
     key("MACHINE", "hostname", Origin::Both, HOSTNAME, "the machine's name", |d, t| {
-        value::line(t).map(|hostname| d.config.machine.hostname = hostname.into())
+        value::name(t).map(|hostname| d.config.machine.hostname = hostname.into())
     }),
     key("MACHINE", "password", Origin::Both, PASSWORD, "the machine's password", |d, t| {
         value::password(t).map(|password| d.config.machine.password = Secret::new(password))
     }),
     key("MACHINE", "head_id", Origin::V2, "machine.head_id", "the head's id", |d, t| {
-        value::optional_integer(t).map(|id| d.config.machine.head_id = id)
+        value::head_number(t).map(|id| d.config.machine.head_id = id)
     }),
     key("MACHINE", "head_serial", Origin::Both, "machine.head_serial", "the head's serial number", |d, t| {
-        value::optional_integer(t).map(|serial| d.config.machine.head_serial = serial)
+        value::head_number(t).map(|serial| d.config.machine.head_serial = serial)
     }),
     key("MACHINE", "head_firmware", Origin::Both, "machine.head_firmware", "the head's firmware", |d, t| {
-        value::optional_integer(t).map(|firmware| d.config.machine.head_firmware = firmware)
+        value::head_number(t).map(|firmware| d.config.machine.head_firmware = firmware)
     }),
     key("MACHINE", "firmware", Origin::V1, "machine.firmware", "the firmware version to report", |d, t| {
-        value::header(t).map(|version| d.config.machine.firmware = version.into())
+        value::version(t).map(|version| d.config.machine.firmware = version.into())
     }),
     key("MACHINE", "app_version", Origin::V1, "machine.app_version", "the application's version", set_app_version),
     key("MATERIAL", "thickness", Origin::V1, "emulator.material_thickness", "picks the head pictures", |d, t| {
@@ -172,7 +167,7 @@ pub(super) const KEYS: &[Key] = &[
         value::path(t).map(|dir| d.config.firmware.dir = dir)
     }),
     key("FACTORY_FIRMWARE", "fw_version", Origin::V2, "machine.firmware", "as firmware", |d, t| {
-        value::header(t).map(|version| d.config.machine.firmware = version.into())
+        value::version(t).map(|version| d.config.machine.firmware = version.into())
     }),
     key("FACTORY_FIRMWARE", "app_version", Origin::V2, "machine.app_version", "as in [MACHINE]", set_app_version),
     key("EMULATOR", "base_dir", Origin::V2, "emulator.base_dir", "for %(base_dir)s in other values", only_a_path),
@@ -225,10 +220,12 @@ pub(super) const KEYS: &[Key] = &[
     key("LOGGING", "record_serial", Origin::New, "logging.record_serial", "recordings have the serial", |d, t| {
         value::boolean(t).map(|shown| d.config.logging.record_serial = shown)
     }),
-    key("THERMAL", "water_heater_percent", Origin::V2, "thermal.heater", "drives nothing here", only_a_number),
-    key("THERMAL", "max_start_temp", Origin::V2, "thermal.start", "drives nothing here", only_a_number),
-    key("THERMAL", "max_run_temp", Origin::V2, "thermal.run", "drives nothing here", only_a_number),
-    key("MOTION", "z_home_offset", Origin::V2, "motion.z_home_offset", "drives nothing here", only_a_number),
+    key("THERMAL", "water_heater_percent", Origin::V2, "thermal.heater", "drives nothing here", |_, t| {
+        value::percent(t)
+    }),
+    key("THERMAL", "max_start_temp", Origin::V2, "thermal.start", "drives nothing here", |_, t| value::temperature(t)),
+    key("THERMAL", "max_run_temp", Origin::V2, "thermal.run", "drives nothing here", |_, t| value::temperature(t)),
+    key("MOTION", "z_home_offset", Origin::V2, "motion.z_home_offset", "drives nothing here", |_, t| value::steps(t)),
     key("MOTION", "warm_up_delay", Origin::V2, "emulator.warm_up", "seconds before a print runs", |d, t| {
         value::seconds(t).map(|time| d.config.emulator.warm_up = time)
     }),
@@ -265,7 +262,7 @@ fn set_level(draft: &mut Draft, text: &str) -> Checked<()> {
 }
 
 fn set_app_version(draft: &mut Draft, text: &str) -> Checked<()> {
-    draft.config.machine.app_version = if text.is_empty() { None } else { Some(value::line(text)?.into()) };
+    draft.config.machine.app_version = if text.is_empty() { None } else { Some(value::name(text)?.into()) };
     Ok(())
 }
 

@@ -35,8 +35,18 @@ impl Given<'_> {
     }
 }
 
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Use {
+    /// To sign in to a service.
+    Online,
+    /// To sign in nowhere: see [`Config::load_offline`].
+    Offline,
+}
+
 /// A file's sections with everything filled in.
 struct Reader<'t> {
+    purpose: Use,
     text: &'t Text,
     scopes: Vec<Scope<'t>>,
     budget: Budget,
@@ -78,7 +88,21 @@ impl Config {
     ///
     /// As [`Config::from_file`].
     pub fn load(path: impl AsRef<Path>) -> crate::Result<(Self, Vec<Remark>)> {
-        let path = path.as_ref();
+        Self::load_for(Use::Online, path.as_ref())
+    }
+
+    /// As [`Config::load`], for a machine that signs in nowhere ([`Emulator::offline`](crate::Emulator::offline)): serial
+    /// number, host name and password may be missing, the password is not checked, and the environment's proxies do not
+    /// count. A serial number that is missing is 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Config::from_file`].
+    pub fn load_offline(path: impl AsRef<Path>) -> crate::Result<(Self, Vec<Remark>)> {
+        Self::load_for(Use::Offline, path.as_ref())
+    }
+
+    fn load_for(purpose: Use, path: &Path) -> crate::Result<(Self, Vec<Remark>)> {
         let file_error = |source| Error::File { doing: "read", path: path.into(), source };
         let mut bytes = Vec::new();
         // One byte more than is allowed tells that there is more.
@@ -102,7 +126,7 @@ impl Config {
         };
         // A variable that is not Unicode is there all the same, and its value is then refused.
         let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        Ok(Self::from_cfg(&source, &text, &variable)?)
+        Ok(Self::read_cfg(purpose, &source, &text, &variable)?)
     }
 
     /// Reads the text of a `.cfg` file, with `variable` to look up environment variables.
@@ -129,12 +153,21 @@ impl Config {
         text: &str,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Self, Vec<Remark>), Problems> {
+        Self::read_cfg(Use::Online, source_name, text, variable)
+    }
+
+    pub(super) fn read_cfg(
+        purpose: Use,
+        source_name: &str,
+        text: &str,
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Vec<Remark>), Problems> {
         if text.len() > MAX_FILE_BYTES {
             return Err(file_too_large(source_name));
         }
         let mut problems = Vec::new();
         let text = Text::parse(text, &mut problems);
-        let mut reader = Reader::new(&text, problems);
+        let mut reader = Reader::new(purpose, &text, problems);
         let config = reader.config(variable);
 
         let Reader { mut problems, mut remarks, .. } = reader;
@@ -186,11 +219,14 @@ impl Config {
             ("service.actions_file", service.actions_file.as_deref().map_or(Ok(()), path)),
             ("service.retry_for", unit(value::time(service.retry_for))),
             (SERIAL, unit(value::serial(&machine.serial.to_string()))),
-            (HOSTNAME, unit(value::line(&machine.hostname))),
+            (HOSTNAME, unit(value::name(&machine.hostname))),
             (PASSWORD, unit(value::password(machine.password.reveal()))),
-            ("machine.firmware", unit(value::header(&machine.firmware))),
-            ("machine.app_version", optional(&machine.app_version, value::line)),
-            ("machine.ip_address", unit(value::line(&machine.ip_address))),
+            ("machine.firmware", unit(value::version(&machine.firmware))),
+            ("machine.app_version", optional(&machine.app_version, value::name)),
+            ("machine.ip_address", unit(value::address(&machine.ip_address))),
+            ("machine.head_id", value::head(machine.head_id)),
+            ("machine.head_serial", value::head(machine.head_serial)),
+            ("machine.head_firmware", value::head(machine.head_firmware)),
             ("firmware.dir", path(&firmware.dir)),
             ("emulator.image_dir", path(&emulator.image_dir)),
             ("emulator.material_thickness", unit(value::thickness(&emulator.material_thickness))),
@@ -222,9 +258,9 @@ fn file_too_large(source: &str) -> Problems {
 }
 
 impl<'t> Reader<'t> {
-    fn new(text: &'t Text, problems: Vec<Problem>) -> Self {
+    fn new(purpose: Use, text: &'t Text, problems: Vec<Problem>) -> Self {
         let scopes = text.sections.iter().map(|section| Scope::new(section, &text.defaults)).collect();
-        Self { text, scopes, budget: Budget::default(), problems, remarks: Vec::new() }
+        Self { purpose, text, scopes, budget: Budget::default(), problems, remarks: Vec::new() }
     }
 
     fn problem(&mut self, line: Option<usize>, what: String) {
@@ -242,7 +278,7 @@ impl<'t> Reader<'t> {
                 self.set_field(key, variable, &mut draft);
             }
         }
-        if !draft.proxy_is_set {
+        if !draft.proxy_is_set && self.purpose == Use::Online {
             match Proxy::from_environment(variable) {
                 Ok(proxy) => draft.config.service.proxy = proxy,
                 // Without which a service on this computer is reached all the same.
@@ -339,7 +375,9 @@ impl<'t> Reader<'t> {
         if let Some(name) = environment
             && let Some(value) = variable(name).filter(|value| !value.is_empty())
         {
-            if let Err(right) = (first.set)(draft, value.trim()) {
+            if let Err(right) = (first.set)(draft, value.trim())
+                && self.checks(first)
+            {
                 self.problem(None, format!("{name} in the environment must be {right}"));
             }
             return;
@@ -357,11 +395,12 @@ impl<'t> Reader<'t> {
                 // Where it has a fault, that has been said.
                 if let Ok(value) = &given.value
                     && let Err(right) = (given.key.set)(draft, value)
+                    && self.checks(first)
                 {
                     self.problem(Some(given.line), format!("{} must be {right}", given.key.name));
                 }
             }
-            empty if needed => {
+            empty if needed && self.purpose == Use::Online => {
                 let line = empty.map(|given| given.line);
                 let Key { section, name, about, .. } = first;
                 let or = environment.map(|name| format!(", or set {name} in the environment")).unwrap_or_default();
@@ -369,6 +408,11 @@ impl<'t> Reader<'t> {
             }
             _ => {}
         }
+    }
+
+    /// Whether a wrong value of this key is a problem.
+    fn checks(&self, key: &Key) -> bool {
+        key.field != PASSWORD || self.purpose == Use::Online
     }
 
     /// Two names of one thing should say the same of it.

@@ -1,5 +1,7 @@
 //! Whole files: both generations, the sample, everything wrong at once, and what must never show.
 
+mod edges;
+
 use std::collections::HashSet;
 use std::fs;
 use std::path::Path;
@@ -9,6 +11,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::keys::{KEYS, Key};
+use super::read::Use;
 use super::*;
 use crate::Error;
 
@@ -215,7 +218,7 @@ refuse_bytes: 0
     test.cfg:10: protocol must be 1.x or 2.6, or empty to go by the firmware version
     test.cfg:12: serial must be the digits alone: leave out the S that it begins with
     test.cfg:13: password must be 64 hexadecimal digits (it is not shown here)
-    test.cfg:14: head_serial must be a whole number
+    test.cfg:14: head_serial must be a whole number from 0 to 4294967295
     test.cfg:15: head_serial is there already, on line 14: keep one
     test.cfg:16: a % in firmware must be followed by (name)s, or doubled where a percent sign is meant
     test.cfg:18: thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
@@ -224,7 +227,7 @@ refuse_bytes: 0
     test.cfg:23: button must be auto or wait
     test.cfg:24: [emulator] is there already, on line 19: join the two
     test.cfg:25: bypass_homing must be True or False, written just so
-    test.cfg:27: z_home_offset must be a number
+    test.cfg:27: z_home_offset must be a number of half steps, from -100 to 100
     test.cfg:28: refuse_bytes must be a number of bytes, 1 or more
     test.cfg: the machine's name is missing: fill in hostname in [MACHINE]
     ");
@@ -275,7 +278,7 @@ fn the_environment_wins() {
 #[test]
 fn unknown_names_are_remarked_on_and_no_more() {
     let text = with_identity(
-        "pasword: x\ncolour: blue\nmotion_dir: here\nroot: /data\napp_version: %(root)s\n[MASCHINE]\nserial: 1\n[OTHER]\na: b\n",
+        "pasword: x\ncolour: blue\nmotion_dir: here\nroot: data\napp_version: %(root)s\n[MASCHINE]\nserial: 1\n[OTHER]\na: b\n",
     );
     let (config, remarks) = read(&text).expect("no problems");
     assert_eq!(config.machine.serial, 12_345_678);
@@ -370,7 +373,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "machine.password" => (PASSWORD, |c| c.machine.password.reveal().to_owned()),
         "machine.firmware" => ("1.2.3-4", |c| c.machine.firmware.clone()),
         "machine.app_version" => ("abc", |c| c.machine.app_version.clone().unwrap_or_default()),
-        "machine.head_id" => ("-1", |c| c.machine.head_id.unwrap_or_default().to_string()),
+        "machine.head_id" => ("1", |c| c.machine.head_id.unwrap_or_default().to_string()),
         "machine.head_serial" => ("2", |c| c.machine.head_serial.unwrap_or_default().to_string()),
         "machine.head_firmware" => ("3", |c| c.machine.head_firmware.unwrap_or_default().to_string()),
         "machine.ip_address" => ("10.0.0.1", |c| c.machine.ip_address.clone()),
@@ -487,175 +490,4 @@ fn the_sample_documents_every_key_and_no_other() {
     let known: HashSet<_> = KEYS.iter().map(|key| (key.section, key.name)).collect();
     assert_eq!(known.difference(&documented).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "not documented");
     assert_eq!(documented.difference(&known).collect::<Vec<_>>(), Vec::<&(&str, &str)>::new(), "not known");
-}
-
-/// The sample's keys that are commented out are good too: both files that it can become work.
-#[test]
-fn what_the_sample_has_commented_out_is_good() {
-    let variable = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| PASSWORD.to_owned());
-    let (first, second) = SAMPLE.split_once("# ------").expect("the line before the other names");
-    let key_out = |text: &str| {
-        let out = |line: &str| match line.strip_prefix('#') {
-            Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => rest.to_owned(),
-            _ => line.to_owned(),
-        };
-        text.lines().map(out).collect::<Vec<_>>().join("\n")
-    };
-    let first =
-        key_out(first).replace("\nserial:\n", "\nserial: 1\n").replace("\nhostname:\n", "\nhostname: ABC-123\n");
-    let second = key_out(&format!("# {second}")) + "\n[MACHINE]\nserial: 1\nhostname: ABC-123\n";
-    for text in [first, second] {
-        match Config::from_cfg("sample", &text, &variable) {
-            Ok((_, remarks)) => assert_eq!(remarks, []),
-            Err(problems) => panic!("{problems}"),
-        }
-    }
-}
-
-#[test]
-fn a_configuration_made_in_code_is_checked() {
-    let mut config = Config::default();
-    config.machine.serial = 1;
-    config.machine.hostname = "ABC-123".into();
-    config.machine.password = Secret::new(PASSWORD);
-    assert_eq!(config.check(), Ok(()));
-
-    let mut config = Config::default();
-    config.service.server_url = "http://app.glowforge.com".into();
-    config.service.status_service_url = "wss://status.glowforge.com/".into();
-    config.service.user_agent = Some("a\r\nb".into());
-    config.service.retry_for = Duration::MAX;
-    config.machine.password = Secret::new("hunter2");
-    config.machine.firmware = String::new();
-    config.emulator.time_scale = f64::NAN;
-    config.emulator.material_thickness = "../x".into();
-    config.motion.dir = PathBuf::new();
-    config.motion.refuse_bytes = 0;
-    assert_snapshot!(config.check().expect_err("problems"), @r"
-    the configuration: service.server_url must be https: plain http is for localhost, 127.x.x.x and [::1] only
-    the configuration: service.status_service_url must be without a slash at its end
-    the configuration: service.user_agent must be some text in plain ASCII, on one line
-    the configuration: service.retry_for must be at most a year
-    the configuration: machine.serial must be a number from 1 to 4294967295, digits only
-    the configuration: machine.hostname must be some text, on one line
-    the configuration: machine.password must be 64 hexadecimal digits (it is not shown here)
-    the configuration: machine.firmware must be some text in plain ASCII, on one line
-    the configuration: emulator.material_thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
-    the configuration: emulator.time_scale must be a number from 0 (at once) through 1 (as the machine) to 1000
-    the configuration: motion.dir must be a path
-    the configuration: motion.refuse_bytes must be a number of bytes, 1 or more
-    ");
-}
-
-#[test]
-fn files_that_are_none() {
-    let dir = tempfile::tempdir().expect("a directory for the test");
-    let at = |name: &str, content: &[u8]| {
-        let path = dir.path().join(name);
-        fs::write(&path, content).expect("a file for the test");
-        path
-    };
-    let missing = Config::from_file(dir.path().join("none.cfg"));
-    assert!(matches!(missing, Err(Error::File { doing: "read", .. })), "{missing:?}");
-
-    let lines_of = |path: PathBuf| match Config::load(path) {
-        Err(Error::Config(problems)) => problems.list.into_iter().map(|problem| problem.line).collect::<Vec<_>>(),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(lines_of(at("latin1.cfg", b"[MACHINE]\nhostname: caf\xe9\n")), [Some(2)]);
-    assert_eq!(lines_of(at("large.cfg", &vec![b'#'; (1 << 20) + 1])), [None]);
-    // Cut off in the middle of a character.
-    let mut large = vec![b'#'; 1 << 20];
-    large.extend("\u{e9}".bytes());
-    assert_eq!(lines_of(at("large-utf8.cfg", &large)), [None]);
-
-    let bytes: Vec<u8> = b"\xef\xbb\xbf".iter().copied().chain(FILE_1X.replace('\n', "\r\n").bytes()).collect();
-    // The environment of the test may have the variables: only what they cannot set is looked at.
-    let config = Config::from_file(at("windows.cfg", &bytes)).expect("no problems");
-    assert_eq!(config.machine.hostname, "ABC-123");
-    assert_eq!(config.motion.dir, Path::new("resources/MOTION"));
-}
-
-#[test]
-fn a_password_is_never_shown() {
-    let bad = "S3cretS3cretS3cret";
-    let texts = [
-        format!("[MACHINE]\npassword: {bad}\n"),
-        format!("[MACHINE]\npassword {bad}\n"),
-        format!("[MACHINE]\npassword: %({bad})s\n"),
-        format!("[MACHINE]\npassword: {bad}%\n"),
-        format!("[MACHINE]\npassword:\n{bad}\n"),
-        format!(
-            "[MACHINE]\npassword: {bad}\nserial: %(password)s\nfirmware: %(password)s\n[SERVICE]\nprotocol: {bad}\n"
-        ),
-        format!("[SERVICE]\nserver_url: https://user:{bad}@host\nstatus_service_url: wss://host/?{bad}\n"),
-    ];
-    for text in texts {
-        let problems = read(&text).expect_err("problems");
-        assert!(!format!("{problems} {problems:?}").to_lowercase().contains(&bad.to_lowercase()), "{problems}");
-    }
-    let config = clean(FILE_1X);
-    assert!(!format!("{config:?}").contains(PASSWORD));
-}
-
-#[test]
-fn a_file_full_of_references_is_over_soon() {
-    use std::fmt::Write;
-
-    let mut text = String::from("[MACHINE]\n");
-    for n in 0..30_000 {
-        writeln!(text, "key{n}: %(key{})s%(key{})s", n + 1, (n * 7) % 30_000).expect("a String takes everything");
-    }
-    assert!(read(&text).is_err());
-}
-
-proptest! {
-    #[test]
-    fn any_text_is_read_without_a_panic(text in any::<String>()) {
-        let _ = read(&text);
-    }
-
-    #[test]
-    fn anything_like_a_file_is_read_without_a_panic(
-        lines in prop::collection::vec("( {0,2})(\\[?(MACHINE|DEFAULT|GENERAL|\u{c9}\u{130})\\]?|(a|b|serial|LOG_FILE) ?[:=]? ?(x|%\\((a|b)\\)s|%%|%|\u{e9}|[0-9]{0,9})(\r|\t)?|#x|)", 0..20),
-    ) {
-        let text = with_identity(&lines.join("\n"));
-        match read(&text) {
-            // What a file may say, code may say.
-            Ok((config, _)) => prop_assert_eq!(config.check(), Ok(())),
-            Err(problems) => {
-                prop_assert!(!problems.list.is_empty());
-                let count = text.replace("\r\n", "\n").replace('\r', "\n").lines().count();
-                prop_assert!(problems.list.iter().all(|p| p.line.is_none_or(|line| (1..=count).contains(&line))));
-                prop_assert!(problems.list.is_sorted_by_key(|p| p.line.unwrap_or(usize::MAX)));
-                prop_assert!(!problems.to_string().contains(PASSWORD));
-            }
-        }
-    }
-
-    #[test]
-    fn every_value_is_read_or_refused(key in 0..KEYS.len(), value in "[ -~]{0,30}") {
-        let Key { section, name, .. } = KEYS[key];
-        let machine = with_identity("");
-        // A section may come but once.
-        let text = if section == "MACHINE" {
-            let others: Vec<_> = machine.lines().filter(|line| !line.starts_with(name)).collect();
-            format!("{}\n{name}: {value}\n", others.join("\n"))
-        } else {
-            format!("{machine}[{section}]\n{name}: {value}\n")
-        };
-        match read(&text) {
-            Ok((config, _)) => prop_assert_eq!(config.check(), Ok(())),
-            Err(problems) => prop_assert_eq!(problems.list.len(), 1),
-        }
-    }
-}
-
-#[test]
-fn a_key_that_nobody_knows_is_told_beside_the_one_that_is_missing() {
-    let text = "[MACHINE]\nserail: 12345678\nhostname: ABC-123\n";
-    let password = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| "0123456789abcdef".repeat(4));
-    let problems = Config::from_cfg("my.cfg", text, &password).expect_err("the serial number is missing");
-    let told = problems.to_string();
-    assert!(told.contains("my.cfg:2: unknown key serail in [MACHINE]: is it serial? (this is a remark)"), "{told}");
 }

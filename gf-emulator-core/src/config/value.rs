@@ -4,6 +4,7 @@
 //! or by a line that went astray, and whoever reads the complaint has the line before them.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -80,12 +81,28 @@ pub(super) fn password(text: &str) -> Checked<&str> {
     }
 }
 
-/// One line of text, not empty.
-pub(super) fn line(text: &str) -> Checked<&str> {
-    if text.trim().is_empty() || text.contains(char::is_control) { Err("some text, on one line") } else { Ok(text) }
+/// The machine's name, or the version of its application: what travels in JSON and needs no escape.
+pub(super) fn name(text: &str) -> Checked<&str> {
+    if is_plain(text) { Ok(text) } else { Err("letters, digits, dots, dashes and underscores") }
 }
 
-/// What can stand in a header of HTTP: a User-Agent, and the firmware version as a part of one.
+/// A firmware version: two numbers with a dot between them, and what follows.
+pub(super) fn version(text: &str) -> Checked<&str> {
+    const MOST_CHARS: usize = 64;
+    let mut parts = text.splitn(2, '.');
+    let digits = |c: char| c.is_ascii_digit();
+    let begins = parts.next().is_some_and(|major| !major.is_empty() && major.chars().all(digits))
+        && parts.next().is_some_and(|minor| minor.starts_with(digits));
+    let plain = text.len() <= MOST_CHARS && is_plain(&text.replace('+', "-")) && !text.contains("..");
+    if begins && plain { Ok(text) } else { Err("a version such as 2.6.0-2228") }
+}
+
+/// An address as the machine reports it. None is connected to.
+pub(super) fn address(text: &str) -> Checked<IpAddr> {
+    text.parse().map_err(|_| "an IP address such as 192.168.100.101")
+}
+
+/// What can stand in a header of HTTP: a User-Agent.
 pub(super) fn header(text: &str) -> Checked<&str> {
     let plain = !text.is_empty() && text.trim() == text && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
     if plain { Ok(text) } else { Err("some text in plain ASCII, on one line") }
@@ -93,12 +110,15 @@ pub(super) fn header(text: &str) -> Checked<&str> {
 
 /// What can be a part of a file's name and lead nowhere else.
 pub(super) fn thickness(text: &str) -> Checked<&str> {
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if !text.is_empty() && text.chars().all(plain) {
+    if is_plain(text) {
         Ok(text)
     } else {
         Err("what the pictures' names have, such as .230: letters, digits, dots, dashes")
     }
+}
+
+fn is_plain(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
 /// A path, relative to the current directory where it is relative.
@@ -111,31 +131,46 @@ pub(super) fn optional_path(text: &str) -> Checked<Option<PathBuf>> {
     if text.is_empty() { Ok(None) } else { path(text).map(Some) }
 }
 
-/// A whole number, or nothing. `1100.0` is one too: the Python clients take it.
-pub(super) fn optional_integer(text: &str) -> Checked<Option<i64>> {
-    const RIGHT: &str = "a whole number";
-    /// Up to here every whole number is exact as a float.
-    const EXACT: f64 = 9_007_199_254_740_992.0;
+/// A number of the head, or nothing: as in the header of a pulse file, 32 bits. `1100.0` is one too: the Python clients
+/// take it.
+pub(super) fn head_number(text: &str) -> Checked<Option<i64>> {
     if text.is_empty() {
         return Ok(None);
     }
-    if let Ok(number) = text.parse() {
-        return Ok(Some(number));
+    let number: f64 = text.parse().map_err(|_| HEAD_NUMBER)?;
+    if number.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&number) {
+        return Err(HEAD_NUMBER);
     }
-    let number: f64 = text.parse().map_err(|_| RIGHT)?;
-    if number.trunc().abs() > EXACT || number.fract() != 0.0 || !number.is_finite() {
-        return Err(RIGHT);
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "whole, and in the range that is exact")]
+    #[expect(clippy::cast_possible_truncation, reason = "whole, and in the range of 32 bits")]
     Ok(Some(number as i64))
 }
 
-/// Any number, or nothing.
-pub(super) fn optional_number(text: &str) -> Checked<Option<f64>> {
-    if text.is_empty() {
-        return Ok(None);
-    }
-    text.parse().ok().filter(|number: &f64| number.is_finite()).map(Some).ok_or("a number")
+const HEAD_NUMBER: &str = "a whole number from 0 to 4294967295";
+
+/// The same, of a configuration that was built in code.
+pub(super) fn head(number: Option<i64>) -> Checked<()> {
+    if number.is_none_or(|number| u32::try_from(number).is_ok()) { Ok(()) } else { Err(HEAD_NUMBER) }
+}
+
+/// How far something is on, in a hundred, or nothing.
+pub(super) fn percent(text: &str) -> Checked<()> {
+    optional_number(text, 0.0..=100.0, "a number from 0 to 100")
+}
+
+/// A temperature of the coolant in degrees Celsius, or nothing.
+pub(super) fn temperature(text: &str) -> Checked<()> {
+    optional_number(text, -100.0..=200.0, "a number of degrees Celsius, from -100 to 200")
+}
+
+/// Half steps of the lens, or nothing. Its whole way has 36.
+pub(super) fn steps(text: &str) -> Checked<()> {
+    optional_number(text, -100.0..=100.0, "a number of half steps, from -100 to 100")
+}
+
+fn optional_number(text: &str, range: RangeInclusive<f64>, right: &'static str) -> Checked<()> {
+    // NaN is in no range.
+    let good = text.is_empty() || text.parse().is_ok_and(|number: f64| range.contains(&number));
+    if good { Ok(()) } else { Err(right) }
 }
 
 /// A size that something may not pass.
@@ -295,14 +330,18 @@ mod tests {
 
     #[test]
     fn numbers_are_in_their_ranges() {
-        assert_eq!(optional_integer("199234110"), Ok(Some(199_234_110)));
-        assert_eq!(optional_integer("1100.0"), Ok(Some(1100)));
-        assert_eq!(optional_integer(""), Ok(None));
-        for text in ["x", "1.5", "nan", "inf", "1e300", "9007199254740994.0"] {
-            assert!(optional_integer(text).is_err(), "{text}");
+        assert_eq!(head_number("199234110"), Ok(Some(199_234_110)));
+        assert_eq!(head_number("1100.0"), Ok(Some(1100)));
+        assert_eq!(head_number("4294967295"), Ok(Some(i64::from(u32::MAX))));
+        assert_eq!(head_number(""), Ok(None));
+        for text in ["x", "1.5", "nan", "inf", "1e300", "9007199254740994.0", "-4", "-1.0", "4294967296"] {
+            assert!(head_number(text).is_err(), "{text}");
         }
-        assert_eq!(optional_number("-3.5"), Ok(Some(-3.5)));
-        assert!(optional_number("nan").is_err());
+        assert_eq!((percent("50.5"), temperature("-3.5"), steps("-4"), steps("")), (Ok(()), Ok(()), Ok(()), Ok(())));
+        for text in ["nan", "inf", "x", "1e9", "-1e9"] {
+            assert!(percent(text).is_err() && temperature(text).is_err() && steps(text).is_err(), "{text}");
+        }
+        assert!(percent("-1").is_err() && percent("101").is_err());
         assert_eq!(time_scale_text("0.5"), Ok(0.5));
         for text in ["", "-0.1", "nan", "inf", "1001"] {
             assert!(time_scale_text(text).is_err(), "{text}");
@@ -327,9 +366,19 @@ mod tests {
         for text in ["", "../x", "a/b", "a\\b", "a b"] {
             assert!(thickness(text).is_err(), "{text}");
         }
-        assert!(line("ABC-123").is_ok());
-        for text in ["", "  ", "a\nb"] {
-            assert!(line(text).is_err(), "{text}");
+        assert!(name("ABC-123").is_ok());
+        for text in ["", "  ", "a\nb", "a b", "caf\u{e9}"] {
+            assert!(name(text).is_err(), "{text}");
+        }
+        for text in ["2.6.0-2228", "1.6.0-35", "2.7", "2.6.0-2228.rc1_a+b"] {
+            assert_eq!(version(text), Ok(text));
+        }
+        for text in ["", "abc", "2", "2.", ".6", "v2.6", "2.6 ", "2.6\r\nX: y", "2..6", "-2.6", "2.6/7", "1e9"] {
+            assert!(version(text).is_err(), "{text}");
+        }
+        assert!(address("192.168.100.101").is_ok() && address("fe80::1").is_ok());
+        for text in ["", "foo", "1.2.3", "1.2.3.256", "1.2.3.4:80", "[::1]", "localhost"] {
+            assert!(address(text).is_err(), "{text}");
         }
     }
 }

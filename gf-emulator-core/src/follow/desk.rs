@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::audience::Audience;
 use super::drawings::Drawings;
-use super::gate::{self, Refusal, Token};
+use super::gate::{self, Token};
 use super::page;
 use crate::local_service::http::{Answer, Broken, Connection, Head, Length};
 use crate::local_service::visitors::Visitors;
@@ -95,13 +95,10 @@ impl Desk {
         here: SocketAddr,
     ) -> std::result::Result<Reply, Broken> {
         let head = connection.read_head()?;
-        // Before its body, and before it is known whether there is anything of that name.
-        match gate::refusal(&head, here, &self.token) {
-            Some(Refusal::Token) if head.method == "GET" && head.path == "/" => return Ok(Reply::Entrance),
-            Some(refusal) => return Err(Broken::Refused { status: 403, reason: refusal.words() }),
-            None => self.visitors.settle(socket),
+        // All of this before its body. Whoever has no token learns which paths there are, which is no secret.
+        if let Some(reason) = gate::stranger(&head, here) {
+            return Err(Broken::Refused { status: 403, reason });
         }
-        let body = connection.read_body(Length::of(&head)?, BODY_LIMIT)?;
         let allowed = match head.path.as_str() {
             "/" | "/rows" | "/sections" => "GET",
             "/button" | "/lid" | "/stop" => "POST",
@@ -110,6 +107,15 @@ impl Desk {
         if head.method != allowed {
             return Ok(Reply::Whole(Answer::text(405, "not with this method").with("Allow", allowed)));
         }
+        if !gate::has_token(&head, &self.token) {
+            return match (head.path.as_str(), allowed) {
+                ("/", _) => Ok(Reply::Entrance),
+                (_, "GET") => Err(Broken::Refused { status: 403, reason: gate::NO_TOKEN }),
+                _ => Err(Broken::Refused { status: 403, reason: gate::NO_TOKEN_HEADER }),
+            };
+        }
+        self.visitors.settle(socket);
+        let body = connection.read_body(Length::of(&head)?, BODY_LIMIT)?;
         Ok(match (head.path.as_str(), body.as_slice()) {
             ("/", _) => Reply::Page,
             ("/rows", _) => rows(&head)?,
@@ -133,7 +139,7 @@ impl Desk {
             Reply::Entrance => {
                 let answer = Answer::new(403)
                     .with("Content-Type", "text/html; charset=utf-8")
-                    .holding(page::entrance(Refusal::Token.words()).into_bytes().into());
+                    .holding(page::entrance(gate::NO_TOKEN).into_bytes().into());
                 let answer = guarded(answer, &page::entrance_policy());
                 connection.write(&answer, &answer.true_length())
             }

@@ -12,6 +12,11 @@ use crate::local_service::http::Head;
 /// The header that has the token where something is to be done: no page of another site can send it unasked.
 const TOKEN_HEADER: &str = "x-token";
 
+/// What is said where the token is missing or wrong, of what is shown and of what is done.
+pub(super) const NO_TOKEN: &str = "the token is missing or wrong: use the link that the program has printed";
+pub(super) const NO_TOKEN_HEADER: &str =
+    "the token is missing or wrong: send the one of the link that the program has printed, in the header X-Token";
+
 /// What the link has and nobody can guess: 128 random bits.
 pub(super) struct Token(String);
 
@@ -37,43 +42,27 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What is wrong with a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It does not come from a page of ours.
-    Stranger(&'static str),
-    /// It has no token, or another one.
-    Token,
-}
-
-impl Refusal {
-    pub(super) fn words(self) -> &'static str {
-        match self {
-            Self::Stranger(words) => words,
-            Self::Token => "the token is missing or wrong: use the link that the program has printed",
-        }
-    }
-}
-
-/// Why somebody may not ask, if so. `here` is where the connection came in.
-pub(super) fn refusal(head: &Head, here: SocketAddr, token: &Token) -> Option<Refusal> {
-    let values = |name| head.headers.iter().filter(move |(have, _)| have == name).map(|(_, value)| value.as_str());
-    let mut hosts = values("host");
-    let (Some(host), None) = (hosts.next(), hosts.next()) else {
-        return Some(Refusal::Stranger("one Host header is needed"));
+/// Why whoever asks is a stranger, if so: the request does not come from a page of ours. `here` is where the connection
+/// came in.
+pub(super) fn stranger(head: &Head, here: SocketAddr) -> Option<&'static str> {
+    let Some(host) = head.header("host") else {
+        return Some("a Host header is needed");
     };
     if !is_here(host, here) {
-        return Some(Refusal::Stranger("this is not the host that was asked for"));
+        return Some("this is not the host that was asked for");
     }
     let is_own = |origin: &str| origin.strip_prefix("http://").is_some_and(|rest| rest.eq_ignore_ascii_case(host));
-    if !values("origin").all(is_own) {
-        return Some(Refusal::Stranger("pages of other origins may not ask here"));
-    }
-    let shown = if head.method == "GET" { parameter(head, "token") } else { head.header(TOKEN_HEADER) };
-    if !shown.is_some_and(|shown| token.is(shown)) {
-        return Some(Refusal::Token);
+    let mut origins = head.headers.iter().filter(|(name, _)| name == "origin");
+    if !origins.all(|(_, origin)| is_own(origin)) {
+        return Some("pages of other origins may not ask here");
     }
     None
+}
+
+/// Whether the token is where it belongs: in the query of what is only shown, in a header of what is done.
+pub(super) fn has_token(head: &Head, token: &Token) -> bool {
+    let shown = if head.method == "GET" { parameter(head, "token") } else { head.header(TOKEN_HEADER) };
+    shown.is_some_and(|shown| token.is(shown))
 }
 
 /// Whether that is a name of the address: itself, and what a computer calls itself. No other name counts, wherever it leads.

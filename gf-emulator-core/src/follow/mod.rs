@@ -85,7 +85,7 @@ impl Follower {
             reader: Mutex::default(),
             drawings,
             audience: Arc::default(),
-            visitors: Visitors::evicting("follow", CONNECTIONS_LIMIT),
+            visitors: Visitors::keeping_settled("follow", CONNECTIONS_LIMIT),
         });
         let (over, ended) = bounded(0);
         let over = Some(over);

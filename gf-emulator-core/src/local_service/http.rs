@@ -16,7 +16,7 @@ const HEADERS_LIMIT: usize = 64;
 /// Longest path taken, in bytes, without the query.
 const PATH_LIMIT_BYTES: usize = 1024;
 /// Headers that a request may have once at most.
-const SINGLE_HEADERS: [&str; 4] = ["authorization", "content-type", "sec-websocket-key", "transfer-encoding"];
+const SINGLE_HEADERS: [&str; 5] = ["authorization", "content-type", "host", "sec-websocket-key", "transfer-encoding"];
 /// Longest line between chunks (a size with its extensions, a trailer), and most trailers.
 const CHUNK_LINE_LIMIT_BYTES: usize = 1024;
 /// Most bytes of all lines between the chunks of a body, beyond 16 for each byte of the body.
@@ -50,11 +50,6 @@ impl Head {
     pub(crate) fn header_has(&self, name: &str, word: &str) -> bool {
         let mut values = self.headers.iter().filter(|(have, _)| have == name);
         values.any(|(_, value)| value.split(',').any(|have| have.trim().eq_ignore_ascii_case(word)))
-    }
-
-    /// Whether there is more than one `Host`.
-    pub(super) fn has_many_hosts(&self) -> bool {
-        self.headers.iter().filter(|(name, _)| name == "host").count() > 1
     }
 
     pub(crate) fn keeps_alive(&self) -> bool {
@@ -318,16 +313,18 @@ fn head_of(request: &httparse::Request<'_, '_>) -> Result<Head, Broken> {
             return Err(refused(400, "a header that may come once came twice"));
         }
     }
-    if headers.iter().any(|(name, value)| name == "host" && !is_host(value)) {
-        return Err(refused(400, "Host is not a host and a port"));
-    }
-    Ok(Head {
+    let head = Head {
         method: request.method.ok_or_else(bad)?.to_owned(),
         path: path.to_owned(),
         query: query.map(str::to_owned),
         headers,
         http_1_0: request.version == Some(0),
-    })
+    };
+    match head.header("host") {
+        Some(host) if !is_host(host) => Err(refused(400, "Host is not a host and a port")),
+        None if !head.http_1_0 => Err(refused(400, "a Host header is missing")),
+        _ => Ok(head),
+    }
 }
 
 /// Whether this is a host, with or without a port: `localhost:8080`, `[::1]`.

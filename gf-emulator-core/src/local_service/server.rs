@@ -98,7 +98,13 @@ pub(super) struct Core {
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, machines: Machines, log: Log, task: Option<Task>) -> Arc<Self> {
+    pub(super) fn new(
+        settings: Settings,
+        machines: Machines,
+        log: Log,
+        task: Option<Task>,
+        secrets: Secrets,
+    ) -> Arc<Self> {
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             settings,
@@ -109,7 +115,7 @@ impl Core {
             walks: Walks::default(),
             visitors: Visitors::new("local service", CONNECTIONS_LIMIT),
             held: AtomicUsize::new(0),
-            secrets: Secrets::default(),
+            secrets,
         })
     }
 
@@ -306,9 +312,6 @@ impl Drop for Body<'_> {
 /// One request and its answer.
 fn exchange(core: &Core, connection: &mut Connection, socket: &Arc<TcpStream>) -> Result<Next, Broken> {
     let head = connection.read_head()?;
-    if head.has_many_hosts() {
-        return Err(Broken::Refused { status: 400, reason: "more than one Host" });
-    }
     let upgrade = head.method == "GET" && head.header_has("upgrade", "websocket");
     let path = if upgrade { "/<ws_token>" } else { head.path.as_str() };
     let (bearer, machine) = routes::bearer(core, &head);

@@ -80,7 +80,7 @@ impl Visitors {
     /// One more than `limit` connections ends the oldest that is not [settled](Self::settle). Where all are, it is not
     /// let in.
     #[cfg(feature = "follow")]
-    pub(crate) fn evicting(whose: &'static str, limit: usize) -> Arc<Self> {
+    pub(crate) fn keeping_settled(whose: &'static str, limit: usize) -> Arc<Self> {
         Self::with(whose, limit, false)
     }
 

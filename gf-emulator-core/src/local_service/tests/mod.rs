@@ -14,6 +14,7 @@ use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
 use super::*;
+use crate::Secret;
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PASSWORD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
