@@ -53,7 +53,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let pictures = CannedMachine::new(&config);
     let mut missing: Vec<_> =
         pictures.missing_pictures().iter().map(|picture| format!("no picture {}", picture.display())).collect();
-    let unwritable = folders::unwritable(&config);
+    let unwritable = folders::unwritable(&config, path);
     // Nothing is recorded by a check.
     config.logging.record_dir = None;
     let mut about = vec![

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{RecvTimeoutError, bounded};
+use gf_emulator_core::words::count;
 
 use crate::failure::Failure;
 use crate::output::say;
@@ -64,7 +65,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     });
     let jobs = std::mem::take(&mut *jobs.lock().unwrap_or_else(PoisonError::into_inner));
     if let Some(folder) = jobs.first().and_then(|job| job.parent()) {
-        say(format_args!("{} jobs in {}:", jobs.len(), folder.display()));
+        say(format_args!("{} in {}:", count(jobs.len(), "job"), folder.display()));
         puls::table(&jobs)?;
     }
     outcome?;
@@ -72,7 +73,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
         (0, _) => Err(Failure::failed("no job has come")),
         (come, wanted) if come < wanted => {
             let have = if come == 1 { "has" } else { "have" };
-            Err(Failure::failed(format_args!("{come} of {wanted} jobs {have} come")))
+            Err(Failure::failed(format_args!("{come} of {} {have} come", count(wanted, "job"))))
         }
         _ => Ok(()),
     }

@@ -21,6 +21,11 @@ impl Failure {
         Self { code: 2, message: message.to_string() }
     }
 
+    /// Of many, each told already: as bad as the worst of them, in these words.
+    pub(crate) fn of(all: &[Self], message: impl fmt::Display) -> Self {
+        Self { code: all.iter().map(|one| one.code).max().unwrap_or(1), message: message.to_string() }
+    }
+
     /// The same, with a word more.
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.message.push_str(more);

@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
-use gf_emulator_core::record;
+use gf_emulator_core::words::count;
+use gf_emulator_core::{Error, record};
 
 use crate::failure::Failure;
+use crate::folders;
 use crate::output::{say, tell};
 
 /// Make another stand-in service's recording into one of this project's
@@ -32,8 +34,8 @@ FILE must be a regular file; a line of more than 1 MiB is left out. A recording
 of this program needs no import: report and serve --replay take it as it is.
 
 Exit codes: 0 done, though lines may have been left out; 1 nothing in FILE can
-be used, or DIR has a recording already: then nothing is left behind; 2 wrong
-usage.")]
+be used; 2 wrong usage, FILE cannot be opened, or DIR cannot be written in or has
+a recording already. Where it is not 0, nothing is left behind.")]
 pub(crate) struct Arguments {
     /// The recording to read
     #[arg(value_name = "FILE")]
@@ -48,13 +50,18 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let Arguments { file, output, serial } = arguments;
-    let imported = record::import(file, output, *serial)?;
+    folders::can_record_in(output)?;
+    let imported = record::import(file, output, *serial).map_err(|error| match error {
+        Error::File { doing: "read", .. } => Failure::misused(error),
+        other => other.into(),
+    })?;
     for skipped in &imported.skipped {
         tell(format_args!("{}, line {}, is left out: {}", file.display(), skipped.line, skipped.reason));
     }
     if imported.skipped.len() == record::MOST_SKIPPED {
         tell(format_args!("{}: more lines than these may be left out", file.display()));
     }
-    say(format_args!("{} lines are in {} now", imported.lines, output.display()));
+    let are = if imported.lines == 1 { "is" } else { "are" };
+    say(format_args!("{} {are} in {} now", count(imported.lines, "line"), output.display()));
     Ok(())
 }

@@ -59,7 +59,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for remark in remarks {
         log::warn!("{remark}");
     }
-    folders::check(&config)?;
+    folders::check(&config, configuration::path(arguments.config.as_ref()))?;
+    folders::can_write_in(&arguments.dir)?;
     let (mut emulator, Peer { tx, rx, .. }) = Emulator::offline(config, &arguments.dir).map_err(Failure::misused)?;
     logging::hide(emulator.secrets());
     let handle = emulator.handle();

@@ -1,10 +1,10 @@
 //! `report`: a recorded session as a page to read.
 
-use std::io;
 use std::path::PathBuf;
 
 use gf_emulator_core::record::Recording;
 use gf_emulator_core::report::Report;
+use gf_emulator_core::words::count;
 
 use crate::failure::Failure;
 use crate::numbers;
@@ -28,7 +28,10 @@ Examples:
 
 Lines of the recording that cannot be read are left out, and named in the page.
 
-Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage.")]
+Nothing of the recording is overwritten.
+
+Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage, or a
+recording or an output that cannot be opened.")]
 pub(crate) struct Arguments {
     /// The folder of a recording, or the session.jsonl in it
     #[arg(value_name = "DIR")]
@@ -43,22 +46,19 @@ pub(crate) struct Arguments {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let output = &arguments.output;
-    let recording = Recording::open(&arguments.folder)?;
+    let recording = Recording::open(&arguments.folder).map_err(Failure::misused)?;
     // Before the work: a folder that is not there is better known at once.
-    let mut sink = Sink::create(output)?;
+    let mut sink = Sink::create(output, &[recording.folder()])?;
     let report = Report::read_from(recording, arguments.from)?;
-    match report.write(&mut sink) {
-        // Whoever reads it has had enough.
-        Err(e) if sink.is_stdout() && e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        written => written.map_err(|e| Failure::failed(format_args!("{}: cannot write it: {e}", output.display())))?,
-    }
+    let written = report.write(&mut sink);
     let is_stdout = sink.is_stdout();
-    sink.finish()?;
-    if !is_stdout {
-        let (actions, messages, troubles) = (report.actions(), report.messages(), report.troubles());
+    if sink.finish(written)? && !is_stdout {
         tell(format_args!(
-            "{}: {actions} actions, {messages} messages, {troubles} things to look at",
-            output.display()
+            "{}: {}, {}, {} to look at",
+            output.display(),
+            count(report.actions(), "action"),
+            count(report.messages(), "message"),
+            count(report.troubles(), "thing")
         ));
         let entries = report.entries();
         match report.shown() {
@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
                 last + 1
             )),
             None if entries > 0 => {
-                tell(format_args!("{}: the recording has {entries} entries: none is on this page", output.display()));
+                let entries = if entries == 1 { "1 entry".into() } else { format!("{entries} entries") };
+                tell(format_args!("{}: the recording has {entries}: none is on this page", output.display()));
             }
             _ => {}
         }

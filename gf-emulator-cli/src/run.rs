@@ -1,6 +1,7 @@
 //! `run`: a machine goes online and stays there.
 
 use std::io::{self, BufRead, IsTerminal};
+use std::net::TcpListener;
 use std::path::PathBuf;
 use std::thread;
 
@@ -8,6 +9,7 @@ use gf_emulator_core::config::Button;
 use gf_emulator_core::follow::Follower;
 use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::record::Recorder;
+use gf_emulator_core::words::count;
 use gf_emulator_core::{Emulator, Error, Handle};
 use tempfile::TempDir;
 
@@ -73,13 +75,18 @@ pub(crate) struct Machine {
 pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     let path = configuration::path(arguments.config.as_ref());
     let loaded = configuration::load(path)?;
+    // A job that cannot be kept is lost: the service sends it once.
+    folders::check(&loaded.config, path)?;
+    if let Some(folder) = &arguments.record {
+        folders::can_record_in(folder)?;
+    }
+    // Whatever can fail comes before the first file is made.
+    let listener = arguments.follow.as_deref().map(Follower::listen).transpose()?;
     logging::start(&loaded.config.logging)?;
     for remark in loaded.remarks() {
         log::warn!("{remark}");
     }
     let mut config = loaded.config;
-    // A job that cannot be kept is lost: the service sends it once.
-    folders::check(&config)?;
     // What is followed is a recording, be it one that nobody keeps.
     let is_recorded = arguments.record.is_some() || config.logging.record_dir.is_some();
     let unkept = if arguments.follow.is_some() && !is_recorded {
@@ -93,19 +100,17 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
     } else {
         None
     };
-    let recorder = match arguments.record.as_deref().or(unkept.as_ref().map(|(folder, _)| folder.path())) {
-        Some(folder) => {
-            config.logging.record_dir = None;
-            Some(Recorder::of_machine(folder, &config).map_err(Failure::misused)?)
-        }
-        None => None,
-    };
+    let record_into = arguments.record.as_deref().or(unkept.as_ref().map(|(folder, _)| folder.path()));
+    if record_into.is_some() {
+        config.logging.record_dir = None;
+    }
     let missing = CannedMachine::new(&config).missing_pictures().len();
     if missing > 0 {
         let images = config.emulator.image_dir.display();
+        let are = if missing == 1 { "is" } else { "are" };
         tell(format_args!(
-            "gf-machine-emulator: {missing} pictures are missing from {images}: actions that want them will fail; \
-             \"check\" names them"
+            "gf-machine-emulator: {} {are} missing from {images}: actions that want them will fail; \"check\" names them",
+            count(missing, "picture")
         ));
     }
     let button = config.emulator.button;
@@ -116,16 +121,16 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
         config.motion.dir.display()
     ));
     // Nothing is connected yet: what is wrong now is wrong with files that the configuration names.
-    let emulator = Emulator::new(config).map_err(Failure::misused)?;
+    let emulator = Emulator::new(config.clone()).map_err(Failure::misused)?;
     logging::hide(emulator.secrets());
-    if let Some(recorder) = recorder {
-        emulator.record(&recorder);
+    if let Some(folder) = record_into {
+        emulator.record(&Recorder::of_machine(folder, &config).map_err(Failure::misused)?);
     }
     // Before the link is told: who has it may send a signal at once.
     let handle = emulator.handle();
     signals::on_stop(move || handle.stop());
-    let follower = match (&arguments.follow, emulator.recorder()) {
-        (Some(address), Some(recorder)) => Some(follow(address, &recorder, emulator.handle())?),
+    let follower = match (listener, emulator.recorder()) {
+        (Some(listener), Some(recorder)) => Some(follow(listener, &recorder, emulator.handle())?),
         _ => None,
     };
     if button == Button::Wait {
@@ -135,8 +140,8 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
 }
 
 /// Shows the session to whoever has the link.
-fn follow(address: &str, recorder: &Recorder, handle: Handle) -> Result<Follower, Failure> {
-    let follower = Follower::start(address, recorder, handle)?;
+fn follow(listener: TcpListener, recorder: &Recorder, handle: Handle) -> Result<Follower, Failure> {
+    let follower = Follower::on(listener, recorder, handle)?;
     if !follower.address().ip().is_loopback() {
         tell(format_args!(
             "gf-machine-emulator: {} is not of this computer alone: whoever has the link can see what is said, press \

@@ -1,6 +1,6 @@
 //! `serve`: the cloud's side for any machine, driven by a script or by a recording.
 
-use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +11,13 @@ use gf_emulator_core::local_service::{LocalService, Outcome, Script};
 use gf_emulator_core::puls::{self, Job};
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::replay::{Comparison, Session};
+use gf_emulator_core::words::count;
 
 use crate::conversation::{Comparing, Lines, RECORDING_LIMIT_BYTES, Recording, follow, observer};
 use crate::failure::Failure;
 use crate::output::{say, tell};
-use crate::{logging, numbers, signals};
+use crate::sink::Sink;
+use crate::{folders, logging, numbers, signals};
 
 /// The longest script that is read.
 const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
@@ -107,6 +109,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     let (stopping, stop) = bounded(1);
     let lines = Lines::new();
     let recording = arguments.record.as_ref().map(|_| Recording::new(RECORDING_LIMIT_BYTES));
+    if let Some(folder) = &arguments.record {
+        folders::can_record_in(folder)?;
+    }
     let patience = arguments.patience.unwrap_or(PATIENCE);
     let session = arguments.replay.as_deref().map(|folder| read_session(folder, patience)).transpose()?;
     let comparing = session.as_ref().map(|session| Comparing::new(session.comparer()));
@@ -132,7 +137,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     signals::on_stop(move || {
         let _ = stopping.try_send(());
     });
+    let ca_out = arguments.ca_out.as_deref();
+    let read = [&arguments.script, &arguments.puls, &arguments.replay];
+    let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
+    let sink = ca_out.map(|path| Sink::create(path, &read)).transpose()?;
     let service = builder.start().map_err(Failure::failed)?;
+    // Before there is a recording, so that it takes no place of one.
+    if let (Some(mut sink), Some(pem)) = (sink, service.ca_pem()) {
+        let written = sink.write_all(pem.as_bytes());
+        sink.finish(written)?;
+    }
     if let (Some(folder), Some(recording)) = (&arguments.record, &recording) {
         let begun = Recorder::of_service(folder, service.http_url());
         if let Ok(recorder) = &begun {
@@ -145,10 +159,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
             return Err(Failure::misused(error));
         }
     }
-    if let (Some(path), Some(pem)) = (&arguments.ca_out, service.ca_pem()) {
-        fs::write(path, pem).map_err(|e| cannot("write", path, &e))?;
-    }
-    introduce(&service, arguments.ca_out.as_deref());
+    introduce(&service, ca_out.filter(|path| *path != Path::new("-")));
 
     // A goodbye, so that the machine does not take the end of the script for an accident.
     let outcome = follow(&service, &lines, &stop, |stopped| {
@@ -175,7 +186,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
 fn sum_up(comparison: &Comparison, told: usize, outcome: Option<Outcome>) -> Result<(), Failure> {
     comparison.differences[told..].iter().for_each(say);
     if comparison.left_out > 0 {
-        say(format_args!("and {} more differences", comparison.left_out));
+        say(format_args!("and {}", count(comparison.left_out, "more difference")));
     }
     if comparison.differences.is_empty() && outcome.is_some() {
         say(comparison);
@@ -244,8 +255,4 @@ fn refusals(bytes: &[u8]) -> puls::Result<Vec<puls::Refusal>> {
     let mut job = Job::open(bytes)?;
     while job.next_chunk()?.is_some() {}
     Ok(job.header().check(None))
-}
-
-fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Failure {
-    Failure::misused(format_args!("cannot {what} {}: {error}", path.display()))
 }

@@ -6,6 +6,7 @@ mod arguments;
 mod floods;
 mod kept;
 mod online;
+mod outputs;
 mod program;
 mod puls;
 mod recordings;

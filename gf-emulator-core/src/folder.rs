@@ -3,7 +3,6 @@
 //! Whoever drives the emulator through the queues in memory decides which files are named: there is no service here that
 //! could not be trusted.
 
-use std::fs::OpenOptions;
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
@@ -30,7 +29,7 @@ impl Folder {
         let path = self.path.join(name);
         let failed = |source| Error::File { doing: "write", path: path.clone(), source };
         std::fs::create_dir_all(&self.path).map_err(failed)?;
-        let mut file = OpenOptions::new().create(true).append(true).open(&path).map_err(failed)?;
+        let mut file = files::append(&path)?;
         file.write_all(format!("{line}\n").as_bytes()).map_err(failed)
     }
 }

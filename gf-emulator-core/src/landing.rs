@@ -13,18 +13,38 @@ use tempfile::NamedTempFile;
 
 use crate::{Error, Result, files};
 
-/// A file on its way in.
+/// As many symbolic links as Linux follows.
+const MOST_LINKS: usize = 40;
+
+/// A file on its way in: see the module `files`. Dropped before it is put in its place, it leaves nothing.
 #[derive(Debug)]
-pub(crate) struct Landing {
+pub struct Landing {
     file: NamedTempFile,
     goal: PathBuf,
 }
 
 impl Landing {
     /// Starts a file that is to become `goal`, and makes the folder for it.
-    pub(crate) fn start(goal: &Path) -> Result<Self> {
-        let folder = folder_of(goal);
-        make_folders(folder)?;
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where the folder or a file in it cannot be made.
+    pub fn start(goal: &Path) -> Result<Self> {
+        make_folders(folder_of(goal))?;
+        Self::in_place_of(goal.into())
+    }
+
+    /// Starts a file that is to become what `name` leads to, in a folder that is there: a symbolic link stays one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where a file in that folder cannot be made.
+    pub fn beside(name: &Path) -> Result<Self> {
+        Self::in_place_of(followed(name)?)
+    }
+
+    fn in_place_of(goal: PathBuf) -> Result<Self> {
+        let folder = folder_of(&goal);
         let mut builder = tempfile::Builder::new();
         // As any other file: the umask decides who reads it.
         #[cfg(unix)]
@@ -34,23 +54,32 @@ impl Landing {
             path: folder.into(),
             source: files::without_path(source),
         })?;
-        Ok(Self { file, goal: goal.into() })
+        Ok(Self { file, goal })
     }
 
-    /// Starts a file that is to become `goal`, with all that will be in it.
-    pub(crate) fn of(goal: &Path, bytes: &[u8]) -> Result<Self> {
+    /// As [`start`](Self::start), with all that will be in it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where the folder cannot be made or the file cannot be written.
+    pub fn of(goal: &Path, bytes: &[u8]) -> Result<Self> {
         let mut landing = Self::start(goal)?;
         landing.write_all(bytes).map_err(|source| landing.failed(source))?;
         Ok(landing)
     }
 
     /// Where the bytes are for now.
-    pub(crate) fn path(&self) -> &Path {
+    #[must_use]
+    pub fn path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Puts the file in its place, in place of one that may be there.
-    pub(crate) fn replace(self) -> Result<PathBuf> {
+    /// Puts the file in its place, in place of one that may be there, and says where that is.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where it cannot be written or renamed.
+    pub fn replace(self) -> Result<PathBuf> {
         self.file.as_file().sync_all().map_err(|source| self.failed(source))?;
         let goal = self.goal;
         self.file.persist(&goal).map_err(|e| Error::File { doing: "write", path: goal.clone(), source: e.error })?;
@@ -58,8 +87,13 @@ impl Landing {
         Ok(goal)
     }
 
-    /// Puts the file in its place, or beside it (`name-2.ext`, `name-3.ext` ...) where something is there already.
-    pub(crate) fn land(self) -> Result<PathBuf> {
+    /// Puts the file in its place, or beside it (`name-2.ext`, `name-3.ext` ...) where something is there already,
+    /// and says which.
+    ///
+    /// # Errors
+    ///
+    /// As [`replace`](Self::replace).
+    pub fn land(self) -> Result<PathBuf> {
         self.file.as_file().sync_all().map_err(|source| self.failed(source))?;
         let Self { mut file, goal } = self;
         for n in 1u32.. {
@@ -99,11 +133,28 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// Where a name leads: symbolic links are followed, also to what is not there.
+fn followed(name: &Path) -> Result<PathBuf> {
+    let mut path = name.to_owned();
+    for _ in 0..MOST_LINKS {
+        match fs::read_link(&path) {
+            Ok(next) => path = folder_of(&path).join(next),
+            Err(_) => return Ok(path),
+        }
+    }
+    let source = io::Error::other("there are too many symbolic links");
+    Err(Error::File { doing: "write", path: name.into(), source })
+}
+
 /// Makes a folder and those above it, and syncs whatever each of them was made in.
 fn make_folders(folder: &Path) -> Result<()> {
     let missing: Vec<_> =
         folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
-    fs::create_dir_all(folder).map_err(|source| Error::File { doing: "make", path: folder.into(), source })?;
+    fs::create_dir_all(folder).map_err(|source| {
+        // Where a file is in the way, the system only says that something exists.
+        let in_the_way = files::can_write_in(folder).err();
+        in_the_way.unwrap_or_else(|| Error::File { doing: "make", path: folder.into(), source })
+    })?;
     for made in missing {
         sync_folder(folder_of(made));
     }
@@ -195,6 +246,34 @@ mod tests {
         assert_eq!(synced(), [&*deep]);
         Landing::of(&deep.join("job.info"), b"{}").unwrap().replace().unwrap();
         assert_eq!(synced(), [&*deep]);
+    }
+
+    #[test]
+    fn a_file_where_a_folder_is_to_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let error = Landing::start(&folder.path().join("file/job.puls")).unwrap_err().to_string();
+        assert!(error.ends_with("it is a file, not a folder"), "{error}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_symbolic_link_stays_and_its_target_is_replaced() {
+        use std::os::unix::fs::symlink;
+        let folder = tempfile::tempdir().unwrap();
+        let [here, below] = ["", "below"].map(|name| folder.path().join(name));
+        fs::create_dir(&below).unwrap();
+        symlink("below/second", here.join("first")).unwrap();
+        symlink("goal", below.join("second")).unwrap();
+        for text in ["not there yet", "there"] {
+            let mut landing = Landing::beside(&here.join("first")).unwrap();
+            landing.write_all(text.as_bytes()).unwrap();
+            landing.replace().unwrap();
+            assert_eq!(fs::read_to_string(below.join("goal")).unwrap(), text);
+        }
+        assert_eq!(names(&below), ["goal", "second"]);
+        symlink("around", here.join("around")).unwrap();
+        assert!(Landing::beside(&here.join("around")).unwrap_err().to_string().contains("too many symbolic links"));
     }
 
     #[cfg(target_os = "linux")]

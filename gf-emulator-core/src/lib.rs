@@ -93,6 +93,7 @@ mod url;
 mod voice;
 mod wait;
 mod websocket;
+pub mod words;
 
 pub use config::Config;
 pub use connection::{Outgoing, Peer};

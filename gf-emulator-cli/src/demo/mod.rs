@@ -5,7 +5,7 @@ mod pictures;
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -16,12 +16,13 @@ use crossbeam_channel::bounded;
 use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen};
 use gf_emulator_core::puls::{self, Limits};
 use gf_emulator_core::record::Recorder;
+use gf_emulator_core::words::count;
 use gf_emulator_core::{Config, Emulator, Secret};
 
 use crate::conversation::{Lines, follow, is_picture, observer, size};
 use crate::failure::Failure;
 use crate::output::say;
-use crate::{logging, signals};
+use crate::{folders, logging, signals};
 
 /// The machine's pictures of its material are named for it.
 const THICKNESS: &str = ".230";
@@ -79,8 +80,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let ended = stopping.clone();
     let dir = &arguments.dir;
     let mut config = configure(dir, arguments.generation);
-    pictures::make(&config.emulator.image_dir, THICKNESS)
-        .map_err(|e| Failure::failed(format_args!("cannot make pictures in {}: {e}", dir.display())))?;
+    let logging = &config.logging;
+    for folder in [dir, &config.emulator.image_dir, &config.motion.dir].into_iter().chain(&logging.sent_images_dir) {
+        folders::can_write_in(folder)?;
+    }
+    if let Some(folder) = &arguments.record {
+        folders::can_record_in(folder)?;
+    }
+    pictures::make(&config.emulator.image_dir, THICKNESS)?;
     let job = job::make().map_err(|e| Failure::failed(format_args!("cannot make a job: {e}")))?;
 
     // What comes before this ends at once at a signal.
@@ -111,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     ));
     let motion_dir = config.motion.dir.clone();
     let before = jobs_in(&motion_dir);
-    let mut emulator = trusting(config, &service, &dir.join("ca.pem"))?;
+    let mut emulator = trusting(config, &service)?;
     if let Some(recorder) = recorder {
         emulator.record(&recorder);
     }
@@ -140,9 +147,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     let new: Vec<_> = jobs_in(&motion_dir).difference(&before).cloned().collect();
     if !before.is_empty() {
-        let (count, is) =
-            (before.len(), if before.len() == 1 { "job of an earlier run is" } else { "jobs of earlier runs are" });
-        say(format_args!("\n{count} {is} in {}, too", motion_dir.display()));
+        let are = if before.len() == 1 { "is" } else { "are" };
+        say(format_args!("\n{} of earlier runs {are} in {}, too", count(before.len(), "job"), motion_dir.display()));
     }
     sum_up(&service.seen(), &new, dir, started.elapsed())
 }
@@ -163,13 +169,16 @@ fn configure(dir: &Path, generation: Generation) -> Config {
 }
 
 /// A machine that trusts the service's certificate, which is good for this run and not kept.
-fn trusting(mut config: Config, service: &LocalService, ca_file: &Path) -> Result<Emulator, Failure> {
-    let cannot = |e: io::Error| Failure::failed(format_args!("cannot write {}: {e}", ca_file.display()));
-    fs::write(ca_file, service.ca_pem().unwrap_or_default()).map_err(cannot)?;
-    config.service.ca_file = Some(ca_file.into());
-    let emulator = Emulator::new(config);
-    fs::remove_file(ca_file).map_err(cannot)?;
-    let emulator = emulator?;
+fn trusting(mut config: Config, service: &LocalService) -> Result<Emulator, Failure> {
+    let made =
+        tempfile::Builder::new().prefix("gf-machine-emulator-").suffix(".pem").tempfile().and_then(|mut file| {
+            file.write_all(service.ca_pem().unwrap_or_default().as_bytes())?;
+            Ok(file)
+        });
+    let ca_file =
+        made.map_err(|e| Failure::failed(format_args!("cannot write a certificate to a temporary file: {e}")))?;
+    config.service.ca_file = Some(ca_file.path().into());
+    let emulator = Emulator::new(config)?;
     logging::hide(emulator.secrets());
     Ok(emulator)
 }
@@ -189,11 +198,12 @@ fn sum_up(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) -> Result
     let pictures: Vec<_> = requests().filter(|request| is_picture(request) && request.status == 200).collect();
     let handed_out = requests().filter(|request| request.path == "/dl/job.puls" && request.status == 200).count();
     say(format_args!(
-        "\n{actions} actions, {} messages, {} pictures sent ({}), {} jobs collected, in {:.1} s",
-        on_socket + by_request,
-        pictures.len(),
+        "\n{}, {}, {} sent ({}), {} collected, in {:.1} s",
+        count(actions, "action"),
+        count(on_socket + by_request, "message"),
+        count(pictures.len(), "picture"),
         size(pictures.iter().map(|picture| picture.body_len).sum()),
-        jobs.len(),
+        count(jobs.len(), "job"),
         took.as_secs_f64()
     ));
     for job in jobs {
@@ -204,7 +214,8 @@ fn sum_up(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) -> Result
         let measured = puls::measure(file, Limits::default())
             .map_err(|e| Failure::failed(format_args!("{}: {e}", job.display())))?;
         let run_time_s = measured.run_time_s.unwrap_or_default();
-        say(format_args!("  {}: {} ticks, {run_time_s:.1} s to run", job.display(), measured.ticks));
+        let ticks = count(measured.ticks, "tick");
+        say(format_args!("  {}: {ticks}, {run_time_s:.1} s to run", job.display()));
     }
     say(format_args!("the pictures are in {}", dir.join("sent").display()));
     if let Some(print) = jobs.iter().rfind(|job| job.to_string_lossy().contains("_print_")) {
@@ -213,6 +224,6 @@ fn sum_up(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) -> Result
     if jobs.len() == handed_out && handed_out > 0 && !pictures.is_empty() {
         Ok(())
     } else {
-        Err(Failure::failed(format_args!("{handed_out} jobs were handed out and {} collected", jobs.len())))
+        Err(Failure::failed(format_args!("jobs handed out: {handed_out}, collected: {}", jobs.len())))
     }
 }

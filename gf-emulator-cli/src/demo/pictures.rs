@@ -3,12 +3,13 @@
 //! Drawn by distance: a shape is how far a point is from its edge, inside negative, and the pixels at the edge are
 //! blended. No picture is a photograph of anything.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::Path;
 
+use gf_emulator_core::files::Landing;
 use image::codecs::jpeg::JpegEncoder;
 
+use crate::failure::Failure;
 use crate::signals::Temporary;
 
 const WIDTH: u32 = 640;
@@ -22,8 +23,7 @@ const PARKED: (f64, f64) = (92.0, 64.0);
 type Colour = [f64; 3];
 
 /// Makes those that are not there yet.
-pub(super) fn make(folder: &Path, thickness: &str) -> io::Result<()> {
-    fs::create_dir_all(folder)?;
+pub(super) fn make(folder: &Path, thickness: &str) -> Result<(), Failure> {
     let bed = bed();
     let homing = HOMING.iter().enumerate().map(|(n, at)| (format!("HOME_{}.jpg", n + 1), Scene::Homing(*at)));
     let others = [
@@ -32,13 +32,13 @@ pub(super) fn make(folder: &Path, thickness: &str) -> io::Result<()> {
         (format!("HEAD_NO_LASER_{thickness}.jpg"), Scene::CloseUp { laser: false }),
     ];
     for (name, scene) in homing.chain(others) {
-        let path = folder.join(name);
+        let path = folder.join(&name);
         if !path.exists() {
+            let jpeg =
+                scene.draw(&bed).to_jpeg().map_err(|e| Failure::failed(format_args!("cannot draw {name}: {e}")))?;
             // Whole or not there: a picture that is there is used as it is the next time.
-            let (jpeg, half) = (scene.draw(&bed).to_jpeg()?, path.with_extension("part"));
-            let (mut file, _temporary) = Temporary::made(|| File::create(&half), |_| half.clone())?;
-            file.write_all(&jpeg)?;
-            fs::rename(half, path)?;
+            let landing = Temporary::made(|| Landing::of(&path, &jpeg), |landing| landing.path().into())?;
+            landing.0.replace()?;
         }
     }
     Ok(())
@@ -253,6 +253,8 @@ fn mix(from: Colour, to: Colour, part: f64) -> Colour {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     /// The middle of a pixel's neighbourhood, so that fine grain does not count.

@@ -21,7 +21,8 @@ Examples:
 
 Without --serial, a job that is locked to one machine passes, whichever it is.
 
-Exit codes: 0 all are good, 1 one is refused or broken, 2 wrong usage.")]
+Exit codes: 0 all are good, 1 one is refused or broken, 2 wrong usage, or a file
+that cannot be opened.")]
 pub(crate) struct Arguments {
     /// The pulse files; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -34,30 +35,29 @@ pub(crate) struct Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut bad = 0;
+    let mut bad = Vec::new();
     for path in &arguments.files {
         match check(path, arguments.serial, arguments.limit.into()) {
             Ok(Verdict { header, reasons }) => {
                 for remark in header.remarks() {
                     say(format_args!("{}: remark: {remark}", source::name(path)));
                 }
+                for reason in &reasons {
+                    say(format_args!("{}: refused: {reason}", source::name(path)));
+                }
                 if reasons.is_empty() {
                     say(format_args!("{}: good", source::name(path)));
                 } else {
-                    bad += 1;
-                }
-                for reason in reasons {
-                    say(format_args!("{}: refused: {reason}", source::name(path)));
+                    bad.push(Failure::failed(reasons.join("; ")));
                 }
             }
             Err(failure) => {
-                bad += 1;
-                tell(failure);
+                tell(&failure);
+                bad.push(failure);
             }
         }
     }
-    let of = arguments.files.len();
-    if bad == 0 { Ok(()) } else { Err(Failure::failed(format_args!("{bad} of {of} files would not run"))) }
+    super::ended(&bad, arguments.files.len(), "would not run")
 }
 
 /// What is found in a file that is whole.

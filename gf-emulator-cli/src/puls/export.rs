@@ -1,6 +1,5 @@
 //! `puls export`: a job in other programs' words.
 
-use std::io;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
@@ -22,7 +21,8 @@ Examples:
 
 Places are mm from where the job begins: X to the right, Y to the front, Z up.
 
-Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage.")]
+Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage, or a file
+that cannot be opened.")]
 pub(crate) struct Arguments {
     /// The pulse file; `-` is standard input
     #[arg(value_name = "FILE")]
@@ -46,19 +46,15 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let job = source::open(&arguments.file, arguments.limit.into())?;
-    let mut sink = Sink::create(&arguments.output)?;
+    let mut sink = Sink::create(&arguments.output, &[&arguments.file])?;
     let format = match arguments.format {
         Format::Csv => puls::Format::Csv,
         Format::Json => puls::Format::Json,
         Format::Gcode => puls::Format::Gcode,
     };
-    match puls::export(job, format, &source::title(&arguments.file), &mut sink) {
-        // Whoever reads it has had enough.
-        Err(Error::Write { source }) if sink.is_stdout() && source.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        Err(Error::Write { source }) => {
-            Err(Failure::failed(format_args!("{}: cannot write it: {source}", arguments.output.display())))
-        }
-        Err(error) => Err(source::broken(&arguments.file, &error)),
-        Ok(_) => sink.finish(),
-    }
+    let written = match puls::export(job, format, &source::title(&arguments.file), &mut sink) {
+        Err(Error::Write { source }) => Err(source),
+        other => Ok(other.map(drop).map_err(|e| source::broken(&arguments.file, &e))?),
+    };
+    sink.finish(written).map(drop)
 }

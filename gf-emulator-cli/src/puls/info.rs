@@ -5,6 +5,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use gf_emulator_core::puls::{Header, Limits, Measured, Meter, Seconds, Span, code};
+use gf_emulator_core::words::count;
 use serde_json::{Map, Value};
 
 use super::source;
@@ -28,7 +29,7 @@ distance, speed, power, density. In `distance`, `travelled` is all of the way,
 `cut` the part with the laser on, `travel` the part with the laser off.
 
 Exit codes: 0 done, 1 a file could not be read (the others are measured all the
-same), 2 wrong usage.")]
+same), 2 wrong usage, or a file that cannot be opened.")]
 pub(crate) struct Arguments {
     /// The pulse files; `-` is standard input
     #[arg(value_name = "FILE", required = true)]
@@ -63,7 +64,7 @@ pub(super) fn table(files: &[PathBuf], limits: Limits) -> Result<(), Failure> {
         Ok(())
     });
     if sum.jobs > 1 {
-        say(Row { name: &format!("{} jobs", sum.jobs), sum, reach: None });
+        say(Row { name: &count(sum.jobs, "job"), sum, reach: None });
     }
     outcome
 }
@@ -74,19 +75,19 @@ fn each(
     limits: Limits,
     mut show: impl FnMut(&Path, &Measured, bool) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let mut bad = 0;
+    let mut bad = Vec::new();
     for path in files {
         match measure(path, limits) {
             Ok((measured, gzip)) => show(path, &measured, gzip)?,
             Err(failure) => {
-                bad += 1;
                 // A table is read from top to bottom, errors in it where they belong.
                 let _ = io::stdout().flush();
-                tell(failure);
+                tell(&failure);
+                bad.push(failure);
             }
         }
     }
-    super::ended(bad, files.len())
+    super::ended(&bad, files.len(), "could not be read")
 }
 
 fn measure(path: &Path, limits: Limits) -> Result<(Measured, bool), Failure> {
@@ -200,7 +201,7 @@ impl fmt::Display for Sheet<'_> {
         let at = hz.map_or_else(|| "no step frequency".to_owned(), |hz| format!("{hz} a second"));
         let seconds = |ticks| measured.seconds(ticks).map_or_else(|| "?".to_owned(), |s| Seconds(s).to_string());
         let speed = |mm_s: Option<f64>| mm_s.map_or_else(|| "?".to_owned(), |mm_s| format!("{mm_s:.1} mm/s"));
-        entry(f, "run time", format_args!("{} ({} ticks, {at})", seconds(measured.ticks), measured.ticks))?;
+        entry(f, "run time", format_args!("{} ({}, {at})", seconds(measured.ticks), count(measured.ticks, "tick")))?;
         entry(
             f,
             "of that",
@@ -270,20 +271,20 @@ const POWERS_SHOWN: usize = 8;
 
 fn laser(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
     let counts = &measured.counts;
-    let mut line = format!("{} ticks (LE), {} power bytes (LP)", counts.le, counts.lp);
+    let mut line = format!("{} (LE), {} (LP)", count(counts.le, "tick"), count(counts.lp, "power byte"));
     if let Some(dose) = measured.fire_ticks_per_mm() {
         let _ = write!(line, ", {dose:.1} ticks a mm");
     }
     entry(f, "laser", line)?;
     for (sevenths, dose) in measured.densities.iter().enumerate().filter(|(_, dose)| dose.fire_ticks > 0) {
-        entry(f, "", format_args!("density {sevenths}/7: {:.1} mm, {} ticks", dose.mm, dose.fire_ticks))?;
+        entry(f, "", format_args!("density {sevenths}/7: {:.1} mm, {}", dose.mm, count(dose.fire_ticks, "tick")))?;
     }
     for (level, dose) in measured.powers.iter().take(POWERS_SHOWN) {
         let level = level.map_or_else(|| "unset".to_owned(), |level| level.to_string());
-        entry(f, "", format_args!("power {level}: {:.1} mm, {} ticks", dose.mm, dose.fire_ticks))?;
+        entry(f, "", format_args!("power {level}: {:.1} mm, {}", dose.mm, count(dose.fire_ticks, "tick")))?;
     }
     if let Some(more) = measured.powers.len().checked_sub(POWERS_SHOWN + 1) {
-        entry(f, "", format_args!("and {} more power levels (see --json)", more + 1))?;
+        entry(f, "", format_args!("and {} (see --json)", count(more + 1, "more power level")))?;
     }
     Ok(())
 }
@@ -311,5 +312,5 @@ fn summary(header: &Header) -> String {
         Some(0) => "for any machine",
         Some(_) => "locked to one machine",
     };
-    format!("{} records, {} bytes, {lock}", header.records().len(), header.len_bytes())
+    format!("{}, {}, {lock}", count(header.records().len(), "record"), count(header.len_bytes(), "byte"))
 }

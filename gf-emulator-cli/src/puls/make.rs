@@ -7,6 +7,7 @@ use clap::ValueEnum;
 use gf_emulator_core::puls::{
     Builder, Error, Extents, Laser, MAX_COORDINATE_MM, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath, tick,
 };
+use gf_emulator_core::words::count;
 
 use super::source;
 use crate::failure::Failure;
@@ -41,7 +42,8 @@ A job that does not fit on the bed (495 x 279 mm) is made all the same, with a
 remark on standard error.
 
 Exit codes: 0 done, 1 a drawing is not understood or cannot be made, or
-something could not be read or written, 2 wrong usage.")]
+something could not be read or written, 2 wrong usage, or a file that cannot be
+opened.")]
 #[command(group = clap::ArgGroup::new("source").required(true).multiple(false))]
 #[command(override_usage = "gf-machine-emulator puls make -o OUT [OPTIONS] SOURCE
        where SOURCE is --line X,Y, --square MM, --circle MM or --from FILE")]
@@ -112,7 +114,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     extents.add(job.body());
     check_drawn(arguments, &job, &extents)?;
     let output = &arguments.output;
-    let mut sink = Sink::create(output)?;
+    let mut sink = Sink::create(output, arguments.from.as_deref().as_slice())?;
     let ticks = job.body().len();
     let (written, bytes) = if arguments.gzip {
         let packed = job.to_gzip();
@@ -120,15 +122,13 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     } else {
         (job.write_to(&mut sink), job.header().len_bytes() + ticks)
     };
-    match written {
-        // Whoever reads it has had enough.
-        Err(error) if sink.is_stdout() && error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        Err(error) => return Err(Failure::failed(format_args!("{}: cannot write it: {error}", output.display()))),
-        Ok(()) => sink.finish()?,
+    let name = if sink.is_stdout() { "standard output".into() } else { output.display().to_string() };
+    if !sink.finish(written)? {
+        return Ok(());
     }
-    let name = if output == Path::new("-") { "standard output".into() } else { output.display().to_string() };
     let run_time_s = ticks as f64 / f64::from(arguments.frequency);
-    tell(format_args!("{name}: {ticks} ticks, {run_time_s:.1} s to run, {} kB", bytes.div_ceil(1000)));
+    let ticks = count(ticks, "tick");
+    tell(format_args!("{name}: {ticks}, {run_time_s:.1} s to run, {} kB", bytes.div_ceil(1000)));
     if let Some(how) = super::off_the_bed(job.header(), &extents, None) {
         tell(format_args!("{name}: remark: {how}"));
     }

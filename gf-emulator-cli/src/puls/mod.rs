@@ -12,6 +12,7 @@ use std::path::PathBuf;
 
 use clap::Subcommand;
 use gf_emulator_core::puls::{Extents, Header, Limits, Span, WORK_AREA_MM};
+use gf_emulator_core::words::count;
 
 use crate::failure::Failure;
 
@@ -33,7 +34,8 @@ Examples:
 than --max-bytes, after inflating, no more is read.
 
 Exit codes: 0 done, 1 a file could not be read or is not good (the others were
-seen to all the same), or Ctrl-C or SIGTERM came before the end, 2 wrong usage.")]
+seen to all the same), or Ctrl-C or SIGTERM came before the end, 2 wrong usage, or
+a file that cannot be opened. Nothing is written over a file that is read.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -92,7 +94,10 @@ fn off_the_bed(header: &Header, extents: &Extents, start_mm: Option<[f64; 2]>) -
     })
 }
 
-/// The end of a command over many files: each bad one has been named.
-fn ended(bad: usize, of: usize) -> Result<(), Failure> {
-    if bad == 0 { Ok(()) } else { Err(Failure::failed(format_args!("{bad} of {of} files could not be read"))) }
+/// The end of a command over so many files, of which each bad one has been named, and `what` they all are.
+fn ended(bad: &[Failure], of: usize, what: &str) -> Result<(), Failure> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::of(bad, format_args!("{} of {} {what}", bad.len(), count(of, "file"))))
 }

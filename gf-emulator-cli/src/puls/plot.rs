@@ -1,6 +1,6 @@
 //! `puls plot`: a job as a picture.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
@@ -27,7 +27,8 @@ Examples:
 A pulse file does not say where on the bed it begins: --start does. A job that
 leaves the bed is drawn all the same, with a remark on standard error.
 
-Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage.")]
+Exit codes: 0 done, 1 it could not be read or written, 2 wrong usage, or a file
+that cannot be opened.")]
 pub(crate) struct Arguments {
     /// The pulse file; `-` is standard input
     #[arg(value_name = "FILE")]
@@ -72,7 +73,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let format = format(arguments.format, &output)?;
     let job = source::open(&arguments.file, arguments.limit.into())?;
     // Before the work: a folder that is not there is better known at once.
-    let mut sink = Sink::create(&output)?;
+    let mut sink = Sink::create(&output, &[&arguments.file])?;
     let plot = Plot::of(job).map_err(|e| source::broken(&arguments.file, &e))?;
 
     let mut sheet = Sheet::new(source::title(&arguments.file));
@@ -86,13 +87,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
         Format::Svg => plot.to_svg(&sheet).into_bytes(),
         Format::Png => plot.to_png(&sheet).map_err(|e| source::broken(&arguments.file, &e))?,
     };
-    match sink.write_all(&picture) {
-        // Whoever reads it has had enough.
-        Err(e) if sink.is_stdout() && e.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-        written => written.map_err(|e| Failure::failed(format_args!("{}: cannot write it: {e}", output.display())))?,
-    }
+    let written = sink.write_all(&picture);
     let is_stdout = sink.is_stdout();
-    sink.finish()?;
+    if !sink.finish(written)? {
+        return Ok(());
+    }
     let measured = plot.measured();
     if let Some(how) = super::off_the_bed(&measured.header, &measured.extents, arguments.start) {
         tell(format_args!("{}: remark: {how}", source::name(&arguments.file)));

@@ -62,8 +62,8 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Job<Reader>, Failure> 
 pub(super) fn open_file(path: &Path) -> Result<File, Failure> {
     files::open(path).map_err(|error| {
         let name = name(path);
-        let Error::File { source, .. } = error else { return Failure::failed(format_args!("{name}: {error}")) };
-        let failure = Failure::failed(format_args!("{name}: cannot open it: {source}"));
+        let Error::File { source, .. } = error else { return Failure::misused(format_args!("{name}: {error}")) };
+        let failure = Failure::misused(format_args!("{name}: cannot open it: {source}"));
         let is_stream = path.metadata().is_ok_and(|there| !there.is_file() && !there.is_dir());
         if is_stream { failure.and("; to read a pipe, redirect it to standard input and name `-`") } else { failure }
     })

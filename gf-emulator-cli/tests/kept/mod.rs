@@ -220,6 +220,6 @@ fn an_error_names_the_file_that_was_asked_for_and_no_temporary_one() {
     let folder = folder();
     fs::write(folder.path().join("job.puls"), Builder::new().move_to(3.0, 4.0).unwrap().to_bytes()).unwrap();
     let ended = run(&folder, &["puls", "plot", "job.puls", "-o", "/proc/x.svg"]);
-    ended.expect(1);
+    ended.expect(2);
     assert!(ended.stderr.contains("/proc/x.svg") && !ended.stderr.contains(".part"), "{}", ended.stderr);
 }

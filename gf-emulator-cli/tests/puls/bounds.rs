@@ -71,8 +71,14 @@ fn a_pipe_or_a_device_is_an_error_at_once() {
     for arguments in EVERY.into_iter().chain([make_gcode, make_path]) {
         for file in ["fifo", "socket", "/dev/zero", "."] {
             let ended = puls(&folder, arguments, file, &[]);
-            ended.expect(1);
-            let error = format!("{file}: cannot open it: it is not a regular file");
+            ended.expect(2);
+            let what = match file {
+                "fifo" => "a pipe (FIFO), not a regular file",
+                "socket" => "a socket, not a regular file",
+                "." => "a folder, not a file",
+                _ => "a device, not a regular file",
+            };
+            let error = format!("{file}: cannot open it: it is {what}");
             assert!(ended.stderr.contains(&error), "{arguments:?}: {ended:?}");
             assert_eq!(ended.stderr.contains("redirect it to standard input and name `-`"), file != ".", "{ended:?}");
             assert_eq!(names(&folder), ["fifo", "socket"], "{arguments:?}");

@@ -149,9 +149,9 @@ fn what_cannot_be_made_is_told_with_its_line_and_leaves_nothing() {
         assert!(ended.stderr.starts_with(&expected) && ended.stdout.is_empty(), "{ended:?}");
     }
     let ended = run(&folder, &["puls", "make", "--from", "gone.nc", "-o", "job.puls"]);
-    ended.expect(1);
+    ended.expect(2);
     assert!(ended.stderr.contains("gone.nc: cannot open it: "), "{ended:?}");
-    run(&folder, &["puls", "make", "--square", "5", "-o", "no/such/job.puls"]).expect(1);
+    run(&folder, &["puls", "make", "--square", "5", "-o", "no/such/job.puls"]).expect(2);
     assert!(is_empty(&folder), "something is left");
 }
 

@@ -71,8 +71,25 @@ impl Follower {
     ///
     /// [`Error::Listen`] where the address cannot be had; [`Error::Thread`].
     pub fn start(address: &str, recorder: &Recorder, handle: Handle) -> Result<Self> {
-        let failed = |source| Error::Listen { address: address.to_owned(), source };
-        let listener = TcpListener::bind(address).map_err(failed)?;
+        Self::on(Self::listen(address)?, recorder, handle)
+    }
+
+    /// Takes `address`, so that nobody else can have it: what [`on`](Self::on) is given before there is a recording.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] where the address cannot be had.
+    pub fn listen(address: &str) -> Result<TcpListener> {
+        TcpListener::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), source })
+    }
+
+    /// As [`start`](Self::start), with an address that is taken already.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Listen`] where the system does not say which address that is; [`Error::Thread`].
+    pub fn on(listener: TcpListener, recorder: &Recorder, handle: Handle) -> Result<Self> {
+        let failed = |source| Error::Listen { address: "what is listened on".into(), source };
         let bound = listener.local_addr().map_err(failed)?;
         let token = Token::random();
         let url = format!("http://{}/?token={}", reachable(bound), token.reveal());

@@ -41,7 +41,8 @@ const LONGEST_S: f64 = 1e8;
 const MOST_SERIALS: usize = 16;
 /// What there is to say of a file that needs no import.
 const OURS: &str = "this is a recording of this program already: it needs no import, \"report\" and \"serve --replay\" take it as it is";
-const NOTHING: &str = "neither this line nor another is of a recording: a JSON object with t and kind";
+const NOTHING: &str = "no line from here on is one of a recording: a JSON object with \"t\" in seconds and a \"kind\"";
+const EMPTY: &str = "the file is empty";
 /// Where a service was that nothing in its recording tells.
 const UNKNOWN: &str = "http://recorded.invalid";
 
@@ -80,7 +81,7 @@ pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) ->
         return Err(useless(OURS));
     }
     if known.lines == 0 {
-        return Err(useless(NOTHING));
+        return Err(useless(if known.is_empty { EMPTY } else { NOTHING }));
     }
     let about = About {
         side: Side::Service,
@@ -172,6 +173,7 @@ impl Drop for Unfinished {
 #[derive(Default)]
 struct Known {
     lines: u64,
+    is_empty: bool,
     /// Whether the first line is that of a recording of this project.
     is_ours: bool,
     base: String,
@@ -228,6 +230,7 @@ impl Known {
                 return Err(std::io::Error::other(format!("line {}: these are many machines' numbers", lines.number)));
             }
         }
+        known.is_empty = lines.number == 0;
         known.base = from_action.or(from_header).unwrap_or_else(|| UNKNOWN.to_owned());
         known.serials.extend(serials);
         Ok(known)
@@ -424,10 +427,10 @@ mod tests {
             assert!(skipped[0].reason.contains(words), "{line}: {skipped:?}");
             assert!(skipped[1].reason.contains("the file ends inside it"), "{skipped:?}");
         }
-        for nothing in ["", "oops\n", "{}\n[]\n"] {
+        for (nothing, words) in [("", "the file is empty"), ("oops\n", "no line from"), ("{}\n[]\n", "no line from")] {
             let (folder, result) = imported(nothing, false);
             let error = result.unwrap_err().to_string();
-            assert!(error.contains("line 1: neither this line nor another"), "{error}");
+            assert!(error.contains(&format!("line 1: {words}")), "{error}");
             assert!(!folder.path().join("ours").exists());
         }
     }

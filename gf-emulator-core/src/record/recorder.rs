@@ -18,7 +18,7 @@ use super::queue::Queue;
 use super::redactor::Redactor;
 use super::writer::{Subscribers, Writer};
 use crate::secrets::Secrets;
-use crate::{Config, Error, Result, puls};
+use crate::{Config, Error, Result, files, puls};
 
 /// The file that a recording's entries are in.
 pub const SESSION_FILE: &str = "session.jsonl";
@@ -294,6 +294,7 @@ pub(super) fn begin(folder: &Path) -> Result<fs::File> {
         std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
         std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
     }
+    files::can_write_in(folder)?;
     make.create(folder).map_err(|e| failed("make", folder, e))?;
     open.open(folder.join(SESSION_FILE)).map_err(|e| {
         let is_there = e.kind() == io::ErrorKind::AlreadyExists;

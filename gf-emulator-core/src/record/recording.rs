@@ -89,6 +89,11 @@ impl Recording {
             }
             _ => (path, path.join(SESSION_FILE)),
         };
+        if let Ok(there) = folder.metadata()
+            && !there.is_dir()
+        {
+            return Err(Error::File { doing: "read", path: folder.into(), source: files::no_folder("it", &there) });
+        }
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
         let wrong = |reason: String| Error::Recording { path: path.clone(), line: 1, reason: printable(&reason) };
         let mut lines = Lines::of(files::open(&path)?);

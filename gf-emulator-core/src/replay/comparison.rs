@@ -11,6 +11,7 @@ use super::alignment::{Place, align};
 use super::value::{self, Whole, same_text};
 use crate::local_service::{Request, Seen, is_ending, is_opening};
 use crate::record::read_json;
+use crate::words::count;
 
 /// No more differences of one message or of one request are told one by one.
 const MOST_OF_ONE: usize = 20;
@@ -60,10 +61,9 @@ impl fmt::Display for Comparison {
         let Self { differences, left_out, actions, messages, requests } = self;
         match differences.len() + left_out {
             0 => f.write_str("no difference")?,
-            1 => f.write_str("1 difference")?,
-            n => write!(f, "{n} differences")?,
+            n => f.write_str(&count(n, "difference"))?,
         }
-        write!(f, ": {actions} actions, {messages} messages, {requests} requests")
+        write!(f, ": {}, {}, {}", count(actions, "action"), count(messages, "message"), count(requests, "request"))
     }
 }
 

@@ -1,0 +1,294 @@
+//! What commands write, and where: never over what they read, whole or not at all, and tried before anything is begun.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+
+use gf_emulator_core::puls::Builder;
+use gf_emulator_core::record;
+use tempfile::TempDir;
+
+use crate::program::{Ended, Program, command};
+use crate::{configure, folder, run};
+
+const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
+/// Commands that read what comes first and write what comes last.
+const PAIRS: [(&str, &[&str], &[&str]); 8] = [
+    ("rec/session.jsonl", &["report", "rec"], &["-o"]),
+    ("rec/000001_request.jpg", &["report", "rec"], &["-o"]),
+    ("job.puls", &["puls", "export", "job.puls", "--format", "csv"], &["-o"]),
+    ("job.puls", &["puls", "plot", "job.puls", "--format", "svg"], &["-o"]),
+    ("x.svgpath", &["puls", "make", "--from", "x.svgpath"], &["-o"]),
+    ("script.json", &SERVE, &["--script", "script.json", "--ca-out"]),
+    ("job.puls", &SERVE, &["--puls", "job.puls", "--ca-out"]),
+    ("rec/session.jsonl", &SERVE, &["--replay", "rec", "--ca-out"]),
+];
+/// Commands with an output, whatever it is called.
+const WRITERS: [&[&str]; 5] = [
+    &["report", "rec", "-o"],
+    &["puls", "export", "job.puls", "--format", "csv", "-o"],
+    &["puls", "plot", "job.puls", "--format", "svg", "-o"],
+    &["puls", "make", "--square", "4", "-o"],
+    &["serve", "--listen", "127.0.0.1:0", "--ca-out"],
+];
+
+/// `job.puls`, `x.svgpath`, `script.json`, and a recording in `rec` that was made from `theirs.jsonl`.
+fn inputs() -> TempDir {
+    let folder = folder();
+    let here = folder.path();
+    let job = Builder::new().move_to(3.0, 4.0).unwrap().to_bytes();
+    fs::write(here.join("job.puls"), job).unwrap();
+    fs::write(here.join("x.svgpath"), "M1 1 H9").unwrap();
+    fs::write(here.join("script.json"), "[]").unwrap();
+    let theirs = "{\"t\":0.1,\"kind\":\"ws_open\"}\n\
+                  {\"t\":0.5,\"kind\":\"ws_tx\",\"msg\":{\"id\":1,\"action_type\":\"settings\",\"status\":\"ready\"}}\n";
+    fs::write(here.join("theirs.jsonl"), theirs).unwrap();
+    record::import(here.join("theirs.jsonl"), here.join("rec"), false).unwrap();
+    fs::write(here.join("rec/000001_request.jpg"), "a picture").unwrap();
+    folder
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[track_caller]
+fn expect(ended: &Ended, code: i32, words: &str) {
+    ended.expect(code);
+    assert!(ended.stderr.contains(words), "{words:?}: {ended:#?}");
+}
+
+#[test]
+fn no_output_overwrites_an_input_whatever_it_is_called() {
+    for (input, command, option) in PAIRS {
+        let folder = inputs();
+        let there = folder.path().join(input);
+        let before = fs::read(&there).unwrap();
+        let dotted = format!("./{input}");
+        let mut outputs = vec![input, &dotted];
+        #[cfg(unix)]
+        {
+            std::os::unix::fs::symlink(&there, folder.path().join("symbolic")).unwrap();
+            fs::hard_link(&there, folder.path().join("hard")).unwrap();
+            outputs.extend(["symbolic", "hard"]);
+        }
+        for output in outputs {
+            let ended = run(&folder, &[command, option, &[output]].concat());
+            expect(&ended, 2, &format!("{output}: cannot write it: it belongs to the input "));
+            assert!(fs::read(&there).unwrap() == before, "{command:?} {output}");
+        }
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn standard_input_is_not_overwritten_either() {
+    let folder = inputs();
+    let before = fs::read(folder.path().join("job.puls")).unwrap();
+    let mut command = command(folder.path());
+    command.args(["puls", "export", "-", "--format", "csv", "-o", "job.puls"]);
+    command.stdin(Stdio::from(fs::File::open(folder.path().join("job.puls")).unwrap()));
+    expect(&Program::start(command).end(), 2, "it belongs to the input standard input");
+    assert!(fs::read(folder.path().join("job.puls")).unwrap() == before);
+}
+
+#[test]
+fn a_page_in_the_folder_of_a_recording_can_be_made_again() {
+    let folder = inputs();
+    for _ in 0..2 {
+        run(&folder, &["report", "rec", "-o", "rec/report.html"]).expect(0);
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_refused_at_once_as_an_output() {
+    let folder = inputs();
+    let made = std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap();
+    assert!(made.success());
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    let before = names(folder.path());
+    for writer in WRITERS {
+        for (output, words) in [
+            ("fifo", "fifo: cannot write it: it is a pipe (FIFO)"),
+            ("socket", "socket: cannot write it: it is a socket"),
+            ("folder", "folder: cannot write it: it is a folder, not a file"),
+            ("no/such/file", "no/such/file: cannot write it: there is no folder no/such"),
+            ("job.puls/file", "job.puls/file: cannot write it: job.puls is a file, not a folder"),
+        ] {
+            expect(&run(&folder, &[writer, &[output]].concat()), 2, words);
+            assert_eq!(names(folder.path()), before, "{writer:?} {output}");
+        }
+    }
+    configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "log_file: fifo");
+    for command in ["run", "check"] {
+        expect(&run(&folder, &[command]), 2, "log_file: cannot write fifo: it is a pipe (FIFO)");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn standard_output_has_two_names_and_the_target_of_a_link_is_written() {
+    let folder = inputs();
+    let ended = run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "/dev/stdout"]);
+    ended.expect(0);
+    assert!(ended.stdout.starts_with("start_tick,"), "{ended:?}");
+    std::os::unix::fs::symlink("target", folder.path().join("link")).unwrap();
+    for there in [false, true] {
+        assert_eq!(folder.path().join("target").exists(), there);
+        run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "link"]).expect(0);
+        assert_eq!(fs::read_to_string(folder.path().join("target")).unwrap(), ended.stdout);
+        assert!(folder.path().join("link").is_symlink());
+    }
+}
+
+#[test]
+fn the_certificate_goes_beside_the_recording_and_not_into_its_place() {
+    let folder = folder();
+    fs::create_dir(folder.path().join("rec")).unwrap();
+    let ended = run(&folder, &[&SERVE[..], &["--record", "rec", "--ca-out", "rec/session.jsonl"]].concat());
+    expect(&ended, 2, "there is a recording already");
+}
+
+#[test]
+fn a_log_does_not_go_into_a_file_that_is_read() {
+    let folder = folder();
+    configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "log_file: gf-machine-emulator.cfg");
+    let file = folder.path().join("gf-machine-emulator.cfg");
+    let before = fs::read(&file).unwrap();
+    for command in ["run", "check", "collect"] {
+        expect(
+            &run(&folder, &[command]),
+            2,
+            "log_file: gf-machine-emulator.cfg: cannot write it: it belongs to the input",
+        );
+    }
+    assert!(fs::read(&file).unwrap() == before);
+}
+
+#[test]
+fn an_address_that_is_taken_leaves_nothing() {
+    let folder = folder();
+    configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "");
+    let before = names(folder.path());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for arguments in [
+        &["run", "--follow", &address, "--record", "rec"][..],
+        &["collect", "--follow", &address, "--record", "rec"],
+        &["serve", "--listen", &address, "--ca-out", "ca.pem", "--record", "rec"],
+    ] {
+        expect(&run(&folder, arguments), 1, &address);
+        assert_eq!(names(folder.path()), before, "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_machine_that_cannot_be_made_leaves_no_recording() {
+    let folder = folder();
+    configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "nowhere.pem", "");
+    expect(&run(&folder, &["run", "--record", "rec"]), 2, "nowhere.pem");
+    assert!(!folder.path().join("rec").exists());
+}
+
+/// Folders that cannot be had, each with the words for it, for every command that makes one.
+#[test]
+fn a_folder_that_cannot_be_had_is_wrong_usage_before_anything_is_begun() {
+    let folder = inputs();
+    configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "");
+    fs::write(folder.path().join("text"), "x").unwrap();
+    let before = names(folder.path());
+    let recorders = [
+        &["run", "--record"][..],
+        &["collect", "--record"],
+        &["demo", "--record"],
+        &["serve", "--listen", "127.0.0.1:0", "--record"],
+        &["import", "theirs.jsonl", "-o"],
+    ];
+    let others = [&["demo", "--dir"][..], &["pipe", "--dir"]];
+    let proc = ("/proc/new", "cannot write in /proc/new: ");
+    let file = ("text", "cannot write in text: it is a file, not a folder");
+    let below = ("text/below", "cannot write in text/below: text is a file, not a folder");
+    for command in recorders.into_iter().chain(others) {
+        let linux = cfg!(target_os = "linux").then_some(proc);
+        for (output, words) in [file, below].into_iter().chain(linux) {
+            expect(&run(&folder, &[command, &[output]].concat()), 2, words);
+            assert_eq!(names(folder.path()), before, "{command:?} {output}");
+        }
+    }
+    for command in recorders {
+        expect(&run(&folder, &[command, &["rec"]].concat()), 2, "there is a recording already");
+        assert_eq!(names(folder.path()), before, "{command:?}");
+    }
+}
+
+#[test]
+fn an_input_that_is_none_is_wrong_usage_in_every_command() {
+    let folder = inputs();
+    fs::create_dir(folder.path().join("folder")).unwrap();
+    for (command, rest) in [
+        (&["report"][..], &[][..]),
+        (&["import"], &["-o", "new"]),
+        (&["puls", "info"], &[]),
+        (&["puls", "info", "job.puls"], &[]),
+        (&["puls", "check"], &[]),
+        (&["puls", "check", "job.puls"], &[]),
+        (&["puls", "plot"], &["-o", "new.svg"]),
+        (&["puls", "export"], &["--format", "csv", "-o", "new"]),
+        (&["puls", "make", "-o", "new", "--kind", "gcode", "--from"], &[]),
+        (&["serve", "--listen", "127.0.0.1:0", "--replay"], &[]),
+        (&["serve", "--listen", "127.0.0.1:0", "--script"], &[]),
+        (&["serve", "--listen", "127.0.0.1:0", "--puls"], &[]),
+    ] {
+        let is_folder = if command.iter().any(|word| ["report", "--replay"].contains(word)) {
+            "folder/session.jsonl"
+        } else {
+            "it is a folder, not a file"
+        };
+        for (input, words) in [("nowhere", "nowhere"), ("folder", is_folder)] {
+            expect(&run(&folder, &[command, &[input], rest].concat()), 2, words);
+        }
+    }
+    for arguments in [&["report", "job.puls"][..], &["serve", "--listen", "127.0.0.1:0", "--replay", "job.puls"]] {
+        expect(&run(&folder, arguments), 2, "cannot read job.puls: it is a file, not a folder");
+    }
+}
+
+#[test]
+fn the_demo_leaves_what_is_in_its_folder() {
+    let folder = folder();
+    let theirs = ["ca.pem", "images/HOME_1.part"];
+    fs::create_dir(folder.path().join("images")).unwrap();
+    for name in theirs {
+        fs::write(folder.path().join(name), "theirs").unwrap();
+    }
+    run(&folder, &["demo", "--dir", "."]).expect(0);
+    for name in theirs {
+        assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "theirs");
+    }
+}
+
+#[test]
+fn one_is_not_many() {
+    let folder = inputs();
+    fs::write(folder.path().join("none"), "").unwrap();
+    fs::write(folder.path().join("one.jsonl"), "{\"t\":0.5,\"kind\":\"done\"}\n").unwrap();
+    for (arguments, words) in [
+        (&["puls", "check", "none"][..], "1 of 1 file would not run"),
+        (&["puls", "info", "none"], "1 of 1 file could not be read"),
+        (&["puls", "check", "none", "job.puls"], "1 of 2 files would not run"),
+        (&["import", "none", "-o", "new"], "none, line 1: the file is empty"),
+        (&["import", "job.puls", "-o", "new"], "no line from here on is one of a recording"),
+    ] {
+        expect(&run(&folder, arguments), 1, words);
+    }
+    let ended = run(&folder, &["import", "one.jsonl", "-o", "one"]);
+    ended.expect(0);
+    assert_eq!(ended.stdout, "1 line is in one now\n");
+    expect(&run(&folder, &["report", "rec"]), 0, "report.html: 1 action, 1 message, 1 thing to look at");
+}
