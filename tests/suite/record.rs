@@ -378,3 +378,15 @@ fn a_recording_is_a_regular_file_of_lines_of_a_bounded_length() {
         }
     }
 }
+
+#[test]
+fn machines_that_start_in_the_same_second_have_recordings_of_their_own() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut config = gf_emulator_core::Config::default();
+    config.logging.record_dir = Some(parent.path().join("all"));
+    let machines: Vec<_> =
+        (0..8).map(|_| gf_emulator_core::Emulator::offline(config.clone(), parent.path()).unwrap()).collect();
+    let folders: std::collections::BTreeSet<_> =
+        machines.iter().map(|(machine, _)| machine.recorder().unwrap().folder().to_owned()).collect();
+    assert_eq!(folders.len(), machines.len(), "{folders:?}");
+}

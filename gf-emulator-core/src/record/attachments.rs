@@ -18,7 +18,7 @@ use tungstenite::Bytes;
 use super::queue::Room;
 use super::recorder::Body;
 use crate::puls;
-use crate::secrets::{Masked, Secrets, without_named, without_queries};
+use crate::secrets::{Cleaned, Masked, Secrets};
 
 /// So much of a body tells what it is.
 pub(super) const START_BYTES: usize = 64;
@@ -228,8 +228,7 @@ impl Keeper {
         let file = if kind == Kind::Job {
             self.job(&mut *body, Masked::new(file, matcher), serials)?
         } else if kind == Kind::Other && is_text(&mut *body)? {
-            let text = Text { to: file, held: Vec::new() };
-            self.copy(&mut *body, Masked::new(text, matcher))?.finish()?.finish()?
+            self.copy(&mut *body, Masked::new(Cleaned::new(file), matcher))?.finish()?.finish()?
         } else {
             self.copy(&mut *body, Masked::new(file, matcher))?.finish()?
         };
@@ -308,40 +307,4 @@ fn is_text(body: &mut dyn Source) -> io::Result<bool> {
     // The last character may be cut.
     let is_utf8 = std::str::from_utf8(&start).map_or_else(|e| e.valid_up_to() + 4 > start.len(), |_| true);
     Ok(is_utf8 && !start.contains(&0))
-}
-
-/// Text on its way to a file, without the queries of URLs and what is called a password.
-struct Text<W> {
-    to: W,
-    held: Vec<u8>,
-}
-
-impl<W: Write> Text<W> {
-    fn pass(&mut self, count: usize) -> io::Result<()> {
-        let text = String::from_utf8_lossy(&self.held[..count]);
-        self.to.write_all(without_queries(&without_named(&text)).as_bytes())?;
-        self.held.drain(..count);
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<W> {
-        self.pass(self.held.len())?;
-        Ok(self.to)
-    }
-}
-
-impl<W: Write> Write for Text<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.held.extend_from_slice(bytes);
-        if self.held.len() > 2 * COPY_BYTES {
-            // A word stays together, unless it is no word.
-            let end = self.held.iter().rposition(u8::is_ascii_whitespace).map_or(self.held.len(), |at| at + 1);
-            self.pass(end)?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
 }

@@ -177,6 +177,38 @@ proptest! {
     }
 }
 
+#[test]
+fn a_value_that_nobody_knows_is_hidden_in_a_long_text_wherever_that_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(folder.path());
+    // White space is only where a cut would part a name from its value, or a value from its end.
+    let body = "<i>\"password\" : \"of nobody we know\"</i>".repeat(5000);
+    recorder.note(exchange("http://h/x", None, ("etag", "x"), body.as_bytes()));
+    drop(recorder);
+    let kept = std::fs::read_to_string(folder.path().join("000001_request.bin")).unwrap();
+    assert_eq!(kept, "<i>\"password\" : ***</i>".repeat(5000));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_exchange_whose_body_cannot_be_read_back_has_its_entry_and_a_note() {
+    for start in ["{", "\u{0}"] {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = recorder(folder.path());
+        let path = folder.path().join("spilled");
+        std::fs::write(&path, start).unwrap();
+        let unreadable = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let digest = super::attachments::Digest::of(b"another");
+        recorder.note(Raw::Http(Box::default(), Body::None, Body::Spilled(unreadable, digest)));
+        drop(recorder);
+        let entries = entries(folder.path());
+        assert!(matches!(&entries[1].event, Event::Http(http) if http.response.file.is_none()), "{entries:?}");
+        let Event::State { state, detail: Some(detail), .. } = &entries[2].event else { panic!("{entries:?}") };
+        assert!(state == "dropped" && detail.starts_with("000001_response: "), "{detail}");
+        assert_eq!(entries.len(), 3);
+    }
+}
+
 fn entries(folder: &Path) -> Vec<Entry> {
     Recording::open(folder).unwrap().map(Result::unwrap).collect()
 }
