@@ -68,5 +68,6 @@ pub use plot::{FARTHEST_MM, Plot, Sheet, View, WIDTHS_PX, WORK_AREA_MM};
 pub use position::Position;
 pub use seconds::Seconds;
 pub use segment::Segment;
+pub use source::Kind;
 pub use steps::{Paths, Step, Steps};
 pub use timeline::{Bin, Timeline};

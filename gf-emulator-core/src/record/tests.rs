@@ -209,6 +209,22 @@ fn an_exchange_whose_body_cannot_be_read_back_has_its_entry_and_a_note() {
     }
 }
 
+#[test]
+fn bodies_are_known_again_up_to_a_number_and_those_that_come_again_the_longest() {
+    let mut known = super::attachments::Known::default();
+    let mut name_of = |n: u32| {
+        let file = tempfile::tempfile().unwrap();
+        let body = Body::Spilled(file, super::attachments::Digest::of(&n.to_le_bytes()));
+        known.name_of(&body, &n.to_string()).map(str::to_owned)
+    };
+    assert_eq!((name_of(0), name_of(1)), (None, None));
+    for n in 2..=1024 {
+        assert_eq!((name_of(n), name_of(0)), (None, Some("0".to_owned())));
+    }
+    assert_eq!((name_of(1), name_of(0)), (None, Some("0".to_owned())));
+    assert_eq!(name_of(3), Some("3".to_owned()));
+}
+
 fn entries(folder: &Path) -> Vec<Entry> {
     Recording::open(folder).unwrap().map(Result::unwrap).collect()
 }
@@ -265,7 +281,7 @@ fn stuck(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
     let (open, gate) = channel();
     let written = Arc::<Mutex<Vec<u8>>>::default();
     let disk = Stuck { gate, written: Arc::clone(&written), is_begun: false };
-    let recorder = Recorder::write_to(disk, folder, About::new(), Redactor::default()).unwrap();
+    let recorder = Recorder::write_to(disk, folder, About::new(), Redactor::default(), crate::puls::Limits::default()).unwrap();
     (recorder, open, written)
 }
 
