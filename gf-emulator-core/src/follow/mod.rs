@@ -97,7 +97,8 @@ impl Follower {
         let audience = Arc::clone(&desk.audience);
         follower.hub = Some(begin("gf-follow-audience", move || audience.entertain(&lines, files, &ended))?);
         let (drawings, audience) = (Arc::clone(&desk.drawings), Arc::clone(&desk.audience));
-        follower.artist = Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.tell_of_pictures()))?);
+        follower.artist =
+            Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.tell_of_pictures()))?);
         let visitors = Arc::clone(&desk.visitors);
         let serve = move |socket: &Arc<_>| desk.serve(socket);
         let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);

@@ -37,7 +37,8 @@ fn a_picture_that_is_still_being_written_comes_to_the_page_once_it_is_there() {
         let page = get(&follower, target);
         assert!(page.contains("<p class=\"note pending\">1.jpg: it is being written</p>"), "{page}");
     }
-    let rows = format!("ws://{}/rows?after=2&token={}", follower.address(), follower.url().split_once("token=").unwrap().1);
+    let rows =
+        format!("ws://{}/rows?after=2&token={}", follower.address(), follower.url().split_once("token=").unwrap().1);
     let (mut rows, _) = tungstenite::client(rows, TcpStream::connect(follower.address()).unwrap()).unwrap();
     let pictures = Message::text(r#"{"pictures":true}"#);
     assert_eq!(rows.read().unwrap(), pictures, "what came before it listened");

@@ -23,6 +23,7 @@
 //! ```
 
 mod avx2;
+mod check;
 mod cone;
 mod counts;
 mod drawing;
@@ -52,12 +53,13 @@ mod tests;
 
 #[doc(hidden)]
 pub use avx2::plain_sum;
+pub use check::{Refusal, Remark};
 pub use counts::Counts;
 pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::{Extents, FireBox, Span};
-pub use header::{Code, Header, Record, Refusal, Remark, code, field};
+pub use header::{Code, Header, Record, code, field};
 pub use job::{Job, Limits};
 pub use make::{Builder, Laser, Leg, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS};
 pub use measured::{Dose, Measured, measure};

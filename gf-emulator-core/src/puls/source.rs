@@ -301,3 +301,25 @@ fn read_some(reader: &mut impl Read, out: &mut [u8], offset: u64) -> Result<usiz
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn four_bytes_say_how_a_pulse_file_comes() {
+        for (start, kind) in [
+            (&b"\x80GF1"[..], Some(Kind::Plain)),
+            (b"\0GF1 and more", Some(Kind::Plain)),
+            (b"\x1f\x8b", Some(Kind::Gzip)),
+            (b"\x1f\x8b\x08\0", Some(Kind::Gzip)),
+            (b"", None),
+            (b"\x1f", None),
+            (b"\x80GF", None),
+            (b"\x80GF2", None),
+            (b"GF1\0", None),
+        ] {
+            assert_eq!(Kind::of(start), kind, "{start:?}");
+        }
+    }
+}

@@ -176,7 +176,9 @@ impl Writer {
                         attachments.hand_over(Attachment { room: Some(Arc::clone(&room)), ..attachment });
                     }
                 }
-                lost.into_iter().for_each(|detail| self.state(t, at, "dropped", detail));
+                for detail in lost {
+                    self.state(t, at, "dropped", detail);
+                }
             }
         }
     }
