@@ -105,13 +105,13 @@ impl Collection {
 }
 
 fn is_gzip(path: &Path) -> Result<bool> {
-    let mut first = Vec::new();
-    File::open(path).and_then(|file| file.take(2).read_to_end(&mut first)).map_err(|source| Error::File {
+    let mut start = Vec::new();
+    File::open(path).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(|source| Error::File {
         doing: "read",
         path: path.into(),
         source,
     })?;
-    Ok(first == [0x1f, 0x8b])
+    Ok(puls::Kind::of(&start) == Some(puls::Kind::Gzip))
 }
 
 /// Reads the whole file, which takes minutes where it inflates to a hundred times what has arrived.

@@ -135,7 +135,7 @@ impl Emulator {
         let tap = Tap::default();
         tap.secrets().keep(&config.machine.password);
         if let Some(folder) = &config.logging.record_dir {
-            tap.open(&Recorder::of_machine(folder.join(stamp()), &config)?);
+            tap.open(&Recorder::of_machine_in(folder, &stamp(), &config)?);
         }
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
         Ok(Self {

@@ -3,6 +3,7 @@
 //! A service may say a password or a token again anywhere: in a path, a header, a reason. Whoever writes something down
 //! or shows it (the recorder, the binary's logger, errors) has it go through [`Secrets::hide`].
 
+mod cleaned;
 mod masked;
 mod matcher;
 mod words;
@@ -15,6 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 
 use crate::Secret;
+pub(crate) use cleaned::Cleaned;
 pub(crate) use masked::Masked;
 pub(crate) use matcher::Matcher;
 pub(crate) use words::{is_secret_name, without_named, without_queries};

@@ -305,12 +305,10 @@ fn locked_gzip(ticks: f64) -> Vec<u8> {
     job.to_gzip()
 }
 
-#[test]
-fn a_locked_job_takes_no_more_room_in_a_recording() {
-    let job = locked_gzip(20e6);
-    assert!(job.len() < 400_000, "{}", job.len());
+/// Records a machine that gets a job twice: where, and the one file that the job has there.
+fn recorded_twice(job: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
     let raw = Raw::start({
-        let (good, job) = (good(), job.clone());
+        let (good, job) = (good(), job.to_vec());
         move |asked| if asked.what.starts_with("GET /job") { answer(200, "", &job) } else { good(asked) }
     });
     let folder = tempfile::tempdir().unwrap();
@@ -320,38 +318,32 @@ fn a_locked_job_takes_no_more_room_in_a_recording() {
             ask(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
         }
     });
-    let files: Vec<_> = fs::read_dir(folder.path())
-        .unwrap()
-        .map(|entry| entry.unwrap())
-        .filter(|entry| entry.path().extension().is_some_and(|ending| ending == "puls"))
-        .collect();
-    assert_eq!(files.len(), 1, "the same job has one file: {files:?}");
-    let kept = files[0].metadata().unwrap().len();
+    let paths = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
+    let mut jobs: Vec<_> = paths.filter(|path| path.extension().is_some_and(|ending| ending == "puls")).collect();
+    assert_eq!(jobs.len(), 1, "the same job has one file: {jobs:?}");
+    (folder, jobs.remove(0))
+}
+
+#[test]
+fn a_locked_job_takes_no_more_room_in_a_recording() {
+    let job = locked_gzip(20e6);
+    assert!(job.len() < 400_000, "{}", job.len());
+    let (_folder, path) = recorded_twice(&job);
+    let kept = path.metadata().unwrap().len();
     assert!(kept < 2 * job.len() as u64, "{kept} bytes of a job of {}", job.len());
-    let kept = puls::measure(fs::File::open(files[0].path()).unwrap(), puls::Limits::default()).unwrap();
+    let kept = puls::measure(fs::File::open(path).unwrap(), puls::Limits::default()).unwrap();
     assert_eq!(kept.header.get(puls::code::SERIAL_LOCK), Some(0));
     assert_eq!(kept.counts, puls::measure(&job[..], puls::Limits::default()).unwrap().counts);
 }
 
 #[test]
-fn a_long_job_that_comes_again_has_one_file() {
-    let mut job = locked();
-    job.resize(200_000, 0);
-    let raw = Raw::start({
-        let good = good();
-        move |asked| if asked.what.starts_with("GET /job") { answer(200, "", &job) } else { good(asked) }
-    });
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("http://{}/job", raw.addr);
-    recorded_against(&raw, folder.path(), |socket| {
-        for id in [1, 2] {
-            ask(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
-        }
-    });
-    let files = fs::read_dir(folder.path())
-        .unwrap()
-        .filter(|entry| entry.as_ref().unwrap().path().extension().unwrap() == "puls");
-    assert_eq!(files.count(), 1);
+fn a_job_that_comes_again_has_one_file_however_long_it_is() {
+    for length in [200_000, 2_000_000] {
+        let mut job = locked();
+        job.resize(length, 0);
+        let (_folder, path) = recorded_twice(&job);
+        assert_eq!(path.metadata().unwrap().len(), job.len() as u64);
+    }
 }
 
 #[test]
@@ -377,4 +369,16 @@ fn a_recording_is_a_regular_file_of_lines_of_a_bounded_length() {
             assert!(error.contains("not a regular file"), "{error}");
         }
     }
+}
+
+#[test]
+fn machines_that_start_in_the_same_second_have_recordings_of_their_own() {
+    let parent = tempfile::tempdir().unwrap();
+    let mut config = gf_emulator_core::Config::default();
+    config.logging.record_dir = Some(parent.path().join("all"));
+    let machines: Vec<_> =
+        (0..8).map(|_| gf_emulator_core::Emulator::offline(config.clone(), parent.path()).unwrap()).collect();
+    let folders: std::collections::BTreeSet<_> =
+        machines.iter().map(|(machine, _)| machine.recorder().unwrap().folder().to_owned()).collect();
+    assert_eq!(folders.len(), machines.len(), "{folders:?}");
 }

@@ -1,8 +1,9 @@
 //! Who follows: each gets every row as it is recorded, and nobody holds up the machine or anybody else.
 //!
 //! Rows go over a WebSocket: a browser has six connections to a host for everything else, and each page that is open would
-//! keep one of them. What is sent are JSON objects: `{"n": 5, "row": "<details ..."}`, `{"drawn": true}` when there are
-//! drawings that there were not before, and at the end `{"over": "<nav ..."}`.
+//! keep one of them. What is sent are JSON objects: `{"n": 5, "row": "<details ..."}`, `{"pictures": true}` when there are
+//! pictures or drawings that there may not have been before (the first message is that), and at the end
+//! `{"over": "<nav ..."}`.
 //!
 //! One thread makes a row of each line of the recorder's and puts it into a bounded queue for each who follows. A queue
 //! that is full means that its browser does not read: it is cut off, and when it comes back it gets what it has missed
@@ -35,6 +36,8 @@ const KEEPALIVE: Duration = Duration::from_secs(60);
 const HEARD_BYTES: usize = 1024;
 /// Browsers that are served at the same time. The other connections are for what they ask.
 pub(super) const MOST_SEATS: usize = 20;
+/// What is said of pictures: that the page has to ask for them.
+const PICTURES: &str = r#"{"pictures":true}"#;
 
 /// Everybody who follows.
 #[derive(Default)]
@@ -71,8 +74,8 @@ struct Row {
 #[derive(Clone)]
 enum News {
     Row(Row),
-    /// Jobs have been drawn since.
-    Drawn,
+    /// There are pictures or drawings that there were not before.
+    Pictures,
 }
 
 impl Row {
@@ -83,8 +86,9 @@ impl Row {
 }
 
 impl Audience {
-    /// Hands on what is recorded, until the sender of `ended` is gone. Runs on the hub's thread.
-    pub(super) fn entertain(&self, lines: &Receiver<Arc<str>>, ended: &Receiver<()>) {
+    /// Hands on what is recorded, and tells of `files` that are there, until the sender of `ended` is gone. Runs on the
+    /// hub's thread.
+    pub(super) fn entertain(&self, lines: &Receiver<Arc<str>>, mut files: Receiver<()>, ended: &Receiver<()>) {
         let mut more = lines.clone();
         loop {
             select! {
@@ -92,6 +96,10 @@ impl Audience {
                     Ok(line) => self.hand_on(&line),
                     // Nothing more is recorded; the page can be read still.
                     Err(_) => more = never(),
+                },
+                recv(files) -> file => match file {
+                    Ok(()) => self.tell_of_pictures(),
+                    Err(_) => files = never(),
                 },
                 recv(ended) -> _ => break,
             }
@@ -109,9 +117,9 @@ impl Audience {
         }
     }
 
-    /// Says that there are drawings that there were not before.
-    pub(super) fn drawn(&self) {
-        self.tell(&News::Drawn);
+    /// Says that there are pictures or drawings that there were not before.
+    pub(super) fn tell_of_pictures(&self) {
+        self.tell(&News::Pictures);
     }
 
     fn tell(&self, news: &News) {
@@ -181,7 +189,7 @@ impl Audience {
         }
         // Opened after the seat was taken: what is not in the file is in the queue.
         let served = Recording::open(folder).map_err(io::Error::other).and_then(|past| {
-            let source = Source { past: Some(past), queue, last: after, told_over: false };
+            let source = Source { is_new: true, past: Some(past), queue, last: after, told_over: false };
             let limits =
                 WebSocketConfig::default().max_message_size(Some(HEARD_BYTES)).max_frame_size(Some(HEARD_BYTES));
             let socket = WebSocket::from_partially_read(&**socket, early, Role::Server, Some(limits));
@@ -213,6 +221,8 @@ impl Drop for Leaving<'_> {
 
 /// What there is for somebody: first what they have missed, then what comes.
 struct Source {
+    /// Nobody has told them yet of pictures that came between their page and their seat.
+    is_new: bool,
     past: Option<Recording>,
     queue: Receiver<News>,
     /// The number of the last row that they have.
@@ -229,6 +239,9 @@ enum Next {
 
 impl Source {
     fn next(&mut self, audience: &Audience) -> Next {
+        if std::mem::take(&mut self.is_new) {
+            return Next::Message(PICTURES.into());
+        }
         while let Some(past) = &mut self.past {
             match past.next_shortened() {
                 Some(Ok(entry)) if entry.entry.n > self.last => {
@@ -246,7 +259,7 @@ impl Source {
                     return Next::Message(row.text);
                 }
                 Ok(News::Row(_)) => {}
-                Ok(News::Drawn) => return Next::Message(r#"{"drawn":true}"#.into()),
+                Ok(News::Pictures) => return Next::Message(PICTURES.into()),
                 Err(TryRecvError::Empty) => return Next::NothingYet,
                 Err(TryRecvError::Disconnected) if self.told_over => return Next::Over,
                 Err(TryRecvError::Disconnected) => {

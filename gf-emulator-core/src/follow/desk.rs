@@ -13,7 +13,7 @@ use super::page;
 use crate::local_service::http::{Answer, Broken, Connection, Head, Length};
 use crate::local_service::visitors::Visitors;
 use crate::local_service::wire::{Stream, Wire};
-use crate::record::Flusher;
+use crate::record::Progress;
 use crate::report::{Drawer, Reader, Report, Since};
 use crate::{Error, Handle, Result};
 
@@ -34,8 +34,8 @@ pub(super) struct Desk {
     pub(super) handle: Handle,
     /// Where the recording is.
     pub(super) folder: PathBuf,
-    /// Has the recorder write what was noted before somebody asks: that is on the page.
-    pub(super) flusher: Flusher,
+    /// Has the recorder write what was noted before somebody asks: that is on the page. Knows which files are to come.
+    pub(super) progress: Progress,
     /// What was read of it so far, once anybody has asked.
     pub(super) reader: Mutex<Option<Reader>>,
     pub(super) drawings: Arc<Drawings>,
@@ -168,7 +168,7 @@ impl Desk {
             return send(&mut connection, Answer::text(503, "too many pages are open"));
         };
         // Before the answer: what is noted after it comes as it is noted.
-        self.flusher.flush();
+        self.progress.flush();
         let answer = Answer::new(101)
             .with("Connection", "Upgrade")
             .with("Upgrade", "websocket")
@@ -184,7 +184,7 @@ impl Desk {
         connection: &mut Connection,
         write: impl FnOnce(&Report, &mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
-        self.flusher.flush();
+        self.progress.flush();
         let report = match self.report() {
             Ok(report) => report,
             Err(e) => return send(connection, Answer::text(500, &e.to_string())),
@@ -223,7 +223,10 @@ impl Desk {
     }
 
     fn drawer(&self) -> Drawer<'_> {
-        Drawer::Elsewhere(Box::new(|name| self.drawings.get(name)))
+        Drawer::Elsewhere {
+            is_writing: Box::new(|name| self.progress.is_writing(name)),
+            drawing: Box::new(|name| self.drawings.get(name)),
+        }
     }
 }
 

@@ -130,7 +130,7 @@
     asking = true;
     asked = performance.now();
     const since = document.getElementById("actions").dataset.entries;
-    // Their jobs were not drawn when they were sent.
+    // They have pictures or drawings that were not there when they were sent.
     const again = Array.from(document.querySelectorAll("#actions > article:has(.pending)"), (one) => one.id.slice(1));
     try {
       const answer = await fetch(`/sections?token=${token}&since=${since}&again=${again.slice(0, 500).join(",")}`);
@@ -264,7 +264,7 @@
     if (news.over !== undefined) {
       over = news.over;
       frame();
-    } else if (news.drawn) {
+    } else if (news.pictures) {
       soon();
     } else if (news.n > last) {
       last = news.n;
@@ -290,9 +290,6 @@
   }
 
   connect();
-  if (document.querySelector("#actions .pending") !== null) {
-    soon();
-  }
   for (const button of buttons) {
     button.addEventListener("click", () => press(button));
   }

@@ -8,6 +8,8 @@ mod desk;
 mod drawings;
 mod gate;
 mod page;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
@@ -98,7 +100,7 @@ impl Follower {
             token,
             handle,
             folder: recorder.folder().into(),
-            flusher: recorder.flusher(),
+            progress: recorder.progress(),
             reader: Mutex::default(),
             drawings,
             audience: Arc::default(),
@@ -108,11 +110,12 @@ impl Follower {
         let over = Some(over);
         let mut follower =
             Self { address: bound, url, desk: Arc::clone(&desk), over, hub: None, listener: None, artist: None };
-        let lines = recorder.subscribe();
+        let (lines, files) = (recorder.subscribe(), desk.progress.finished_files());
         let audience = Arc::clone(&desk.audience);
-        follower.hub = Some(begin("gf-follow-audience", move || audience.entertain(&lines, &ended))?);
+        follower.hub = Some(begin("gf-follow-audience", move || audience.entertain(&lines, files, &ended))?);
         let (drawings, audience) = (Arc::clone(&desk.drawings), Arc::clone(&desk.audience));
-        follower.artist = Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.drawn()))?);
+        follower.artist =
+            Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.tell_of_pictures()))?);
         let visitors = Arc::clone(&desk.visitors);
         let serve = move |socket: &Arc<_>| desk.serve(socket);
         let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);
@@ -156,7 +159,7 @@ impl Drop for Follower {
         let Desk { visitors, audience, drawings, .. } = &*self.desk;
         visitors.close();
         drawings.stop();
-        self.desk.flusher.flush();
+        self.desk.progress.flush();
         self.over = None;
         if let Some(hub) = self.hub.take() {
             join(hub);

@@ -85,46 +85,10 @@ pub struct Record {
     pub value: u32,
 }
 
-/// A reason not to run a job. The text of none of them has a serial number in it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Refusal {
-    /// No `STfr`.
-    #[error("the header has no step frequency (STfr)")]
-    NoStepFrequency,
-    /// `STfr` is 0.
-    #[error("the step frequency (STfr) is 0")]
-    ZeroStepFrequency,
-    /// No `MCsn`.
-    #[error("the header does not say which machine it is for (MCsn)")]
-    NoSerialLock,
-    /// `MCsn` is another machine's.
-    #[error("the job is for another machine (MCsn)")]
-    OtherMachine,
-    /// No `PDfm`.
-    #[error("the header has no data format (PDfm)")]
-    NoDataFormat,
-    /// `PDfm` is not 0.
-    #[error("the data format (PDfm) is {0}, and only 0 is known")]
-    DataFormat(u32),
-}
-
-/// Something unusual in a header that is no reason to refuse the job.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Remark {
-    /// `STfr` is outside of what has been seen.
-    #[error("the step frequency (STfr) is {0} Hz, outside of the usual 1000 to 200000")]
-    StepFrequency(u32),
-    /// The first byte is not the usual one.
-    #[error("the first byte is {0:#04x}, not the usual 0x80")]
-    Lead(u8),
-}
-
 /// A header: every record in the file's order, unknown and repeated ones included.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
-    lead: u8,
+    pub(super) lead: u8,
     records: Vec<Record>,
     units: Units,
 }
@@ -159,7 +123,7 @@ impl Default for Header {
 }
 
 impl Header {
-    fn of(lead: u8, records: Vec<Record>) -> Self {
+    pub(super) fn of(lead: u8, records: Vec<Record>) -> Self {
         Self { lead, units: Units::of(&records), records }
     }
 
@@ -308,48 +272,6 @@ impl Header {
     pub fn z_mm(&self, steps: i64) -> f64 {
         steps as f64 / f64::from(self.microsteps_z()) * Z_FULL_STEP_MM
     }
-
-    /// The reasons why the machine with this serial number must not run the job: none, if it may. They come in a fixed
-    /// order: step frequency, machine, data format.
-    ///
-    /// `None` leaves open which machine it is, and any lock passes; `Some(0)` is a machine that no lock fits.
-    ///
-    /// ```
-    /// use gf_emulator_core::puls::{Builder, Refusal, code};
-    ///
-    /// let mut job = Builder::new();
-    /// job.set(code::SERIAL_LOCK, 1234)?;
-    /// assert_eq!(job.header().check(Some(1234)), []);
-    /// assert_eq!(job.header().check(Some(1)), [Refusal::OtherMachine]);
-    /// # Ok::<(), gf_emulator_core::puls::Error>(())
-    /// ```
-    #[must_use]
-    pub fn check(&self, serial: Option<u32>) -> Vec<Refusal> {
-        let step_frequency = match self.get(code::STEP_FREQUENCY) {
-            None => Some(Refusal::NoStepFrequency),
-            Some(0) => Some(Refusal::ZeroStepFrequency),
-            Some(_) => None,
-        };
-        let lock = match self.get(code::SERIAL_LOCK) {
-            None => Some(Refusal::NoSerialLock),
-            Some(lock) if lock != 0 && serial.is_some_and(|serial| serial != lock) => Some(Refusal::OtherMachine),
-            Some(_) => None,
-        };
-        let data_format = match self.get(code::DATA_FORMAT) {
-            None => Some(Refusal::NoDataFormat),
-            Some(0) => None,
-            Some(other) => Some(Refusal::DataFormat(other)),
-        };
-        [step_frequency, lock, data_format].into_iter().flatten().collect()
-    }
-
-    /// What is unusual about the header without being a reason to refuse it.
-    #[must_use]
-    pub fn remarks(&self) -> Vec<Remark> {
-        let lead = (self.lead != field::LEAD).then_some(Remark::Lead(self.lead));
-        let frequency = self.step_frequency_hz().filter(|hz| !STEP_FREQUENCIES_HZ.contains(hz));
-        [lead, frequency.map(Remark::StepFrequency)].into_iter().flatten().collect()
-    }
 }
 
 #[cfg(test)]
@@ -361,56 +283,6 @@ mod tests {
     fn header(records: &[(&[u8; 4], u32)]) -> Header {
         let records = records.iter().map(|&(code, value)| Record { code: Code(*code), value }).collect();
         Header::of(field::LEAD, records)
-    }
-
-    #[test]
-    fn refusals_by_what_the_header_says() {
-        use Refusal::{DataFormat, NoDataFormat, NoSerialLock, NoStepFrequency, OtherMachine, ZeroStepFrequency};
-        const SERIAL: u32 = 98_765_432;
-        const OTHER: u32 = 12_345_678;
-        type Row<'a> = (&'a [(&'a [u8; 4], u32)], Option<u32>, &'a [Refusal]);
-        let good = (b"STfr", 10_000);
-        let format = (b"PDfm", 0);
-        let table: &[Row] = &[
-            (&[], Some(SERIAL), &[NoStepFrequency, NoSerialLock, NoDataFormat]),
-            (&[good, (b"MCsn", 0), format], Some(SERIAL), &[]),
-            (&[good, (b"MCsn", SERIAL), format], Some(SERIAL), &[]),
-            (&[good, (b"MCsn", OTHER), format], Some(SERIAL), &[OtherMachine]),
-            (&[good, (b"MCsn", OTHER), format], Some(0), &[OtherMachine]),
-            (&[good, (b"MCsn", OTHER), format], None, &[]),
-            (&[good, format], None, &[NoSerialLock]),
-            (&[(b"STfr", 0), (b"MCsn", 0), format], Some(SERIAL), &[ZeroStepFrequency]),
-            (&[(b"STfr", 1), (b"MCsn", 0), format], Some(SERIAL), &[]),
-            (&[good, (b"MCsn", 0), (b"PDfm", 7)], Some(SERIAL), &[DataFormat(7)]),
-            (&[good, (b"MCsn", 0)], Some(SERIAL), &[NoDataFormat]),
-            // The order of the reasons is not that of the records.
-            (
-                &[(b"PDfm", 1), (b"MCsn", OTHER), (b"STfr", 0)],
-                Some(SERIAL),
-                &[ZeroStepFrequency, OtherMachine, DataFormat(1)],
-            ),
-            // The last of a repeated code counts.
-            (&[good, (b"MCsn", OTHER), (b"MCsn", 0), format], Some(SERIAL), &[]),
-        ];
-        for (records, serial, expected) in table {
-            let refusals = header(records).check(*serial);
-            assert_eq!(refusals, *expected, "{records:?}");
-            for refusal in refusals {
-                let text = format!("{refusal} {refusal:?}");
-                assert!(!text.contains("98765432") && !text.contains("12345678"), "{text}");
-            }
-        }
-    }
-
-    #[test]
-    fn remarks_are_not_refusals() {
-        let mut odd = header(&[(b"STfr", 999), (b"MCsn", 0), (b"PDfm", 0)]);
-        odd.lead = 1;
-        assert_eq!(odd.remarks(), [Remark::Lead(1), Remark::StepFrequency(999)]);
-        assert_eq!(odd.check(None), []);
-        for (hz, usual) in [(0, true), (999, false), (1000, true), (200_000, true), (200_001, false)] {
-            assert_eq!(header(&[(b"STfr", hz)]).remarks().is_empty(), usual, "{hz}");
-        }
     }
 
     #[test]

@@ -22,6 +22,7 @@
 //! # Ok::<(), puls::Error>(())
 //! ```
 
+mod check;
 mod cone;
 mod counts;
 mod drawing;
@@ -49,13 +50,13 @@ mod trace;
 #[cfg(test)]
 mod tests;
 
-#[doc(hidden)]
+pub use check::{Refusal, Remark};
 pub use counts::Counts;
 pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::{Extents, FireBox, Span};
-pub use header::{Code, Header, Record, Refusal, Remark, code, field};
+pub use header::{Code, Header, Record, code, field};
 pub use job::{Job, Limits};
 pub use make::{Builder, Laser, Leg, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS};
 pub use measured::{Dose, Measured, measure};
@@ -66,5 +67,6 @@ pub use plot::{FARTHEST_MM, Plot, Sheet, View, WIDTHS_PX, WORK_AREA_MM};
 pub use position::Position;
 pub use seconds::Seconds;
 pub use segment::Segment;
+pub use source::Kind;
 pub use steps::{Paths, Step, Steps};
 pub use timeline::{Bin, Timeline};

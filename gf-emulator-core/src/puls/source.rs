@@ -7,10 +7,33 @@ use std::io::{self, Read};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
+use super::header::field;
 use super::{Error, Result};
 
 /// The first two bytes of a gzip member. A pulse file has a `G` in the second place.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// How a pulse file comes, by its first bytes and never by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// As it is: `GF1` behind one byte.
+    Plain,
+    /// Gzip-compressed. What is in it is known once it is read.
+    Gzip,
+}
+
+impl Kind {
+    /// What a file is that begins with these bytes; `None` where it is no pulse file. Four bytes are enough.
+    #[must_use]
+    pub fn of(start: &[u8]) -> Option<Self> {
+        if start.starts_with(&GZIP_MAGIC) {
+            Some(Self::Gzip)
+        } else {
+            (start.get(field::MAGIC)? == field::MAGIC_BYTES).then_some(Self::Plain)
+        }
+    }
+}
+
 /// The only compression method there is.
 const GZIP_DEFLATE: u8 = 8;
 /// Flags of a gzip header.
@@ -57,7 +80,7 @@ impl<R: Read> Source<R> {
     pub(super) fn new(reader: R, limit_bytes: Option<u64>) -> Result<Self> {
         let mut input = Input { reader, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, offset: 0, ended: false };
         input.want(GZIP_MAGIC.len())?;
-        let gzip = if input.buffered().starts_with(&GZIP_MAGIC) {
+        let gzip = if Kind::of(input.buffered()) == Some(Kind::Gzip) {
             member_header(&mut input)?;
             let limit_bytes = limit_bytes.unwrap_or(u64::MAX);
             Some(Gzip { inflate: Decompress::new(false), crc: Crc::new(), phase: Phase::Data, limit_bytes })
@@ -275,6 +298,28 @@ fn read_some(reader: &mut impl Read, out: &mut [u8], offset: u64) -> Result<usiz
                 return Err(Error::Io { offset, source: io::Error::other("the reader returned more than was asked") });
             }
             result => return result.map_err(|source| Error::Io { offset, source }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Kind;
+
+    #[test]
+    fn four_bytes_say_how_a_pulse_file_comes() {
+        for (start, kind) in [
+            (&b"\x80GF1"[..], Some(Kind::Plain)),
+            (b"\0GF1 and more", Some(Kind::Plain)),
+            (b"\x1f\x8b", Some(Kind::Gzip)),
+            (b"\x1f\x8b\x08\0", Some(Kind::Gzip)),
+            (b"", None),
+            (b"\x1f", None),
+            (b"\x80GF", None),
+            (b"\x80GF2", None),
+            (b"GF1\0", None),
+        ] {
+            assert_eq!(Kind::of(start), kind, "{start:?}");
         }
     }
 }

@@ -1,14 +1,14 @@
 //! Bodies that become files beside a recording: written by a thread of their own, without secrets, whole or not at all.
 
-use std::collections::{HashMap, VecDeque, hash_map};
+use std::collections::{HashSet, VecDeque};
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use sha2::Digest as _;
@@ -18,7 +18,7 @@ use tungstenite::Bytes;
 use super::queue::Room;
 use super::recorder::Body;
 use crate::puls;
-use crate::secrets::{Masked, Secrets, without_named, without_queries};
+use crate::secrets::{Cleaned, Masked, Secrets};
 
 /// So much of a body tells what it is.
 pub(super) const START_BYTES: usize = 64;
@@ -30,6 +30,8 @@ const QUEUE: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// Bodies that are kept in memory, to be compared with others.
 const MOST_KEPT_BYTES: usize = 4 << 20;
+/// Digests of bodies that have a file.
+const MOST_DIGESTS: usize = 1024;
 const COPY_BYTES: usize = 64 << 10;
 
 /// What a body is, by its content and never by what somebody calls it.
@@ -44,7 +46,7 @@ impl Kind {
     pub(super) fn of(start: &[u8]) -> Self {
         if start.starts_with(b"\xff\xd8\xff") {
             Self::Picture
-        } else if start.get(1..4) == Some(b"GF1") || start.starts_with(&[0x1f, 0x8b]) {
+        } else if puls::Kind::of(start).is_some() {
             Self::Job
         } else {
             Self::Other
@@ -89,40 +91,55 @@ impl Digester {
 /// The bodies that have a file already: a canned machine sends the same pictures again and again.
 ///
 /// As many as fit are kept as they are, since comparing them costs next to nothing. Of those that do not fit, and of
-/// those that are in a file anyway, the digest is kept.
+/// those that are in a file anyway, the digest is kept: of the 1024 that came last. A body that comes again after so many
+/// others gets a second file.
 #[derive(Default)]
 pub(super) struct Known {
     kept: VecDeque<(Bytes, String)>,
     kept_bytes: usize,
-    digests: HashMap<Digest, String>,
+    /// The one that came last is the last.
+    digests: VecDeque<(Digest, String)>,
 }
 
 impl Known {
     /// The name of the file that has this body already; otherwise it is the one of this name from now on.
     pub(super) fn name_of(&mut self, body: &Body, name: &str) -> Option<&str> {
-        let digest = match body {
+        match body {
             Body::Bytes(bytes) => {
                 if let Some(at) = self.kept.iter().position(|(kept, _)| kept == bytes) {
                     return Some(&self.kept[at].1);
                 }
-                if let Some(digest) = Some(bytes).filter(|_| !self.digests.is_empty()).map(|bytes| Digest::of(bytes))
-                    && self.digests.contains_key(&digest)
-                {
-                    return self.digests.get(&digest).map(String::as_str);
+                let digest = Some(bytes).filter(|_| !self.digests.is_empty()).map(|bytes| Digest::of(bytes));
+                if !digest.is_some_and(|digest| self.comes_again(digest)) {
+                    self.keep(bytes.clone(), name.to_owned());
+                    return None;
                 }
-                self.keep(bytes.clone(), name.to_owned());
-                return None;
             }
-            Body::Spilled(_, digest) => *digest,
+            Body::Spilled(_, digest) => {
+                if !self.comes_again(*digest) {
+                    self.add(*digest, name.to_owned());
+                    return None;
+                }
+            }
             Body::None | Body::Confidential(_) => return None,
-        };
-        match self.digests.entry(digest) {
-            hash_map::Entry::Occupied(known) => Some(known.into_mut()),
-            hash_map::Entry::Vacant(new) => {
-                new.insert(name.to_owned());
-                None
-            }
         }
+        self.digests.back().map(|(_, name)| name.as_str())
+    }
+
+    /// Whether there is a file with this digest: it is the one that came last then.
+    fn comes_again(&mut self, digest: Digest) -> bool {
+        let known = self.digests.iter().position(|(known, _)| *known == digest);
+        let known = known.and_then(|at| self.digests.remove(at));
+        let is_known = known.is_some();
+        self.digests.extend(known);
+        is_known
+    }
+
+    fn add(&mut self, digest: Digest, name: String) {
+        if self.digests.len() == MOST_DIGESTS {
+            self.digests.pop_front();
+        }
+        self.digests.push_back((digest, name));
     }
 
     fn keep(&mut self, bytes: Bytes, name: String) {
@@ -132,7 +149,7 @@ impl Known {
             && let Some((bytes, name)) = self.kept.pop_front()
         {
             self.kept_bytes -= bytes.len();
-            self.digests.insert(Digest::of(&bytes), name);
+            self.add(Digest::of(&bytes), name);
         }
     }
 
@@ -140,7 +157,7 @@ impl Known {
     pub(super) fn forget(&mut self, name: &str) {
         self.kept.retain(|(_, known)| known != name);
         self.kept_bytes = self.kept.iter().map(|(bytes, _)| bytes.len()).sum();
-        self.digests.retain(|_, known| known != name);
+        self.digests.retain(|(_, known)| known != name);
     }
 }
 
@@ -155,9 +172,53 @@ pub(super) struct Attachment {
     pub(super) room: Option<Arc<Room>>,
 }
 
+/// The files that entries name and that are not there yet, and who hears when one is, or never will be.
+#[derive(Default)]
+pub(super) struct Unfinished {
+    names: Mutex<HashSet<String>>,
+    listeners: Mutex<Vec<Sender<()>>>,
+}
+
+impl Unfinished {
+    /// One more, until what this gives is dropped.
+    pub(super) fn begin(self: &Arc<Self>, name: &str) -> InProgress {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
+        InProgress { all: Arc::clone(self), name: name.to_owned() }
+    }
+
+    /// Whether that file is being written, or waits for it.
+    #[cfg(feature = "follow")]
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner).contains(name)
+    }
+
+    /// Something after each that is finished from now on; several may have one in common.
+    #[cfg(feature = "follow")]
+    pub(super) fn listen(&self) -> Receiver<()> {
+        let (to, finished) = bounded(1);
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(to);
+        finished
+    }
+}
+
+/// A file that is being written.
+pub(super) struct InProgress {
+    all: Arc<Unfinished>,
+    name: String,
+}
+
+impl Drop for InProgress {
+    fn drop(&mut self) {
+        self.all.names.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.name);
+        let mut listeners = self.all.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        listeners.retain(|listener| !matches!(listener.try_send(()), Err(TrySendError::Disconnected(()))));
+    }
+}
+
 /// The thread that writes files, and what goes to and from it.
 pub(super) struct Attachments {
-    queue: Option<Sender<Attachment>>,
+    queue: Option<Sender<(Attachment, InProgress)>>,
+    unfinished: Arc<Unfinished>,
     failed: Sender<(String, String)>,
     failures: Receiver<(String, String)>,
     abandoned: Arc<AtomicBool>,
@@ -167,31 +228,37 @@ pub(super) struct Attachments {
 impl Attachments {
     /// Writes into `folder`, until that is `abandoned`. A job that inflates to more than the limit is not kept.
     pub(super) fn start(folder: &Path, limits: puls::Limits, abandoned: Arc<AtomicBool>) -> io::Result<Self> {
-        let (queue, attachments) = bounded::<Attachment>(QUEUE);
+        let (queue, attachments) = bounded::<(Attachment, InProgress)>(QUEUE);
         let (failed, failures) = unbounded();
         let keeper = Keeper { folder: folder.into(), limits, abandoned: Arc::clone(&abandoned) };
         let tell = failed.clone();
         let run = move || {
-            for Attachment { body, name, kind, secrets, serials, room } in attachments {
+            for (Attachment { body, name, kind, secrets, serials, room }, in_progress) in attachments {
                 if let Err(e) = keeper.keep(body, &name, kind, &secrets, &serials) {
                     // Who wrote the lines is told, and writes one more.
                     let _ = tell.send((name, e.to_string()));
                 }
-                drop(room);
+                drop((room, in_progress));
             }
         };
         let thread = Some(thread::Builder::new().name("gf-recorder-files".into()).spawn(run)?);
-        Ok(Self { queue: Some(queue), failed, failures, abandoned, thread })
+        Ok(Self { queue: Some(queue), unfinished: Arc::default(), failed, failures, abandoned, thread })
     }
 
     /// Has a file written; waits for a moment where too many wait already.
     pub(super) fn hand_over(&mut self, attachment: Attachment) {
         let Some(queue) = &self.queue else { return };
         let patience = if self.abandoned.load(Ordering::Relaxed) { Duration::ZERO } else { PATIENCE };
-        if let Err(unsent) = queue.send_timeout(attachment, patience) {
-            let name = unsent.into_inner().name;
-            let _ = self.failed.send((name, "the disk is too slow".into()));
+        let in_progress = self.unfinished.begin(&attachment.name);
+        if let Err(unsent) = queue.send_timeout((attachment, in_progress), patience) {
+            let (attachment, _in_progress) = unsent.into_inner();
+            let _ = self.failed.send((attachment.name, "the disk is too slow".into()));
         }
+    }
+
+    /// The files that are not there yet.
+    pub(super) fn unfinished(&self) -> Arc<Unfinished> {
+        Arc::clone(&self.unfinished)
     }
 
     /// The next file that could not be written, and why.
@@ -228,8 +295,7 @@ impl Keeper {
         let file = if kind == Kind::Job {
             self.job(&mut *body, Masked::new(file, matcher), serials)?
         } else if kind == Kind::Other && is_text(&mut *body)? {
-            let text = Text { to: file, held: Vec::new() };
-            self.copy(&mut *body, Masked::new(text, matcher))?.finish()?.finish()?
+            self.copy(&mut *body, Masked::new(Cleaned::new(file), matcher))?.finish()?.finish()?
         } else {
             self.copy(&mut *body, Masked::new(file, matcher))?.finish()?
         };
@@ -308,40 +374,4 @@ fn is_text(body: &mut dyn Source) -> io::Result<bool> {
     // The last character may be cut.
     let is_utf8 = std::str::from_utf8(&start).map_or_else(|e| e.valid_up_to() + 4 > start.len(), |_| true);
     Ok(is_utf8 && !start.contains(&0))
-}
-
-/// Text on its way to a file, without the queries of URLs and what is called a password.
-struct Text<W> {
-    to: W,
-    held: Vec<u8>,
-}
-
-impl<W: Write> Text<W> {
-    fn pass(&mut self, count: usize) -> io::Result<()> {
-        let text = String::from_utf8_lossy(&self.held[..count]);
-        self.to.write_all(without_queries(&without_named(&text)).as_bytes())?;
-        self.held.drain(..count);
-        Ok(())
-    }
-
-    fn finish(mut self) -> io::Result<W> {
-        self.pass(self.held.len())?;
-        Ok(self.to)
-    }
-}
-
-impl<W: Write> Write for Text<W> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.held.extend_from_slice(bytes);
-        if self.held.len() > 2 * COPY_BYTES {
-            // A word stays together, unless it is no word.
-            let end = self.held.iter().rposition(u8::is_ascii_whitespace).map_or(self.held.len(), |at| at + 1);
-            self.pass(end)?;
-        }
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.to.flush()
-    }
 }

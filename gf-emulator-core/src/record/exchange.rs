@@ -23,8 +23,9 @@ const SHOWN: [&str; 8] = [
     "server",
     "transfer-encoding",
 ];
-/// A body up to this length stays in memory; a longer one goes to a file as it comes.
-const MEMORY_BYTES: usize = 64 << 10;
+/// A body up to this length stays in memory; a longer one goes to a file as it comes, and its digest is made as it comes.
+/// Both take the time of whoever reads the body. Most jobs are shorter.
+const MEMORY_BYTES: usize = 1 << 20;
 /// No more of a body is kept than of a job: what is longer is firmware.
 const MOST_BYTES: u64 = 256 << 20;
 
@@ -102,11 +103,17 @@ impl Pending {
             }
         };
         let result = result.and_then(|()| self.spill());
-        if total > MOST_BYTES || result.is_err() {
+        let result = result.map_err(|e| ("failed", e.to_string())).and_then(|()| {
+            let is_kept = !matches!(self.response, Collected::Nothing);
+            if is_kept && total > MOST_BYTES {
+                Err(("dropped", format!("it has more than {MOST_BYTES} bytes")))
+            } else {
+                Ok(())
+            }
+        });
+        if let Err((state, why)) = result {
             self.response = Collected::Nothing;
-        }
-        if let Err(e) = result {
-            self.recorder.state("failed", Some(format!("an answer's body is not kept: {e}")));
+            self.recorder.state(state, Some(format!("an answer's body is not kept: {why}")));
         }
     }
 

@@ -24,7 +24,7 @@ pub(crate) use entry::{PLACEHOLDER, read_json};
 pub(crate) use exchange::{Pending, Recorded};
 pub use import::{Imported, import};
 #[cfg(feature = "follow")]
-pub(crate) use recorder::Flusher;
+pub(crate) use recorder::Progress;
 pub(crate) use recorder::{Raw, Tap};
 pub use recorder::{Recorder, SESSION_FILE};
 #[cfg(feature = "report")]

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use tungstenite::Bytes;
 
-use super::attachments::{Attachments, Digest};
+use super::attachments::{Attachments, Digest, Unfinished};
 use super::entry::{About, Event, Exchange, FORMAT_VERSION, Side};
 use super::queue::Queue;
 use super::redactor::Redactor;
@@ -28,8 +28,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 const WRITE_WITHIN: Duration = Duration::from_millis(1200);
 /// How long it waits after that: for a disk that takes nothing at all there is no use in waiting.
 const END_WITHIN: Duration = Duration::from_millis(300);
-/// What a pulse file may inflate to, to be kept in a recording.
-const MOST_INFLATED_BYTES: u64 = 256 << 20;
+/// Folders of recordings that may have the same name but for a number.
+const MOST_NAMESAKES: usize = 1000;
 
 /// Records what a machine and its service say: `session.jsonl` in a folder of its own, pictures and pulse files beside it.
 ///
@@ -71,6 +71,7 @@ struct Shared {
     queue: Arc<Queue>,
     secrets: Secrets,
     subscribers: Subscribers,
+    unfinished: Arc<Unfinished>,
     started: Instant,
     folder: PathBuf,
     about: About,
@@ -155,7 +156,12 @@ impl Recorder {
         };
         let serials = [i64::from(config.machine.serial), config.machine.head_serial.unwrap_or_default()];
         let redactor = Redactor::new(if shown { &[] } else { &serials }, &config.machine.password);
-        Self::start(folder.as_ref(), about, redactor)
+        Self::write_to(begin(folder.as_ref())?, folder.as_ref(), about, redactor, config.motion.limits())
+    }
+
+    /// Records a machine's side into a new folder in `parent`: its name is `name`, or `name-2` and so on where that is taken.
+    pub(crate) fn of_machine_in(parent: &Path, name: &str, config: &Config) -> Result<Self> {
+        Self::of_machine(make_new_folder(parent, name)?, config)
     }
 
     /// Records a service's side into `folder`: what it sees, which [`observe`](Self::observe) takes. `url` is its own.
@@ -165,27 +171,24 @@ impl Recorder {
     /// As [`of_machine`](Self::of_machine).
     pub fn of_service(folder: impl AsRef<Path>, url: &str) -> Result<Self> {
         let about = About { side: Side::Service, service: Some(url.to_owned()), ..About::new() };
-        Self::start(folder.as_ref(), about, Redactor::of_strangers())
+        let (folder, redactor) = (folder.as_ref(), Redactor::of_strangers());
+        Self::write_to(begin(folder)?, folder, about, redactor, puls::Limits::default())
     }
 
-    fn start(folder: &Path, about: About, redactor: Redactor) -> Result<Self> {
-        let file = begin(folder)?;
-        Self::write_to(file, folder, about, redactor)
-    }
-
-    /// Writes lines to `file`, and files into `folder`.
+    /// Writes lines to `file`, and files into `folder`; of pulse files those that can be read within `limits`.
     pub(super) fn write_to(
         file: impl io::Write + Send + 'static,
         folder: &Path,
         about: About,
         redactor: Redactor,
+        limits: puls::Limits,
     ) -> Result<Self> {
-        let failed = |e: io::Error| Error::Thread { thread: "gf-recorder", reason: e.to_string() };
+        let no_thread = |e: io::Error| Error::Thread { thread: "gf-recorder", reason: e.to_string() };
         let started = Instant::now();
         let (queue, subscribers) = (Arc::<Queue>::default(), Subscribers::default());
         let (abandoned, secrets) = (Arc::<AtomicBool>::default(), redactor.secrets().clone());
-        let limits = puls::Limits { body_bytes: Some(MOST_INFLATED_BYTES) };
-        let attachments = Attachments::start(folder, limits, Arc::clone(&abandoned)).map_err(failed)?;
+        let attachments = Attachments::start(folder, limits, Arc::clone(&abandoned)).map_err(no_thread)?;
+        let unfinished = attachments.unfinished();
         let mut writer = Writer::new(Box::new(file), redactor, Arc::clone(&subscribers), Some(attachments));
         writer.write(Duration::ZERO, SystemTime::now(), Event::Session(about.clone()));
         writer.flush();
@@ -195,9 +198,10 @@ impl Recorder {
             let _writing: crossbeam_channel::Sender<()> = writing;
             writer.run(&from, &folder_name, &|| (started.elapsed(), SystemTime::now()), &is_abandoned);
         };
-        let thread = thread::Builder::new().name("gf-recorder".into()).spawn(run).map_err(failed)?;
+        let thread = thread::Builder::new().name("gf-recorder".into()).spawn(run).map_err(no_thread)?;
         let (folder, thread) = (folder.into(), Some(thread));
-        let shared = Shared { queue, secrets, subscribers, started, folder, about, thread, written, abandoned };
+        let shared =
+            Shared { queue, secrets, subscribers, unfinished, started, folder, about, thread, written, abandoned };
         Ok(Self { shared: Arc::new(shared) })
     }
 
@@ -259,10 +263,10 @@ impl Recorder {
         self.shared.queue.wait_until_written(PATIENCE);
     }
 
-    /// What waits for this recorder, and does not keep it from ending.
+    /// How far this recorder is; does not keep it from ending.
     #[cfg(feature = "follow")]
-    pub(crate) fn flusher(&self) -> Flusher {
-        Flusher(Arc::clone(&self.shared.queue))
+    pub(crate) fn progress(&self) -> Progress {
+        Progress { queue: Arc::clone(&self.shared.queue), unfinished: Arc::clone(&self.shared.unfinished) }
     }
 
     /// A file without a name for a body that is too long for memory: nothing of it is left if the program is killed.
@@ -271,31 +275,73 @@ impl Recorder {
     }
 }
 
-/// Waits for what a recorder has noted.
+/// How far a recorder is with what it has noted.
 #[cfg(feature = "follow")]
-pub(crate) struct Flusher(Arc<Queue>);
+pub(crate) struct Progress {
+    queue: Arc<Queue>,
+    unfinished: Arc<Unfinished>,
+}
 
 #[cfg(feature = "follow")]
-impl Flusher {
-    /// Returns once everything that was noted before can be read from the recording, or after a second.
+impl Progress {
+    /// Returns once everything that was noted before can be read from the recording, or after a second. Files that an
+    /// entry names may come later.
     pub(crate) fn flush(&self) {
-        self.0.wait_until_written(PATIENCE);
+        self.queue.wait_until_written(PATIENCE);
     }
+
+    /// Whether a file that an entry names is still being written.
+    pub(crate) fn is_writing(&self, name: &str) -> bool {
+        self.unfinished.has(name)
+    }
+
+    /// Something whenever a file is there that was being written, or never will be.
+    pub(crate) fn finished_files(&self) -> Receiver<()> {
+        self.unfinished.listen()
+    }
+
+    /// Has a file count as being written until what this gives is dropped.
+    #[cfg(all(test, feature = "follow"))]
+    pub(crate) fn begin_file(&self, name: &str) -> impl Drop + use<> {
+        self.unfinished.begin(name)
+    }
+}
+
+fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {
+    Error::File { doing, path: path.into(), source }
+}
+
+/// Makes a folder and those above it, or that folder alone, readable by nobody else.
+fn make_folder(folder: &Path, is_recursive: bool) -> io::Result<()> {
+    let mut make = fs::DirBuilder::new();
+    make.recursive(is_recursive);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
+    make.create(folder)
+}
+
+/// A folder of its own for whoever asks, however many ask at the same time.
+fn make_new_folder(parent: &Path, name: &str) -> Result<PathBuf> {
+    make_folder(parent, true).map_err(|e| failed("make", parent, e))?;
+    for n in 1..=MOST_NAMESAKES {
+        let folder = parent.join(if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
+        match make_folder(&folder, false) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map_err(|e| failed("make", &folder, e)).map(|()| folder),
+        }
+    }
+    let words = format!("{MOST_NAMESAKES} recordings have that name already; move some of them away");
+    Err(failed("make", &parent.join(name), io::Error::new(io::ErrorKind::AlreadyExists, words)))
 }
 
 /// Makes the folder and the file of a recording, readable by nobody else.
 pub(super) fn begin(folder: &Path) -> Result<fs::File> {
-    let failed = |doing, path: &Path, source| Error::File { doing, path: path.into(), source };
-    let (mut make, mut open) = (fs::DirBuilder::new(), OpenOptions::new());
-    make.recursive(true);
+    let mut open = OpenOptions::new();
     open.append(true).create_new(true);
     #[cfg(unix)]
-    {
-        std::os::unix::fs::DirBuilderExt::mode(&mut make, 0o700);
-        std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
-    }
+    std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
     files::can_write_in(folder)?;
-    make.create(folder).map_err(|e| failed("make", folder, e))?;
+    make_folder(folder, true).map_err(|e| failed("make", folder, e))?;
     open.open(folder.join(SESSION_FILE)).map_err(|e| {
         let is_there = e.kind() == io::ErrorKind::AlreadyExists;
         let words = "there is a recording already; name another folder, or move that recording away";

@@ -177,6 +177,54 @@ proptest! {
     }
 }
 
+#[test]
+fn a_value_that_nobody_knows_is_hidden_in_a_long_text_wherever_that_is_cut() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = recorder(folder.path());
+    // White space is only where a cut would part a name from its value, or a value from its end.
+    let body = "<i>\"password\" : \"of nobody we know\"</i>".repeat(5000);
+    recorder.note(exchange("http://h/x", None, ("etag", "x"), body.as_bytes()));
+    drop(recorder);
+    let kept = std::fs::read_to_string(folder.path().join("000001_request.bin")).unwrap();
+    assert_eq!(kept, "<i>\"password\" : ***</i>".repeat(5000));
+}
+
+#[cfg(unix)]
+#[test]
+fn an_exchange_whose_body_cannot_be_read_back_has_its_entry_and_a_note() {
+    for start in ["{", "\u{0}"] {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = recorder(folder.path());
+        let path = folder.path().join("spilled");
+        std::fs::write(&path, start).unwrap();
+        let unreadable = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+        let digest = super::attachments::Digest::of(b"another");
+        recorder.note(Raw::Http(Box::default(), Body::None, Body::Spilled(unreadable, digest)));
+        drop(recorder);
+        let entries = entries(folder.path());
+        assert!(matches!(&entries[0].event, Event::Http(http) if http.response.file.is_none()), "{entries:?}");
+        let Event::State { state, detail: Some(detail), .. } = &entries[1].event else { panic!("{entries:?}") };
+        assert!(state == "dropped" && detail.starts_with("000001_response: "), "{detail}");
+        assert_eq!(entries.len(), 2);
+    }
+}
+
+#[test]
+fn bodies_are_known_again_up_to_a_number_and_those_that_come_again_the_longest() {
+    let mut known = super::attachments::Known::default();
+    let mut name_of = |n: u32| {
+        let file = tempfile::tempfile().unwrap();
+        let body = Body::Spilled(file, super::attachments::Digest::of(&n.to_le_bytes()));
+        known.name_of(&body, &n.to_string()).map(str::to_owned)
+    };
+    assert_eq!((name_of(0), name_of(1)), (None, None));
+    for n in 2..=1024 {
+        assert_eq!((name_of(n), name_of(0)), (None, Some("0".to_owned())));
+    }
+    assert_eq!((name_of(1), name_of(0)), (None, Some("0".to_owned())));
+    assert_eq!(name_of(3), Some("3".to_owned()));
+}
+
 fn entries(folder: &Path) -> Vec<Entry> {
     Recording::open(folder).unwrap().map(Result::unwrap).collect()
 }
@@ -233,7 +281,8 @@ fn stuck(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
     let (open, gate) = channel();
     let written = Arc::<Mutex<Vec<u8>>>::default();
     let disk = Stuck { gate, written: Arc::clone(&written), is_begun: false };
-    let recorder = Recorder::write_to(disk, folder, About::new(), Redactor::default()).unwrap();
+    let recorder =
+        Recorder::write_to(disk, folder, About::new(), Redactor::default(), crate::puls::Limits::default()).unwrap();
     (recorder, open, written)
 }
 

@@ -154,8 +154,13 @@ impl Writer {
             Raw::Http(mut exchange, request, response) => {
                 // What it says of itself is known before its headers are looked at.
                 let Exchange { request: sent, response: came, error, .. } = &mut *exchange;
-                let request = self.body(request, "request", sent);
-                let response = self.body(response, "response", came);
+                let (mut attachments, mut lost) = (Vec::new(), Vec::new());
+                for (body, of, part) in [(request, "request", &mut *sent), (response, "response", &mut *came)] {
+                    match self.body(body, of, part) {
+                        Ok(attachment) => attachments.extend(attachment),
+                        Err(e) => lost.push(format!("{}: it cannot be read back: {e}", self.name_of(of))),
+                    }
+                }
                 if let Some(error) = error {
                     *error = self.text(error);
                 }
@@ -166,10 +171,13 @@ impl Writer {
                 }
                 self.write(t, at, Event::Http(exchange));
                 let room = Arc::new(room.of_bodies());
-                for attachment in [request, response].into_iter().flatten() {
+                for attachment in attachments {
                     if let Some(attachments) = &mut self.attachments {
                         attachments.hand_over(Attachment { room: Some(Arc::clone(&room)), ..attachment });
                     }
+                }
+                for detail in lost {
+                    self.state(t, at, "dropped", detail);
                 }
             }
         }
@@ -210,43 +218,48 @@ impl Writer {
     }
 
     /// What a body is in a recording: JSON in the line, or a file beside it.
-    fn body(&mut self, body: Body, of: &str, part: &mut Part) -> Option<Attachment> {
+    fn body(&mut self, body: Body, of: &str, part: &mut Part) -> io::Result<Option<Attachment>> {
         let (start, mut body) = match body {
-            Body::None => return None,
+            Body::None => return Ok(None),
             Body::Confidential(bytes) => {
                 part.json = Some(self.redactor.confidential(&bytes));
-                return None;
+                return Ok(None);
             }
             Body::Bytes(bytes) => {
                 (bytes.get(..bytes.len().min(START_BYTES)).unwrap_or_default().to_vec(), Body::Bytes(bytes))
             }
             Body::Spilled(mut file, digest) => {
                 let mut start = Vec::new();
-                file.rewind().and_then(|()| (&file).take(START_BYTES as u64).read_to_end(&mut start)).ok()?;
+                file.rewind().and_then(|()| (&file).take(START_BYTES as u64).read_to_end(&mut start))?;
                 (start, Body::Spilled(file, digest))
             }
         };
-        if let Some(mut json) = json_of(&start, &body) {
+        if let Some(mut json) = json_of(&start, &body)? {
             self.redactor.json(&mut json);
             let text = json.to_string();
             if text.len() <= LONGEST_JSON {
                 part.json = Some(json);
-                return None;
+                return Ok(None);
             }
             body = Body::Bytes(text.into_bytes().into());
         }
         if start.is_empty() || self.attachments.is_none() {
-            return None;
+            return Ok(None);
         }
         let kind = Kind::of(&start);
-        let name = format!("{:06}_{of}.{}", self.next, kind.ending());
+        let name = format!("{}.{}", self.name_of(of), kind.ending());
         if let Some(known) = self.files.name_of(&body, &name) {
             part.file = Some(known.to_owned());
-            return None;
+            return Ok(None);
         }
         part.file = Some(name.clone());
         let (secrets, serials) = (self.redactor.secrets().clone(), self.redactor.serials().to_vec());
-        Some(Attachment { body, name, kind, secrets, serials, room: None })
+        Ok(Some(Attachment { body, name, kind, secrets, serials, room: None }))
+    }
+
+    /// What a body of the next entry is called, but for its ending.
+    fn name_of(&self, of: &str) -> String {
+        format!("{:06}_{of}", self.next)
     }
 
     /// Makes a line of an event, without any secret.
@@ -321,25 +334,26 @@ impl Writer {
 }
 
 /// A body as JSON, where it is that and short enough to be taken apart.
-fn json_of(start: &[u8], body: &Body) -> Option<Value> {
+fn json_of(start: &[u8], body: &Body) -> io::Result<Option<Value>> {
     // Nothing else that is sent begins so.
     if !matches!(start.trim_ascii_start().first(), Some(b'{' | b'[')) {
-        return None;
+        return Ok(None);
     }
-    match body {
-        Body::Bytes(bytes) => read_json(bytes).filter(|_| bytes.len() <= SPILLED_JSON_BYTES),
+    Ok(match body {
+        Body::Bytes(bytes) if bytes.len() > SPILLED_JSON_BYTES => None,
+        Body::Bytes(bytes) => read_json(bytes),
         Body::Spilled(file, _) => {
             let mut file: &File = file;
-            let length = file.metadata().ok()?.len();
+            let length = file.metadata()?.len();
             let mut bytes = Vec::new();
-            file.rewind().ok()?;
+            file.rewind()?;
             if length <= SPILLED_JSON_BYTES as u64 {
-                file.read_to_end(&mut bytes).ok()?;
+                file.read_to_end(&mut bytes)?;
             }
             read_json(&bytes)
         }
         Body::None | Body::Confidential(_) => None,
-    }
+    })
 }
 
 /// An [`Entry`](super::Entry) being written.

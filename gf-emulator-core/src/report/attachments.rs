@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::diagram::bytes as size;
 use super::said::Brief;
-use crate::puls::{Job, Limits, Measured, Plot, Seconds, Sheet, View};
+use crate::puls::{self, Job, Limits, Measured, Plot, Seconds, Sheet, View};
 use crate::record::file_beside;
 
 /// A larger picture is named, and not shown. A machine's own have some 400 kB.
@@ -34,12 +34,17 @@ const ANY_SIZE: (u32, u32) = (640, 480);
 pub(crate) enum Drawer<'a> {
     /// Whoever writes the page, as it gets there.
     AtOnce,
-    /// Somebody else, who is asked by the file's name; nothing while it is not drawn yet.
+    /// Somebody else, while it is recorded.
     #[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "only a page that goes on has one"))]
-    Elsewhere(Box<Asked<'a>>),
+    Elsewhere {
+        /// Whether the file of that name is still being written.
+        is_writing: Box<Asked<'a, bool>>,
+        /// The drawing of the job in the file of that name; nothing while it is not drawn yet.
+        drawing: Box<Asked<'a, Option<Arc<Drawing>>>>,
+    },
 }
 
-type Asked<'a> = dyn Fn(&str) -> Option<Arc<Drawing>> + 'a;
+type Asked<'a, T> = dyn Fn(&str) -> T + 'a;
 
 /// A job that has been drawn, or why it cannot be.
 pub(crate) type Drawing = Result<Drawn, String>;
@@ -102,6 +107,11 @@ impl<'a> Attachments<'a> {
     }
 
     fn embed(&mut self, path: &Path, name: &str) -> Result<Markup, String> {
+        if let Drawer::Elsewhere { is_writing, .. } = self.drawer
+            && is_writing(name)
+        {
+            return Ok(html! { p.note.pending { (Brief(name, 80)) ": it is being written" } });
+        }
         // A link may lead anywhere, and a pipe nowhere.
         let about = fs::symlink_metadata(path).map_err(|e| unread(&e))?;
         if !about.is_file() {
@@ -114,7 +124,7 @@ impl<'a> Attachments<'a> {
                 return Err(format!("a picture of {}, too large to be shown here", size(about.len())));
             }
             self.picture(path, name, kind)
-        } else if start.get(1..4) == Some(b"GF1") || start.starts_with(&[0x1f, 0x8b]) {
+        } else if puls::Kind::of(&start).is_some() {
             match self.drawer {
                 Drawer::AtOnce => {
                     let hash = hash_of(path, b"job").map_err(|e| unread(&e))?;
@@ -123,7 +133,7 @@ impl<'a> Attachments<'a> {
                     }
                     self.job(name, draw(path, name, &mut || true).as_ref())
                 }
-                Drawer::Elsewhere(ask) => match ask(name) {
+                Drawer::Elsewhere { drawing, .. } => match drawing(name) {
                     Some(drawing) => self.job(name, drawing.as_ref().as_ref()),
                     None => Ok(html! { p.note.pending { (Brief(name, 80)) ": it is being drawn" } }),
                 },
@@ -235,7 +245,7 @@ pub(crate) fn draw(path: &Path, name: &str, go_on: &mut dyn FnMut() -> bool) -> 
     let limits = Limits { body_bytes: Some(MOST_TICKS) };
     let job = Job::with_limits(file, limits).map_err(|e| format!("it cannot be drawn: {e}"))?;
     let plot = Plot::of_while(job, &mut *go_on).map_err(|e| match e {
-        crate::puls::Error::TooLarge { .. } => {
+        puls::Error::TooLarge { .. } => {
             format!("a job of more than {MOST_TICKS} ticks, too long to be drawn here: \"puls plot\" draws it")
         }
         e => format!("it cannot be drawn: {e}"),

@@ -10,6 +10,7 @@ mod article;
 mod attachments;
 pub(crate) mod diagram;
 mod page;
+mod parts;
 mod policy;
 mod raw;
 mod recent;

@@ -8,6 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use serde_json::{Map, Value};
 
 use super::diagram;
+use super::parts::is_sign_in;
+pub(super) use super::parts::{Action, Channel, Counts, Outcome, Told, Trouble};
 use super::recent::Recent;
 use crate::record::{About, Entry, Event, Exchange, Message, Place, Shortened, Skipped};
 
@@ -17,9 +19,6 @@ pub(crate) const MOST_ROWS: usize = 20_000;
 pub(super) const MOST_TROUBLES: usize = 200;
 /// Types of action that the page can be filtered by: more than there are. A service may make up others.
 pub(super) const MOST_KINDS: usize = 100;
-/// Steps of an action that are shown, from its beginning and from its end.
-const FIRST_STEPS: usize = 400;
-const LAST_STEPS: usize = 100;
 /// Settings reports of an action that are shown.
 const MOST_REPORTS: usize = 20;
 /// Actions under way at the same time, as far as they are told apart.
@@ -71,150 +70,6 @@ pub(super) struct Story {
     last_report: Option<Place>,
     /// Nothing more will come.
     is_over: bool,
-}
-
-/// How many there are of what.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Counts {
-    pub(super) actions: usize,
-    pub(super) completed: usize,
-    pub(super) failed: usize,
-    pub(super) cancelled: usize,
-    /// Those of the WebSocket, both ways.
-    pub(super) messages: usize,
-    pub(super) requests: usize,
-    pub(super) troubles: usize,
-}
-
-/// An entry, and where it belongs.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Told {
-    pub(super) place: Place,
-    pub(super) action: Option<usize>,
-    pub(super) channel: Channel,
-}
-
-/// What a machine was asked for, or told of having been asked.
-#[derive(Debug, Clone)]
-pub(super) struct Action {
-    pub(super) id: i64,
-    /// Its type, as the service calls it.
-    pub(super) kind: String,
-    /// What belongs to it, the request first: the beginning and the end of it where that is much.
-    pub(super) steps: Vec<Place>,
-    pub(super) last_steps: VecDeque<Place>,
-    /// Steps between these.
-    pub(super) left_out: usize,
-    /// Its first and its last entry.
-    first: u64,
-    pub(super) last: u64,
-    pub(super) outcome: Option<Outcome>,
-    /// Why it has not ended well.
-    pub(super) reason: Option<String>,
-    /// The settings reports among these, each with the one before it.
-    pub(super) reports: Vec<(Place, Option<Place>)>,
-    pub(super) reports_left_out: usize,
-}
-
-/// How an action ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
-    Completed,
-    Failed,
-    Cancelled,
-}
-
-/// Which way something went.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Channel {
-    /// HTTP with the service itself.
-    Service,
-    /// The WebSocket.
-    Status,
-    /// HTTP with whatever host the service named.
-    Storage,
-    /// None: something that is not said on the wire.
-    Machine,
-}
-
-/// Something that went wrong.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Trouble {
-    /// An action failed, was cancelled, or has no end here.
-    Action { number: usize, id: i64, kind: String, outcome: Option<Outcome>, reason: Option<String> },
-    /// An entry says so: its number and time, what it is, and the markup of its line.
-    Entry { n: u64, t: f64, what: &'static str, line: String },
-    /// A line of the recording is no entry.
-    Line(Skipped),
-}
-
-impl Outcome {
-    pub(super) const ALL: [Self; 3] = [Self::Completed, Self::Failed, Self::Cancelled];
-
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
-impl Channel {
-    pub(super) const ALL: [Self; 4] = [Self::Service, Self::Status, Self::Storage, Self::Machine];
-
-    pub(super) fn word(self) -> &'static str {
-        match self {
-            Self::Service => "service",
-            Self::Status => "status",
-            Self::Storage => "storage",
-            Self::Machine => "machine",
-        }
-    }
-
-    /// As far as an entry tells by itself. Storage has its authority in the URL, the service gets a token.
-    pub(super) fn of(event: &Event) -> Self {
-        match event {
-            Event::Http(http) => {
-                let to_service = http.request.headers.contains_key("authorization") || is_sign_in(http);
-                if to_service { Self::Service } else { Self::Storage }
-            }
-            Event::Opened { .. } | Event::Closed { .. } | Event::In(_) | Event::Out(_) => Self::Status,
-            _ => Self::Machine,
-        }
-    }
-}
-
-impl Counts {
-    pub(super) fn ended(&self, outcome: Option<Outcome>) -> usize {
-        match outcome {
-            Some(Outcome::Completed) => self.completed,
-            Some(Outcome::Failed) => self.failed,
-            Some(Outcome::Cancelled) => self.cancelled,
-            None => self.actions - self.completed - self.failed - self.cancelled,
-        }
-    }
-}
-
-impl Action {
-    /// A step more.
-    fn add(&mut self, place: Place, at: u64) {
-        self.last = at;
-        if self.steps.len() < FIRST_STEPS {
-            self.steps.push(place);
-            return;
-        }
-        if self.last_steps.len() == LAST_STEPS {
-            self.last_steps.pop_front();
-            self.left_out += 1;
-        }
-        self.last_steps.push_back(place);
-    }
-
-    /// How many steps it has.
-    pub(super) fn steps_count(&self) -> usize {
-        self.steps.len() + self.left_out + self.last_steps.len()
-    }
 }
 
 impl Story {
@@ -508,8 +363,4 @@ pub(super) fn is_trouble(event: &Event) -> bool {
 /// A WebSocket that was closed, and not cut.
 fn is_orderly(reason: &str) -> bool {
     reason.contains("(1000)") || reason == "the machine has stopped"
-}
-
-fn is_sign_in(http: &Exchange) -> bool {
-    http.url.ends_with("/machines/sign_in")
 }

@@ -1,5 +1,7 @@
 //! What is secret by where it stands: the queries and user names of URLs, and what a name like `password` is for.
 
+use std::ops::Range;
+
 use super::HIDDEN;
 
 /// Names whose values are secret, wherever they are.
@@ -56,40 +58,66 @@ pub(crate) fn without_named(text: &str) -> String {
     let lower = text.to_ascii_lowercase();
     let mut clean = String::with_capacity(text.len());
     let mut at = 0;
-    while let Some((start, end)) = next_named(&lower, at) {
-        clean.push_str(&text[at..start]);
+    while let Some(Named { value, .. }) = next_named(&lower, at).filter(|named| named.value.start < text.len()) {
+        clean.push_str(&text[at..value.start]);
         clean.push_str(HIDDEN);
-        at = end;
+        at = value.end;
     }
     clean.push_str(&text[at..]);
     clean
 }
 
-/// Where the next such value begins and ends.
-fn next_named(text: &str, from: usize) -> Option<(usize, usize)> {
+/// How much of a text's beginning loses the same whatever follows the text: it ends behind a word, and not between a name
+/// and the end of its value.
+pub(super) fn settled(text: &str) -> usize {
+    let lower = text.to_ascii_lowercase();
+    let mut all = Vec::new();
+    let mut at = 0;
+    while at < text.len()
+        && let Some(named) = next_named(&lower, at)
+    {
+        at = named.value.end;
+        all.push(named);
+    }
+    // What reaches the end may go on behind it.
+    let mut end = all.pop_if(|last| last.value.end == text.len()).map_or(text.len(), |last| last.name);
+    loop {
+        end = text[..end].rfind(|c: char| c.is_ascii_whitespace() || "\"'<>".contains(c)).map_or(0, |at| at + 1);
+        while all.pop_if(|last| last.name >= end).is_some() {}
+        match all.pop_if(|last| last.value.end >= end) {
+            Some(last) => end = last.name,
+            None => return end,
+        }
+    }
+}
+
+/// A name that says that something is secret, and where that is: at the end of the text where there is nothing yet.
+struct Named {
+    name: usize,
+    value: Range<usize>,
+}
+
+/// The next name from there on.
+fn next_named(text: &str, from: usize) -> Option<Named> {
+    let first = |at: &usize| b"pwab".contains(&text.as_bytes()[*at]);
+    (from..text.len()).filter(first).find_map(|at| named_at(text, at))
+}
+
+fn named_at(text: &str, at: usize) -> Option<Named> {
     let named = NAMES.iter().map(|name| (*name, true)).chain([("bearer ", false), ("basic ", false)]);
-    named
-        .filter_map(|(name, has_sign)| {
-            let mut from = from;
-            loop {
-                let found = from + text[from..].find(name)?;
-                from = found + name.len();
-                let behind = &text[from..];
-                let value = if has_sign {
-                    let behind = behind.trim_start_matches(['"', '\'', '\\', ' ', '\t']);
-                    behind.strip_prefix([':', '=']).map(str::trim_start)
-                } else {
-                    Some(behind.trim_start())
-                };
-                // A scheme's name is a word of its own.
-                let is_word = has_sign || !text[..found].ends_with(|c: char| c.is_alphanumeric());
-                if let Some(value) = value.filter(|value| is_word && !value.is_empty()) {
-                    let start = text.len() - value.len();
-                    return Some((start, start + length_of_value(value, name)));
-                }
-            }
-        })
-        .min()
+    let (name, has_sign) = named.into_iter().find(|(name, _)| text[at..].starts_with(name))?;
+    let behind = &text[at + name.len()..];
+    let value = if has_sign {
+        let behind = behind.trim_start_matches(['"', '\'', '\\', ' ', '\t']);
+        if behind.is_empty() { behind } else { behind.strip_prefix([':', '='])?.trim_start() }
+    } else if text[..at].ends_with(|c: char| c.is_alphanumeric()) {
+        // A scheme's name is a word of its own.
+        return None;
+    } else {
+        behind.trim_start()
+    };
+    let start = text.len() - value.len();
+    Some(Named { name: at, value: start..start + length_of_value(value, name) })
 }
 
 /// Up to the closing quote, or as far as a word goes; a header's value may have two words.
