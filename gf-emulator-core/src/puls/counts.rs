@@ -156,7 +156,9 @@ mod tests {
         fn words_and_blocks_count_what_single_ticks_count(ticks in proptest::collection::vec(any::<u8>(), 0..5000)) {
             let [mut found, mut singly] = [Counts::default(); 2];
             found.add(&ticks);
-            ticks.iter().for_each(|&tick| singly.add(&[tick]));
+            for &tick in &ticks {
+                singly.add(&[tick]);
+            }
             prop_assert_eq!(found, singly);
             prop_assert_eq!(Extents::default().add(&ticks), singly);
         }

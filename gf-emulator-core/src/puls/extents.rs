@@ -104,15 +104,15 @@ impl Extents {
         let x = Axis { at: at.x, steps: planes.x_step, negative: planes.x_negative, fire };
         let y = Axis { at: at.y, steps: planes.y_step, negative: !planes.y_positive, fire };
         let z = Axis { at: at.z, steps: planes.z_step, negative: !planes.z_positive, fire: 0 };
-        let fires_x = x.extend(&mut self.x, fired_x, counts.xp, counts.xn);
-        let fires_y = y.extend(&mut self.y, fired_y, counts.yp, counts.yn);
+        let fire_in_x = x.extend(&mut self.x, fired_x, counts.xp, counts.xn);
+        let fire_in_y = y.extend(&mut self.y, fired_y, counts.yp, counts.yn);
         z.extend(&mut self.z, None, counts.zp, counts.zn);
         match &mut self.fire {
             Some(fire) => {
-                fire.x.join(fires_x.unwrap_or(fire.x));
-                fire.y.join(fires_y.unwrap_or(fire.y));
+                fire.x.join(fire_in_x.unwrap_or(fire.x));
+                fire.y.join(fire_in_y.unwrap_or(fire.y));
             }
-            None => self.fire = fires_x.zip(fires_y).map(|(x, y)| FireBox { x, y }),
+            None => self.fire = fire_in_x.zip(fire_in_y).map(|(x, y)| FireBox { x, y }),
         }
         let end = counts.end();
         self.at = Position { x: at.x + end.x, y: at.y + end.y, z: at.z + end.z };

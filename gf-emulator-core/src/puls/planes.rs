@@ -81,6 +81,7 @@ impl Planes {
 /// then the bits of the bytes. It is written out since that is as fast as SSE2's `pmovmskb`; as loops it takes 1.5 times
 /// as long.
 #[inline]
+#[expect(clippy::many_single_char_names, reason = "eight words, which exchange halves")]
 fn transposed(ticks: &[u8; BLOCK_TICKS]) -> [u64; 8] {
     let words = ticks.as_chunks().0;
     let [a, b, c, d, e, f, g, h] = std::array::from_fn(|i| u64::from_le_bytes(words[i]));

@@ -71,6 +71,8 @@ struct Shared {
     queue: Arc<Queue>,
     secrets: Secrets,
     subscribers: Subscribers,
+    /// Files that are still being written.
+    #[cfg_attr(not(feature = "follow"), expect(dead_code, reason = "who follows a recording asks"))]
     unfinished: Arc<Unfinished>,
     started: Instant,
     folder: PathBuf,
