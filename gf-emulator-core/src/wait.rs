@@ -1,6 +1,6 @@
 //! Waiting for a socket, a waker or a point in time, whichever comes first.
 //!
-//! Owns the only use of `unsafe` in the crate: registering a socket with the operating system's poller is unsafe because
+//! Owns one of the two uses of `unsafe` in the crate: registering a socket with the operating system's poller is unsafe because
 //! the socket must not be closed while it is registered. [`Waiter`] keeps the socket alive itself and takes it out of
 //! the poller before it lets go, so the promise holds whatever its user does.
 

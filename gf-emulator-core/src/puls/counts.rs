@@ -1,5 +1,7 @@
 //! How many steps a body makes each way, how often the laser fires, how often its power is set.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
 use super::Position;
 use super::tick::{FIRE, POWER, X_STEP, Y_STEP, Z_STEP};
 
@@ -44,7 +46,7 @@ impl Counts {
     }
 
     /// By how often each bit is set where it means something, lowest bit first.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn of_bits([x, xn, y, yp, le, z, zp, lp]: [u64; 8]) -> Self {
         Self { xp: x - xn, xn, yp, yn: y - yp, zp, zn: z - zp, le, lp }
     }

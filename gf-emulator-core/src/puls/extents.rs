@@ -1,5 +1,7 @@
 //! How far a job reaches: each axis, and the box in which the laser fires.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
 use serde::{Serialize, Serializer};
 
 use super::planes::{BLOCK_TICKS, Planes};
@@ -97,7 +99,7 @@ impl Extents {
     }
 
     /// Goes through the next block of ticks, which has these counts.
-    #[inline]
+    #[inline(always)]
     pub(super) fn include(&mut self, planes: &Planes, counts: &Counts) {
         let (at, fire) = (self.at, planes.fire);
         let (fired_x, fired_y) = (self.fire.map(|fire| fire.x), self.fire.map(|fire| fire.y));
@@ -133,7 +135,7 @@ struct Axis {
 impl Axis {
     /// Extends `known` by the places that the block reaches, given how many steps go up and down. Returns the places where
     /// the laser fires, unless it does not fire or `fired` has them all.
-    #[inline]
+    #[inline(always)]
     fn extend(self, known: &mut Span, fired: Option<Span>, up: u64, down: u64) -> Option<Span> {
         let furthest = Span { min: self.at.saturating_sub_unsigned(down), max: self.at.saturating_add_unsigned(up) };
         // Most of a job goes to and fro over the same places.

@@ -1,5 +1,7 @@
 //! Everything that is measured of a body, in one pass over it.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
 use super::measured::Dose;
 use super::planes::Planes;
 use super::timeline::{Bin, Timeline};
@@ -154,7 +156,7 @@ impl Samples {
     }
 
     /// Takes a block, of which so many ticks are the body's: all of them but in the last one.
-    #[inline]
+    #[inline(always)]
     pub(super) fn add(&mut self, planes: &Planes, ticks: u64) {
         let counts = planes.counts();
         self.extents.include(planes, &counts);

@@ -22,6 +22,7 @@
 //! # Ok::<(), puls::Error>(())
 //! ```
 
+mod avx2;
 mod check;
 mod cone;
 mod counts;

@@ -3,6 +3,9 @@
 //! Ticks are taken in blocks of 64, as bit planes. A block waits until the next one is there, since whether the laser is
 //! on in its last ticks depends on when it fires again. Idle blocks go by all at once.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
+use super::avx2;
 use super::meter::Samples;
 use super::planes::{BLOCK_TICKS, Planes};
 use super::trace::Trace;
@@ -76,7 +79,15 @@ impl Tracer {
     }
 
     /// Goes through some more ticks, for whoever takes samples as well.
-    pub(super) fn trace(
+    pub(super) fn trace(&mut self, ticks: &[u8], mut samples: Option<&mut Samples>, each: &mut dyn FnMut(&Segment)) {
+        if !avx2::trace(self, ticks, samples.as_deref_mut(), each) {
+            self.trace_here(ticks, samples, each);
+        }
+    }
+
+    /// The same, compiled for the processor that the caller is compiled for.
+    #[inline(always)]
+    pub(super) fn trace_here(
         &mut self,
         mut ticks: &[u8],
         mut samples: Option<&mut Samples>,
@@ -142,7 +153,7 @@ impl Tracer {
         !self.trace.laser() && self.held.is_some_and(|held| held.planes == Planes::default() && held.drawn_out == 0)
     }
 
-    #[inline]
+    #[inline(always)]
     fn block(
         &mut self,
         ticks: &[u8; BLOCK_TICKS],

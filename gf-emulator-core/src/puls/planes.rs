@@ -1,5 +1,7 @@
 //! Sixty-four ticks at a time, turned on their side: one word for each bit of a tick.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
 use super::tick::{FIRE, POWER, X_NEGATIVE, X_STEP, Y_POSITIVE, Y_STEP, Z_POSITIVE, Z_STEP};
 use super::{Counts, Position};
 
@@ -20,7 +22,7 @@ pub(super) struct Planes {
 }
 
 impl Planes {
-    #[inline]
+    #[inline(always)]
     pub(super) fn of(ticks: &[u8; BLOCK_TICKS]) -> Self {
         let planes = transposed(ticks);
         let power = planes[POWER.trailing_zeros() as usize];
@@ -38,13 +40,13 @@ impl Planes {
     }
 
     /// The ticks in which something moves.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn steps(&self) -> u64 {
         self.x_step | self.y_step | self.z_step
     }
 
     /// How often each axis steps each way, and how often the laser fires and its power is set.
-    #[inline]
+    #[inline(always)]
     pub(super) fn counts(&self) -> Counts {
         Counts::of_bits(
             [
@@ -80,7 +82,7 @@ impl Planes {
 /// Both steps transpose a matrix of eight by eight in place, by exchanging halves of halves: first the bytes of the words,
 /// then the bits of the bytes. It is written out since that is as fast as SSE2's `pmovmskb`; as loops it takes 1.5 times
 /// as long.
-#[inline]
+#[inline(always)]
 #[expect(clippy::many_single_char_names, reason = "eight words, which exchange halves")]
 fn transposed(ticks: &[u8; BLOCK_TICKS]) -> [u64; 8] {
     let words = ticks.as_chunks().0;
@@ -103,7 +105,7 @@ fn transposed(ticks: &[u8; BLOCK_TICKS]) -> [u64; 8] {
 }
 
 /// Exchanges the bits of `a` that are `by` places above those of `mask` for the bits of `mask` in `b`.
-#[inline]
+#[inline(always)]
 const fn exchange(a: u64, b: u64, by: u32, mask: u64) -> (u64, u64) {
     let differing = ((a >> by) ^ b) & mask;
     (a ^ (differing << by), b ^ differing)

@@ -1,5 +1,7 @@
 //! The segment that goes on: which steps still belong to it, and where it ends.
 
+#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
+
 use super::cone::Cone;
 use super::planes::{BLOCK_TICKS, Planes};
 use super::{Position, Segment, tick};
@@ -67,7 +69,7 @@ struct Block {
 }
 
 impl Block {
-    #[inline]
+    #[inline(always)]
     fn moment(&self, i: u32) -> Moment {
         let fires = (self.planes.fire & below(i)).count_ones();
         Moment { tick: self.from.tick + u64::from(i), fires: self.from.fires + u64::from(fires) }
@@ -116,7 +118,7 @@ impl Trace {
     }
 
     /// Goes through the next block, in which the laser is on in those ticks.
-    #[inline]
+    #[inline(always)]
     pub(super) fn block(
         &mut self,
         planes: Planes,
@@ -159,7 +161,7 @@ impl Trace {
     }
 
     /// Makes those steps of a block, which are some.
-    #[inline]
+    #[inline(always)]
     fn steps(&mut self, block: &Block, steps: u64, each: &mut dyn FnMut(&Segment)) {
         if block.planes.z_step & steps == 0 {
             self.go(block, steps, Moves::Head, each);
@@ -191,7 +193,7 @@ impl Trace {
     }
 
     /// Makes steps that move the same: in the segment at hand, or in new ones.
-    #[inline]
+    #[inline(always)]
     fn go(&mut self, block: &Block, steps: u64, moves: Moves, each: &mut dyn FnMut(&Segment)) {
         let first = steps.trailing_zeros();
         let tick = block.from.tick + u64::from(first);

@@ -132,6 +132,15 @@ proptest! {
     }
 
     #[test]
+    fn every_processor_finds_the_same(body in bodies()) {
+        let mut portably = Vec::new();
+        let mut tracer = Tracer::new(Builder::new().header());
+        tracer.trace_here(&body, None, &mut |segment| portably.push(*segment));
+        tracer.finish(&mut |segment| portably.push(*segment));
+        prop_assert_eq!(trace(&body, body.len()), portably);
+    }
+
+    #[test]
     fn pieces_make_no_difference(body in bodies(), piece in 1..300_usize) {
         prop_assert_eq!(trace(&body, piece), trace(&body, body.len()));
     }
