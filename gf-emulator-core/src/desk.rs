@@ -114,9 +114,7 @@ impl Desk<'_> {
         for (throttle, what) in
             [(&mut self.unreadable, "lines that are no actions"), (&mut self.unwanted, "actions that change nothing")]
         {
-            if throttle.due().is_some_and(|due| now.is_none_or(|now| due <= now)) {
-                log::warn!("ignored {} more {what}: not logged", throttle.take_held_back());
-            }
+            tell_held_back(throttle, what, now);
         }
     }
 
@@ -179,5 +177,31 @@ impl Desk<'_> {
         for action in &withdrawn {
             self.withdraw(action);
         }
+    }
+}
+
+/// Logs how many lines about `what` were not logged, where it is time for that: at once where there is no `now`.
+fn tell_held_back(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
+    if throttle.due().is_some_and(|due| now.is_none_or(|now| due <= now)) {
+        // Not among the arguments of the macro: where this level is not logged, those are not evaluated.
+        let held_back = throttle.take_held_back();
+        log::warn!("ignored {held_back} more {what}: not logged");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_summary_is_over_once_it_is_due_whether_or_not_it_is_logged() {
+        let start = Instant::now();
+        let (period, mut throttle) = (Duration::from_secs(10), Desk::throttle());
+        while throttle.passes(start) {}
+        tell_held_back(&mut throttle, "lines", Some(start));
+        assert_eq!(throttle.due(), Some(start + period));
+        assert_eq!(log::max_level(), log::LevelFilter::Off, "no test of this crate has a logger");
+        tell_held_back(&mut throttle, "lines", Some(start + period));
+        assert_eq!(throttle.due(), None, "it would be due again and again");
     }
 }
