@@ -1,10 +1,9 @@
 //! The folders and files that a session writes to: tried before anything is promised to a service.
 
-use std::io;
 use std::path::Path;
 
-use gf_emulator_core::record::SESSION_FILE;
-use gf_emulator_core::{Config, Error, files};
+use gf_emulator_core::record::Recorder;
+use gf_emulator_core::{Config, files};
 
 use crate::failure::Failure;
 use crate::sink;
@@ -43,14 +42,7 @@ pub(crate) fn can_write_in(folder: &Path) -> Result<(), Failure> {
 
 /// A failure where no recording can begin in a folder.
 pub(crate) fn can_record_in(folder: &Path) -> Result<(), Failure> {
-    can_write_in(folder)?;
-    let path = folder.join(SESSION_FILE);
-    if path.symlink_metadata().is_err() {
-        return Ok(());
-    }
-    let words = "there is a recording already; name another folder, or move that recording away";
-    let source = io::Error::new(io::ErrorKind::AlreadyExists, words);
-    Err(Failure::misused(Error::File { doing: "begin a recording in", path, source }))
+    Recorder::can_begin_in(folder).map_err(Failure::misused)
 }
 
 fn can_append_to(file: &Path) -> Result<(), Failure> {

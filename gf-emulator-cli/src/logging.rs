@@ -10,7 +10,7 @@
 //! service may put a password or a token into anything that is worth a line, such as a path.
 
 use std::collections::HashMap;
-use std::fs::{self, OpenOptions};
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use env_logger::{Logger, Target};
 use gf_emulator_core::config::{LogLevel, Logging};
-use gf_emulator_core::{Secrets, Throttle};
+use gf_emulator_core::{Secrets, Throttle, files};
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::failure::Failure;
@@ -116,7 +116,7 @@ fn open(path: &Path) -> io::Result<fs::File> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder)?;
     }
-    OpenOptions::new().create(true).append(true).open(path)
+    files::append(path).map_err(crate::sink::reason)
 }
 
 fn sink(levels: &str, target: Target, dated: bool) -> Logger {
@@ -175,7 +175,7 @@ impl Sinks {
     fn ask(&self, place: Place, now: Instant) -> (bool, u64) {
         let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let throttle = places.entry(place).or_insert_with(|| Throttle::new(MOST_LINES, PERIOD));
-        let held_back = if throttle.due().is_some_and(|due| due <= now) { throttle.take_held_back() } else { 0 };
+        let held_back = throttle.take_due(now);
         (throttle.passes(now), held_back)
     }
 

@@ -120,7 +120,7 @@ fn uncreated(path: &Path, error: Error) -> Failure {
 }
 
 /// The error of a file, without the file's name.
-fn reason(error: Error) -> io::Error {
+pub(crate) fn reason(error: Error) -> io::Error {
     match error {
         Error::File { source, .. } => source,
         other => io::Error::other(other),

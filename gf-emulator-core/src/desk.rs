@@ -182,9 +182,12 @@ impl Desk<'_> {
 
 /// Logs how many lines about `what` were not logged, where it is time for that: at once where there is no `now`.
 fn tell_held_back(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
-    if throttle.due().is_some_and(|due| now.is_none_or(|now| due <= now)) {
-        // Not among the arguments of the macro: where this level is not logged, those are not evaluated.
-        let held_back = throttle.take_held_back();
+    // Not among the arguments of the macro: where this level is not logged, those are not evaluated.
+    let held_back = match now {
+        Some(now) => throttle.take_due(now),
+        None => throttle.take_held_back(),
+    };
+    if held_back > 0 {
         log::warn!("ignored {held_back} more {what}: not logged");
     }
 }

@@ -59,6 +59,11 @@ impl Throttle {
         self.due
     }
 
+    /// How many lines were not logged, where it is time to say so at `now`; otherwise 0, and they go on being counted.
+    pub fn take_due(&mut self, now: Instant) -> u64 {
+        if self.due.is_some_and(|due| due <= now) { self.take_held_back() } else { 0 }
+    }
+
     /// How many lines were not logged since this was last asked.
     pub fn take_held_back(&mut self) -> u64 {
         self.due = None;
@@ -78,9 +83,7 @@ mod tests {
         let (mut passed, mut held_back) = (0, 0);
         for ms in (0..10_000).step_by(7) {
             let now = start + Duration::from_millis(ms);
-            if throttle.due().is_some_and(|due| due <= now) {
-                held_back += throttle.take_held_back();
-            }
+            held_back += throttle.take_due(now);
             passed += u64::from(throttle.passes(now));
         }
         held_back += throttle.take_held_back();

@@ -207,6 +207,16 @@ impl Recorder {
         Ok(Self { shared: Arc::new(shared) })
     }
 
+    /// Whether a recording can begin in `folder`, which need not be there. Nothing is made.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] where files cannot be written there, or a recording is there already.
+    pub fn can_begin_in(folder: &Path) -> Result<()> {
+        files::can_write_in(folder)?;
+        if folder.join(SESSION_FILE).symlink_metadata().is_ok() { Err(taken(folder)) } else { Ok(()) }
+    }
+
     /// Where it is recorded.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -344,12 +354,17 @@ pub(super) fn begin(folder: &Path) -> Result<fs::File> {
     std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
     files::can_write_in(folder)?;
     make_folder(folder, true).map_err(|e| failed("make", folder, e))?;
-    open.open(folder.join(SESSION_FILE)).map_err(|e| {
-        let is_there = e.kind() == io::ErrorKind::AlreadyExists;
-        let words = "there is a recording already; name another folder, or move that recording away";
-        let why = if is_there { io::Error::new(e.kind(), words) } else { e };
-        failed("begin a recording in", &folder.join(SESSION_FILE), why)
+    open.open(folder.join(SESSION_FILE)).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => taken(folder),
+        _ => failed("begin a recording in", &folder.join(SESSION_FILE), e),
     })
+}
+
+/// The error of a folder that has a recording.
+fn taken(folder: &Path) -> Error {
+    let words = "there is a recording already; name another folder, or move that recording away";
+    let source = io::Error::new(io::ErrorKind::AlreadyExists, words);
+    failed("begin a recording in", &folder.join(SESSION_FILE), source)
 }
 
 impl fmt::Debug for Recorder {
