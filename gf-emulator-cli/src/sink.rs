@@ -5,7 +5,8 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use gf_emulator_core::Error;
-use gf_emulator_core::files::{self, Landing};
+use gf_emulator_core::files;
+use gf_emulator_core::storage::AtomicFile;
 
 use crate::failure::Failure;
 use crate::signals::Temporary;
@@ -20,7 +21,7 @@ enum Out {
     Stdout(io::Stdout),
     /// It is written to, not replaced.
     Device(fs::File),
-    File(Landing, Temporary),
+    File(AtomicFile, Temporary),
 }
 
 impl Sink {
@@ -32,7 +33,7 @@ impl Sink {
         } else {
             let out = files::device(path).and_then(|device| match device {
                 Some(device) => Ok(Out::Device(device)),
-                None => Temporary::made(|| Landing::beside(path), |landing| landing.path().into())
+                None => Temporary::made(|| AtomicFile::beside(path), |landing| landing.path().into())
                     .map(|(landing, temporary)| Out::File(landing, temporary)),
             });
             out.map_err(|error| uncreated(path, error))?

@@ -8,7 +8,6 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
 
-pub use crate::landing::Landing;
 use crate::{Error, Result};
 
 /// Opens the regular file at `path` for reading. Symbolic links are followed.

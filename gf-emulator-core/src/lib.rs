@@ -54,25 +54,14 @@
 //! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
 
 mod actions;
-mod agenda;
-mod authentication;
-mod backlog;
-mod backoff;
-mod collection;
 pub mod config;
-mod connection;
-mod desk;
 mod emulator;
 mod error;
 pub mod files;
-mod firmware;
-mod folder;
 #[cfg(feature = "follow")]
 pub mod follow;
-mod handle;
-mod handshake;
-mod http;
-mod landing;
+#[cfg(feature = "local-service")]
+mod http_server;
 #[cfg(feature = "local-service")]
 pub mod local_service;
 pub mod machine;
@@ -85,26 +74,23 @@ pub mod replay;
 pub mod report;
 mod secret;
 mod secrets;
-mod session;
-mod settings;
+mod service;
+pub mod storage;
+#[cfg(feature = "local-service")]
+mod sync;
 mod throttle;
-mod uplink;
-mod url;
-mod voice;
-mod wait;
 mod websocket;
 pub mod words;
 
 pub use config::Config;
-pub use connection::{Outgoing, Peer};
-pub use emulator::Emulator;
+pub use emulator::{Emulator, Handle};
 pub use error::{CertificateProblem, Error, Result};
-pub use handle::Handle;
 pub use machine::Machine;
 pub use net::Tls;
 pub use secret::Secret;
 pub use secrets::Secrets;
 pub use throttle::Throttle;
+pub use websocket::{Outgoing, Peer};
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

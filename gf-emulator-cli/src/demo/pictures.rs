@@ -6,7 +6,7 @@
 use std::io;
 use std::path::Path;
 
-use gf_emulator_core::files::Landing;
+use gf_emulator_core::storage::AtomicFile;
 use image::codecs::jpeg::JpegEncoder;
 
 use crate::failure::Failure;
@@ -37,7 +37,7 @@ pub(super) fn make(folder: &Path, thickness: &str) -> Result<(), Failure> {
             let jpeg =
                 scene.draw(&bed).to_jpeg().map_err(|e| Failure::failed(format_args!("cannot draw {name}: {e}")))?;
             // Whole or not there: a picture that is there is used as it is the next time.
-            let landing = Temporary::made(|| Landing::of(&path, &jpeg), |landing| landing.path().into())?;
+            let landing = Temporary::made(|| AtomicFile::of(&path, &jpeg), |landing| landing.path().into())?;
             landing.0.replace()?;
         }
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::{Act, Channel, Laser, Row, Say, Signal, Step, Table, Template, Variable};
+use super::settings;
+use super::{Channel, Emit, Laser, Row, Signal, Step, StepKind, Table, Template, Variable};
 use crate::config::Generation;
 use crate::machine::Camera;
-use crate::{Config, Error, Result, files, settings};
+use crate::{Config, Error, Result, files};
 
 const V1: &str = include_str!("1.x.json");
 const V2: &str = include_str!("2.6.json");
@@ -95,7 +96,7 @@ impl Loader {
             Some(steps) => self.steps(steps, "start", &mut Scope::anywhere())?,
             None => Vec::new(),
         };
-        if let Some(n) = start.iter().position(|step| !may_be_at_start(&step.act)) {
+        if let Some(n) = start.iter().position(|step| !may_be_at_start(&step.kind)) {
             return Err((format!("start[{n}]"), "here one only sends, probes and downloads firmware".into()));
         }
         let mut signals = Vec::new();
@@ -109,7 +110,7 @@ impl Loader {
                     None => continue,
                 };
                 only_events(&steps, &at, false)?;
-                signals.push((signal, says(steps)));
+                signals.push((signal, emits(steps)));
             }
         }
         let mut rows = BTreeMap::new();
@@ -174,19 +175,21 @@ impl Loader {
         };
         let optional = flag(fields, at, "optional")?;
         let before = scope.clone();
-        let act = match (fields.get("send"), fields.get("do")) {
-            (Some(template), None) => Act::Send(self.say(text(template, &format!("{at}.send"))?, fields, at, scope)?),
-            (None, Some(what)) => self.act(text(what, &format!("{at}.do"))?, fields, at, scope)?,
+        let kind = match (fields.get("send"), fields.get("do")) {
+            (Some(template), None) => {
+                StepKind::Send(self.say(text(template, &format!("{at}.send"))?, fields, at, scope)?)
+            }
+            (None, Some(what)) => self.step_kind(text(what, &format!("{at}.do"))?, fields, at, scope)?,
             _ => return Err((at.into(), "has either \"send\" or \"do\"".into())),
         };
         if optional {
             // It may fail and the action goes on: nothing that follows can count on its values.
             *scope = before;
         }
-        Ok(Step { delay: Duration::from_secs_f64(delay_s), optional, act })
+        Ok(Step { delay: Duration::from_secs_f64(delay_s), optional, kind })
     }
 
-    fn act(&self, what: &str, fields: &Map<String, Value>, at: &str, scope: &mut Scope) -> Checked<Act> {
+    fn step_kind(&self, what: &str, fields: &Map<String, Value>, at: &str, scope: &mut Scope) -> Checked<StepKind> {
         let options = |allowed: &[&str]| only_keys(fields, at, &[&["do", "delay_s", "optional"], allowed].concat());
         let inner = |key: &str, scope: &Scope| -> Checked<Vec<Step>> {
             match fields.get(key) {
@@ -223,13 +226,13 @@ impl Loader {
                     _ => return Err((format!("{at}.camera"), "is \"lid\" or \"head\"".into())),
                 };
                 let laser = match choose("laser", "asked")?.as_str() {
-                    "asked" => Laser::Asked,
+                    "asked" => Laser::AsRequested,
                     "on" => Laser::On,
                     "off" => Laser::Off,
                     _ => return Err((format!("{at}.laser"), "is \"asked\", \"on\" or \"off\"".into())),
                 };
                 let homing_after = fields.get("homing_after").map(|value| text(value, &format!("{at}.homing_after")));
-                Act::Capture { camera, laser, homing_after: homing_after.transpose()?.map(str::to_owned) }
+                StepKind::Capture { camera, laser, homing_after: homing_after.transpose()?.map(str::to_owned) }
             }
             "upload" => {
                 options(&["kind", "to", "failed"])?;
@@ -242,15 +245,15 @@ impl Loader {
                     "service" => false,
                     _ => return Err((format!("{at}.to"), "is \"endpoint\" or \"service\"".into())),
                 };
-                Act::Upload { kind: kind.to_owned(), to_endpoint, failed: inner("failed", scope)? }
+                StepKind::Upload { kind: kind.to_owned(), to_endpoint, failed: inner("failed", scope)? }
             }
             "download" => {
                 options(&["progress"])?;
-                Act::Download { progress: progress(&[Variable::Current])? }
+                StepKind::Download { progress: progress(&[Variable::Current])? }
             }
             "play" => {
                 options(&["progress", "paused", "resumed", "stopped"])?;
-                Act::Play {
+                StepKind::Play {
                     progress: progress(&RUN_PROGRESS)?,
                     paused: inner("paused", scope)?,
                     resumed: inner("resumed", scope)?,
@@ -260,32 +263,32 @@ impl Loader {
             "report_settings" => {
                 options(&["once"])?;
                 *scope = scope.with(&[Variable::Settings]);
-                Act::ReportSettings { once: flag(fields, at, "once")? }
+                StepKind::ReportSettings { once: flag(fields, at, "once")? }
             }
             "probe_firmware" => {
                 options(&[])?;
                 *scope = scope.with(&[Variable::AvailableFirmware]);
-                Act::ProbeFirmware
+                StepKind::ProbeFirmware
             }
             "refuse" => {
                 options(&["reason"])?;
-                Act::Refuse { reason: text(field(fields, at, "reason")?, &format!("{at}.reason"))?.to_owned() }
+                StepKind::Refuse { reason: text(field(fields, at, "reason")?, &format!("{at}.reason"))?.to_owned() }
             }
             "button" | "warm_up" | "park" | "rest" | "download_firmware" => {
                 options(&[])?;
                 match what {
-                    "button" => Act::Button,
-                    "warm_up" => Act::WarmUp,
-                    "park" => Act::Park,
-                    "rest" => Act::Rest,
-                    _ => Act::DownloadFirmware,
+                    "button" => StepKind::Button,
+                    "warm_up" => StepKind::WarmUp,
+                    "park" => StepKind::Park,
+                    "rest" => StepKind::Rest,
+                    _ => StepKind::DownloadFirmware,
                 }
             }
             other => return Err((format!("{at}.do"), format!("{other:?} is nothing that a machine does"))),
         })
     }
 
-    fn say(&self, template: &str, words: &Map<String, Value>, at: &str, scope: &Scope) -> Checked<Say> {
+    fn say(&self, template: &str, words: &Map<String, Value>, at: &str, scope: &Scope) -> Checked<Emit> {
         let Some(definition) = self.templates.get(template) else {
             return Err((at.into(), format!("there is no template {template:?}")));
         };
@@ -317,31 +320,31 @@ impl Loader {
             let name = Variable::ALL.iter().find(|(_, variable)| *variable == missing).map_or("?", |(name, _)| name);
             return Err((at.into(), format!("<{name}> has no value at this point")));
         }
-        Ok(Say { channel, message })
+        Ok(Emit { channel, message })
     }
 }
 
 /// Every message that these steps can send, whatever happens: those of nested steps and of progress included.
-fn messages(steps: &[Step]) -> Vec<&Say> {
+fn messages(steps: &[Step]) -> Vec<&Emit> {
     let mut found = Vec::new();
     for step in steps {
-        match &step.act {
-            Act::Send(say) => found.push(say),
-            Act::Upload { failed, .. } => found.extend(messages(failed)),
-            Act::Download { progress } => found.extend(progress),
-            Act::Play { progress, paused, resumed, stopped } => {
+        match &step.kind {
+            StepKind::Send(say) => found.push(say),
+            StepKind::Upload { failed, .. } => found.extend(messages(failed)),
+            StepKind::Download { progress } => found.extend(progress),
+            StepKind::Play { progress, paused, resumed, stopped } => {
                 found.extend(progress);
                 found.extend([paused, resumed, stopped].into_iter().flat_map(|steps| messages(steps)));
             }
-            Act::Capture { .. }
-            | Act::Button
-            | Act::WarmUp
-            | Act::Park
-            | Act::Rest
-            | Act::ReportSettings { .. }
-            | Act::ProbeFirmware
-            | Act::DownloadFirmware
-            | Act::Refuse { .. } => {}
+            StepKind::Capture { .. }
+            | StepKind::Button
+            | StepKind::WarmUp
+            | StepKind::Park
+            | StepKind::Rest
+            | StepKind::ReportSettings { .. }
+            | StepKind::ProbeFirmware
+            | StepKind::DownloadFirmware
+            | StepKind::Refuse { .. } => {}
         }
     }
     found
@@ -349,12 +352,12 @@ fn messages(steps: &[Step]) -> Vec<&Say> {
 
 /// Checks that an event that ends an action is sent by the ending of that name in the action's own row, and by nothing
 /// else in the table.
-fn only_endings_end(start: &[Step], signals: &[(Signal, Vec<Say>)], rows: &BTreeMap<String, Row>) -> Checked<()> {
+fn only_endings_end(start: &[Step], signals: &[(Signal, Vec<Emit>)], rows: &BTreeMap<String, Row>) -> Checked<()> {
     let is_ending = |event: &str| {
         let parts = event.split_once(':');
         parts.is_some_and(|(action, which)| ENDINGS.contains(&which) && rows.contains_key(action))
     };
-    let check = |at: &str, says: &[&Say], own: &str| {
+    let check = |at: &str, says: &[&Emit], own: &str| {
         let mut events = says.iter().filter_map(|say| say.message.fixed_text("event"));
         match events.find(|event| is_ending(event) && *event != own) {
             Some(event) => Err((at.to_owned(), format!("{event:?} would end the action a second time"))),
@@ -381,15 +384,15 @@ fn only_endings_end(start: &[Step], signals: &[(Signal, Vec<Say>)], rows: &BTree
 }
 
 /// What there is a meaning for before the WebSocket opens.
-fn may_be_at_start(act: &Act) -> bool {
-    matches!(act, Act::Send(_) | Act::ProbeFirmware | Act::DownloadFirmware)
+fn may_be_at_start(kind: &StepKind) -> bool {
+    matches!(kind, StepKind::Send(_) | StepKind::ProbeFirmware | StepKind::DownloadFirmware)
 }
 
 /// What is said when nothing more may go wrong goes over the WebSocket, where it is queued.
 fn only_events(steps: &[Step], at: &str, may_park: bool) -> Checked<()> {
-    let fits = |step: &Step| match &step.act {
-        Act::Send(say) => say.channel == Channel::Event,
-        Act::Park => may_park,
+    let fits = |step: &Step| match &step.kind {
+        StepKind::Send(say) => say.channel == Channel::Event,
+        StepKind::Park => may_park,
         _ => false,
     };
     match steps.iter().position(|step| !fits(step)) {
@@ -399,9 +402,9 @@ fn only_events(steps: &[Step], at: &str, may_park: bool) -> Checked<()> {
     }
 }
 
-fn says(steps: Vec<Step>) -> Vec<Say> {
-    let say = |step: Step| match step.act {
-        Act::Send(say) => Some(say),
+fn emits(steps: Vec<Step>) -> Vec<Emit> {
+    let say = |step: Step| match step.kind {
+        StepKind::Send(say) => Some(say),
         _ => None,
     };
     steps.into_iter().filter_map(say).collect()

@@ -38,8 +38,10 @@
 //! `<Y>`, `<Z>` from the action as it runs.
 
 mod load;
+pub(crate) mod messages;
 mod request;
 mod runner;
+mod settings;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -48,7 +50,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use request::{Action, Status, shown};
-pub(crate) use runner::{Ending, Kept, Runner, end, start, values_of};
+pub(crate) use runner::{Ending, Runner, SessionState, end, start, values_of};
 pub(crate) use template::{Template, Values, Variable};
 
 use crate::machine::Camera;
@@ -68,7 +70,7 @@ pub(crate) enum Channel {
 
 /// A message and its way.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Say {
+pub(crate) struct Emit {
     pub(crate) channel: Channel,
     pub(crate) message: Template,
 }
@@ -78,27 +80,27 @@ pub(crate) struct Say {
 pub(crate) struct Step {
     pub(crate) delay: Duration,
     pub(crate) optional: bool,
-    pub(crate) act: Act,
+    pub(crate) kind: StepKind,
 }
 
 /// Whether the measure laser is lit for a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Laser {
     /// As the action's `HCil` says.
-    Asked,
+    AsRequested,
     On,
     Off,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Act {
-    Send(Say),
+pub(crate) enum StepKind {
+    Send(Emit),
     Capture { camera: Camera, laser: Laser, homing_after: Option<String> },
     Upload { kind: String, to_endpoint: bool, failed: Vec<Step> },
-    Download { progress: Option<Say> },
+    Download { progress: Option<Emit> },
     Button,
     WarmUp,
-    Play { progress: Option<Say>, paused: Vec<Step>, resumed: Vec<Step>, stopped: Vec<Step> },
+    Play { progress: Option<Emit>, paused: Vec<Step>, resumed: Vec<Step>, stopped: Vec<Step> },
     Park,
     Rest,
     ReportSettings { once: bool },
@@ -119,12 +121,12 @@ pub(crate) struct Row {
 impl Row {
     /// Whether a pulse file is part of it: of those there is one at a time.
     pub(crate) fn is_job(&self) -> bool {
-        self.needs_motion_url() || self.steps.iter().any(|step| matches!(step.act, Act::Play { .. }))
+        self.needs_motion_url() || self.steps.iter().any(|step| matches!(step.kind, StepKind::Play { .. }))
     }
 
     /// Whether it cannot be done for an action without a `motion_url`.
     pub(crate) fn needs_motion_url(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step.act, Act::Download { .. }))
+        self.steps.iter().any(|step| matches!(step.kind, StepKind::Download { .. }))
     }
 }
 
@@ -151,7 +153,7 @@ impl Signal {
 pub(crate) struct Table {
     pub(crate) line_end: String,
     pub(crate) start: Vec<Step>,
-    signals: Vec<(Signal, Vec<Say>)>,
+    signals: Vec<(Signal, Vec<Emit>)>,
     rows: BTreeMap<String, Row>,
 }
 
@@ -162,7 +164,7 @@ impl Table {
     }
 
     /// What is said when `signal` comes.
-    pub(crate) fn signal(&self, signal: Signal) -> &[Say] {
+    pub(crate) fn signal(&self, signal: Signal) -> &[Emit] {
         self.signals.iter().find(|(known, _)| *known == signal).map_or(&[], |(_, says)| says)
     }
 }

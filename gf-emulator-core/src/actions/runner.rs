@@ -10,14 +10,15 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tungstenite::Bytes;
 
-use super::{Act, Action, Channel, Laser, Row, Say, Step, Table, Values, Variable};
-use crate::collection::Collection;
+use super::{Action, Channel, Emit, Laser, Row, Step, StepKind, Table, Values, Variable};
+use crate::actions::messages::{MessageSender, milli_epoch};
+use crate::actions::settings;
 use crate::machine::{Capture, Controls, End, Event, Halt, Job, Machine, Moment};
 use crate::record::Tap;
-use crate::settings;
-use crate::uplink::{Uplink, Upload};
-use crate::voice::{Voice, milli_epoch};
-use crate::{Config, Error, firmware};
+use crate::service::firmware;
+use crate::service::uplink::{Uplink, Upload};
+use crate::storage::jobs::JobStore;
+use crate::{Config, Error};
 
 /// How often a transfer says how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(30);
@@ -33,12 +34,12 @@ pub(crate) enum Ending {
 }
 
 /// Why a row's steps were not done to the last.
-enum Stop {
+enum Abort {
     Cancelled(String),
     Failed(Error),
 }
 
-impl From<Error> for Stop {
+impl From<Error> for Abort {
     fn from(e: Error) -> Self {
         match e {
             Error::Interrupted => Self::Cancelled("withdrawn".into()),
@@ -49,7 +50,7 @@ impl From<Error> for Stop {
     }
 }
 
-impl From<End> for Stop {
+impl From<End> for Abort {
     fn from(end: End) -> Self {
         Self::Cancelled(match end {
             End::Cancelled => "withdrawn".into(),
@@ -59,17 +60,17 @@ impl From<End> for Stop {
     }
 }
 
-fn halted(doing: &'static str) -> impl Fn(Halt) -> Stop {
+fn halted(doing: &'static str) -> impl Fn(Halt) -> Abort {
     move |halt| match halt {
         Halt::Ended(end) => end.into(),
-        Halt::Refused(reason) => Stop::Cancelled(reason),
-        Halt::Failed(reason) => Stop::Failed(Error::Machine { doing, reason }),
+        Halt::Refused(reason) => Abort::Cancelled(reason),
+        Halt::Failed(reason) => Abort::Failed(Error::Machine { doing, reason }),
     }
 }
 
 /// What outlasts an action: of one machine, for as long as it lives.
 #[derive(Debug, Default)]
-pub(crate) struct Kept {
+pub(crate) struct SessionState {
     /// The settings have been reported in full.
     reported: bool,
     /// The type of the action before.
@@ -80,12 +81,12 @@ pub(crate) struct Kept {
 pub(crate) struct Runner<'a> {
     pub(crate) config: &'a Config,
     pub(crate) table: &'a Table,
-    pub(crate) voice: &'a Voice,
+    pub(crate) messages: &'a MessageSender,
     pub(crate) uplink: &'a dyn Uplink,
-    pub(crate) collection: &'a Collection,
+    pub(crate) jobs: &'a JobStore,
     pub(crate) controls: &'a Controls,
     pub(crate) machine: &'a mut dyn Machine,
-    pub(crate) kept: &'a mut Kept,
+    pub(crate) kept: &'a mut SessionState,
     /// Where it is noted why an action has not ended well.
     pub(crate) tap: &'a Tap,
     /// Told of every job that has come, once its action is over.
@@ -93,13 +94,13 @@ pub(crate) struct Runner<'a> {
 }
 
 /// What an action has gathered on its way.
-struct Course<'a> {
+struct ActionContext<'a> {
     action: &'a Action,
     values: Values,
     pictures: VecDeque<Bytes>,
     job: Option<Job>,
     /// What is left to do before the head is where it started and the service knows; empty where it has not left.
-    way_home: &'a [Step],
+    cleanup: &'a [Step],
 }
 
 impl Runner<'_> {
@@ -110,25 +111,25 @@ impl Runner<'_> {
     pub(crate) fn run(&mut self, action: &Action, over: &dyn Fn()) {
         let table = self.table;
         let Some(row) = table.row(&action.action_type) else { return over() };
-        let mut course =
-            Course { action, values: values_of(action), pictures: VecDeque::new(), job: None, way_home: &[] };
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.walk(row, &mut course)));
-        // What an interrupt breaks off may look like a failure of the network: the reason is what counts.
+        let mut context =
+            ActionContext { action, values: values_of(action), pictures: VecDeque::new(), job: None, cleanup: &[] };
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.walk(row, &mut context)));
+        // What an cancel breaks off may look like a failure of the network: the reason is what counts.
         let withdrawn = self.controls.end();
         self.controls.set_interlock(false);
         self.controls.heed_button(false);
         let what = format!("{} {}", action.action_type, action.id);
         let (ending, reason) = match outcome {
             Ok(Ok(())) => (Ending::Completed, None),
-            Ok(Err(Stop::Cancelled(reason))) => {
+            Ok(Err(Abort::Cancelled(reason))) => {
                 log::warn!("{what} cancelled: {reason}");
                 (Ending::Cancelled, Some(reason))
             }
-            Ok(Err(Stop::Failed(e))) if withdrawn.is_some() => {
+            Ok(Err(Abort::Failed(e))) if withdrawn.is_some() => {
                 log::warn!("{what} cancelled while it was under way ({e})");
                 (Ending::Cancelled, Some(format!("while it was under way ({e})")))
             }
-            Ok(Err(Stop::Failed(e))) => {
+            Ok(Err(Abort::Failed(e))) => {
                 log::error!("{what} failed: {e}");
                 (Ending::Failed, Some(e.to_string()))
             }
@@ -143,44 +144,44 @@ impl Runner<'_> {
             recorder.ended(action.id, state, reason);
         }
         over();
-        end(row, ending, self.voice, &course.values, &mut |delay| self.delay(delay));
-        if let Some(job) = &course.job {
+        end(row, ending, self.messages, &context.values, &mut |delay| self.delay(delay));
+        if let Some(job) = &context.job {
             // The actions that wait have their endings to come, whatever whoever hears of jobs does.
             if catch_unwind(AssertUnwindSafe(|| (self.on_job)(job))).is_err() {
                 log::error!("{what}: what was to be called with its job panicked");
             }
-            self.collection.dismiss(job);
+            self.jobs.dismiss(job);
         }
         self.kept.previous_action = Some(action.action_type.clone());
     }
 
-    fn walk<'a>(&mut self, row: &'a Row, course: &mut Course<'a>) -> Result<(), Stop> {
+    fn walk<'a>(&mut self, row: &'a Row, context: &mut ActionContext<'a>) -> Result<(), Abort> {
         if row.needs_motion_url() {
-            let url = motion_url(course.action)?;
-            course.values.insert(Variable::MotionUrl, json!(url));
+            let url = motion_url(context.action)?;
+            context.values.insert(Variable::MotionUrl, json!(url));
         }
-        let walked = self.steps(&row.steps, course);
+        let walked = self.steps(&row.steps, context);
         if walked.is_err() {
-            self.come_home(course);
+            self.run_cleanup(context);
         }
         walked
     }
 
-    fn steps<'a>(&mut self, steps: &'a [Step], course: &mut Course<'a>) -> Result<(), Stop> {
+    fn steps<'a>(&mut self, steps: &'a [Step], context: &mut ActionContext<'a>) -> Result<(), Abort> {
         for step in steps {
             if let Some(end) = self.controls.end() {
                 return Err(end.into());
             }
             self.delay(step.delay)?;
-            match self.step(step, course) {
-                Err(Stop::Failed(e)) if step.optional => log::warn!("{}: {e}", course.action.action_type),
+            match self.step(step, context) {
+                Err(Abort::Failed(e)) if step.optional => log::warn!("{}: {e}", context.action.action_type),
                 other => other?,
             }
             // A row that goes home by itself has gone that part of the way.
-            if let Some((next, rest)) = course.way_home.split_first()
-                && next.act == step.act
+            if let Some((next, rest)) = context.cleanup.split_first()
+                && next.kind == step.kind
             {
-                course.way_home = rest;
+                context.cleanup = rest;
             }
         }
         Ok(())
@@ -193,108 +194,110 @@ impl Runner<'_> {
         }
     }
 
-    fn step<'a>(&mut self, step: &'a Step, course: &mut Course<'a>) -> Result<(), Stop> {
-        match &step.act {
-            Act::Send(say) => Ok(send(say, &course.values, self.voice, self.uplink)?),
-            Act::Capture { camera, laser, homing_after } => {
+    fn step<'a>(&mut self, step: &'a Step, context: &mut ActionContext<'a>) -> Result<(), Abort> {
+        match &step.kind {
+            StepKind::Send(say) => Ok(send(say, &context.values, self.messages, self.uplink)?),
+            StepKind::Capture { camera, laser, homing_after } => {
                 let laser = match laser {
-                    Laser::Asked => course.action.settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0),
+                    Laser::AsRequested => {
+                        context.action.settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0)
+                    }
                     Laser::On => true,
                     Laser::Off => false,
                 };
                 let request = Capture {
                     camera: *camera,
                     laser,
-                    settings: &course.action.settings,
+                    settings: &context.action.settings,
                     begins_homing: homing_after.is_some() && *homing_after == self.kept.previous_action,
                 };
                 let picture = self.machine.capture(&request).map_err(halted("take a picture"))?;
-                course.pictures.push_back(picture.into());
+                context.pictures.push_back(picture.into());
                 Ok(())
             }
-            Act::Upload { kind, to_endpoint, failed } => {
-                let uploaded = self.upload(kind, *to_endpoint, course);
-                if let Err(Stop::Failed(_)) = uploaded {
-                    say_all(failed, self.voice, &course.values);
+            StepKind::Upload { kind, to_endpoint, failed } => {
+                let uploaded = self.upload(kind, *to_endpoint, context);
+                if let Err(Abort::Failed(_)) = uploaded {
+                    send_all(failed, self.messages, &context.values);
                 }
                 uploaded
             }
-            Act::Download { progress } => self.download(progress.as_ref(), course),
-            Act::Button => {
-                let job = course.job.as_ref().ok_or_else(|| lacks(course.action, "job"))?;
+            StepKind::Download { progress } => self.download(progress.as_ref(), context),
+            StepKind::Button => {
+                let job = context.job.as_ref().ok_or_else(|| lacks(context.action, "job"))?;
                 Ok(self.machine.wait_for_button(job, self.controls).map_err(halted("wait for the button"))?)
             }
-            Act::WarmUp => {
-                let job = course.job.as_ref().ok_or_else(|| lacks(course.action, "job"))?;
+            StepKind::WarmUp => {
+                let job = context.job.as_ref().ok_or_else(|| lacks(context.action, "job"))?;
                 self.controls.set_interlock(true);
                 Ok(self.machine.warm_up(job, self.controls).map_err(halted("warm up"))?)
             }
-            Act::Play { progress, paused, resumed, stopped } => {
-                course.way_home = stopped;
+            StepKind::Play { progress, paused, resumed, stopped } => {
+                context.cleanup = stopped;
                 // Nothing would say that the machine waits for another press.
                 if paused.is_empty() {
                     self.controls.heed_button(false);
                 }
-                let played = self.play(progress.as_ref(), paused, resumed, course);
+                let played = self.play(progress.as_ref(), paused, resumed, context);
                 self.controls.set_interlock(false);
                 self.controls.heed_button(false);
                 played
             }
-            Act::Park => Ok(self.machine.park(self.controls).map_err(|halt| {
+            StepKind::Park => Ok(self.machine.park(self.controls).map_err(|halt| {
                 // There is no other way, and nothing to be told.
-                course.way_home = &[];
+                context.cleanup = &[];
                 halted("park")(halt)
             })?),
-            Act::Rest => Ok(self.machine.rest(self.controls).map_err(halted("come to rest"))?),
-            Act::ReportSettings { once } => {
-                let settings = self.report(*once, course.action.id);
-                course.values.insert(Variable::Settings, settings);
+            StepKind::Rest => Ok(self.machine.rest(self.controls).map_err(halted("come to rest"))?),
+            StepKind::ReportSettings { once } => {
+                let settings = self.report(*once, context.action.id);
+                context.values.insert(Variable::Settings, settings);
                 Ok(())
             }
-            Act::ProbeFirmware => {
+            StepKind::ProbeFirmware => {
                 let offer = probe(self.config, self.uplink)?;
-                course.values.insert(Variable::AvailableFirmware, json!(offer.version));
+                context.values.insert(Variable::AvailableFirmware, json!(offer.version));
                 Ok(())
             }
-            Act::DownloadFirmware => {
+            StepKind::DownloadFirmware => {
                 let offer = self.uplink.firmware()?;
                 Ok(download_firmware(self.config, self.uplink, &offer)?)
             }
-            Act::Refuse { reason } => Err(Stop::Failed(cannot(course.action, reason.clone()))),
+            StepKind::Refuse { reason } => Err(Abort::Failed(cannot(context.action, reason.clone()))),
         }
     }
 
-    fn upload(&mut self, kind: &str, to_endpoint: bool, course: &mut Course<'_>) -> Result<(), Stop> {
-        let action = course.action;
-        while let Some(picture) = course.pictures.pop_front() {
+    fn upload(&mut self, kind: &str, to_endpoint: bool, context: &mut ActionContext<'_>) -> Result<(), Abort> {
+        let action = context.action;
+        while let Some(picture) = context.pictures.pop_front() {
             let endpoint = if to_endpoint {
                 action.endpoint.get().map_err(|flaw| cannot(action, format!("its endpoint {flaw}")))?
             } else {
                 None
             };
             self.uplink.upload(&Upload { action_id: action.id, kind, endpoint, picture: &picture })?;
-            self.collection.keep_picture(action, &picture);
+            self.jobs.keep_picture(action, &picture);
         }
         Ok(())
     }
 
-    fn download(&mut self, progress: Option<&Say>, course: &mut Course<'_>) -> Result<(), Stop> {
-        let action = course.action;
+    fn download(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
+        let action = context.action;
         let url = motion_url(action)?;
-        let (voice, mut values) = (self.voice, course.values.clone());
+        let (messages, mut values) = (self.messages, context.values.clone());
         let mut next = Instant::now() + PROGRESS_EVERY;
         let mut tell = |bytes: u64| {
             if let Some(progress) = progress.filter(|_| Instant::now() >= next) {
                 next += PROGRESS_EVERY;
                 values.insert(Variable::Current, json!(bytes));
-                voice.say(progress, &values);
+                messages.say(progress, &values);
             }
             Ok(())
         };
-        let job = self.collection.collect(self.uplink, action, url, &mut tell)?;
+        let job = self.jobs.collect(self.uplink, action, url, &mut tell)?;
         // Refused or not, it has come.
-        let job = &*course.job.insert(job);
-        self.collection.check(job)?;
+        let job = &*context.job.insert(job);
+        self.jobs.check(job)?;
         // Whoever presses the button on hearing what comes next is heard, and nobody who did before.
         self.controls.heed_button(true);
         self.machine.load(job).map_err(halted("load the job"))
@@ -302,18 +305,18 @@ impl Runner<'_> {
 
     fn play(
         &mut self,
-        progress: Option<&Say>,
+        progress: Option<&Emit>,
         paused: &[Step],
         resumed: &[Step],
-        course: &Course<'_>,
-    ) -> Result<(), Stop> {
-        let job = course.job.as_ref().ok_or_else(|| lacks(course.action, "job"))?;
-        let (voice, mut values) = (self.voice, course.values.clone());
+        context: &ActionContext<'_>,
+    ) -> Result<(), Abort> {
+        let job = context.job.as_ref().ok_or_else(|| lacks(context.action, "job"))?;
+        let (messages, mut values) = (self.messages, context.values.clone());
         values.insert(Variable::Total, json!(job.measured.ticks));
         let mut watch = |moment: Moment| {
             match moment.event {
-                Event::Paused => say_all(paused, voice, &values),
-                Event::Resumed => say_all(resumed, voice, &values),
+                Event::Paused => send_all(paused, messages, &values),
+                Event::Resumed => send_all(resumed, messages, &values),
                 Event::Progress => {}
             }
             if let Some(progress) = progress {
@@ -321,7 +324,7 @@ impl Runner<'_> {
                 for (variable, value) in [Variable::X, Variable::Y, Variable::Z].into_iter().zip(moment.position) {
                     values.insert(variable, json!(value));
                 }
-                voice.say(progress, &values);
+                messages.say(progress, &values);
             }
         };
         self.machine.play(job, self.controls, &mut watch).map_err(halted("play the job"))
@@ -329,17 +332,17 @@ impl Runner<'_> {
 
     /// What is left of the way home where an action ends before its row has gone it, in whatever phase that is. It is
     /// over already: whatever fails here is logged and no more.
-    fn come_home(&mut self, course: &Course<'_>) {
-        for step in course.way_home {
-            let done = match &step.act {
-                Act::Park => self.machine.park(self.controls).map_err(halted("park")),
-                Act::Send(say) => send(say, &course.values, self.voice, self.uplink).map_err(Stop::from),
+    fn run_cleanup(&mut self, context: &ActionContext<'_>) {
+        for step in context.cleanup {
+            let done = match &step.kind {
+                StepKind::Park => self.machine.park(self.controls).map_err(halted("park")),
+                StepKind::Send(say) => send(say, &context.values, self.messages, self.uplink).map_err(Abort::from),
                 _ => Ok(()),
             };
             match done {
                 Ok(()) => {}
-                Err(Stop::Failed(e)) => return log::error!("on the way home: {e}"),
-                Err(Stop::Cancelled(reason)) => return log::warn!("on the way home: {reason}"),
+                Err(Abort::Failed(e)) => return log::error!("on the way home: {e}"),
+                Err(Abort::Cancelled(reason)) => return log::warn!("on the way home: {reason}"),
             }
         }
     }
@@ -366,7 +369,7 @@ pub(crate) fn values_of(action: &Action) -> Values {
 pub(crate) fn end(
     row: &Row,
     ending: Ending,
-    voice: &Voice,
+    messages: &MessageSender,
     values: &Values,
     delay: &mut dyn FnMut(Duration) -> Result<(), End>,
 ) {
@@ -378,24 +381,29 @@ pub(crate) fn end(
     for step in steps {
         // It is over: a cancel or a stop only hastens what is left to say.
         let _ = delay(step.delay);
-        if let Act::Send(say) = &step.act {
-            voice.say(say, values);
+        if let StepKind::Send(say) = &step.kind {
+            messages.say(say, values);
         }
     }
 }
 
 /// What is done once signed in, before the WebSocket opens. No failure here keeps a machine from going online.
-pub(crate) fn start(config: &Config, table: &Table, voice: &Voice, uplink: &dyn Uplink) -> Result<(), Error> {
+pub(crate) fn start(
+    config: &Config,
+    table: &Table,
+    messages: &MessageSender,
+    uplink: &dyn Uplink,
+) -> Result<(), Error> {
     let mut values = Values::new();
     let mut offer = None;
     for step in &table.start {
-        let done = match &step.act {
-            Act::Send(say) => send(say, &values, voice, uplink),
-            Act::ProbeFirmware => probe(config, uplink).map(|found| {
+        let done = match &step.kind {
+            StepKind::Send(say) => send(say, &values, messages, uplink),
+            StepKind::ProbeFirmware => probe(config, uplink).map(|found| {
                 values.insert(Variable::AvailableFirmware, json!(found.version));
                 offer = Some(found);
             }),
-            Act::DownloadFirmware => match &offer {
+            StepKind::DownloadFirmware => match &offer {
                 Some(offer) => download_firmware(config, uplink, offer),
                 None => Ok(()),
             },
@@ -414,14 +422,14 @@ pub(crate) fn start(config: &Config, table: &Table, voice: &Voice, uplink: &dyn 
     Ok(())
 }
 
-fn send(say: &Say, values: &Values, voice: &Voice, uplink: &dyn Uplink) -> crate::Result<()> {
+fn send(say: &Emit, values: &Values, messages: &MessageSender, uplink: &dyn Uplink) -> crate::Result<()> {
     let body = || {
         let now = Values::from([(Variable::MilliEpoch, milli_epoch())]);
         say.message.fill(&[&now, values])
     };
     match say.channel {
         Channel::Event | Channel::Progress => {
-            voice.say(say, values);
+            messages.say(say, values);
             Ok(())
         }
         Channel::Web => uplink.post_event(&body()),
@@ -429,15 +437,15 @@ fn send(say: &Say, values: &Values, voice: &Voice, uplink: &dyn Uplink) -> crate
     }
 }
 
-fn say_all(steps: &[Step], voice: &Voice, values: &Values) {
+fn send_all(steps: &[Step], messages: &MessageSender, values: &Values) {
     for step in steps {
-        if let Act::Send(say) = &step.act {
-            voice.say(say, values);
+        if let StepKind::Send(say) = &step.kind {
+            messages.say(say, values);
         }
     }
 }
 
-fn probe(config: &Config, uplink: &dyn Uplink) -> crate::Result<firmware::Offer> {
+fn probe(config: &Config, uplink: &dyn Uplink) -> crate::Result<firmware::FirmwareOffer> {
     let offer = uplink.firmware()?;
     let ours = &config.machine.firmware;
     if offer.version == *ours {
@@ -448,7 +456,7 @@ fn probe(config: &Config, uplink: &dyn Uplink) -> crate::Result<firmware::Offer>
     Ok(offer)
 }
 
-fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &firmware::Offer) -> crate::Result<()> {
+fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &firmware::FirmwareOffer) -> crate::Result<()> {
     if offer.version == config.machine.firmware || !config.downloads_firmware() {
         return Ok(());
     }

@@ -11,16 +11,16 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
 
-use super::{Action, Kept, Runner, Table};
-use crate::collection::Collection;
-use crate::connection::Connection;
-use crate::firmware::Offer;
+use super::{Action, Runner, SessionState, Table};
+use crate::actions::messages::MessageSender;
 use crate::machine::{Capture, Controls, Event, Halt, Job, Machine, Moment};
-use crate::net::Interrupt;
+use crate::net::CancelToken;
 use crate::puls::Builder;
 use crate::record::Tap;
-use crate::uplink::{End, Source, Uplink, Upload};
-use crate::voice::Voice;
+use crate::service::firmware::FirmwareOffer;
+use crate::service::uplink::{Download, DownloadEnd, Uplink, Upload};
+use crate::storage::jobs::JobStore;
+use crate::websocket::queues::MachineQueues;
 use crate::{Config, Error, Result};
 
 /// What happens at one of the calls of machine and service.
@@ -40,7 +40,7 @@ struct World {
     wrong: usize,
     trouble: Trouble,
     controls: Controls,
-    interrupt: Interrupt,
+    cancel: CancelToken,
     /// What was said over HTTP.
     bodies: Mutex<Vec<String>>,
 }
@@ -59,7 +59,7 @@ impl World {
             Trouble::LidOpened => self.controls.open_lid(),
             Trouble::Stopped => self.controls.stop(),
         }
-        self.interrupt.raise();
+        self.cancel.cancel();
         self.controls.end().map_or(Ok(()), |end| Err(end.into()))
     }
 
@@ -111,12 +111,12 @@ impl Uplink for World {
         self.request()
     }
 
-    fn fetch(&self, url: &str) -> Result<Source> {
+    fn fetch(&self, url: &str) -> Result<Download> {
         self.request()?;
         let job = Builder::new().to_bytes();
-        let end = End::Length(job.len() as u64);
+        let end = DownloadEnd::Length(job.len() as u64);
         let reader = Box::new(io::Cursor::new(job));
-        Ok(Source { from: url.into(), reader, end, interrupt: self.interrupt.clone() })
+        Ok(Download { from: url.into(), reader, end, cancel: self.cancel.clone() })
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
@@ -129,18 +129,18 @@ impl Uplink for World {
         self.post_event(body)
     }
 
-    fn firmware(&self) -> Result<Offer> {
+    fn firmware(&self) -> Result<FirmwareOffer> {
         self.request()?;
-        Ok(Offer { version: Config::default().machine.firmware, download_url: None })
+        Ok(FirmwareOffer { version: Config::default().machine.firmware, download_url: None })
     }
 
-    fn interrupt(&self) -> &Interrupt {
-        &self.interrupt
+    fn cancel_token(&self) -> &CancelToken {
+        &self.cancel
     }
 }
 
 /// A step that says something: mostly what anybody may say, now and then what ends an action.
-fn says() -> impl Strategy<Value = Value> {
+fn emits() -> impl Strategy<Value = Value> {
     let event = prop_oneof![
         30 => Just("a:starting"),
         5 => Just("a:upload:failed"),
@@ -159,9 +159,9 @@ fn list(step: impl Strategy<Value = Value>) -> impl Strategy<Value = Vec<Value>>
 }
 
 fn step() -> impl Strategy<Value = Value> {
-    let way_home = list(prop_oneof![says(), Just(json!({"do": "park"}))]);
+    let cleanup = list(prop_oneof![emits(), Just(json!({"do": "park"}))]);
     let play =
-        (list(says()), list(says()), way_home, any::<bool>()).prop_map(|(paused, resumed, stopped, progress)| {
+        (list(emits()), list(emits()), cleanup, any::<bool>()).prop_map(|(paused, resumed, stopped, progress)| {
             let mut play = json!({"do": "play", "paused": paused, "resumed": resumed, "stopped": stopped});
             if progress {
                 play["progress"] = json!("far");
@@ -169,7 +169,7 @@ fn step() -> impl Strategy<Value = Value> {
             play
         });
     let upload =
-        list(says()).prop_map(|failed| json!({"do": "upload", "kind": "a", "to": "service", "failed": failed}));
+        list(emits()).prop_map(|failed| json!({"do": "upload", "kind": "a", "to": "service", "failed": failed}));
     let plain = prop::sample::select(vec![
         json!({"do": "capture", "camera": "lid"}),
         json!({"do": "button"}),
@@ -182,7 +182,7 @@ fn step() -> impl Strategy<Value = Value> {
         json!({"do": "refuse", "reason": "no"}),
         json!({"do": "download", "progress": "far"}),
     ]);
-    let step = prop_oneof![3 => says(), 2 => play, 1 => upload, 4 => plain];
+    let step = prop_oneof![3 => emits(), 2 => play, 1 => upload, 4 => plain];
     (step, prop::bool::weighted(0.2)).prop_map(|(mut step, optional)| {
         step["optional"] = json!(optional);
         step
@@ -191,7 +191,7 @@ fn step() -> impl Strategy<Value = Value> {
 
 /// What ends an action in this way, between other words.
 fn ending(which: &'static str) -> impl Strategy<Value = Vec<Value>> {
-    (list(says()), list(says())).prop_map(move |(mut before, after)| {
+    (list(emits()), list(emits())).prop_map(move |(mut before, after)| {
         before.push(json!({"send": "event", "event": format!("a:{which}")}));
         before.extend(after);
         before
@@ -233,26 +233,26 @@ fn said(table: &Table, config: &Config, wrong: usize, trouble: Trouble) -> Vec<S
         wrong,
         trouble,
         controls: controls.clone(),
-        interrupt: Interrupt::default(),
+        cancel: CancelToken::default(),
         bodies: Mutex::default(),
     });
-    let (connection, peer) = Connection::in_memory();
-    let voice = Voice::new(connection.tx, &table.line_end);
+    let (connection, peer) = MachineQueues::in_memory();
+    let messages = MessageSender::new(connection.tx, &table.line_end);
     let mut runner = Runner {
         config,
         table,
-        voice: &voice,
+        messages: &messages,
         tap: &Tap::default(),
         uplink: &*world,
-        collection: &Collection::new(config),
+        jobs: &JobStore::new(config),
         controls: &controls,
         machine: &mut Arc::clone(&world),
-        kept: &mut Kept::default(),
+        kept: &mut SessionState::default(),
         on_job: &mut |_| (),
     };
     let line = r#"{"id":1,"action_type":"a","status":"ready","motion_url":"https://storage/job"}"#;
     runner.run(&Action::parse(line).unwrap(), &|| ());
-    voice.close();
+    messages.close();
     let bodies = std::mem::take(&mut *world.bodies.lock().unwrap());
     peer.rx.iter().map(|message| message.text().to_owned()).chain(bodies).collect()
 }

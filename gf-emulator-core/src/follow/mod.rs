@@ -3,11 +3,11 @@
 //! `gate` decides who may ask, `desk` answers, `audience` hands on what is said as it is said, `drawings` has jobs drawn.
 //! What is shown is the recording: what is in no recording is on no page. HTTP is spoken as the local service speaks it.
 
-mod audience;
-mod desk;
+mod access;
+mod broadcast;
 mod drawings;
-mod gate;
 mod page;
+mod server;
 #[cfg(test)]
 mod tests;
 
@@ -18,12 +18,12 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::local_service::visitors::Visitors;
+use crate::http_server::connections::Visitors;
 use crate::record::Recorder;
 use crate::{Error, Handle, Result};
-use desk::Desk;
+use access::Token;
 use drawings::Drawings;
-use gate::Token;
+use server::Desk;
 
 /// Most connections at a time: a page that is open keeps one, and a browser opens six for what pages ask. One more ends
 /// the oldest that has not shown the token.

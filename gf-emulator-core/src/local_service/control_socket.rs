@@ -13,12 +13,12 @@ use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error as WsError, Message, WebSocket};
 
-use super::http::linger;
 use super::machines::{Event, Machine};
 use super::seen::Seen;
 use super::server::Core;
-use super::wire::{Stream, read_socket};
-use super::{lock, wait};
+use crate::http_server::request::linger;
+use crate::http_server::wire::{Stream, read_socket};
+use crate::sync::{lock, wait};
 
 /// How long a machine that was cut or told of a Close may take to close its side.
 pub(super) const CLOSING: Duration = Duration::from_secs(5);

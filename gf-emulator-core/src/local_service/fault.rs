@@ -2,7 +2,7 @@
 
 use std::sync::{Condvar, Mutex};
 
-use super::lock;
+use crate::sync::lock;
 
 /// Something to go wrong with the next requests that fit.
 ///
@@ -132,7 +132,7 @@ impl Faults {
         let place = state.held;
         announce();
         while state.released < place && !state.stopping {
-            state = super::wait(&self.changed, state, None);
+            state = crate::sync::wait(&self.changed, state, None);
         }
     }
 

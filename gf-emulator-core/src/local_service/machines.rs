@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::control_socket::Link;
-use super::{lock, wait};
 use crate::Secret;
+use crate::sync::{lock, wait};
 
 /// Most machines known at a time: for a new one, the one that was heard of the longest ago has to go.
 const MACHINES_LIMIT: usize = 64;

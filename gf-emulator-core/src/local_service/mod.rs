@@ -27,7 +27,6 @@ mod builder;
 mod certificate;
 mod control_socket;
 mod fault;
-pub(crate) mod http;
 mod machines;
 mod plan;
 mod replay;
@@ -37,12 +36,10 @@ mod seen;
 mod server;
 #[cfg(test)]
 mod tests;
-pub(crate) mod visitors;
-pub(crate) mod wire;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -59,6 +56,7 @@ pub use self::seen::{Bearer, Request, Seen};
 
 use self::server::Core;
 use crate::Secrets;
+use crate::sync::lock;
 
 /// How long code that sends waits for a machine to be connected.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
@@ -274,18 +272,5 @@ impl LocalService {
 impl Drop for LocalService {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-/// A lock whose holder panicked is still good here: each guarded change is a single step.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Waits for a change, for so long at most where there is a limit.
-fn wait<'a, T>(changed: &Condvar, guard: MutexGuard<'a, T>, limit: Option<Duration>) -> MutexGuard<'a, T> {
-    match limit {
-        None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
-        Some(limit) => changed.wait_timeout(guard, limit).unwrap_or_else(PoisonError::into_inner).0,
     }
 }

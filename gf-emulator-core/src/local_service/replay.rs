@@ -12,8 +12,6 @@ use serde_json::Value;
 
 use super::control_socket::{Cut, Link};
 use super::fault::Failure;
-use super::http::{Answer, Head};
-use super::lock;
 use super::machines::{Machine, Waited};
 use super::plan::{Cue, Replay, Reply, ReplyBody, ReplyEnd};
 use super::routes;
@@ -21,6 +19,8 @@ use super::script::{Ended, Outcome};
 use super::seen::{Bearer, Observer, Seen};
 use super::server::Core;
 use crate::files;
+use crate::http_server::request::{Answer, Head};
+use crate::sync::lock;
 
 /// What a URL that had a query when it was recorded has in its place: a machine sees that it is presigned.
 const QUERY: &str = "replay";

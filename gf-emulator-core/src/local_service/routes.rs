@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::http::{Answer, Head};
 use super::machines::{Event, Machine};
 use super::seen::{Bearer, Seen};
 use super::server::Core;
 use crate::Secret;
+use crate::http_server::request::{Answer, Head};
 
 /// Where the pulse file is.
 pub(super) const PULS_PATH: &str = "/dl/job.puls";

@@ -5,10 +5,11 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
+use super::Error;
 use super::control_socket::Cut;
 use super::machines::{Machine, Waited};
 use super::server::Core;
-use super::{Error, lock, wait};
+use crate::sync::{lock, wait};
 
 /// How long a step waits that does not say it.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);

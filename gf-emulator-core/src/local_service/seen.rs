@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::lock;
 use super::machines::Waited;
+use crate::sync::lock;
 
 /// How much is kept of what was seen, in bytes: the oldest goes first.
 const HISTORY_BYTES: usize = 16 << 20;
@@ -262,7 +262,7 @@ impl Log {
             if left.is_zero() {
                 return Err(Waited::TooLong);
             }
-            history = super::wait(&self.grew, history, Some(left));
+            history = crate::sync::wait(&self.grew, history, Some(left));
         }
     }
 

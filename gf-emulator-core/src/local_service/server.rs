@@ -11,15 +11,15 @@ use serde_json::Value;
 
 use super::control_socket::{CLOSING, Cut, Gone, JSON_LIMIT_BYTES, Link};
 use super::fault::{Failure, Faults};
-use super::http::{Answer, Broken, Connection, Head, Length};
 use super::machines::{Machine, Machines};
 use super::replay::{self, Playing};
 use super::routes::{self, PULS_PATH, Route};
 use super::script::{self, Ended, Outcome, Places, Script, Walks};
 use super::seen::{Bearer, Log, Observer, Request, Seen, shown};
-use super::visitors::Visitors;
-use super::wire::{Stream, Wire};
 use crate::Secrets;
+use crate::http_server::connections::Visitors;
+use crate::http_server::request::{Answer, Broken, Connection, Head, Length};
+use crate::http_server::wire::{Stream, Wire};
 
 /// How long a peer may be silent in a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);

@@ -11,15 +11,15 @@ use crossbeam_channel::bounded;
 use native_tls::HandshakeError;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+use super::cancel::{CancelToken, cancelled_error};
 use super::certificate::{Certificate, unexplained};
-use super::interrupt::{Interrupt, interrupted};
 use super::proxy::{self, Refused};
 use super::stream::{Stream, Wire};
 use super::tls::{self, NotTrusted, Tls};
 use crate::Error;
 use crate::config::Proxy;
-use crate::url::{Origin, Scheme, is_loopback};
-use crate::wait::Interest;
+use crate::net::poll::Interest;
+use crate::net::url::{Origin, Scheme, is_loopback};
 
 /// What connections are made with.
 #[derive(Debug, Clone)]
@@ -29,34 +29,34 @@ pub(crate) struct Network {
 }
 
 /// Connects to `origin` before `deadline`, proxy and TLS handshake included.
-pub(crate) fn dial(origin: &Origin, network: &Network, deadline: Instant, interrupt: &Interrupt) -> io::Result<Stream> {
-    let wire = open(origin, network, deadline, interrupt)?;
+pub(crate) fn dial(origin: &Origin, network: &Network, deadline: Instant, cancel: &CancelToken) -> io::Result<Stream> {
+    let wire = open(origin, network, deadline, cancel)?;
     if !origin.scheme.is_encrypted() {
         return Ok(Stream::Plain(wire));
     }
     match network.tls.connector()?.connect(&origin.host, wire) {
         Ok(stream) => Ok(Stream::Tls(stream)),
         Err(HandshakeError::WouldBlock(_)) => Err(io::ErrorKind::TimedOut.into()),
-        Err(HandshakeError::Failure(_)) if interrupt.is_raised() => Err(interrupted()),
-        Err(HandshakeError::Failure(e)) => Err(explain(&e, origin, network, deadline, interrupt)),
+        Err(HandshakeError::Failure(_)) if cancel.is_cancelled() => Err(cancelled_error()),
+        Err(HandshakeError::Failure(e)) => Err(explain(&e, origin, network, deadline, cancel)),
     }
 }
 
 /// A connection over which `origin` is heard, before any TLS.
-fn open(origin: &Origin, network: &Network, deadline: Instant, interrupt: &Interrupt) -> io::Result<Wire> {
+fn open(origin: &Origin, network: &Network, deadline: Instant, cancel: &CancelToken) -> io::Result<Wire> {
     let proxy = network.proxy.as_ref().filter(|proxy| proxy.is_used_for(&origin.host, origin.port));
     let at_proxy =
         proxy.map(|proxy| Origin { scheme: Scheme::Http, host: proxy.host().to_owned(), port: proxy.port() });
     // What is not encrypted stays on this computer, on its way through a proxy as well.
     let loopback_only = !origin.scheme.is_encrypted();
-    let tcp = connect(at_proxy.as_ref().unwrap_or(origin), loopback_only, deadline, interrupt);
+    let tcp = connect(at_proxy.as_ref().unwrap_or(origin), loopback_only, deadline, cancel);
     let tcp = tcp.map_err(|e| match proxy {
         Some(proxy) => io::Error::new(e.kind(), format!("the proxy {proxy}: {e}")),
         None => e,
     })?;
     // Events are small and urgent: without this a whole cycle takes 300 ms in place of 13.
     tcp.set_nodelay(true)?;
-    let mut wire = Wire::new(tcp, deadline, interrupt.clone());
+    let mut wire = Wire::new(tcp, deadline, cancel.clone());
     if let Some(proxy) = proxy {
         log::debug!("{origin} through the proxy {proxy}");
         proxy::tunnel(&mut wire, proxy, origin)?;
@@ -73,7 +73,7 @@ fn explain(
     origin: &Origin,
     network: &Network,
     deadline: Instant,
-    interrupt: &Interrupt,
+    cancel: &CancelToken,
 ) -> io::Error {
     let broke_off = |kind| {
         let what = match kind {
@@ -86,7 +86,7 @@ fn explain(
         return broke_off(broken.kind());
     }
     let words = failure.to_string();
-    let seen = look(origin, network, deadline, interrupt);
+    let seen = look(origin, network, deadline, cancel);
     let reason = tls::certificate_reason(&words);
     let certificate = match (seen, reason) {
         (Ok(Seen::NoTls), _) => {
@@ -115,8 +115,8 @@ enum Seen {
     Nothing,
 }
 
-fn look(origin: &Origin, network: &Network, deadline: Instant, interrupt: &Interrupt) -> io::Result<Seen> {
-    let mut witness = Witness { wire: open(origin, network, deadline, interrupt)?, first: None };
+fn look(origin: &Origin, network: &Network, deadline: Instant, cancel: &CancelToken) -> io::Result<Seen> {
+    let mut witness = Witness { wire: open(origin, network, deadline, cancel)?, first: None };
     let certificate = match tls::unchecked()?.connect(&origin.host, &mut witness) {
         Ok(stream) => stream.peer_certificate().ok().flatten().and_then(|certificate| certificate.to_der().ok()),
         Err(_) => None,
@@ -156,9 +156,9 @@ impl Write for Witness {
     }
 }
 
-/// An error of a connection made under `interrupt`, in this crate's terms: ended on purpose, whatever it looks like.
-pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error, interrupt: &Interrupt) -> Error {
-    if interrupt.is_raised() {
+/// An error of a connection made under `cancel`, in this crate's terms: ended on purpose, whatever it looks like.
+pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error, cancel: &CancelToken) -> Error {
+    if cancel.is_cancelled() {
         return Error::Interrupted;
     }
     let host = host.to_string();
@@ -184,9 +184,9 @@ fn connect(
     origin: &Origin,
     loopback_only: bool,
     deadline: Instant,
-    interrupt: &Interrupt,
+    cancel: &CancelToken,
 ) -> io::Result<Arc<TcpStream>> {
-    let addresses = resolve(origin, deadline, interrupt)?;
+    let addresses = resolve(origin, deadline, cancel)?;
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for (n, address) in addresses.iter().enumerate() {
         // The name was checked before; this is for a name that leads elsewhere than it says.
@@ -197,7 +197,7 @@ fn connect(
         // An address that leads nowhere must not use up the time of those behind it.
         let share = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
         let until = Instant::now() + deadline.saturating_duration_since(Instant::now()) / share;
-        match connect_to(*address, until, interrupt) {
+        match connect_to(*address, until, cancel) {
             Err(e) if e.kind() != io::ErrorKind::ConnectionAborted => last = e,
             done => return done,
         }
@@ -206,7 +206,7 @@ fn connect(
 }
 
 /// The addresses of a host. `localhost` is this machine, whoever is asked; other names are looked up.
-fn resolve(origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> io::Result<Vec<SocketAddr>> {
+fn resolve(origin: &Origin, deadline: Instant, cancel: &CancelToken) -> io::Result<Vec<SocketAddr>> {
     let Origin { host, port, .. } = origin;
     if host == "localhost" {
         return Ok(vec![(Ipv4Addr::LOCALHOST, *port).into(), (Ipv6Addr::LOCALHOST, *port).into()]);
@@ -219,8 +219,8 @@ fn resolve(origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> io::Res
     let (answer, answers) = bounded(2);
     let on_interrupt = answer.clone();
     let name = (host.clone(), *port);
-    let answered = interrupt.during(
-        move || drop(on_interrupt.try_send(Err(interrupted()))),
+    let answered = cancel.during(
+        move || drop(on_interrupt.try_send(Err(cancelled_error()))),
         move || {
             thread::Builder::new().name("gf-resolve".into()).spawn(move || {
                 // Nobody receives where the time was over before.
@@ -233,8 +233,8 @@ fn resolve(origin: &Origin, deadline: Instant, interrupt: &Interrupt) -> io::Res
         .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the look-up of the host name took too long")))
 }
 
-/// Connects without blocking, so that an interrupt does not have to wait for a host that never answers.
-fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> io::Result<Arc<TcpStream>> {
+/// Connects without blocking, so that an cancel does not have to wait for a host that never answers.
+fn connect_to(address: SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     let started = socket.connect(&SockAddr::from(address));
@@ -242,7 +242,7 @@ fn connect_to(address: SocketAddr, deadline: Instant, interrupt: &Interrupt) -> 
     match started {
         Ok(()) => {}
         Err(e) if is_in_progress(&e) => {
-            wait_connected(&stream, deadline, interrupt)?;
+            wait_connected(&stream, deadline, cancel)?;
         }
         Err(e) => return Err(e),
     }
@@ -254,9 +254,9 @@ fn is_in_progress(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::WouldBlock || (cfg!(unix) && matches!(e.raw_os_error(), Some(115 | 36)))
 }
 
-fn wait_connected(stream: &Arc<TcpStream>, deadline: Instant, interrupt: &Interrupt) -> io::Result<()> {
+fn wait_connected(stream: &Arc<TcpStream>, deadline: Instant, cancel: &CancelToken) -> io::Result<()> {
     loop {
-        interrupt.wait(stream, Interest::Writable, Some(deadline))?;
+        cancel.wait(stream, Interest::Writable, Some(deadline))?;
         if let Some(e) = stream.take_error()? {
             return Err(e);
         }

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::stream::Wire;
 use crate::config::Proxy;
-use crate::url::Origin;
+use crate::net::url::Origin;
 
 const LARGEST_HEAD: usize = 16 << 10;
 const MOST_HEADERS: usize = 64;

@@ -7,29 +7,29 @@ use std::time::Instant;
 
 use native_tls::TlsStream;
 
-use super::interrupt::{Interrupt, interrupted, is_over};
-use crate::wait::Interest;
+use super::cancel::{CancelToken, cancelled_error, is_over};
+use crate::net::poll::Interest;
 
 /// A TCP connection with a deadline over everything that is done with it.
 ///
 /// Its socket never blocks. A read or write that has to wait does so in the system's poller, which the deadline and the
-/// interrupt end; shutting a socket down from another thread would not wake a reader on every system.
+/// cancel end; shutting a socket down from another thread would not wake a reader on every system.
 #[derive(Debug)]
 pub(crate) struct Wire {
     tcp: Arc<TcpStream>,
     /// None once the socket's owner waits for it.
-    waits_under: Option<Interrupt>,
-    /// Takes the place of the interrupt that has released this.
-    released: OnceLock<Interrupt>,
+    waits_under: Option<CancelToken>,
+    /// Takes the place of the cancel that has released this.
+    released: OnceLock<CancelToken>,
     deadline: Option<Instant>,
     /// Of what was written to the connection, before encryption, what the operating system has.
     taken_bytes: u64,
 }
 
 impl Wire {
-    /// The socket must not block. Reads and writes wait, until `deadline` or until `interrupt` is raised.
-    pub(super) fn new(tcp: Arc<TcpStream>, deadline: Instant, interrupt: Interrupt) -> Self {
-        Self { tcp, waits_under: Some(interrupt), released: OnceLock::new(), deadline: Some(deadline), taken_bytes: 0 }
+    /// The socket must not block. Reads and writes wait, until `deadline` or until `cancel` is cancelled.
+    pub(super) fn new(tcp: Arc<TcpStream>, deadline: Instant, cancel: CancelToken) -> Self {
+        Self { tcp, waits_under: Some(cancel), released: OnceLock::new(), deadline: Some(deadline), taken_bytes: 0 }
     }
 
     fn when_ready<T>(
@@ -37,19 +37,19 @@ impl Wire {
         interest: Interest,
         mut operation: impl FnMut(&TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
-        let Some(interrupt) = &self.waits_under else { return operation(&self.tcp) };
-        let interrupt = self.released.get().unwrap_or(interrupt);
+        let Some(cancel) = &self.waits_under else { return operation(&self.tcp) };
+        let cancel = self.released.get().unwrap_or(cancel);
         loop {
             // Asked first: what never has to wait must end as well.
-            if interrupt.is_raised() {
-                return Err(interrupted());
+            if cancel.is_cancelled() {
+                return Err(cancelled_error());
             }
             if is_over(self.deadline) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             match operation(&self.tcp) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    interrupt.wait(&self.tcp, interest, self.deadline)?;
+                    cancel.wait(&self.tcp, interest, self.deadline)?;
                 }
                 done => return done,
             }
@@ -110,9 +110,9 @@ impl Stream {
         self.wire().deadline = deadline;
     }
 
-    /// From reads and writes that wait to ones that say `WouldBlock`: for who waits with a [`Waiter`] of their own.
+    /// From reads and writes that wait to ones that say `WouldBlock`: for who waits with a [`Poll`] of their own.
     ///
-    /// [`Waiter`]: crate::wait::Waiter
+    /// [`Poll`]: crate::net::poll::Poll
     pub(crate) fn unblock(&mut self) -> io::Result<Arc<TcpStream>> {
         let wire = self.wire();
         wire.deadline = None;
@@ -127,8 +127,8 @@ impl Stream {
     }
 }
 
-impl Interrupt {
-    /// Leaves a connection alone from now on: it has an owner who ends it in order. Fails where this is raised already.
+impl CancelToken {
+    /// Leaves a connection alone from now on: it has an owner who ends it in order. Fails where this is cancelled already.
     pub(crate) fn release(&self, stream: &Stream) -> io::Result<()> {
         // Set already: it was released before.
         self.give_away(|| _ = stream.wire_ref().released.set(Self::default()))

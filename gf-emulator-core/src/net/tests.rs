@@ -11,8 +11,8 @@ use super::tls::certificate_reason;
 use super::*;
 use crate::Error;
 use crate::config::Proxy;
-use crate::url::{Origin, Url};
-use crate::wait::{Interest, Waiter};
+use crate::net::poll::{Interest, Poll};
+use crate::net::url::{Origin, Url};
 
 /// Far longer than anything takes.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -33,7 +33,7 @@ fn direct() -> Network {
 fn dials_and_talks() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut stream = dial(&origin(&url), &direct(), in_(20), &Interrupt::default()).unwrap();
+    let mut stream = dial(&origin(&url), &direct(), in_(20), &CancelToken::default()).unwrap();
     let (mut there, _) = listener.accept().unwrap();
     stream.write_all(b"ping").unwrap();
     let mut got = [0; 4];
@@ -41,9 +41,9 @@ fn dials_and_talks() {
     assert_eq!(&got, b"ping");
     assert!(stream.is_idle());
     there.write_all(b"x").unwrap();
-    let mut waiter = Waiter::new().unwrap();
-    waiter.watch(stream.unblock().unwrap()).unwrap();
-    waiter.wait(Interest::Readable, Some(in_(20))).unwrap();
+    let mut poll = Poll::new().unwrap();
+    poll.watch(stream.unblock().unwrap()).unwrap();
+    poll.wait(Interest::Readable, Some(in_(20))).unwrap();
     assert!(!stream.is_idle());
 }
 
@@ -52,7 +52,7 @@ fn nobody_there_is_an_error() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
-    let error = dial(&origin(&url), &direct(), in_(20), &Interrupt::default()).unwrap_err();
+    let error = dial(&origin(&url), &direct(), in_(20), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
 }
 
@@ -60,33 +60,33 @@ fn nobody_there_is_an_error() {
 fn a_deadline_ends_a_read_and_an_interrupt_ends_one_sooner() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let interrupt = Interrupt::default();
-    let mut stream = dial(&origin(&url), &direct(), in_(20), &interrupt).unwrap();
+    let cancel = CancelToken::default();
+    let mut stream = dial(&origin(&url), &direct(), in_(20), &cancel).unwrap();
     let _there = listener.accept().unwrap();
     stream.set_deadline(Some(Instant::now() + Duration::from_millis(20)));
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
     assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
     stream.set_deadline(Some(in_(60)));
     thread::scope(|scope| {
-        scope.spawn(|| interrupt.raise());
+        scope.spawn(|| cancel.cancel());
         assert_eq!(stream.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     });
     assert_eq!(stream.write(&[0]).unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
-    let error = dial(&origin(&url), &direct(), in_(20), &interrupt).unwrap_err();
+    let error = dial(&origin(&url), &direct(), in_(20), &cancel).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
-    interrupt.lower();
-    assert!(dial(&origin(&url), &direct(), in_(20), &interrupt).is_ok());
+    cancel.reset();
+    assert!(dial(&origin(&url), &direct(), in_(20), &cancel).is_ok());
 }
 
 #[test]
 fn an_interrupt_wakes_who_waits_and_leaves_the_socket_alone() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let interrupt = Interrupt::default();
-    let mut stream = dial(&origin(&url), &direct(), in_(20), &interrupt).unwrap();
+    let cancel = CancelToken::default();
+    let mut stream = dial(&origin(&url), &direct(), in_(20), &cancel).unwrap();
     let (mut there, _) = listener.accept().unwrap();
-    interrupt.raise();
-    interrupt.lower();
+    cancel.cancel();
+    cancel.reset();
     there.write_all(b"x").unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 1);
     stream.write_all(b"y").unwrap();
@@ -95,35 +95,35 @@ fn an_interrupt_wakes_who_waits_and_leaves_the_socket_alone() {
 
 #[test]
 fn a_wait_is_interrupted_even_if_the_interrupt_is_lowered_at_once() {
-    let interrupt = Interrupt::default();
+    let cancel = CancelToken::default();
     let (wake, woken) = crossbeam_channel::bounded(1);
-    let waited = interrupt.during(
+    let waited = cancel.during(
         move || wake.send(()).unwrap(),
         || {
-            interrupt.raise();
-            interrupt.lower();
+            cancel.cancel();
+            cancel.reset();
         },
     );
     assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     woken.try_recv().unwrap();
-    assert_eq!(interrupt.during(|| unreachable!("it is over"), || 7).unwrap(), 7);
-    interrupt.raise();
-    assert!(interrupt.during(|| (), || unreachable!("it must not begin")).is_err());
+    assert_eq!(cancel.during(|| unreachable!("it is over"), || 7).unwrap(), 7);
+    cancel.cancel();
+    assert!(cancel.during(|| (), || unreachable!("it must not begin")).is_err());
 }
 
 #[test]
 fn writes_end_as_reads_do() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let interrupt = Interrupt::default();
-    let mut stream = dial(&origin(&url), &direct(), in_(20), &interrupt).unwrap();
+    let cancel = CancelToken::default();
+    let mut stream = dial(&origin(&url), &direct(), in_(20), &cancel).unwrap();
     let there = listener.accept().unwrap();
     let large = vec![0; 64 << 20];
     stream.set_deadline(Some(Instant::now() + Duration::from_millis(50)));
     assert_eq!(stream.write_all(&large).unwrap_err().kind(), io::ErrorKind::TimedOut);
     stream.set_deadline(Some(in_(60)));
     thread::scope(|scope| {
-        scope.spawn(|| interrupt.raise());
+        scope.spawn(|| cancel.cancel());
         assert_eq!(stream.write_all(&large).unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     });
     drop(there);
@@ -133,25 +133,25 @@ fn writes_end_as_reads_do() {
 fn a_tls_handshake_that_nobody_answers_ends_by_interrupt_and_by_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://{}", listener.local_addr().unwrap());
-    let interrupt = Interrupt::default();
+    let cancel = CancelToken::default();
     thread::scope(|scope| {
         scope.spawn(|| {
             let there = listener.accept().unwrap();
-            interrupt.raise();
+            cancel.cancel();
             there
         });
-        let error = dial(&origin(&url), &direct(), in_(60), &interrupt).unwrap_err();
+        let error = dial(&origin(&url), &direct(), in_(60), &cancel).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
     });
     let over = Instant::now() + Duration::from_millis(50);
-    assert!(dial(&origin(&url), &direct(), over, &Interrupt::default()).is_err());
+    assert!(dial(&origin(&url), &direct(), over, &CancelToken::default()).is_err());
 }
 
 #[test]
 fn a_deadline_ends_reads_that_never_have_to_wait() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let mut stream = dial(&origin(&url), &direct(), in_(20), &Interrupt::default()).unwrap();
+    let mut stream = dial(&origin(&url), &direct(), in_(20), &CancelToken::default()).unwrap();
     let (mut there, _) = listener.accept().unwrap();
     there.write_all(b"xy").unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 1);
@@ -163,14 +163,14 @@ fn a_deadline_ends_reads_that_never_have_to_wait() {
 fn an_interrupt_leaves_alone_what_it_has_released() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let interrupt = Interrupt::default();
-    let mut stream = dial(&origin(&url), &direct(), in_(20), &interrupt).unwrap();
+    let cancel = CancelToken::default();
+    let mut stream = dial(&origin(&url), &direct(), in_(20), &cancel).unwrap();
     let (mut there, _) = listener.accept().unwrap();
-    interrupt.release(&stream).unwrap();
-    interrupt.raise();
+    cancel.release(&stream).unwrap();
+    cancel.cancel();
     there.write_all(b"x").unwrap();
     assert_eq!(stream.read(&mut [0]).unwrap(), 1);
-    assert!(interrupt.release(&stream).is_err());
+    assert!(cancel.release(&stream).is_err());
 }
 
 #[test]
@@ -243,7 +243,7 @@ fn through(url: &str) -> Network {
 fn a_proxy_is_asked_for_the_host_with_its_credentials_and_what_follows_goes_through() {
     let (addr, asked) = answering(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n", false);
     let network = through(&format!("http://me:a%20word@{addr}"));
-    let stream = dial(&origin("ws://[::1]"), &network, in_(20), &Interrupt::default()).unwrap();
+    let stream = dial(&origin("ws://[::1]"), &network, in_(20), &CancelToken::default()).unwrap();
     let expected =
         "CONNECT [::1]:80 HTTP/1.1\r\nHost: [::1]:80\r\nProxy-Authorization: Basic bWU6YSB3b3Jk\r\n\r\n".to_owned();
     assert_eq!(asked.recv_timeout(LIMIT).unwrap(), expected);
@@ -274,12 +274,13 @@ fn what_a_proxy_answers_otherwise_is_an_error_that_names_it_and_no_secret() {
         let (addr, _asked) = answering(answer, true);
         let network = through(&format!("http://{credentials}{addr}"));
         let app = origin("https://app.example");
-        let error = dial(&app, &network, in_(20), &Interrupt::default()).unwrap_err();
-        for error in [format!("{error} {error:?}"), connection_error(&app, &error, &Interrupt::default()).to_string()] {
+        let error = dial(&app, &network, in_(20), &CancelToken::default()).unwrap_err();
+        for error in [format!("{error} {error:?}"), connection_error(&app, &error, &CancelToken::default()).to_string()]
+        {
             assert!(error.contains(&format!("http://{addr}")), "{error}");
             assert!(!error.contains("a-word"), "{error}");
         }
-        let error = connection_error(&app, &error, &Interrupt::default()).to_string();
+        let error = connection_error(&app, &error, &CancelToken::default()).to_string();
         assert!(error.contains(words) && error.contains("https://app.example"), "{error}");
     }
 }
@@ -291,11 +292,11 @@ fn a_proxy_that_is_not_there_or_does_not_answer_is_named_and_has_until_the_deadl
     let addr = nobody.local_addr().unwrap();
     let network = through(&format!("http://{addr}"));
     let soon = Instant::now() + Duration::from_millis(50);
-    let error = dial(&app, &network, soon, &Interrupt::default()).unwrap_err();
+    let error = dial(&app, &network, soon, &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut);
     assert_eq!(error.to_string(), format!("the proxy http://{addr} did not answer in time"));
     drop(nobody);
-    let error = dial(&app, &network, in_(20), &Interrupt::default()).unwrap_err();
+    let error = dial(&app, &network, in_(20), &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
     assert!(error.to_string().starts_with(&format!("the proxy http://{addr}: ")), "{error}");
 }
@@ -314,7 +315,7 @@ fn an_answer_of_a_proxy_that_drips_has_until_the_deadline_as_a_whole() {
         {}
     });
     let deadline = Instant::now() + Duration::from_millis(200);
-    let error = dial(&origin("https://app.example"), &network, deadline, &Interrupt::default()).unwrap_err();
+    let error = dial(&origin("https://app.example"), &network, deadline, &CancelToken::default()).unwrap_err();
     assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{error}");
     drop(end);
     drip.join().unwrap();
@@ -322,7 +323,7 @@ fn an_answer_of_a_proxy_that_drips_has_until_the_deadline_as_a_whole() {
 
 #[test]
 fn plain_text_goes_through_a_proxy_on_this_computer_only() {
-    let error = dial(&origin("http://localhost:1"), &through("http://192.0.2.1:1"), in_(20), &Interrupt::default());
+    let error = dial(&origin("http://localhost:1"), &through("http://192.0.2.1:1"), in_(20), &CancelToken::default());
     let error = error.unwrap_err();
     assert_eq!(error.to_string(), "the proxy http://192.0.2.1:1: plain text is for loopback addresses only");
 }

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use super::attachments::Digester;
 use super::entry::Exchange;
 use super::recorder::{Body, Raw, Recorder, Tap};
-use crate::http::{Method, Request};
+use crate::net::http::{Method, Request};
 
 /// Headers whose values say nothing secret.
 const SHOWN: [&str; 8] = [

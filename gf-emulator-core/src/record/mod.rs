@@ -7,8 +7,6 @@ mod attachments;
 mod entry;
 mod exchange;
 mod import;
-#[cfg(feature = "local-service")]
-mod observed;
 mod queue;
 mod recorder;
 mod recording;
@@ -23,6 +21,8 @@ pub use entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Part, Si
 pub(crate) use entry::{PLACEHOLDER, read_json};
 pub(crate) use exchange::{Pending, Recorded};
 pub use import::{Imported, import};
+#[cfg(feature = "local-service")]
+pub(crate) use recorder::Body;
 #[cfg(feature = "follow")]
 pub(crate) use recorder::Progress;
 pub(crate) use recorder::{Raw, Tap};

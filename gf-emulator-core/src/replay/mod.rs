@@ -31,6 +31,7 @@
 mod account;
 mod alignment;
 mod comparison;
+mod observed;
 mod session;
 #[cfg(test)]
 mod tests;

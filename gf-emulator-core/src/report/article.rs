@@ -7,8 +7,8 @@ use maud::{Markup, html};
 use super::attachments::Attachments;
 use super::diagram::{self, MOST_NAME};
 use super::said::Brief;
-use super::story::{Action, Outcome, settings};
 use super::subsystems;
+use super::timeline::{Action, Outcome, settings};
 use crate::record::{Again, Event, Message, Place, Shortened};
 
 /// More steps than this are there when they are asked for.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::raw;
 use super::said::Brief;
-use super::story::{Channel, Outcome, is_trouble};
+use super::timeline::{Channel, Outcome, is_trouble};
 use crate::record::{Event, Exchange, Message, Part, Shortened};
 
 /// A name in a row: the longest of the protocol has 34 characters.

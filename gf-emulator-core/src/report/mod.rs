@@ -15,8 +15,8 @@ mod policy;
 mod raw;
 mod recent;
 mod said;
-mod story;
 mod subsystems;
+mod timeline;
 
 #[cfg(test)]
 mod tests;
@@ -34,7 +34,7 @@ pub(crate) use attachments::{Drawing, Drawn, draw};
 pub(crate) use diagram::live_row;
 #[cfg(feature = "follow")]
 pub(crate) use page::{Live, Since};
-use story::{Story, Window};
+use timeline::{Story, Window};
 
 /// A recording that has been read, and can be written as a page.
 ///

@@ -11,7 +11,7 @@ use super::diagram::{self, MOST_NAME, Setting};
 use super::policy::{SCRIPT, STYLE, policy, policy_with};
 use super::raw;
 use super::said::Brief;
-use super::story::{Channel, Outcome, Story, Told, Trouble};
+use super::timeline::{Channel, Outcome, Story, Told, Trouble};
 use crate::puls::Seconds;
 use crate::record::{Recording, SESSION_FILE, Side};
 

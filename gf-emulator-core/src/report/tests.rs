@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::diagram::{Setting, bytes, clock, row, seconds};
 use super::raw;
-use super::story::{Channel, MOST_ROWS, MOST_TROUBLES, Outcome, Story, Trouble, Window};
 use super::subsystems;
+use super::timeline::{Channel, MOST_ROWS, MOST_TROUBLES, Outcome, Story, Trouble, Window};
 use crate::record::{Entry, Place, Shortened, Skipped};
 
 /// Of an entry in no file: where its place is stands for its number.

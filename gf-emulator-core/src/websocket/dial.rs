@@ -9,11 +9,11 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use http::header::HeaderValue;
 
 use super::stream::{self, Socket};
-use crate::handshake::{self, Failure, Opened};
-use crate::net::{Interrupt, Network, connection_error, dial};
+use crate::net::poll::Waker;
+use crate::net::url::Url;
+use crate::net::{CancelToken, Network, connection_error, dial};
 use crate::record::Tap;
-use crate::url::Url;
-use crate::wait::Waker;
+use crate::websocket::handshake::{self, Failure, Opened};
 use crate::{Error, Result};
 
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(15);
@@ -29,7 +29,7 @@ pub(crate) struct Route {
     pub(crate) network: Network,
     pub(crate) user_agent: String,
     /// Ends a dial that is under way, sign-in included.
-    pub(crate) interrupt: Interrupt,
+    pub(crate) cancel: CancelToken,
     pub(crate) tap: Tap,
 }
 
@@ -41,9 +41,9 @@ impl Route {
     /// Connects to an address that is known already.
     pub(crate) fn dial_to(&self, url: &Url) -> Result<Socket> {
         let origin = url.origin();
-        let failed = |e| connection_error(origin, &e, &self.interrupt);
+        let failed = |e| connection_error(origin, &e, &self.cancel);
         let deadline = Instant::now() + HANDSHAKE_WITHIN;
-        let stream = dial(origin, &self.network, deadline, &self.interrupt).map_err(failed)?;
+        let stream = dial(origin, &self.network, deadline, &self.cancel).map_err(failed)?;
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Url { url: origin.to_string(), reason: "the User-Agent is not a header value" })?;
         let Opened { stream, early } = handshake::open(stream, url, &user_agent).map_err(|failure| match failure {
@@ -57,7 +57,7 @@ impl Route {
             Failure::Io(e) => failed(e),
         })?;
         // A stop ends a dial at once, but what is connected has messages to flush and a Close to send.
-        self.interrupt.release(&stream).map_err(failed)?;
+        self.cancel.release(&stream).map_err(failed)?;
         Ok(stream::open(stream, early))
     }
 

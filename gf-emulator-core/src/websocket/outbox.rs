@@ -10,9 +10,9 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use tungstenite::Message;
 
 use super::stream::{LARGEST_PONG_QUEUE, Socket, WRITE_BYTES, ready};
-use crate::backlog::Backlog;
-use crate::connection::Outgoing;
 use crate::record::{Raw, Tap};
+use crate::websocket::backlog::Backlog;
+use crate::websocket::queues::Outgoing;
 
 /// A message that was handed to the socket.
 struct InFlight {

@@ -13,8 +13,8 @@ use tungstenite::{Bytes, Message};
 
 use super::outbox::{Outbox, flush, write};
 use super::stream::{Socket, ready};
+use crate::net::poll::{Interest, Poll};
 use crate::record::{Raw, Tap};
-use crate::wait::{Interest, Waiter};
 
 /// What is left in the queue at the end has this long to go out, and the service this long to answer the Close.
 const FLUSH_WITHIN: Duration = Duration::from_millis(1000);
@@ -65,7 +65,7 @@ pub(super) struct Pump {
     /// Takes the service's frames for the machine.
     pub(super) rx: Sender<String>,
     pub(super) outbox: Outbox,
-    pub(super) waiter: Waiter,
+    pub(super) poll: Poll,
     /// Disconnected once it is to stop.
     pub(super) stopped: Receiver<()>,
     pub(super) watch: Watch,
@@ -81,13 +81,13 @@ impl Pump {
     pub(super) fn run(&mut self, mut socket: Socket) -> Ended {
         let next_ping = Instant::now() + self.watch.ping_every;
         let mut talk = Talk { unflushed: false, next_ping, pong_due: None, binary_frames: 0 };
-        let watched = socket.get_mut().get_mut().unblock().and_then(|tcp| self.waiter.watch(tcp));
+        let watched = socket.get_mut().get_mut().unblock().and_then(|tcp| self.poll.watch(tcp));
         let ended = match watched {
             Ok(()) => self.pump(&mut socket, &mut talk).unwrap_or_else(|e| Ended::Lost(reason_of(&e, &socket))),
             Err(e) => Ended::Lost(e.to_string()),
         };
         self.outbox.settle(&socket);
-        self.waiter.unwatch();
+        self.poll.unwatch();
         if talk.binary_frames > 1 {
             log::warn!("ignored {} binary frames on this connection", talk.binary_frames);
         }
@@ -135,7 +135,7 @@ impl Pump {
             }
             let interest = if talk.unflushed { Interest::Both } else { Interest::Readable };
             let until = [Some(talk.next_ping), talk.pong_due, last_moment].into_iter().flatten().min();
-            self.waiter.wait(interest, until).map_err(tungstenite::Error::Io)?;
+            self.poll.wait(interest, until).map_err(tungstenite::Error::Io)?;
         }
     }
 
@@ -207,7 +207,7 @@ impl Pump {
     fn answer_close(&mut self, socket: &mut Socket) -> tungstenite::Result<Ended> {
         let until = Instant::now() + CLOSE_WITHIN;
         while !flush(socket)? && socket.get_ref().failure().is_none() && Instant::now() < until {
-            self.waiter.wait(Interest::Writable, Some(until)).map_err(tungstenite::Error::Io)?;
+            self.poll.wait(Interest::Writable, Some(until)).map_err(tungstenite::Error::Io)?;
         }
         Ok(Ended::Lost("the service closed it".into()))
     }
@@ -237,7 +237,7 @@ impl Pump {
                 continue;
             }
             let interest = if flushed { Interest::Readable } else { Interest::Both };
-            if self.waiter.wait(interest, Some(until)).is_err() {
+            if self.poll.wait(interest, Some(until)).is_err() {
                 return;
             }
         }

@@ -1,0 +1,137 @@
+//! Signing in: who this machine is, said once for every connection.
+//!
+//! `POST {server}/machines/sign_in` with the serial number behind an `S` and the password, as JSON; the answer holds two
+//! tokens. `auth_token` goes with every later request to the service, for about six hours. `ws_token` is part of the
+//! WebSocket's address, good for one connection within about 30 seconds: so every connection signs in anew.
+
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use crate::net::CancelToken;
+use crate::net::http::{Http, Method, Request, Response};
+use crate::net::retry::{Backoff, RetryReason};
+use crate::net::url::Url;
+use crate::{Config, Error, Result, Secret};
+
+/// Longer than any token seen (a JWT of some hundred bytes), short enough for a header.
+const LONGEST_TOKEN: usize = 8 << 10;
+
+/// What signs in.
+#[derive(Debug, Clone)]
+pub(crate) struct Credentials {
+    url: Url,
+    serial: u32,
+    password: Secret,
+}
+
+/// What signing in brings.
+#[derive(Debug)]
+pub(crate) struct Tokens {
+    pub(crate) websocket: Secret,
+    pub(crate) bearer: Secret,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    ws_token: String,
+    auth_token: String,
+}
+
+/// Tries, and tries again with growing pauses for up to `patience` while failures may pass. Each try is told how much of
+/// it is left.
+///
+/// # Errors
+///
+/// A failure that will not pass at once; the last other one when the time is over; [`Error::Interrupted`].
+pub(crate) fn patiently<T>(
+    doing: &str,
+    cancel: &CancelToken,
+    patience: Duration,
+    mut attempt: impl FnMut(Duration) -> Result<T>,
+) -> Result<T> {
+    let until = Instant::now() + patience;
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match attempt(until.saturating_duration_since(Instant::now())) {
+            Err(error) if error.is_worth_retrying() => error,
+            ended => return ended,
+        };
+        let pause = backoff.pause(RetryReason::Failed, error.retry_after());
+        let next = Instant::now() + pause;
+        if next > until {
+            log::error!("{doing}: giving up; retry_for_s in [SERVICE] is how long to try");
+            return Err(error);
+        }
+        log::warn!("{doing}: {error}; trying again in {:.1} s", pause.as_secs_f64());
+        if !cancel.pause(next) {
+            return Err(Error::Interrupted);
+        }
+    }
+}
+
+impl Credentials {
+    pub(crate) fn new(config: &Config) -> Result<Self> {
+        Ok(Self {
+            url: Url::parse(&config.service.server_url)?.join("machines/sign_in"),
+            serial: config.machine.serial,
+            password: config.machine.password.clone(),
+        })
+    }
+
+    /// Signs in, trying again with growing pauses for up to `patience` while that may help.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::SignInRefused`] at once where the credentials are not taken (400, 401, 422); [`Error::Interrupted`]; the
+    /// last try's error when the time is over.
+    pub(crate) fn sign_in_patiently(&self, http: &Http, patience: Duration) -> Result<Tokens> {
+        patiently("sign-in", http.cancel_token(), patience, |_| self.sign_in(http))
+    }
+
+    /// Signs in, once: for where somebody else decides about trying again.
+    pub(crate) fn sign_in(&self, http: &Http) -> Result<Tokens> {
+        let body = serde_json::json!({
+            "serial": format!("S{}", self.serial),
+            "password": self.password.reveal(),
+        })
+        .to_string();
+        let request = Request {
+            method: Method::Post,
+            url: &self.url,
+            bearer: None,
+            content_type: Some("application/json"),
+            body: &body.into(),
+            confidential: true,
+        };
+        let response = http.send(request)?;
+        match response.status {
+            200 => {
+                let tokens = self.read(response)?;
+                http.tap().secrets().learn(&tokens.websocket);
+                http.tap().secrets().learn(&tokens.bearer);
+                Ok(tokens)
+            }
+            400 | 401 | 403 | 422 => Err(Error::SignInRefused { status: response.status }),
+            _ => Err(response.into_error()),
+        }
+    }
+
+    fn read(&self, response: Response) -> Result<Tokens> {
+        let Answer { ws_token, auth_token } = response.json()?;
+        let wrong = |what: &str| Err(Error::Answer { from: self.url.to_string(), what: what.into() });
+        // One becomes a path segment and the other a header: neither may be anything else.
+        if !is_token(&ws_token, |c| c.is_ascii_alphanumeric() || b"-._~+=:@!$&'()*,;".contains(&c)) {
+            return wrong("a ws_token that is no path segment");
+        }
+        if !is_token(&auth_token, |c| c.is_ascii_graphic()) {
+            return wrong("an auth_token that is no header value");
+        }
+        log::info!("signed in");
+        Ok(Tokens { websocket: Secret::new(ws_token), bearer: Secret::new(auth_token) })
+    }
+}
+
+fn is_token(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
+    !text.is_empty() && text.len() <= LONGEST_TOKEN && text != "." && text != ".." && text.bytes().all(allowed)
+}
