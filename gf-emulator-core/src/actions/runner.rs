@@ -15,9 +15,8 @@ use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
 use crate::machine::{Capture, Controls, End, Event, Halt, Job, Machine, Moment};
 use crate::record::Tap;
-use crate::service::firmware;
-use crate::service::uplink::{Uplink, Upload};
-use crate::storage::jobs::JobStore;
+use crate::service::{FirmwareOffer, Uplink, Upload, firmware};
+use crate::storage::JobStore;
 use crate::{Config, Error};
 
 /// How often a transfer says how far it is.
@@ -150,7 +149,7 @@ impl Runner<'_> {
             if catch_unwind(AssertUnwindSafe(|| (self.on_job)(job))).is_err() {
                 log::error!("{what}: what was to be called with its job panicked");
             }
-            self.jobs.dismiss(job);
+            self.jobs.delete_unless_kept(job);
         }
         self.kept.previous_action = Some(action.action_type.clone());
     }
@@ -275,8 +274,8 @@ impl Runner<'_> {
             } else {
                 None
             };
-            self.uplink.upload(&Upload { action_id: action.id, kind, endpoint, picture: &picture })?;
-            self.jobs.keep_picture(action, &picture);
+            self.uplink.upload(&Upload::new(action.id, kind, endpoint, &picture))?;
+            self.jobs.save_picture(&action.action_type, action.id, &picture);
         }
         Ok(())
     }
@@ -294,7 +293,7 @@ impl Runner<'_> {
             }
             Ok(())
         };
-        let job = self.jobs.collect(self.uplink, action, url, &mut tell)?;
+        let job = self.jobs.collect(self.uplink.download(url)?, &action.action_type, action.id, &mut tell)?;
         // Refused or not, it has come.
         let job = &*context.job.insert(job);
         self.jobs.check(job)?;
@@ -445,7 +444,7 @@ fn send_all(steps: &[Step], messages: &MessageSender, values: &Values) {
     }
 }
 
-fn probe(config: &Config, uplink: &dyn Uplink) -> crate::Result<firmware::FirmwareOffer> {
+fn probe(config: &Config, uplink: &dyn Uplink) -> crate::Result<FirmwareOffer> {
     let offer = uplink.firmware()?;
     let ours = &config.machine.firmware;
     if offer.version == *ours {
@@ -456,7 +455,7 @@ fn probe(config: &Config, uplink: &dyn Uplink) -> crate::Result<firmware::Firmwa
     Ok(offer)
 }
 
-fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &firmware::FirmwareOffer) -> crate::Result<()> {
+fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &FirmwareOffer) -> crate::Result<()> {
     if offer.version == config.machine.firmware || !config.downloads_firmware() {
         return Ok(());
     }

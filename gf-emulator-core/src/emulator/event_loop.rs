@@ -9,7 +9,7 @@ use crate::actions::{Action, Ending, Table, end, shown, values_of};
 use crate::emulator::scheduler::{Decision, Scheduler};
 use crate::machine::Controls;
 use crate::record::Tap;
-use crate::service::uplink::Uplink;
+use crate::service::Uplink;
 use crate::{Secrets, Throttle};
 
 /// What the worker tells the desk.
@@ -141,7 +141,7 @@ impl EventLoop<'_> {
             Decision::CancelRunning => {
                 log::info!("{what} {id} is withdrawn");
                 self.controls.cancel();
-                self.uplink.cancel_token().cancel();
+                self.uplink.cancel();
             }
             Decision::CancelWaiting(action) => self.withdraw(&action),
         }
@@ -160,9 +160,9 @@ impl EventLoop<'_> {
 
     fn give(&self, action: Action) {
         self.controls.begin();
-        self.uplink.cancel_token().reset();
+        self.uplink.reset();
         if self.controls.is_stopped() {
-            self.uplink.cancel_token().cancel();
+            self.uplink.cancel();
         }
         if self.to_worker.send(action).is_err() {
             log::error!("the worker is gone");
@@ -172,7 +172,7 @@ impl EventLoop<'_> {
     fn stop(&mut self) {
         self.ending = true;
         self.controls.stop();
-        self.uplink.cancel_token().cancel();
+        self.uplink.cancel();
         let withdrawn: Vec<_> = self.scheduler.drain().collect();
         for action in &withdrawn {
             self.withdraw(action);

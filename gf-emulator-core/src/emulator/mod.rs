@@ -23,10 +23,8 @@ use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
 use crate::record::{Recorder, Tap};
 use crate::service::authentication::patiently;
-use crate::service::offline::OfflineFolder;
-use crate::service::session::Session;
-use crate::service::uplink::Uplink;
-use crate::storage::jobs::{JobStore, local_timestamp};
+use crate::service::{OfflineFolder, Session, Uplink};
+use crate::storage::{JobStore, local_timestamp};
 use crate::websocket::queues::{MachineQueues, Peer};
 use crate::websocket::{Route, Socket, WsClient};
 use crate::{Config, Error, Result, Secret, Secrets};
@@ -125,7 +123,8 @@ impl Emulator {
         let controls = Controls::default();
         let cancels = match &uplink {
             Way::Online { dialling, working, .. } => vec![dialling.clone(), working.clone()],
-            Way::OfflineFolder(folder) => vec![folder.cancel_token().clone()],
+            // Its calls do not block.
+            Way::OfflineFolder(_) => Vec::new(),
         };
         let handle = Handle {
             controls,
