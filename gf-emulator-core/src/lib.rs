@@ -76,7 +76,6 @@ mod secret;
 mod secrets;
 pub mod service;
 pub mod storage;
-#[cfg(feature = "local-service")]
 mod sync;
 mod throttle;
 mod websocket;

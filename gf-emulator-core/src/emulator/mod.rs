@@ -132,7 +132,7 @@ impl Emulator {
             cancels,
             messages: Arc::clone(&messages),
             table: Arc::clone(&table),
-            hand: Arc::default(),
+            signal_lock: Arc::default(),
         };
         let machine = Box::new(CannedMachine::new(&config));
         let tap = Tap::default();
@@ -306,11 +306,11 @@ impl Emulator {
             stopped: &self.stopped,
             to_worker,
             worker_events,
-            unreadable: EventLoop::throttle(),
-            unwanted: EventLoop::throttle(),
-            scheduler: if self.client.is_some() { Scheduler::default() } else { Scheduler::where_jobs_wait() },
+            invalid_lines: EventLoop::throttle(),
+            ignored_actions: EventLoop::throttle(),
+            scheduler: if self.client.is_some() { Scheduler::default() } else { Scheduler::with_waiting_jobs() },
             online: self.client.is_some(),
-            ending: false,
+            stopping: false,
         };
         let ended = thread::scope(|scope| {
             let worker = thread::Builder::new()

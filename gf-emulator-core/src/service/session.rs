@@ -178,11 +178,11 @@ impl Session {
 
 impl Uplink for Session {
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
-        self.put_picture(upload).map_err(|e| e.hiding(self.http.tap().secrets()))
+        self.put_picture(upload).map_err(|e| e.masking(self.http.tap().secrets()))
     }
 
     fn download(&self, url: &str) -> Result<Download> {
-        self.open(url).map_err(|e| e.hiding(self.http.tap().secrets()))
+        self.open(url).map_err(|e| e.masking(self.http.tap().secrets()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
