@@ -11,6 +11,7 @@ mod follow;
 mod golden;
 mod halves;
 mod handles;
+mod imports;
 mod jobs;
 mod prints;
 mod proxies;
