@@ -99,7 +99,9 @@ fn levels_of(text: &str) -> (Option<String>, String) {
 
 /// Sets up the console alone, for what goes wrong.
 pub(crate) fn start_with_warnings() -> Result<(), Failure> {
-    start(&Logging { console_level: Some(LogLevel::Warning), ..Logging::default() })
+    let mut logging = Logging::default();
+    logging.console_level = Some(LogLevel::Warning);
+    start(&logging)
 }
 
 /// `log` has no level above its errors: `CRITICAL` shows them too.

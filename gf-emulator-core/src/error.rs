@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::config::Problems;
+use crate::problems::Problems;
 use crate::puls;
 use crate::secrets::Secrets;
 
