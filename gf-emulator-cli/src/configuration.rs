@@ -46,7 +46,7 @@ pub(crate) fn load_offline(path: &Path) -> Result<Loaded, Failure> {
 fn loaded(path: &Path, read: Result<(Config, Vec<Warning>), Error>) -> Result<Loaded, Failure> {
     let (config, remarks) = read.map_err(|error| failure(path, error))?;
     let secrets = Secrets::default();
-    secrets.keep(&config.machine.password);
+    secrets.add(&config.machine.password);
     logging::hide(secrets);
     Ok(Loaded { config, path: path.into(), remarks })
 }

@@ -223,7 +223,7 @@ impl Error {
     }
 
     /// The same error without what `secrets` hides: a service names hosts and paths freely, and may name a token there.
-    pub(crate) fn hiding(mut self, secrets: &Secrets) -> Self {
+    pub(crate) fn redacted(mut self, secrets: &Secrets) -> Self {
         let texts: [Option<&mut String>; 2] = match &mut self {
             Self::Unreachable { host, reason } => [Some(host), Some(reason)],
             // The names in a certificate are the host's own, and no secret has reached it before it was trusted.
@@ -233,7 +233,7 @@ impl Error {
             _ => [None, None],
         };
         for text in texts.into_iter().flatten() {
-            *text = secrets.hide(text);
+            *text = secrets.redact(text);
         }
         self
     }

@@ -77,7 +77,6 @@ mod secret;
 mod secrets;
 mod service;
 pub mod storage;
-#[cfg(feature = "local-service")]
 mod sync;
 mod throttle;
 mod websocket;

@@ -16,7 +16,7 @@ use crate::actions::messages::MessageSender;
 use crate::machine::{Capture, Controls, Event, Halt, Job, Machine, Moment};
 use crate::net::CancelToken;
 use crate::puls::Builder;
-use crate::record::Tap;
+use crate::record::RecorderSlot;
 use crate::service::firmware::FirmwareOffer;
 use crate::service::uplink::{Download, DownloadEnd, Uplink, Upload};
 use crate::storage::jobs::JobStore;
@@ -242,7 +242,7 @@ fn said(table: &Table, config: &Config, wrong: usize, trouble: Trouble) -> Vec<S
         config,
         table,
         messages: &messages,
-        tap: &Tap::default(),
+        tap: &RecorderSlot::default(),
         uplink: &*world,
         jobs: &JobStore::new(config),
         controls: &controls,

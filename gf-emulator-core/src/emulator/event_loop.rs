@@ -8,7 +8,7 @@ use crate::actions::messages::MessageSender;
 use crate::actions::{Action, Ending, Table, end, shown, values_of};
 use crate::emulator::scheduler::{Decision, Scheduler};
 use crate::machine::Controls;
-use crate::record::Tap;
+use crate::record::RecorderSlot;
 use crate::service::uplink::Uplink;
 use crate::{Secrets, Throttle};
 
@@ -26,7 +26,7 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) table: &'a Table,
     pub(crate) messages: &'a MessageSender,
     pub(crate) controls: &'a Controls,
-    pub(crate) tap: &'a Tap,
+    pub(crate) tap: &'a RecorderSlot,
     pub(crate) secrets: &'a Secrets,
     pub(crate) uplink: &'a dyn Uplink,
     pub(crate) rx: &'a Receiver<String>,
@@ -132,7 +132,7 @@ impl EventLoop<'_> {
     }
 
     fn take(&mut self, action: Action) {
-        let (id, what) = (action.id, self.secrets.hide(&shown(&action.action_type)));
+        let (id, what) = (action.id, self.secrets.redact(&shown(&action.action_type)));
         match self.scheduler.take(action, self.table) {
             Decision::Accepted => {}
             Decision::Ignore(_) | Decision::Refuse(_) if !self.unwanted.passes(Instant::now()) => {}
@@ -152,7 +152,7 @@ impl EventLoop<'_> {
         if let Some(row) = self.table.row(&action.action_type) {
             log::info!("{} {} is withdrawn before its turn", action.action_type, action.id);
             if let Some(recorder) = self.tap.recorder() {
-                recorder.ended(action.id, "cancelled", "withdrawn before its turn".to_owned());
+                recorder.record_ending(action.id, "cancelled", "withdrawn before its turn".to_owned());
             }
             end(row, Ending::Cancelled, self.messages, &values_of(action), &mut |_| Ok(()));
         }
@@ -185,7 +185,7 @@ fn tell_held_back(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
     // Not among the arguments of the macro: where this level is not logged, those are not evaluated.
     let held_back = match now {
         Some(now) => throttle.take_due(now),
-        None => throttle.take_held_back(),
+        None => throttle.take_suppressed(),
     };
     if held_back > 0 {
         log::warn!("ignored {held_back} more {what}: not logged");

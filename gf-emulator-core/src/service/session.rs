@@ -156,7 +156,7 @@ impl Session {
     /// Asks for a file that the service has named.
     fn open(&self, url: &str) -> Result<Download> {
         let url = self.named(url)?;
-        let from = self.http.tap().secrets().hide(&url.to_string());
+        let from = self.http.tap().secrets().redact(&url.to_string());
         let response = self.get(url)?;
         let end = match response.length() {
             Some(length) => DownloadEnd::Length(length),
@@ -169,11 +169,11 @@ impl Session {
 
 impl Uplink for Session {
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
-        self.put_picture(upload).map_err(|e| e.hiding(self.http.tap().secrets()))
+        self.put_picture(upload).map_err(|e| e.redacted(self.http.tap().secrets()))
     }
 
     fn fetch(&self, url: &str) -> Result<Download> {
-        self.open(url).map_err(|e| e.hiding(self.http.tap().secrets()))
+        self.open(url).map_err(|e| e.redacted(self.http.tap().secrets()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {

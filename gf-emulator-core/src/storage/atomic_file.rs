@@ -1,8 +1,8 @@
 //! Files that are whole or not there.
 //!
-//! A [`AtomicFile`] is a temporary file beside its goal: written, synced, renamed, and its folder synced. Dropped before that,
-//! it leaves nothing. Where a system cannot sync a folder (Windows cannot), a power cut right after the rename may lose
-//! the file whole.
+//! A [`AtomicFile`] is a temporary file beside its goal: written, synced, renamed, and its folder synced. Dropped
+//! before that, it leaves nothing. Where a system cannot sync a folder (Windows cannot), a power cut right after the
+//! rename may lose the file whole.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -31,7 +31,12 @@ impl AtomicFile {
     /// [`Error::File`] where the folder or a file in it cannot be made.
     pub fn start(goal: &Path) -> Result<Self> {
         make_folders(folder_of(goal))?;
-        Self::in_place_of(goal.into())
+        Self::in_place_of(goal.into(), false)
+    }
+
+    /// Creates a temp file for `goal`, in an existing folder, that only its owner can read (mode 0600 on Unix).
+    pub(crate) fn private(goal: &Path) -> Result<Self> {
+        Self::in_place_of(goal.into(), true)
     }
 
     /// Starts a file that is to become what `name` leads to, in a folder that is there: a symbolic link stays one.
@@ -40,15 +45,17 @@ impl AtomicFile {
     ///
     /// [`Error::File`] where a file in that folder cannot be made.
     pub fn beside(name: &Path) -> Result<Self> {
-        Self::in_place_of(followed(name)?)
+        Self::in_place_of(followed(name)?, false)
     }
 
-    fn in_place_of(goal: PathBuf) -> Result<Self> {
+    fn in_place_of(goal: PathBuf, is_private: bool) -> Result<Self> {
         let folder = folder_of(&goal);
         let mut builder = tempfile::Builder::new();
-        // As any other file: the umask decides who reads it.
+        // tempfile's default is 0600; otherwise the umask decides.
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(if is_private { 0o600 } else { 0o666 }));
+        #[cfg(not(unix))]
+        let _ = is_private;
         let file = builder.prefix(".arriving-").suffix(".part").tempfile_in(folder).map_err(|source| Error::File {
             doing: "write in",
             path: folder.into(),
@@ -81,9 +88,15 @@ impl AtomicFile {
     /// [`Error::File`] where it cannot be written or renamed.
     pub fn replace(self) -> Result<PathBuf> {
         self.file.as_file().sync_all().map_err(|source| self.failed(source))?;
+        let goal = self.replace_unsynced()?;
+        sync_folder(folder_of(&goal));
+        Ok(goal)
+    }
+
+    /// As [`replace`](Self::replace) without fsync: atomic for readers, but not durable across a power failure.
+    pub(crate) fn replace_unsynced(self) -> Result<PathBuf> {
         let goal = self.goal;
         self.file.persist(&goal).map_err(|e| Error::File { doing: "write", path: goal.clone(), source: e.error })?;
-        sync_folder(folder_of(&goal));
         Ok(goal)
     }
 
