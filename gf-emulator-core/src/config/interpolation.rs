@@ -47,7 +47,7 @@ pub(super) struct Scope<'a> {
     defaults: &'a Section,
     /// Interpolated values and their depths.
     cache: HashMap<&'a str, (String, usize)>,
-    /// The keys referenced to by other values.
+    /// The keys referenced by other values.
     pub(super) referenced: HashSet<&'a str>,
 }
 

@@ -9,7 +9,7 @@ use super::value::{self, Parsed};
 use super::{Config, proxy};
 use crate::Secret;
 
-/// One key.
+/// A key of the table.
 pub(super) struct Key {
     /// In upper case.
     pub(super) section: &'static str,

@@ -171,7 +171,7 @@ pub(super) fn temperature(text: &str) -> Parsed<()> {
     optional_number(text, -100.0..=200.0, "a temperature from -100 to 200 degrees Celsius")
 }
 
-/// Checks a number of lens half steps; empty is valid. The full travel is 36.
+/// Checks a number of lens half steps; empty is valid. The full travel is 36 (measured on hardware).
 pub(super) fn steps(text: &str) -> Parsed<()> {
     optional_number(text, -100.0..=100.0, "a number of half steps from -100 to 100")
 }
