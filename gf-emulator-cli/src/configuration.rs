@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::config::Remark;
+use gf_emulator_core::config::Warning;
 use gf_emulator_core::{Config, Error, Secrets};
 
 use crate::failure::Failure;
@@ -18,7 +18,7 @@ pub(crate) const SAMPLE: &str = include_str!("../../gf-machine-emulator.cfg.samp
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     path: PathBuf,
-    remarks: Vec<Remark>,
+    remarks: Vec<Warning>,
 }
 
 impl Loaded {
@@ -43,10 +43,10 @@ pub(crate) fn load_offline(path: &Path) -> Result<Loaded, Failure> {
     loaded(path, Config::load_offline(path))
 }
 
-fn loaded(path: &Path, read: Result<(Config, Vec<Remark>), Error>) -> Result<Loaded, Failure> {
+fn loaded(path: &Path, read: Result<(Config, Vec<Warning>), Error>) -> Result<Loaded, Failure> {
     let (config, remarks) = read.map_err(|error| failure(path, error))?;
     let secrets = Secrets::default();
-    secrets.keep(&config.machine.password);
+    secrets.add(&config.machine.password);
     logging::hide(secrets);
     Ok(Loaded { config, path: path.into(), remarks })
 }

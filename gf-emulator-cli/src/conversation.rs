@@ -310,7 +310,7 @@ mod tests {
         let secrets = Secrets::default();
         logging::hide(secrets.clone());
         let password = "conversation-".repeat(6);
-        secrets.keep(&Secret::new(password.as_str()));
+        secrets.add(&Secret::new(password.as_str()));
         for line in [
             message(json!({"event": format!("{password}:completed"), "action_id": 7})),
             message(json!({"event": format!("{}{password}", "x".repeat(LONGEST_NAME / 2))})),

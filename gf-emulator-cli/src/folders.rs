@@ -42,7 +42,7 @@ pub(crate) fn can_write_in(folder: &Path) -> Result<(), Failure> {
 
 /// A failure where no recording can begin in a folder.
 pub(crate) fn can_record_in(folder: &Path) -> Result<(), Failure> {
-    Recorder::can_begin_in(folder).map_err(Failure::misused)
+    Recorder::check_folder(folder).map_err(Failure::misused)
 }
 
 fn can_append_to(file: &Path) -> Result<(), Failure> {

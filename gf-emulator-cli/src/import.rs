@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
     for skipped in &imported.skipped {
         tell(format_args!("{}, line {}, is left out: {}", file.display(), skipped.line, skipped.reason));
     }
-    if imported.skipped.len() == record::MOST_SKIPPED {
+    if imported.skipped.len() == record::MAX_SKIPPED {
         tell(format_args!("{}: more lines than these may be left out", file.display()));
     }
     let are = if imported.lines == 1 { "is" } else { "are" };

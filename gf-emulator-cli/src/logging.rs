@@ -42,7 +42,7 @@ pub(crate) fn hide(secrets: Secrets) {
 /// A text as it may be shown: without secrets, and without the queries and user names of URLs.
 pub(crate) fn clean(text: &str) -> String {
     let secrets = SECRETS.lock().unwrap_or_else(PoisonError::into_inner);
-    secrets.iter().fold(Secrets::default().hide(text), |text, secrets| secrets.hide(&text))
+    secrets.iter().fold(Secrets::default().redact(text), |text, secrets| secrets.redact(&text))
 }
 
 /// Sets up what the configuration asks for. `RUST_LOG` wins over its levels and turns the console on.
@@ -99,7 +99,9 @@ fn levels_of(text: &str) -> (Option<String>, String) {
 
 /// Sets up the console alone, for what goes wrong.
 pub(crate) fn start_with_warnings() -> Result<(), Failure> {
-    start(&Logging { console_level: Some(LogLevel::Warning), ..Logging::default() })
+    let mut logging = Logging::default();
+    logging.console_level = Some(LogLevel::Warning);
+    start(&logging)
 }
 
 /// `log` has no level above its errors: `CRITICAL` shows them too.
@@ -213,7 +215,7 @@ impl Log for Sinks {
     fn flush(&self) {
         let unsaid: Vec<_> = {
             let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
-            places.iter_mut().map(|(place, throttle)| (place.clone(), throttle.take_held_back())).collect()
+            places.iter_mut().map(|(place, throttle)| (place.clone(), throttle.take_suppressed())).collect()
         };
         for (place, held_back) in unsaid {
             self.sum_up(&place, held_back);
@@ -280,7 +282,7 @@ mod tests {
     fn a_secret_is_in_no_line() {
         let secrets = Secrets::default();
         hide(secrets.clone());
-        secrets.learn(&Secret::new("a password/of mine"));
+        secrets.add_token(&Secret::new("a password/of mine"));
         let text = "GET https://user:x@h/a%20password%2Fof+mine?X-Sig=1 was answered with HTTP 404";
         assert_eq!(clean(text), "GET https://***@h/***?*** was answered with HTTP 404");
         let paper = Paper::default();

@@ -150,7 +150,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     if let (Some(folder), Some(recording)) = (&arguments.record, &recording) {
         let begun = Recorder::of_service(folder, service.http_url());
         if let Ok(recorder) = &begun {
-            recorder.hide(&service.secrets());
+            recorder.add_secrets(&service.secrets());
         }
         let (recorder, failure) = begun.map_or_else(|e| (None, Some(e)), |recorder| (Some(recorder), None));
         // Whoever has connected meanwhile waits for this, also where it has failed.

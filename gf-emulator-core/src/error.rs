@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::config::Problems;
+use crate::problems::Problems;
 use crate::puls;
 use crate::secrets::Secrets;
 
@@ -221,8 +221,8 @@ impl Error {
         }
     }
 
-    /// Masks `secrets` in the error's texts: a service may put a token into a host name or a path.
-    pub(crate) fn masking(mut self, secrets: &Secrets) -> Self {
+    /// Redacts `secrets` in the error's texts: a service may put a token into a host name or a path.
+    pub(crate) fn redacted(mut self, secrets: &Secrets) -> Self {
         let texts: [Option<&mut String>; 2] = match &mut self {
             Self::Unreachable { host, reason } => [Some(host), Some(reason)],
             // The names in a certificate are safe: nothing secret is sent before the certificate is trusted.
@@ -232,7 +232,7 @@ impl Error {
             _ => [None, None],
         };
         for text in texts.into_iter().flatten() {
-            *text = secrets.hide(text);
+            *text = secrets.redact(text);
         }
         self
     }

@@ -66,6 +66,7 @@ mod http_server;
 pub mod local_service;
 pub mod machine;
 mod net;
+mod problems;
 pub mod puls;
 pub mod record;
 #[cfg(feature = "local-service")]

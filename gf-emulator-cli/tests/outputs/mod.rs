@@ -283,7 +283,7 @@ fn one_is_not_many() {
         (&["puls", "info", "none"], "1 of 1 file could not be read"),
         (&["puls", "check", "none", "job.puls"], "1 of 2 files would not run"),
         (&["import", "none", "-o", "new"], "none, line 1: the file is empty"),
-        (&["import", "job.puls", "-o", "new"], "no line from here on is one of a recording"),
+        (&["import", "job.puls", "-o", "new"], "no valid lines"),
     ] {
         expect(&run(&folder, arguments), 1, words);
     }

@@ -14,7 +14,7 @@ use super::{Action, Channel, Emit, Laser, Row, Step, StepKind, Table, Values, Va
 use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
 use crate::machine::{Capture, Controls, End, Event, Halt, Job, Machine, Moment};
-use crate::record::Tap;
+use crate::record::RecorderSlot;
 use crate::service::{FirmwareOffer, Uplink, Upload, firmware};
 use crate::storage::JobStore;
 use crate::{Config, Error};
@@ -87,7 +87,7 @@ pub(crate) struct Runner<'a> {
     pub(crate) machine: &'a mut dyn Machine,
     pub(crate) kept: &'a mut SessionState,
     /// Where it is noted why an action has not ended well.
-    pub(crate) tap: &'a Tap,
+    pub(crate) tap: &'a RecorderSlot,
     /// Told of every job that has come, once its action is over.
     pub(crate) on_job: &'a mut (dyn FnMut(&Job) + Send),
 }
@@ -140,7 +140,7 @@ impl Runner<'_> {
         // Before the ending is said: a recording has the reason first.
         if let (Some(reason), Some(recorder)) = (reason, self.tap.recorder()) {
             let state = if ending == Ending::Failed { "failed" } else { "cancelled" };
-            recorder.ended(action.id, state, reason);
+            recorder.record_ending(action.id, state, reason);
         }
         over();
         end(row, ending, self.messages, &context.values, &mut |delay| self.delay(delay));

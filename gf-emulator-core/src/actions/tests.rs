@@ -16,7 +16,7 @@ use crate::actions::messages::MessageSender;
 use crate::machine::{Capture, Controls, Event, Halt, Job, Machine, Moment};
 use crate::net::CancelToken;
 use crate::puls::Builder;
-use crate::record::Tap;
+use crate::record::RecorderSlot;
 use crate::service::{FirmwareOffer, Uplink, Upload};
 use crate::storage::{Download, DownloadEnd, JobStore};
 use crate::websocket::queues::MachineQueues;
@@ -245,7 +245,7 @@ fn said(table: &Table, config: &Config, wrong: usize, trouble: Trouble) -> Vec<S
         config,
         table,
         messages: &messages,
-        tap: &Tap::default(),
+        tap: &RecorderSlot::default(),
         uplink: &*world,
         jobs: &JobStore::new(config),
         controls: &controls,

@@ -8,7 +8,7 @@ use super::scheduler::{Decision, Scheduler};
 use crate::actions::messages::MessageSender;
 use crate::actions::{Action, Ending, Table, end, shown, values_of};
 use crate::machine::Controls;
-use crate::record::Tap;
+use crate::record::RecorderSlot;
 use crate::service::Uplink;
 use crate::{Secrets, Throttle};
 
@@ -30,7 +30,7 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) table: &'a Table,
     pub(crate) messages: &'a MessageSender,
     pub(crate) controls: &'a Controls,
-    pub(crate) tap: &'a Tap,
+    pub(crate) tap: &'a RecorderSlot,
     pub(crate) secrets: &'a Secrets,
     pub(crate) uplink: &'a dyn Uplink,
     pub(crate) rx: &'a Receiver<String>,
@@ -135,7 +135,7 @@ impl EventLoop<'_> {
     }
 
     fn on_action(&mut self, action: Action) {
-        let (id, what) = (action.id, self.secrets.hide(&shown(&action.action_type)));
+        let (id, what) = (action.id, self.secrets.redact(&shown(&action.action_type)));
         match self.scheduler.take(action, self.table) {
             Decision::Accept => {}
             Decision::Ignore(_) | Decision::Refuse(_) if !self.ignored_actions.passes(Instant::now()) => {}
@@ -155,7 +155,7 @@ impl EventLoop<'_> {
         if let Some(row) = self.table.row(&action.action_type) {
             log::info!("{} {} was cancelled before it started", action.action_type, action.id);
             if let Some(recorder) = self.tap.recorder() {
-                recorder.ended(action.id, "cancelled", "cancelled before it started".to_owned());
+                recorder.record_ending(action.id, "cancelled", "cancelled before it started".to_owned());
             }
             end(row, Ending::Cancelled, self.messages, &values_of(action), &mut |_| Ok(()));
         }
@@ -188,7 +188,7 @@ fn log_suppressed(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
     // Not an argument of the macro: if the level is off, arguments are not evaluated.
     let suppressed = match now {
         Some(now) => throttle.take_due(now),
-        None => throttle.take_held_back(),
+        None => throttle.take_suppressed(),
     };
     if suppressed > 0 {
         log::warn!("ignored {suppressed} more {what}: not logged");

@@ -21,7 +21,7 @@ use crate::actions::{Action, Runner, SessionState, Table, start};
 use crate::machine::{CannedMachine, Controls, Job, Machine};
 use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
-use crate::record::{Recorder, Tap};
+use crate::record::{Recorder, RecorderSlot};
 use crate::service::authentication::patiently;
 use crate::service::{OfflineFolder, Session, Uplink};
 use crate::storage::{JobStore, local_timestamp};
@@ -54,7 +54,7 @@ pub struct Emulator {
     kept: SessionState,
     handle: Handle,
     stopped: Receiver<()>,
-    tap: Tap,
+    tap: RecorderSlot,
     on_job: Box<dyn FnMut(&Job) + Send>,
 }
 
@@ -135,10 +135,10 @@ impl Emulator {
             signal_lock: Arc::default(),
         };
         let machine = Box::new(CannedMachine::new(&config));
-        let tap = Tap::default();
-        tap.secrets().keep(&config.machine.password);
+        let tap = RecorderSlot::default();
+        tap.secrets().add(&config.machine.password);
         if let Some(folder) = &config.logging.record_dir {
-            tap.open(&Recorder::of_machine_in(folder, &local_timestamp(), &config)?);
+            tap.set(&Recorder::of_machine_in(folder, &local_timestamp(), &config)?);
         }
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
         Ok(Self {
@@ -183,7 +183,7 @@ impl Emulator {
     /// Records what it and its service say from now on. The recording is whole once the emulator is dropped, and with it
     /// the last clone of the recorder.
     pub fn record(&self, recorder: &Recorder) {
-        self.tap.open(recorder);
+        self.tap.set(recorder);
     }
 
     /// What records it, be it by [`record`](Self::record) or because the configuration says so.
@@ -193,7 +193,7 @@ impl Emulator {
     }
 
     /// What this emulator knows and nobody should see: its password, its tokens, the queries of its requests, from now on
-    /// as well. For a logger, which has every line go through [`Secrets::hide`].
+    /// as well. For a logger, which has every line go through [`Secrets::redact`].
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         self.tap.secrets().clone()

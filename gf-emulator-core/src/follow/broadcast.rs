@@ -23,7 +23,7 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::Cl
 use tungstenite::{Error as WsError, Message, Utf8Bytes, WebSocket};
 
 use crate::net::poll::{Interest, Poll, Waker};
-use crate::record::{Event, Recording, Shortened};
+use crate::record::{DisplayEntry, Event, Recording};
 use crate::report::live_row;
 
 /// Rows that wait for one browser.
@@ -79,7 +79,7 @@ enum News {
 }
 
 impl Row {
-    fn of(entry: &Shortened) -> Self {
+    fn of(entry: &DisplayEntry) -> Self {
         let n = entry.entry.n;
         Self { n, text: json!({"n": n, "row": live_row(entry)}).to_string().into() }
     }
@@ -111,7 +111,7 @@ impl Audience {
         if self.seats().taken.is_empty() {
             return;
         }
-        let Some(entry) = Shortened::of_line(line) else { return };
+        let Some(entry) = DisplayEntry::parse(line) else { return };
         if !matches!(entry.entry.event, Event::Session(_)) {
             self.tell(&News::Row(Row::of(&entry)));
         }
@@ -243,7 +243,7 @@ impl Source {
             return Next::Message(PICTURES.into());
         }
         while let Some(past) = &mut self.past {
-            match past.next_shortened() {
+            match past.next_for_display() {
                 Some(Ok(entry)) if entry.entry.n > self.last => {
                     self.last = entry.entry.n;
                     return Next::Message(Row::of(&entry).text);

@@ -13,7 +13,7 @@ use super::page;
 use crate::http_server::connections::Visitors;
 use crate::http_server::request::{Answer, Broken, Connection, Head, Length};
 use crate::http_server::wire::{Stream, Wire};
-use crate::record::Progress;
+use crate::record::WriteProgress;
 use crate::report::{Drawer, Reader, Report, Since};
 use crate::{Error, Handle, Result};
 
@@ -35,7 +35,7 @@ pub(super) struct Desk {
     /// Where the recording is.
     pub(super) folder: PathBuf,
     /// Has the recorder write what was noted before somebody asks: that is on the page. Knows which files are to come.
-    pub(super) progress: Progress,
+    pub(super) progress: WriteProgress,
     /// What was read of it so far, once anybody has asked.
     pub(super) reader: Mutex<Option<Reader>>,
     pub(super) drawings: Arc<Drawings>,

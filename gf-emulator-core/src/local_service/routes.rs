@@ -126,7 +126,7 @@ fn sign_in(core: &Core, head: &Head, body: &[u8]) -> Answer {
         if core.playing().is_some_and(|playing| !playing.may_be_for(&serial)) {
             return Err(Refused(401, "the replay is for another machine: the first that has connected".to_owned()));
         }
-        core.secrets.learn(&Secret::new(password.as_str()));
+        core.secrets.add_token(&Secret::new(password.as_str()));
         let wrong = || Refused(401, "serial or password is wrong".to_owned());
         core.machines.sign_in(&serial, &password).ok_or_else(wrong)
     });
@@ -134,7 +134,7 @@ fn sign_in(core: &Core, head: &Head, body: &[u8]) -> Answer {
     match signed_in {
         Ok(tokens) => {
             for token in [&tokens.ws, &tokens.auth] {
-                core.secrets.learn(&Secret::new(token.as_str()));
+                core.secrets.add_token(&Secret::new(token.as_str()));
             }
             Answer::json(&json!({"ws_token": tokens.ws, "auth_token": tokens.auth}))
         }

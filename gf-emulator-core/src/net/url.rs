@@ -185,10 +185,6 @@ impl Url {
         Ok(next)
     }
 
-    pub(crate) fn has_query(&self) -> bool {
-        self.query.is_some()
-    }
-
     /// What is behind the path, for whoever must not show it.
     pub(crate) fn query(&self) -> Option<&str> {
         self.query.as_deref()

@@ -1,7 +1,7 @@
 //! What the local service has seen, as a recording of the service's side.
 
 use crate::local_service::{Bearer, Request, Seen};
-use crate::record::{Body, Event, Exchange, Part, Raw, Recorder};
+use crate::record::{Body, Event, Exchange, Part, Recorder, Unredacted};
 
 impl Recorder {
     /// Notes what the local service has seen, and never waits for a disk: every thread of the service waits for its
@@ -11,26 +11,26 @@ impl Recorder {
         match seen {
             // That it was opened says as much.
             Seen::Http(request) if request.path == "/<ws_token>" && request.status == 101 => {}
-            Seen::Http(request) => self.note_at_once(exchange(service, request)),
+            Seen::Http(request) => self.try_record(exchange(service, request)),
             Seen::WsOpened { .. } => {
-                self.note_at_once(Raw::Event(Event::Opened { url: service.replacen("http", "ws", 1) }));
+                self.try_record(Unredacted::Event(Event::Opened { url: service.replacen("http", "ws", 1) }));
             }
-            Seen::WsMessage { text, .. } => self.note_at_once(Raw::Out(text.as_str().into())),
+            Seen::WsMessage { text, .. } => self.try_record(Unredacted::Out(text.as_str().into())),
             Seen::WsBinary(bytes) => {
                 let detail = Some(format!("the machine sent a binary frame of {bytes} bytes"));
-                self.note_at_once(Raw::Event(Event::State { state: "binary".into(), action_id: None, detail }));
+                self.try_record(Unredacted::Event(Event::State { state: "binary".into(), action_id: None, detail }));
             }
-            Seen::WsSent(text) => self.note_at_once(Raw::In(text.clone())),
+            Seen::WsSent(text) => self.try_record(Unredacted::In(text.clone())),
             Seen::WsClosed { code } => {
                 let reason = code.map_or_else(|| "cut".to_owned(), |code| format!("closed by the machine ({code})"));
-                self.note_at_once(Raw::Event(Event::Closed { reason }));
+                self.try_record(Unredacted::Event(Event::Closed { reason }));
             }
             _ => {}
         }
     }
 }
 
-fn exchange(service: &str, request: &Request) -> Raw {
+fn exchange(service: &str, request: &Request) -> Unredacted {
     let mut headers: serde_json::Map<_, _> =
         request.headers.iter().map(|(name, value)| (name.clone(), value.as_str().into())).collect();
     if request.bearer == Bearer::Bad {
@@ -45,5 +45,5 @@ fn exchange(service: &str, request: &Request) -> Raw {
         request: Part { headers, bytes: request.body_len as u64, ..Part::default() },
         ..Exchange::default()
     };
-    Raw::Http(Box::new(exchange), Body::Bytes(request.body.to_vec().into()), Body::None)
+    Unredacted::Http(Box::new(exchange), Body::Bytes(request.body.to_vec().into()), Body::None)
 }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::account::{Account, Asked, Owners, path_of};
 use super::comparison::{Comparer, Comparison, Recorded};
 use crate::local_service::{Cue, Replay, Reply, ReplyBody, ReplyEnd, Seen, is_ending, is_opening};
-use crate::record::{Event, Exchange, Message, Recording, SESSION_FILE, Skipped, read_json};
+use crate::record::{Event, Exchange, Message, Recording, SESSION_FILE, SkippedLine, read_json};
 use crate::{Error, Result};
 
 /// How long a machine may take for what it had done in the recording, beyond the time that it had taken then.
@@ -53,7 +53,7 @@ const ANOTHER_VERSION: &str = "9.9.9-1";
 pub struct Session {
     plan: Replay,
     recorded: Arc<Recorded>,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedLine>,
 }
 
 impl Session {
@@ -94,7 +94,7 @@ impl Session {
 
     /// The lines of the recording that could not be read.
     #[must_use]
-    pub fn skipped(&self) -> &[Skipped] {
+    pub fn skipped(&self) -> &[SkippedLine] {
         &self.skipped
     }
 
@@ -252,7 +252,7 @@ impl Reader {
         self.cues.push(Cue::Request { action: None, method, path, timeout });
     }
 
-    fn finish(mut self, firmware: Option<String>, skipped: Vec<Skipped>) -> Session {
+    fn finish(mut self, firmware: Option<String>, skipped: Vec<SkippedLine>) -> Session {
         for Requested { cue, answer, said, content_type, json } in self.requests {
             if let Some(Cue::Request { action, method, path, .. }) = self.cues.get_mut(cue) {
                 let asked = Asked { method, path, content_type: content_type.as_deref(), json };

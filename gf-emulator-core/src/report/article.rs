@@ -9,7 +9,7 @@ use super::diagram::{self, MOST_NAME};
 use super::said::Brief;
 use super::subsystems;
 use super::timeline::{Action, Outcome, settings};
-use crate::record::{Again, Event, Message, Place, Shortened};
+use crate::record::{DisplayEntry, EntryReader, Event, LineSpan, Message};
 
 /// More steps than this are there when they are asked for.
 const MANY: usize = 16;
@@ -39,7 +39,7 @@ struct Steps {
 }
 
 impl Steps {
-    fn read(action: &Action, again: &mut Again) -> Self {
+    fn read(action: &Action, again: &mut EntryReader) -> Self {
         let mut steps = Self {
             all: Vec::with_capacity(action.steps.len() + action.last_steps.len()),
             first: 0,
@@ -59,7 +59,7 @@ impl Steps {
         steps
     }
 
-    fn add(&mut self, place: Place, again: &mut Again, met: &mut HashSet<String>) {
+    fn add(&mut self, place: LineSpan, again: &mut EntryReader, met: &mut HashSet<String>) {
         let Some(shortened) = again.entry(place) else { return };
         let entry = &shortened.entry;
         if self.all.is_empty() {
@@ -83,7 +83,12 @@ impl Steps {
 }
 
 /// One action.
-pub(super) fn article(number: usize, action: &Action, again: &mut Again, attachments: &mut Attachments<'_>) -> Markup {
+pub(super) fn article(
+    number: usize,
+    action: &Action,
+    again: &mut EntryReader,
+    attachments: &mut Attachments<'_>,
+) -> Markup {
     let steps = Steps::read(action, again);
     let count = action.steps_count();
     let shown: Vec<Markup> = steps.files.iter().map(|file| attachments.show(file)).collect();
@@ -118,7 +123,7 @@ pub(super) fn article(number: usize, action: &Action, again: &mut Again, attachm
     }
 }
 
-fn reports(action: &Action, again: &mut Again) -> Markup {
+fn reports(action: &Action, again: &mut EntryReader) -> Markup {
     let mut shown = Vec::new();
     for (place, before) in &action.reports {
         let before = before.and_then(|place| again.entry(place));
@@ -135,7 +140,7 @@ fn reports(action: &Action, again: &mut Again) -> Markup {
     }
 }
 
-fn report_of(shortened: &Shortened) -> Option<&serde_json::Map<String, serde_json::Value>> {
+fn report_of(shortened: &DisplayEntry) -> Option<&serde_json::Map<String, serde_json::Value>> {
     match &shortened.entry.event {
         Event::Out(message) | Event::In(message) => settings(message),
         _ => None,
@@ -195,7 +200,7 @@ fn strip(steps: &Steps) -> Markup {
 }
 
 /// An exchange is noted when it is over.
-fn begin_of(shortened: &Shortened) -> f64 {
+fn begin_of(shortened: &DisplayEntry) -> f64 {
     let t = shortened.entry.t;
     match &shortened.entry.event {
         Event::Http(http) => t - http.duration_s.unwrap_or_default().clamp(0.0, 1e6),

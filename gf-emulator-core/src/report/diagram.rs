@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::raw;
 use super::said::Brief;
 use super::timeline::{Channel, Outcome, is_trouble};
-use crate::record::{Event, Exchange, Message, Part, Shortened};
+use crate::record::{DisplayEntry, Event, Exchange, Message, Part};
 
 /// A name in a row: the longest of the protocol has 34 characters.
 pub(super) const MOST_NAME: usize = 120;
@@ -65,8 +65,8 @@ impl Way {
 }
 
 /// One entry: a line with an arrow, its JSON on demand.
-pub(crate) fn row(shortened: &Shortened, setting: Setting<'_>) -> Markup {
-    let Shortened { entry, lacks_values, .. } = shortened;
+pub(crate) fn row(shortened: &DisplayEntry, setting: Setting<'_>) -> Markup {
+    let DisplayEntry { entry, is_truncated, .. } = shortened;
     let event = &entry.event;
     let channel = setting.channel.unwrap_or_else(|| Channel::of(event));
     let way = match event {
@@ -88,14 +88,14 @@ pub(crate) fn row(shortened: &Shortened, setting: Setting<'_>) -> Markup {
                 span.what { (line(event)) }
                 i role="img" aria-label=(way.words()) {}
             }
-            (raw::json(entry, *lacks_values, setting.raw_bytes))
+            (raw::json(entry, *is_truncated, setting.raw_bytes))
         }
     }
 }
 
 /// A row as it is sent to who follows a session: many of them may have to wait, so that each is kept small.
 #[cfg(feature = "follow")]
-pub(crate) fn live_row(entry: &Shortened) -> String {
+pub(crate) fn live_row(entry: &DisplayEntry) -> String {
     row(entry, Setting { raw_bytes: 32 << 10, ..Setting::default() }).into_string()
 }
 

@@ -85,7 +85,7 @@ impl Report {
     /// As [`read`](Self::read).
     pub fn read_from(mut recording: Recording, first: u64) -> Result<Self> {
         let mut story = Story::new(recording.about().clone(), Window::From(first.saturating_sub(1)));
-        while let Some(entry) = recording.next_shortened() {
+        while let Some(entry) = recording.next_for_display() {
             story.add(&entry?);
         }
         story.finish(recording.skipped());
@@ -171,7 +171,7 @@ impl Reader {
     /// has not gone wrong.
     pub(crate) fn read_on(&mut self, go_on: &dyn Fn() -> bool) -> Result<Option<Report>> {
         // Whoever still writes the last report keeps it as it is.
-        while let Some(entry) = self.recording.next_shortened() {
+        while let Some(entry) = self.recording.next_for_display() {
             Arc::make_mut(&mut self.story).add(&entry?);
             if !go_on() {
                 return Ok(None);

@@ -85,7 +85,7 @@ pub(super) fn write(
         (part_of(story, live.is_some()))
         div.lifelines aria-hidden="true" { span { "machine" } span { "service" } span { "storage" } }
     })?;
-    let mut again = Recording::again(folder)?;
+    let mut again = Recording::entry_reader(folder)?;
     let mut left = MOST_RAW;
     let mut rows = 0;
     // A browser lays out those stretches that are seen.
@@ -141,7 +141,7 @@ fn actions(
     if story.actions.is_empty() {
         put(html! { p.note { "Nothing was asked for." } })?;
     }
-    let mut again = Recording::again(folder)?;
+    let mut again = Recording::entry_reader(folder)?;
     let mut attachments = Attachments::new(folder, drawer);
     // The last ones are those that may be under way.
     let shown: Vec<usize> = story.shown_actions().collect();

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::record::{Event, Exchange, Place, Skipped};
+use crate::record::{Event, Exchange, LineSpan, SkippedLine};
 
 /// Steps of an action that are shown, from its beginning and from its end.
 const FIRST_STEPS: usize = 400;
@@ -24,7 +24,7 @@ pub(super) struct Counts {
 /// An entry, and where it belongs.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Told {
-    pub(super) place: Place,
+    pub(super) place: LineSpan,
     pub(super) action: Option<usize>,
     pub(super) channel: Channel,
 }
@@ -36,8 +36,8 @@ pub(super) struct Action {
     /// Its type, as the service calls it.
     pub(super) kind: String,
     /// What belongs to it, the request first: the beginning and the end of it where that is much.
-    pub(super) steps: Vec<Place>,
-    pub(super) last_steps: VecDeque<Place>,
+    pub(super) steps: Vec<LineSpan>,
+    pub(super) last_steps: VecDeque<LineSpan>,
     /// Steps between these.
     pub(super) left_out: usize,
     /// Its first and its last entry.
@@ -47,7 +47,7 @@ pub(super) struct Action {
     /// Why it has not ended well.
     pub(super) reason: Option<String>,
     /// The settings reports among these, each with the one before it.
-    pub(super) reports: Vec<(Place, Option<Place>)>,
+    pub(super) reports: Vec<(LineSpan, Option<LineSpan>)>,
     pub(super) reports_left_out: usize,
 }
 
@@ -80,7 +80,7 @@ pub(super) enum Trouble {
     /// An entry says so: its number and time, what it is, and the markup of its line.
     Entry { n: u64, t: f64, what: &'static str, line: String },
     /// A line of the recording is no entry.
-    Line(Skipped),
+    Line(SkippedLine),
 }
 
 impl Outcome {
@@ -133,7 +133,7 @@ impl Counts {
 
 impl Action {
     /// A step more.
-    pub(super) fn add(&mut self, place: Place, at: u64) {
+    pub(super) fn add(&mut self, place: LineSpan, at: u64) {
         self.last = at;
         if self.steps.len() < FIRST_STEPS {
             self.steps.push(place);

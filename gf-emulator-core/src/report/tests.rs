@@ -8,14 +8,14 @@ use super::diagram::{Setting, bytes, clock, row, seconds};
 use super::raw;
 use super::subsystems;
 use super::timeline::{Channel, MOST_ROWS, MOST_TROUBLES, Outcome, Story, Trouble, Window};
-use crate::record::{Entry, Place, Shortened, Skipped};
+use crate::record::{DisplayEntry, Entry, LineSpan, SkippedLine};
 
 /// Of an entry in no file: where its place is stands for its number.
-fn entry(n: u64, fields: &Value) -> Shortened {
+fn entry(n: u64, fields: &Value) -> DisplayEntry {
     let mut entry = json!({"n": n, "t": n as f64 / 10.0, "at": "2026-11-24T08:00:00.000Z"});
     entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let entry: Entry = serde_json::from_value(entry).unwrap();
-    Shortened { entry, lacks_values: false, place: Place::of_test(n) }
+    DisplayEntry { entry, is_truncated: false, place: LineSpan::for_test(n) }
 }
 
 fn empty(window: Window) -> Story {
@@ -45,7 +45,7 @@ fn exchange(method: &str, url: &str, status: u16) -> Value {
 
 /// Each action with its end and its entries' numbers.
 fn actions(story: &Story) -> Vec<(i64, Option<Outcome>, Vec<u64>)> {
-    let numbers = |places: &[Place]| places.iter().map(|place| place.number()).collect();
+    let numbers = |places: &[LineSpan]| places.iter().map(|place| place.number()).collect();
     story.actions.values().map(|action| (action.id, action.outcome, numbers(&action.steps))).collect()
 }
 
@@ -121,7 +121,7 @@ fn what_went_wrong_is_in_the_order_in_which_it_did() {
         json!({"kind": "state", "state": "stopped"}),
         json!({"kind": "state", "state": "failed", "detail": "why"}),
     ]);
-    let skipped = Skipped { line: 9, reason: "half".into() };
+    let skipped = SkippedLine { line: 9, reason: "half".into() };
     story.finish(std::slice::from_ref(&skipped));
     let troubled: Vec<_> = story
         .troubles
@@ -146,7 +146,7 @@ fn a_second_report_has_the_first_before_it_and_an_empty_one_is_none() {
         json!({"kind": "out", "bytes": 1, "json": {"progress": "print:progress", "action_id": 1, "settings": {"values": {"CCbp": 1}}}}),
         report(json!({"AAdc": 1, "HCil": 3})),
     ]);
-    let [first, last] = [1, 5].map(Place::of_test);
+    let [first, last] = [1, 5].map(LineSpan::for_test);
     assert_eq!(story.actions[&0].reports, [(first, None), (last, Some(first))]);
 }
 

@@ -11,7 +11,7 @@ use super::diagram;
 use super::parts::is_sign_in;
 pub(super) use super::parts::{Action, Channel, Counts, Outcome, Told, Trouble};
 use super::recent::Recent;
-use crate::record::{About, Entry, Event, Exchange, Message, Place, Shortened, Skipped};
+use crate::record::{About, DisplayEntry, Entry, Event, Exchange, LineSpan, Message, SkippedLine};
 
 /// The most entries on a page, each with a row of its own.
 pub(crate) const MOST_ROWS: usize = 20_000;
@@ -67,7 +67,7 @@ pub(super) struct Story {
     /// Actions under way, in the order in which they began, and the last of each id.
     open: BTreeSet<usize>,
     open_ids: HashMap<i64, usize>,
-    last_report: Option<Place>,
+    last_report: Option<LineSpan>,
     /// Nothing more will come.
     is_over: bool,
 }
@@ -95,8 +95,8 @@ impl Story {
         }
     }
 
-    pub(super) fn add(&mut self, shortened: &Shortened) {
-        let Shortened { entry, place, .. } = shortened;
+    pub(super) fn add(&mut self, shortened: &DisplayEntry) {
+        let DisplayEntry { entry, place, .. } = shortened;
         let place = *place;
         let at = self.entries;
         self.entries += 1;
@@ -202,7 +202,7 @@ impl Story {
     }
 
     /// What can only be said at the end.
-    pub(super) fn finish(&mut self, skipped: &[Skipped]) {
+    pub(super) fn finish(&mut self, skipped: &[SkippedLine]) {
         for number in std::mem::take(&mut self.open) {
             if let Some(trouble) = self.actions.get(&number).map(|action| trouble_with(number, action)) {
                 self.trouble(|| trouble);
@@ -276,7 +276,7 @@ impl Story {
     }
 
     /// The machine says how it gets on.
-    fn said(&mut self, message: &Message, place: Place) -> Option<usize> {
+    fn said(&mut self, message: &Message, place: LineSpan) -> Option<usize> {
         let name = message.name()?;
         let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
         let id = message.action_id()?;

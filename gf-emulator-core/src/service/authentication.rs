@@ -109,8 +109,8 @@ impl Credentials {
         match response.status {
             200 => {
                 let tokens = self.read(response)?;
-                http.tap().secrets().learn(&tokens.websocket);
-                http.tap().secrets().learn(&tokens.bearer);
+                http.tap().secrets().add_token(&tokens.websocket);
+                http.tap().secrets().add_token(&tokens.bearer);
                 Ok(tokens)
             }
             400 | 401 | 403 | 422 => Err(Error::SignInRefused { status: response.status }),

@@ -33,7 +33,7 @@ use super::stream::Socket;
 use crate::net::CancelToken;
 use crate::net::poll::{Interest, Poll, Waker};
 use crate::net::retry::{Backoff, RetryReason};
-use crate::record::{Event, Raw};
+use crate::record::{Event, Unredacted};
 use crate::websocket::queues::Peer;
 use crate::{Error, Result};
 
@@ -121,14 +121,14 @@ impl Bridge {
         loop {
             log::info!("connected");
             let url = self.route.origin.clone();
-            self.route.tap.note(|| Raw::Event(Event::Opened { url }));
+            self.route.tap.record(|| Unredacted::Event(Event::Opened { url }));
             let since = Instant::now();
             let ended = self.pump.run(socket);
             let reason = match &ended {
                 Ended::Stopped => "the machine has stopped",
                 Ended::Lost(reason) => reason,
             };
-            self.route.tap.note(|| Raw::Event(Event::Closed { reason: reason.to_owned() }));
+            self.route.tap.record(|| Unredacted::Event(Event::Closed { reason: reason.to_owned() }));
             let reason = match ended {
                 Ended::Stopped => return Ok(()),
                 Ended::Lost(reason) => reason,

@@ -12,7 +12,7 @@ use super::stream::{self, Socket};
 use crate::net::poll::Waker;
 use crate::net::url::Url;
 use crate::net::{CancelToken, Network, connection_error, dial};
-use crate::record::Tap;
+use crate::record::RecorderSlot;
 use crate::websocket::handshake::{self, Failure, Opened};
 use crate::{Error, Result};
 
@@ -30,7 +30,7 @@ pub(crate) struct Route {
     pub(crate) user_agent: String,
     /// Ends a dial that is under way, sign-in included.
     pub(crate) cancel: CancelToken,
-    pub(crate) tap: Tap,
+    pub(crate) tap: RecorderSlot,
 }
 
 impl Route {

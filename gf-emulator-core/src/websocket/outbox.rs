@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, TryRecvError};
 use tungstenite::Message;
 
 use super::stream::{LARGEST_PONG_QUEUE, Socket, WRITE_BYTES, ready};
-use crate::record::{Raw, Tap};
+use crate::record::{RecorderSlot, Unredacted};
 use crate::websocket::backlog::Backlog;
 use crate::websocket::queues::Outgoing;
 
@@ -25,11 +25,11 @@ pub(super) struct Outbox {
     tx: Receiver<Outgoing>,
     backlog: Backlog,
     in_flight: VecDeque<InFlight>,
-    tap: Tap,
+    tap: RecorderSlot,
 }
 
 impl Outbox {
-    pub(super) fn new(tx: Receiver<Outgoing>, tap: Tap) -> Self {
+    pub(super) fn new(tx: Receiver<Outgoing>, tap: RecorderSlot) -> Self {
         Self { tx, backlog: Backlog::default(), in_flight: VecDeque::new(), tap }
     }
 
@@ -80,7 +80,7 @@ impl Outbox {
         let taken = socket.get_ref().get_ref().taken_bytes();
         let gone = self.in_flight.iter().take_while(|message| message.ends_at <= taken).count();
         for sent in self.in_flight.drain(..gone) {
-            self.tap.note(|| Raw::Out(sent.message.frame()));
+            self.tap.record(|| Unredacted::Out(sent.message.frame()));
         }
     }
 

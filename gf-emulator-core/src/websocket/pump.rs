@@ -14,7 +14,7 @@ use tungstenite::{Bytes, Message};
 use super::outbox::{Outbox, flush, write};
 use super::stream::{Socket, ready};
 use crate::net::poll::{Interest, Poll};
-use crate::record::{Raw, Tap};
+use crate::record::{RecorderSlot, Unredacted};
 
 /// What is left in the queue at the end has this long to go out, and the service this long to answer the Close.
 const FLUSH_WITHIN: Duration = Duration::from_millis(1000);
@@ -69,7 +69,7 @@ pub(super) struct Pump {
     /// Disconnected once it is to stop.
     pub(super) stopped: Receiver<()>,
     pub(super) watch: Watch,
-    pub(super) tap: Tap,
+    pub(super) tap: RecorderSlot,
 }
 
 impl Pump {
@@ -182,7 +182,7 @@ impl Pump {
 
     fn deliver(&mut self, text: &str) {
         log::debug!("received {} bytes", text.len());
-        self.tap.note(|| Raw::In(text.to_owned()));
+        self.tap.record(|| Unredacted::In(text.to_owned()));
         let mut text = match self.rx.try_send(text.to_owned()) {
             Err(TrySendError::Full(text)) => text,
             // Disconnected: the machine has stopped reading, and stops us next.

@@ -27,7 +27,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 
 use crate::net::url::Url;
 use crate::net::{CancelToken, Network, Stream, connection_error, dial};
-use crate::record::{Pending, Recorded, Tap};
+use crate::record::{PendingExchange, RecordedBody, RecorderSlot, RequestInfo};
 use crate::{Error, Result, Secret};
 
 /// How long an exchange may take. See the [module](self) for what each is over.
@@ -136,13 +136,29 @@ pub(crate) struct Request<'a> {
     pub(crate) confidential: bool,
 }
 
+impl<'a> Request<'a> {
+    /// Returns what is recorded of this request.
+    fn info(&self, user_agent: &'a str) -> RequestInfo<'a> {
+        RequestInfo {
+            method: self.method.as_str(),
+            url: self.url.to_string(),
+            query: self.url.query(),
+            user_agent,
+            content_type: self.content_type,
+            has_authorization: self.bearer.is_some(),
+            body: (self.method != Method::Get).then_some(self.body),
+            confidential: self.confidential,
+        }
+    }
+}
+
 /// What came back.
 pub(crate) struct Response {
     pub(crate) status: u16,
     from: Url,
     method: Method,
     inner: http::Response<ureq::Body>,
-    exchange: Option<Pending>,
+    exchange: Option<PendingExchange>,
     current: Current,
     limits: Limits,
 }
@@ -198,7 +214,7 @@ impl Response {
     fn reader(self) -> Box<dyn Read + Send> {
         let body = self.inner.into_body().into_with_config().limit(u64::MAX).reader();
         match self.exchange {
-            Some(exchange) => Box::new(Recorded { body, exchange }),
+            Some(exchange) => Box::new(RecordedBody { body, exchange }),
             None => Box::new(body),
         }
     }
@@ -252,17 +268,17 @@ pub(crate) struct Http {
     agent: ureq::Agent,
     cancel: CancelToken,
     user_agent: String,
-    tap: Tap,
+    tap: RecorderSlot,
     current: Current,
     limits: Limits,
 }
 
 impl Http {
-    pub(crate) fn new(network: Network, user_agent: &str, cancel: CancelToken, tap: Tap) -> Self {
+    pub(crate) fn new(network: Network, user_agent: &str, cancel: CancelToken, tap: RecorderSlot) -> Self {
         Self::with_limits(network, user_agent, cancel, tap, Limits::default())
     }
 
-    fn with_limits(network: Network, user_agent: &str, cancel: CancelToken, tap: Tap, limits: Limits) -> Self {
+    fn with_limits(network: Network, user_agent: &str, cancel: CancelToken, tap: RecorderSlot, limits: Limits) -> Self {
         let config = ureq::Agent::config_builder()
             .user_agent(user_agent)
             // Redirects are followed in session.rs, which knows where a token may go.
@@ -287,7 +303,7 @@ impl Http {
     }
 
     /// Where requests are recorded, if they are.
-    pub(crate) fn tap(&self) -> &Tap {
+    pub(crate) fn tap(&self) -> &RecorderSlot {
         &self.tap
     }
 
@@ -307,11 +323,11 @@ impl Http {
             return Err(Error::Interrupted);
         }
         self.current.begin(deadline);
-        let mut exchange = Pending::begin(&self.tap, &request, &self.user_agent);
+        let mut exchange = PendingExchange::begin(&self.tap, &request.info(&self.user_agent));
         let result = self.exchange(request);
         match (&mut exchange, &result) {
-            (Some(exchange), Ok(answer)) => exchange.answered(answer.status().as_u16(), answer.headers()),
-            (Some(exchange), Err(error)) => exchange.failed(error),
+            (Some(exchange), Ok(answer)) => exchange.set_response(answer.status().as_u16(), answer.headers()),
+            (Some(exchange), Err(error)) => exchange.set_error(error),
             (None, _) => {}
         }
         let Request { method, url, .. } = request;
@@ -329,7 +345,7 @@ impl Http {
 
     fn exchange(&self, request: Request<'_>) -> Result<http::Response<ureq::Body>> {
         let Request { method, url, .. } = request;
-        let shown = self.tap.secrets().hide(&url.to_string());
+        let shown = self.tap.secrets().redact(&url.to_string());
         log::debug!("{} {shown}", method.as_str());
         let mut sent = self.run(request)?;
         if let Err(ureq::Error::Io(e)) = &sent

@@ -27,7 +27,7 @@ fn client(limits: Limits) -> Http {
         Network { tls: crate::Tls::new(None).unwrap(), proxy: None },
         "test",
         CancelToken::default(),
-        Tap::default(),
+        RecorderSlot::default(),
         limits,
     )
 }
@@ -286,7 +286,7 @@ fn twice(method: Method, then: &'static str) -> (Result<u16>, Vec<(usize, String
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::of_machine(folder.path().join("it"), &config(&url)).unwrap();
     let http = client(limits());
-    http.tap.open(&recorder);
+    http.tap.set(&recorder);
     let body = Bytes::from_static(b"a picture");
     let request = Request { method, body: &body, content_type: Some("image/jpeg"), ..get(&url) };
     http.send(request).unwrap().finish();

@@ -15,7 +15,7 @@ use super::*;
 use crate::Tls;
 use crate::net::Network;
 use crate::net::url::Url;
-use crate::record::Tap;
+use crate::record::RecorderSlot;
 use crate::websocket::queues::{MachineQueues, Outgoing};
 
 const LIMIT: Duration = Duration::from_secs(30);
@@ -61,7 +61,7 @@ fn bench_that(watch: Watch, good_after: Duration, at_dial: impl Fn(usize) + Send
     });
     let route = Route {
         origin: String::new(),
-        tap: Tap::default(),
+        tap: RecorderSlot::default(),
         address,
         network: Network { tls: Tls::new(None).unwrap(), proxy: None },
         user_agent: "OpenGlow/test".into(),

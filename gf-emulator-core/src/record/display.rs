@@ -1,7 +1,6 @@
-//! Entries in bounded memory: long values are shortened while they are read.
+//! Parses entries for display in bounded memory: long values are truncated while they are read.
 //!
-//! A line of 1 MiB can take a hundred times that once it is a [`Value`]. Whoever shows entries to people needs no such value
-//! whole.
+//! A 1 MiB line can take a hundred times its size as a [`Value`], and people never read such a value as a whole.
 
 use std::cell::Cell;
 use std::fmt;
@@ -13,44 +12,44 @@ use serde_json::{Map, Number, Value};
 #[cfg(any(feature = "report", test))]
 use super::entry::Entry;
 
-/// A line of up to this length is read whole: it takes a few MB at the most.
+/// A line up to this length is parsed without truncation: it takes a few MB at most.
 #[cfg(any(feature = "report", test))]
-const WHOLE_BYTES: usize = 32 << 10;
-/// What is kept of a longer one, counted as the bytes of its strings and [`VALUE_BYTES`] for each value.
-const KEPT_BYTES: usize = 256 << 10;
+const MAX_WHOLE_BYTES: usize = 32 << 10;
+/// The budget for longer lines: the bytes of strings, plus [`VALUE_BYTES`] for each value.
+const BUDGET_BYTES: usize = 256 << 10;
 const VALUE_BYTES: usize = 16;
-/// The longest string that is kept whole once a line is shortened, in bytes.
-const LONGEST_STRING: usize = 4096;
-/// In objects down to this depth (the entry, its message or body) fields are kept even when the rest is shortened: they
-/// say what the entry is.
+/// Longer strings of such a line are truncated.
+const MAX_STRING_BYTES: usize = 4096;
+/// Objects down to this depth (the entry, its message or body) keep their fields even when the budget is spent: they
+/// identify the entry.
 const FIELDS_DEPTH: usize = 2;
-/// The most fields of such an object.
-const MOST_FIELDS: usize = 1000;
-/// What ends a value that was shortened.
-const MORE: &str = "…";
+/// The maximum number of fields of such an object.
+const MAX_FIELDS: usize = 1000;
+/// Marks the end of a truncated value.
+const ELLIPSIS: &str = "…";
 
-/// Reads an entry. The flag says whether anything was left out.
+/// Parses an entry. Returns whether anything was truncated.
 #[cfg(any(feature = "report", test))]
-pub(super) fn parse(text: &str) -> Result<(Entry, bool), serde_json::Error> {
-    if text.len() <= WHOLE_BYTES {
+pub(super) fn parse_entry(text: &str) -> Result<(Entry, bool), serde_json::Error> {
+    if text.len() <= MAX_WHOLE_BYTES {
         return serde_json::from_str(text).map(|entry| (entry, false));
     }
-    let (value, is_shortened) = value(text)?;
-    serde_json::from_value(value).map(|entry| (entry, is_shortened))
+    let (value, is_truncated) = parse_value(text)?;
+    serde_json::from_value(value).map(|entry| (entry, is_truncated))
 }
 
-/// Reads JSON. The flag says whether anything was left out.
-pub(super) fn value(text: &str) -> Result<(Value, bool), serde_json::Error> {
-    let budget = Budget { left: Cell::new(KEPT_BYTES), is_shortened: Cell::new(false) };
+/// Parses JSON. Returns whether anything was truncated.
+pub(super) fn parse_value(text: &str) -> Result<(Value, bool), serde_json::Error> {
+    let budget = Budget { left: Cell::new(BUDGET_BYTES), is_truncated: Cell::new(false) };
     let mut reader = serde_json::Deserializer::from_str(text);
     let value = Seed { budget: &budget, depth: 0 }.deserialize(&mut reader)?;
     reader.end()?;
-    Ok((value, budget.is_shortened.get()))
+    Ok((value, budget.is_truncated.get()))
 }
 
 struct Budget {
     left: Cell<usize>,
-    is_shortened: Cell<bool>,
+    is_truncated: Cell<bool>,
 }
 
 impl Budget {
@@ -62,19 +61,19 @@ impl Budget {
         self.left.set(self.left.get().saturating_sub(bytes));
     }
 
-    /// As much of a text as is kept.
+    /// Spends the budget for `text`, and returns it truncated.
     fn text(&self, text: &str) -> String {
-        let most = if self.is_spent() { LONGEST_STRING / 16 } else { LONGEST_STRING };
-        self.spend(text.len().min(most) + VALUE_BYTES);
-        if text.len() <= most {
+        let max = if self.is_spent() { MAX_STRING_BYTES / 16 } else { MAX_STRING_BYTES };
+        self.spend(text.len().min(max) + VALUE_BYTES);
+        if text.len() <= max {
             return text.to_owned();
         }
-        self.is_shortened.set(true);
-        format!("{}{MORE}", &text[..text.floor_char_boundary(most)])
+        self.is_truncated.set(true);
+        format!("{}{ELLIPSIS}", &text[..text.floor_char_boundary(max)])
     }
 }
 
-/// Reads one value, as far as the budget goes.
+/// Deserialises one value within the budget.
 #[derive(Clone, Copy)]
 struct Seed<'a> {
     budget: &'a Budget,
@@ -113,7 +112,7 @@ impl<'de> Visitor<'de> for Seed<'_> {
 
     fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<Value, E> {
         self.budget.spend(VALUE_BYTES);
-        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("a number that is none"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("not a finite number"))
     }
 
     fn visit_unit<E>(self) -> Result<Value, E> {
@@ -140,8 +139,8 @@ impl<'de> Visitor<'de> for Seed<'_> {
             is_cut = true;
         }
         if is_cut {
-            self.budget.is_shortened.set(true);
-            values.push(MORE.into());
+            self.budget.is_truncated.set(true);
+            values.push(ELLIPSIS.into());
         }
         Ok(Value::Array(values))
     }
@@ -152,10 +151,10 @@ impl<'de> Visitor<'de> for Seed<'_> {
         let inner = Self { depth: self.depth + 1, ..self };
         let mut is_cut = false;
         while let Some(name) = map.next_key_seed(Name(self.budget))? {
-            let has_room = !self.budget.is_spent() || (self.depth <= FIELDS_DEPTH && fields.len() < MOST_FIELDS);
-            if has_room {
+            let is_kept = !self.budget.is_spent() || (self.depth <= FIELDS_DEPTH && fields.len() < MAX_FIELDS);
+            if is_kept {
                 let value = map.next_value_seed(inner)?;
-                // An empty map of one field takes some hundred bytes more than the field.
+                // A map takes some hundred bytes more than its fields.
                 self.budget.spend(VALUE_BYTES);
                 fields.insert(name, value);
             } else {
@@ -164,14 +163,14 @@ impl<'de> Visitor<'de> for Seed<'_> {
             }
         }
         if is_cut {
-            self.budget.is_shortened.set(true);
-            fields.insert(MORE.to_owned(), MORE.into());
+            self.budget.is_truncated.set(true);
+            fields.insert(ELLIPSIS.to_owned(), ELLIPSIS.into());
         }
         Ok(Value::Object(fields))
     }
 }
 
-/// The name of a field.
+/// Deserialises a field name.
 struct Name<'a>(&'a Budget);
 
 impl<'de> DeserializeSeed<'de> for Name<'_> {
@@ -204,7 +203,7 @@ mod tests {
         format!(r#"{{"n":3,"t":1.5,"at":"x","kind":"in","bytes":7,"json":{message}}}"#)
     }
 
-    /// How many values there are in it.
+    /// Counts values, including nested ones.
     fn count(value: &Value) -> usize {
         1 + match value {
             Value::Array(values) => values.iter().map(count).sum(),
@@ -214,24 +213,24 @@ mod tests {
     }
 
     fn message(text: &str) -> (Value, bool) {
-        let (entry, is_shortened) = parse(text).unwrap();
+        let (entry, is_truncated) = parse_entry(text).unwrap();
         let super::super::Event::In(message) = entry.event else { panic!("{entry:?}") };
-        (message.json.unwrap(), is_shortened)
+        (message.json.unwrap(), is_truncated)
     }
 
     #[test]
-    fn what_is_short_is_whole() {
+    fn keeps_short_lines_whole() {
         let json = json!({"id": 1, "action_type": "print", "x": [1, -2, 1.5, null, true, "ä", {"a": {}}]});
         assert_eq!(message(&line(&json.to_string())), (json, false));
-        // A settings report as it is sent, and one as long as a line that is read whole.
+        // Longer than a real settings report, but within the budget.
         let settings: Value = (0..3000).map(|n| (format!("C{n}"), json!(n))).collect::<Map<_, _>>().into();
         let text = line(&settings.to_string());
-        assert!(text.len() > WHOLE_BYTES);
+        assert!(text.len() > MAX_WHOLE_BYTES);
         assert_eq!(message(&text), (settings, false));
     }
 
     #[test]
-    fn what_is_long_is_shortened_and_says_what_it_is_all_the_same() {
+    fn truncates_long_lines_but_keeps_identifying_fields() {
         let deep = format!("{}1{}", "[".repeat(100), "]".repeat(100));
         let much = [
             format!("[{}0]", "{\"\":0},".repeat(200_000)),
@@ -242,25 +241,26 @@ mod tests {
             format!("{{\"{}\":1}}", "ä\\n".repeat(300_000)),
         ];
         for much in much {
-            let (json, is_shortened) =
+            let (json, is_truncated) =
                 message(&line(&format!(r#"{{"much":{much},"id":7,"action_type":"print","status":"ready"}}"#)));
-            assert!(is_shortened);
+            assert!(is_truncated);
             assert_eq!(
                 (&json["id"], &json["action_type"], &json["status"]),
                 (&json!(7), &json!("print"), &json!("ready"))
             );
-            assert!(count(&json) < KEPT_BYTES / VALUE_BYTES + 2 * MOST_FIELDS, "{}", count(&json));
-            assert!(json.to_string().len() < 3 * KEPT_BYTES, "{}", json.to_string().len());
+            assert!(count(&json) < BUDGET_BYTES / VALUE_BYTES + 2 * MAX_FIELDS, "{}", count(&json));
+            assert!(json.to_string().len() < 3 * BUDGET_BYTES, "{}", json.to_string().len());
         }
     }
 
     #[test]
-    fn what_is_wrong_is_wrong_however_long() {
+    fn rejects_long_invalid_lines() {
         for end in ["", "]", "]}", "]}}x"] {
             assert!(
-                parse(&format!("{}{end}", line("[").trim_end_matches('}').to_owned() + &"1,".repeat(40_000))).is_err()
+                parse_entry(&format!("{}{end}", line("[").trim_end_matches('}').to_owned() + &"1,".repeat(40_000)))
+                    .is_err()
             );
         }
-        assert!(parse(&line(&format!("[1e999,{}1]", "1,".repeat(40_000)))).is_err());
+        assert!(parse_entry(&line(&format!("[1e999,{}1]", "1,".repeat(40_000)))).is_err());
     }
 }
