@@ -46,17 +46,17 @@ impl Route {
         let stream = dial(origin, &self.network, deadline, &self.cancel).map_err(failed)?;
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Url { url: origin.to_string(), reason: "the User-Agent is not a header value" })?;
-        let Opened { mut stream, early } =
-            handshake::open(stream, url, &user_agent).map_err(|failure| match failure {
-                Failure::Status(status, retry_after) => {
-                    Error::Status { method: "GET", url: origin.to_string(), status, retry_after }
-                }
-                Failure::Answer(what) => Error::Answer { from: origin.to_string(), what: what.into() },
-                Failure::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
-                    failed(io::Error::new(e.kind(), "the WebSocket handshake took too long"))
-                }
-                Failure::Io(e) => failed(e),
-            })?;
+        let opened = handshake::open(stream, url, &user_agent);
+        let Opened { mut stream, early } = opened.map_err(|failure| match failure {
+            Failure::Status(status, retry_after) => {
+                Error::Status { method: "GET", url: origin.to_string(), status, retry_after }
+            }
+            Failure::Answer(what) => Error::Answer { from: origin.to_string(), what: what.into() },
+            Failure::Io(e) if e.kind() == io::ErrorKind::TimedOut => {
+                failed(io::Error::new(e.kind(), "the WebSocket handshake took too long"))
+            }
+            Failure::Io(e) => failed(e),
+        })?;
         // A stop ends a dial at once, but what is connected has messages to flush and a Close to send.
         stream.detach().map_err(failed)?;
         Ok(stream::open(stream, early))
