@@ -1,4 +1,4 @@
-//! Signing in, keeping at it, and where a token may go.
+//! Sign-in, retries, redirects, and which hosts receive the token.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -47,7 +47,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn wrong_credentials_fail_at_once_and_say_so() {
+fn wrong_credentials_are_not_retried() {
     let (service, home) = (plain(), folder());
     let mut emulator = at(&service, home.path(), |config| config.machine.password = Secret::new("f".repeat(64)));
     let error = emulator.connect().unwrap_err();
@@ -64,7 +64,7 @@ fn wrong_credentials_fail_at_once_and_say_so() {
 }
 
 #[test]
-fn a_403_may_be_a_proxys_and_is_tried_again_for_as_long_as_that_is_wanted() {
+fn a_403_can_come_from_a_proxy_and_is_retried() {
     let (service, folder) = (plain(), folder());
     service.fault(Fault::status(403).on("POST", SIGN_IN));
     at(&service, folder.path(), |_| ()).connect().unwrap();
@@ -75,7 +75,7 @@ fn a_403_may_be_a_proxys_and_is_tried_again_for_as_long_as_that_is_wanted() {
 }
 
 #[test]
-fn a_service_that_is_down_at_start_is_tried_again() {
+fn retries_until_the_service_is_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let folder = folder();
@@ -83,7 +83,7 @@ fn a_service_that_is_down_at_start_is_tried_again() {
     config.service.server_url = format!("http://{addr}");
     config.service.status_service_url = format!("ws://{addr}");
     let running = Running::start((Emulator::new(config).unwrap(), folder));
-    // A first try that comes to nothing; after it nobody listens at all, until the service is up.
+    // The first attempt gets no response, and the next ones no connection until the service is started.
     drop(listener.accept().unwrap());
     drop(listener);
     let service = service().tls(false).listen(addr.to_string()).start().unwrap();
@@ -94,7 +94,7 @@ fn a_service_that_is_down_at_start_is_tried_again() {
 }
 
 #[test]
-fn a_busy_service_is_tried_again() {
+fn retries_after_an_error_status() {
     for statuses in [vec![503, 429], vec![500], vec![502, 408], vec![404, 301]] {
         let (service, folder) = (plain(), folder());
         for status in &statuses {
@@ -106,7 +106,7 @@ fn a_busy_service_is_tried_again() {
 }
 
 #[test]
-fn a_service_that_asks_for_patience_gets_it() {
+fn waits_as_long_as_retry_after_says() {
     let times = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&times);
     let observer = move |seen: &Seen| {
@@ -123,7 +123,7 @@ fn a_service_that_asks_for_patience_gets_it() {
 }
 
 #[test]
-fn a_pause_longer_than_the_patience_ends_it_at_once() {
+fn gives_up_at_once_if_retry_after_exceeds_the_time_limit() {
     for asked in ["3600", "18446744073709551615", "Tue, 31 Dec 2999 23:59:59 GMT"] {
         let (service, folder) = (plain(), folder());
         service.fault(Fault::status(503).header("Retry-After", asked).on("POST", SIGN_IN).times(9));
@@ -134,7 +134,7 @@ fn a_pause_longer_than_the_patience_ends_it_at_once() {
 }
 
 #[test]
-fn patience_has_an_end() {
+fn gives_up_after_the_time_limit() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = folder();
     let mut config = config(folder.path(), Generation::V2);
@@ -146,7 +146,7 @@ fn patience_has_an_end() {
 }
 
 #[test]
-fn a_control_socket_that_is_refused_at_first_is_tried_again_with_a_new_sign_in() {
+fn retries_a_refused_websocket_with_a_new_sign_in() {
     for statuses in [[401, 503], [403, 404]] {
         let (service, folder) = (plain(), folder());
         for status in statuses {
@@ -163,8 +163,8 @@ fn a_control_socket_that_is_refused_at_first_is_tried_again_with_a_new_sign_in()
 }
 
 #[test]
-fn a_handshake_that_is_answered_oddly_is_tried_again() {
-    for odd in [
+fn retries_an_invalid_websocket_handshake() {
+    for invalid in [
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         "<html>Log in to use this network</html>\r\n\r\n",
@@ -172,7 +172,7 @@ fn a_handshake_that_is_answered_oddly_is_tried_again() {
         let (good, asked_before) = (good(), std::sync::atomic::AtomicBool::new(false));
         let raw = Raw::start(move |asked| {
             let is_first = || !asked_before.swap(true, std::sync::atomic::Ordering::AcqRel);
-            if asked.head.contains("websocket") && is_first() { Answer::Bytes(odd.into()) } else { good(asked) }
+            if asked.head.contains("websocket") && is_first() { Answer::Bytes(invalid.into()) } else { good(asked) }
         });
         let (mut emulator, _folder) = raw.machine(|_| ());
         emulator.connect().unwrap();
@@ -181,35 +181,35 @@ fn a_handshake_that_is_answered_oddly_is_tried_again() {
     }
 }
 
-// Elsewhere a process does not count its open files in this way.
+// The test lowers the limit of open files, which works differently on other systems.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_machine_that_could_not_start_its_client_can_connect_again() {
-    const MARK: &str = "GF_TEST_FEW_FILES";
-    if std::env::var_os(MARK).is_none() {
-        // In a process of its own: the limit is that of a process.
-        let test = "session::a_machine_that_could_not_start_its_client_can_connect_again";
+fn can_connect_again_after_the_client_could_not_start() {
+    const IN_CHILD: &str = "GF_TEST_FEW_FILES";
+    if std::env::var_os(IN_CHILD).is_none() {
+        // Runs itself in a child process, because the limit applies to a whole process.
+        let test = "session::can_connect_again_after_the_client_could_not_start";
         let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args([test, "--exact", "--nocapture"]).env(MARK, "1");
+        command.args([test, "--exact", "--nocapture"]).env(IN_CHILD, "1");
         let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
+        let printed = String::from_utf8_lossy(&output.stdout);
         let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}{errors}");
+        assert!(output.status.success() && printed.contains("1 passed"), "{printed}{errors}");
         return;
     }
-    // Sets how many files this process may open: started before, because starting a program takes files.
+    // Sets the limit of open files. Started first, because starting a process takes open files.
     let script = "while read -r limit; do prlimit --pid $PPID --nofile=$limit: && echo done; done";
     let mut shell = std::process::Command::new("sh");
     let mut shell = shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let talk = Mutex::new((shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap())));
+    let pipes = Mutex::new((shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap())));
     let limit = Arc::new(move |files: u32| {
-        let (stdin, stdout) = &mut *talk.lock().unwrap();
+        let (stdin, stdout) = &mut *pipes.lock().unwrap();
         writeln!(stdin, "{files}").unwrap();
         let mut answer = String::new();
         stdout.read_line(&mut answer).unwrap();
         assert_eq!(answer, "done\n");
     });
-    // The service runs in this process, too: when it is asked for the first WebSocket, no more files can be opened.
+    // The service runs in the same process: it lowers the limit when the first WebSocket is requested.
     let (good, limiting, asked_before) = (good(), Arc::clone(&limit), AtomicBool::new(false));
     let raw = Raw::start(move |asked| {
         if asked.head.contains("websocket") && !asked_before.swap(true, Ordering::Relaxed) {
@@ -231,7 +231,7 @@ fn a_machine_that_could_not_start_its_client_can_connect_again() {
 }
 
 #[test]
-fn a_stop_ends_the_pause_between_two_tries() {
+fn a_stop_ends_the_delay_between_two_attempts() {
     let (service, folder) = (plain(), folder());
     service.fault(Fault::status(503).header("Retry-After", "1000").on("POST", SIGN_IN));
     let emulator = at(&service, folder.path(), |config| config.service.retry_for = Duration::from_hours(1));
@@ -242,7 +242,7 @@ fn a_stop_ends_the_pause_between_two_tries() {
 }
 
 #[test]
-fn a_stop_ends_the_wait_for_an_answer() {
+fn a_stop_ends_the_wait_for_a_response() {
     for (method, path) in [("POST", SIGN_IN), ("GET", "/update/current"), ("GET", "/<ws_token>")] {
         let (service, folder) = (plain(), folder());
         service.fault(Fault::new(Failure::Hold).on(method, path));
@@ -256,7 +256,7 @@ fn a_stop_ends_the_wait_for_an_answer() {
 }
 
 #[test]
-fn a_stop_ends_a_tls_handshake_that_stalls() {
+fn a_stop_ends_a_stalled_tls_handshake() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let folder = folder();
@@ -278,7 +278,7 @@ fn exchanges(service: &LocalService, path: &str) -> Vec<(u16, Bearer)> {
 }
 
 #[test]
-fn an_expired_token_is_renewed_and_the_request_replayed_once() {
+fn an_expired_token_is_renewed_and_the_request_sent_again() {
     let bench = Setup::new(Generation::V2).start();
     bench.service.expire_tokens();
     bench.send(7, "lid_image", "ready", &json!({}));
@@ -290,7 +290,7 @@ fn an_expired_token_is_renewed_and_the_request_replayed_once() {
 }
 
 #[test]
-fn a_second_401_is_an_answer_and_a_refused_sign_in_is_not_replayed() {
+fn a_request_is_sent_again_once_and_only_after_a_successful_sign_in() {
     let bench = Setup::new(Generation::V2).start();
     bench.service.fault(Fault::status(401).on("POST", "/api/machines/").times(100));
     bench.send(7, "lid_image", "ready", &json!({}));
@@ -306,10 +306,10 @@ fn a_second_401_is_an_answer_and_a_refused_sign_in_is_not_replayed() {
 }
 
 #[test]
-fn the_token_stays_with_the_service() {
+fn the_token_is_sent_to_the_service_only() {
     let storage = plain();
     let bench = Setup::new(Generation::V2).start();
-    // Presigned: not even to the service's own origin.
+    // A presigned URL gets no token, not even on the service's own origin.
     bench.expect(1, "lid_image", "completed");
     assert_eq!(exchanges(&bench.service, "/up/1"), [(200, Bearer::Absent)]);
     bench.send(2, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
@@ -317,7 +317,7 @@ fn the_token_stays_with_the_service() {
     let endpoint = format!("{}/up/3?X-Sig=1", storage.http_url());
     bench.send(3, "lid_image", "ready", &json!({"endpoint": endpoint}));
     bench.wait_event("lid_image:completed", Some(3));
-    // There and back again: whoever sends the machine to the service does not do so in its name.
+    // After a redirect to another origin and back, the service gets no token either.
     bench.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
     storage.fault(Fault::status(307).header("Location", &bench.service.puls_url()).on("GET", "/dl/job.puls"));
     bench.expect(4, "motion", "completed");
@@ -328,7 +328,7 @@ fn the_token_stays_with_the_service() {
 }
 
 #[test]
-fn redirects_end_and_stay_where_they_are_safe() {
+fn redirects_are_limited_in_number_and_to_safe_urls() {
     let bench = Setup::new(Generation::V2).start();
     let path = "/dl/job.puls";
     bench.service.fault(Fault::status(302).header("Location", path).on("GET", path).times(6));
@@ -347,7 +347,7 @@ fn redirects_end_and_stay_where_they_are_safe() {
         bench.expect(id, "motion", "failed");
         assert_eq!(exchanges(&bench.service, path).len(), 5 + usize::try_from(id).unwrap(), "{location}");
     }
-    // An upload is never sent on.
+    // An upload does not follow redirects.
     bench.service.fault(Fault::status(307).header("Location", "/up/elsewhere").on("PUT", "/up/"));
     bench.expect(20, "lid_image", "failed");
     assert_eq!(exchanges(&bench.service, "/up/elsewhere"), []);
@@ -356,7 +356,7 @@ fn redirects_end_and_stay_where_they_are_safe() {
 }
 
 #[test]
-fn https_is_never_left_for_http() {
+fn does_not_follow_a_redirect_from_https_to_http() {
     let storage = plain();
     let bench = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
     bench.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
@@ -366,9 +366,9 @@ fn https_is_never_left_for_http() {
 }
 
 #[test]
-fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
+fn an_invalid_sign_in_response_is_an_error() {
     let long = "x".repeat(200 << 10);
-    let answers = [
+    let responses = [
         String::new(),
         "signed in".into(),
         "[]".into(),
@@ -389,7 +389,7 @@ fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
         "[".repeat(100_000),
         "\u{1f}\u{8b}\u{8}\u{0}".into(),
     ];
-    for body in answers {
+    for body in responses {
         let shown: String = body.chars().take(60).collect();
         let raw = Raw::start(move |_| http(200, &body));
         let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = Duration::ZERO);
@@ -401,14 +401,14 @@ fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
 }
 
 #[test]
-fn a_sign_in_that_is_answered_without_end_is_given_up() {
+fn an_endless_sign_in_response_is_an_error() {
     let heads = ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"];
     for head in heads {
         let raw = Raw::start(move |_| Answer::Endless(head.into()));
         let error = raw.machine(|config| config.service.retry_for = Duration::ZERO).0.connect().unwrap_err();
         assert!(matches!(error, Error::Answer { .. }), "{error}");
     }
-    // No HTTP at all, or a head that does not end: that passes, or not, with the service.
+    // Not HTTP, or an endless header: counts as a service that is down, which is worth retrying.
     for head in ["", "HTTP/1.1 200 OK\r\nX: "] {
         let raw = Raw::start(move |_| Answer::Endless(head.into()));
         let error = raw.machine(|config| config.service.retry_for = Duration::ZERO).0.connect().unwrap_err();
@@ -417,7 +417,7 @@ fn a_sign_in_that_is_answered_without_end_is_given_up() {
 }
 
 #[test]
-fn a_version_does_not_steer_where_firmware_lands() {
+fn a_firmware_version_cannot_change_the_folder() {
     let bench = Setup::new(Generation::V1).service(|service| service.firmware_version("../../x")).start();
     assert_eq!(names(&bench.folder().join("firmware")), Vec::<String>::new());
     assert_eq!(exchanges(&bench.service, "/dl/firmware"), []);
@@ -426,7 +426,7 @@ fn a_version_does_not_steer_where_firmware_lands() {
 }
 
 #[test]
-fn firmware_that_differs_arrives_whole_or_not_at_all() {
+fn firmware_is_stored_completely_or_not_at_all() {
     let bench = Setup::new(Generation::V1).service(|service| service.firmware_version("1.9.9")).start();
     let path = bench.folder().join("firmware/glowforge-fw-v1.9.9.fw");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "firmware 1.9.9\n");
@@ -443,7 +443,7 @@ fn firmware_that_differs_arrives_whole_or_not_at_all() {
 }
 
 #[test]
-fn a_machine_whose_firmware_check_fails_goes_online() {
+fn connects_even_if_the_firmware_check_fails() {
     for generation in [Generation::V1, Generation::V2] {
         let raw = Raw::start({
             let good = good();
@@ -457,7 +457,7 @@ fn a_machine_whose_firmware_check_fails_goes_online() {
 }
 
 #[test]
-fn a_reconnection_has_as_much_patience_as_is_asked_for() {
+fn a_reconnection_waits_as_long_as_retry_after_says() {
     let times = Arc::new(Mutex::new(Vec::new()));
     let noted = Arc::clone(&times);
     let observer = move |seen: &Seen| {
@@ -477,7 +477,7 @@ fn a_reconnection_has_as_much_patience_as_is_asked_for() {
 }
 
 #[test]
-fn a_service_behind_https_sends_nobody_to_plain_text() {
+fn a_service_on_https_cannot_send_the_machine_to_http() {
     let storage = plain();
     let bench = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
     bench.send(1, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
@@ -489,7 +489,7 @@ fn a_service_behind_https_sends_nobody_to_plain_text() {
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_ends_it_at_once_and_names_ca_file() {
+fn an_untrusted_certificate_is_not_retried_and_the_error_mentions_ca_file() {
     let (service, folder) = (service().start().unwrap(), folder());
     let error = at(&service, folder.path(), |config| config.service.ca_file = None).connect().unwrap_err();
     assert!(matches!(error, Error::Untrusted { .. }), "{error}");

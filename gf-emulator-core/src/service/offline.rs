@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use super::uplink::{FirmwareOffer, Uplink, Upload};
-use crate::net::url::shown;
+use crate::net::url::redact_url;
 use crate::storage::{AtomicFile, Download, DownloadEnd};
 use crate::{Error, Result, files};
 
@@ -38,7 +38,7 @@ impl Uplink for OfflineFolder {
     }
 
     fn download(&self, url: &str) -> Result<Download> {
-        let refuse = |reason| Error::Url { url: shown(url), reason };
+        let refuse = |reason| Error::Url { url: redact_url(url), reason };
         let path = url.strip_prefix("file://").ok_or_else(|| refuse("without a network, jobs are file:// URLs"))?;
         let path = path.strip_prefix("localhost").unwrap_or(path);
         if !path.starts_with('/') {

@@ -93,19 +93,19 @@ impl Session {
                 200..=299 => return Ok(response),
                 401 if bearer.is_some() && !repeated => {
                     log::info!("the token has expired: signing in again");
-                    response.finish();
+                    response.drain();
                     let _websocket_token = self.adopt(self.credentials.sign_in(&self.http)?);
                     repeated = true;
                     deadline = self.http.deadline(body);
                 }
                 301 | 302 | 303 | 307 | 308 if method == Method::Get && redirects < MAX_REDIRECTS => {
-                    let Some(next) = response.location().map(|location| url.follow(location)) else {
+                    let Some(next) = response.location().map(|location| url.resolve_location(location)) else {
                         return Err(Error::Answer {
                             from: url.to_string(),
                             what: "a redirect without a Location".into(),
                         });
                     };
-                    response.finish();
+                    response.drain();
                     let next = next?;
                     // No token for another origin, not even back at the service's.
                     if next.origin() != url.origin() {
@@ -135,7 +135,7 @@ impl Session {
     }
 
     fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &Bytes) -> Result<()> {
-        self.exchange(method, url, content_type, body, Authorization::Bearer).map(Response::finish)
+        self.exchange(method, url, content_type, body, Authorization::Bearer).map(Response::drain)
     }
 
     /// Uploads a picture to its endpoint, or to the service's own path if it has none.
@@ -154,7 +154,7 @@ impl Session {
         )?;
         match response.status {
             200 | 201 | 204 => {
-                response.finish();
+                response.drain();
                 Ok(())
             }
             _ => Err(response.into_error()),
@@ -166,7 +166,7 @@ impl Session {
         let url = self.parse_untrusted(url)?;
         let from = self.http.tap().secrets().redact(&url.to_string());
         let response = self.get(url)?;
-        let end = match response.length() {
+        let end = match response.content_length() {
             Some(length) => DownloadEnd::Length(length),
             None if response.is_chunked() => DownloadEnd::LastChunk,
             None => DownloadEnd::Unknown,

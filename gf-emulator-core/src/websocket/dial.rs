@@ -46,7 +46,8 @@ impl Route {
         let stream = dial(origin, &self.network, deadline, &self.cancel).map_err(failed)?;
         let user_agent = HeaderValue::from_str(&self.user_agent)
             .map_err(|_| Error::Url { url: origin.to_string(), reason: "the User-Agent is not a header value" })?;
-        let Opened { stream, early } = handshake::open(stream, url, &user_agent).map_err(|failure| match failure {
+        let opened = handshake::open(stream, url, &user_agent);
+        let Opened { mut stream, early } = opened.map_err(|failure| match failure {
             Failure::Status(status, retry_after) => {
                 Error::Status { method: "GET", url: origin.to_string(), status, retry_after }
             }
@@ -57,7 +58,7 @@ impl Route {
             Failure::Io(e) => failed(e),
         })?;
         // A stop ends a dial at once, but what is connected has messages to flush and a Close to send.
-        self.cancel.release(&stream).map_err(failed)?;
+        stream.detach().map_err(failed)?;
         Ok(stream::open(stream, early))
     }
 

@@ -61,7 +61,7 @@ impl Outbox {
     /// Writes messages to a socket that has nothing left to flush: as many as leave in one write. False where there are
     /// none.
     pub(super) fn hand_over(&mut self, socket: &mut Socket) -> tungstenite::Result<bool> {
-        let mut ends_at = socket.get_ref().get_ref().taken_bytes();
+        let mut ends_at = socket.get_ref().get_ref().bytes_written();
         let enough = ends_at + WRITE_BYTES as u64;
         let mut any = false;
         while ends_at < enough {
@@ -77,7 +77,7 @@ impl Outbox {
 
     /// Lets go of what is in flight and has been taken whole: all of it where `socket` has nothing left to flush.
     pub(super) fn settle(&mut self, socket: &Socket) {
-        let taken = socket.get_ref().get_ref().taken_bytes();
+        let taken = socket.get_ref().get_ref().bytes_written();
         let gone = self.in_flight.iter().take_while(|message| message.ends_at <= taken).count();
         for sent in self.in_flight.drain(..gone) {
             self.tap.record(|| Unredacted::Out(sent.message.frame()));

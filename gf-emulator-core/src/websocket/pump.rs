@@ -81,7 +81,7 @@ impl Pump {
     pub(super) fn run(&mut self, mut socket: Socket) -> Ended {
         let next_ping = Instant::now() + self.watch.ping_every;
         let mut talk = Talk { unflushed: false, next_ping, pong_due: None, binary_frames: 0 };
-        let watched = socket.get_mut().get_mut().unblock().and_then(|tcp| self.poll.watch(tcp));
+        let watched = self.poll.watch(socket.get_mut().get_mut().set_nonblocking());
         let ended = match watched {
             Ok(()) => self.pump(&mut socket, &mut talk).unwrap_or_else(|e| Ended::Lost(reason_of(&e, &socket))),
             Err(e) => Ended::Lost(e.to_string()),
