@@ -4,13 +4,12 @@
 //! tokens. `auth_token` goes with every later request to the service, for about six hours. `ws_token` is part of the
 //! WebSocket's address, good for one connection within about 30 seconds: so every connection signs in anew.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::net::CancelToken;
 use crate::net::http::{Http, Method, Request, Response};
-use crate::net::retry::{Backoff, RetryReason};
+use crate::net::retry::retry;
 use crate::net::url::Url;
 use crate::{Config, Error, Result, Secret};
 
@@ -38,38 +37,6 @@ struct Answer {
     auth_token: String,
 }
 
-/// Tries, and tries again with growing pauses for up to `patience` while failures may pass. Each try is told how much of
-/// it is left.
-///
-/// # Errors
-///
-/// A failure that will not pass at once; the last other one when the time is over; [`Error::Interrupted`].
-pub(crate) fn patiently<T>(
-    doing: &str,
-    cancel: &CancelToken,
-    patience: Duration,
-    mut attempt: impl FnMut(Duration) -> Result<T>,
-) -> Result<T> {
-    let until = Instant::now() + patience;
-    let mut backoff = Backoff::default();
-    loop {
-        let error = match attempt(until.saturating_duration_since(Instant::now())) {
-            Err(error) if error.is_worth_retrying() => error,
-            ended => return ended,
-        };
-        let pause = backoff.pause(RetryReason::Failed, error.retry_after());
-        let next = Instant::now() + pause;
-        if next > until {
-            log::error!("{doing}: giving up; retry_for_s in [SERVICE] is how long to try");
-            return Err(error);
-        }
-        log::warn!("{doing}: {error}; trying again in {:.1} s", pause.as_secs_f64());
-        if !cancel.pause(next) {
-            return Err(Error::Interrupted);
-        }
-    }
-}
-
 impl Credentials {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         Ok(Self {
@@ -79,17 +46,17 @@ impl Credentials {
         })
     }
 
-    /// Signs in, trying again with growing pauses for up to `patience` while that may help.
+    /// Signs in, with retries for up to `timeout`.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] at once where the credentials are not taken (400, 401, 422); [`Error::Interrupted`]; the
-    /// last try's error when the time is over.
-    pub(crate) fn sign_in_patiently(&self, http: &Http, patience: Duration) -> Result<Tokens> {
-        patiently("sign-in", http.cancel_token(), patience, |_| self.sign_in(http))
+    /// [`Error::SignInRefused`] at once if the credentials are rejected (400, 401, 422); [`Error::Interrupted`]; the last
+    /// attempt's error after the timeout.
+    pub(crate) fn sign_in_with_retries(&self, http: &Http, timeout: Duration) -> Result<Tokens> {
+        retry("sign-in", http.cancel_token(), timeout, |_| self.sign_in(http))
     }
 
-    /// Signs in, once: for where somebody else decides about trying again.
+    /// Signs in, without retries.
     pub(crate) fn sign_in(&self, http: &Http) -> Result<Tokens> {
         let body = serde_json::json!({
             "serial": format!("S{}", self.serial),
