@@ -23,3 +23,4 @@ mod sequences;
 mod session;
 mod tables;
 mod websocket;
+mod ws_client;

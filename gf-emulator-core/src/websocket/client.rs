@@ -65,14 +65,12 @@ use crate::{Config, Error, Result, Secret};
 /// Messages are sent in order. One that the operating system has not taken whole when the connection is lost is sent
 /// again on the next connection; one that it has taken is not, because it may have arrived. So no message arrives twice,
 /// and a connection that breaks may lose what was on its way. While there is no connection, up to 4096 messages or 8 MiB
-/// wait in an outbox; [progress](Outgoing::progress) does not wait, and the oldest events are dropped when the outbox is
+/// wait in an outbox; [progress](super::queues::Outgoing::progress) does not wait, and the oldest events are dropped when the outbox is
 /// full of events. Every dropped message is logged.
 ///
 /// Frames of up to 1 MiB are handed to rx, which holds 16. Read it: while it is full, the socket is neither read nor
 /// written (tx takes messages all the same). Whatever the service sends or leaves unread, a connection holds less than
 /// 32 MiB.
-///
-/// [`Outgoing::progress`]: super::queues::Outgoing::progress
 #[derive(Debug)]
 pub struct WsClient {
     thread: Option<JoinHandle<Result<()>>>,
@@ -181,6 +179,3 @@ impl Drop for WsClient {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

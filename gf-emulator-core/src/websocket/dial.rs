@@ -104,3 +104,30 @@ impl Drop for Reply {
         self.waker.wake();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::Tls;
+    use crate::net::poll::{Interest, Poll};
+
+    #[test]
+    fn a_panic_is_the_result_of_the_attempt() {
+        let mut poll = Poll::new().unwrap();
+        let dialer = Dialer {
+            sign_in: Arc::new(|| panic!("a bug in the sign-in")),
+            network: Network { tls: Tls::new(None).unwrap(), proxy: None },
+            user_agent: String::new(),
+            cancel: CancelToken::default(),
+        };
+        let attempt = dialer.spawn(poll.waker()).unwrap();
+        let result = loop {
+            match attempt.result() {
+                Some(result) => break result,
+                None => poll.wait(Interest::Readable, None).unwrap(),
+            }
+        };
+        assert!(matches!(result, Err(Error::Thread { thread: "gf-dial", .. })));
+        attempt.join();
+    }
+}
