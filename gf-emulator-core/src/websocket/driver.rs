@@ -98,9 +98,9 @@ impl Driver {
 
     /// Moves messages to the outbox.
     fn collect(&mut self) {
-        while let Ok(message) = self.tx.try_recv() {
-            self.state.push(message);
-        }
+        // No more than that: a machine that sends without end must not hold this thread.
+        let queued = self.tx.len();
+        self.tx.try_iter().take(queued).for_each(|message| self.state.push(message));
     }
 
     /// Logs dropped messages and records sent ones.

@@ -149,7 +149,7 @@ impl Outbox {
         std::mem::take(&mut self.reports)
     }
 
-    /// Drops messages until the limits hold. The newest event stays, whatever its size.
+    /// Drops messages until the limits hold. The newest event stays even if it is too large.
     fn evict(&mut self) {
         while self.queue.len() > 1 && (self.queue.len() > self.limits.messages || self.queued_bytes > self.limits.bytes)
         {

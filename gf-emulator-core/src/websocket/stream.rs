@@ -132,7 +132,7 @@ pub(super) fn ready<T>(result: tungstenite::Result<T>) -> tungstenite::Result<Op
     }
 }
 
-/// Writes a message of the machine, whatever its size: the limit of the write buffer is for pongs alone.
+/// Writes a message of any size: the limit of the write buffer is for pongs alone.
 pub(super) fn write(socket: &mut Socket, message: Message) -> tungstenite::Result<()> {
     socket.set_config(|config| config.max_write_buffer_size = usize::MAX);
     // On WouldBlock the message is in the buffer and must not be written again.
