@@ -90,7 +90,7 @@ pub use net::Tls;
 pub use secret::Secret;
 pub use secrets::Secrets;
 pub use throttle::Throttle;
-pub use websocket::{Outgoing, Peer};
+pub use websocket::{MachineQueues, Outgoing, Peer, Tx, WsClient};
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

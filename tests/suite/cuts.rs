@@ -1,7 +1,7 @@
-//! The control socket is lost in the middle of every action of the default script, in every way there is.
+//! The WebSocket is lost in the middle of every action of the default script, by a cut or a Close.
 //!
-//! Whatever happens to the socket, the machine comes back with a fresh sign-in, its messages keep their order, and none
-//! comes twice. None is lost either, unless the cut was one that loses what is on its way.
+//! The machine reconnects with a new sign-in, and its messages keep their order and arrive at most once; only a hard cut
+//! may lose some.
 
 use std::thread;
 
@@ -10,7 +10,7 @@ use gf_emulator_core::local_service::{Cut, Failure, Fault, Script, Seen, Step};
 use gf_emulator_tests::{Bench, LIMIT, Setup};
 use serde_json::{Map, Value};
 
-/// How a socket is lost.
+/// How the WebSocket is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Loss {
     Drain,
@@ -18,7 +18,7 @@ enum Loss {
     Close,
 }
 
-/// The request that an action makes, where it makes one before it is over: method and path.
+/// The request that an action makes before its terminal event: method and path.
 fn request_of(generation: Generation, action: &str) -> Option<(&'static str, &'static str)> {
     match (generation, action) {
         (Generation::V1, "settings") => Some(("PUT", "/api/machines/status")),
@@ -38,11 +38,11 @@ fn lose(bench: &Bench, how: Loss) {
     }
 }
 
-fn held(seen: &[Seen]) -> usize {
+fn held_requests(seen: &[Seen]) -> usize {
     seen.iter().filter(|seen| matches!(seen, Seen::Held { .. })).count()
 }
 
-fn opened(seen: &[Seen]) -> usize {
+fn connections(seen: &[Seen]) -> usize {
     seen.iter().filter(|seen| matches!(seen, Seen::WsOpened { .. })).count()
 }
 
@@ -52,17 +52,17 @@ fn messages(seen: &[Seen]) -> Vec<&Value> {
         .collect()
 }
 
-/// Loses the socket in the middle of each action of the default script, each with a machine of its own: connections that
-/// are lost one after the other are made again more and more slowly.
-fn lost_in_every_action(generation: Generation, tls: bool, how: Loss) {
+/// Loses the WebSocket in each action of the default script, each with its own machine: the pauses grow with each lost
+/// connection.
+fn lose_in_every_action(generation: Generation, tls: bool, how: Loss) {
     for step in Script::default().steps() {
         if let Step::Send { action, .. } = step {
-            lost_in(generation, tls, how, action);
+            lose_in_action(generation, tls, how, action);
         }
     }
 }
 
-fn lost_in(generation: Generation, tls: bool, how: Loss, action: &Map<String, Value>) {
+fn lose_in_action(generation: Generation, tls: bool, how: Loss, action: &Map<String, Value>) {
     let bench = Setup::new(generation).service(|service| service.tls(tls)).start();
     let id = action["id"].as_i64().unwrap();
     let kind = action["action_type"].as_str().unwrap();
@@ -72,24 +72,24 @@ fn lost_in(generation: Generation, tls: bool, how: Loss, action: &Map<String, Va
     }
     bench.service.send(Value::Object(action.clone())).unwrap();
     if request.is_some() {
-        bench.wait("the action to be in its middle", |seen| held(seen) == 1);
+        bench.wait("the action's request", |seen| held_requests(seen) == 1);
     } else if how != Loss::Drain {
-        // What was sent may be lost as well: until the action has certainly come.
+        // The loss may affect the action itself: wait until it has arrived.
         bench.wait("the action's first event", |seen| messages(seen).iter().any(|m| m["action_id"] == id));
     }
     lose(&bench, how);
-    let back = |seen: &[Seen]| opened(seen) == 2;
+    let reconnected = |seen: &[Seen]| connections(seen) == 2;
     if how == Loss::Hard {
-        // What the machine says before it has noticed is lost: it says nothing before it is back.
-        bench.wait("the machine to come back", back);
+        // What the machine sends before it notices the cut is lost: let it send nothing until it has reconnected.
+        bench.wait("the reconnection", reconnected);
         bench.service.release();
     } else {
         bench.service.release();
-        bench.wait("the machine to come back", back);
+        bench.wait("the reconnection", reconnected);
     }
-    // A hard cut may lose the ending of what was not held.
-    let may_lose_ending = how == Loss::Hard && request.is_none();
-    if !may_lose_ending {
+    // A hard cut may lose the terminal event of an action that was not held.
+    let may_lose_terminal_event = how == Loss::Hard && request.is_none();
+    if !may_lose_terminal_event {
         bench.wait_event(&format!("{kind}:completed"), Some(id));
     }
     bench.expect(2000, "settings", "completed");
@@ -99,49 +99,49 @@ fn lost_in(generation: Generation, tls: bool, how: Loss, action: &Map<String, Va
     let seen = service.seen();
 
     let sign_ins = seen.iter().filter(|seen| matches!(seen, Seen::SignIn { ok: true, .. })).count();
-    assert_eq!((sign_ins, opened(&seen)), (2, 2), "one for each connection");
+    assert_eq!((sign_ins, connections(&seen)), (2, 2), "one sign-in per connection");
 
     let messages = messages(&seen);
     let ids: Vec<i64> = messages.iter().map(|message| message["id"].as_i64().unwrap()).collect();
-    // A hard cut may lose the first one, too.
+    // A hard cut may lose the first one.
     assert!(ids[0] == 32 || how == Loss::Hard, "{ids:?}");
     for (two, pair) in messages.windows(2).zip(ids.windows(2)) {
         let gap = pair[1] - pair[0];
-        assert!(gap >= 1, "twice or out of order: {two:#?}");
-        // Progress is perishable: a message about a moment that has passed may be missing.
+        assert!(gap >= 1, "repeated or out of order: {two:#?}");
+        // Progress may be dropped when the connection is lost.
         let may_lack_progress = two[0]["action_id"] == 1013;
         assert!(how == Loss::Hard || gap == 1 || (gap == 2 && may_lack_progress), "lost between: {two:#?}");
     }
-    let endings = gf_emulator_tests::endings_of(&seen, id, kind);
-    if may_lose_ending {
-        assert!(endings.len() <= 1, "{endings:?}");
+    let terminal_events = gf_emulator_tests::endings_of(&seen, id, kind);
+    if may_lose_terminal_event {
+        assert!(terminal_events.len() <= 1, "{terminal_events:?}");
     } else {
-        assert_eq!(endings, [format!("{kind}:completed ({id})")]);
+        assert_eq!(terminal_events, [format!("{kind}:completed ({id})")]);
     }
 }
 
-/// Both generations at once, plain and over TLS: what takes its time is the wait before a new connection.
-fn lost_by_all(how: Loss) {
+/// Both generations, plain and over TLS, at once: most of the time is spent in pauses before reconnecting.
+fn lose_all_ways(how: Loss) {
     thread::scope(|scope| {
         for generation in [Generation::V1, Generation::V2] {
             for tls in [false, true] {
-                scope.spawn(move || lost_in_every_action(generation, tls, how));
+                scope.spawn(move || lose_in_every_action(generation, tls, how));
             }
         }
     });
 }
 
 #[test]
-fn cut_in_the_middle_of_every_action() {
-    lost_by_all(Loss::Drain);
+fn a_draining_cut_in_the_middle_of_every_action() {
+    lose_all_ways(Loss::Drain);
 }
 
 #[test]
-fn closed_in_the_middle_of_every_action() {
-    lost_by_all(Loss::Close);
+fn a_close_in_the_middle_of_every_action() {
+    lose_all_ways(Loss::Close);
 }
 
 #[test]
-fn cut_hard_in_the_middle_of_every_action() {
-    lost_by_all(Loss::Hard);
+fn a_hard_cut_in_the_middle_of_every_action() {
+    lose_all_ways(Loss::Hard);
 }

@@ -24,3 +24,4 @@ mod sequences;
 mod session;
 mod tables;
 mod websocket;
+mod ws_client;

@@ -82,7 +82,7 @@ impl MessageSender {
             log::info!("{label}");
         }
         if let Err(unsent) = tx.send(Outgoing::new(text, label, say.channel == Channel::Progress)) {
-            log::error!("dropped (nobody carries messages any more): {}", unsent.label());
+            log::error!("dropped (nobody carries messages any more): {}", unsent.0.label());
         }
     }
 

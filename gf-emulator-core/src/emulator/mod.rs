@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -22,12 +21,11 @@ use crate::machine::{CannedMachine, Controls, Job, Machine};
 use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
 use crate::record::{Recorder, RecorderSlot};
-use crate::service::authentication::patiently;
 use crate::service::{OfflineFolder, Session, Uplink};
 use crate::storage::{JobStore, local_timestamp};
+use crate::websocket::WsClient;
 use crate::websocket::queues::{MachineQueues, Peer};
-use crate::websocket::{Route, Socket, WsClient};
-use crate::{Config, Error, Result, Secret, Secrets};
+use crate::{Config, Error, Result, Secrets};
 
 /// A Glowforge machine without the hardware.
 ///
@@ -123,7 +121,6 @@ impl Emulator {
         let controls = Controls::default();
         let cancels = match &uplink {
             Way::Online { dialling, working, .. } => vec![dialling.clone(), working.clone()],
-            // Its calls do not block.
             Way::OfflineFolder(_) => Vec::new(),
         };
         let handle = Handle {
@@ -205,57 +202,41 @@ impl Emulator {
         self.handle.clone()
     }
 
-    /// Signs in, checks the firmware where that is configured, and opens the WebSocket. Does nothing where it is
-    /// connected already, or offline.
+    /// Signs in, checks the firmware if configured, and opens the WebSocket. Does nothing if already connected or offline.
     ///
-    /// Blocks, for up to `retry_for_s` while the service is down or answers something unexpected (a proxy's 403, say), or
-    /// until the handle stops it. After an error it can be called again, unless the handle has stopped it.
+    /// Blocks for up to `retry_for_s` while the service is unreachable or answers something unexpected (a proxy's 403,
+    /// say), or until the handle stops it. After an error it can be called again, unless the handle has stopped it.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] where serial number and password are not taken: at once with status 400, 401 or 422, with
-    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service could
-    /// not be reached for all that time; [`Error::Untrusted`] where its certificate is not trusted; [`Error::Proxy`] where
-    /// the proxy does not connect to it; [`Error::Thread`] where a thread cannot be started; [`Error::Interrupted`] where
-    /// it was stopped; [`Error::NotConnected`] where it has run and stopped.
+    /// - [`Error::SignInRefused`] if the credentials are rejected: at once with status 400, 401 or 422, after the timeout
+    ///   with 403.
+    /// - [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] if the service could not be reached until the
+    ///   timeout.
+    /// - [`Error::Untrusted`] if its certificate is not trusted, [`Error::Proxy`] if the proxy does not connect to it.
+    /// - [`Error::Thread`] if a thread cannot be started.
+    /// - [`Error::Interrupted`] if it was stopped, [`Error::NotConnected`] if the emulator has run before.
     pub fn connect(&mut self) -> Result<()> {
         let Way::Online { tls, dialling, working, session } = &mut self.uplink else { return Ok(()) };
         if self.client.is_some() {
             return Ok(());
         }
-        if self.peer.is_none() {
+        let Some(peer) = &self.peer else {
             return Err(Error::NotConnected { reason: "this emulator has run and stopped: make another" });
-        }
-        // The first sign-in goes over the connection that the requests after it use as well.
-        let user_agent = self.config.user_agent();
+        };
         let network = Network { tls: tls.clone(), proxy: self.config.service.proxy.clone() };
-        let http = Http::new(network.clone(), &user_agent, working.clone(), self.tap.clone());
-        let session = session.insert(Arc::new(Session::new(&self.config, http)?));
-        let tokens = session.credentials().sign_in_patiently(session.http(), self.config.service.retry_for)?;
+        let user_agent = self.config.user_agent();
+        let http = |cancel: &CancelToken| Http::new(network.clone(), &user_agent, cancel.clone(), self.tap.clone());
+        let session = session.insert(Arc::new(Session::new(&self.config, http(working))?));
+        let tokens = session.credentials().sign_in_with_retries(session.http(), self.config.service.retry_for)?;
         let token = session.adopt(tokens);
         if self.config.firmware.check {
             start(&self.config, &self.table, &self.messages, &**session)?;
         }
-        // Every later one has a client of its own: a cancelled action's cancel must not end it.
-        let again = Http::new(network.clone(), &user_agent, dialling.clone(), self.tap.clone());
-        let of_address = Arc::clone(session);
-        let address = move || {
-            let tokens = of_address.credentials().sign_in(&again)?;
-            Ok(of_address.websocket_url(&of_address.adopt(tokens)))
-        };
-        let route = Route {
-            origin: self.config.service.status_service_url.clone(),
-            address: Arc::new(address),
-            network,
-            user_agent,
-            cancel: dialling.clone(),
-            tap: self.tap.clone(),
-        };
-        let socket = open(session, &route, token, self.config.service.retry_for)?;
-        if let Some(peer) = &self.peer {
-            self.client = Some(WsClient::start(socket, route, peer)?);
-            self.peer = None;
-        }
+        // Sign-ins of later connections have an `Http` of their own: cancelling an action must not interrupt them.
+        let again = http(dialling);
+        self.client = Some(WsClient::open(&self.config, session, again, network.clone(), Some(token), peer)?);
+        self.peer = None;
         Ok(())
     }
 
@@ -330,18 +311,4 @@ impl Emulator {
         }
         ended.and(closed)
     }
-}
-
-/// Opens the first WebSocket. The service may be busy here as at the sign-in, and a firmware download takes longer than
-/// the token is good for: then there is another sign-in, and another try, for up to `patience`.
-fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> Result<Socket> {
-    let mut first = Some(token);
-    patiently("connecting", &route.cancel, patience, |left| {
-        let token = if let Some(token) = first.take() {
-            token
-        } else {
-            session.adopt(session.credentials().sign_in_patiently(session.http(), left)?)
-        };
-        route.dial_to(&session.websocket_url(&token))
-    })
 }

@@ -112,7 +112,11 @@ impl AtomicFile {
     /// As [`persist`](Self::persist) without fsync: atomic for readers, but not durable across a power failure.
     pub(crate) fn persist_unsynced(self) -> Result<PathBuf> {
         let target = self.target;
-        self.file.persist(&target).map_err(|e| Error::File { doing: "write", path: target.clone(), source: e.error })?;
+        self.file.persist(&target).map_err(|e| Error::File {
+            doing: "write",
+            path: target.clone(),
+            source: e.error,
+        })?;
         Ok(target)
     }
 

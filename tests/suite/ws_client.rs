@@ -1,0 +1,201 @@
+//! [`WsClient`] alone, with a message loop that is not the emulator's, against a service that cuts, closes and floods.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpStream};
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, bounded};
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::{Config, Error, MachineQueues, Outgoing, Tx, WsClient};
+use gf_emulator_tests::{LIMIT, config, folder};
+use tungstenite::{Message, WebSocket};
+
+use crate::raw::{Raw, good, http};
+
+type Socket = WebSocket<TcpStream>;
+
+struct Client {
+    raw: Raw,
+    client: WsClient,
+    rx: Receiver<String>,
+    tx: Tx,
+}
+
+fn config_for(raw: &Raw) -> Config {
+    let mut config = config(folder().path(), Generation::V2);
+    config.service.server_url = format!("http://{}", raw.addr);
+    config.service.status_service_url = format!("ws://{}", raw.addr);
+    config
+}
+
+fn connect() -> Client {
+    let raw = Raw::start(good());
+    let (client, MachineQueues { rx, tx, .. }) = WsClient::connect(&config_for(&raw)).unwrap();
+    Client { raw, client, rx, tx }
+}
+
+impl Client {
+    fn send(&self, text: &str) {
+        self.tx.send(Outgoing::event(text)).unwrap();
+    }
+
+    /// Stops the client, within a limit, and returns its queues.
+    fn stop(self) -> (Receiver<String>, Tx) {
+        let (done, stopped) = bounded(1);
+        thread::spawn(move || done.send(self.client.stop()));
+        stopped.recv_timeout(LIMIT).expect("the client stops").unwrap();
+        (self.rx, self.tx)
+    }
+}
+
+/// Reads up to the next text.
+fn next_text(socket: &mut Socket) -> String {
+    loop {
+        if let Message::Text(text) = socket.read().unwrap() {
+            return text.to_string();
+        }
+    }
+}
+
+/// Writes `first` and then `rest` again and again until the connection ends.
+fn flood(socket: &Socket, first: &[u8], rest: &[u8]) -> thread::JoinHandle<()> {
+    let mut stream = socket.get_ref().try_clone().unwrap();
+    let (first, rest) = (first.to_vec(), rest.repeat(10_000));
+    thread::spawn(move || {
+        let mut written = stream.write_all(&first);
+        while written.is_ok() {
+            written = stream.write_all(&rest);
+        }
+    })
+}
+
+fn is_sent_once_and_in_order_over_a_cut(with_pings: bool) {
+    // More than the buffers of both systems hold, so that some message is cut in two; fewer than the outbox holds.
+    const MESSAGES: usize = 3000;
+    let client = connect();
+    let mut first = client.raw.socket();
+    socket2::SockRef::from(first.get_ref()).set_recv_buffer_size(64 << 10).unwrap();
+    let pings = with_pings.then(|| flood(&first, &[], &[&[0x89, 125][..], &[7; 125]].concat()));
+    // Lengths that put the ends of messages and writes anywhere.
+    let text = |n: usize| format!("{n} {}\n", "x".repeat(n * 7919 % 5000));
+    (0..MESSAGES).for_each(|n| client.send(&text(n)));
+    let mut received = Vec::new();
+    while received.len() < MESSAGES / 3 {
+        received.push(next_text(&mut first));
+    }
+    // The client sees an end; what its system has taken still arrives here.
+    first.get_mut().shutdown(Shutdown::Write).unwrap();
+    pings.map(|pings| pings.join().unwrap());
+    while let Ok(message) = first.read() {
+        if let Message::Text(text) = message {
+            received.push(text.to_string());
+        }
+    }
+    assert!(received.len() < MESSAGES, "the buffers are too large for this test");
+    let mut second = client.raw.socket();
+    while received.len() < MESSAGES {
+        received.push(next_text(&mut second));
+    }
+    for (n, message) in received.iter().enumerate() {
+        assert!(message == &text(n), "{n}: {:.20}", message);
+    }
+    client.stop();
+}
+
+#[test]
+fn sends_once_and_in_order_over_a_cut() {
+    is_sent_once_and_in_order_over_a_cut(false);
+}
+
+#[test]
+fn sends_once_and_in_order_over_a_cut_among_pings() {
+    is_sent_once_and_in_order_over_a_cut(true);
+}
+
+// Elsewhere a reset discards what has arrived.
+#[cfg(target_os = "linux")]
+#[test]
+fn reads_what_has_arrived_before_giving_up_on_a_broken_connection() {
+    const FRAMES: usize = 200;
+    let client = connect();
+    let mut socket = client.raw.socket();
+    for n in 0..FRAMES {
+        socket.write(Message::Ping(vec![1].into())).unwrap();
+        socket.write(Message::text(n.to_string())).unwrap();
+    }
+    socket.flush().unwrap();
+    // A reset: from here on every write fails. The client has read no more than rx holds.
+    socket2::SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(socket);
+    client.send("a write that fails");
+    for n in 0..FRAMES {
+        assert_eq!(client.rx.recv_timeout(LIMIT).unwrap(), n.to_string());
+    }
+    assert_eq!(next_text(&mut client.raw.socket()), "a write that fails");
+    client.stop();
+}
+
+#[test]
+fn answers_a_close_and_reconnects_though_the_old_connection_stays_open() {
+    let client = connect();
+    let mut first = client.raw.socket();
+    first.close(None).unwrap();
+    // The first is neither read nor closed.
+    let mut second = client.raw.socket();
+    client.send("here");
+    assert_eq!(next_text(&mut second), "here");
+    assert!(matches!(first.read(), Ok(Message::Close(None))), "the answer to the Close");
+    client.stop();
+}
+
+#[test]
+fn an_endless_message_does_not_keep_others_from_being_sent() {
+    let client = connect();
+    let mut socket = client.raw.socket();
+    // The first fragment of a text, then empty ones; they go on after the client's Close.
+    let flood = flood(&socket, &[0x01, 0], &[0, 0]);
+    for n in 0..10 {
+        client.send(&n.to_string());
+        assert_eq!(next_text(&mut socket), n.to_string());
+    }
+    client.stop();
+    flood.join().unwrap();
+}
+
+#[test]
+fn endless_binary_frames_do_not_keep_it_from_stopping() {
+    let client = connect();
+    let socket = client.raw.socket();
+    let flood = flood(&socket, &[], &[0x82, 1, 0]);
+    client.stop();
+    flood.join().unwrap();
+}
+
+#[test]
+fn a_stop_sends_what_is_queued_closes_and_disconnects_both_queues() {
+    let client = connect();
+    let mut socket = client.raw.socket();
+    let reader = thread::spawn(move || {
+        let mut received = Vec::new();
+        loop {
+            match socket.read() {
+                Ok(Message::Text(text)) => received.push(text.to_string()),
+                Ok(Message::Close(_)) => return received,
+                other => assert!(other.is_ok(), "ended without a Close: {other:?}"),
+            }
+        }
+    });
+    (0..200).for_each(|n| client.send(&n.to_string()));
+    let (rx, tx) = client.stop();
+    assert_eq!(reader.join().unwrap(), (0..200).map(|n| n.to_string()).collect::<Vec<_>>());
+    assert!(rx.recv().is_err());
+    assert_eq!(tx.send(Outgoing::event("late")).unwrap_err().0.text(), "late");
+}
+
+#[test]
+fn connect_fails_if_the_credentials_are_rejected() {
+    let raw = Raw::start(|_| http(401, ""));
+    assert!(matches!(WsClient::connect(&config_for(&raw)), Err(Error::SignInRefused { status: 401 })));
+    assert_eq!(raw.requests(), ["POST /machines/sign_in"]);
+}
