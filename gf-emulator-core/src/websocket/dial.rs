@@ -39,7 +39,7 @@ impl Dialer {
             url: origin.to_string(),
             reason: "the User-Agent is not a valid header value",
         })?;
-        let Upgraded { stream, early } =
+        let Upgraded { mut stream, early } =
             handshake::upgrade(stream, url, &user_agent).map_err(|failure| match failure {
                 Failure::Status(status, retry_after) => {
                     Error::Status { method: "GET", url: origin.to_string(), status, retry_after }
