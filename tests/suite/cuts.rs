@@ -6,7 +6,7 @@
 use std::thread;
 
 use gf_emulator_core::config::Generation;
-use gf_emulator_core::local_service::{Cut, Failure, Fault, Script, Seen, Step};
+use gf_emulator_core::local_service::{Cut, Failure, Fault, Script, ScriptStep, Seen};
 use gf_emulator_tests::{Bench, LIMIT, Setup};
 use serde_json::{Map, Value};
 
@@ -56,7 +56,7 @@ fn messages(seen: &[Seen]) -> Vec<&Value> {
 /// are lost one after the other are made again more and more slowly.
 fn lost_in_every_action(generation: Generation, tls: bool, how: Loss) {
     for step in Script::default().steps() {
-        if let Step::Send { action, .. } = step {
+        if let ScriptStep::Send { action, .. } = step {
             lost_in(generation, tls, how, action);
         }
     }
