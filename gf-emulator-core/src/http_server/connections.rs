@@ -42,8 +42,8 @@ struct OpenConnection {
 }
 
 impl Sockets {
-    /// Evicts the oldest unauthenticated connection or, if there is none and `evicts_authenticated`, the oldest. Returns
-    /// whether one was evicted.
+    /// Evicts the oldest unauthenticated connection or, if there is none and `evicts_authenticated`, the oldest.
+    /// Returns whether one was evicted.
     fn evict_oldest(&mut self, evicts_authenticated: bool) -> bool {
         let candidates = || self.open.iter().filter(|(_, open)| !open.is_evicted);
         let oldest = candidates().find(|(_, open)| !open.is_authenticated);
@@ -72,14 +72,15 @@ impl Drop for ConnectionGuard {
 }
 
 impl Connections {
-    /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one, or else the oldest.
+    /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one, or else the
+    /// oldest.
     #[cfg(feature = "local-service")]
     pub(crate) fn new(server: &'static str, limit: usize) -> Arc<Self> {
         Self::with(server, limit, true)
     }
 
-    /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one. If there is none, the
-    /// new connection is closed.
+    /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one. If there is none,
+    /// the new connection is closed.
     #[cfg(feature = "follow")]
     pub(crate) fn keeping_authenticated(server: &'static str, limit: usize) -> Arc<Self> {
         Self::with(server, limit, false)
@@ -174,8 +175,8 @@ impl Connections {
         Some(ConnectionGuard { connections: Arc::clone(self), number })
     }
 
-    /// Accepts connections until [`stop_accepting`](Self::stop_accepting), and serves each on a thread called `name`. Runs
-    /// on the listener's thread.
+    /// Accepts connections until [`stop_accepting`](Self::stop_accepting), and serves each on a thread called `name`.
+    /// Runs on the listener's thread.
     pub(crate) fn accept_loop<S>(self: &Arc<Self>, listener: &TcpListener, name: &str, serve: S)
     where
         S: Fn(&Arc<TcpStream>) + Clone + Send + 'static,

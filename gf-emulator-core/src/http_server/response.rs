@@ -62,8 +62,8 @@ impl Response {
     }
 }
 
-/// Shuts down the sending side and discards input for up to 2 s: closing a socket with unread input sends a reset, which
-/// can destroy the response on its way.
+/// Shuts down the sending side and discards input for up to 2 s: closing a socket with unread input sends a reset,
+/// which can destroy the response on its way.
 pub(crate) fn linger(socket: &TcpStream) {
     if socket.shutdown(Shutdown::Write).is_err() {
         return;

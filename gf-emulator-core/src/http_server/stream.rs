@@ -1,8 +1,8 @@
 //! An accepted connection, plain or TLS, with blocking reads at first and through memory later.
 //!
 //! A TLS stream cannot be split: the thread that reads holds it. So that one thread can block in a read while others
-//! write, the stream is *detached*: from then on it reads from and writes to buffers in memory and never blocks, and its
-//! owner copies the bytes to and from the socket without holding the stream.
+//! write, the stream is *detached*: from then on it reads from and writes to buffers in memory and never blocks, and
+//! its owner copies the bytes to and from the socket without holding the stream.
 
 #![cfg_attr(
     not(feature = "local-service"),
@@ -45,8 +45,8 @@ impl Transport {
         }
     }
 
-    /// As [`new`](Self::new), but every read fails after `deadline`, so that a peer cannot hold a thread by sending a byte
-    /// at a time.
+    /// As [`new`](Self::new), but every read fails after `deadline`, so that a peer cannot hold a thread by sending a
+    /// byte at a time.
     #[cfg(feature = "follow")]
     pub(crate) fn with_deadline(socket: Arc<TcpStream>, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..Self::new(socket) }

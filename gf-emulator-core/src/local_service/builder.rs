@@ -98,8 +98,8 @@ impl Builder {
         self
     }
 
-    /// Sets how long a machine may be disconnected and silent before it counts as gone and its script ends. The default is
-    /// 30 seconds.
+    /// Sets how long a machine may be disconnected and silent before it counts as gone and its script ends. The default
+    /// is 30 seconds.
     #[must_use]
     pub fn gone_after(mut self, time: Duration) -> Self {
         self.rules.gone_after = time;
@@ -134,15 +134,16 @@ impl Builder {
         self
     }
 
-    /// Sets a recorded session to replay with the first machine that connects, in place of a script. No other machine may
-    /// connect then.
+    /// Sets a recorded session to replay with the first machine that connects, in place of a script. No other machine
+    /// may connect then.
     #[must_use]
     pub fn replay(mut self, plan: ReplayPlan) -> Self {
         self.task = Some(Task::Replay(ReplayState::new(plan)));
         self
     }
 
-    /// Cuts each WebSocket after this time. The default is never; the cloud does it about hourly (public documentation).
+    /// Cuts each WebSocket after this time. The default is never; the cloud does it about hourly (public
+    /// documentation).
     #[must_use]
     pub fn cut_every(mut self, after: Duration) -> Self {
         self.cut_every = Some(after);
@@ -174,15 +175,16 @@ impl Builder {
         self
     }
 
-    /// Registers a callback for every event, in order. It blocks the service, so it must be quick, and it must not call the
-    /// service.
+    /// Registers a callback for every event, in order. It blocks the service, so it must be quick, and it must not call
+    /// the service.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Seen) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// As [`LocalService::secrets`], before the service starts: for an [observer](Self::observer) that prints or records.
+    /// As [`LocalService::secrets`], before the service starts: for an [observer](Self::observer) that prints or
+    /// records.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         self.secrets.clone()
@@ -191,8 +193,8 @@ impl Builder {
     /// Starts the service.
     ///
     /// # Errors
-    /// [`LocalServiceError::Listen`] if the address is not available, [`LocalServiceError::Tls`] if the certificate cannot
-    /// be generated, [`LocalServiceError::Start`] if a thread cannot be started.
+    /// [`LocalServiceError::Listen`] if the address is not available, [`LocalServiceError::Tls`] if the certificate
+    /// cannot be generated, [`LocalServiceError::Start`] if a thread cannot be started.
     pub fn start(self) -> Result<LocalService, LocalServiceError> {
         let fail = |source| LocalServiceError::Listen { address: self.listen.clone(), source };
         let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;

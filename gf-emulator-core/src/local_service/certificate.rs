@@ -31,8 +31,8 @@ pub(super) fn generate(listening: IpAddr) -> Result<Certificate, LocalServiceErr
 }
 
 fn issue(listening: IpAddr) -> Result<(String, String, String), rcgen::Error> {
-    // Clients with strict checks, such as Python 3.13, require key usages and subject and authority key identifiers; some
-    // require a validity of about a year at most.
+    // Clients with strict checks, such as Python 3.13, require key usages and subject and authority key identifiers;
+    // some require a validity of about a year at most.
     let mut root = CertificateParams::new(Vec::new())?;
     root.distinguished_name.push(DnType::CommonName, "gf-machine-emulator local service root");
     root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

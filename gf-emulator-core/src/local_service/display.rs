@@ -17,8 +17,8 @@ const TO_MACHINE: &str = "service > machine";
 const TO_STORAGE: &str = "machine > storage";
 const REPLAY: &str = "           replay";
 
-/// One line, safe to print on a terminal: control characters become `?`, and long names are cut. Peers choose part of it,
-/// so it may contain their secrets: see [`Seen::to_line`].
+/// One line, safe to print on a terminal: control characters become `?`, and long names are cut. Peers choose part of
+/// it, so it may contain their secrets: see [`Seen::to_line`].
 impl fmt::Display for Seen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_line(str::to_owned))

@@ -1,8 +1,8 @@
-//! One WebSocket connection with a machine, from the service's side. It knows nothing of machines or of the service: what
-//! it reads goes to a callback.
+//! One WebSocket connection with a machine, from the service's side. It knows nothing of machines or of the service:
+//! what it reads goes to a callback.
 //!
-//! One thread blocks in a read of the socket; every other thread sends directly. The stream between them is detached (see
-//! [`http_server::stream`](crate::http_server::stream)), so that neither waits for the other.
+//! One thread blocks in a read of the socket; every other thread sends directly. The stream between them is detached
+//! (see [`http_server::stream`](crate::http_server::stream)), so that neither waits for the other.
 
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
@@ -90,8 +90,8 @@ pub(super) struct LinkClosed;
 impl Link {
     /// Takes over a connection. `early` is what was read past the handshake request, `response` the handshake response.
     ///
-    /// The response is sent with the first flush, so that the link can be registered before the machine knows that it is
-    /// open.
+    /// The response is sent with the first flush, so that the link can be registered before the machine knows that it
+    /// is open.
     pub(super) fn new(mut stream: ServerStream, early: Vec<u8>, response: &[u8]) -> io::Result<Self> {
         let socket = stream.socket();
         stream.detach();

@@ -1,11 +1,11 @@
 //! A local stand-in for the cloud service, for tests and demonstrations.
 //!
-//! [`LocalService`] serves sign-in, firmware, uploads, downloads, events and the WebSocket of both protocol generations on
-//! one port, over TLS with a generated certificate. It runs a [`Script`] or is driven from code, reports what it has
+//! [`LocalService`] serves sign-in, firmware, uploads, downloads, events and the WebSocket of both protocol generations
+//! on one port, over TLS with a generated certificate. It runs a [`Script`] or is driven from code, reports what it has
 //! [`Seen`], and fails on demand ([`Fault`]).
 //!
-//! It shares nothing with the machine's side but [`crate::puls`], [`crate::Secret`] and small helpers, so that a mistake on
-//! one side cannot hide one on the other. Anyone who can reach its port can use it.
+//! It shares nothing with the machine's side but [`crate::puls`], [`crate::Secret`] and small helpers, so that a
+//! mistake on one side cannot hide one on the other. Anyone who can reach its port can use it.
 //!
 //! # Limits
 //!
@@ -142,7 +142,8 @@ impl std::fmt::Debug for LocalService {
 }
 
 impl LocalService {
-    /// Returns the passwords and tokens of all machines, including future ones: a recorder of what is seen must hide them.
+    /// Returns the passwords and tokens of all machines, including future ones: a recorder of what is seen must hide
+    /// them.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         self.core.secrets.clone()
@@ -221,15 +222,16 @@ impl LocalService {
         self.core.send_text(&machine, &link, text).map_err(|_| LocalServiceError::NotConnected)
     }
 
-    /// Cuts the WebSocket of the machine that connected last and waits until it is closed. Does nothing if there is none.
+    /// Cuts the WebSocket of the machine that connected last and waits until it is closed. Does nothing if there is
+    /// none.
     pub fn drop_connection(&self, how: Cut) {
         if let Some(link) = self.detach_latest() {
             link.cut(how);
         }
     }
 
-    /// Closes the WebSocket of the machine that connected last with this code, and waits until it is closed. The machine
-    /// has 5 seconds to close its side.
+    /// Closes the WebSocket of the machine that connected last with this code, and waits until it is closed. The
+    /// machine has 5 seconds to close its side.
     pub fn close(&self, code: u16) {
         self.close_within(code, CLOSE_TIMEOUT);
     }

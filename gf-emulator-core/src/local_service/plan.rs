@@ -9,8 +9,8 @@ use serde_json::Value;
 
 /// A recorded session to replay with the first machine that connects.
 ///
-/// Every URL that the service sends points to the local service, whatever host was recorded. The query of a recorded URL
-/// (recordings hide it) becomes `?replay`.
+/// Every URL that the service sends points to the local service, whatever host was recorded. The query of a recorded
+/// URL (recordings hide it) becomes `?replay`.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct ReplayPlan {
@@ -37,8 +37,8 @@ pub enum ReplayStep {
         /// How long to wait for a machine to be connected.
         timeout: Duration,
     },
-    /// The machine sent a message: the replay waits until it has sent one more of that action or, if `action` is `None`,
-    /// one more that belongs to no action. Progress messages do not count.
+    /// The machine sent a message: the replay waits until it has sent one more of that action or, if `action` is
+    /// `None`, one more that belongs to no action. Progress messages do not count.
     AwaitMessage {
         /// The action.
         action: Option<i64>,

@@ -1,7 +1,7 @@
 //! Runs a replay with one machine: sends what the recorded service sent, and cuts the connection as it did.
 //!
-//! The order of events decides, not the clock: each message is sent when the machine has sent and requested as much as at
-//! that point of the recording. Timeouts only end the wait for what never comes.
+//! The order of events decides, not the clock: each message is sent when the machine has sent and requested as much as
+//! at that point of the recording. Timeouts only end the wait for what never comes.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;

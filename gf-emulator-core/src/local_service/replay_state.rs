@@ -50,7 +50,7 @@ impl ReplayState {
 
     /// Returns how many messages or requests the machine has sent of this kind.
     pub(super) fn count(&self, counted: &Counted) -> u64 {
-        lock(&self.counts).counts.get(counted).copied().unwrap_or_default()
+        lock(&self.counts).by_kind.get(counted).copied().unwrap_or_default()
     }
 
     /// Returns whether an action ended with another event than in the recording, so that no more will come of it.
@@ -98,7 +98,7 @@ impl Counted {
 
 /// How many messages and requests the machine has sent, of the kinds in the recording.
 struct Counts {
-    counts: HashMap<Counted, u64>,
+    by_kind: HashMap<Counted, u64>,
     /// The endings in the recording.
     endings: HashSet<(i64, String)>,
     /// Actions that ended with another event than in the recording.
@@ -107,12 +107,12 @@ struct Counts {
 
 impl Counts {
     fn of(steps: &[ReplayStep]) -> Self {
-        let counts = steps.iter().filter_map(Counted::of).map(|counted| (counted, 0)).collect();
+        let by_kind = steps.iter().filter_map(Counted::of).map(|counted| (counted, 0)).collect();
         let ending = |step: &ReplayStep| match step {
             ReplayStep::AwaitMessage { action: Some(id), event, .. } if is_ending(event) => Some((*id, event.clone())),
             _ => None,
         };
-        Self { counts, endings: steps.iter().filter_map(ending).collect(), ended_otherwise: HashSet::new() }
+        Self { by_kind, endings: steps.iter().filter_map(ending).collect(), ended_otherwise: HashSet::new() }
     }
 
     fn add(&mut self, seen: &Seen) {
@@ -121,7 +121,7 @@ impl Counts {
                 let action = message["action_id"].as_i64();
                 if let (Some(id), Some(event)) = (action, message["event"].as_str())
                     && is_ending(event)
-                    && self.counts.contains_key(&Counted::Messages(action))
+                    && self.by_kind.contains_key(&Counted::Messages(action))
                     && !self.endings.contains(&(id, event.to_owned()))
                 {
                     self.ended_otherwise.insert(id);
@@ -134,7 +134,7 @@ impl Counts {
             _ => return,
         };
         // Other kinds are never awaited, so counting them would only take memory.
-        if let Some(count) = self.counts.get_mut(&counted) {
+        if let Some(count) = self.by_kind.get_mut(&counted) {
             *count += 1;
         }
     }

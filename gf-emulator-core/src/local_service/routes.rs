@@ -107,8 +107,8 @@ pub(super) fn respond(core: &Core, route: Route, head: &RequestHead, body: &[u8]
     }
 }
 
-/// Returns the event in the body of a request, if any. Some 1.x clients send bodies that are not JSON, which are accepted
-/// and ignored (from captured sessions).
+/// Returns the event in the body of a request, if any. Some 1.x clients send bodies that are not JSON, which are
+/// accepted and ignored (from captured sessions).
 pub(super) fn event(head: &RequestHead, body: &[u8]) -> Option<ReceivedEvent> {
     let posted = head.method == "POST" && head.path == EVENT_PATH;
     ReceivedEvent::of(&posted.then(|| serde_json::from_slice(body).ok())??)

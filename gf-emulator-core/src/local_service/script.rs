@@ -28,16 +28,16 @@ const PLACEHOLDERS: [&str; 3] = ["http", "puls", "serial"];
 /// | `{"drop": true}` | cuts the WebSocket as [`Cut::Drain`] does; `"hard"` as [`Cut::Hard`] |
 /// | `{"close": 1000}` | closes the WebSocket with a Close frame |
 ///
-/// In the strings of an action, `{http}` is the service's base URL, `{puls}` the URL of its pulse file and `{serial}` the
-/// machine's serial number as it signed in. An `await` also finds an event that came before the step, unless an earlier
-/// step found it. A machine that has no WebSocket and is silent for 30 seconds is gone, and its script ends (see
-/// [`Builder::gone_after`](super::Builder::gone_after)).
+/// In the strings of an action, `{http}` is the service's base URL, `{puls}` the URL of its pulse file and `{serial}`
+/// the machine's serial number as it signed in. An `await` also finds an event that came before the step, unless an
+/// earlier step found it. A machine that has no WebSocket and is silent for 30 seconds is gone, and its script ends
+/// (see [`Builder::gone_after`](super::Builder::gone_after)).
 ///
 /// An action must have an `action_type` and no other placeholders. To send an invalid action on purpose, build a
 /// [`ScriptStep::Send`] in code.
 ///
-/// The default script does what the cloud does with a machine that has just connected: settings, homing, a hunt, pictures
-/// of head and bed, a print.
+/// The default script does what the cloud does with a machine that has just connected: settings, homing, a hunt,
+/// pictures of head and bed, a print.
 ///
 /// ```
 /// use gf_emulator_core::local_service::Script;
@@ -103,8 +103,8 @@ impl Script {
     /// Parses a script.
     ///
     /// # Errors
-    /// [`LocalServiceError::ScriptSyntax`] if the text is not a JSON list; [`LocalServiceError::ScriptStep`] if a step is
-    /// invalid.
+    /// [`LocalServiceError::ScriptSyntax`] if the text is not a JSON list; [`LocalServiceError::ScriptStep`] if a step
+    /// is invalid.
     pub fn from_json(text: &str) -> Result<Self, LocalServiceError> {
         if text.trim().is_empty() {
             return Err(LocalServiceError::ScriptSyntax { reason: "it is empty".to_owned() });

@@ -28,8 +28,8 @@ pub(super) fn run(script: &Script, core: &Core, machine: &Arc<RemoteMachine>) ->
                 core.cut(machine, *how);
                 (Ok(()), String::new())
             }
-            ScriptStep::Close(code) => {
-                core.close(machine, *code);
+            ScriptStep::Close(close_code) => {
+                core.close(machine, *close_code);
                 (Ok(()), String::new())
             }
         };

@@ -1,4 +1,4 @@
-//! Serves connections: TLS, requests, and WebSockets.
+//! Serves connections: TLS, HTTP, and the WebSocket.
 
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::Arc;

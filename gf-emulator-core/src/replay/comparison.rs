@@ -325,7 +325,7 @@ impl Comparer {
                 }
                 match (recorded, observed) {
                     (Some(recorded), Some(observed)) => {
-                        texts.extend(json_diff::differences(JsonKind::Body, recorded, observed))
+                        texts.extend(json_diff::differences(JsonKind::Body, recorded, observed));
                     }
                     (Some(_), None) => texts.push("its body is not JSON".into()),
                     (None, Some(_)) => texts.push("its body is JSON, but the recorded one is not".into()),

@@ -4,8 +4,8 @@ use crate::local_service::{Bearer, Request, Seen};
 use crate::record::{Body, Event, Exchange, Part, Raw, Recorder};
 
 impl Recorder {
-    /// Records an event of the local service, from its [`observer`](crate::local_service::Builder::observer). Never waits
-    /// for the disk, since the observer blocks the service.
+    /// Records an event of the local service, from its [`observer`](crate::local_service::Builder::observer). Never
+    /// waits for the disk, since the observer blocks the service.
     pub fn observe(&self, seen: &Seen) {
         let service = self.about().service.as_deref().unwrap_or_default();
         match seen {

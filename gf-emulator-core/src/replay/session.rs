@@ -68,8 +68,8 @@ impl Session {
         Self::open_with(folder, DEFAULT_PATIENCE)
     }
 
-    /// As [`open`](Self::open). `patience` is how much longer than in the recording the machine may take; the default is
-    /// 60 s.
+    /// As [`open`](Self::open). `patience` is how much longer than in the recording the machine may take; the default
+    /// is 60 s.
     ///
     /// # Errors
     ///
@@ -147,12 +147,12 @@ struct Reader {
     requests: Vec<PendingRequest>,
     /// The time of the last step.
     last_step_t: f64,
-    /// The number of open WebSockets.
+    /// The number of open connections of the WebSocket.
     open_sockets: usize,
     /// The last step, if it is a cut that only counts if another WebSocket is opened.
     pending_cut: Option<usize>,
-    /// What the machine's requests reveal of the firmware, for recordings without responses: the version in an event, the
-    /// version in `User-Agent`, and the path of a download.
+    /// What the machine's requests reveal of the firmware, for recordings without responses: the version in an event,
+    /// the version in `User-Agent`, and the path of a download.
     event_version: Option<String>,
     agent_version: Option<String>,
     fetched: Option<String>,

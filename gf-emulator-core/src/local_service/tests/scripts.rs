@@ -56,7 +56,7 @@ fn an_invalid_script_names_the_step() {
         ("[1]", "step 1 of the script: invalid type: integer `1`, expected an object such as"),
         (r#"[{"drop": true}, {}]"#, "step 2 of the script: has none of send, await, sleep_s, drop, close"),
         (r#"[{"drop": true, "close": 1000}]"#, r#"has both "drop" and "close""#),
-        (r#"[{"drop": true, "drop": true}]"#, "step 1 of the script: drop: duplicate field `drop`"),
+        (r#"[{"drop": true, "drop": true}]"#, "step 1 of the script: duplicate field `drop`"),
         (r#"[{"send": 1}]"#, "send: invalid type: integer `1`, expected a map"),
         (r#"[{"drop": true}, {"send": {"id": 1}}]"#, r#"step 2 of the script: the action has no "action_type""#),
         (r#"[{"send": {"id": 1, "action_type": 7}}]"#, r#"no "action_type""#),
