@@ -112,7 +112,7 @@ impl Comparing {
     fn observe(&self, seen: &Seen, lines: &Lines) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (comparer, told) = &mut *state;
-        for difference in comparer.take(seen) {
+        for difference in comparer.push(seen) {
             // Never left out: there is an end of them.
             lines.add_always(logging::clean(&difference.to_string()));
             *told += 1;

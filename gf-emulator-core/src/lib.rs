@@ -48,7 +48,7 @@
 //! # Features
 //!
 //! - `local-service`: the module of that name.
-//! - `follow`: a session as a page while it goes on (`follow::Follower`); brings `report` and `local-service`.
+//! - `follow`: a session as a page while it goes on (`follow::Follower`); brings `report`.
 //! - `plot`: pictures of jobs (`puls::Plot`), as SVG and PNG.
 //! - `report`: recordings as a page to read (`report::Report`); brings `plot`.
 //! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
@@ -60,7 +60,7 @@ mod error;
 pub mod files;
 #[cfg(feature = "follow")]
 pub mod follow;
-#[cfg(feature = "local-service")]
+#[cfg(any(feature = "follow", feature = "local-service"))]
 mod http_server;
 #[cfg(feature = "local-service")]
 pub mod local_service;

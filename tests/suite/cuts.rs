@@ -6,7 +6,7 @@
 use std::thread;
 
 use gf_emulator_core::config::Generation;
-use gf_emulator_core::local_service::{Cut, Failure, Fault, Script, Seen, Step};
+use gf_emulator_core::local_service::{Cut, Failure, Fault, Script, ScriptStep, Seen};
 use gf_emulator_tests::{Bench, LIMIT, Setup};
 use serde_json::{Map, Value};
 

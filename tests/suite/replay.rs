@@ -1,11 +1,11 @@
-//! Recorded sessions, given again to a second machine: the same machine answers the same, another one does not.
+//! Recorded sessions, replayed with a second machine: an identical machine has no differences, another one has.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use gf_emulator_core::config::{Button, Generation};
-use gf_emulator_core::local_service::{Cue, Cut, Failure, Fault, LocalService, Outcome, Seen};
+use gf_emulator_core::local_service::{Cut, Failure, Fault, LocalService, Outcome, ReplayStep, Seen};
 use gf_emulator_core::record::{Recorder, SESSION_FILE, import};
 use gf_emulator_core::replay::{Comparison, Session};
 use gf_emulator_core::{Config, Emulator, Error};
@@ -32,7 +32,7 @@ fn recorded(generation: Generation, adjust: impl FnOnce(&mut Config) + 'static) 
     recording
 }
 
-/// What a machine makes of a recording, by the replay's own account.
+/// The result of a replay.
 struct Replayed {
     outcome: Option<Outcome>,
     seen: Vec<Seen>,
@@ -44,13 +44,13 @@ impl Replayed {
         self.comparison.differences.iter().map(ToString::to_string).collect()
     }
 
-    fn is_the_same(&self) {
+    fn assert_no_differences(&self) {
         assert_eq!(self.differences(), [""; 0], "{:#?}", self.outcome);
         assert_eq!(self.outcome, Some(Outcome::Done));
     }
 }
 
-/// Gives a recording to a machine, with a service that is as `prepare` makes it.
+/// Replays a recording with a new machine, after `prepare` has changed the service.
 fn replayed(
     recording: &Path,
     generation: Generation,
@@ -83,11 +83,11 @@ fn replayed(
 fn nothing(_: &mut Config) {}
 
 #[test]
-fn a_second_machine_of_the_same_kind_says_the_same() {
+fn an_identical_machine_has_no_differences() {
     for generation in [Generation::V1, Generation::V2] {
         let recording = recorded(generation, nothing);
         let replayed = replayed(recording.path(), generation, nothing, |_| ());
-        replayed.is_the_same();
+        replayed.assert_no_differences();
         let Comparison { actions, messages, requests, .. } = replayed.comparison;
         assert!(actions >= 9 && messages > 25 && requests >= 8, "{}", replayed.comparison);
         assert!(replayed.comparison.to_string().starts_with("no difference: "), "{}", replayed.comparison);
@@ -95,7 +95,7 @@ fn a_second_machine_of_the_same_kind_says_the_same() {
 }
 
 #[test]
-fn what_the_service_had_said_is_said_again_with_its_own_address() {
+fn points_recorded_urls_to_the_replaying_service() {
     let recording = recorded(Generation::V2, nothing);
     let replayed = replayed(recording.path(), Generation::V2, nothing, |_| ());
     let sent: Vec<&str> = replayed
@@ -109,11 +109,11 @@ fn what_the_service_had_said_is_said_again_with_its_own_address() {
         Seen::Http(request) if request.path == "/up/2" => Some(request),
         _ => None,
     });
-    assert!(upload.unwrap().has_query, "as the recorded one");
+    assert!(upload.unwrap().has_query, "the recorded URL had a query");
 }
 
 #[test]
-fn a_machine_that_answers_otherwise_is_told_apart() {
+fn reports_a_machine_with_other_settings() {
     let recording = recorded(Generation::V2, nothing);
     let other = |config: &mut Config| {
         config.machine.firmware = "2.6.0-9999".into();
@@ -126,11 +126,11 @@ fn a_machine_that_answers_otherwise_is_told_apart() {
         differences.iter().all(|line| line.starts_with("settings 1: settings:completed: settings")),
         "{differences:#?}"
     );
-    assert_eq!(replayed.outcome, Some(Outcome::Done), "it has said as much as was recorded");
+    assert_eq!(replayed.outcome, Some(Outcome::Done), "every recorded message came");
 }
 
 #[test]
-fn a_value_is_named_with_what_it_was() {
+fn reports_a_changed_value_with_the_recorded_one() {
     let recording = recorded(Generation::V2, nothing);
     let other = |config: &mut Config| config.machine.head_firmware = Some(199_234_111);
     let replayed = replayed(recording.path(), Generation::V2, other, |_| ());
@@ -142,7 +142,7 @@ fn a_value_is_named_with_what_it_was() {
 }
 
 #[test]
-fn another_firmware_is_another_machine() {
+fn reports_another_firmware_version() {
     let recording = recorded(Generation::V1, nothing);
     let other = |config: &mut Config| config.machine.firmware = "1.6.0-99".into();
     let replayed = replayed(recording.path(), Generation::V1, other, |_| ());
@@ -151,21 +151,21 @@ fn another_firmware_is_another_machine() {
 }
 
 #[test]
-fn a_failing_upload_is_named_and_holds_nothing_up() {
+fn continues_after_a_failed_upload() {
     let recording = recorded(Generation::V2, nothing);
     let fail = |service: &LocalService| service.fault(Fault::status(403).on("PUT", "/up/2").times(9));
     let replayed = replayed(recording.path(), Generation::V2, nothing, fail);
     let differences = replayed.differences();
     assert!(
-        differences.contains(&"lid_image 2: lid_image:failed came in the place of lid_image:completed".to_owned()),
+        differences.contains(&"lid_image 2: lid_image:failed came instead of lid_image:completed".to_owned()),
         "{differences:#?}"
     );
     assert!(differences.iter().all(|line| line.starts_with("lid_image 2: ")), "{differences:#?}");
-    assert_eq!(replayed.outcome, Some(Outcome::Done), "it has ended, otherwise than recorded: nothing to wait for");
+    assert_eq!(replayed.outcome, Some(Outcome::Done), "an action that has ended is not awaited");
 }
 
 #[test]
-fn what_never_comes_is_named() {
+fn names_an_event_that_does_not_come() {
     let recording = tempfile::tempdir().unwrap();
     let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
     bench.expect(7, "print", "completed");
@@ -176,18 +176,18 @@ fn what_never_comes_is_named() {
     let differences = replayed.differences();
     assert!(differences.iter().any(|line| line.starts_with("print 7: ")), "{differences:#?}");
     let Some(Outcome::Failed { reason, .. }) = &replayed.outcome else { panic!("{:?}", replayed.outcome) };
-    assert!(reason.contains("print:warmup:starting (number 3 in the recording of action 7) did not come"), "{reason}");
+    assert!(reason.contains("print:warmup:starting (message 3 of action 7 in the recording) did not come"), "{reason}");
 }
 
 #[test]
-fn recorded_failures_are_given_again() {
+fn repeats_recorded_failures() {
     let recording = tempfile::tempdir().unwrap();
     let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
     let ends = |id: i64, kind: &str| {
         bench.ask(id, kind);
         bench.wait(kind, |seen| !endings_of(seen, id, kind).is_empty());
     };
-    // Busy; refused; broken off without and within an answer; a token that is over.
+    // Busy; refused; cut before and within a response; an expired token.
     bench.service.fault(Fault::status(503).header("Retry-After", "0").on("PUT", "/up/1"));
     ends(1, "lid_image");
     bench.service.fault(Fault::status(404).on("GET", "/dl/job.puls"));
@@ -203,12 +203,12 @@ fn recorded_failures_are_given_again() {
     let (_service, _folder, ended) = bench.stop();
     ended.unwrap();
     let replayed = replayed(recording.path(), Generation::V2, nothing, |_| ());
-    replayed.is_the_same();
+    replayed.assert_no_differences();
     assert!(replayed.comparison.requests >= 8, "{}", replayed.comparison);
 }
 
 #[test]
-fn cuts_are_made_again_after_the_same_messages() {
+fn repeats_cuts_after_the_same_messages() {
     for generation in [Generation::V1, Generation::V2] {
         let recording = tempfile::tempdir().unwrap();
         let bench = Setup::new(generation).recorded(recording.path()).start();
@@ -222,21 +222,21 @@ fn cuts_are_made_again_after_the_same_messages() {
         let session = Session::open(recording.path()).unwrap();
         let cuts: Vec<_> = session
             .plan()
-            .cues
+            .steps
             .iter()
             .enumerate()
-            .filter_map(|(index, cue)| matches!(cue, Cue::Cut { .. }).then_some(index))
+            .filter_map(|(index, step)| matches!(step, ReplayStep::Cut { .. }).then_some(index))
             .collect();
         assert_eq!(cuts.len(), 2, "the machine's own end is none");
         let replayed = replayed(recording.path(), generation, nothing, |_| ());
-        replayed.is_the_same();
+        replayed.assert_no_differences();
         let opened = replayed.seen.iter().filter(|seen| matches!(seen, Seen::WsOpened { .. })).count();
         assert_eq!(opened, 3);
     }
 }
 
 #[test]
-fn a_withdrawn_job_is_withdrawn_again() {
+fn repeats_the_cancellation_of_a_print() {
     let recording = tempfile::tempdir().unwrap();
     let bench = Setup::new(Generation::V2).slow().recorded(recording.path()).start();
     bench.ask(1, "print");
@@ -248,11 +248,11 @@ fn a_withdrawn_job_is_withdrawn_again() {
     let (_service, _folder, ended) = bench.stop();
     ended.unwrap();
     let waits = |config: &mut Config| config.emulator.button = Button::Wait;
-    replayed(recording.path(), Generation::V2, waits, |_| ()).is_the_same();
+    replayed(recording.path(), Generation::V2, waits, |_| ()).assert_no_differences();
 }
 
 #[test]
-fn a_download_that_was_withdrawn_is_withdrawn_again() {
+fn repeats_the_cancellation_of_a_download() {
     let recording = tempfile::tempdir().unwrap();
     let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
     bench.service.fault(Fault::new(Failure::Stall).on("GET", "/dl/"));
@@ -266,11 +266,11 @@ fn a_download_that_was_withdrawn_is_withdrawn_again() {
     bench.expect(2, "settings", "completed");
     let (_service, _folder, ended) = bench.stop();
     ended.unwrap();
-    replayed(recording.path(), Generation::V2, nothing, |_| ()).is_the_same();
+    replayed(recording.path(), Generation::V2, nothing, |_| ()).assert_no_differences();
 }
 
 #[test]
-fn what_the_service_recorded_is_a_replay_as_well() {
+fn replays_a_recording_of_the_service() {
     const URL: &str = "http://recorded:1";
     for generation in [Generation::V1, Generation::V2] {
         let recording = tempfile::tempdir().unwrap();
@@ -285,12 +285,12 @@ fn what_the_service_recorded_is_a_replay_as_well() {
         bench.expect(3, "print", "completed");
         drop(bench.stop());
         let checks = |config: &mut Config| config.firmware.check = true;
-        replayed(recording.path(), generation, checks, |_| ()).is_the_same();
+        replayed(recording.path(), generation, checks, |_| ()).assert_no_differences();
     }
 }
 
 #[test]
-fn one_machine_is_replayed_to_and_no_other() {
+fn replays_with_the_first_machine_only() {
     let recording = recorded(Generation::V2, nothing);
     let session = Session::open(recording.path()).unwrap();
     let service = LocalService::builder().tls(false).replay(session.plan()).start().unwrap();
@@ -307,7 +307,7 @@ fn one_machine_is_replayed_to_and_no_other() {
 }
 
 #[test]
-fn a_recording_in_which_the_service_is_silent_is_no_replay() {
+fn refuses_a_recording_without_messages_of_the_service() {
     let recording = tempfile::tempdir().unwrap();
     let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
     drop(bench.stop());
@@ -315,7 +315,7 @@ fn a_recording_in_which_the_service_is_silent_is_no_replay() {
     assert!(error.contains(SESSION_FILE) && error.contains("nothing to replay"), "{error}");
 }
 
-/// Where the recordings of real clients are at hand: each is a replay, and this machine answers as they did.
+/// Replays a recording of a real client, if `GF_GOLDEN_DIR` has it.
 fn golden(name: &str, generation: Generation, actions: usize) {
     let Some(golden) = folder_of("GF_GOLDEN_DIR") else { return };
     let recording = tempfile::tempdir().unwrap();
@@ -326,16 +326,16 @@ fn golden(name: &str, generation: Generation, actions: usize) {
         assert!(!text.contains(secret), "{secret} is in {name}");
     }
     let replayed = replayed(recording.path(), generation, nothing, |_| ());
-    replayed.is_the_same();
+    replayed.assert_no_differences();
     assert_eq!(replayed.comparison.actions, actions);
 }
 
 #[test]
-fn the_real_client_of_2_6_is_answered_alike() {
+fn matches_the_real_2_6_client() {
     golden("2.6-full-cycle.jsonl", Generation::V2, 8);
 }
 
 #[test]
-fn the_real_client_of_1_x_is_answered_alike() {
+fn matches_the_real_1_x_client() {
     golden("1.x-full-cycle.jsonl", Generation::V1, 8);
 }

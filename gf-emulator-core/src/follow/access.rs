@@ -7,7 +7,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::http_server::request::Head;
+use crate::http_server::request::RequestHead;
 
 /// The header that has the token where something is to be done: no page of another site can send it unasked.
 const TOKEN_HEADER: &str = "x-token";
@@ -44,7 +44,7 @@ impl fmt::Debug for Token {
 
 /// Why whoever asks is a stranger, if so: the request does not come from a page of ours. `here` is where the connection
 /// came in.
-pub(super) fn stranger(head: &Head, here: SocketAddr) -> Option<&'static str> {
+pub(super) fn stranger(head: &RequestHead, here: SocketAddr) -> Option<&'static str> {
     let Some(host) = head.header("host") else {
         return Some("a Host header is needed");
     };
@@ -60,7 +60,7 @@ pub(super) fn stranger(head: &Head, here: SocketAddr) -> Option<&'static str> {
 }
 
 /// Whether the token is where it belongs: in the query of what is only shown, in a header of what is done.
-pub(super) fn has_token(head: &Head, token: &Token) -> bool {
+pub(super) fn has_token(head: &RequestHead, token: &Token) -> bool {
     let shown = if head.method == "GET" { parameter(head, "token") } else { head.header(TOKEN_HEADER) };
     shown.is_some_and(|shown| token.is(shown))
 }
@@ -82,7 +82,7 @@ fn is_here(host: &str, here: SocketAddr) -> bool {
 }
 
 /// A value of the query, as it is: what is asked for here needs no escapes.
-pub(super) fn parameter<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
+pub(super) fn parameter<'a>(head: &'a RequestHead, name: &str) -> Option<&'a str> {
     let pairs = head.query.as_deref()?.split('&').filter_map(|pair| pair.split_once('='));
     pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
 }

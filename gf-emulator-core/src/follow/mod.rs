@@ -18,7 +18,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::http_server::connections::Visitors;
+use crate::http_server::connections::Connections;
 use crate::record::Recorder;
 use crate::{Error, Handle, Result};
 use access::Token;
@@ -104,7 +104,7 @@ impl Follower {
             reader: Mutex::default(),
             drawings,
             audience: Arc::default(),
-            visitors: Visitors::keeping_settled("follow", CONNECTIONS_LIMIT),
+            visitors: Connections::keeping_authenticated("follow", CONNECTIONS_LIMIT),
         });
         let (over, ended) = bounded(0);
         let over = Some(over);
@@ -118,7 +118,7 @@ impl Follower {
             Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.tell_of_pictures()))?);
         let visitors = Arc::clone(&desk.visitors);
         let serve = move |socket: &Arc<_>| desk.serve(socket);
-        let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);
+        let listen = move || visitors.accept_loop(&listener, "gf-follow-connection", serve);
         follower.listener = Some(begin("gf-follow-listener", listen)?);
         Ok(follower)
     }
@@ -157,7 +157,7 @@ impl fmt::Debug for Follower {
 impl Drop for Follower {
     fn drop(&mut self) {
         let Desk { visitors, audience, drawings, .. } = &*self.desk;
-        visitors.close();
+        visitors.stop_accepting();
         drawings.stop();
         self.desk.progress.flush();
         self.over = None;
@@ -166,9 +166,9 @@ impl Drop for Follower {
         }
         // Who follows gets what there is still to say; everybody else is cut.
         audience.dismiss(|| self.desk.last_words());
-        visitors.cut();
+        visitors.shutdown_sockets();
         if let Some(listener) = self.listener.take() {
-            visitors.knock(self.address);
+            visitors.wake_listener(self.address);
             join(listener);
         }
         visitors.join_threads();

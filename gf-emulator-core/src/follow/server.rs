@@ -10,9 +10,10 @@ use super::access::{self, Token};
 use super::broadcast::Audience;
 use super::drawings::Drawings;
 use super::page;
-use crate::http_server::connections::Visitors;
-use crate::http_server::request::{Answer, Broken, Connection, Head, Length};
-use crate::http_server::wire::{Stream, Wire};
+use crate::http_server::connections::Connections;
+use crate::http_server::request::{BodyLength, HttpConnection, RequestError, RequestHead};
+use crate::http_server::response::Response;
+use crate::http_server::stream::{ServerStream, Transport};
 use crate::record::WriteProgress;
 use crate::report::{Drawer, Reader, Report, Since};
 use crate::{Error, Handle, Result};
@@ -40,13 +41,13 @@ pub(super) struct Desk {
     pub(super) reader: Mutex<Option<Reader>>,
     pub(super) drawings: Arc<Drawings>,
     pub(super) audience: Arc<Audience>,
-    pub(super) visitors: Arc<Visitors>,
+    pub(super) visitors: Arc<Connections>,
 }
 
 /// How an answer is given.
 enum Reply {
     /// As it is.
-    Whole(Answer),
+    Whole(Response),
     /// With a page of its own for who has the token elsewhere.
     Entrance,
     /// The page as it is now.
@@ -64,8 +65,8 @@ impl Desk {
     pub(super) fn serve(&self, socket: &Arc<TcpStream>) {
         let limits = socket.set_nodelay(true).and_then(|()| socket.set_write_timeout(Some(SILENCE)));
         let Ok(here) = limits.and_then(|()| socket.local_addr()) else { return };
-        let wire = Wire::until(Arc::clone(socket), Instant::now() + ARRIVAL);
-        let mut connection = Connection::new(Stream::Plain(wire));
+        let wire = Transport::with_deadline(Arc::clone(socket), Instant::now() + ARRIVAL);
+        let mut connection = HttpConnection::new(ServerStream::Plain(wire));
         let answered = match self.ask(&mut connection, socket, here) {
             Ok(Reply::Rows { after, accept }) => {
                 if let Err(e) = self.send_rows(connection, socket, after, &accept) {
@@ -75,8 +76,8 @@ impl Desk {
                 return;
             }
             Ok(reply) => self.answer(&mut connection, reply),
-            Err(Broken::Refused { status, reason }) => send(&mut connection, Answer::text(status, reason)),
-            Err(Broken::Gone) => Err(io::ErrorKind::NotConnected.into()),
+            Err(RequestError::Rejected { status, reason }) => send(&mut connection, Response::text(status, reason)),
+            Err(RequestError::Disconnected) => Err(io::ErrorKind::NotConnected.into()),
         };
         match answered {
             Ok(()) => connection.finish(),
@@ -90,32 +91,32 @@ impl Desk {
     /// Reads the request, and does what is to be done.
     fn ask(
         &self,
-        connection: &mut Connection,
+        connection: &mut HttpConnection,
         socket: &Arc<TcpStream>,
         here: SocketAddr,
-    ) -> std::result::Result<Reply, Broken> {
+    ) -> std::result::Result<Reply, RequestError> {
         let head = connection.read_head()?;
         // All of this before its body. Whoever has no token learns which paths there are, which is no secret.
         if let Some(reason) = access::stranger(&head, here) {
-            return Err(Broken::Refused { status: 403, reason });
+            return Err(RequestError::Rejected { status: 403, reason });
         }
         let allowed = match head.path.as_str() {
             "/" | "/rows" | "/sections" => "GET",
             "/button" | "/lid" | "/stop" => "POST",
-            _ => return Err(Broken::Refused { status: 404, reason: "there is nothing of that name" }),
+            _ => return Err(RequestError::Rejected { status: 404, reason: "there is nothing of that name" }),
         };
         if head.method != allowed {
-            return Ok(Reply::Whole(Answer::text(405, "not with this method").with("Allow", allowed)));
+            return Ok(Reply::Whole(Response::text(405, "not with this method").with_header("Allow", allowed)));
         }
         if !access::has_token(&head, &self.token) {
             return match (head.path.as_str(), allowed) {
                 ("/", _) => Ok(Reply::Entrance),
-                (_, "GET") => Err(Broken::Refused { status: 403, reason: access::NO_TOKEN }),
-                _ => Err(Broken::Refused { status: 403, reason: access::NO_TOKEN_HEADER }),
+                (_, "GET") => Err(RequestError::Rejected { status: 403, reason: access::NO_TOKEN }),
+                _ => Err(RequestError::Rejected { status: 403, reason: access::NO_TOKEN_HEADER }),
             };
         }
-        self.visitors.settle(socket);
-        let body = connection.read_body(Length::of(&head)?, BODY_LIMIT)?;
+        self.visitors.mark_authenticated(socket);
+        let body = connection.read_body(BodyLength::of(&head)?, BODY_LIMIT)?;
         Ok(match (head.path.as_str(), body.as_slice()) {
             ("/", _) => Reply::Page,
             ("/rows", _) => rows(&head)?,
@@ -124,27 +125,27 @@ impl Desk {
             ("/button", _) => self.done(Handle::press_button),
             (_, b"open") => self.done(Handle::open_lid),
             (_, b"close") => self.done(Handle::close_lid),
-            _ => return Err(Broken::Refused { status: 400, reason: "the body says open or close" }),
+            _ => return Err(RequestError::Rejected { status: 400, reason: "the body says open or close" }),
         })
     }
 
     fn done(&self, act: impl FnOnce(&Handle)) -> Reply {
         act(&self.handle);
-        Reply::Whole(Answer::new(204))
+        Reply::Whole(Response::new(204))
     }
 
-    fn answer(&self, connection: &mut Connection, reply: Reply) -> io::Result<()> {
+    fn answer(&self, connection: &mut HttpConnection, reply: Reply) -> io::Result<()> {
         match reply {
             Reply::Whole(answer) => send(connection, answer),
             Reply::Entrance => {
-                let answer = Answer::new(403)
-                    .with("Content-Type", "text/html; charset=utf-8")
-                    .holding(page::entrance(access::NO_TOKEN).into_bytes().into());
+                let answer = Response::new(403)
+                    .with_header("Content-Type", "text/html; charset=utf-8")
+                    .with_body(page::entrance(access::NO_TOKEN).into_bytes().into());
                 let answer = guarded(answer, &page::entrance_policy());
-                connection.write(&answer, &answer.true_length())
+                connection.write(&answer)
             }
             Reply::Stop => {
-                let sent = send(connection, Answer::new(204));
+                let sent = send(connection, Response::new(204));
                 self.handle.stop();
                 sent
             }
@@ -159,20 +160,20 @@ impl Desk {
     /// Sends rows until the page goes or it is over.
     fn send_rows(
         &self,
-        mut connection: Connection,
+        mut connection: HttpConnection,
         socket: &Arc<TcpStream>,
         after: u64,
         accept: &str,
     ) -> io::Result<()> {
         let Some(seat) = self.audience.seat() else {
-            return send(&mut connection, Answer::text(503, "too many pages are open"));
+            return send(&mut connection, Response::text(503, "too many pages are open"));
         };
         // Before the answer: what is noted after it comes as it is noted.
         self.progress.flush();
-        let answer = Answer::new(101)
-            .with("Connection", "Upgrade")
-            .with("Upgrade", "websocket")
-            .with("Sec-WebSocket-Accept", accept);
+        let answer = Response::new(101)
+            .with_header("Connection", "Upgrade")
+            .with_header("Upgrade", "websocket")
+            .with_header("Sec-WebSocket-Accept", accept);
         connection.stream().write_all(&answer.head(""))?;
         let (_, early) = connection.into_parts();
         self.audience.serve(socket, early, &self.folder, after, seat)
@@ -181,15 +182,15 @@ impl Desk {
     /// Sends what is written of the recording so far, as it is written.
     fn show(
         &self,
-        connection: &mut Connection,
+        connection: &mut HttpConnection,
         write: impl FnOnce(&Report, &mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
         self.progress.flush();
         let report = match self.report() {
             Ok(report) => report,
-            Err(e) => return send(connection, Answer::text(500, &e.to_string())),
+            Err(e) => return send(connection, Response::text(500, &e.to_string())),
         };
-        let answer = Answer::new(200).with("Content-Type", "text/html; charset=utf-8");
+        let answer = Response::new(200).with_header("Content-Type", "text/html; charset=utf-8");
         let answer = guarded(answer, &page::live().policy());
         connection.stream().write_all(&answer.head("Transfer-Encoding: chunked\r\n"))?;
         let mut out = BufWriter::with_capacity(CHUNK_BYTES, Chunks(connection.stream()));
@@ -206,7 +207,7 @@ impl Desk {
             Some(reader) => reader,
             none => none.insert(Reader::open(&self.folder)?),
         };
-        reader.read_on(&|| !self.visitors.stopping())?.ok_or(Error::Interrupted)
+        reader.read_on(&|| !self.visitors.is_stopping())?.ok_or(Error::Interrupted)
     }
 
     /// The page's other parts at the end, when nobody can be asked for them any more; no actions, which may be large.
@@ -231,36 +232,36 @@ impl Desk {
 }
 
 /// A WebSocket for rows.
-fn rows(head: &Head) -> std::result::Result<Reply, Broken> {
+fn rows(head: &RequestHead) -> std::result::Result<Reply, RequestError> {
     let is_upgrade = head.header_has("upgrade", "websocket") && head.header_has("connection", "upgrade");
     let key = head.header("sec-websocket-key").filter(|_| head.header("sec-websocket-version") == Some("13"));
     let Some(key) = key.filter(|_| is_upgrade) else {
-        return Err(Broken::Refused { status: 400, reason: "rows come over a WebSocket of version 13" });
+        return Err(RequestError::Rejected { status: 400, reason: "rows come over a WebSocket of version 13" });
     };
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     Ok(Reply::Rows { after: number(access::parameter(head, "after")).unwrap_or(0), accept })
 }
 
-fn since(head: &Head) -> Since {
+fn since(head: &RequestHead) -> Since {
     let again = access::parameter(head, "again").unwrap_or_default().split(',');
     let again = again.take(MOST_AGAIN).filter_map(|text| text.parse().ok()).collect();
     Since { entries: number(access::parameter(head, "since")).unwrap_or(0), again }
 }
 
-fn send(connection: &mut Connection, answer: Answer) -> io::Result<()> {
+fn send(connection: &mut HttpConnection, answer: Response) -> io::Result<()> {
     let answer = guarded(answer, "default-src 'none'");
-    connection.write(&answer, &answer.true_length())
+    connection.write(&answer)
 }
 
 /// With what a browser is to know of every answer: nothing of it is anybody else's, or to be kept.
-fn guarded(answer: Answer, policy: &str) -> Answer {
+fn guarded(answer: Response, policy: &str) -> Response {
     answer
-        .with("Content-Security-Policy", &format!("{policy}; frame-ancestors 'none'"))
-        .with("X-Content-Type-Options", "nosniff")
-        .with("Referrer-Policy", "no-referrer")
-        .with("Cross-Origin-Resource-Policy", "same-origin")
-        .with("Cache-Control", "no-store")
-        .with("Connection", "close")
+        .with_header("Content-Security-Policy", &format!("{policy}; frame-ancestors 'none'"))
+        .with_header("X-Content-Type-Options", "nosniff")
+        .with_header("Referrer-Policy", "no-referrer")
+        .with_header("Cross-Origin-Resource-Policy", "same-origin")
+        .with_header("Cache-Control", "no-store")
+        .with_header("Connection", "close")
 }
 
 fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {
@@ -268,7 +269,7 @@ fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {
 }
 
 /// A body whose length nobody knows before it is written.
-struct Chunks<'a>(&'a mut Stream);
+struct Chunks<'a>(&'a mut ServerStream);
 
 impl Write for Chunks<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -1,16 +1,15 @@
-//! What the local service has seen, as a recording of the service's side.
+//! Records what the local service sees.
 
 use crate::local_service::{Bearer, Request, Seen};
 use crate::record::{Body, Event, Exchange, Part, Recorder, Unredacted};
 
 impl Recorder {
-    /// Notes what the local service has seen, and never waits for a disk: every thread of the service waits for its
-    /// observers. For its [`observer`](crate::local_service::Builder::observer).
+    /// Records an event of the local service, from its [`observer`](crate::local_service::Builder::observer). Never
+    /// waits for the disk, since the observer blocks the service.
     pub fn observe(&self, seen: &Seen) {
         let service = self.about().service.as_deref().unwrap_or_default();
         match seen {
-            // That it was opened says as much.
-            Seen::Http(request) if request.path == "/<ws_token>" && request.status == 101 => {}
+            _ if seen.is_redundant() => {}
             Seen::Http(request) => self.try_record(exchange(service, request)),
             Seen::WsOpened { .. } => {
                 self.try_record(Unredacted::Event(Event::Opened { url: service.replacen("http", "ws", 1) }));

@@ -1,8 +1,13 @@
-//! One accepted connection, plain or TLS, read in a blocking way at first and through memory later.
+//! An accepted connection, plain or TLS, with blocking reads at first and through memory later.
 //!
-//! A TLS stream cannot be split: whoever reads holds it. To let one thread sleep in a read while others write, the
-//! stream is *detached*: from then on it reads from and writes to buffers in memory, never blocks, and its owner moves
-//! the bytes to and from the socket with the stream unlocked.
+//! A TLS stream cannot be split: the thread that reads holds it. So that one thread can block in a read while others
+//! write, the stream is *detached*: from then on it reads from and writes to buffers in memory and never blocks, and
+//! its owner copies the bytes to and from the socket without holding the stream.
+
+#![cfg_attr(
+    not(feature = "local-service"),
+    allow(dead_code, reason = "only the local service uses TLS and detached streams")
+)]
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
@@ -12,25 +17,25 @@ use std::time::Instant;
 
 use native_tls::TlsStream;
 
-/// The bytes on the wire: the socket itself, or the two buffers that stand for it.
+/// What the stream reads from and writes to: the socket, or, once detached, two buffers.
 #[derive(Debug)]
-pub(crate) struct Wire {
+pub(crate) struct Transport {
     socket: Arc<TcpStream>,
-    memory: Option<Memory>,
-    /// Nothing is read after it.
+    memory: Option<Buffers>,
+    /// Reads fail after it.
     #[cfg(feature = "follow")]
     deadline: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Memory {
+struct Buffers {
     input: Vec<u8>,
-    taken: usize,
+    consumed: usize,
     ended: bool,
     output: Vec<u8>,
 }
 
-impl Wire {
+impl Transport {
     pub(crate) fn new(socket: Arc<TcpStream>) -> Self {
         Self {
             socket,
@@ -40,14 +45,15 @@ impl Wire {
         }
     }
 
-    /// The same, and whoever has not said everything by then is gone: also who says it a byte at a time.
+    /// As [`new`](Self::new), but every read fails after `deadline`, so that a peer cannot hold a thread by sending a
+    /// byte at a time.
     #[cfg(feature = "follow")]
-    pub(crate) fn until(socket: Arc<TcpStream>, deadline: Instant) -> Self {
+    pub(crate) fn with_deadline(socket: Arc<TcpStream>, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..Self::new(socket) }
     }
 }
 
-impl Read for Wire {
+impl Read for Transport {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let Some(memory) = &mut self.memory else {
             #[cfg(feature = "follow")]
@@ -57,22 +63,22 @@ impl Read for Wire {
             }
             return read_socket(&self.socket, buf);
         };
-        let left = &memory.input[memory.taken..];
+        let left = &memory.input[memory.consumed..];
         if left.is_empty() {
             return if memory.ended { Ok(0) } else { Err(io::ErrorKind::WouldBlock.into()) };
         }
         let count = left.len().min(buf.len());
         buf[..count].copy_from_slice(&left[..count]);
-        memory.taken += count;
-        if memory.taken == memory.input.len() {
+        memory.consumed += count;
+        if memory.consumed == memory.input.len() {
             memory.input.clear();
-            memory.taken = 0;
+            memory.consumed = 0;
         }
         Ok(count)
     }
 }
 
-impl Write for Wire {
+impl Write for Transport {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match &mut self.memory {
             None => (&*self.socket).write(buf),
@@ -88,8 +94,7 @@ impl Write for Wire {
     }
 }
 
-/// Reads from the socket. A signal interrupts a read that has a time limit even where calls are restarted, so that is
-/// tried again here.
+/// Reads from the socket, retrying if a signal interrupts the read: with a timeout set, the system does not restart it.
 pub(crate) fn read_socket(mut socket: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
     loop {
         match socket.read(buf) {
@@ -101,77 +106,77 @@ pub(crate) fn read_socket(mut socket: &TcpStream, buf: &mut [u8]) -> io::Result<
 
 /// An accepted connection.
 #[derive(Debug)]
-pub(crate) enum Stream {
-    /// As it is.
-    Plain(Wire),
-    /// Inside TLS, the handshake done.
-    Tls(Box<TlsStream<Wire>>),
+pub(crate) enum ServerStream {
+    /// Without TLS.
+    Plain(Transport),
+    /// TLS, after the handshake.
+    Tls(Box<TlsStream<Transport>>),
 }
 
-impl Stream {
-    fn wire(&mut self) -> &mut Wire {
+impl ServerStream {
+    fn transport(&mut self) -> &mut Transport {
         match self {
-            Self::Plain(wire) => wire,
+            Self::Plain(transport) => transport,
             Self::Tls(tls) => tls.get_mut(),
         }
     }
 
     pub(crate) fn socket(&mut self) -> Arc<TcpStream> {
-        Arc::clone(&self.wire().socket)
+        Arc::clone(&self.transport().socket)
     }
 
-    /// From now on the stream lives in memory: see the module's words.
+    /// Switches the stream to buffers in memory (see the module's documentation).
     pub(crate) fn detach(&mut self) {
-        self.wire().memory = Some(Memory::default());
+        self.transport().memory = Some(Buffers::default());
     }
 
-    /// Hands a detached stream what the socket brought; nothing at all stands for the end.
+    /// Gives a detached stream input from the socket; an empty slice marks the end.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if let Some(memory) = &mut self.wire().memory {
+        if let Some(memory) = &mut self.transport().memory {
             memory.input.extend_from_slice(bytes);
             memory.ended |= bytes.is_empty();
         }
     }
 
-    /// Takes what a detached stream wants on the socket.
+    /// Takes the output of a detached stream.
     pub(crate) fn take_output(&mut self) -> Vec<u8> {
-        self.wire().memory.as_mut().map(|memory| std::mem::take(&mut memory.output)).unwrap_or_default()
+        self.transport().memory.as_mut().map(|memory| std::mem::take(&mut memory.output)).unwrap_or_default()
     }
 
-    /// How much a detached stream wants on the socket, in bytes.
+    /// Returns the size of the output of a detached stream, in bytes.
     pub(crate) fn pending_output(&mut self) -> usize {
-        self.wire().memory.as_ref().map_or(0, |memory| memory.output.len())
+        self.transport().memory.as_ref().map_or(0, |memory| memory.output.len())
     }
 
-    /// Says goodbye in TLS, so that the peer can tell an end from a cut.
-    pub(crate) fn say_goodbye(&mut self) {
+    /// Sends the TLS `close_notify`, which tells the peer that the connection was not truncated.
+    pub(crate) fn send_close_notify(&mut self) {
         if let Self::Tls(tls) = self {
-            // The peer may be gone already, and then there is nobody to tell.
+            // Fails if the peer is already gone.
             let _ = tls.shutdown();
         }
     }
 }
 
-impl Read for Stream {
+impl Read for ServerStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(wire) => wire.read(buf),
+            Self::Plain(transport) => transport.read(buf),
             Self::Tls(tls) => tls.read(buf),
         }
     }
 }
 
-impl Write for Stream {
+impl Write for ServerStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(wire) => wire.write(buf),
+            Self::Plain(transport) => transport.write(buf),
             Self::Tls(tls) => tls.write(buf),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(wire) => wire.flush(),
+            Self::Plain(transport) => transport.flush(),
             Self::Tls(tls) => tls.flush(),
         }
     }
@@ -185,14 +190,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nobody_is_read_from_after_their_time() {
+    fn reads_fail_after_the_deadline() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut there = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let here = Arc::new(listener.accept().unwrap().0);
-        there.write_all(b"ab").unwrap();
-        let mut wire = Wire::until(Arc::clone(&here), Instant::now() + Duration::from_secs(20));
-        assert_eq!(wire.read(&mut [0]).unwrap(), 1);
-        let mut wire = Wire::until(here, Instant::now());
-        assert_eq!(wire.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let server = Arc::new(listener.accept().unwrap().0);
+        client.write_all(b"ab").unwrap();
+        let mut transport = Transport::with_deadline(Arc::clone(&server), Instant::now() + Duration::from_secs(20));
+        assert_eq!(transport.read(&mut [0]).unwrap(), 1);
+        let mut transport = Transport::with_deadline(server, Instant::now());
+        assert_eq!(transport.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

@@ -1,10 +1,10 @@
-//! Who comes and goes while a machine is served.
+//! Sign-ins that are refused.
 
 use super::Serve;
 use crate::folder;
 
 #[test]
-fn a_sign_in_that_is_refused_says_what_is_wrong_with_it() {
+fn a_refused_sign_in_names_the_reason() {
     let folder = folder();
     let service = Serve::start(folder.path(), &[]);
     let good = r#"{"serial": "S1", "password": "x"}"#;
@@ -25,8 +25,8 @@ fn a_sign_in_that_is_refused_says_what_is_wrong_with_it() {
         (form, good, 400, "Content-Type"),
         ("Content-Type: text/plain", "hello", 400, "Content-Type"),
     ] {
-        let reply = service.ask(&format!("POST /machines/sign_in HTTP/1.1\r\n{header}"), body);
-        assert_eq!(reply.status, status, "{header}; {body}: {}", reply.body);
-        assert!(reply.body.contains(words), "{header}; {body}: {}", reply.body);
+        let response = service.ask(&format!("POST /machines/sign_in HTTP/1.1\r\n{header}"), body);
+        assert_eq!(response.status, status, "{header}; {body}: {}", response.body);
+        assert!(response.body.contains(words), "{header}; {body}: {}", response.body);
     }
 }
