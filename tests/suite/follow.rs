@@ -10,6 +10,7 @@ use std::thread;
 
 use crossbeam_channel::bounded;
 
+use crate::report::{download, request, write_recording};
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::follow::Follower;
 use gf_emulator_core::puls;
@@ -17,7 +18,7 @@ use gf_emulator_core::record::{Recorder, Recording};
 use gf_emulator_core::{Config, Emulator, Handle};
 use gf_emulator_tests::recordings::{HOSTILE, flower, long};
 use gf_emulator_tests::{Bench, LIMIT, Setup};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
@@ -244,7 +245,7 @@ fn browser_that_does_not_read_is_disconnected() {
     let folder = tempfile::tempdir().unwrap();
     let bench = Setup::new(Generation::V2).recorded(folder.path()).start();
     let follower = follow(&bench);
-    let lazy = Subscription::open(&follower, 0);
+    let slow = Subscription::open(&follower, 0);
     let recorder = bench.recorder.as_ref().unwrap();
     let filler = "x".repeat(16 << 10);
     // More than fits into the socket buffers and the queue.
@@ -253,7 +254,7 @@ fn browser_that_does_not_read_is_disconnected() {
     }
     bench.expect(1, "settings", "completed");
     // It gets what was buffered when it was disconnected.
-    let mut rest = lazy.socket.get_ref();
+    let mut rest = slow.socket.get_ref();
     let read = io::copy(&mut rest, &mut io::sink());
     assert!(read.is_err() || read.is_ok_and(|bytes| bytes < (FLOOD * filler.len()) as u64));
     // Another page gets everything. While rows come faster than it reads, it is disconnected too, and reconnects as a
@@ -300,12 +301,7 @@ fn shutdown_does_not_wait_for_a_slow_download() {
 
 /// Replaces the recording by one of a print with this job.
 fn record_job(folder: &Path, job: &[u8]) {
-    let lines = [
-        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"}),
-        json!({"n": 1, "t": 0.0, "at": "", "kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "print", "status": "ready"}}),
-        json!({"n": 2, "t": 0.0, "at": "", "kind": "http", "method": "GET", "url": "https://h/1", "status": 200, "request": {"bytes": 0}, "response": {"bytes": 1, "file": "1.puls"}}),
-    ];
-    fs::write(folder.join("session.jsonl"), lines.map(|line| format!("{line}\n")).concat()).unwrap();
+    write_recording(folder, [request(1, "print"), download("1.puls")]);
     fs::write(folder.join("1.puls"), job).unwrap();
 }
 
@@ -328,14 +324,14 @@ fn job_is_drawn_once_in_the_background() {
 }
 
 #[test]
-fn shutdown_interrupts_a_drawing() {
+fn shutdown_does_not_wait_for_a_drawing() {
     let machine = idle_machine();
     // Almost as many ticks as are drawn at all, back and forth with the laser on, compressed to a few kilobytes.
-    let mut packed = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    packed.write_all(&puls::Builder::new().to_bytes()).unwrap();
+    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    gzip.write_all(&puls::Builder::new().to_bytes()).unwrap();
     let ticks = [[0x11; 4096], [0x13; 4096]].concat();
-    (0..8000).for_each(|_| packed.write_all(&ticks).unwrap());
-    record_job(machine.folder.path(), &packed.finish().unwrap());
+    (0..8000).for_each(|_| gzip.write_all(&ticks).unwrap());
+    record_job(machine.folder.path(), &gzip.finish().unwrap());
     let page = get(&machine.follower, &format!("/?token={}", token(&machine.follower))).1;
     assert!(page.contains("1.puls: being drawn") && page.ends_with("\r\n0\r\n\r\n"), "{page}");
     end(machine.follower);
@@ -344,11 +340,11 @@ fn shutdown_interrupts_a_drawing() {
 #[test]
 fn shutdown_closes_all_connections() {
     let machine = idle_machine();
-    let mut silent = connect(&machine.follower);
+    let mut idle = connect(&machine.follower);
     let mut half = connect(&machine.follower);
     half.write_all(b"GET / HT").unwrap();
     let mut page = Subscription::open(&machine.follower, 0);
-    let lazy = Subscription::open(&machine.follower, 0);
+    let slow = Subscription::open(&machine.follower, 0);
     for _ in 0..200 {
         machine.recorder.state("filler", Some("x".repeat(16 << 10)));
     }
@@ -362,11 +358,11 @@ fn shutdown_closes_all_connections() {
         end(machine.follower);
         assert_eq!(reader.join().unwrap(), (true, None));
     });
-    for socket in [&mut silent, &mut half] {
+    for socket in [&mut idle, &mut half] {
         assert!(matches!(socket.read(&mut [0; 1]), Ok(0) | Err(_)));
     }
     assert!(TcpStream::connect(address).is_err());
-    drop(lazy);
+    drop(slow);
     // The recorder is not affected.
     machine.recorder.state("after", None);
 }
@@ -416,7 +412,7 @@ fn modes(folder: &Path) -> Vec<(std::path::PathBuf, u32)> {
 
 #[cfg(unix)]
 #[test]
-fn a_recording_is_readable_by_its_owner_alone() {
+fn recording_is_readable_only_by_its_owner() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("recordings").join("one");
     let bench = Setup::new(Generation::V2).recorded(&folder).start();

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::fs;
+use std::iter;
 use std::path::{Path, PathBuf};
 
 use gf_emulator_core::config::Generation;
@@ -12,16 +13,42 @@ use gf_emulator_core::record::{Recording, SESSION_FILE};
 use gf_emulator_core::report::Report;
 use gf_emulator_tests::recordings::{HOSTILE, flower, hostile, jpeg, long};
 use gf_emulator_tests::{PICTURES, Setup, endings_of};
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn read(folder: &Path) -> Report {
     Report::read(Recording::open(folder).unwrap()).unwrap()
 }
 
-fn page(folder: &Path) -> String {
+fn page(report: &Report) -> String {
     let mut page = Vec::new();
-    read(folder).write(&mut page).unwrap();
+    report.write(&mut page).unwrap();
     String::from_utf8(page).unwrap()
+}
+
+/// Writes a recording of these entries, numbered from 1.
+pub(crate) fn write_recording(folder: &Path, entries: impl IntoIterator<Item = Value>) {
+    let session = json!({"kind": "session", "format": 1, "recorder": "a test", "side": "machine"});
+    let mut text = String::new();
+    for (n, mut entry) in (0_u32..).zip(iter::once(session).chain(entries)) {
+        (entry["n"], entry["t"], entry["at"]) = (n.into(), f64::from(n).into(), "".into());
+        writeln!(text, "{entry}").unwrap();
+    }
+    fs::write(folder.join(SESSION_FILE), text).unwrap();
+}
+
+/// The entry of a message from the service that requests an action.
+pub(crate) fn request(id: u32, action_type: &str) -> Value {
+    json!({"kind": "in", "bytes": 1, "json": {"id": id, "action_type": action_type, "status": "ready"}})
+}
+
+/// The entry of a download into `file`.
+pub(crate) fn download(file: &str) -> Value {
+    let response = json!({"bytes": 1, "file": file});
+    json!({"kind": "http", "method": "GET", "url": "https://h/1", "status": 200, "request": {"bytes": 0}, "response": response})
+}
+
+fn upload(file: &str) -> Value {
+    json!({"kind": "http", "method": "PUT", "url": "https://h/1", "request": {"bytes": 1, "file": file}})
 }
 
 /// Records a session with two settings reports, pictures (one of them twice), jobs, failures and a lost connection.
@@ -76,7 +103,7 @@ fn page_shows_the_whole_session() {
         recorded(generation, folder.path());
         let report = read(folder.path());
         assert_eq!(report.actions(), 14);
-        let page = page(folder.path());
+        let page = page(&read(folder.path()));
         let count = |what: &str| page.matches(what).count();
         assert_eq!(count("<article "), 14);
         assert_eq!(count("data-outcome=\"completed\"><h3>"), 12);
@@ -112,7 +139,7 @@ fn page_shows_the_whole_session() {
 fn recorded_markup_stays_text() {
     let folder = tempfile::tempdir().unwrap();
     hostile(folder.path());
-    let page = page(folder.path());
+    let page = page(&read(folder.path()));
     // Only elements that the page itself uses.
     let known = [
         "!DOCTYPE", "a", "article", "b", "body", "button", "caption", "dd", "details", "div", "dl", "dt", "fieldset",
@@ -151,34 +178,27 @@ fn symbolic_links_are_not_followed() {
     let recording = folder.path().join("recording");
     fs::create_dir(&recording).unwrap();
     std::os::unix::fs::symlink(&secret, recording.join("a.jpg")).unwrap();
-    let text = [
-        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"}),
-        json!({"n": 1, "t": 0.0, "at": "", "kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "lid_image", "status": "ready"}}),
-        json!({"n": 2, "t": 0.0, "at": "", "kind": "http", "method": "PUT", "url": "https://h/1", "request": {"bytes": 1, "file": "a.jpg"}}),
-    ];
-    fs::write(recording.join("session.jsonl"), text.map(|line| format!("{line}\n")).concat()).unwrap();
-    let page = page(&recording);
+    write_recording(&recording, [request(1, "lid_image"), upload("a.jpg")]);
+    let page = page(&read(&recording));
     assert!(page.contains("a.jpg: not a regular file") && !page.contains("data:image"), "{page}");
 }
 
 #[test]
 fn pictures_over_the_limits_are_only_named() {
     let folder = tempfile::tempdir().unwrap();
-    let mut lines = vec![
-        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"}),
-    ];
-    lines.push(json!({"n": 1, "t": 0.0, "at": "", "kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "lid_image", "status": "ready", "much": vec!["x"; 100_000]}}));
+    let mut long_request = request(1, "lid_image");
+    long_request["json"]["filler"] = json!(vec!["x"; 100_000]);
+    let mut entries = vec![long_request];
     // One picture over 4 MiB, and more pictures of 4 MiB than fit into 64 MiB.
     for n in 2..23_u32 {
         let mut picture = jpeg(0, 64, 64);
         picture.extend(n.to_be_bytes());
         picture.resize(if n == 2 { (4 << 20) + 1 } else { 4 << 20 }, 0);
         fs::write(folder.path().join(format!("{n}.jpg")), picture).unwrap();
-        lines.push(json!({"n": n, "t": 0.0, "at": "", "kind": "http", "method": "PUT", "url": "https://h/1", "request": {"bytes": 1, "file": format!("{n}.jpg")}}));
+        entries.push(upload(&format!("{n}.jpg")));
     }
-    let text = lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n") + "\n";
-    fs::write(folder.path().join("session.jsonl"), text).unwrap();
-    let page = page(folder.path());
+    write_recording(folder.path(), entries);
+    let page = page(&read(folder.path()));
     assert!(page.contains("2.jpg: a picture of 4.2 MB, too large to show here"));
     assert!(page.contains("Truncated. The full entry is line 2 of session.jsonl."));
     assert_eq!(page.matches("data:image/jpeg").count(), 11);
@@ -197,13 +217,8 @@ fn complex_drawing_is_embedded_as_png() {
         job.extend([0x10 | u8::try_from(state >> 28).unwrap() | 1; 16]);
     }
     fs::write(folder.path().join("1.puls"), job).unwrap();
-    let lines = [
-        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"}),
-        json!({"n": 1, "t": 0.0, "at": "", "kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "print", "status": "ready"}}),
-        json!({"n": 2, "t": 0.0, "at": "", "kind": "http", "method": "GET", "url": "https://h/1", "status": 200, "request": {"bytes": 0}, "response": {"bytes": 1, "file": "1.puls"}}),
-    ];
-    fs::write(folder.path().join("session.jsonl"), lines.map(|line| format!("{line}\n")).concat()).unwrap();
-    let page = page(folder.path());
+    write_recording(folder.path(), [request(1, "print"), download("1.puls")]);
+    let page = page(&read(folder.path()));
     assert!(page.contains("href=\"data:image/png;base64,") && page.contains("<dt>total path</dt>"), "{}", page.len());
     assert!(page.len() < 2_000_000, "{}", page.len());
 }
@@ -221,7 +236,7 @@ fn page_shows_why_an_action_failed_or_was_cancelled() {
     bench.handle.open_lid();
     bench.wait_event("print:cancelled", Some(2));
     bench.stop().2.unwrap();
-    let page = page(folder.path());
+    let page = page(&read(folder.path()));
     let (summary, actions) = page.split_once("id=\"actions\"").unwrap();
     // Among the problems, and with the action.
     for part in [summary, actions] {
@@ -231,24 +246,12 @@ fn page_shows_why_an_action_failed_or_was_cancelled() {
     assert_eq!(read(folder.path()).problems(), 3, "the download and the two actions");
 }
 
-/// Writes a recording of that many messages, each of a different action.
-fn many_actions(folder: &Path, messages: u64) {
-    let mut text =
-        json!({"n": 0, "t": 0.0, "at": "", "kind": "session", "format": 1, "recorder": "a test", "side": "machine"})
-            .to_string();
-    for n in 1..=messages {
-        let message = r#""kind":"in","bytes":1,"json":{"#;
-        write!(text, "\n{{\"n\":{n},\"t\":{n}.0,\"at\":\"\",{message}\"id\":{n},\"action_type\":\"print\",\"status\":\"ready\"}}}}").unwrap();
-    }
-    fs::write(folder.join(SESSION_FILE), text + "\n").unwrap();
-}
-
 #[test]
 fn long_recording_is_split_into_pages() {
     let folder = tempfile::tempdir().unwrap();
-    many_actions(folder.path(), 50_000);
+    write_recording(folder.path(), (1..=50_000).map(|id| request(id, "print")));
     let rows = |page: &str| page.matches("<details class=\"row ").count();
-    let first = page(folder.path());
+    let first = page(&read(folder.path()));
     assert_eq!(rows(&first), 20_000);
     assert!(first.contains("entries 1 to 20000 of 50000") && first.contains("report --from 20001 "));
     assert!(first.contains("Conversation (50000)") && first.contains("Actions (50000)"));
@@ -256,9 +259,7 @@ fn long_recording_is_split_into_pages() {
     assert!(first.len() < 40 << 20, "{}", first.len());
     let last = Report::read_from(Recording::open(folder.path()).unwrap(), 40_001).unwrap();
     assert_eq!((last.shown(), last.entries()), (Some((40_001, 50_000)), 50_000));
-    let mut page = Vec::new();
-    last.write(&mut page).unwrap();
-    let page = String::from_utf8(page).unwrap();
+    let page = page(&last);
     assert!(rows(&page) == 10_000 && page.contains("id=\"e40001\"") && page.contains("id=\"e50000\""));
     assert!(page.contains("entries 40001 to 50000 of 50000") && !page.contains("--from"));
     let none = Report::read_from(Recording::open(folder.path()).unwrap(), 50_001).unwrap();
@@ -266,14 +267,15 @@ fn long_recording_is_split_into_pages() {
     none.write(&mut Vec::new()).unwrap();
 }
 
-/// Writes the pages for `.ci/browser/run`.
 #[test]
+#[ignore = "writes the pages that .ci/browser/run looks at, into GF_BROWSER_DIR or a temporary folder"]
 fn writes_pages_for_the_browser_tests() {
-    let Some(to) = std::env::var_os("GF_BROWSER_DIR").map(PathBuf::from) else { return };
+    let temporary = tempfile::tempdir().unwrap();
+    let to = std::env::var_os("GF_BROWSER_DIR").map_or_else(|| temporary.path().into(), PathBuf::from);
     let make = |name: &str, record: &dyn Fn(&Path)| {
         let folder = tempfile::tempdir().unwrap();
         record(folder.path());
-        fs::write(to.join(name), page(folder.path())).unwrap();
+        fs::write(to.join(name), page(&read(folder.path()))).unwrap();
     };
     make("ordinary.html", &|folder| recorded(Generation::V2, folder));
     make("old.html", &|folder| recorded(Generation::V1, folder));

@@ -126,6 +126,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn stops_drawing_when_told_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("1.puls");
+        let mut job = puls::Builder::new().to_bytes();
+        job.extend([0x11; 100]);
+        std::fs::write(&path, job).unwrap();
+        assert_eq!(draw(&path, "1.puls", &mut || false).unwrap_err(), "drawing was interrupted");
+        assert!(draw(&path, "1.puls", &mut || true).is_ok());
+    }
+
+    #[test]
     fn reads_the_height_of_a_view_box() {
         assert_eq!(view_box_height("<svg viewBox=\"0 0 480 612\" width=\"480\">"), Some(612));
         assert_eq!(view_box_height("<svg>"), None);
