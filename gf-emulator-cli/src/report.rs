@@ -58,7 +58,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
             output.display(),
             count(report.actions(), "action"),
             count(report.messages(), "message"),
-            count(report.troubles(), "thing")
+            count(report.problems(), "thing")
         ));
         let entries = report.entries();
         match report.shown() {

@@ -141,7 +141,7 @@ pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
 
 /// Shows the session to whoever has the link.
 fn follow(listener: TcpListener, recorder: &Recorder, handle: Handle) -> Result<Follower, Failure> {
-    let follower = Follower::on(listener, recorder, handle)?;
+    let follower = Follower::with_listener(listener, recorder, handle)?;
     if !follower.address().ip().is_loopback() {
         tell(format_args!(
             "gf-machine-emulator: {} is not of this computer alone: whoever has the link can see what is said, press \

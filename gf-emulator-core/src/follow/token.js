@@ -1,5 +1,5 @@
 "use strict";
-// A page that was open here has kept its token. One that was refused is forgotten.
+// Reloads the live page with the token kept in this tab. If the server has rejected that token, forgets it.
 {
   const token = sessionStorage.getItem("token");
   if (location.search === "" && token !== null) {

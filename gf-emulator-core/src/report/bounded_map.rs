@@ -1,24 +1,25 @@
-//! A map that knows only so much.
+//! A map of bounded size.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
 
-/// A map of bounded size: the key that has been in it for longest goes when there are too many.
+/// A map that evicts the key inserted first when it is full (FIFO).
 #[derive(Debug, Clone)]
-pub(super) struct Recent<K, V> {
-    most: usize,
+pub(super) struct BoundedMap<K, V> {
+    capacity: usize,
     values: HashMap<K, V>,
     order: VecDeque<K>,
 }
 
-impl<K: Hash + Eq + Clone, V: Copy> Recent<K, V> {
-    pub(super) fn new(most: usize) -> Self {
-        Self { most, values: HashMap::new(), order: VecDeque::new() }
+impl<K: Hash + Eq + Clone, V: Copy> BoundedMap<K, V> {
+    pub(super) fn new(capacity: usize) -> Self {
+        Self { capacity, values: HashMap::new(), order: VecDeque::new() }
     }
 
     pub(super) fn get<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> Option<V>
     where
-        K: std::borrow::Borrow<Q>,
+        K: Borrow<Q>,
     {
         self.values.get(key).copied()
     }
@@ -28,7 +29,7 @@ impl<K: Hash + Eq + Clone, V: Copy> Recent<K, V> {
             return;
         }
         self.order.push_back(key);
-        if self.order.len() > self.most
+        if self.order.len() > self.capacity
             && let Some(oldest) = self.order.pop_front()
         {
             self.values.remove(&oldest);
@@ -41,11 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_oldest_key_goes() {
-        let mut recent = Recent::new(2);
+    fn evicts_the_oldest_key() {
+        let mut map = BoundedMap::new(2);
         for (key, value) in [("a", 1), ("b", 2), ("a", 3), ("c", 4)] {
-            recent.insert(key, value);
+            map.insert(key, value);
         }
-        assert_eq!(["a", "b", "c"].map(|key| recent.get(key)), [None, Some(2), Some(4)]);
+        assert_eq!(["a", "b", "c"].map(|key| map.get(key)), [None, Some(2), Some(4)]);
     }
 }
