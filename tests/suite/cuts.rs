@@ -56,7 +56,7 @@ fn messages(seen: &[Seen]) -> Vec<&Value> {
 /// connection.
 fn lose_in_every_action(generation: Generation, tls: bool, how: Loss) {
     for step in Script::default().steps() {
-        if let Step::Send { action, .. } = step {
+        if let ScriptStep::Send { action, .. } = step {
             lose_in_action(generation, tls, how, action);
         }
     }
