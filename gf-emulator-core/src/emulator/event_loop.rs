@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
 use crate::actions::messages::MessageSender;
-use crate::actions::{Action, Ending, Table, end, shown, values_of};
+use crate::actions::{Action, Ending, Table, initial_values, printable, send_ending};
 use crate::emulator::scheduler::{Decision, Scheduler};
 use crate::machine::Controls;
 use crate::record::Tap;
@@ -132,7 +132,7 @@ impl EventLoop<'_> {
     }
 
     fn take(&mut self, action: Action) {
-        let (id, what) = (action.id, self.secrets.hide(&shown(&action.action_type)));
+        let (id, what) = (action.id, self.secrets.hide(&printable(&action.action_type)));
         match self.scheduler.take(action, self.table) {
             Decision::Accepted => {}
             Decision::Ignore(_) | Decision::Refuse(_) if !self.unwanted.passes(Instant::now()) => {}
@@ -154,7 +154,7 @@ impl EventLoop<'_> {
             if let Some(recorder) = self.tap.recorder() {
                 recorder.ended(action.id, "cancelled", "withdrawn before its turn".to_owned());
             }
-            end(row, Ending::Cancelled, self.messages, &values_of(action), &mut |_| Ok(()));
+            send_ending(row, Ending::Cancelled, self.messages, &initial_values(action), &mut |_| Ok(()));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::actions::Signal;
 use crate::actions::messages::MessageSender;
-use crate::actions::{Signal, Table};
 use crate::machine::Controls;
 use crate::net::CancelToken;
 use crate::websocket::queues::Stopper;
@@ -29,7 +29,6 @@ pub struct Handle {
     pub(crate) stopper: Stopper,
     pub(crate) cancels: Vec<CancelToken>,
     pub(crate) messages: Arc<MessageSender>,
-    pub(crate) table: Arc<Table>,
     /// Held while button or lid change: their messages are in the order of the changes.
     pub(crate) hand: Arc<Mutex<()>>,
 }
@@ -73,7 +72,7 @@ impl Handle {
                 return;
             }
             for signal in signals {
-                self.messages.defer(self.table.signal(*signal));
+                self.messages.signal(*signal);
             }
             change(&self.controls);
         }

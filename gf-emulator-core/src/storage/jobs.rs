@@ -69,7 +69,7 @@ impl JobStore {
         for remark in measured.header.remarks() {
             log::warn!("{}: {remark}", path.display());
         }
-        Ok(Job { action_id: action.id, action: action.action_type.clone(), path, measured })
+        Ok(Job::new(action.id, &action.action_type, path, measured))
     }
 
     /// Whether this machine may run it.
