@@ -28,6 +28,7 @@
 //!
 //! # The rooms that are open to you
 //!
+//! - [`actions`]: actions tables, which say what the machine does and sends for each action.
 //! - [`config`]: the configuration, from a file or in code.
 //! - [`machine`]: what stands behind the protocol; implement [`Machine`] for hardware of your own.
 //! - [`puls`]: pulse files, read, measured, drawn and made; usable without the rest.
@@ -53,7 +54,7 @@
 //! - `report`: recordings as a page to read (`report::Report`); brings `plot`.
 //! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
 
-mod actions;
+pub mod actions;
 pub mod config;
 mod emulator;
 mod error;

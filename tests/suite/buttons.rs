@@ -1,18 +1,18 @@
-//! Button and lid, before, during and after what they act upon.
+//! Button and lid in each phase of an action.
 
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::Config;
 use gf_emulator_core::config::{Button, Generation};
-use gf_emulator_core::machine::{CannedMachine, Capture, Controls, Halt, Job, Machine, Moment};
+use gf_emulator_core::machine::{CannedMachine, Capture, Controls, Job, Machine, MachineError, PlayUpdate};
 use gf_emulator_tests::{Bench, LIMIT, Setup, endings_of};
 use serde_json::json;
 
 use crate::prints::{BOTH, PRINT, Phase, count, in_phase, progress_of};
 
 #[test]
-fn the_lid_stops_what_runs_and_what_warms_up() {
+fn the_lid_stops_a_print_in_warm_up_and_while_it_plays() {
     for (generation, phase) in
         BOTH.into_iter().flat_map(|g| [Phase::WarmUp, Phase::Running, Phase::Paused].map(|p| (g, p)))
     {
@@ -34,7 +34,7 @@ fn the_lid_stops_what_runs_and_what_warms_up() {
 }
 
 #[test]
-fn the_lid_does_not_end_what_only_waits_or_rests() {
+fn the_lid_does_not_stop_a_print_that_waits_or_rests() {
     for (generation, phase) in BOTH.into_iter().flat_map(|g| [Phase::Button, Phase::Resting].map(|phase| (g, phase))) {
         let bench = in_phase(generation, phase);
         bench.handle.open_lid();
@@ -48,7 +48,7 @@ fn the_lid_does_not_end_what_only_waits_or_rests() {
 }
 
 #[test]
-fn no_print_starts_under_an_open_lid() {
+fn no_print_starts_while_the_lid_is_open() {
     for generation in BOTH {
         let bench = Setup::new(generation).start();
         bench.handle.open_lid();
@@ -77,12 +77,12 @@ fn the_button_pauses_and_resumes() {
             assert_eq!(message["total"], ticks);
             assert!(message["current"].as_u64().unwrap() <= ticks);
         }
-        assert_eq!(progress[1]["current"], progress[2]["current"], "it goes on from where it has backed up to");
+        assert_eq!(progress[1]["current"], progress[2]["current"], "it resumes where it backed up to");
         let events: Vec<_> =
             bench.events().into_iter().filter(|e| e.starts_with("button") || e.contains("ed (7)")).collect();
         assert_eq!((count(&events, "print:paused (7)"), count(&events, "print:resumed (7)")), (1, 1), "{events:#?}");
         if generation == Generation::V2 {
-            // In 1.x they are part of the sequence of a print.
+            // In 1.x these events are part of a print.
             assert_eq!((count(&events, "button:pressed"), count(&events, "button:released")), (2, 2), "{events:#?}");
         }
         bench.send(PRINT, "print", "cancelled", &json!({}));
@@ -91,14 +91,14 @@ fn the_button_pauses_and_resumes() {
 }
 
 #[test]
-fn a_press_starts_a_print_that_waits_and_one_from_before_does_not() {
+fn only_a_press_during_the_wait_starts_a_print() {
     for generation in BOTH {
         let bench = Setup::new(generation).config(|config| config.emulator.button = Button::Wait).start();
         bench.handle.press_button();
         bench.ask(PRINT, "print");
         bench.wait_event("print:download:completed", Some(PRINT));
         assert_eq!(bench.endings(PRINT, "print"), [""; 0]);
-        // It may not be waiting yet, and forgets then: a person presses again.
+        // A press before the wait has begun is lost: press again.
         while !bench.service.wait_for(|seen| !endings_of(seen, PRINT, "print").is_empty(), Duration::from_millis(20)) {
             bench.handle.press_button();
         }
@@ -106,57 +106,62 @@ fn a_press_starts_a_print_that_waits_and_one_from_before_does_not() {
     }
 }
 
-/// The canned machine, held up at the beginning of one of its calls until the test lets it go on.
-struct HeldUp {
+/// The canned machine, blocked at the start of one call until the test releases it.
+struct Blocked {
     inner: CannedMachine,
     before: &'static str,
     reached: Sender<()>,
-    go_on: Receiver<()>,
+    release: Receiver<()>,
 }
 
-impl HeldUp {
+impl Blocked {
     fn at(&self, call: &str) {
         if call == self.before {
             let _ = self.reached.send(());
-            let _ = self.go_on.recv_timeout(LIMIT);
+            let _ = self.release.recv_timeout(LIMIT);
         }
     }
 }
 
-impl Machine for HeldUp {
-    fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, Halt> {
+impl Machine for Blocked {
+    fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
         self.inner.capture(request)
     }
 
-    fn warm_up(&mut self, job: &Job, controls: &Controls) -> Result<(), Halt> {
+    fn warm_up(&mut self, job: &Job, controls: &Controls) -> Result<(), MachineError> {
         self.at("warm_up");
         self.inner.warm_up(job, controls)
     }
 
-    fn play(&mut self, job: &Job, controls: &Controls, watch: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+    fn play(
+        &mut self,
+        job: &Job,
+        controls: &Controls,
+        on_update: &mut dyn FnMut(PlayUpdate),
+    ) -> Result<(), MachineError> {
         self.at("play");
-        self.inner.play(job, controls, watch)
+        self.inner.play(job, controls, on_update)
     }
 }
 
-/// A machine that takes a thousandth of its time, held up before `call` of the action that it is asked for.
-fn held_up(generation: Generation, action: &str, before: &'static str) -> (Bench, Sender<()>) {
-    let ((reached, arrivals), (lets_go, go_on)) = (bounded(1), bounded(1));
+/// Starts an action on a machine that blocks before a call; dropping or using the sender releases it.
+fn blocked(generation: Generation, action: &str, before: &'static str) -> (Bench, Sender<()>) {
+    let ((reached, arrivals), (releaser, release)) = (bounded(1), bounded(1));
     let mut config = Config::default();
     config.emulator.time_scale = 0.001;
-    let machine = HeldUp { inner: CannedMachine::new(&config), before, reached, go_on };
+    let machine = Blocked { inner: CannedMachine::new(&config), before, reached, release };
     let bench = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).machine(machine).start();
     bench.ask(PRINT, action);
     arrivals.recv_timeout(LIMIT).unwrap();
-    (bench, lets_go)
+    (bench, releaser)
 }
 
 #[test]
-fn a_press_in_warm_up_pauses_the_run_as_it_begins() {
+fn a_press_during_warm_up_pauses_the_job_as_it_starts() {
     for generation in BOTH {
-        let (bench, lets_go) = held_up(generation, "print", "warm_up");
+        let (bench, releaser) = blocked(generation, "print", "warm_up");
         bench.handle.press_button();
-        lets_go.send(()).unwrap();
+        releaser.send(()).unwrap();
         bench.wait_event("print:paused", Some(PRINT));
         assert_eq!(bench.endings(PRINT, "print"), [""; 0]);
         bench.handle.press_button();
@@ -171,15 +176,15 @@ fn a_press_in_warm_up_pauses_the_run_as_it_begins() {
 #[test]
 fn the_button_pauses_neither_a_hunt_nor_a_motion() {
     for (generation, action) in [(Generation::V1, "motion"), (Generation::V2, "motion"), (Generation::V2, "hunt")] {
-        let (bench, lets_go) = held_up(generation, action, "play");
+        let (bench, releaser) = blocked(generation, action, "play");
         bench.handle.press_button();
-        lets_go.send(()).unwrap();
+        releaser.send(()).unwrap();
         bench.wait_event(&format!("{action}:completed"), Some(PRINT));
         if generation == Generation::V2 {
-            assert_eq!(count(&bench.events(), "button:pressed"), 1, "it is told all the same");
+            assert_eq!(count(&bench.events(), "button:pressed"), 1, "the event is sent nevertheless");
         }
-        // And it is forgotten by then. Nothing holds the machine up any more.
-        drop(lets_go);
+        // The press must not pause the next job.
+        drop(releaser);
         bench.expect(8, "print", "completed");
         assert_eq!(count(&bench.events(), "print:paused (8)"), 0, "{:#?}", bench.events());
     }

@@ -1,4 +1,4 @@
-//! What becomes of a pulse file: whole and kept, or not there at all; and of pictures that do not get through.
+//! Pulse files are kept complete or not at all; pictures that cannot be read or uploaded fail their action.
 
 use std::fs;
 
@@ -18,14 +18,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The square with a header value that is not its own.
+/// Returns a job with another value in its header.
 fn marked(code: Code, value: u32) -> Vec<u8> {
     let mut job = Builder::new();
     job.move_to(5.0, 5.0).unwrap().set(code, value).unwrap();
     job.to_bytes()
 }
 
-/// The square without one of its header's records.
+/// Returns the square without one record of its header.
 fn without(code: [u8; 4]) -> Vec<u8> {
     let mut job = square();
     let at = job.windows(4).position(|window| window == code).unwrap();
@@ -35,7 +35,7 @@ fn without(code: [u8; 4]) -> Vec<u8> {
     job
 }
 
-/// The names in the motion directory, with the time replaced: `<time>_print_41.puls`.
+/// Returns the file names in the motion folder with the time replaced: `<time>_print_41.puls`.
 fn names(bench: &Bench) -> Vec<String> {
     let name = |path: std::path::PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -46,7 +46,7 @@ fn names(bench: &Bench) -> Vec<String> {
     bench.jobs().into_iter().map(name).collect()
 }
 
-/// Has the service hand out these bytes for a print; how it ends, and what is kept.
+/// Prints these bytes, and checks how the print ends and whether they are kept.
 fn ends(what: &str, file: &[u8], fault: Option<&Failure>, ending: &str, kept: bool) {
     for generation in BOTH {
         let bench = Setup::new(generation)
@@ -74,7 +74,7 @@ fn ends(what: &str, file: &[u8], fault: Option<&Failure>, ending: &str, kept: bo
 }
 
 #[test]
-fn a_job_that_is_cut_on_its_way_fails_and_leaves_nothing() {
+fn an_incomplete_download_fails_and_leaves_no_file() {
     ends("shorter than announced", &square(), Some(&Failure::ShortBody), "failed", false);
     ends("cut in the middle", &square(), Some(&Failure::CutAnswer), "failed", false);
     ends("not found", &square(), Some(&Failure::Status { status: 404, headers: Vec::new() }), "failed", false);
@@ -88,7 +88,7 @@ fn a_job_that_is_cut_on_its_way_fails_and_leaves_nothing() {
 }
 
 #[test]
-fn a_job_that_is_too_large_is_cancelled_while_it_arrives() {
+fn a_job_that_is_too_large_is_cancelled_during_the_download() {
     ends("endless", &square(), Some(&Failure::EndlessBody), "cancelled", false);
     let mut large = square();
     large.resize(large.len() + (1 << 20), 0);
@@ -96,29 +96,29 @@ fn a_job_that_is_too_large_is_cancelled_while_it_arrives() {
 }
 
 #[test]
-fn a_job_that_inflates_to_too_much_is_cancelled_and_leaves_nothing() {
+fn a_job_that_inflates_to_too_much_is_cancelled_and_leaves_no_file() {
     let mut bomb = square();
     bomb.resize(bomb.len() + (2 << 20), 0);
     ends("one member", &gzip(&bomb), None, "cancelled", false);
-    // What a thousand members would be: 16 MiB, and this is not read to its end.
+    // 16 MiB in many gzip members: not read to the end.
     let members = [gzip(&square()), gzip(&vec![0; 1 << 20]).repeat(16), b"not gzip".to_vec()].concat();
     ends("many members", &members, None, "cancelled", false);
     ends(
-        "members without data, and something behind them",
+        "empty members, then bytes that are not gzip",
         &[gzip(&square()), gzip(b"").repeat(9), b"x".to_vec()].concat(),
         None,
         "failed",
         false,
     );
     bomb.truncate(1 << 20);
-    ends("as much as is allowed", &gzip(&bomb), None, "completed", true);
+    ends("exactly the limit", &gzip(&bomb), None, "completed", true);
 }
 
 #[test]
-fn what_is_no_pulse_file_is_cancelled_and_leaves_nothing() {
+fn a_file_that_is_no_pulse_file_is_cancelled_and_not_kept() {
     let good = square();
     for (what, bytes) in [
-        ("nothing", &b""[..]),
+        ("an empty file", &b""[..]),
         ("a web page", b"<html>sign in first</html>"),
         ("another magic", b"\x80GF2\x08\0\0\0"),
         ("cut in its header", &good[..40]),
@@ -131,7 +131,7 @@ fn what_is_no_pulse_file_is_cancelled_and_leaves_nothing() {
 }
 
 #[test]
-fn a_job_that_this_machine_would_not_run_is_cancelled_and_kept_to_be_looked_at() {
+fn a_refused_job_is_cancelled_and_kept() {
     for (what, bytes) in [
         ("for another machine", marked(code::SERIAL_LOCK, SERIAL + 1)),
         ("another data format", marked(code::DATA_FORMAT, 1)),
@@ -145,7 +145,7 @@ fn a_job_that_this_machine_would_not_run_is_cancelled_and_kept_to_be_looked_at()
 }
 
 #[test]
-fn jobs_that_are_good_are_played() {
+fn valid_jobs_are_played() {
     ends("as it is", &square(), None, "completed", true);
     ends("compressed", &gzip(&square()), None, "completed", true);
     ends("for this machine", &marked(code::SERIAL_LOCK, SERIAL), None, "completed", true);
@@ -155,7 +155,7 @@ fn jobs_that_are_good_are_played() {
 }
 
 #[test]
-fn what_inflates_a_thousand_times_can_be_withdrawn_and_costs_nothing_else() {
+fn a_job_that_inflates_a_thousand_times_can_be_cancelled() {
     let mut bomb = square();
     bomb.resize(bomb.len() + (16 << 20), 0);
     let bomb = gzip(&bomb);
@@ -170,7 +170,7 @@ fn what_inflates_a_thousand_times_can_be_withdrawn_and_costs_nothing_else() {
 }
 
 #[test]
-fn the_description_says_the_same_of_a_file_compressed_or_not() {
+fn the_description_of_a_job_does_not_depend_on_compression() {
     let describe = |file: Vec<u8>| {
         let bench = Setup::new(Generation::V2).service(|service| service.puls(file)).start();
         bench.expect(JOB, "print", "completed");
@@ -181,21 +181,25 @@ fn the_description_says_the_same_of_a_file_compressed_or_not() {
     let plain = describe(square());
     assert_eq!(plain, describe(gzip(&square())));
     let measured = puls::measure(&square()[..], Limits::default()).unwrap();
-    assert_eq!(plain, serde_json::to_value(&measured).unwrap(), "it is what anybody can measure");
-    assert_eq!((&plain["stats"]["XEND"], &plain["stats"]["YEND"]), (&json!(0), &json!(0)), "a square comes back");
+    assert_eq!(plain, serde_json::to_value(&measured).unwrap(), "same as measured");
+    assert_eq!(
+        (&plain["stats"]["XEND"], &plain["stats"]["YEND"]),
+        (&json!(0), &json!(0)),
+        "a square ends where it starts"
+    );
     assert_eq!(plain["stats"]["XP"], 267, "5 mm at 53.333 microsteps");
     assert_eq!(plain["stats"]["LP"], 1);
     assert!(plain["stats"]["LE"].as_u64().unwrap() > 0);
 }
 
 #[test]
-fn jobs_of_one_second_have_files_of_their_own() {
+fn jobs_downloaded_in_one_second_have_separate_files() {
     for generation in BOTH {
         let bench = Setup::new(generation).start();
-        // The same id three times: an action that is over may be asked for again.
+        // The same id three times: an id can be used again after its action has ended.
         for n in 1..=3 {
             bench.ask(JOB, "motion");
-            bench.wait("one more", |seen| gf_emulator_tests::endings_of(seen, JOB, "motion").len() == n);
+            bench.wait("another terminal event", |seen| gf_emulator_tests::endings_of(seen, JOB, "motion").len() == n);
         }
         bench.expect(42, "print", "completed");
         let jobs = bench.jobs();
@@ -208,7 +212,7 @@ fn jobs_of_one_second_have_files_of_their_own() {
 }
 
 #[test]
-fn jobs_are_removed_where_they_are_not_wanted() {
+fn jobs_are_removed_if_keep_is_off() {
     for (file, ending) in [
         (square(), "completed"),
         (marked(code::SERIAL_LOCK, SERIAL + 1), "cancelled"),
@@ -219,14 +223,14 @@ fn jobs_are_removed_where_they_are_not_wanted() {
             .config(|config| config.motion.keep = false)
             .start();
         bench.expect(JOB, "print", ending);
-        // The files go after the last word: whoever comes next finds them gone.
+        // The files are removed after the terminal event, before the next action.
         bench.expect(42, "settings", "completed");
         assert_eq!(names(&bench), [""; 0]);
     }
 }
 
 #[test]
-fn a_job_without_an_address_or_with_a_bad_one_fails() {
+fn a_job_with_a_missing_or_invalid_url_fails() {
     for generation in BOTH {
         let bench = Setup::new(generation).start();
         for (id, more) in (100..).zip([
@@ -261,22 +265,22 @@ fn an_upload_that_fails_ends_in_failed() {
             Failure::CutRequest,
         ];
         for (id, failure) in (50..).zip(failures) {
-            // A PUT over a connection that was kept is sent once more where that is cut.
+            // A PUT on a kept-alive connection is repeated once if that is cut.
             let times = if failure == Failure::CutRequest && method == "PUT" { 2 } else { 1 };
             bench.service.fault(Fault::new(failure.clone()).on(method, path).times(times));
             bench.expect(id, "lid_image", "failed");
             assert_eq!(bench.endings(id, "lid_image"), [format!("lid_image:failed ({id})")], "{failure:?}");
             let events = bench.events();
-            let said = |what: &str| events.contains(&format!("lid_image:upload:{what} ({id})"));
-            assert!(!said("completed"), "{failure:?}");
-            assert_eq!(said("failed"), generation == Generation::V2, "{failure:?}");
+            let sent = |what: &str| events.contains(&format!("lid_image:upload:{what} ({id})"));
+            assert!(!sent("completed"), "{failure:?}");
+            assert_eq!(sent("failed"), generation == Generation::V2, "{failure:?}");
         }
         bench.expect(60, "lid_image", "completed");
     }
 }
 
 #[test]
-fn a_picture_that_is_not_there_fails() {
+fn a_missing_picture_fails() {
     for generation in BOTH {
         let bench = Setup::new(generation).config(|config| config.emulator.material_thickness = ".999".into()).start();
         bench.expect(1, "head_image", "failed");
@@ -286,20 +290,19 @@ fn a_picture_that_is_not_there_fails() {
     }
 }
 
-/// What somebody has put in a picture's place fails the action, and holds nobody up.
 #[cfg(unix)]
 #[test]
-fn a_picture_that_is_a_fifo_or_a_huge_file_fails() {
+fn a_picture_that_is_a_fifo_or_too_large_fails() {
     let bench = Setup::new(Generation::V2).start();
     let picture = |name: &str| bench.folder().join("images").join(name);
     for name in ["HOME_1.jpg", "HEAD_NO_LASER_.230.jpg"] {
         fs::remove_file(picture(name)).unwrap();
     }
     assert!(std::process::Command::new("mkfifo").arg(picture("HOME_1.jpg")).status().unwrap().success());
-    // It takes no room on the disk, and would take all of it in memory.
+    // A sparse file: small on the disk, large in memory.
     fs::File::create(picture("HEAD_NO_LASER_.230.jpg")).unwrap().set_len((32 << 20) + 1).unwrap();
     bench.expect(1, "lid_image", "failed");
-    // The search for secrets at the end reads all that is left.
+    // The search for secrets at the end reads all files.
     fs::remove_file(picture("HOME_1.jpg")).unwrap();
     bench.expect(2, "head_image", "failed");
     bench.expect(3, "lid_image", "completed");
@@ -307,19 +310,19 @@ fn a_picture_that_is_a_fifo_or_a_huge_file_fails() {
 }
 
 #[test]
-fn an_address_longer_than_any_fails_its_action_alone() {
+fn a_url_that_is_too_long_fails_its_action_only() {
     for generation in BOTH {
         let bench = Setup::new(generation).start();
         let long = format!("{}/{}", bench.service.http_url(), "x".repeat(512 << 10));
         bench.send(1, "motion", "ready", &json!({"motion_url": long}));
         bench.wait_event("motion:failed", Some(1));
-        // In 1.x pictures go elsewhere.
+        // 1.x does not use the endpoint.
         bench.send(2, "lid_image", "ready", &json!({"endpoint": long}));
         let ending = if generation == Generation::V1 { "lid_image:completed" } else { "lid_image:failed" };
         bench.wait_event(ending, Some(2));
         bench.expect(3, "settings", "completed");
         assert_eq!(bench.endings(1, "motion"), ["motion:failed (1)"]);
-        let told: usize = bench
+        let sent_bytes: usize = bench
             .service
             .seen()
             .iter()
@@ -330,12 +333,12 @@ fn an_address_longer_than_any_fails_its_action_alone() {
                 _ => 0,
             })
             .sum();
-        assert!(told < 10_000, "it is not said again: {told} bytes");
+        assert!(sent_bytes < 10_000, "the URL is not repeated: {sent_bytes} bytes");
     }
 }
 
 #[test]
-fn an_endpoint_that_must_not_be_used_fails() {
+fn an_invalid_endpoint_fails() {
     let bench = Setup::new(Generation::V2).start();
     for (id, endpoint) in (10..).zip([
         "http://192.0.2.1/up/x?X-Sig=a",
@@ -353,7 +356,7 @@ fn an_endpoint_that_must_not_be_used_fails() {
 }
 
 #[test]
-fn a_bad_line_costs_the_good_ones_beside_it_nothing() {
+fn an_invalid_line_does_not_affect_other_lines_of_its_frame() {
     for generation in BOTH {
         let bench = Setup::new(generation).start();
         let action = |id: i64, kind: &str| {
@@ -375,7 +378,7 @@ fn a_bad_line_costs_the_good_ones_beside_it_nothing() {
 }
 
 #[test]
-fn a_second_job_is_not_started_while_one_is_under_way() {
+fn a_second_job_is_ignored_while_one_is_active() {
     for generation in BOTH {
         let bench = Setup::new(generation).start();
         bench.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/"));
@@ -385,7 +388,7 @@ fn a_second_job_is_not_started_while_one_is_under_way() {
         });
         bench.ask(42, "motion");
         bench.ask(JOB, "print");
-        // It is no job, so it is taken; what was asked before it has been heard by then.
+        // Not a job, so it is accepted; its answer shows that the actions before it have been read.
         bench.ask(43, "settings");
         bench.send(43, "settings", "cancelled", &json!({}));
         bench.wait_event("settings:cancelled", Some(43));

@@ -1,7 +1,6 @@
-//! What every action of both generations puts on the wire, as snapshots for people to read.
+//! What every action of both generations sends, as snapshots.
 //!
-//! Requests and messages take different ways, so that their order among each other is nobody's promise: they stand
-//! apart.
+//! HTTP requests and WebSocket messages are listed apart: their relative order is not defined.
 
 use std::fmt::Write;
 
@@ -12,7 +11,7 @@ use serde_json::{Value, json};
 
 const BOTH: [Generation; 2] = [Generation::V1, Generation::V2];
 
-/// A message without what is the same in all, or different in each run.
+/// Formats a message without fields that are the same in all messages or differ between runs.
 fn message_line(message: &Value) -> String {
     let mut line = message["event"].as_str().or(message["progress"].as_str()).unwrap().to_owned();
     for (key, value) in message.as_object().unwrap() {
@@ -44,8 +43,7 @@ fn request_line(seen: &Seen) -> Option<String> {
     Some(format!("{line}  (bearer {:?}) -> {}", request.bearer, request.status))
 }
 
-/// One after the other asks for these actions of a new machine, stops it, and describes all that has come since it was
-/// connected.
+/// Sends actions to a new machine one after the other, stops it, and lists everything received since it connected.
 fn sequence(setup: Setup, prepare: impl FnOnce(&Bench), actions: &[(&str, Value)]) -> String {
     let bench = setup.start();
     prepare(&bench);
@@ -57,9 +55,9 @@ fn sequence(setup: Setup, prepare: impl FnOnce(&Bench), actions: &[(&str, Value)
             all[key] = value.clone();
         }
         bench.send(id, action, "ready", &all);
-        bench.wait("its ending", |seen| !endings_of(seen, id, action).is_empty());
+        bench.wait("the terminal event", |seen| !endings_of(seen, id, action).is_empty());
     }
-    // Stopping, it says all that it has to say.
+    // A stop sends all queued messages.
     let (service, _folder, ended) = bench.stop();
     ended.unwrap();
     assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsClosed { code: Some(1000) })), LIMIT));
@@ -162,7 +160,7 @@ fn an_update_check_whose_probe_fails() {
 }
 
 #[test]
-fn a_status_that_cannot_be_put_does_not_keep_the_settings_back() {
+fn a_failed_machine_status_does_not_fail_the_settings() {
     let fail = |bench: &Bench| bench.service.fault(Fault::status(500).on("PUT", "/api/machines/status"));
     let text = sequence(Setup::new(Generation::V1), fail, &[("settings", json!({}))]);
     assert!(text.contains("settings:completed  settings: 344 values"), "{text}");
@@ -184,7 +182,7 @@ fn settings_are_full_once_in_2_6_and_always_in_1_x() {
 }
 
 #[test]
-fn what_is_not_known_or_not_ready_is_ignored() {
+fn unknown_actions_and_those_not_ready_are_ignored() {
     for generation in BOTH {
         let ignore = |bench: &Bench| {
             let known = ["settings", "lid_image", "head_image", "lidar_image", "hunt", "motion", "print"];
@@ -206,11 +204,11 @@ fn what_is_not_known_or_not_ready_is_ignored() {
             }
         };
         let text = sequence(Setup::new(generation), ignore, &[("hunt", json!({}))]);
-        assert_eq!(text, alone(generation, "hunt", json!({})), "nothing but what was asked last");
+        assert_eq!(text, alone(generation, "hunt", json!({})), "only the last action has an effect");
     }
 }
 
-/// The pictures that were uploaded, in order.
+/// Returns the uploaded pictures in order.
 fn pictures(setup: Setup, prepare: impl FnOnce(&Bench), actions: &str) -> Vec<String> {
     let actions: Vec<_> = actions.split(' ').map(|action| (action, json!({}))).collect();
     let text = sequence(setup, prepare, &actions);
@@ -219,7 +217,7 @@ fn pictures(setup: Setup, prepare: impl FnOnce(&Bench), actions: &str) -> Vec<St
 }
 
 #[test]
-fn lid_pictures_home_the_machine_and_a_motion_begins_anew() {
+fn lid_pictures_home_the_machine_and_a_motion_starts_homing_again() {
     for generation in BOTH {
         let of = |actions: &str| pictures(Setup::new(generation), |_| (), actions);
         assert_eq!(
@@ -229,22 +227,22 @@ fn lid_pictures_home_the_machine_and_a_motion_begins_anew() {
         assert_eq!(
             of("lid_image motion lid_image motion lid_image motion lid_image hunt lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "LID_IMAGE"],
-            "a motion in the middle of homing changes nothing"
+            "a motion during homing changes nothing"
         );
         assert_eq!(
             of("lid_image lid_image lid_image lid_image motion lid_image lid_image motion lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "HOME_1", "HOME_2", "HOME_3"],
-            "homed, a motion just before begins it again"
+            "once homed, a motion right before starts homing again"
         );
         assert_eq!(
             of("lid_image lid_image lid_image lid_image motion settings lid_image print lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "LID_IMAGE", "LID_IMAGE"],
-            "just before, and a motion"
+            "only right before, and only a motion"
         );
         assert_eq!(
             of("lid_image head_image lid_image"),
             ["HOME_1", "HEAD_NO_LASER_.230", "HOME_2"],
-            "the head camera has no part in it"
+            "the head camera does not affect homing"
         );
     }
 }
@@ -257,11 +255,11 @@ fn homing_can_be_bypassed_in_2_6() {
     };
     assert_eq!(of(Generation::V2, "lid_image lid_image"), ["LID_IMAGE", "LID_IMAGE"]);
     assert_eq!(of(Generation::V2, "motion lid_image lid_image"), ["HOME_1", "HOME_2"]);
-    assert_eq!(of(Generation::V1, "lid_image lid_image"), ["HOME_1", "HOME_2"], "1.x knows no such thing");
+    assert_eq!(of(Generation::V1, "lid_image lid_image"), ["HOME_1", "HOME_2"], "not in 1.x");
 }
 
 #[test]
-fn the_last_homing_picture_stands_in_for_the_bed() {
+fn the_last_homing_picture_replaces_a_missing_bed_picture() {
     for generation in BOTH {
         let without_bed = |bench: &Bench| std::fs::remove_file(bench.folder().join("images/LID_IMAGE.jpg")).unwrap();
         assert_eq!(
@@ -272,10 +270,10 @@ fn the_last_homing_picture_stands_in_for_the_bed() {
 }
 
 #[test]
-fn button_and_lid_speak_for_themselves() {
+fn button_and_lid_send_unsolicited_events() {
     let signals = |generation| {
         let bench = Setup::new(generation).start();
-        // The service knows of a connection before the machine does: one that is stopped between has none to speak on.
+        // The service sees the connection before the machine does: wait until both do.
         bench.expect(1, "settings", "completed");
         bench.handle.press_button();
         bench.handle.open_lid();
@@ -288,6 +286,6 @@ fn button_and_lid_speak_for_themselves() {
         events
     };
     assert_eq!(signals(Generation::V2), ["button:pressed", "button:released", "lid:opened", "lid:closed"]);
-    // There the button is part of a print's sequence.
+    // In 1.x the button's events are part of a print.
     assert_eq!(signals(Generation::V1), ["lid:opened", "lid:closed"]);
 }

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, at, never, select};
 
 use super::scheduler::{Decision, Scheduler};
 use crate::actions::messages::MessageSender;
-use crate::actions::{Action, Ending, Table, end, shown, values_of};
+use crate::actions::{Action, Ending, Table, initial_values, printable, send_ending};
 use crate::machine::Controls;
 use crate::record::RecorderSlot;
 use crate::service::Uplink;
@@ -135,7 +135,7 @@ impl EventLoop<'_> {
     }
 
     fn on_action(&mut self, action: Action) {
-        let (id, what) = (action.id, self.secrets.redact(&shown(&action.action_type)));
+        let (id, what) = (action.id, self.secrets.redact(&printable(&action.action_type)));
         match self.scheduler.take(action, self.table) {
             Decision::Accept => {}
             Decision::Ignore(_) | Decision::Refuse(_) if !self.ignored_actions.passes(Instant::now()) => {}
@@ -157,7 +157,7 @@ impl EventLoop<'_> {
             if let Some(recorder) = self.tap.recorder() {
                 recorder.record_ending(action.id, "cancelled", "cancelled before it started".to_owned());
             }
-            end(row, Ending::Cancelled, self.messages, &values_of(action), &mut |_| Ok(()));
+            send_ending(row, Ending::Cancelled, self.messages, &initial_values(action), &mut |_| Ok(()));
         }
     }
 

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
+use crate::actions::Signal;
 use crate::actions::messages::MessageSender;
-use crate::actions::{Signal, Table};
 use crate::machine::Controls;
 use crate::net::CancelToken;
 use crate::sync::lock;
@@ -30,7 +30,6 @@ pub struct Handle {
     pub(super) stopper: Stopper,
     pub(super) cancels: Vec<CancelToken>,
     pub(super) messages: Arc<MessageSender>,
-    pub(super) table: Arc<Table>,
     /// Serialises button and lid calls with their messages.
     pub(super) signal_lock: Arc<Mutex<()>>,
 }
@@ -76,7 +75,7 @@ impl Handle {
                 return;
             }
             for signal in signals {
-                self.messages.defer(self.table.signal(*signal));
+                self.messages.signal(*signal);
             }
             change(&self.controls);
         }

@@ -16,7 +16,7 @@ use self::event_loop::{EventLoop, WorkerEvent};
 pub use self::handle::Handle;
 use self::scheduler::Scheduler;
 use crate::actions::messages::MessageSender;
-use crate::actions::{Action, Runner, SessionState, Table, start};
+use crate::actions::{Action, Runner, SessionState, Table, run_start_steps};
 use crate::machine::{CannedMachine, Controls, Job, Machine};
 use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
@@ -117,7 +117,7 @@ impl Emulator {
 
     fn assemble(config: Config, connection: MachineQueues, peer: Option<Peer>, uplink: Way) -> Result<Self> {
         let table = Arc::new(Table::load(&config)?);
-        let messages = Arc::new(MessageSender::new(connection.tx, &table.line_end));
+        let messages = Arc::new(MessageSender::new(connection.tx, Arc::clone(&table)));
         let controls = Controls::default();
         let cancels = match &uplink {
             Way::Online { dialling, working, .. } => vec![dialling.clone(), working.clone()],
@@ -128,7 +128,6 @@ impl Emulator {
             stopper: connection.stopper,
             cancels,
             messages: Arc::clone(&messages),
-            table: Arc::clone(&table),
             signal_lock: Arc::default(),
         };
         let machine = Box::new(CannedMachine::new(&config));
@@ -159,6 +158,14 @@ impl Emulator {
     #[must_use]
     pub fn with_machine(mut self, machine: impl Machine + 'static) -> Self {
         self.machine = Box::new(machine);
+        self
+    }
+
+    /// Replaces the actions table that the configuration selected. Handles use the new one as well.
+    #[must_use]
+    pub fn with_table(mut self, table: Table) -> Self {
+        self.table = Arc::new(table);
+        self.messages.set_table(Arc::clone(&self.table));
         self
     }
 
@@ -231,7 +238,7 @@ impl Emulator {
         let tokens = session.credentials().sign_in_with_retries(session.http(), self.config.service.retry_for)?;
         let token = session.adopt(tokens);
         if self.config.firmware.check {
-            start(&self.config, &self.table, &self.messages, &**session)?;
+            run_start_steps(&self.config, &self.table, &self.messages, &**session)?;
         }
         // Sign-ins of later connections have an `Http` of their own: cancelling an action must not interrupt them.
         let again = http(dialling);
@@ -267,8 +274,18 @@ impl Emulator {
         let (machine, kept, on_job) = (&mut *self.machine, &mut self.kept, &mut *self.on_job);
         let (controls, tap) = (&self.handle.controls, &self.tap);
         let work = || {
-            let mut runner =
-                Runner { config, table, messages, uplink: &*uplink, jobs: &jobs, controls, machine, kept, tap, on_job };
+            let mut runner = Runner {
+                config,
+                table,
+                messages,
+                uplink: &*uplink,
+                jobs: &jobs,
+                controls,
+                machine,
+                session: kept,
+                tap,
+                on_job,
+            };
             for action in actions {
                 log::info!("action {} {}", action.action_type, action.id);
                 // Nobody takes worker_events where the desk is gone, and then there is no next action either.

@@ -22,7 +22,7 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::Cl
 use tungstenite::{Error as WsError, Message, Utf8Bytes, WebSocket};
 
 use crate::net::poll::{Interest, Poll, Waker};
-use crate::record::{Event, Recording, DisplayEntry};
+use crate::record::{DisplayEntry, Event, Recording};
 use crate::report::live_row;
 use crate::sync::{lock, wait};
 

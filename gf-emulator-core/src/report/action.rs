@@ -10,7 +10,7 @@ use super::escape::Truncated;
 use super::format;
 use super::model::{Action, Outcome, settings as settings_in};
 use super::settings::{self, Settings};
-use crate::record::{EntryReader, Event, LineSpan, DisplayEntry};
+use crate::record::{DisplayEntry, EntryReader, Event, LineSpan};
 use crate::words::count;
 
 /// Tables with more entries than this are collapsed.
@@ -83,7 +83,12 @@ impl Details {
 }
 
 /// Renders an action.
-pub(super) fn article(number: usize, action: &Action, again: &mut EntryReader, attachments: &mut Attachments<'_>) -> Markup {
+pub(super) fn article(
+    number: usize,
+    action: &Action,
+    again: &mut EntryReader,
+    attachments: &mut Attachments<'_>,
+) -> Markup {
     let details = Details::read(action, again);
     let entry_count = action.entry_count();
     let files: Vec<Markup> = details.files.iter().map(|file| attachments.show(file)).collect();

@@ -9,7 +9,7 @@ use super::escape::Truncated;
 use super::format;
 use super::json;
 use super::model::{Channel, Outcome, is_problem};
-use crate::record::{Event, DisplayEntry};
+use crate::record::{DisplayEntry, Event};
 
 /// What the timeline knows about an entry, and the entry itself does not say.
 #[derive(Debug, Clone, Copy)]

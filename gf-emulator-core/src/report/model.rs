@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
 
-use crate::record::{Event, Exchange, Message, LineSpan, SkippedLine};
+use crate::record::{Event, Exchange, LineSpan, Message, SkippedLine};
 
 /// An action shows this many of its first and of its last entries.
 const MAX_FIRST_ENTRIES: usize = 400;

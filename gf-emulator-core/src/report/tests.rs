@@ -8,7 +8,7 @@ use super::diagram::{RowContext, row};
 use super::model::{Channel, Outcome, Problem};
 use super::settings;
 use super::timeline::{MAX_PROBLEMS, MAX_SHOWN, Timeline, Window};
-use crate::record::{Entry, LineSpan, DisplayEntry, SkippedLine};
+use crate::record::{DisplayEntry, Entry, LineSpan, SkippedLine};
 
 /// An entry that is in no file: the offset of its place is its number.
 fn entry(n: u64, fields: &Value) -> DisplayEntry {

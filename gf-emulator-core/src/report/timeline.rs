@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::bounded_map::BoundedMap;
 use super::entry_summary::summary;
 use super::model::{Action, Channel, Counts, Outcome, Problem, ShownEntry, is_problem, is_sign_in, settings};
-use crate::record::{About, Entry, Event, Exchange, Message, LineSpan, DisplayEntry, SkippedLine};
+use crate::record::{About, DisplayEntry, Entry, Event, Exchange, LineSpan, Message, SkippedLine};
 
 /// The most entries on a page.
 pub(super) const MAX_SHOWN: usize = 20_000;

@@ -61,7 +61,7 @@ impl JobStore {
         for remark in measured.header.remarks() {
             log::warn!("{}: {remark}", path.display());
         }
-        Ok(Job { action_id, action: action.to_owned(), path, measured })
+        Ok(Job::new(action_id, action, path, measured))
     }
 
     /// Checks whether this machine may run the job.
