@@ -326,13 +326,11 @@ impl Line {
 
 /// Returns the fields of a sign-in, which is JSON or form-encoded.
 fn sign_in_fields(body: &str) -> Map<String, Value> {
-    match serde_json::from_str(body) {
-        Ok(Value::Object(fields)) => fields,
-        _ => {
-            let fields = body.split('&').filter_map(|field| field.split_once('='));
-            fields.map(|(name, value)| (name.to_owned(), value.into())).collect()
-        }
+    if let Ok(Value::Object(fields)) = serde_json::from_str(body) {
+        return fields;
     }
+    let fields = body.split('&').filter_map(|field| field.split_once('='));
+    fields.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
 /// Returns scheme, host and port of a URL.

@@ -50,6 +50,15 @@ pub(super) struct Queue {
     progressed: Condvar,
 }
 
+/// Whether it makes sense to wait for capacity.
+#[derive(Default, PartialEq, Eq)]
+enum Disk {
+    #[default]
+    Responding,
+    /// A caller timed out waiting for capacity, and none has been released since.
+    Stalled,
+}
+
 #[derive(Default)]
 struct State {
     events: VecDeque<QueuedEvent>,
@@ -67,8 +76,7 @@ struct State {
     is_writer_idle: bool,
     /// Callers waiting for capacity or a flush.
     waiting: usize,
-    /// A caller timed out waiting for capacity, and none has been released since: others do not wait at all.
-    is_stalled: bool,
+    disk: Disk,
     is_closed: bool,
 }
 
@@ -102,13 +110,13 @@ impl Queue {
         let (text, mut body) = event.size();
         let may_wait = !timeout.is_zero();
         let mut state = self.lock();
-        if may_wait && !state.is_stalled && !state.has_capacity(text, body, may_wait) {
+        if may_wait && state.disk == Disk::Responding && !state.has_capacity(text, body, may_wait) {
             let deadline = Instant::now() + timeout;
             state.waiting += 1;
             while !state.has_capacity(text, body, may_wait) && !state.is_closed {
                 let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    state.is_stalled = true;
+                    state.disk = Disk::Stalled;
                     break;
                 }
                 state = wait(&self.progressed, state, Some(left));
@@ -217,7 +225,7 @@ impl Drop for Reservation {
         let mut state = queue.lock();
         state.text_bytes -= self.text;
         state.body_bytes -= self.body;
-        state.is_stalled = false;
+        state.disk = Disk::Responding;
         if state.waiting > 0 {
             queue.progressed.notify_all();
         }
