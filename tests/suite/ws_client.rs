@@ -100,7 +100,7 @@ fn is_sent_once_and_in_order_over_a_cut(with_pings: bool) {
         received.push(next_text(&mut second));
     }
     for (n, message) in received.iter().enumerate() {
-        assert!(message == &text(n), "{n}: {:.20}", message);
+        assert!(message == &text(n), "{n}: {message:.20}");
     }
     client.stop();
 }
