@@ -15,7 +15,7 @@ use crate::raw::{Raw, good, http};
 
 type Socket = WebSocket<TcpStream>;
 
-struct Client {
+struct Setup {
     raw: Raw,
     client: WsClient,
     rx: Receiver<String>,
@@ -29,13 +29,13 @@ fn config_for(raw: &Raw) -> Config {
     config
 }
 
-fn connect() -> Client {
+fn connect() -> Setup {
     let raw = Raw::start(good());
     let (client, MachineQueues { rx, tx, .. }) = WsClient::connect(&config_for(&raw)).unwrap();
-    Client { raw, client, rx, tx }
+    Setup { raw, client, rx, tx }
 }
 
-impl Client {
+impl Setup {
     fn send(&self, text: &str) {
         self.tx.send(Outgoing::event(text)).unwrap();
     }
@@ -86,7 +86,9 @@ fn is_sent_once_and_in_order_over_a_cut(with_pings: bool) {
     }
     // The client sees an end; what its system has taken still arrives here.
     first.get_mut().shutdown(Shutdown::Write).unwrap();
-    pings.map(|pings| pings.join().unwrap());
+    if let Some(pings) = pings {
+        pings.join().unwrap();
+    }
     while let Ok(message) = first.read() {
         if let Message::Text(text) = message {
             received.push(text.to_string());
@@ -98,7 +100,7 @@ fn is_sent_once_and_in_order_over_a_cut(with_pings: bool) {
         received.push(next_text(&mut second));
     }
     for (n, message) in received.iter().enumerate() {
-        assert!(message == &text(n), "{n}: {:.20}", message);
+        assert!(message == &text(n), "{n}: {message:.20}");
     }
     client.stop();
 }

@@ -60,8 +60,11 @@ impl Dialer {
         let (sender, result) = bounded(1);
         let reply = Reply { sender: Some(sender), waker };
         let thread = thread::Builder::new().name("gf-dial".into()).spawn(move || {
-            // The receiver is gone if the client was stopped meanwhile.
-            _ = reply.sender.as_ref().map(|sender| sender.send((self.sign_in)().and_then(|url| self.dial(&url))));
+            let result = (self.sign_in)().and_then(|url| self.dial(&url));
+            if let Some(sender) = &reply.sender {
+                // The receiver is gone if the client was stopped meanwhile.
+                let _ = sender.send(result);
+            }
         })?;
         Ok(Attempt { thread, result })
     }

@@ -85,7 +85,7 @@ impl Driver {
                 },
                 Command::Read => self.with_socket(Self::read),
                 Command::Write(messages) => {
-                    self.with_socket(|_, socket| messages.into_iter().try_for_each(|message| write(socket, message)))
+                    self.with_socket(|_, socket| messages.into_iter().try_for_each(|message| write(socket, message)));
                 }
                 Command::Flush => self.with_socket(|this, socket| {
                     this.state.flushed(flush(socket)?);

@@ -128,7 +128,9 @@ impl Outbox {
         let (progress, events): (VecDeque<_>, _) = messages.partition(Outgoing::is_progress);
         self.queue = events;
         self.queued_bytes = self.queue.iter().map(|message| message.text().len()).sum();
-        progress.into_iter().for_each(|message| self.drop_message(message, DropReason::Disconnected));
+        for message in progress {
+            self.drop_message(message, DropReason::Disconnected);
+        }
         self.evict();
     }
 
@@ -137,7 +139,9 @@ impl Outbox {
         self.queued_bytes = 0;
         let unsent: Vec<_> =
             self.in_flight.drain(..).map(|unsent| unsent.message).chain(self.queue.drain(..)).collect();
-        unsent.into_iter().for_each(|message| self.drop_message(message, reason));
+        for message in unsent {
+            self.drop_message(message, reason);
+        }
     }
 
     pub(super) fn drop_message(&mut self, message: Outgoing, reason: DropReason) {

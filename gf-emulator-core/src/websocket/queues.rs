@@ -196,9 +196,9 @@ impl MachineQueues {
         let (queue, from_machine) = bounded(TX_CAPACITY);
         let waker = Arc::new(OnceLock::new());
         let stopper = Stopper::new();
-        let stopped = stopper.stopped().clone();
         let tx = Tx { queue, waker: Arc::clone(&waker), stopper: stopper.clone(), timed_out: Arc::default() };
-        (Self { rx, tx, stopped, stopper }, Peer { tx: to_machine, rx: from_machine, waker })
+        let queues = Self { rx, tx, stopped: stopper.stopped().clone(), stopper };
+        (queues, Peer { tx: to_machine, rx: from_machine, waker })
     }
 }
 

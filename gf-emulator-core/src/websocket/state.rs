@@ -71,17 +71,30 @@ enum Close {
     },
 }
 
+/// This turn's read.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reading {
+    Due,
+    /// Done, up to its limit: there may be more.
+    Limited,
+    /// Done: nothing is left.
+    Complete,
+}
+
+/// The socket's write buffer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Buffer {
+    Empty,
+    Unflushed,
+    /// This turn's flush could not finish: the socket has to become writable first.
+    Blocked,
+}
+
 /// The state of an open connection.
 struct Connection {
     opened: Instant,
-    /// This turn's read has been done.
-    has_read: bool,
-    /// That read left nothing unread.
-    all_read: bool,
-    /// The socket's buffer may hold something.
-    unflushed: bool,
-    /// The last flush could not finish: the socket has to become writable first.
-    blocked: bool,
+    reading: Reading,
+    buffer: Buffer,
     taken: u64,
     next_ping: Instant,
     pong_due: Option<Instant>,
@@ -96,16 +109,21 @@ impl Connection {
     fn new(now: Instant, taken: u64) -> Self {
         Self {
             opened: now,
-            has_read: false,
-            all_read: false,
-            unflushed: false,
-            blocked: false,
+            reading: Reading::Due,
+            buffer: Buffer::Empty,
             taken,
             next_ping: now + PING_EVERY,
             pong_due: None,
             close: Close::None,
             write_error: None,
             lost: None,
+        }
+    }
+
+    /// Something is put into the socket's buffer.
+    fn fill_buffer(&mut self) {
+        if self.buffer == Buffer::Empty {
+            self.buffer = Buffer::Unflushed;
         }
     }
 
@@ -116,15 +134,15 @@ impl Connection {
         }
         if let Close::Received { deadline } = self.close {
             // Whether the service then closes the TCP connection makes no difference.
-            let answered = !self.unflushed || self.write_error.is_some() || now >= deadline;
+            let answered = self.buffer == Buffer::Empty || self.write_error.is_some() || now >= deadline;
             return answered.then(|| "closed by the service".into());
         }
         if self.write_error.is_some() {
-            return if self.has_read && self.all_read { self.write_error.take() } else { None };
+            return if self.reading == Reading::Complete { self.write_error.take() } else { None };
         }
         // The pong may be behind more data than one turn reads, but not behind all that arrives in another timeout.
         let due = self.pong_due?;
-        let overdue = now >= due && ((self.has_read && self.all_read) || now >= due + PONG_TIMEOUT);
+        let overdue = now >= due && (self.reading == Reading::Complete || now >= due + PONG_TIMEOUT);
         overdue.then(|| "no pong within 10 s of a ping".into())
     }
 }
@@ -193,7 +211,7 @@ impl ClientState {
     /// A ping was received: its pong is in the socket's buffer.
     pub(super) fn ping_received(&mut self) {
         if let Some(connection) = self.connection() {
-            connection.unflushed = true;
+            connection.fill_buffer();
         }
     }
 
@@ -209,7 +227,7 @@ impl ClientState {
             && connection.close == Close::None
         {
             connection.close = Close::Received { deadline: now + CLOSE_TIMEOUT };
-            connection.unflushed = true;
+            connection.fill_buffer();
         }
     }
 
@@ -221,16 +239,18 @@ impl ClientState {
     /// The turn's read is done; `all_read` if nothing is left.
     pub(super) fn read_done(&mut self, all_read: bool) {
         if let Some(connection) = self.connection() {
-            (connection.has_read, connection.all_read) = (true, all_read);
+            connection.reading = if all_read { Reading::Complete } else { Reading::Limited };
         }
     }
 
     /// A flush has emptied the socket's buffer, or it has not.
     pub(super) fn flushed(&mut self, complete: bool) {
         if let Some(connection) = self.connection() {
-            (connection.unflushed, connection.blocked) = (!complete, !complete);
-            // The next turn.
-            connection.has_read &= !complete;
+            connection.buffer = if complete { Buffer::Empty } else { Buffer::Blocked };
+            if complete {
+                // The next turn.
+                connection.reading = Reading::Due;
+            }
         }
     }
 
@@ -281,13 +301,13 @@ impl ClientState {
             return self.disconnect(reason, now);
         }
         if let Close::Received { deadline } = connection.close {
-            if !connection.blocked {
+            if connection.buffer == Buffer::Unflushed {
                 return Command::Flush;
             }
-            connection.blocked = false;
+            connection.buffer = Buffer::Unflushed;
             return Command::Wait { interest: Interest::Writable, until: Some(deadline) };
         }
-        if !connection.has_read {
+        if connection.reading == Reading::Due {
             return Command::Read;
         }
         let deadline = match connection.close {
@@ -301,11 +321,11 @@ impl ClientState {
             if now >= connection.next_ping {
                 connection.next_ping = now + PING_EVERY;
                 connection.pong_due.get_or_insert(now + PONG_TIMEOUT);
-                connection.unflushed = true;
+                connection.fill_buffer();
                 return Command::Write(vec![Message::Ping(Bytes::new())]);
             }
             // Only into an empty buffer: the count of taken bytes then tells which messages are taken whole.
-            if !connection.unflushed {
+            if connection.buffer == Buffer::Empty {
                 let batch = self.outbox.next_batch(connection.taken).into_iter();
                 let mut messages: Vec<_> = batch.map(Message::Text).collect();
                 if messages.is_empty() && self.stop_deadline.is_some() {
@@ -313,20 +333,26 @@ impl ClientState {
                     messages.push(Message::Close(Some(CloseFrame { code: CloseCode::Normal, reason: "".into() })));
                 }
                 if !messages.is_empty() {
-                    connection.unflushed = true;
+                    connection.fill_buffer();
                     return Command::Write(messages);
                 }
             }
         }
-        if connection.unflushed && !connection.blocked {
+        if connection.buffer == Buffer::Unflushed {
             return Command::Flush;
         }
         // The next turn.
-        (connection.has_read, connection.blocked) = (false, false);
-        if !connection.all_read || connection.write_error.is_some() {
+        let reading = std::mem::replace(&mut connection.reading, Reading::Due);
+        let interest = match connection.buffer {
+            Buffer::Empty => Interest::Readable,
+            Buffer::Unflushed | Buffer::Blocked => Interest::Both,
+        };
+        if connection.buffer == Buffer::Blocked {
+            connection.buffer = Buffer::Unflushed;
+        }
+        if reading == Reading::Limited || connection.write_error.is_some() {
             return Command::Read;
         }
-        let interest = if connection.unflushed { Interest::Both } else { Interest::Readable };
         let until = match connection.close {
             Close::None => [Some(connection.next_ping), connection.pong_due, deadline].into_iter().flatten().min(),
             _ => deadline,
