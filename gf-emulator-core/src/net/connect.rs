@@ -54,7 +54,7 @@ fn open_tcp(origin: &Origin, network: &Network, deadline: Instant, cancel: &Canc
         Some(proxy) => io::Error::new(e.kind(), format!("the proxy {proxy}: {e}")),
         None => e,
     })?;
-    // Events are small and urgent: with Nagle's algorithm an action takes 300 ms instead of 13 (measured on loopback).
+    // Events are small and urgent: measured, an action takes 300 ms with Nagle's algorithm and 13 ms without.
     socket.set_nodelay(true)?;
     let mut tcp = TcpConnection::new(socket, deadline, cancel.clone());
     if let Some(proxy) = proxy {
