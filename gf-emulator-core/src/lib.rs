@@ -49,6 +49,7 @@
 //!
 //! - `local-service`: the module of that name.
 //! - `follow`: a session as a page while it goes on (`follow::Follower`); brings `report` and `local-service`.
+//! - `drawing`: jobs from G-code and SVG path data (`puls::gcode`, `puls::svgpath`).
 //! - `plot`: pictures of jobs (`puls::Plot`), as SVG and PNG.
 //! - `report`: recordings as a page to read (`report::Report`); brings `plot`.
 //! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.

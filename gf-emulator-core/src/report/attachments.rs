@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::diagram::bytes as size;
 use super::said::Brief;
-use crate::puls::{self, Job, Limits, Measured, Plot, Seconds, Sheet, View};
+use crate::puls::{self, Job, Limits, Measured, Plot, PlotOptions, Seconds, View};
 use crate::record::file_beside;
 
 /// A larger picture is named, and not shown. A machine's own have some 400 kB.
@@ -124,7 +124,7 @@ impl<'a> Attachments<'a> {
                 return Err(format!("a picture of {}, too large to be shown here", size(about.len())));
             }
             self.picture(path, name, kind)
-        } else if puls::Kind::of(&start).is_some() {
+        } else if puls::Encoding::detect(&start).is_some() {
             match self.drawer {
                 Drawer::AtOnce => {
                     let hash = hash_of(path, b"job").map_err(|e| unread(&e))?;
@@ -244,14 +244,14 @@ pub(crate) fn draw(path: &Path, name: &str, go_on: &mut dyn FnMut() -> bool) -> 
     let file = File::open(path).map_err(|e| unread(&e))?;
     let limits = Limits { body_bytes: Some(MOST_TICKS) };
     let job = Job::with_limits(file, limits).map_err(|e| format!("it cannot be drawn: {e}"))?;
-    let plot = Plot::of_while(job, &mut *go_on).map_err(|e| match e {
+    let plot = Plot::from_job_while(job, &mut *go_on).map_err(|e| match e {
         puls::Error::TooLarge { .. } => {
             format!("a job of more than {MOST_TICKS} ticks, too long to be drawn here: \"puls plot\" draws it")
         }
         e => format!("it cannot be drawn: {e}"),
     })?;
     let plot = plot.ok_or("it was not drawn to its end")?;
-    let mut sheet = Sheet::new(name);
+    let mut sheet = PlotOptions::new(name);
     sheet.width_px = DRAWING_PX;
     sheet.view = View::Job;
     let numbers = numbers(plot.measured()).into_string();

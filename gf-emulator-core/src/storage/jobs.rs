@@ -111,7 +111,7 @@ fn is_gzip(path: &Path) -> Result<bool> {
         path: path.into(),
         source,
     })?;
-    Ok(puls::Kind::of(&start) == Some(puls::Kind::Gzip))
+    Ok(puls::Encoding::detect(&start) == Some(puls::Encoding::Gzip))
 }
 
 /// Reads the whole file, which takes minutes where it inflates to a hundred times what has arrived.
