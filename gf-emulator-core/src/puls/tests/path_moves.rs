@@ -131,7 +131,7 @@ fn density_changes_with_each_move() {
 }
 
 #[test]
-fn a_path_that_is_refused_changes_nothing() {
+fn rejected_paths_change_nothing() {
     let mut job = made(&[Move::new(1.0, 2.0, 100.0, Laser::Off)]);
     let (before, at) = (job.to_bytes(), job.position());
     let good = Move::new(5.0, 5.0, 50.0, Laser::Constant(0.5));
