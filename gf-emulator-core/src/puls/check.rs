@@ -17,7 +17,7 @@ pub enum Refusal {
     #[error("the header has no serial number lock (MCsn)")]
     NoSerialLock,
     /// `MCsn` is the serial number of another machine.
-    #[error("the job is locked to another machine (MCsn)")]
+    #[error("the job is for another machine (MCsn)")]
     OtherMachine,
     /// No `PDfm`.
     #[error("the header has no data format (PDfm)")]

@@ -100,7 +100,7 @@ pub enum Error {
     },
 
     /// The body is longer than [`Limits::body_bytes`](super::Limits::body_bytes) allows.
-    #[error("the body, which starts at byte {offset}, exceeds the limit of {limit_bytes} bytes: stopped reading")]
+    #[error("the body, from byte {offset} on, is longer than the limit of {limit_bytes} bytes: stopped reading")]
     TooLarge {
         /// The offset of the body.
         offset: u64,

@@ -289,7 +289,8 @@ impl Controller<'_> {
     }
 
     fn feed(&self, word: &Word<'_>) -> Result<f64> {
-        self.feed_mm_s.ok_or_else(|| word.position.error(quoted(word.text), "an F above 0 on this or an earlier line"))
+        self.feed_mm_s
+            .ok_or_else(|| word.position.error(quoted(word.text), "an F above 0 in this line or one before it"))
     }
 
     #[expect(clippy::float_cmp, reason = "a lens that does not move keeps exactly the same value")]

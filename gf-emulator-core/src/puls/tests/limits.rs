@@ -50,8 +50,8 @@ fn stops_reading_endless_files() {
     let comment = b"\x1f\x8b\x08\x10\0\0\0\0\0\0";
     let extra = b"\x1f\x8b\x08\x0c\0\0\0\0\0\0\xff\xff";
     for (what, (error, read), expected, most) in [
-        ("a plain body", endless(&file(&[]), b"\0"), "the body, which starts at byte 192, exceeds", 300_000),
-        ("members of data", endless(&whole, &zeros), "the body, which starts at byte 192, exceeds", 300_000),
+        ("a plain body", endless(&file(&[]), b"\0"), "the body, from byte 192 on, is longer", 300_000),
+        ("members of data", endless(&whole, &zeros), "the body, from byte 192 on, is longer", 300_000),
         ("members without data", endless(&whole, &gzip(b"")), "the compressed file is too long", 2 << 20),
         ("blocks without data", endless(deflate_header, stored), "the compressed file is too long", 2 << 20),
         ("a name", endless(name, b"a"), "the gzip header at byte 0 of the compressed file is invalid: it is", 1 << 18),
