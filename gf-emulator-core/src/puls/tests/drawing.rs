@@ -42,7 +42,6 @@ fn end_tenths(job: &Builder) -> [i64; 2] {
 
 #[test]
 fn gcode_ends_at_its_target() {
-    // Final positions in tenths of a millimetre.
     for (text, end) in [
         ("", [0, 0]),
         ("G0 X10 Y20", [100, 200]),
@@ -225,7 +224,6 @@ fn exported(job: &Builder) -> String {
 
 #[test]
 fn path_data_ends_at_its_target() {
-    // Final positions in tenths of a millimetre.
     for (text, end) in [
         ("M10 20", [100, 200]),
         ("M10,20L30-5", [300, -50]),
