@@ -4,15 +4,15 @@
 
 use std::f64::consts::TAU;
 
-use gf_emulator_core::puls::{Builder, Error, Job, Laser, Leg, Plot, Sheet, View};
+use gf_emulator_core::puls::{Builder, Error, Job, Laser, Move, Plot, PlotOptions, View};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let file = flower()?;
-    let plot = Plot::of(Job::open(&file[..])?)?;
+    let plot = Plot::from_job(Job::open(&file[..])?)?;
     let measured = plot.measured();
     println!("{} ticks, {:.0} mm cut", measured.ticks, measured.cut_mm);
 
-    let mut sheet = Sheet::new("flower");
+    let mut sheet = PlotOptions::new("flower");
     sheet.view = View::Job;
     match std::env::args().nth(1) {
         Some(path) => std::fs::write(path, plot.to_png(&sheet)?)?,
@@ -28,11 +28,11 @@ fn flower() -> Result<Vec<u8>, Error> {
         let radius_mm = 40.0 + 15.0 * (12.0 * angle).sin();
         (100.0 + radius_mm * angle.cos(), 80.0 + radius_mm * angle.sin())
     };
-    let petals: Vec<Leg> = (1..=720)
+    let petals: Vec<Move> = (1..=720)
         .map(|step| {
             let (x_mm, y_mm) = place(step);
             // The same dose for each millimetre, whatever the speed.
-            Leg { x_mm, y_mm, speed_mm_s: 80.0, laser: Laser::Dynamic(3.0 / 7.0) }
+            Move::new(x_mm, y_mm, 80.0, Laser::Dynamic(3.0 / 7.0))
         })
         .collect();
     let (x_mm, y_mm) = place(0);

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use gf_emulator_core::puls::{Builder, Laser, Leg};
+use gf_emulator_core::puls::{Builder, Laser, Move};
 use gf_emulator_core::record::SESSION_FILE;
 use image::codecs::jpeg::JpegEncoder;
 use image::{ExtendedColorType, Rgb, RgbImage};
@@ -46,7 +46,7 @@ pub fn flower(petals: u32) -> Vec<u8> {
     let legs: Vec<_> = (1..=180)
         .map(|step| {
             let (x_mm, y_mm) = corner(step);
-            Leg { x_mm, y_mm, speed_mm_s: 60.0, laser: Laser::Constant(3.0 / 7.0) }
+            Move::new(x_mm, y_mm, 60.0, Laser::Constant(3.0 / 7.0))
         })
         .collect();
     let (x_mm, y_mm) = corner(0);

@@ -2,7 +2,7 @@
 
 use std::f64::consts::{FRAC_PI_2, TAU};
 
-use gf_emulator_core::puls::{Builder, Laser, Leg, Result};
+use gf_emulator_core::puls::{Builder, Laser, Move, Result};
 
 const SIDE_MM: f64 = 40.0;
 /// From the origin, back left, to the square's nearest corner.
@@ -35,7 +35,7 @@ fn cut(job: &mut Builder, mut corners: impl Iterator<Item = (f64, f64)>) -> Resu
         job.move_to(x_mm, y_mm)?;
     }
     let laser = Laser::Constant(FIRE_DENSITY);
-    let strokes: Vec<_> = corners.map(|(x_mm, y_mm)| Leg { x_mm, y_mm, speed_mm_s: CUT_SPEED_MM_S, laser }).collect();
+    let strokes: Vec<_> = corners.map(|(x_mm, y_mm)| Move::new(x_mm, y_mm, CUT_SPEED_MM_S, laser)).collect();
     job.path(&strokes)?;
     Ok(())
 }

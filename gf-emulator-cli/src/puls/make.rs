@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{
-    Builder, Error, Extents, Laser, MAX_COORDINATE_MM, MAX_DRAWING_BYTES, Placement, Result, code, gcode, svgpath, tick,
+    Builder, Error, Extents, Laser, MAX_COORDINATE_MM, MAX_DRAWING_BYTES, Meter, Placement, Result, code, gcode,
+    svgpath, tick,
 };
 use gf_emulator_core::words::count;
 
@@ -110,8 +111,9 @@ enum Kind {
 pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), Failure> {
     let mut job = empty(arguments).map_err(Failure::misused)?;
     draw(arguments, &mut job)?;
-    let mut extents = Extents::default();
-    extents.add(job.body());
+    let mut meter = Meter::new(job.header());
+    meter.add(job.body(), &mut |_| ());
+    let extents = meter.finish(&mut |_| ()).extents;
     check_drawn(arguments, &job, &extents)?;
     let output = &arguments.output;
     let mut sink = Sink::create(output, arguments.from.as_deref().as_slice())?;
@@ -170,7 +172,8 @@ fn check_drawn(arguments: &Arguments, job: &Builder, extents: &Extents) -> std::
 }
 
 fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Failure> {
-    let placement = Placement { x_mm: arguments.at[0], y_mm: arguments.at[1], flip_y: arguments.flip_y };
+    let mut placement = Placement::at(arguments.at[0], arguments.at[1]);
+    placement.flip_y = arguments.flip_y;
     let Some(path) = &arguments.from else {
         // Not clap's `requires`: it lets an argument that is missing pass where another one excludes it.
         let for_drawings = [
@@ -210,8 +213,10 @@ fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Fai
     let drawing = read(path)?;
     match kind {
         Kind::Gcode => {
-            let s_max = arguments.s_max.unwrap_or(gcode::Settings::default().s_max);
-            gcode::draw(job, &drawing, &gcode::Settings { placement, s_max })
+            let mut settings = gcode::Settings::default();
+            settings.placement = placement;
+            settings.s_max = arguments.s_max.unwrap_or(settings.s_max);
+            gcode::draw(job, &drawing, &settings)
         }
         // Nothing else begins with this: path data begins with M.
         Kind::Svgpath if drawing.trim_ascii_start().starts_with(b"<") => {
@@ -224,11 +229,9 @@ fn draw(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), Fai
 
 /// Cuts along path data, and goes back to where the job begins.
 fn outline(arguments: &Arguments, job: &mut Builder, path: &[u8], placement: Placement) -> Result<()> {
-    let settings = svgpath::Settings {
-        placement,
-        speed_mm_s: arguments.speed.unwrap_or(SPEED_MM_S),
-        laser: Laser::Constant(arguments.density.unwrap_or(DENSITY)),
-    };
+    let laser = Laser::Constant(arguments.density.unwrap_or(DENSITY));
+    let mut settings = svgpath::Settings::new(arguments.speed.unwrap_or(SPEED_MM_S), laser);
+    settings.placement = placement;
     svgpath::draw(job, path, &settings)?;
     job.move_to(0.0, 0.0).map(drop)
 }

@@ -52,7 +52,7 @@ enum Command {
 
 /// Many jobs that have been measured before, within a limit: a row each.
 pub(crate) fn table(files: &[PathBuf]) -> Result<(), Failure> {
-    info::table(files, Limits { body_bytes: None })
+    info::table(files, Limits::NONE)
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {

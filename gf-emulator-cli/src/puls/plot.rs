@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use gf_emulator_core::puls::{FARTHEST_MM, Plot, Sheet, View, WIDTHS_PX};
+use gf_emulator_core::puls::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX};
 
 use super::source;
 use crate::failure::Failure;
@@ -48,7 +48,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_enum, default_value_t = Shown::Bed)]
     view: Shown,
     /// Where on the bed the job begins, in mm from its back left corner [default: 0,0]
-    #[arg(long, value_name = "X,Y", value_parser = numbers::pair(-FARTHEST_MM..=FARTHEST_MM, " of mm"))]
+    #[arg(long, value_name = "X,Y", value_parser = numbers::pair(-MAX_DISTANCE_MM..=MAX_DISTANCE_MM, " of mm"))]
     start: Option<[f64; 2]>,
     #[command(flatten)]
     limit: source::Limit,
@@ -74,9 +74,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
     let job = source::open(&arguments.file, arguments.limit.into())?;
     // Before the work: a folder that is not there is better known at once.
     let mut sink = Sink::create(&output, &[&arguments.file])?;
-    let plot = Plot::of(job).map_err(|e| source::broken(&arguments.file, &e))?;
+    let plot = Plot::from_job(job).map_err(|e| source::broken(&arguments.file, &e))?;
 
-    let mut sheet = Sheet::new(source::title(&arguments.file));
+    let mut sheet = PlotOptions::new(source::title(&arguments.file));
     sheet.width_px = arguments.size;
     sheet.start_mm = arguments.start.unwrap_or_default().into();
     sheet.view = match arguments.view {

@@ -25,7 +25,7 @@ pub(super) struct Limit {
 
 impl From<Limit> for Limits {
     fn from(limit: Limit) -> Self {
-        Self { body_bytes: Some(limit.max_bytes) }
+        Self::body_bytes(limit.max_bytes)
     }
 }
 

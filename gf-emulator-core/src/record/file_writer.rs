@@ -42,7 +42,7 @@ impl BodyKind {
     pub(super) fn of(start: &[u8]) -> Self {
         if start.starts_with(b"\xff\xd8\xff") {
             Self::Picture
-        } else if puls::Kind::of(start).is_some() {
+        } else if puls::Encoding::detect(start).is_some() {
             Self::Job
         } else {
             Self::Other

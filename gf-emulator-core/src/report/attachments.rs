@@ -86,7 +86,7 @@ impl<'a> Attachments<'a> {
                 return Err(format!("a picture of {}, too large to show here", size(metadata.len())));
             }
             self.picture(path, name, kind)
-        } else if puls::Kind::of(&start).is_some() {
+        } else if puls::Encoding::detect(&start).is_some() {
             match self.renderer {
                 JobRenderer::Inline => {
                     let hash = hash_file(path, b"job").map_err(|e| cannot_read(&e))?;

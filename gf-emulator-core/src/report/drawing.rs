@@ -10,7 +10,7 @@ use maud::{Markup, html};
 use sha2::{Digest, Sha256};
 
 use super::image;
-use crate::puls::{self, Job, Limits, Measured, Plot, Seconds, Sheet, View};
+use crate::puls::{self, Job, Limits, Measured, Plot, PlotOptions, Seconds, View};
 
 /// A drawing whose SVG is larger than this is embedded as PNG.
 const MAX_SVG_BYTES: usize = 512 << 10;
@@ -56,14 +56,14 @@ pub(crate) fn draw(path: &Path, name: &str, keep_going: &mut dyn FnMut() -> bool
     let file = File::open(path).map_err(|e| cannot_read(&e))?;
     let limits = Limits { body_bytes: Some(MAX_TICKS) };
     let job = Job::with_limits(file, limits).map_err(|e| format!("cannot draw it: {e}"))?;
-    let plot = Plot::of_while(job, &mut *keep_going).map_err(|e| match e {
+    let plot = Plot::from_job_while(job, &mut *keep_going).map_err(|e| match e {
         puls::Error::TooLarge { .. } => {
             format!("a job of more than {MAX_TICKS} ticks, too long to draw here; use \"puls plot\"")
         }
         e => format!("cannot draw it: {e}"),
     })?;
     let plot = plot.ok_or(stopped)?;
-    let mut sheet = Sheet::new(name);
+    let mut sheet = PlotOptions::new(name);
     sheet.width_px = WIDTH_PX;
     sheet.view = View::Job;
     let measurements_html = measurements(plot.measured()).into_string();

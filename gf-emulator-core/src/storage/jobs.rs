@@ -107,7 +107,7 @@ fn is_gzip(path: &Path) -> Result<bool> {
         path: path.into(),
         source,
     })?;
-    Ok(puls::Kind::of(&start) == Some(puls::Kind::Gzip))
+    Ok(puls::Encoding::detect(&start) == Some(puls::Encoding::Gzip))
 }
 
 /// Measures the whole file. That may take minutes if it inflates to a hundred times its size, so it can be cancelled.

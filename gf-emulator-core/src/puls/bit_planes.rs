@@ -1,16 +1,14 @@
-//! Sixty-four ticks at a time, turned on their side: one word for each bit of a tick.
+//! Ticks as bit planes: 64 ticks become one 64-bit word per bit of a tick.
 
-#![expect(clippy::inline_always, reason = "to be compiled for the processor that the caller is compiled for")]
-
+use super::Position;
 use super::tick::{FIRE, POWER, X_NEGATIVE, X_STEP, Y_POSITIVE, Y_STEP, Z_POSITIVE, Z_STEP};
-use super::{Counts, Position};
 
-/// How many ticks a word holds.
+/// Ticks per block: one per bit of a word.
 pub(super) const BLOCK_TICKS: usize = 64;
 
-/// A block of ticks. Bit `i` of each word is about its tick `i`; in the ticks of power bytes all but `power` are clear.
+/// A block of ticks. Bit `i` of each word belongs to tick `i`. For power bytes, only the bit in `power` is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Planes {
+pub(super) struct BitPlanes {
     pub(super) x_step: u64,
     pub(super) x_negative: u64,
     pub(super) y_step: u64,
@@ -21,10 +19,10 @@ pub(super) struct Planes {
     pub(super) power: u64,
 }
 
-impl Planes {
-    #[inline(always)]
+impl BitPlanes {
+    #[inline]
     pub(super) fn of(ticks: &[u8; BLOCK_TICKS]) -> Self {
-        let planes = transposed(ticks);
+        let planes = transpose(ticks);
         let power = planes[POWER.trailing_zeros() as usize];
         let plane = |bit: u8| planes[bit.trailing_zeros() as usize] & !power;
         Self {
@@ -39,35 +37,31 @@ impl Planes {
         }
     }
 
-    /// The ticks in which something moves.
-    #[inline(always)]
+    /// Returns the ticks in which an axis makes a step.
+    #[inline]
     pub(super) const fn steps(&self) -> u64 {
         self.x_step | self.y_step | self.z_step
     }
 
-    /// How often each axis steps each way, and how often the laser fires and its power is set.
-    #[inline(always)]
-    pub(super) fn counts(&self) -> Counts {
-        Counts::of_bits(
-            [
-                self.x_step,
-                self.x_step & self.x_negative,
-                self.y_step,
-                self.y_step & self.y_positive,
-                self.fire,
-                self.z_step,
-                self.z_step & self.z_positive,
-                self.power,
-            ]
-            .map(|bits| u64::from(bits.count_ones())),
-        )
+    /// Returns whether neither X nor Y reverses its direction.
+    pub(super) const fn is_monotonic(&self) -> bool {
+        (self.x_step & self.x_negative == 0 || self.x_step & !self.x_negative == 0)
+            && (self.y_step & self.y_positive == 0 || self.y_step & !self.y_positive == 0)
     }
 
-    /// What that tick moves.
+    /// Returns how far X and Y move in some of the ticks.
+    pub(super) fn displacement(&self, ticks: u64) -> (i64, i64) {
+        let sum = |step: u64, negative: u64| {
+            i64::from((step & ticks & !negative).count_ones()) - i64::from((step & ticks & negative).count_ones())
+        };
+        (sum(self.x_step, self.x_negative), sum(self.y_step, !self.y_positive))
+    }
+
+    /// Returns the step that each axis makes in tick `i`: -1, 0 or 1.
     pub(super) fn step(&self, i: u32) -> Position {
         let direction = |step: u64, negative: u64| {
-            let made = (step >> i & 1).cast_signed();
-            if negative >> i & 1 == 0 { made } else { -made }
+            let length = (step >> i & 1).cast_signed();
+            if negative >> i & 1 == 0 { length } else { -length }
         };
         Position {
             x: direction(self.x_step, self.x_negative),
@@ -77,36 +71,35 @@ impl Planes {
     }
 }
 
-/// A word for each bit of a tick, the lowest bit first.
+/// Returns one word per bit of a tick, the lowest bit first.
 ///
-/// Both steps transpose a matrix of eight by eight in place, by exchanging halves of halves: first the bytes of the words,
-/// then the bits of the bytes. It is written out since that is as fast as SSE2's `pmovmskb`; as loops it takes 1.5 times
-/// as long.
-#[inline(always)]
-#[expect(clippy::many_single_char_names, reason = "eight words, which exchange halves")]
-fn transposed(ticks: &[u8; BLOCK_TICKS]) -> [u64; 8] {
+/// Transposes 8x8 matrices in place by swapping halves recursively: first the bytes of the words, then the bits of the
+/// bytes. Unrolled, this is as fast as SSE2's `pmovmskb`; loops take 1.5 times as long.
+#[inline]
+#[expect(clippy::many_single_char_names, reason = "eight words that swap halves")]
+fn transpose(ticks: &[u8; BLOCK_TICKS]) -> [u64; 8] {
     let words = ticks.as_chunks().0;
     let [a, b, c, d, e, f, g, h] = std::array::from_fn(|i| u64::from_le_bytes(words[i]));
 
-    let swap = |a, b| exchange(a, b, 32, 0x0000_0000_ffff_ffff);
+    let swap = |a, b| swap_bits(a, b, 32, 0x0000_0000_ffff_ffff);
     let ((a, e), (b, f), (c, g), (d, h)) = (swap(a, e), swap(b, f), swap(c, g), swap(d, h));
-    let swap = |a, b| exchange(a, b, 16, 0x0000_ffff_0000_ffff);
+    let swap = |a, b| swap_bits(a, b, 16, 0x0000_ffff_0000_ffff);
     let ((a, c), (b, d), (e, g), (f, h)) = (swap(a, c), swap(b, d), swap(e, g), swap(f, h));
-    let swap = |a, b| exchange(a, b, 8, 0x00ff_00ff_00ff_00ff);
+    let swap = |a, b| swap_bits(a, b, 8, 0x00ff_00ff_00ff_00ff);
     let ((a, b), (c, d), (e, f), (g, h)) = (swap(a, b), swap(c, d), swap(e, f), swap(g, h));
 
-    let swap = |a, b| exchange(a, b, 4, 0x0f0f_0f0f_0f0f_0f0f);
+    let swap = |a, b| swap_bits(a, b, 4, 0x0f0f_0f0f_0f0f_0f0f);
     let ((a, e), (b, f), (c, g), (d, h)) = (swap(a, e), swap(b, f), swap(c, g), swap(d, h));
-    let swap = |a, b| exchange(a, b, 2, 0x3333_3333_3333_3333);
+    let swap = |a, b| swap_bits(a, b, 2, 0x3333_3333_3333_3333);
     let ((a, c), (b, d), (e, g), (f, h)) = (swap(a, c), swap(b, d), swap(e, g), swap(f, h));
-    let swap = |a, b| exchange(a, b, 1, 0x5555_5555_5555_5555);
+    let swap = |a, b| swap_bits(a, b, 1, 0x5555_5555_5555_5555);
     let ((a, b), (c, d), (e, f), (g, h)) = (swap(a, b), swap(c, d), swap(e, f), swap(g, h));
     [a, b, c, d, e, f, g, h]
 }
 
-/// Exchanges the bits of `a` that are `by` places above those of `mask` for the bits of `mask` in `b`.
-#[inline(always)]
-const fn exchange(a: u64, b: u64, by: u32, mask: u64) -> (u64, u64) {
+/// Swaps the bits of `a` at `mask << by` with the bits of `b` at `mask`.
+#[inline]
+const fn swap_bits(a: u64, b: u64, by: u32, mask: u64) -> (u64, u64) {
     let differing = ((a >> by) ^ b) & mask;
     (a ^ (differing << by), b ^ differing)
 }
@@ -119,8 +112,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_block_has_each_bit_where_its_tick_is(ticks in proptest::collection::vec(any::<u8>(), BLOCK_TICKS)) {
-            let planes = Planes::of(ticks.as_slice().try_into().unwrap());
+        fn transposes_every_bit(ticks in proptest::collection::vec(any::<u8>(), BLOCK_TICKS)) {
+            let planes = BitPlanes::of(ticks.as_slice().try_into().unwrap());
             for (i, &byte) in ticks.iter().enumerate() {
                 let power = byte & 0x80 != 0;
                 let expected = |bit: u8| !power && byte & (1 << bit) != 0;

@@ -1,72 +1,74 @@
-//! A body as an iterator: over its ticks, and over its segments.
+//! Iterators over the ticks and the segments of a body.
 
 use std::collections::VecDeque;
 use std::io::Read;
 
 use super::{Job, Position, Result, Segment, Tracer, tick};
 
-/// How many ticks are traced at a time: each could be a segment.
+/// The number of ticks traced at a time, each of which could be a segment.
 const PIECE_TICKS: usize = 4096;
 
-/// One tick: what the machine does in it, and where that leaves it.
+/// One tick and the state after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Step {
-    /// Which one, counted from the body's beginning.
-    pub tick: u64,
-    /// The byte as it stands in the file; its bits are in [`tick`].
+#[non_exhaustive]
+pub struct Tick {
+    /// The number of the tick, counted from the start.
+    pub index: u64,
+    /// The byte in the file; [`tick`] has its bits.
     pub byte: u8,
-    /// Where the head is after it.
+    /// The position after the tick.
     pub position: Position,
-    /// Whether the laser fires during it.
+    /// Whether the laser fires.
     pub fires: bool,
-    /// The power level in force after it, 0 to 127; `None` before the first power byte.
+    /// The power level after the tick, 0 to 127; `None` before the first power byte.
     pub power: Option<u8>,
 }
 
-/// The ticks of a body, from [`Job::steps`].
+/// An iterator over the ticks of a body, from [`Job::ticks`].
 #[derive(Debug)]
-pub struct Steps<'a, R> {
+pub struct Ticks<'a, R> {
     job: &'a mut Job<R>,
+    /// The offset in the current chunk.
     next: usize,
-    tick: u64,
+    index: u64,
     position: Position,
     power: Option<u8>,
-    over: bool,
+    ended: bool,
 }
 
-/// The segments of a body, from [`Job::paths`].
+/// An iterator over the segments of a body, from [`Job::segments`].
 #[derive(Debug)]
-pub struct Paths<'a, R> {
+pub struct Segments<'a, R> {
     job: &'a mut Job<R>,
+    /// The offset in the current chunk.
     next: usize,
-    /// `None` once the body is over, or broken.
+    /// `None` at the end, or after an error.
     tracer: Option<Tracer>,
     ready: VecDeque<Segment>,
 }
 
 impl<R: Read> Job<R> {
-    /// The ticks that have not been read yet, each with the position that it leads to, counted from here.
+    /// Iterates over the ticks that have not been read yet. Indices and positions start at 0.
     ///
-    /// After an error, which is one of [`Job::next_chunk`]'s, there is nothing more.
+    /// Ends after an error of [`Job::next_chunk`].
     ///
     /// ```
     /// use gf_emulator_core::puls::{Builder, Job};
     ///
     /// let file = Builder::new().move_to(3.0, 0.0)?.to_bytes();
-    /// let last = Job::open(&file[..])?.steps().last().unwrap()?;
+    /// let last = Job::open(&file[..])?.ticks().last().unwrap()?;
     /// assert_eq!(last.position.x, 160);
     /// # Ok::<(), gf_emulator_core::puls::Error>(())
     /// ```
-    pub fn steps(&mut self) -> Steps<'_, R> {
-        // What was handed out before belongs to whoever asked for it.
+    pub fn ticks(&mut self) -> Ticks<'_, R> {
+        // The current chunk has been read by the caller.
         let next = self.chunk().len();
-        Steps { job: self, next, tick: 0, position: Position::default(), power: None, over: false }
+        Ticks { job: self, next, index: 0, position: Position::default(), power: None, ended: false }
     }
 
-    /// What has not been read yet as [`Segment`]s, with ticks and places counted from here.
+    /// Iterates over the [`Segment`]s of the ticks that have not been read yet. Ticks and positions start at 0.
     ///
-    /// After an error, which is one of [`Job::next_chunk`]'s, there is nothing more; all that was whole before it has
-    /// been handed out.
+    /// Ends after an error of [`Job::next_chunk`], which follows all complete segments.
     ///
     /// ```
     /// use gf_emulator_core::puls::{Builder, Job};
@@ -74,28 +76,28 @@ impl<R: Read> Job<R> {
     /// let file = Builder::new().move_to(3.0, 0.0)?.move_to(3.0, 2.0)?.to_bytes();
     /// let mut job = Job::open(&file[..])?;
     /// let header = job.header().clone();
-    /// let lengths_mm = job.paths().map(|segment| Ok(segment?.length_mm(&header).round()));
+    /// let lengths_mm = job.segments().map(|segment| Ok(segment?.length_mm(&header).round()));
     /// assert_eq!(lengths_mm.collect::<Result<Vec<_>, gf_emulator_core::puls::Error>>()?, [3.0, 2.0]);
     /// # Ok::<(), gf_emulator_core::puls::Error>(())
     /// ```
-    pub fn paths(&mut self) -> Paths<'_, R> {
+    pub fn segments(&mut self) -> Segments<'_, R> {
         let (next, tracer) = (self.chunk().len(), Tracer::new(self.header()));
-        Paths { job: self, next, tracer: Some(tracer), ready: VecDeque::new() }
+        Segments { job: self, next, tracer: Some(tracer), ready: VecDeque::new() }
     }
 }
 
-impl<R: Read> Iterator for Steps<'_, R> {
-    type Item = Result<Step>;
+impl<R: Read> Iterator for Ticks<'_, R> {
+    type Item = Result<Tick>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.over {
+        if self.ended {
             return None;
         }
         if self.next == self.job.chunk().len() {
             let more = self.job.next_chunk().map(|chunk| chunk.is_some());
             self.next = 0;
             if !matches!(more, Ok(true)) {
-                self.over = true;
+                self.ended = true;
                 return more.err().map(Err);
             }
         }
@@ -105,13 +107,13 @@ impl<R: Read> Iterator for Steps<'_, R> {
         if byte & tick::POWER != 0 {
             self.power = Some(byte & tick::LEVEL);
         }
-        let step = Step { tick: self.tick, byte, position: self.position, fires, power: self.power };
-        self.tick += 1;
-        Some(Ok(step))
+        let tick = Tick { index: self.index, byte, position: self.position, fires, power: self.power };
+        self.index += 1;
+        Some(Ok(tick))
     }
 }
 
-impl<R: Read> Iterator for Paths<'_, R> {
+impl<R: Read> Iterator for Segments<'_, R> {
     type Item = Result<Segment>;
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -120,12 +122,12 @@ impl<R: Read> Iterator for Paths<'_, R> {
                 return Some(Ok(segment));
             }
             let tracer = self.tracer.as_mut()?;
-            let mut keep = |segment: &Segment| self.ready.push_back(*segment);
+            let mut collect = |segment: &Segment| self.ready.push_back(*segment);
             if self.next < self.job.chunk().len() {
                 let rest = &self.job.chunk()[self.next..];
                 let piece = &rest[..rest.len().min(PIECE_TICKS)];
                 self.next += piece.len();
-                tracer.add(piece, &mut keep);
+                tracer.add(piece, &mut collect);
                 continue;
             }
             self.next = 0;
@@ -133,7 +135,7 @@ impl<R: Read> Iterator for Paths<'_, R> {
                 Ok(Some(_)) => {}
                 Ok(None) => {
                     if let Some(tracer) = self.tracer.take() {
-                        tracer.finish(&mut keep);
+                        tracer.finish(&mut collect);
                     }
                 }
                 Err(error) => {
