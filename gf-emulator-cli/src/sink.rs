@@ -33,8 +33,10 @@ impl Sink {
         } else {
             let out = files::device(path).and_then(|device| match device {
                 Some(device) => Ok(Out::Device(device)),
-                None => Temporary::made(|| AtomicFile::beside(path), |landing| landing.path().into())
-                    .map(|(landing, temporary)| Out::File(landing, temporary)),
+                None => {
+                    Temporary::made(|| AtomicFile::create_following_links(path), |landing| landing.temp_path().into())
+                        .map(|(landing, temporary)| Out::File(landing, temporary))
+                }
             });
             out.map_err(|error| uncreated(path, error))?
         };
@@ -54,7 +56,7 @@ impl Sink {
         let landed = flushed.and_then(|out| match out {
             Out::Stdout(mut stdout) => stdout.flush(),
             Out::Device(_) => Ok(()),
-            Out::File(landing, _temporary) => landing.replace().map(drop).map_err(reason),
+            Out::File(landing, _temporary) => landing.persist().map(drop).map_err(reason),
         });
         match landed {
             Ok(()) => Ok(true),

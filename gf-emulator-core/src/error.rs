@@ -1,7 +1,7 @@
-//! What can go wrong, in the terms of this crate.
+//! The error type of the crate.
 //!
-//! Every variant says what happened and to what; the message says what to do where there is something to do. No type of
-//! a dependency shows here, and no password, token or query of a URL is in any of the texts.
+//! Each variant says what happened and to what; its message says what to do about it, if anything. No type of a
+//! dependency is part of it, and no message has a password, a token or the query of a URL.
 
 use std::io;
 use std::path::PathBuf;
@@ -11,21 +11,21 @@ use crate::config::Problems;
 use crate::puls;
 use crate::secrets::Secrets;
 
-/// The result of whatever can fail in this crate.
+/// A `Result` with this crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What went wrong.
+/// An error of this crate.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration has problems: all of them, each with its line.
+    /// The configuration is invalid. Has all problems, each with its line.
     #[error(transparent)]
     Config(#[from] Problems),
 
-    /// A file could not be read, written or made.
+    /// A file could not be read, written or created.
     #[error("cannot {doing} {}: {source}", path.display())]
     File {
-        /// What was tried: "read", "write".
+        /// The operation: "read", "write" and so on.
         doing: &'static str,
         /// The file.
         path: PathBuf,
@@ -33,53 +33,53 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A recording cannot be used.
+    /// A recording is invalid.
     #[error("{}, line {line}: {reason}", path.display())]
     Recording {
         /// The file.
         path: PathBuf,
-        /// Which line, counted from 1.
+        /// The line, counted from 1.
         line: u64,
         /// What is wrong with it.
         reason: String,
     },
 
-    /// The service does not take the serial number or the password (a 4xx answer to the sign-in).
+    /// The service rejected the serial number or the password: a 4xx status of the sign-in.
     #[error(
         "the service refused to sign this machine in (HTTP {status}): check serial and password in [MACHINE] \
          (or GF_MACHINE_SERIAL and GF_MACHINE_PASSWORD)"
     )]
     SignInRefused {
-        /// The HTTP status of the answer.
+        /// The HTTP status.
         status: u16,
     },
 
-    /// The service could not be reached, or not for as long as was to be tried.
+    /// The host could not be reached, or the connection failed.
     #[error("cannot reach {host}: {reason}")]
     Unreachable {
-        /// Scheme, host and port, and a path where that helps; never a query.
+        /// Scheme, host and port, sometimes with a path; never a query.
         host: String,
-        /// What the last try ran into.
+        /// Why the last attempt failed.
         reason: String,
     },
 
     /// The host's certificate is not trusted.
     #[error("the certificate of {host} is not trusted: {problem}")]
     Untrusted {
-        /// Scheme, host and port, and a path where that helps; never a query.
+        /// Scheme, host and port, sometimes with a path; never a query.
         host: String,
         /// What is wrong with it.
         problem: CertificateProblem,
     },
 
-    /// The proxy answered, but not with a connection to the host.
+    /// The proxy answered, but did not connect to the host.
     #[error(
         "the proxy {proxy} refused to connect to {host} (HTTP {status}): {reason} ([SERVICE] proxy, or HTTPS_PROXY)"
     )]
     Proxy {
         /// The proxy's scheme, host and port; never its user name and password.
         proxy: String,
-        /// Scheme, host and port of where the connection was to lead, and a path where that helps; never a query.
+        /// Scheme, host and port of the destination, sometimes with a path; never a query.
         host: String,
         /// The HTTP status of the proxy's answer.
         status: u16,
@@ -87,29 +87,29 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// A request was answered, but not with success.
+    /// A request was answered with an error status.
     #[error("{method} {url} was answered with HTTP {status}")]
     Status {
         /// The HTTP method.
         method: &'static str,
-        /// Where it went, without its query.
+        /// The URL without its query.
         url: String,
-        /// The answer's status.
+        /// The HTTP status.
         status: u16,
-        /// How long the service asks to be left alone (`Retry-After`).
+        /// The parsed `Retry-After` header.
         retry_after: Option<Duration>,
     },
 
-    /// An answer came that is not what the protocol says.
+    /// A response does not follow the protocol.
     #[error("{from} answered with something unexpected: {what}")]
     Answer {
-        /// Who answered, without a query.
+        /// Where the response came from, without a query.
         from: String,
-        /// What was wrong with it.
+        /// What is wrong with it.
         what: String,
     },
 
-    /// A URL that must not be followed: plain text to a host that is not this one, another scheme, no host.
+    /// A URL that must not be used: plain text to another host, an unknown scheme, no host.
     #[error("will not use the URL {url}: {reason}")]
     Url {
         /// The URL without its query.
@@ -118,27 +118,27 @@ pub enum Error {
         reason: &'static str,
     },
 
-    /// More arrived than is allowed.
+    /// Something is larger than its limit.
     #[error("{what} is larger than the limit of {limit_bytes} bytes: stopped reading")]
     TooLarge {
-        /// What was being read.
+        /// What is too large.
         what: String,
         /// The limit in bytes.
         limit_bytes: u64,
     },
 
-    /// A pulse file that cannot be read as one.
+    /// A pulse file is invalid.
     #[error("{0}")]
     Puls(#[from] puls::Error),
 
-    /// A pulse file that can be read, and that this machine will not run.
+    /// A pulse file is valid, but this machine refuses to run it.
     #[error("the job is refused: {reason}")]
     JobRefused {
-        /// Why, with no serial number in it.
+        /// Why. Has no serial number.
         reason: String,
     },
 
-    /// The action lacks something that it cannot be done without.
+    /// An action cannot run because something is missing or invalid.
     #[error("action {action_id} ({action}) cannot be done: {reason}")]
     Action {
         /// The action's id.
@@ -149,69 +149,68 @@ pub enum Error {
         reason: String,
     },
 
-    /// The actions table is not usable.
+    /// An actions table is invalid.
     #[error("actions table {table}: {at}: {reason}")]
     Table {
-        /// Which table: "1.x", "2.6", or a file's path.
+        /// The table: "1.x", "2.6", or a file's path.
         table: String,
-        /// Where in it.
+        /// The place in the table.
         at: String,
         /// What is wrong there.
         reason: String,
     },
 
-    /// The machine (the canned one or a user's hardware) could not do its part.
+    /// The machine failed: the canned one or a user's hardware.
     #[error("the machine could not {doing}: {reason}")]
     Machine {
-        /// What it was asked to do.
+        /// The operation.
         doing: &'static str,
-        /// Why it could not.
+        /// Why it failed.
         reason: String,
     },
 
-    /// TLS could not be set up at all.
+    /// TLS could not be set up.
     #[error("cannot set up TLS: {reason}")]
     Tls {
         /// Why.
         reason: String,
     },
 
-    /// Something that needs a connection, before [`connect`](crate::Emulator::connect) or after the machine has stopped.
+    /// The emulator is not connected: [`connect`](crate::Emulator::connect) was not called, or it has stopped.
     #[error("not connected: {reason}")]
     NotConnected {
         /// What to do about it.
         reason: &'static str,
     },
 
-    /// An address cannot be listened on.
+    /// A listener could not be bound to an address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
-        /// The address as it was given.
+        /// The address as given.
         address: String,
         /// Why not.
         source: io::Error,
     },
 
-    /// Stopped or withdrawn from outside while it was under way.
+    /// The operation was stopped or cancelled.
     #[error("interrupted")]
     Interrupted,
 
-    /// A thread of the emulator has ended that should not have.
+    /// A thread could not be started, or ended with an error.
     #[error("the {thread} thread ended: {reason}")]
     Thread {
         /// Its name.
         thread: &'static str,
-        /// What is known of why.
+        /// Why.
         reason: String,
     },
 }
 
 impl Error {
-    /// Whether the same may go well a little later: the host is down, or the clock of this computer is not set yet.
+    /// Returns whether a retry may succeed: the host is down, or the clock of this computer is not set yet.
     pub(crate) fn is_worth_retrying(&self) -> bool {
         match self {
-            // Whatever a service answers, or what stands between: a proxy's 403, a captive portal's page, a service that
-            // is down.
+            // Also wrong answers: they may come from a proxy, a captive portal, or a service that is being updated.
             Self::Unreachable { .. } | Self::Status { .. } | Self::Answer { .. } | Self::TooLarge { .. } => true,
             Self::SignInRefused { status } => *status == 403,
             Self::Untrusted { problem, .. } => {
@@ -222,11 +221,11 @@ impl Error {
         }
     }
 
-    /// The same error without what `secrets` hides: a service names hosts and paths freely, and may name a token there.
-    pub(crate) fn hiding(mut self, secrets: &Secrets) -> Self {
+    /// Masks `secrets` in the error's texts: a service may put a token into a host name or a path.
+    pub(crate) fn masking(mut self, secrets: &Secrets) -> Self {
         let texts: [Option<&mut String>; 2] = match &mut self {
             Self::Unreachable { host, reason } => [Some(host), Some(reason)],
-            // The names in a certificate are the host's own, and no secret has reached it before it was trusted.
+            // The names in a certificate are safe: nothing secret is sent before the certificate is trusted.
             Self::Untrusted { host, .. } | Self::Proxy { host, .. } => [Some(host), None],
             Self::Status { url, .. } | Self::Url { url, .. } => [Some(url), None],
             Self::Answer { from, what } => [Some(from), Some(what)],
@@ -238,7 +237,7 @@ impl Error {
         self
     }
 
-    /// How long the service asks to be left alone, where it does.
+    /// Returns the parsed `Retry-After` header, if there was one.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Status { retry_after, .. } => *retry_after,
@@ -249,74 +248,73 @@ impl Error {
 
 /// Why a host's certificate is not trusted.
 ///
-/// What it says is what the certificate of whoever answers says.
+/// Its data are from the certificate that the host presented.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CertificateProblem {
-    /// The time from which it is valid has not come yet: most likely the clock of this computer is wrong, so that it is
-    /// worth trying again once that is set.
+    /// It is not valid yet. Most likely the clock of this computer is wrong, so this error is retried.
     #[error(
         "it is valid from {} on, and this computer's clock says {}: the clock is probably wrong",
         shown(*from), shown(*now)
     )]
     NotYetValid {
-        /// From when on it is valid.
+        /// The start of its validity.
         from: SystemTime,
-        /// What the clock said.
+        /// The time of this computer.
         now: SystemTime,
     },
 
-    /// Its time is over, or the clock of this computer is wrong.
+    /// It has expired, or the clock of this computer is wrong.
     #[error(
         "it was valid until {}, and this computer's clock says {}: the clock is probably wrong, or else the host needs a \
          new certificate", shown(*until), shown(*now)
     )]
     Expired {
-        /// Until when it was valid.
+        /// The end of its validity.
         until: SystemTime,
-        /// What the clock said.
+        /// The time of this computer.
         now: SystemTime,
     },
 
-    /// It is another host's.
+    /// It is for another host.
     #[error(
         "it is for {}, not for this host: either that is its right name, or something else answers in its place (a \
          captive portal, say)",
         list(names)
     )]
     OtherName {
-        /// The hosts and addresses that it is for.
+        /// The hosts and addresses it is for.
         names: Vec<String>,
     },
 
-    /// Nobody who is trusted has issued it.
+    /// Its issuer is not trusted.
     #[error(
         "its issuer{} is unknown here ({reason}); for a service of your own, or a proxy that looks into TLS, name the root \
          certificate in [SERVICE] ca_file (`serve --ca-out FILE` writes a new one at every start)",
         issuer.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default()
     )]
     UnknownIssuer {
-        /// The common name of who has issued it, where the certificate has one.
+        /// The issuer's common name, if it has one.
         issuer: Option<String>,
-        /// The words of the system's TLS library.
+        /// The message of the TLS library.
         reason: String,
     },
 
-    /// Something else.
+    /// Another reason.
     #[error("{reason}")]
     Other {
-        /// The words of the system's TLS library.
+        /// The message of the TLS library.
         reason: String,
     },
 }
 
-/// A time to the second, in UTC.
+/// Formats a time in UTC, to the second.
 fn shown(time: SystemTime) -> String {
     jiff::Timestamp::try_from(time)
         .map_or_else(|_| "a time out of range".into(), |time| time.strftime("%Y-%m-%d %H:%M:%S UTC").to_string())
 }
 
-/// Some names, and how many more there are.
+/// Formats a few names and the number of the others.
 fn list(names: &[String]) -> String {
     const SHOWN: usize = 5;
     match names {

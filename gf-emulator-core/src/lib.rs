@@ -75,9 +75,8 @@ pub mod replay;
 pub mod report;
 mod secret;
 mod secrets;
-mod service;
+pub mod service;
 pub mod storage;
-#[cfg(feature = "local-service")]
 mod sync;
 mod throttle;
 mod websocket;

@@ -37,8 +37,9 @@ pub(super) fn make(folder: &Path, thickness: &str) -> Result<(), Failure> {
             let jpeg =
                 scene.draw(&bed).to_jpeg().map_err(|e| Failure::failed(format_args!("cannot draw {name}: {e}")))?;
             // Whole or not there: a picture that is there is used as it is the next time.
-            let landing = Temporary::made(|| AtomicFile::of(&path, &jpeg), |landing| landing.path().into())?;
-            landing.0.replace()?;
+            let landing =
+                Temporary::made(|| AtomicFile::with_contents(&path, &jpeg), |landing| landing.temp_path().into())?;
+            landing.0.persist()?;
         }
     }
     Ok(())

@@ -15,8 +15,8 @@ use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
 use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason};
 use crate::record::Tap;
-use crate::service::uplink::{Uplink, Upload};
-use crate::storage::jobs::JobStore;
+use crate::service::{Uplink, Upload};
+use crate::storage::JobStore;
 use crate::{Config, Error};
 
 /// Interval of a download's progress messages, measured on hardware (firmware 2.6).
@@ -149,7 +149,7 @@ impl Runner<'_> {
             if catch_unwind(AssertUnwindSafe(|| (self.on_job)(job))).is_err() {
                 log::error!("{what}: the job callback panicked");
             }
-            self.jobs.dismiss(job);
+            self.jobs.delete_unless_kept(job);
         }
         self.session.previous_action = Some(action.action_type.clone());
     }
@@ -274,8 +274,8 @@ impl Runner<'_> {
                 }
                 Destination::Service => None,
             };
-            self.uplink.upload(&Upload { action_id: action.id, kind, endpoint, picture: &picture })?;
-            self.jobs.keep_picture(action, &picture);
+            self.uplink.upload(&Upload::new(action.id, kind, endpoint, &picture))?;
+            self.jobs.save_picture(&action.action_type, action.id, &picture);
         }
         Ok(())
     }
@@ -293,7 +293,7 @@ impl Runner<'_> {
             }
             Ok(())
         };
-        let job = self.jobs.collect(self.uplink, action, url, &mut on_bytes)?;
+        let job = self.jobs.collect(self.uplink.download(url)?, &action.action_type, action.id, &mut on_bytes)?;
         // Set before the check: `on_job` is called for refused jobs as well.
         let job = &*context.job.insert(job);
         self.jobs.check(job)?;

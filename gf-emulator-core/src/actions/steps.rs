@@ -4,8 +4,7 @@ use serde_json::json;
 
 use super::messages::{MessageSender, milli_epoch};
 use super::{Channel, Emit, Step, StepKind, Table, Values, Variable, printable};
-use crate::service::firmware::{self, FirmwareOffer};
-use crate::service::uplink::Uplink;
+use crate::service::{FirmwareOffer, Uplink, firmware};
 use crate::{Config, Error};
 
 /// Runs the `start` steps of a table. Failures are logged: they must not keep the machine from going online.

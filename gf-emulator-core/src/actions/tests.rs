@@ -18,9 +18,8 @@ use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, 
 use crate::net::CancelToken;
 use crate::puls::Builder;
 use crate::record::Tap;
-use crate::service::firmware::FirmwareOffer;
-use crate::service::uplink::{Download, DownloadEnd, Uplink, Upload};
-use crate::storage::jobs::JobStore;
+use crate::service::{FirmwareOffer, Uplink, Upload};
+use crate::storage::{Download, DownloadEnd, JobStore};
 use crate::websocket::queues::MachineQueues;
 use crate::{Config, Error, Result};
 
@@ -121,12 +120,12 @@ impl Uplink for FaultyWorld {
         self.request()
     }
 
-    fn fetch(&self, url: &str) -> Result<Download> {
+    fn download(&self, url: &str) -> Result<Download> {
         self.request()?;
         let job = Builder::new().to_bytes();
         let end = DownloadEnd::Length(job.len() as u64);
-        let reader = Box::new(io::Cursor::new(job));
-        Ok(Download { from: url.into(), reader, end, cancel: self.cancel.clone() })
+        let cancel = self.cancel.clone();
+        Ok(Download::new(url, end, io::Cursor::new(job)).cancelled_by(move || cancel.is_cancelled()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
@@ -141,11 +140,15 @@ impl Uplink for FaultyWorld {
 
     fn firmware(&self) -> Result<FirmwareOffer> {
         self.request()?;
-        Ok(FirmwareOffer { version: Config::default().machine.firmware, download_url: None })
+        Ok(FirmwareOffer::new(Config::default().machine.firmware))
     }
 
-    fn cancel_token(&self) -> &CancelToken {
-        &self.cancel
+    fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    fn reset(&self) {
+        self.cancel.reset();
     }
 }
 

@@ -1,27 +1,31 @@
-//! What decides: hears the service, the worker and the handle, and says whose turn it is.
+//! [`EventLoop`]: waits for the service, the worker and the handle, and gives the worker its next action.
 
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
+use super::scheduler::{Decision, Scheduler};
 use crate::actions::messages::MessageSender;
 use crate::actions::{Action, Ending, Table, initial_values, printable, send_ending};
-use crate::emulator::scheduler::{Decision, Scheduler};
 use crate::machine::Controls;
 use crate::record::Tap;
-use crate::service::uplink::Uplink;
+use crate::service::Uplink;
 use crate::{Secrets, Throttle};
 
-/// What the worker tells the desk.
+/// Log lines of one kind that a service can cause: this many in this period are logged, the others counted.
+const LOG_LINES: u32 = 20;
+const LOG_PERIOD: Duration = Duration::from_secs(10);
+
+/// What the worker tells the event loop.
 #[derive(Clone, Copy)]
 pub(crate) enum WorkerEvent {
-    /// The action's ending is settled, and about to be sent.
+    /// The action's ending is decided; its terminal event is about to be sent.
     EndingDecided,
-    /// It is done with the action.
+    /// The worker has finished the action.
     Idle,
 }
 
-/// What decides: it hears the service, the worker and the handle, and sleeps until one of them has something.
+/// The loop of [`Emulator::run`](crate::Emulator::run).
 pub(crate) struct EventLoop<'a> {
     pub(crate) table: &'a Table,
     pub(crate) messages: &'a MessageSender,
@@ -34,96 +38,95 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) to_worker: Sender<Action>,
     pub(crate) worker_events: Receiver<WorkerEvent>,
     pub(crate) scheduler: Scheduler,
-    /// Of log lines about lines that are no actions.
-    pub(crate) unreadable: Throttle,
-    /// Of log lines about actions that change nothing.
-    pub(crate) unwanted: Throttle,
+    /// Limits log lines about lines that are not actions.
+    pub(crate) invalid_lines: Throttle,
+    /// Limits log lines about actions that are ignored.
+    pub(crate) ignored_actions: Throttle,
     pub(crate) online: bool,
-    /// Nothing more is accepted.
-    pub(crate) ending: bool,
+    /// Whether nothing more is accepted.
+    pub(crate) stopping: bool,
 }
 
 impl EventLoop<'_> {
-    /// A service decides how many lines it sends: so many of a kind are logged in ten seconds, and the rest is counted.
     pub(crate) fn throttle() -> Throttle {
-        Throttle::new(20, Duration::from_secs(10))
+        Throttle::new(LOG_LINES, LOG_PERIOD)
     }
 
     pub(crate) fn run(&mut self) {
-        self.serve();
-        self.sum_up(None);
+        self.run_until_idle();
+        self.log_suppressed(None);
     }
 
-    /// Until everything is done.
-    fn serve(&mut self) {
+    /// Runs until it is stopped, or offline until the input has ended, and all actions have ended.
+    fn run_until_idle(&mut self) {
         let (mut rx, mut stopped) = (self.rx.clone(), self.stopped.clone());
         loop {
             if !self.scheduler.is_busy() {
                 match self.scheduler.next() {
-                    Some(action) => self.give(action),
-                    None if self.ending => return,
+                    Some(action) => self.start(action),
+                    None if self.stopping => return,
                     None => {}
                 }
             }
-            if self.ending {
+            if self.stopping {
                 rx = never();
             }
             select! {
                 recv(rx) -> frame => match frame {
                     Ok(frame) => {
-                        // It may answer to what the worker has said, and the worker took note before it said so.
-                        while let Ok(note) = self.worker_events.try_recv() {
-                            self.heed(note);
+                        // The frame may answer a terminal event, and the worker reports before it sends one.
+                        while let Ok(event) = self.worker_events.try_recv() {
+                            self.on_worker_event(event);
                         }
-                        self.hear(&frame);
+                        self.on_frame(&frame);
                     }
-                    // Online that is the end of the connection for good: nobody would hear of what is done.
+                    // Online: there will be no other connection, so nobody would receive results.
                     Err(_) if self.online => self.stop(),
-                    // Offline it is the end of the input: what has been accepted is still done.
-                    Err(_) => self.ending = true,
+                    // Offline: the end of the input. Accepted actions still run.
+                    Err(_) => self.stopping = true,
                 },
-                recv(self.worker_events) -> note => match note {
-                    Ok(note) => self.heed(note),
+                recv(self.worker_events) -> event => match event {
+                    Ok(event) => self.on_worker_event(event),
                     Err(_) => return,
                 },
                 recv(stopped) -> _ => {
-                    // Disconnected, which would be heard again and again.
+                    // A disconnected channel is always ready: do not select it again.
                     stopped = never();
                     self.stop();
                 }
-                recv(self.summary()) -> now => self.sum_up(now.ok()),
+                recv(self.summary_due()) -> now => self.log_suppressed(now.ok()),
             }
         }
     }
 
-    fn heed(&mut self, note: WorkerEvent) {
-        match note {
-            WorkerEvent::EndingDecided => self.scheduler.over(),
-            WorkerEvent::Idle => self.scheduler.finished(),
+    fn on_worker_event(&mut self, event: WorkerEvent) {
+        match event {
+            WorkerEvent::EndingDecided => self.scheduler.ending_decided(),
+            WorkerEvent::Idle => self.scheduler.worker_idle(),
         }
     }
 
-    /// When it is time to say how many lines were not logged.
-    fn summary(&self) -> Receiver<Instant> {
-        let due = self.unreadable.due().into_iter().chain(self.unwanted.due()).min();
+    /// Returns a timer for the next summary of suppressed log lines.
+    fn summary_due(&self) -> Receiver<Instant> {
+        let due = self.invalid_lines.due().into_iter().chain(self.ignored_actions.due()).min();
         due.map_or_else(never, at)
     }
 
-    /// Says how many lines were not logged: at `now`, of those whose time has come; at the end, of all.
-    fn sum_up(&mut self, now: Option<Instant>) {
-        for (throttle, what) in
-            [(&mut self.unreadable, "lines that are no actions"), (&mut self.unwanted, "actions that change nothing")]
-        {
-            tell_held_back(throttle, what, now);
+    /// Logs how many log lines were suppressed: of the throttles that are due at `now`, or of all.
+    fn log_suppressed(&mut self, now: Option<Instant>) {
+        let throttles =
+            [(&mut self.invalid_lines, "lines that are not actions"), (&mut self.ignored_actions, "actions")];
+        for (throttle, what) in throttles {
+            log_suppressed(throttle, what, now);
         }
     }
 
-    /// A frame is one or more lines; a bad one never costs the good ones beside it.
-    fn hear(&mut self, frame: &str) {
+    /// Handles a frame of one or more lines. An invalid line does not affect the others.
+    fn on_frame(&mut self, frame: &str) {
         for line in frame.lines().map(str::trim).filter(|line| !line.is_empty()) {
             match Action::parse(line) {
-                Ok(action) => self.take(action),
-                Err(reason) if self.unreadable.passes(Instant::now()) => {
+                Ok(action) => self.on_action(action),
+                Err(reason) if self.invalid_lines.passes(Instant::now()) => {
                     log::warn!("ignored a line of {} bytes: {reason}", line.len());
                 }
                 Err(_) => {}
@@ -131,64 +134,64 @@ impl EventLoop<'_> {
         }
     }
 
-    fn take(&mut self, action: Action) {
+    fn on_action(&mut self, action: Action) {
         let (id, what) = (action.id, self.secrets.hide(&printable(&action.action_type)));
         match self.scheduler.take(action, self.table) {
-            Decision::Accepted => {}
-            Decision::Ignore(_) | Decision::Refuse(_) if !self.unwanted.passes(Instant::now()) => {}
+            Decision::Accept => {}
+            Decision::Ignore(_) | Decision::Refuse(_) if !self.ignored_actions.passes(Instant::now()) => {}
             Decision::Ignore(reason) => log::info!("ignored {what} {id}: {reason}"),
             Decision::Refuse(reason) => log::warn!("ignored {what} {id}: {reason}"),
             Decision::CancelRunning => {
-                log::info!("{what} {id} is withdrawn");
+                log::info!("the service cancels {what} {id}");
                 self.controls.cancel();
-                self.uplink.cancel_token().cancel();
+                self.uplink.cancel();
             }
-            Decision::CancelWaiting(action) => self.withdraw(&action),
+            Decision::CancelWaiting(action) => self.cancel_waiting(&action),
         }
     }
 
-    /// Ends an action that never began.
-    fn withdraw(&self, action: &Action) {
+    /// Ends an action that never started.
+    fn cancel_waiting(&self, action: &Action) {
         if let Some(row) = self.table.row(&action.action_type) {
-            log::info!("{} {} is withdrawn before its turn", action.action_type, action.id);
+            log::info!("{} {} was cancelled before it started", action.action_type, action.id);
             if let Some(recorder) = self.tap.recorder() {
-                recorder.ended(action.id, "cancelled", "withdrawn before its turn".to_owned());
+                recorder.ended(action.id, "cancelled", "cancelled before it started".to_owned());
             }
             send_ending(row, Ending::Cancelled, self.messages, &initial_values(action), &mut |_| Ok(()));
         }
     }
 
-    fn give(&self, action: Action) {
+    fn start(&self, action: Action) {
         self.controls.begin();
-        self.uplink.cancel_token().reset();
+        self.uplink.reset();
         if self.controls.is_stopped() {
-            self.uplink.cancel_token().cancel();
+            self.uplink.cancel();
         }
         if self.to_worker.send(action).is_err() {
-            log::error!("the worker is gone");
+            log::error!("the worker thread has ended");
         }
     }
 
     fn stop(&mut self) {
-        self.ending = true;
+        self.stopping = true;
         self.controls.stop();
-        self.uplink.cancel_token().cancel();
-        let withdrawn: Vec<_> = self.scheduler.drain().collect();
-        for action in &withdrawn {
-            self.withdraw(action);
+        self.uplink.cancel();
+        let cancelled: Vec<_> = self.scheduler.drain().collect();
+        for action in &cancelled {
+            self.cancel_waiting(action);
         }
     }
 }
 
-/// Logs how many lines about `what` were not logged, where it is time for that: at once where there is no `now`.
-fn tell_held_back(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
-    // Not among the arguments of the macro: where this level is not logged, those are not evaluated.
-    let held_back = match now {
+/// Logs how many lines about `what` were suppressed, if that is due at `now`; with no `now`, at once.
+fn log_suppressed(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
+    // Not an argument of the macro: if the level is off, arguments are not evaluated.
+    let suppressed = match now {
         Some(now) => throttle.take_due(now),
         None => throttle.take_held_back(),
     };
-    if held_back > 0 {
-        log::warn!("ignored {held_back} more {what}: not logged");
+    if suppressed > 0 {
+        log::warn!("ignored {suppressed} more {what}: not logged");
     }
 }
 
@@ -197,14 +200,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_summary_is_over_once_it_is_due_whether_or_not_it_is_logged() {
+    fn a_summary_is_taken_when_due_even_if_it_is_not_logged() {
         let start = Instant::now();
         let (period, mut throttle) = (Duration::from_secs(10), EventLoop::throttle());
         while throttle.passes(start) {}
-        tell_held_back(&mut throttle, "lines", Some(start));
+        log_suppressed(&mut throttle, "lines", Some(start));
         assert_eq!(throttle.due(), Some(start + period));
         assert_eq!(log::max_level(), log::LevelFilter::Off, "no test of this crate has a logger");
-        tell_held_back(&mut throttle, "lines", Some(start + period));
-        assert_eq!(throttle.due(), None, "it would be due again and again");
+        log_suppressed(&mut throttle, "lines", Some(start + period));
+        assert_eq!(throttle.due(), None, "otherwise the loop would spin");
     }
 }

@@ -1,14 +1,15 @@
-//! The [`Handle`]: an emulator's button, lid and stop, from any thread.
+//! [`Handle`]: an emulator's button, lid and stop, from any thread.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use crate::actions::Signal;
 use crate::actions::messages::MessageSender;
 use crate::machine::Controls;
 use crate::net::CancelToken;
+use crate::sync::lock;
 use crate::websocket::queues::Stopper;
 
-/// What reaches an emulator from outside: clone it, and send it to whatever thread has something to say.
+/// Controls an emulator from outside: stops it, presses its button, moves its lid. Clones share the emulator.
 ///
 /// ```no_run
 /// use gf_emulator_core::Emulator;
@@ -25,17 +26,17 @@ use crate::websocket::queues::Stopper;
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    pub(crate) controls: Controls,
-    pub(crate) stopper: Stopper,
-    pub(crate) cancels: Vec<CancelToken>,
-    pub(crate) messages: Arc<MessageSender>,
-    /// Held while button or lid change: their messages are in the order of the changes.
-    pub(crate) hand: Arc<Mutex<()>>,
+    pub(super) controls: Controls,
+    pub(super) stopper: Stopper,
+    pub(super) cancels: Vec<CancelToken>,
+    pub(super) messages: Arc<MessageSender>,
+    /// Serialises button and lid calls with their messages.
+    pub(super) signal_lock: Arc<Mutex<()>>,
 }
 
 impl Handle {
-    /// Stops the emulator: [`run`](crate::Emulator::run) withdraws what is under way and returns, and a
-    /// [`connect`](crate::Emulator::connect) that is under way fails with [`Error::Interrupted`](crate::Error::Interrupted).
+    /// Stops the emulator: [`run`](crate::Emulator::run) cancels all actions and returns, and a
+    /// [`connect`](crate::Emulator::connect) in progress fails with [`Error::Interrupted`](crate::Error::Interrupted).
     pub fn stop(&self) {
         self.controls.stop();
         for cancel in &self.cancels {
@@ -44,31 +45,33 @@ impl Handle {
         self.stopper.stop();
     }
 
-    /// Presses the button and lets go of it: a print that waits begins, one that warms up pauses as soon as it runs, one
-    /// that runs pauses, one that pauses goes on. Hunts and motions do not mind it.
+    /// Presses and releases the button: a print that waits for it starts, a print that warms up pauses as soon as it
+    /// runs, a running print pauses, a paused print resumes. Hunts and motions ignore it.
     ///
-    /// Takes effect at once. Where nobody reads what the machine says, it then waits for room to say it, as do
-    /// [`open_lid`](Self::open_lid) and [`close_lid`](Self::close_lid).
+    /// The effect is immediate. Then, like [`open_lid`](Self::open_lid) and [`close_lid`](Self::close_lid), it blocks
+    /// while the queue of outgoing messages is full.
     pub fn press_button(&self) {
-        self.touch(&[Signal::ButtonPressed, Signal::ButtonReleased], |_| true, Controls::press_button);
+        self.signal(&[Signal::ButtonPressed, Signal::ButtonReleased], |_| true, Controls::press_button);
     }
 
-    /// Opens the lid: whatever runs stops, parks and is cancelled. Nothing happens where it is open.
+    /// Opens the lid: a running job stops, parks and is cancelled. Does nothing if it is open.
     pub fn open_lid(&self) {
-        self.touch(&[Signal::LidOpened], |controls| !controls.lid_is_open(), Controls::open_lid);
+        self.signal(&[Signal::LidOpened], |controls| !controls.lid_is_open(), Controls::open_lid);
     }
 
-    /// Closes the lid. Nothing happens where it is closed.
+    /// Closes the lid. Does nothing if it is closed.
     pub fn close_lid(&self) {
-        self.touch(&[Signal::LidClosed], Controls::lid_is_open, Controls::close_lid);
+        self.signal(&[Signal::LidClosed], Controls::lid_is_open, Controls::close_lid);
     }
 
-    /// Changes the controls where that makes a difference, and tells the service. The change never waits for the service,
-    /// and whatever the machine says because of it is said after this.
-    fn touch(&self, signals: &[Signal], makes_a_difference: fn(&Controls) -> bool, change: fn(&Controls)) {
+    /// Changes the controls if `is_change` says so, and sends the messages of `signals`.
+    ///
+    /// The messages are put in front of the queue before the change, so they come before everything that the change
+    /// causes; the change itself does not wait for room in the queue.
+    fn signal(&self, signals: &[Signal], is_change: fn(&Controls) -> bool, change: fn(&Controls)) {
         {
-            let _hand = self.hand.lock().unwrap_or_else(PoisonError::into_inner);
-            if !makes_a_difference(&self.controls) {
+            let _guard = lock(&self.signal_lock);
+            if !is_change(&self.controls) {
                 return;
             }
             for signal in signals {

@@ -23,10 +23,8 @@ use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
 use crate::record::{Recorder, Tap};
 use crate::service::authentication::patiently;
-use crate::service::offline::OfflineFolder;
-use crate::service::session::Session;
-use crate::service::uplink::Uplink;
-use crate::storage::jobs::{JobStore, local_timestamp};
+use crate::service::{OfflineFolder, Session, Uplink};
+use crate::storage::{JobStore, local_timestamp};
 use crate::websocket::queues::{MachineQueues, Peer};
 use crate::websocket::{Route, Socket, WsClient};
 use crate::{Config, Error, Result, Secret, Secrets};
@@ -125,14 +123,15 @@ impl Emulator {
         let controls = Controls::default();
         let cancels = match &uplink {
             Way::Online { dialling, working, .. } => vec![dialling.clone(), working.clone()],
-            Way::OfflineFolder(folder) => vec![folder.cancel_token().clone()],
+            // Its calls do not block.
+            Way::OfflineFolder(_) => Vec::new(),
         };
         let handle = Handle {
             controls,
             stopper: connection.stopper,
             cancels,
             messages: Arc::clone(&messages),
-            hand: Arc::default(),
+            signal_lock: Arc::default(),
         };
         let machine = Box::new(CannedMachine::new(&config));
         let tap = Tap::default();
@@ -324,11 +323,11 @@ impl Emulator {
             stopped: &self.stopped,
             to_worker,
             worker_events,
-            unreadable: EventLoop::throttle(),
-            unwanted: EventLoop::throttle(),
-            scheduler: if self.client.is_some() { Scheduler::default() } else { Scheduler::where_jobs_wait() },
+            invalid_lines: EventLoop::throttle(),
+            ignored_actions: EventLoop::throttle(),
+            scheduler: if self.client.is_some() { Scheduler::default() } else { Scheduler::with_waiting_jobs() },
             online: self.client.is_some(),
-            ending: false,
+            stopping: false,
         };
         let ended = thread::scope(|scope| {
             let worker = thread::Builder::new()

@@ -1,45 +1,46 @@
-//! Which action is done now, which wait, and what becomes of one that comes.
+//! [`Scheduler`]: decides which action runs now, which wait, and what happens to one that arrives.
 //!
-//! Pure: messages in, decisions out; the emulator carries them out. One action is done at a time, in the order in which
-//! they came. Of those that play a pulse file only one may be under way at all: another is not started while one runs or
-//! waits, as with the real machine. Offline they wait like all others.
+//! Pure: messages in, decisions out; the event loop carries them out. One action runs at a time, in the order of
+//! arrival. Of the actions that play a pulse file ("jobs") only one is accepted at a time: another that arrives while
+//! one runs or waits is refused, as by the real machine (measured). Offline, jobs wait like all others.
 
 use std::collections::VecDeque;
 
 use crate::actions::{Action, Status, Table};
 
-/// More than a service has ever sent at once. An action takes less than 32 KiB, so that all of them take less than 2 MiB.
-const MOST_WAITING: usize = 64;
+/// More than a service has ever sent at once. An action takes less than 32 KiB, so the queue takes less than 2 MiB.
+const MAX_WAITING: usize = 64;
 
-/// What to do about a message.
+/// What to do about an action that has arrived.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Decision {
-    /// Nothing, for this reason: as it should be.
+    /// Nothing, for this reason. That is normal.
     Ignore(&'static str),
-    /// Nothing, for this reason: the service may wait for what will not come.
+    /// Nothing, for this reason. The service may be waiting for a result that will not come.
     Refuse(&'static str),
-    /// It waits its turn. Where nothing is under way, the turn is now: see [`Scheduler::next`].
-    Accepted,
-    /// The action that is under way is to end.
+    /// It was queued.
+    Accept,
+    /// Cancel the running action.
     CancelRunning,
-    /// One that waited is withdrawn: it has its ending to be sent.
+    /// This one was removed from the queue: send its `cancelled` event.
     CancelWaiting(Action),
 }
 
-/// The actions that have been accepted and are not over.
+/// The actions that were accepted and have not ended.
 #[derive(Debug, Default)]
 pub(crate) struct Scheduler {
-    /// A job that comes while another is under way waits, too: for input that does not listen for endings.
+    /// Whether a job may wait behind another job.
     jobs_wait: bool,
-    /// The worker has something to do, be it only the last messages of an action that is over.
+    /// Whether the worker has an action, or still sends the last messages of one.
     busy: bool,
-    /// The action that is being done, and whether it is a job; none from the moment in which its ending is settled.
+    /// The running action, and whether it is a job. `None` once its ending is decided.
     running: Option<(i64, bool)>,
     waiting: VecDeque<(Action, bool)>,
 }
 
 impl Scheduler {
-    pub(crate) fn where_jobs_wait() -> Self {
+    /// Creates a scheduler that accepts any number of jobs: for input that does not wait for terminal events.
+    pub(crate) fn with_waiting_jobs() -> Self {
         Self { jobs_wait: true, ..Self::default() }
     }
 
@@ -47,34 +48,33 @@ impl Scheduler {
         let is_running = self.running.is_some_and(|(id, _)| id == action.id);
         let waiting = self.waiting.iter().position(|(waiting, _)| waiting.id == action.id);
         match action.status {
-            Status::Other => Decision::Ignore("only \"ready\" and \"cancelled\" mean anything"),
+            Status::Other => Decision::Ignore("only the statuses \"ready\" and \"cancelled\" have a meaning"),
             Status::Cancelled if is_running => Decision::CancelRunning,
             Status::Cancelled => match waiting.and_then(|at| self.waiting.remove(at)) {
-                Some((withdrawn, _)) => Decision::CancelWaiting(withdrawn),
-                None => Decision::Ignore("it is not under way"),
+                Some((cancelled, _)) => Decision::CancelWaiting(cancelled),
+                None => Decision::Ignore("it is neither running nor waiting"),
             },
             Status::Ready => {
                 let Some(row) = table.row(&action.action_type) else {
                     return Decision::Refuse("the actions table does not have it");
                 };
                 let is_job = row.is_job();
-                let a_job_is_under_way =
-                    self.running.iter().any(|(_, job)| *job) || self.waiting.iter().any(|(_, job)| *job);
+                let has_job = self.running.iter().any(|(_, job)| *job) || self.waiting.iter().any(|(_, job)| *job);
                 if is_running || waiting.is_some() {
-                    Decision::Ignore("it is under way already")
-                } else if is_job && a_job_is_under_way && !self.jobs_wait {
-                    Decision::Refuse("another job is under way")
-                } else if self.waiting.len() >= MOST_WAITING {
-                    Decision::Refuse("too many actions wait")
+                    Decision::Ignore("it is already running or waiting")
+                } else if is_job && has_job && !self.jobs_wait {
+                    Decision::Refuse("another job is running or waiting")
+                } else if self.waiting.len() >= MAX_WAITING {
+                    Decision::Refuse("the queue is full")
                 } else {
                     self.waiting.push_back((action, is_job));
-                    Decision::Accepted
+                    Decision::Accept
                 }
             }
         }
     }
 
-    /// The action whose turn it is, where nothing is under way. It is under way from here on.
+    /// Returns the next action if nothing is running, and marks it as running.
     pub(crate) fn next(&mut self) -> Option<Action> {
         if self.busy {
             return None;
@@ -85,14 +85,14 @@ impl Scheduler {
         Some(action)
     }
 
-    /// The action that was under way has come to its ending, which is about to be sent: it can be withdrawn no more, and
-    /// the next job is welcome.
-    pub(crate) fn over(&mut self) {
+    /// Marks the running action as ended. Its terminal event is about to be sent: it can no longer be cancelled, and the
+    /// next job is accepted.
+    pub(crate) fn ending_decided(&mut self) {
         self.running = None;
     }
 
-    /// The worker has done with the action.
-    pub(crate) fn finished(&mut self) {
+    /// Marks the worker as idle.
+    pub(crate) fn worker_idle(&mut self) {
         self.running = None;
         self.busy = false;
     }
@@ -101,7 +101,7 @@ impl Scheduler {
         self.busy
     }
 
-    /// Withdraws whatever waits.
+    /// Removes all waiting actions.
     pub(crate) fn drain(&mut self) -> impl Iterator<Item = Action> + '_ {
         self.waiting.drain(..).map(|(action, _)| action)
     }
@@ -123,44 +123,44 @@ mod tests {
     #[test]
     fn does_one_at_a_time_in_order() {
         let (table, mut scheduler) = (table(), Scheduler::default());
-        assert_eq!(scheduler.take(action(1, "settings", "ready"), &table), Decision::Accepted);
-        assert_eq!(scheduler.take(action(2, "lid_image", "ready"), &table), Decision::Accepted);
+        assert_eq!(scheduler.take(action(1, "settings", "ready"), &table), Decision::Accept);
+        assert_eq!(scheduler.take(action(2, "lid_image", "ready"), &table), Decision::Accept);
         assert_eq!(scheduler.next().unwrap().id, 1);
         assert_eq!(scheduler.next(), None);
-        scheduler.finished();
+        scheduler.worker_idle();
         assert_eq!(scheduler.next().unwrap().id, 2);
     }
 
     #[test]
-    fn starts_no_second_job_and_none_twice() {
+    fn refuses_a_second_job_and_duplicates() {
         let (table, mut scheduler) = (table(), Scheduler::default());
         let ignored = |decision| matches!(decision, Decision::Ignore(_) | Decision::Refuse(_));
-        assert_eq!(scheduler.take(action(1, "print", "ready"), &table), Decision::Accepted);
+        assert_eq!(scheduler.take(action(1, "print", "ready"), &table), Decision::Accept);
         assert!(ignored(scheduler.take(action(2, "motion", "ready"), &table)), "one waits");
         scheduler.next().unwrap();
         assert!(ignored(scheduler.take(action(2, "hunt", "ready"), &table)), "one runs");
         assert!(ignored(scheduler.take(action(1, "print", "ready"), &table)), "the same again");
-        assert_eq!(scheduler.take(action(3, "lid_image", "ready"), &table), Decision::Accepted);
+        assert_eq!(scheduler.take(action(3, "lid_image", "ready"), &table), Decision::Accept);
         assert!(ignored(scheduler.take(action(3, "lid_image", "ready"), &table)), "the same again");
-        scheduler.finished();
-        assert_eq!(scheduler.take(action(2, "motion", "ready"), &table), Decision::Accepted);
+        scheduler.worker_idle();
+        assert_eq!(scheduler.take(action(2, "motion", "ready"), &table), Decision::Accept);
     }
 
     #[test]
-    fn jobs_wait_where_nobody_listens_for_their_ends() {
-        let (table, mut scheduler) = (table(), Scheduler::where_jobs_wait());
+    fn jobs_wait_offline() {
+        let (table, mut scheduler) = (table(), Scheduler::with_waiting_jobs());
         for id in 1..=3 {
-            assert_eq!(scheduler.take(action(id, "print", "ready"), &table), Decision::Accepted);
+            assert_eq!(scheduler.take(action(id, "print", "ready"), &table), Decision::Accept);
         }
         for id in 1..=3 {
             assert_eq!(scheduler.next().unwrap().id, id);
             assert_eq!(scheduler.next(), None);
-            scheduler.finished();
+            scheduler.worker_idle();
         }
     }
 
     #[test]
-    fn only_ready_starts_and_only_what_is_there_can_be_cancelled() {
+    fn only_ready_starts_and_only_known_actions_can_be_cancelled() {
         let (table, mut scheduler) = (table(), Scheduler::default());
         for status in ["new", "started", "success", "failure", "cancelled"] {
             assert!(matches!(scheduler.take(action(1, "print", status), &table), Decision::Ignore(_)), "{status}");
@@ -174,28 +174,27 @@ mod tests {
         assert_eq!(scheduler.take(action(1, "settings", "cancelled"), &table), Decision::CancelRunning);
         assert!(matches!(scheduler.take(action(2, "x", "cancelled"), &table), Decision::CancelWaiting(a) if a.id == 2));
         assert!(matches!(scheduler.take(action(2, "print", "cancelled"), &table), Decision::Ignore(_)));
-        scheduler.finished();
+        scheduler.worker_idle();
         assert_eq!(scheduler.next(), None);
     }
 
     #[test]
-    fn a_job_may_come_as_soon_as_the_one_before_is_over() {
+    fn accepts_a_job_once_the_ending_of_the_last_is_decided() {
         let (table, mut scheduler) = (table(), Scheduler::default());
         scheduler.take(action(1, "print", "ready"), &table);
         scheduler.next().unwrap();
-        scheduler.over();
+        scheduler.ending_decided();
         assert!(matches!(scheduler.take(action(1, "print", "cancelled"), &table), Decision::Ignore(_)));
-        assert_eq!(scheduler.take(action(2, "print", "ready"), &table), Decision::Accepted);
-        assert_eq!(scheduler.next(), None, "the worker has its last messages to send");
-        scheduler.finished();
+        assert_eq!(scheduler.take(action(2, "print", "ready"), &table), Decision::Accept);
+        assert_eq!(scheduler.next(), None, "the worker still sends the last messages");
+        scheduler.worker_idle();
         assert_eq!(scheduler.next().unwrap().id, 2);
     }
 
     #[test]
-    fn holds_no_more_than_it_says() {
+    fn the_queue_is_bounded() {
         let (table, mut scheduler) = (table(), Scheduler::default());
-        let taken =
-            (0..1000).filter(|id| scheduler.take(action(*id, "settings", "ready"), &table) == Decision::Accepted);
-        assert_eq!(taken.count(), MOST_WAITING);
+        let taken = (0..1000).filter(|id| scheduler.take(action(*id, "settings", "ready"), &table) == Decision::Accept);
+        assert_eq!(taken.count(), MAX_WAITING);
     }
 }

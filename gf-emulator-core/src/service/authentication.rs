@@ -1,8 +1,9 @@
-//! Signing in: who this machine is, said once for every connection.
+//! Signing in.
 //!
-//! `POST {server}/machines/sign_in` with the serial number behind an `S` and the password, as JSON; the answer holds two
-//! tokens. `auth_token` goes with every later request to the service, for about six hours. `ws_token` is part of the
-//! WebSocket's address, good for one connection within about 30 seconds: so every connection signs in anew.
+//! `POST {server}/machines/sign_in` with JSON: the serial number with an `S` in front, and the password. The answer has
+//! two tokens. `auth_token` is the bearer token of every later request; it expires after about six hours. `ws_token` is
+//! the last path segment of the WebSocket's URL; it is valid for one connection within about 30 seconds, so every
+//! connection starts with a sign-in. (Measured with firmware 1.x and 2.6.)
 
 use std::time::{Duration, Instant};
 
@@ -14,10 +15,10 @@ use crate::net::retry::{Backoff, RetryReason};
 use crate::net::url::Url;
 use crate::{Config, Error, Result, Secret};
 
-/// Longer than any token seen (a JWT of some hundred bytes), short enough for a header.
-const LONGEST_TOKEN: usize = 8 << 10;
+/// Longer than any token seen (a JWT of a few hundred bytes), and short enough for a header.
+const MAX_TOKEN_LENGTH: usize = 8 << 10;
 
-/// What signs in.
+/// A serial number and a password, and where to sign in with them.
 #[derive(Debug, Clone)]
 pub(crate) struct Credentials {
     url: Url,
@@ -25,7 +26,7 @@ pub(crate) struct Credentials {
     password: Secret,
 }
 
-/// What signing in brings.
+/// The tokens that a sign-in returns.
 #[derive(Debug)]
 pub(crate) struct Tokens {
     pub(crate) websocket: Secret,
@@ -33,7 +34,7 @@ pub(crate) struct Tokens {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct SignInAnswer {
     ws_token: String,
     auth_token: String,
 }
@@ -79,17 +80,17 @@ impl Credentials {
         })
     }
 
-    /// Signs in, trying again with growing pauses for up to `patience` while that may help.
+    /// Signs in, retrying with backoff for up to `patience`.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] at once where the credentials are not taken (400, 401, 422); [`Error::Interrupted`]; the
-    /// last try's error when the time is over.
+    /// [`Error::SignInRefused`] at once if the credentials are wrong (400, 401, 422); [`Error::Interrupted`]; the last
+    /// error when the time is up.
     pub(crate) fn sign_in_patiently(&self, http: &Http, patience: Duration) -> Result<Tokens> {
         patiently("sign-in", http.cancel_token(), patience, |_| self.sign_in(http))
     }
 
-    /// Signs in, once: for where somebody else decides about trying again.
+    /// Signs in, without retrying.
     pub(crate) fn sign_in(&self, http: &Http) -> Result<Tokens> {
         let body = serde_json::json!({
             "serial": format!("S{}", self.serial),
@@ -118,14 +119,14 @@ impl Credentials {
     }
 
     fn read(&self, response: Response) -> Result<Tokens> {
-        let Answer { ws_token, auth_token } = response.json()?;
+        let SignInAnswer { ws_token, auth_token } = response.json()?;
         let wrong = |what: &str| Err(Error::Answer { from: self.url.to_string(), what: what.into() });
-        // One becomes a path segment and the other a header: neither may be anything else.
+        // One becomes a path segment, the other a header value. They come from the service and are not trusted.
         if !is_token(&ws_token, |c| c.is_ascii_alphanumeric() || b"-._~+=:@!$&'()*,;".contains(&c)) {
-            return wrong("a ws_token that is no path segment");
+            return wrong("a ws_token that is not a path segment");
         }
         if !is_token(&auth_token, |c| c.is_ascii_graphic()) {
-            return wrong("an auth_token that is no header value");
+            return wrong("an auth_token that is not a header value");
         }
         log::info!("signed in");
         Ok(Tokens { websocket: Secret::new(ws_token), bearer: Secret::new(auth_token) })
@@ -133,5 +134,5 @@ impl Credentials {
 }
 
 fn is_token(text: &str, allowed: impl Fn(u8) -> bool) -> bool {
-    !text.is_empty() && text.len() <= LONGEST_TOKEN && text != "." && text != ".." && text.bytes().all(allowed)
+    !text.is_empty() && text.len() <= MAX_TOKEN_LENGTH && text != "." && text != ".." && text.bytes().all(allowed)
 }

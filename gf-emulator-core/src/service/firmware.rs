@@ -1,42 +1,28 @@
-//! Asking which firmware is current, and fetching it.
-//!
-//! `GET {server}/update/current` answers `{"version": "...", "download_url": "..."}`. The version is the service's word:
-//! it is checked before it becomes part of a file's name.
+//! Downloading firmware.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
-use crate::service::uplink::{DownloadEnd, Uplink, copy_limited};
-use crate::storage::AtomicFile;
+use super::uplink::{FirmwareOffer, Uplink};
+use crate::storage::{AtomicFile, DownloadEnd};
 use crate::{Error, Result};
 
 /// Several times the size of any firmware seen.
-const LARGEST_FIRMWARE_BYTES: u64 = 1 << 30;
-const LONGEST_VERSION: usize = 64;
-/// The machine is not online before it is done: a download that takes longer is given up.
-const DOWNLOAD_WITHIN: Duration = Duration::from_secs(600);
+const MAX_BYTES: u64 = 1 << 30;
+const MAX_VERSION_LENGTH: usize = 64;
+/// The machine is offline until the download ends, so it has a limit.
+const TIMEOUT: Duration = Duration::from_secs(600);
 
-/// The firmware that the service has for this machine.
-#[derive(Deserialize)]
-pub(crate) struct FirmwareOffer {
-    /// Its version, such as `2.6.0-2228`.
-    pub(crate) version: String,
-    /// Where it can be fetched.
-    pub(crate) download_url: Option<String>,
-}
-
-/// The name of the file that holds firmware of this version: `glowforge-fw-v<version>.fw`.
+/// Returns the file name for a version: `glowforge-fw-v<version>.fw`.
 ///
 /// # Errors
 ///
-/// [`Error::Answer`] where the version is anything but letters, digits, dots, dashes and underscores, or could lead out
-/// of its folder.
+/// [`Error::Answer`] if the version has other characters than letters, digits, `.`, `-`, `_` and `+`, or has `..`: it
+/// comes from the service and must not lead out of the folder.
 pub(crate) fn file_name(version: &str) -> Result<String> {
     let plain = version.bytes().all(|c| c.is_ascii_alphanumeric() || b".-_+".contains(&c));
-    if version.is_empty() || version.len() > LONGEST_VERSION || !plain || version.contains("..") {
-        let shown: String = version.chars().take(LONGEST_VERSION).collect();
+    if version.is_empty() || version.len() > MAX_VERSION_LENGTH || !plain || version.contains("..") {
+        let shown: String = version.chars().take(MAX_VERSION_LENGTH).collect();
         return Err(Error::Answer {
             from: "the firmware check".into(),
             what: format!("the version {shown:?}, which cannot be part of a file name; nothing is downloaded"),
@@ -45,13 +31,12 @@ pub(crate) fn file_name(version: &str) -> Result<String> {
     Ok(format!("glowforge-fw-v{version}.fw"))
 }
 
-/// Fetches what is offered into `folder`; where a file of that version is there already it is left as it is, for files
-/// here are whole or absent.
+/// Downloads the offered firmware into `folder`. A file of that version that exists already is complete, and is kept.
 pub(crate) fn download(uplink: &dyn Uplink, offer: &FirmwareOffer, folder: &Path) -> Result<PathBuf> {
-    let goal = folder.join(file_name(&offer.version)?);
-    if goal.exists() {
-        log::info!("firmware {} is in {} already", offer.version, goal.display());
-        return Ok(goal);
+    let target = folder.join(file_name(&offer.version)?);
+    if target.exists() {
+        log::info!("firmware {} is already in {}", offer.version, target.display());
+        return Ok(target);
     }
     let Some(url) = &offer.download_url else {
         return Err(Error::Answer {
@@ -59,25 +44,23 @@ pub(crate) fn download(uplink: &dyn Uplink, offer: &FirmwareOffer, folder: &Path
             what: format!("version {} without a download_url", offer.version),
         });
     };
-    let mut source = uplink.fetch(url)?;
-    if source.end == DownloadEnd::Unknown {
-        return Err(Error::Answer {
-            from: source.from,
-            what: "a file with neither a Content-Length nor chunks, of which nothing says that it is whole".into(),
-        });
+    let mut download = uplink.download(url)?;
+    let from = download.from().to_owned();
+    if download.end() == DownloadEnd::Unknown {
+        let what = "a file without Content-Length or chunks: cannot tell whether it is complete";
+        return Err(Error::Answer { from, what: what.into() });
     }
-    let mut file = AtomicFile::start(&goal)?;
-    let until = Instant::now() + DOWNLOAD_WITHIN;
-    let from = source.from.clone();
-    copy_limited(&mut source, &mut file, LARGEST_FIRMWARE_BYTES, "the firmware", &mut |bytes| {
+    let mut file = AtomicFile::create(&target)?;
+    let until = Instant::now() + TIMEOUT;
+    download.copy_to(&mut file, MAX_BYTES, "the firmware", &mut |bytes| {
         if Instant::now() < until {
             return Ok(());
         }
-        let reason = format!("only {bytes} bytes in {} s", DOWNLOAD_WITHIN.as_secs());
+        let reason = format!("only {bytes} bytes in {} s", TIMEOUT.as_secs());
         Err(Error::Unreachable { host: from.clone(), reason })
     })?;
-    let path = file.replace()?;
-    log::info!("firmware {} is in {}", offer.version, path.display());
+    let path = file.persist()?;
+    log::info!("downloaded firmware {} to {}", offer.version, path.display());
     Ok(path)
 }
 
@@ -86,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_version_does_not_steer_where_the_file_lands() {
+    fn refuses_versions_that_are_no_file_name() {
         assert_eq!(file_name("2.6.0-2228").unwrap(), "glowforge-fw-v2.6.0-2228.fw");
         for version in ["", "../../etc/cron.d/x", "1/2", "1\\2", "a b", "1..2", "nul\0", "ü", &"1".repeat(65)] {
             assert!(file_name(version).is_err(), "{version:?}");

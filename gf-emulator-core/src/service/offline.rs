@@ -1,30 +1,26 @@
-//! An [`Uplink`] with no network: jobs from `file://` URLs, uploads into a folder.
+//! [`OfflineFolder`]: an [`Uplink`] without a network. Jobs are `file://` URLs, uploads go into a folder.
 //!
-//! Whoever drives the emulator through the queues in memory decides which files are named: there is no service here that
-//! could not be trusted.
+//! The URLs come from the program that drives the emulator, not from a service, so any file may be named.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
 
-use crate::net::CancelToken;
+use super::uplink::{FirmwareOffer, Uplink, Upload};
 use crate::net::url::shown;
-use crate::service::firmware::FirmwareOffer;
-use crate::service::uplink::{Download, DownloadEnd, Uplink, Upload};
-use crate::storage::AtomicFile;
+use crate::storage::{AtomicFile, Download, DownloadEnd};
 use crate::{Error, Result, files};
 
 /// A folder in place of a service.
 pub(crate) struct OfflineFolder {
     path: PathBuf,
-    cancel: CancelToken,
 }
 
 impl OfflineFolder {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path, cancel: CancelToken::default() }
+        Self { path }
     }
 
-    /// One line a message, in the order in which they came.
+    /// Appends one line to a file in the folder.
     fn append(&self, name: &str, line: &str) -> Result<()> {
         let path = self.path.join(name);
         let failed = |source| Error::File { doing: "write", path: path.clone(), source };
@@ -35,33 +31,29 @@ impl OfflineFolder {
 }
 
 impl Uplink for OfflineFolder {
-    /// `<kind>_<action id>.jpg`, beside another of that name where there is one.
+    /// Writes `<kind>_<action id>.jpg`; a second file of that name is numbered.
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
-        let goal = self.path.join(format!("{}_{}.jpg", upload.kind, upload.action_id));
-        AtomicFile::of(&goal, upload.picture)?.land().map(|_| ())
+        let target = self.path.join(format!("{}_{}.jpg", upload.kind(), upload.action_id()));
+        AtomicFile::with_contents(&target, upload.picture())?.persist_new().map(|_| ())
     }
 
-    fn fetch(&self, url: &str) -> Result<Download> {
+    fn download(&self, url: &str) -> Result<Download> {
         let refuse = |reason| Error::Url { url: shown(url), reason };
         let path = url.strip_prefix("file://").ok_or_else(|| refuse("without a network, jobs are file:// URLs"))?;
         let path = path.strip_prefix("localhost").unwrap_or(path);
         if !path.starts_with('/') {
             return Err(refuse("a file:// URL has an absolute path: file:///..."));
         }
-        let path = percent_decoded(path).ok_or_else(|| refuse("its path is not UTF-8 with percent signs"))?;
+        let path = percent_encoding::percent_decode_str(path).decode_utf8();
+        let path = path.map_err(|_| refuse("its path is not percent-encoded UTF-8"))?;
         // file:///C:/job.puls
         let is_drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
         let path = PathBuf::from(if is_drive { &path[1..] } else { &path });
         let file = files::open(&path)?;
         let metadata = file.metadata();
         let length = metadata.map_err(|source| Error::File { doing: "read", path: path.clone(), source })?.len();
-        Ok(Download {
-            from: path.display().to_string(),
-            // One that grows meanwhile is taken as it was.
-            reader: Box::new(file.take(length)),
-            end: DownloadEnd::Length(length),
-            cancel: self.cancel.clone(),
-        })
+        // A file that grows meanwhile is read up to its first length.
+        Ok(Download::new(path.display().to_string(), DownloadEnd::Length(length), file.take(length)))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
@@ -75,25 +67,6 @@ impl Uplink for OfflineFolder {
     fn firmware(&self) -> Result<FirmwareOffer> {
         Err(Error::Unreachable { host: "the firmware service".into(), reason: "there is no network here".into() })
     }
-
-    fn cancel_token(&self) -> &CancelToken {
-        &self.cancel
-    }
-}
-
-fn percent_decoded(path: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(path.len());
-    let mut rest = path.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'%' => {
-                let mut digit = || rest.next().and_then(|c| char::from(c).to_digit(16));
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]
@@ -101,46 +74,45 @@ mod tests {
     use std::io;
 
     use super::*;
-    use crate::service::uplink::copy_limited;
 
     #[test]
-    fn reads_files_and_nothing_else() {
+    fn reads_regular_files_only() {
         let folder = tempfile::tempdir().unwrap();
         let job = folder.path().join("a job.puls");
         std::fs::write(&job, b"steps").unwrap();
         let uplink = OfflineFolder::new(folder.path().join("out"));
         let url = format!("file://{}/a%20job.puls", folder.path().display());
-        let mut text = String::new();
-        uplink.fetch(&url).unwrap().reader.read_to_string(&mut text).unwrap();
-        assert_eq!(text, "steps");
+        let mut text = Vec::new();
+        uplink.download(&url).unwrap().copy_to(&mut text, 100, "the job", &mut |_| Ok(())).unwrap();
+        assert_eq!(text, b"steps");
         let here = format!("file://{}", folder.path().display());
         for url in
             ["https://host/job", "file://host/x", "file://x", "file:///%zz", "file:///%ff", "file:///dev/zero", &here]
         {
-            assert!(uplink.fetch(url).is_err(), "{url}");
+            assert!(uplink.download(url).is_err(), "{url}");
         }
     }
 
     #[test]
     #[cfg(unix)]
-    fn a_pipe_is_no_job_and_nobody_waits_for_it() {
+    fn refuses_a_fifo_without_blocking() {
         let folder = tempfile::tempdir().unwrap();
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let uplink = OfflineFolder::new(folder.path().join("out"));
-        assert!(uplink.fetch(&format!("file://{}", pipe.display())).is_err());
+        assert!(uplink.download(&format!("file://{}", pipe.display())).is_err());
     }
 
     #[test]
-    fn a_file_that_changes_while_it_is_read_is_taken_as_it_was_or_not_at_all() {
+    fn a_file_that_changes_is_read_at_its_first_length_or_fails() {
         let folder = tempfile::tempdir().unwrap();
         let job = folder.path().join("job.puls");
         let uplink = OfflineFolder::new(folder.path().join("out"));
         let fetched = |then: &[u8]| {
             std::fs::write(&job, b"0123456789").unwrap();
-            let mut source = uplink.fetch(&format!("file://{}", job.display())).unwrap();
+            let mut download = uplink.download(&format!("file://{}", job.display())).unwrap();
             std::fs::write(&job, then).unwrap();
-            copy_limited(&mut source, &mut io::sink(), 100, "the job", &mut |_| Ok(()))
+            download.copy_to(&mut io::sink(), 100, "the job", &mut |_| Ok(()))
         };
         assert_eq!(fetched(b"0123456789 and more").unwrap(), 10);
         let error = fetched(b"0123").unwrap_err().to_string();
@@ -152,7 +124,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let uplink = OfflineFolder::new(folder.path().join("out"));
         for picture in ["a", "b"].map(tungstenite::Bytes::from) {
-            uplink.upload(&Upload { action_id: 7, kind: "head_image", endpoint: None, picture: &picture }).unwrap();
+            uplink.upload(&Upload::new(7, "head_image", None, &picture)).unwrap();
         }
         assert_eq!(std::fs::read(folder.path().join("out/head_image_7.jpg")).unwrap(), b"a");
         assert_eq!(std::fs::read(folder.path().join("out/head_image_7-2.jpg")).unwrap(), b"b");

@@ -1,23 +1,22 @@
-//! The HTTP side of a signed-in machine: which requests there are, who gets the token, where a redirect may lead.
+//! [`Session`]: the HTTP requests of a signed-in machine, over the [`Uplink`] trait.
 //!
-//! The bearer goes to the two service origins and nowhere else, and never with a presigned upload. A 401 means that it
-//! has expired: sign in, and send the same request once more.
+//! The bearer token is sent to the two service origins only, and never with a presigned upload. On a 401 the token has
+//! expired: the session signs in again and repeats the request once.
 
 use std::sync::{Mutex, PoisonError};
 
 use tungstenite::Bytes;
 
-use crate::net::CancelToken;
+use super::authentication::{Credentials, Tokens};
+use super::uplink::{FirmwareOffer, Uplink, Upload};
 use crate::net::http::{Http, Method, Request, Response};
 use crate::net::url::{Origin, Url};
-use crate::service::authentication::{Credentials, Tokens};
-use crate::service::firmware::FirmwareOffer;
-use crate::service::uplink::{Download, DownloadEnd, Uplink, Upload};
+use crate::storage::{Download, DownloadEnd};
 use crate::{Config, Error, Result, Secret};
 
-const MOST_REDIRECTS: usize = 5;
+const MAX_REDIRECTS: usize = 5;
 
-/// A signed-in machine's requests.
+/// The HTTP requests of a signed-in machine.
 pub(crate) struct Session {
     http: Http,
     credentials: Credentials,
@@ -26,12 +25,12 @@ pub(crate) struct Session {
     bearer: Mutex<Option<Secret>>,
 }
 
-/// What to send along that says who asks.
+/// How a request is authorized.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Authority {
-    /// The bearer, where the origin is the service's.
+enum Authorization {
+    /// By the bearer token, if the URL has the service's origin.
     Bearer,
-    /// Nothing: the URL is presigned.
+    /// By the URL itself: it is presigned.
     Presigned,
 }
 
@@ -54,12 +53,12 @@ impl Session {
         &self.credentials
     }
 
-    /// The WebSocket's address, of which the token is the last part.
+    /// Returns the URL of the WebSocket. The token is its last path segment.
     pub(crate) fn websocket_url(&self, token: &Secret) -> Url {
         self.status.join(token.reveal())
     }
 
-    /// Takes up what signing in brought, and hands on the token for the WebSocket.
+    /// Stores the bearer token of a sign-in and returns the WebSocket's.
     pub(crate) fn adopt(&self, tokens: Tokens) -> Secret {
         *self.bearer.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokens.bearer);
         tokens.websocket
@@ -71,43 +70,46 @@ impl Session {
         if is_the_services { self.bearer.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None }
     }
 
-    /// One request, with the token where it belongs, replayed once where that has expired. Downloads follow redirects,
-    /// all of them before one deadline.
+    /// Sends a request; once more after a new sign-in if the token has expired. A GET follows redirects, all under one
+    /// deadline.
     fn exchange(
         &self,
         method: Method,
         url: Url,
         content_type: Option<&'static str>,
         body: &Bytes,
-        authority: Authority,
+        authorization: Authorization,
     ) -> Result<Response> {
-        let (mut url, mut authority) = (url, authority);
-        let mut replayed = false;
+        let (mut url, mut authorization) = (url, authorization);
+        let mut repeated = false;
         let mut redirects = 0;
         let mut deadline = self.http.deadline(body);
         loop {
-            let bearer = if authority == Authority::Bearer { self.bearer_for(url.origin()) } else { None };
+            let bearer = if authorization == Authorization::Bearer { self.bearer_for(url.origin()) } else { None };
             let request =
                 Request { method, url: &url, bearer: bearer.as_ref(), content_type, body, confidential: false };
             let response = self.http.send_before(deadline, request)?;
             match response.status {
                 200..=299 => return Ok(response),
-                401 if bearer.is_some() && !replayed => {
-                    log::info!("the sign-in has expired: signing in again");
+                401 if bearer.is_some() && !repeated => {
+                    log::info!("the token has expired: signing in again");
                     response.finish();
-                    let _for_a_new_connection_only = self.adopt(self.credentials.sign_in(&self.http)?);
-                    replayed = true;
+                    let _websocket_token = self.adopt(self.credentials.sign_in(&self.http)?);
+                    repeated = true;
                     deadline = self.http.deadline(body);
                 }
-                301 | 302 | 303 | 307 | 308 if method == Method::Get && redirects < MOST_REDIRECTS => {
+                301 | 302 | 303 | 307 | 308 if method == Method::Get && redirects < MAX_REDIRECTS => {
                     let Some(next) = response.location().map(|location| url.follow(location)) else {
-                        return Err(Error::Answer { from: url.to_string(), what: "a redirect to nowhere".into() });
+                        return Err(Error::Answer {
+                            from: url.to_string(),
+                            what: "a redirect without a Location".into(),
+                        });
                     };
                     response.finish();
                     let next = next?;
-                    // Who sends us elsewhere does not decide that we go there in the machine's name.
+                    // No token for another origin, not even back at the service's.
                     if next.origin() != url.origin() {
-                        authority = Authority::Presigned;
+                        authorization = Authorization::Presigned;
                     }
                     url = next;
                     redirects += 1;
@@ -117,8 +119,8 @@ impl Session {
         }
     }
 
-    /// A URL that the service has named: one that is reached over https sends nobody to plain text, on this host either.
-    fn named(&self, text: &str) -> Result<Url> {
+    /// Parses a URL from the service. A service behind https must not name plain text, not even on loopback.
+    fn parse_untrusted(&self, text: &str) -> Result<Url> {
         let url = Url::parse(text)?.over_http();
         if self.server.origin().scheme.is_encrypted() && !url.origin().scheme.is_encrypted() {
             return Err(Error::Url { url: url.to_string(), reason: "a service behind https names plain text" });
@@ -126,24 +128,30 @@ impl Session {
         Ok(url)
     }
 
-    /// A file: 200 and nothing else. Nobody asked for a part of one, and other answers have none.
+    /// Requests a file. Only 200 is a whole file: 204 has none and 206 is a part.
     fn get(&self, url: Url) -> Result<Response> {
-        let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authority::Bearer)?;
+        let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authorization::Bearer)?;
         if response.status == 200 { Ok(response) } else { Err(response.into_error()) }
     }
 
     fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &Bytes) -> Result<()> {
-        self.exchange(method, url, content_type, body, Authority::Bearer).map(Response::finish)
+        self.exchange(method, url, content_type, body, Authorization::Bearer).map(Response::finish)
     }
 
-    /// Sends a picture to where the service has named, or to the service.
+    /// Uploads a picture to its endpoint, or to the service's own path if it has none.
     fn put_picture(&self, upload: &Upload<'_>) -> Result<()> {
         const JPEG: Option<&str> = Some("image/jpeg");
-        let Some(endpoint) = upload.endpoint else {
-            let route = format!("api/machines/{}/{}", upload.kind, upload.action_id);
-            return self.send(Method::Post, self.server.join(&route), JPEG, upload.picture);
+        let Some(endpoint) = upload.endpoint() else {
+            let route = format!("api/machines/{}/{}", upload.kind(), upload.action_id());
+            return self.send(Method::Post, self.server.join(&route), JPEG, upload.bytes());
         };
-        let response = self.exchange(Method::Put, self.named(endpoint)?, JPEG, upload.picture, Authority::Presigned)?;
+        let response = self.exchange(
+            Method::Put,
+            self.parse_untrusted(endpoint)?,
+            JPEG,
+            upload.bytes(),
+            Authorization::Presigned,
+        )?;
         match response.status {
             200 | 201 | 204 => {
                 response.finish();
@@ -153,9 +161,9 @@ impl Session {
         }
     }
 
-    /// Asks for a file that the service has named.
+    /// Opens a file at a URL from the service.
     fn open(&self, url: &str) -> Result<Download> {
-        let url = self.named(url)?;
+        let url = self.parse_untrusted(url)?;
         let from = self.http.tap().secrets().hide(&url.to_string());
         let response = self.get(url)?;
         let end = match response.length() {
@@ -163,21 +171,22 @@ impl Session {
             None if response.is_chunked() => DownloadEnd::LastChunk,
             None => DownloadEnd::Unknown,
         };
-        Ok(Download { from, end, reader: response.download(), cancel: self.cancel_token().clone() })
+        let cancel = self.http.cancel_token().clone();
+        Ok(Download::new(from, end, response.download()).cancelled_by(move || cancel.is_cancelled()))
     }
 }
 
 impl Uplink for Session {
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
-        self.put_picture(upload).map_err(|e| e.hiding(self.http.tap().secrets()))
+        self.put_picture(upload).map_err(|e| e.masking(self.http.tap().secrets()))
     }
 
-    fn fetch(&self, url: &str) -> Result<Download> {
-        self.open(url).map_err(|e| e.hiding(self.http.tap().secrets()))
+    fn download(&self, url: &str) -> Result<Download> {
+        self.open(url).map_err(|e| e.masking(self.http.tap().secrets()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
-        // As the 1.x machine: JSON with no Content-Type.
+        // A 1.x machine sends JSON without a Content-Type (measured).
         self.send(
             Method::Post,
             self.status.over_http().join("api/event"),
@@ -195,7 +204,11 @@ impl Uplink for Session {
         self.get(self.server.join("update/current"))?.json()
     }
 
-    fn cancel_token(&self) -> &CancelToken {
-        self.http.cancel_token()
+    fn cancel(&self) {
+        self.http.cancel_token().cancel();
+    }
+
+    fn reset(&self) {
+        self.http.cancel_token().reset();
     }
 }

@@ -1,110 +1,169 @@
-//! What an action needs of the service beside the WebSocket: uploads, downloads, status.
-//!
-//! [`Uplink`] is the seam: the HTTP session is one side of it, a pair of folders (`pipe`) another, and actions know
-//! neither.
+//! [`Uplink`]: what actions need of the service beside the WebSocket.
 
-use std::io::{self, Read, Write};
+use std::fmt;
 
+use serde::Deserialize;
 use tungstenite::Bytes;
 
-use crate::net::CancelToken;
-use crate::service::firmware::FirmwareOffer;
-use crate::{Error, Result};
+use crate::Result;
+use crate::storage::Download;
 
-/// A picture on its way out.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Upload<'a> {
-    /// The action that asked for it.
-    pub(crate) action_id: i64,
+/// A picture to upload.
+#[derive(Clone, Copy)]
+pub struct Upload<'a> {
+    action_id: i64,
+    kind: &'a str,
+    endpoint: Option<&'a str>,
+    picture: &'a Bytes,
+}
+
+impl<'a> Upload<'a> {
+    pub(crate) fn new(action_id: i64, kind: &'a str, endpoint: Option<&'a str>, picture: &'a Bytes) -> Self {
+        Self { action_id, kind, endpoint, picture }
+    }
+
+    /// The id of the action that asked for the picture.
+    #[must_use]
+    pub fn action_id(&self) -> i64 {
+        self.action_id
+    }
+
     /// The last part of the service's own upload path, such as `lid_image`.
-    pub(crate) kind: &'a str,
-    /// The presigned address to put it to; none for the service's own.
-    pub(crate) endpoint: Option<&'a str>,
-    /// JPEG.
-    pub(crate) picture: &'a Bytes,
-}
+    #[must_use]
+    pub fn kind(&self) -> &'a str {
+        self.kind
+    }
 
-/// What says that a download is whole.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum DownloadEnd {
-    /// Its length in bytes, which the sender gave. Nothing is sized by it.
-    Length(u64),
-    /// The last of its chunks.
-    LastChunk,
-    /// Nothing: it goes on until the connection ends, for whatever reason.
-    Unknown,
-}
+    /// The presigned URL to upload to. `None` means the service's own path. It is a secret: do not log its query.
+    #[must_use]
+    pub fn endpoint(&self) -> Option<&'a str> {
+        self.endpoint
+    }
 
-/// A file on its way in.
-pub(crate) struct Download {
-    /// Where from, without a query: for messages.
-    pub(crate) from: String,
-    pub(crate) reader: Box<dyn Read + Send>,
-    pub(crate) end: DownloadEnd,
-    /// Ends the reading.
-    pub(crate) cancel: CancelToken,
-}
+    /// The picture: a JPEG.
+    #[must_use]
+    pub fn picture(&self) -> &'a [u8] {
+        self.picture
+    }
 
-/// What an action needs of the service.
-pub(crate) trait Uplink: Send + Sync {
-    fn upload(&self, upload: &Upload<'_>) -> Result<()>;
-    fn fetch(&self, url: &str) -> Result<Download>;
-    /// `POST /api/event` on the status host (1.x).
-    fn post_event(&self, body: &str) -> Result<()>;
-    /// `PUT /api/machines/status` (1.x).
-    fn put_status(&self, body: &str) -> Result<()>;
-    fn firmware(&self) -> Result<FirmwareOffer>;
-    /// Ends whatever of the above is under way.
-    fn cancel_token(&self) -> &CancelToken;
-}
-
-/// Copies all of `source`, up to `limit_bytes`; tells `on_bytes` how many have come so far, which may end it.
-///
-/// # Errors
-///
-/// That it was cut before its end. Where [`DownloadEnd::Unknown`] is all that is known of it, however the connection ended is its
-/// end, and whoever uses what has come has to judge that.
-pub(crate) fn copy_limited(
-    source: &mut Download,
-    to: &mut dyn Write,
-    limit_bytes: u64,
-    what: &str,
-    on_bytes: &mut dyn FnMut(u64) -> Result<()>,
-) -> Result<u64> {
-    let mut buffer = vec![0; 64 << 10];
-    let mut total = 0;
-    loop {
-        let read = source.reader.read(&mut buffer);
-        if source.cancel.is_cancelled() {
-            // Whatever the reader says of it: it was ended on purpose.
-            return Err(Error::Interrupted);
-        }
-        let n = match read {
-            Ok(0) if matches!(source.end, DownloadEnd::Length(length) if length != total) => {
-                return Err(cut(source, total, &io::ErrorKind::UnexpectedEof.into()));
-            }
-            Ok(0) => return Ok(total),
-            Ok(n) => n,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-            Err(e) if source.end == DownloadEnd::Unknown && e.kind() != io::ErrorKind::TimedOut => {
-                log::debug!("{}: the connection ended after {total} bytes ({e})", source.from);
-                return Ok(total);
-            }
-            Err(e) => return Err(cut(source, total, &e)),
-        };
-        total += n as u64;
-        if total > limit_bytes {
-            return Err(Error::TooLarge { what: what.into(), limit_bytes });
-        }
-        to.write_all(&buffer[..n]).map_err(|source| Error::File { doing: "write", path: what.into(), source })?;
-        on_bytes(total)?;
+    pub(crate) fn bytes(&self) -> &'a Bytes {
+        self.picture
     }
 }
 
-fn cut(source: &Download, total: u64, e: &io::Error) -> Error {
-    let so_far = match source.end {
-        DownloadEnd::Length(length) => format!("{total} of {length} bytes"),
-        DownloadEnd::LastChunk | DownloadEnd::Unknown => format!("{total} bytes"),
-    };
-    Error::Unreachable { host: source.from.clone(), reason: format!("cut before its end, after {so_far}: {e}") }
+impl fmt::Debug for Upload<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Upload")
+            .field("action_id", &self.action_id)
+            .field("kind", &self.kind)
+            .field("bytes", &self.picture.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The firmware that the service offers: the answer to `GET {server}/update/current`.
+#[derive(Debug, Clone, Deserialize)]
+#[non_exhaustive]
+pub struct FirmwareOffer {
+    /// Its version, such as `2.6.0-2228`.
+    pub version: String,
+    /// Where to download it.
+    pub download_url: Option<String>,
+}
+
+impl FirmwareOffer {
+    /// Offers a version without a file.
+    #[must_use]
+    pub fn new(version: impl Into<String>) -> Self {
+        Self { version: version.into(), download_url: None }
+    }
+}
+
+/// The service's side that actions need beside the WebSocket: pictures, jobs, events, firmware.
+///
+/// An [`Emulator`](crate::Emulator) that is connected uses HTTP, an offline one a folder. To bring another, implement
+/// this trait and call [`Emulator::with_uplink`](crate::Emulator::with_uplink).
+///
+/// All methods but [`cancel`](Self::cancel) are called on one thread, one at a time. An error fails the action that
+/// needed the call, and becomes its terminal event.
+///
+/// ```
+/// use gf_emulator_core::service::{FirmwareOffer, Upload, Uplink};
+/// use gf_emulator_core::storage::{Download, DownloadEnd};
+/// use gf_emulator_core::{Config, Emulator, Error, Result};
+///
+/// /// Has one job, whatever the URL, and drops pictures.
+/// struct OneJob(Vec<u8>);
+///
+/// impl Uplink for OneJob {
+///     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
+///         println!("a picture of {} bytes for action {}", upload.picture().len(), upload.action_id());
+///         Ok(())
+///     }
+///     fn download(&self, _url: &str) -> Result<Download> {
+///         let end = DownloadEnd::Length(self.0.len() as u64);
+///         Ok(Download::new("memory", end, std::io::Cursor::new(self.0.clone())))
+///     }
+///     fn firmware(&self) -> Result<FirmwareOffer> {
+///         Ok(FirmwareOffer::new("2.6.0-2228"))
+///     }
+/// }
+///
+/// let (mut emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
+/// emulator = emulator.with_uplink(OneJob(Vec::new()));
+/// peer.tx.send(r#"{"id":1,"action_type":"lid_image","status":"ready"}"#.into()).unwrap();
+/// drop(peer.tx);
+/// emulator.run()?;
+/// assert!(peer.rx.iter().any(|message| message.text().contains("lid_image:completed")));
+/// # Ok::<(), Error>(())
+/// ```
+pub trait Uplink: Send + Sync {
+    /// Uploads a picture.
+    ///
+    /// # Errors
+    ///
+    /// If it was not accepted. The action fails.
+    fn upload(&self, upload: &Upload<'_>) -> Result<()>;
+
+    /// Opens the file at a URL that the service has sent. The URL is not trusted.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such file. The action fails.
+    fn download(&self, url: &str) -> Result<Download>;
+
+    /// Posts an event: the body of `POST /api/event` on the status host (firmware 1.x). Does nothing by default.
+    ///
+    /// # Errors
+    ///
+    /// If it was not accepted. The action fails.
+    fn post_event(&self, body: &str) -> Result<()> {
+        let _ = body;
+        Ok(())
+    }
+
+    /// Reports the machine's status: the body of `PUT /api/machines/status` (firmware 1.x). Does nothing by default.
+    ///
+    /// # Errors
+    ///
+    /// If it was not accepted. The action fails.
+    fn put_status(&self, body: &str) -> Result<()> {
+        let _ = body;
+        Ok(())
+    }
+
+    /// Asks which firmware is current.
+    ///
+    /// # Errors
+    ///
+    /// If there is no answer. Actions go on without it.
+    fn firmware(&self) -> Result<FirmwareOffer>;
+
+    /// Ends the calls in progress with [`Error::Interrupted`](crate::Error::Interrupted), and fails those that begin
+    /// before [`reset`](Self::reset). Called from any thread. Does nothing by default: a call that blocks then delays
+    /// the end of its action.
+    fn cancel(&self) {}
+
+    /// Allows calls again after [`cancel`](Self::cancel).
+    fn reset(&self) {}
 }

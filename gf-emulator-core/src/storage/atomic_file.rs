@@ -1,8 +1,8 @@
-//! Files that are whole or not there.
+//! Atomic writes: temp file, fsync, rename.
 //!
-//! A [`AtomicFile`] is a temporary file beside its goal: written, synced, renamed, and its folder synced. Dropped before that,
-//! it leaves nothing. Where a system cannot sync a folder (Windows cannot), a power cut right after the rename may lose
-//! the file whole.
+//! [`AtomicFile`] writes to a temp file beside its target, syncs it, renames it, and syncs the folder. If it is dropped
+//! before that, nothing is left. Windows cannot sync a folder: there, a power cut right after the rename may lose the
+//! file, but never leaves half of it.
 
 use std::ffi::OsStr;
 use std::fs;
@@ -13,40 +13,67 @@ use tempfile::NamedTempFile;
 
 use crate::{Error, Result, files};
 
-/// As many symbolic links as Linux follows.
-const MOST_LINKS: usize = 40;
+/// The number of symbolic links that Linux follows.
+const MAX_LINKS: usize = 40;
 
-/// A file on its way in: see the module `files`. Dropped before it is put in its place, it leaves nothing.
+/// A file that appears complete or not at all.
+///
+/// ```
+/// use std::io::Write;
+///
+/// use gf_emulator_core::storage::AtomicFile;
+///
+/// let folder = tempfile::tempdir().unwrap();
+/// let target = folder.path().join("job.puls");
+/// let mut file = AtomicFile::create(&target)?;
+/// file.write_all(b"steps").unwrap();
+/// assert!(!target.exists());
+/// file.persist()?;
+/// assert_eq!(std::fs::read(&target).unwrap(), b"steps");
+/// # Ok::<(), gf_emulator_core::Error>(())
+/// ```
 #[derive(Debug)]
 pub struct AtomicFile {
     file: NamedTempFile,
-    goal: PathBuf,
+    target: PathBuf,
 }
 
 impl AtomicFile {
-    /// Starts a file that is to become `goal`, and makes the folder for it.
+    /// Creates a temp file that will become `target`, and the folders above it.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where the folder or a file in it cannot be made.
-    pub fn start(goal: &Path) -> Result<Self> {
-        make_folders(folder_of(goal))?;
-        Self::in_place_of(goal.into())
+    /// [`Error::File`] if the folder or the temp file cannot be created.
+    pub fn create(target: &Path) -> Result<Self> {
+        create_folders(folder_of(target))?;
+        Self::create_beside(target.into())
     }
 
-    /// Starts a file that is to become what `name` leads to, in a folder that is there: a symbolic link stays one.
+    /// Creates a temp file that will become the file `name` points to: if `name` is a symbolic link, its target is
+    /// replaced and the link stays. The folder must exist.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where a file in that folder cannot be made.
-    pub fn beside(name: &Path) -> Result<Self> {
-        Self::in_place_of(followed(name)?)
+    /// [`Error::File`] if the temp file cannot be created, or there are more than 40 links.
+    pub fn create_following_links(name: &Path) -> Result<Self> {
+        Self::create_beside(follow_links(name)?)
     }
 
-    fn in_place_of(goal: PathBuf) -> Result<Self> {
-        let folder = folder_of(&goal);
+    /// Creates a temp file with these contents: [`create`](Self::create) and write.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the folder cannot be created or the file cannot be written.
+    pub fn with_contents(target: &Path, bytes: &[u8]) -> Result<Self> {
+        let mut file = Self::create(target)?;
+        file.write_all(bytes).map_err(|source| file.error(source))?;
+        Ok(file)
+    }
+
+    fn create_beside(target: PathBuf) -> Result<Self> {
+        let folder = folder_of(&target);
         let mut builder = tempfile::Builder::new();
-        // As any other file: the umask decides who reads it.
+        // tempfile's default is 0600. Like any other file, this one follows the umask.
         #[cfg(unix)]
         builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
         let file = builder.prefix(".arriving-").suffix(".part").tempfile_in(folder).map_err(|source| Error::File {
@@ -54,69 +81,62 @@ impl AtomicFile {
             path: folder.into(),
             source: files::without_path(source),
         })?;
-        Ok(Self { file, goal })
+        Ok(Self { file, target })
     }
 
-    /// As [`start`](Self::start), with all that will be in it.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::File`] where the folder cannot be made or the file cannot be written.
-    pub fn of(goal: &Path, bytes: &[u8]) -> Result<Self> {
-        let mut file = Self::start(goal)?;
-        file.write_all(bytes).map_err(|source| file.failed(source))?;
-        Ok(file)
-    }
-
-    /// Where the bytes are for now.
+    /// The path of the temp file.
     #[must_use]
-    pub fn path(&self) -> &Path {
+    pub fn temp_path(&self) -> &Path {
         self.file.path()
     }
 
-    /// Puts the file in its place, in place of one that may be there, and says where that is.
+    /// Syncs the file and renames it to its target, replacing an existing file. Returns the target.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where it cannot be written or renamed.
-    pub fn replace(self) -> Result<PathBuf> {
-        self.file.as_file().sync_all().map_err(|source| self.failed(source))?;
-        let goal = self.goal;
-        self.file.persist(&goal).map_err(|e| Error::File { doing: "write", path: goal.clone(), source: e.error })?;
-        sync_folder(folder_of(&goal));
-        Ok(goal)
+    /// [`Error::File`] if it cannot be written or renamed.
+    pub fn persist(self) -> Result<PathBuf> {
+        self.file.as_file().sync_all().map_err(|source| self.error(source))?;
+        let target = self.target;
+        self.file.persist(&target).map_err(|e| Error::File {
+            doing: "write",
+            path: target.clone(),
+            source: e.error,
+        })?;
+        sync_folder(folder_of(&target));
+        Ok(target)
     }
 
-    /// Puts the file in its place, or beside it (`name-2.ext`, `name-3.ext` ...) where something is there already,
-    /// and says which.
+    /// Syncs the file and renames it without replacing another: if the target exists, to `name-2.ext`, `name-3.ext`
+    /// and so on. Returns the path.
     ///
     /// # Errors
     ///
-    /// As [`replace`](Self::replace).
-    pub fn land(self) -> Result<PathBuf> {
-        self.file.as_file().sync_all().map_err(|source| self.failed(source))?;
-        let Self { mut file, goal } = self;
+    /// As [`persist`](Self::persist).
+    pub fn persist_new(self) -> Result<PathBuf> {
+        self.file.as_file().sync_all().map_err(|source| self.error(source))?;
+        let Self { mut file, target } = self;
         for n in 1u32.. {
-            let place = numbered(&goal, n);
-            match file.persist_noclobber(&place) {
+            let path = numbered(&target, n);
+            match file.persist_noclobber(&path) {
                 Ok(_) => {
-                    sync_folder(folder_of(&place));
-                    return Ok(place);
+                    sync_folder(folder_of(&path));
+                    return Ok(path);
                 }
                 Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => file = e.file,
-                Err(e) => return Err(Error::File { doing: "write", path: place, source: e.error }),
+                Err(e) => return Err(Error::File { doing: "write", path, source: e.error }),
             }
         }
         unreachable!("a folder does not hold 2^32 files of one name")
     }
 
-    fn failed(&self, source: io::Error) -> Error {
-        Error::File { doing: "write", path: self.goal.clone(), source }
+    fn error(&self, source: io::Error) -> Error {
+        Error::File { doing: "write", path: self.target.clone(), source }
     }
 }
 
 impl Write for AtomicFile {
-    // To the file itself: what holds it would name it in its errors.
+    // Directly to the file: the errors of NamedTempFile contain the temp file's path.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         self.file.as_file_mut().write(buf)
     }
@@ -133,10 +153,10 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
-/// Where a name leads: symbolic links are followed, also to what is not there.
-fn followed(name: &Path) -> Result<PathBuf> {
+/// Resolves symbolic links. The last target need not exist.
+fn follow_links(name: &Path) -> Result<PathBuf> {
     let mut path = name.to_owned();
-    for _ in 0..MOST_LINKS {
+    for _ in 0..MAX_LINKS {
         match fs::read_link(&path) {
             Ok(next) => path = folder_of(&path).join(next),
             Err(_) => return Ok(path),
@@ -146,22 +166,22 @@ fn followed(name: &Path) -> Result<PathBuf> {
     Err(Error::File { doing: "write", path: name.into(), source })
 }
 
-/// Makes a folder and those above it, and syncs whatever each of them was made in.
-fn make_folders(folder: &Path) -> Result<()> {
+/// Creates a folder and its parents, and syncs the parent of each new one.
+fn create_folders(folder: &Path) -> Result<()> {
     let missing: Vec<_> =
         folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
     fs::create_dir_all(folder).map_err(|source| {
-        // Where a file is in the way, the system only says that something exists.
+        // If a file is in the way, the system only reports that something exists.
         let in_the_way = files::can_write_in(folder).err();
-        in_the_way.unwrap_or_else(|| Error::File { doing: "make", path: folder.into(), source })
+        in_the_way.unwrap_or_else(|| Error::File { doing: "create", path: folder.into(), source })
     })?;
-    for made in missing {
-        sync_folder(folder_of(made));
+    for created in missing {
+        sync_folder(folder_of(created));
     }
     Ok(())
 }
 
-/// Has the system write down which files a folder has. Some file systems cannot, and there is nothing to do about that.
+/// Syncs a folder's entries. Some file systems cannot do that; that is only logged.
 fn sync_folder(folder: &Path) {
     if cfg!(unix)
         && let Err(e) = fs::File::open(folder).and_then(|folder| folder.sync_all())
@@ -172,16 +192,16 @@ fn sync_folder(folder: &Path) {
     tests::SYNCED.with_borrow_mut(|synced| synced.push(folder.to_owned()));
 }
 
-fn numbered(goal: &Path, n: u32) -> PathBuf {
+fn numbered(target: &Path, n: u32) -> PathBuf {
     if n == 1 {
-        return goal.to_owned();
+        return target.to_owned();
     }
-    let stem = goal.file_stem().and_then(OsStr::to_str).unwrap_or_default();
+    let stem = target.file_stem().and_then(OsStr::to_str).unwrap_or_default();
     let mut name = format!("{stem}-{n}");
-    if let Some(extension) = goal.extension().and_then(OsStr::to_str) {
+    if let Some(extension) = target.extension().and_then(OsStr::to_str) {
         name = format!("{name}.{extension}");
     }
-    goal.with_file_name(name)
+    target.with_file_name(name)
 }
 
 #[cfg(test)]
@@ -203,28 +223,28 @@ mod tests {
     }
 
     #[test]
-    fn is_there_whole_or_not_at_all() {
+    fn appears_complete_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let goal = folder.path().join("new/job.puls");
-        let mut file = AtomicFile::start(&goal).unwrap();
+        let target = folder.path().join("new/job.puls");
+        let mut file = AtomicFile::create(&target).unwrap();
         file.write_all(b"half").unwrap();
-        assert!(!goal.exists());
+        assert!(!target.exists());
         drop(file);
-        assert_eq!(names(goal.parent().unwrap()), Vec::<String>::new());
-        let mut file = AtomicFile::start(&goal).unwrap();
+        assert_eq!(names(target.parent().unwrap()), Vec::<String>::new());
+        let mut file = AtomicFile::create(&target).unwrap();
         file.write_all(b"whole").unwrap();
-        assert_eq!(file.land().unwrap(), goal);
-        assert_eq!(fs::read(&goal).unwrap(), b"whole");
+        assert_eq!(file.persist_new().unwrap(), target);
+        assert_eq!(fs::read(&target).unwrap(), b"whole");
     }
 
     #[test]
-    fn never_takes_anothers_place_unless_asked() {
+    fn replaces_only_when_asked() {
         let folder = tempfile::tempdir().unwrap();
-        let goal = folder.path().join("2026-01-01_000000_print_7.puls");
+        let target = folder.path().join("2026-01-01_000000_print_7.puls");
         for _ in 0..3 {
-            AtomicFile::start(&goal).unwrap().land().unwrap();
+            AtomicFile::create(&target).unwrap().persist_new().unwrap();
         }
-        AtomicFile::start(&goal).unwrap().replace().unwrap();
+        AtomicFile::create(&target).unwrap().persist().unwrap();
         assert_eq!(
             names(folder.path()),
             ["2026-01-01_000000_print_7-2.puls", "2026-01-01_000000_print_7-3.puls", "2026-01-01_000000_print_7.puls"]
@@ -232,58 +252,63 @@ mod tests {
     }
 
     #[test]
-    fn a_file_in_its_place_is_one_that_its_folder_has() {
+    fn syncs_every_folder_that_it_changes() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path().to_owned();
         let deep = here.join("new/deep");
         let synced = || SYNCED.take();
-        let file = AtomicFile::of(&deep.join("job.puls"), b"steps").unwrap();
-        assert_eq!(synced(), [here.join("new"), here], "each new folder is in one that is synced");
-        file.land().unwrap();
+        let file = AtomicFile::with_contents(&deep.join("job.puls"), b"steps").unwrap();
+        assert_eq!(synced(), [here.join("new"), here], "the parent of each new folder");
+        file.persist_new().unwrap();
         assert_eq!(synced(), [&*deep]);
-        // The second finds the first one's place taken.
-        AtomicFile::of(&deep.join("job.puls"), b"steps").unwrap().land().unwrap();
+        // The second is numbered.
+        AtomicFile::with_contents(&deep.join("job.puls"), b"steps").unwrap().persist_new().unwrap();
         assert_eq!(synced(), [&*deep]);
-        AtomicFile::of(&deep.join("job.info"), b"{}").unwrap().replace().unwrap();
+        AtomicFile::with_contents(&deep.join("job.info"), b"{}").unwrap().persist().unwrap();
         assert_eq!(synced(), [&*deep]);
     }
 
     #[test]
-    fn a_file_where_a_folder_is_to_be_made_is_named() {
+    fn names_a_file_that_is_in_the_way_of_a_folder() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("file"), "").unwrap();
-        let error = AtomicFile::start(&folder.path().join("file/job.puls")).unwrap_err().to_string();
+        let error = AtomicFile::create(&folder.path().join("file/job.puls")).unwrap_err().to_string();
         assert!(error.ends_with("it is a file, not a folder"), "{error}");
     }
 
     #[cfg(unix)]
     #[test]
-    fn a_symbolic_link_stays_and_its_target_is_replaced() {
+    fn replaces_the_target_of_a_symbolic_link() {
         use std::os::unix::fs::symlink;
         let folder = tempfile::tempdir().unwrap();
         let [here, below] = ["", "below"].map(|name| folder.path().join(name));
         fs::create_dir(&below).unwrap();
         symlink("below/second", here.join("first")).unwrap();
-        symlink("goal", below.join("second")).unwrap();
+        symlink("target", below.join("second")).unwrap();
         for text in ["not there yet", "there"] {
-            let mut file = AtomicFile::beside(&here.join("first")).unwrap();
+            let mut file = AtomicFile::create_following_links(&here.join("first")).unwrap();
             file.write_all(text.as_bytes()).unwrap();
-            file.replace().unwrap();
-            assert_eq!(fs::read_to_string(below.join("goal")).unwrap(), text);
+            file.persist().unwrap();
+            assert_eq!(fs::read_to_string(below.join("target")).unwrap(), text);
         }
-        assert_eq!(names(&below), ["goal", "second"]);
+        assert_eq!(names(&below), ["target", "second"]);
         symlink("around", here.join("around")).unwrap();
-        assert!(AtomicFile::beside(&here.join("around")).unwrap_err().to_string().contains("too many symbolic links"));
+        assert!(
+            AtomicFile::create_following_links(&here.join("around"))
+                .unwrap_err()
+                .to_string()
+                .contains("too many symbolic links")
+        );
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn an_error_names_no_temporary_file() {
-        let error = AtomicFile::start(Path::new("/proc/job.puls")).unwrap_err().to_string();
+    fn errors_do_not_name_the_temp_file() {
+        let error = AtomicFile::create(Path::new("/proc/job.puls")).unwrap_err().to_string();
         assert!(error.starts_with("cannot write in /proc: ") && !error.contains(".part"), "{error}");
-        // A disk that is full, seen from the file.
+        // A full disk.
         let folder = tempfile::tempdir().unwrap();
-        let mut file = AtomicFile::start(&folder.path().join("job.puls")).unwrap();
+        let mut file = AtomicFile::create(&folder.path().join("job.puls")).unwrap();
         *file.file.as_file_mut() = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let error = file.write_all(b"steps").unwrap_err().to_string();
         assert!(!error.contains(".part"), "{error}");

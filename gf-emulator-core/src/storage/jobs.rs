@@ -1,22 +1,19 @@
-//! What is kept of a session: the pulse files with a description of each, and the pictures that were sent.
+//! [`JobStore`]: collected pulse files and sent pictures, in their folders.
 //!
-//! A job is one file of its own, `<time>_<action>_<id>.puls`, whole or not there at all, and beside it `.info`: JSON with
-//! its header, size, run time and step counts.
+//! A job is one file, `<time>_<action>_<id>.puls`. Beside it is `<time>_<action>_<id>.info`: JSON with its header, size,
+//! run time and step counts.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use crate::actions::Action;
+use super::atomic_file::AtomicFile;
+use super::download::{Download, DownloadEnd};
 use crate::config::Motion;
 use crate::machine::Job;
-use crate::net::CancelToken;
-use crate::puls;
-use crate::service::uplink::{DownloadEnd, Uplink, copy_limited};
-use crate::storage::AtomicFile;
-use crate::{Config, Error, Result};
+use crate::{Config, Error, Result, puls};
 
-/// The folders that jobs and pictures go to.
+/// The folders for jobs and pictures.
 #[derive(Debug)]
 pub(crate) struct JobStore {
     motion: Motion,
@@ -33,46 +30,45 @@ impl JobStore {
         }
     }
 
-    /// Fetches an action's pulse file and measures it.
+    /// Saves an action's pulse file and measures it. Calls `on_bytes` with the number of bytes so far.
     ///
-    /// A file that can be read is kept whether or not this machine would run it, to be looked at, unless files are not
-    /// wanted at all.
+    /// A readable pulse file is saved even if this machine would refuse it ([`check`](Self::check)).
     pub(crate) fn collect(
         &self,
-        uplink: &dyn Uplink,
-        action: &Action,
-        url: &str,
+        mut download: Download,
+        action: &str,
+        action_id: i64,
         on_bytes: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Job> {
-        let mut source = uplink.fetch(url)?;
-        if matches!(source.end, DownloadEnd::Length(length) if length > self.motion.refuse_bytes) {
+        if matches!(download.end(), DownloadEnd::Length(length) if length > self.motion.refuse_bytes) {
             return Err(Error::TooLarge { what: "the job".into(), limit_bytes: self.motion.refuse_bytes });
         }
-        let name = format!("{}_{}_{}", local_timestamp(), action.action_type, action.id);
-        let mut file = AtomicFile::start(&self.motion.dir.join(format!("{name}.puls")))?;
-        let size = copy_limited(&mut source, &mut file, self.motion.refuse_bytes, "the job", on_bytes)?;
+        let name = format!("{}_{action}_{action_id}.puls", local_timestamp());
+        let mut file = AtomicFile::create(&self.motion.dir.join(name))?;
+        let size = download.copy_to(&mut file, self.motion.refuse_bytes, "the job", on_bytes)?;
         if size > self.motion.remark_bytes {
             log::warn!("the job is large: {size} bytes, more than {}", self.motion.remark_bytes);
         }
-        // Measuring gzip checks its trailer: that alone says as much as a length does.
-        if source.end == DownloadEnd::Unknown && !is_gzip(file.path())? {
-            return Err(Error::Answer {
-                from: source.from,
-                what: "a job with neither a Content-Length nor chunks, and not gzip: nothing says that it is whole"
-                    .into(),
-            });
+        // Measuring a gzip file checks its trailer, which proves as much as a length does.
+        if download.end() == DownloadEnd::Unknown && !is_gzip(file.temp_path())? {
+            let what = "a job without Content-Length or chunks, and not gzip: cannot tell whether it is complete";
+            return Err(Error::Answer { from: download.from().to_owned(), what: what.into() });
         }
-        let measured = measure(file.path(), self.motion.limits(), uplink.cancel_token())?;
-        let path = file.land()?;
+        let measured = measure(file.temp_path(), self.motion.limits(), &download)?;
+        let path = file.persist_new()?;
         write_info(&path, &measured)?;
         log::info!("job {} ({} ticks)", path.display(), measured.ticks);
         for remark in measured.header.remarks() {
             log::warn!("{}: {remark}", path.display());
         }
-        Ok(Job::new(action.id, &action.action_type, path, measured))
+        Ok(Job::new(action_id, action, path, measured))
     }
 
-    /// Whether this machine may run it.
+    /// Checks whether this machine may run the job.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::JobRefused`] with all reasons.
     pub(crate) fn check(&self, job: &Job) -> Result<()> {
         let refusals = job.measured.header.check(Some(self.serial));
         if refusals.is_empty() {
@@ -82,8 +78,8 @@ impl JobStore {
         Err(Error::JobRefused { reason: reasons.join("; ") })
     }
 
-    /// The job is over: its files stay, unless they are not wanted.
-    pub(crate) fn dismiss(&self, job: &Job) {
+    /// Deletes the files of a job that has ended, unless the configuration keeps them.
+    pub(crate) fn delete_unless_kept(&self, job: &Job) {
         if self.motion.keep {
             return;
         }
@@ -94,12 +90,12 @@ impl JobStore {
         }
     }
 
-    /// Keeps a picture that was sent, where that is wanted.
-    pub(crate) fn keep_picture(&self, action: &Action, picture: &[u8]) {
+    /// Saves a picture that was sent, if the configuration has a folder for them.
+    pub(crate) fn save_picture(&self, action: &str, action_id: i64, picture: &[u8]) {
         let Some(folder) = &self.pictures else { return };
-        let goal = folder.join(format!("{}_{}_{}.jpg", local_timestamp(), action.action_type, action.id));
-        if let Err(e) = AtomicFile::of(&goal, picture).and_then(AtomicFile::land) {
-            log::warn!("cannot keep a picture: {e}");
+        let target = folder.join(format!("{}_{action}_{action_id}.jpg", local_timestamp()));
+        if let Err(e) = AtomicFile::with_contents(&target, picture).and_then(AtomicFile::persist_new) {
+            log::warn!("cannot save a picture: {e}");
         }
     }
 }
@@ -114,23 +110,23 @@ fn is_gzip(path: &Path) -> Result<bool> {
     Ok(puls::Kind::of(&start) == Some(puls::Kind::Gzip))
 }
 
-/// Reads the whole file, which takes minutes where it inflates to a hundred times what has arrived.
-fn measure(path: &Path, limits: puls::Limits, cancel: &CancelToken) -> Result<puls::Measured> {
+/// Measures the whole file. That may take minutes if it inflates to a hundred times its size, so it can be cancelled.
+fn measure(path: &Path, limits: puls::Limits, download: &Download) -> Result<puls::Measured> {
     let file = File::open(path).map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
-    let measured = puls::measure(Interruptible { file, cancel }, limits);
-    if cancel.is_cancelled() { Err(Error::Interrupted) } else { Ok(measured?) }
+    let measured = puls::measure(Cancellable { file, download }, limits);
+    if download.is_cancelled() { Err(Error::Interrupted) } else { Ok(measured?) }
 }
 
-/// A file that ends in an error once the action is withdrawn.
-struct Interruptible<'a> {
+/// A file whose reads fail after the download was cancelled.
+struct Cancellable<'a> {
     file: File,
-    cancel: &'a CancelToken,
+    download: &'a Download,
 }
 
-impl Read for Interruptible<'_> {
+impl Read for Cancellable<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.cancel.is_cancelled() {
-            return Err(io::Error::other("interrupted"));
+        if self.download.is_cancelled() {
+            return Err(io::Error::other("cancelled"));
         }
         self.file.read(buf)
     }
@@ -148,10 +144,10 @@ fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
         source: e.into(),
     })?;
     text.push(b'\n');
-    AtomicFile::of(&path, &text)?.replace().map(|_| ())
+    AtomicFile::with_contents(&path, &text)?.persist().map(|_| ())
 }
 
-/// Local time, as in the Python clients' file names.
+/// The local time as in the file names of the Python clients, such as `2026-11-26_211500`.
 pub(crate) fn local_timestamp() -> String {
     jiff::Zoned::now().strftime("%Y-%m-%d_%H%M%S").to_string()
 }

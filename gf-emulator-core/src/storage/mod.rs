@@ -1,5 +1,9 @@
-//! What the machine keeps on disk: atomic files, and the collected jobs and pictures.
+//! Files that the machine writes: atomic files, downloads, and the folders of collected jobs and pictures.
 
 mod atomic_file;
-pub(crate) mod jobs;
+mod download;
+mod jobs;
+
 pub use atomic_file::AtomicFile;
+pub use download::{Download, DownloadEnd};
+pub(crate) use jobs::{JobStore, local_timestamp};

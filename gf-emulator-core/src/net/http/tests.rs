@@ -10,8 +10,7 @@ use super::*;
 use crate::Config;
 use crate::record::Recorder;
 use crate::service::authentication::Credentials;
-use crate::service::session::Session;
-use crate::service::uplink::{Uplink, Upload, copy_limited};
+use crate::service::{Session, Uplink, Upload};
 
 /// Far longer than anything takes here: only what hangs comes near.
 const LONG: Duration = Duration::from_secs(120);
@@ -133,8 +132,8 @@ fn an_answer_that_nobody_needs_does_not_hold_up_what_comes_next() {
     let limits = Limits { rest: SHORT, ..limits() };
     let url = answers(HEAD, b" ");
     let endpoint = url.whole();
-    let upload =
-        Upload { action_id: 1, kind: "lid_image", endpoint: Some(&endpoint), picture: &Bytes::from_static(b"JPEG") };
+    let picture = Bytes::from_static(b"JPEG");
+    let upload = Upload::new(1, "lid_image", Some(&endpoint), &picture);
     session(&url, limits).upload(&upload).unwrap();
     session(&url, limits).post_event("{}").unwrap();
 
@@ -146,10 +145,10 @@ fn an_answer_that_nobody_needs_does_not_hold_up_what_comes_next() {
             drip(&mut stream, b" ");
         }
     });
-    let mut source = session(&redirecting, limits).fetch(&format!("{}from", redirecting.whole())).unwrap();
-    let mut text = String::new();
-    source.reader.read_to_string(&mut text).unwrap();
-    assert_eq!(text, "end");
+    let mut download = session(&redirecting, limits).download(&format!("{}from", redirecting.whole())).unwrap();
+    let mut text = Vec::new();
+    download.copy_to(&mut text, 100, "it", &mut |_| Ok(())).unwrap();
+    assert_eq!(text, b"end");
 }
 
 #[test]
@@ -163,7 +162,7 @@ fn redirects_have_one_deadline_together() {
                 .write_all(b"HTTP/1.1 302 Found\r\nLocation: /\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
         }
     });
-    is_given_up("a chain", session(&url, Limits { exchange: SHORT, ..limits() }).fetch(&url.whole()).map(|_| ()));
+    is_given_up("a chain", session(&url, Limits { exchange: SHORT, ..limits() }).download(&url.whole()).map(|_| ()));
 }
 
 #[test]
@@ -185,7 +184,7 @@ fn an_upload_that_nobody_reads_is_given_up() {
             }
         });
         let endpoint = url.whole();
-        let upload = Upload { action_id: 1, kind: "lid_image", endpoint: Some(&endpoint), picture: &picture };
+        let upload = Upload::new(1, "lid_image", Some(&endpoint), &picture);
         is_given_up("an upload", session(&url, limits).upload(&upload));
     }
     drop(keep_open);
@@ -202,10 +201,10 @@ fn a_download_that_drips_is_given_up() {
         ("trailers", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", b"A: b\r\n"),
     ] {
         let url = answers(head, piece);
-        let fetched = session(&url, limits).fetch(&url.whole());
+        let download = session(&url, limits).download(&url.whole());
         is_given_up(
             what,
-            fetched.and_then(|mut source| copy_limited(&mut source, &mut io::sink(), 1 << 20, what, &mut |_| Ok(()))),
+            download.and_then(|mut download| download.copy_to(&mut io::sink(), 1 << 20, what, &mut |_| Ok(()))),
         );
     }
 }
@@ -225,10 +224,10 @@ fn a_download_has_more_time_the_more_of_it_has_come() {
 }
 
 #[test]
-fn a_body_that_is_cut_says_how_much_of_it_has_come() {
+fn an_error_about_a_cut_body_says_how_much_arrived() {
     for (head, expected) in [
-        ("Content-Length: 10", "cut before its end, after 4 of 10 bytes: "),
-        ("Transfer-Encoding: chunked", "cut before its end, after 4 bytes: "),
+        ("Content-Length: 10", "cut off after 4 of 10 bytes: "),
+        ("Transfer-Encoding: chunked", "cut off after 4 bytes: "),
     ] {
         let url = service(move |mut stream, _| {
             if request(&mut stream).is_some() {
@@ -236,14 +235,14 @@ fn a_body_that_is_cut_says_how_much_of_it_has_come() {
                 _ = stream.write_all(format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}").as_bytes());
             }
         });
-        let mut source = session(&url, limits()).fetch(&url.whole()).unwrap();
-        let cut = copy_limited(&mut source, &mut io::sink(), 1 << 20, "it", &mut |_| Ok(())).unwrap_err();
+        let mut download = session(&url, limits()).download(&url.whole()).unwrap();
+        let cut = download.copy_to(&mut io::sink(), 1 << 20, "it", &mut |_| Ok(())).unwrap_err();
         assert!(cut.to_string().contains(expected), "{cut}");
     }
 }
 
 #[test]
-fn an_interrupt_ends_every_part_of_an_exchange() {
+fn a_cancellation_ends_every_part_of_an_exchange() {
     for head in ["", "HTTP/1.1 200 OK\r\n", HEAD] {
         let (say, waiting) = unbounded();
         let url = service(move |mut stream, _| {
@@ -257,11 +256,11 @@ fn an_interrupt_ends_every_part_of_an_exchange() {
         thread::scope(|scope| {
             scope.spawn(|| {
                 waiting.recv_timeout(LONG).unwrap();
-                session.cancel_token().cancel();
+                session.cancel();
             });
-            let fetched = session.fetch(&url.whole());
-            let ended = fetched
-                .and_then(|mut source| copy_limited(&mut source, &mut io::sink(), 1 << 20, "it", &mut |_| Ok(())));
+            let download = session.download(&url.whole());
+            let ended =
+                download.and_then(|mut download| download.copy_to(&mut io::sink(), 1 << 20, "it", &mut |_| Ok(())));
             assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
         });
     }
