@@ -29,6 +29,7 @@
 //! # The rooms that are open to you
 //!
 //! - [`config`]: the configuration, from a file or in code.
+//! - [`json_lines`]: an offline machine over a reader and a writer.
 //! - [`machine`]: what stands behind the protocol; implement [`Machine`] for hardware of your own.
 //! - [`puls`]: pulse files, read, measured, drawn and made; usable without the rest.
 //! - [`record`]: what a machine and its service say, on the disk.
@@ -42,8 +43,9 @@
 //! Everything goes through the `log` crate, and nothing is set up here. `error`: something was lost or has failed for
 //! good. `warn`: something is odd or failed and is tried again. `info`: what happens, an event a line. `debug`: requests,
 //! without their queries. Passwords, tokens and the queries of presigned URLs are in none of it. The crates below this
-//! one log for themselves, presigned URLs included (ureq at `debug`, tungstenite at `trace`): keep the targets `ureq`,
-//! `ureq_proto` and `tungstenite` off in your logger, as the `gf-machine-emulator` binary does.
+//! one log for themselves, presigned URLs included (ureq at `debug`, tungstenite at `trace`): wrap your logger in a
+//! [`SafeLogger`], as the `gf-machine-emulator` binary does, or keep the targets `ureq`, `ureq_proto` and `tungstenite`
+//! off.
 //!
 //! # Features
 //!
@@ -62,6 +64,7 @@ pub mod files;
 pub mod follow;
 #[cfg(feature = "local-service")]
 mod http_server;
+pub mod json_lines;
 #[cfg(feature = "local-service")]
 pub mod local_service;
 pub mod machine;
@@ -72,6 +75,7 @@ pub mod record;
 pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
+mod safe_logger;
 mod secret;
 mod secrets;
 mod service;
@@ -87,6 +91,7 @@ pub use emulator::{Emulator, Handle};
 pub use error::{CertificateProblem, Error, Result};
 pub use machine::Machine;
 pub use net::Tls;
+pub use safe_logger::SafeLogger;
 pub use secret::Secret;
 pub use secrets::Secrets;
 pub use throttle::Throttle;

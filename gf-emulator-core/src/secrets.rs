@@ -101,8 +101,8 @@ impl Secrets {
         });
     }
 
-    /// Has everything hidden that another set hides, now and from now on. No two sets may follow each other.
-    pub(crate) fn follow(&self, other: &Self) {
+    /// Hides everything that `other` hides, now and later. Two sets must not follow each other.
+    pub fn follow(&self, other: &Self) {
         let mut leader = other.known();
         let mut known = self.known();
         for (kind, values) in

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
+mod collect;
 mod event_loop;
 mod handle;
 mod scheduler;

@@ -31,6 +31,7 @@ mod machines;
 mod plan;
 mod replay;
 mod routes;
+mod sample_jobs;
 mod script;
 mod seen;
 mod server;

@@ -74,11 +74,11 @@ impl Route {
 fn find(path: &str) -> Option<(&'static str, Route)> {
     Some(match path {
         "/machines/sign_in" => ("POST", Route::SignIn),
-        PULS_PATH => ("GET", Route::Puls),
         FIRMWARE_PATH => ("GET", Route::Firmware),
         "/update/current" => ("GET", Route::Service(Service::Firmware)),
         "/api/event" => ("POST", Route::Service(Service::Event)),
         "/api/machines/status" => ("PUT", Route::Service(Service::Status)),
+        _ if path.starts_with("/dl/") && path.ends_with(".puls") => ("GET", Route::Puls),
         _ if path.strip_prefix("/up/").is_some_and(|name| !name.is_empty()) => ("PUT", Route::Storage),
         _ => {
             let (action, id) = path.strip_prefix("/api/machines/")?.split_once('/')?;
@@ -92,7 +92,12 @@ fn find(path: &str) -> Option<(&'static str, Route)> {
 pub(super) fn answer(core: &Core, route: Route, head: &Head, body: &[u8]) -> Answer {
     match route {
         Route::SignIn => sign_in(core, head, body),
-        Route::Puls => octets(&core.settings.puls),
+        Route::Puls if head.path == PULS_PATH => octets(&core.settings.puls),
+        Route::Puls => {
+            let action_type = head.path.strip_prefix("/dl/").and_then(|name| name.strip_suffix(".puls"));
+            let job = action_type.and_then(|action_type| core.settings.jobs.get(action_type));
+            job.map_or_else(|| Answer::text(404, "there is nothing here"), octets)
+        }
         Route::Firmware => octets(&core.settings.firmware),
         Route::Service(Service::Firmware) => {
             let download_url = format!("{}{FIRMWARE_PATH}", core.settings.http_url);

@@ -1,5 +1,6 @@
 //! What is done with a connection, and what all connections share.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -52,6 +53,8 @@ pub(super) struct Settings {
     pub(super) firmware_version: String,
     pub(super) firmware: Arc<[u8]>,
     pub(super) puls: Arc<[u8]>,
+    /// Pulse files for actions of one type.
+    pub(super) jobs: BTreeMap<String, Arc<[u8]>>,
     pub(super) body_limit: u64,
     pub(super) bodies: Bodies,
     pub(super) cut_every: Option<Duration>,
@@ -154,7 +157,9 @@ impl Core {
 
     /// Sends an action with its placeholders filled.
     pub(super) fn send(&self, link: &Arc<Link>, mut action: Value) -> Result<(), Gone> {
-        let puls = format!("{}{PULS_PATH}", self.settings.http_url);
+        let job = action["action_type"].as_str().filter(|&action_type| self.settings.jobs.contains_key(action_type));
+        let path = job.map_or_else(|| PULS_PATH.to_owned(), |action_type| format!("/dl/{action_type}.puls"));
+        let puls = format!("{}{path}", self.settings.http_url);
         Places { http: &self.settings.http_url, puls: &puls, serial: &link.machine.serial }.fill(&mut action);
         self.send_text(link, &action.to_string())
     }

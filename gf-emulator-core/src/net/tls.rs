@@ -40,7 +40,20 @@ impl Tls {
     /// [`Error::File`] and [`Error::TooLarge`] where the file cannot be read, is not a regular one or has more than 8 MiB;
     /// [`Error::Tls`] where no certificate is in it, or one that cannot be read.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
-        let extra_roots = ca_file.map(read_certificates).transpose()?.unwrap_or_default();
+        let extra_roots = match ca_file {
+            Some(path) => parse_certificates(&files::read(path, LARGEST_FILE)?, &path.display().to_string())?,
+            None => Vec::new(),
+        };
+        Ok(Self(Arc::new(TlsParts { extra_roots, connector: OnceLock::new() })))
+    }
+
+    /// Trusts the system's roots and every certificate in `pem`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`] if there is no certificate, or one that cannot be read.
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self> {
+        let extra_roots = parse_certificates(pem.as_ref(), "the given text")?;
         Ok(Self(Arc::new(TlsParts { extra_roots, connector: OnceLock::new() })))
     }
 
@@ -78,20 +91,19 @@ pub(super) fn unchecked() -> io::Result<TlsConnector> {
     builder.build().map_err(io::Error::other)
 }
 
-/// Every certificate of a PEM file. One by one, so that an error can say which of them it is about.
-fn read_certificates(path: &Path) -> Result<Vec<Certificate>> {
+/// Parses every certificate of a PEM file, one by one, so that an error can name it. `source` is where it is from.
+fn parse_certificates(pem: &[u8], source: &str) -> Result<Vec<Certificate>> {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let pem = files::read(path, LARGEST_FILE)?;
     let begins: Vec<_> = (0..pem.len()).filter(|&at| pem[at..].starts_with(BEGIN)).collect();
     if begins.is_empty() {
-        let reason = format!("{} has no certificate in PEM form (no line -----BEGIN CERTIFICATE-----)", path.display());
+        let reason = format!("{source} has no certificate in PEM form (no line -----BEGIN CERTIFICATE-----)");
         return Err(Error::Tls { reason });
     }
     let ends = begins.iter().skip(1).copied().chain([pem.len()]);
     let read = |(n, (&begin, end)): (usize, (&usize, usize))| {
         Certificate::from_pem(&pem[begin..end]).map_err(|e| {
             let (n, count) = (n + 1, begins.len());
-            Error::Tls { reason: format!("certificate {n} of {count} in {} cannot be read: {e}", path.display()) }
+            Error::Tls { reason: format!("certificate {n} of {count} in {source} cannot be read: {e}") }
         })
     };
     begins.iter().zip(ends).enumerate().map(read).collect()

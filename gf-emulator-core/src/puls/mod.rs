@@ -44,6 +44,7 @@ mod seconds;
 mod segment;
 mod source;
 mod steps;
+mod summary;
 pub mod tick;
 mod timeline;
 mod trace;
@@ -70,4 +71,7 @@ pub use seconds::Seconds;
 pub use segment::Segment;
 pub use source::Kind;
 pub use steps::{Paths, Step, Steps};
+#[cfg(feature = "plot")]
+pub use summary::off_bed;
+pub use summary::{JobRow, Summary};
 pub use timeline::{Bin, Timeline};

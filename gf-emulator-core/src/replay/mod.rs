@@ -32,10 +32,12 @@ mod account;
 mod alignment;
 mod comparison;
 mod observed;
+mod observers;
 mod session;
 #[cfg(test)]
 mod tests;
 mod value;
 
 pub use comparison::{Comparer, Comparison, Difference};
+pub use observers::{LimitedRecorder, SharedComparer};
 pub use session::Session;

@@ -1,5 +1,11 @@
-//! What the machine keeps on disk: atomic files, and the collected jobs and pictures.
+//! Files on disk: atomic writes, a command's output, bounded lines, and the collected jobs and pictures.
 
 mod atomic_file;
 pub(crate) mod jobs;
+mod lines;
+mod output;
+mod writable;
 pub use atomic_file::AtomicFile;
+pub use lines::{UnusableLine, read_line};
+pub use output::{Output, check_not_an_input};
+pub use writable::unwritable;
