@@ -1,32 +1,34 @@
-//! How a subcommand ends that does not end well: words for people, a code for scripts.
+//! The error of a command: its message and exit code.
 
 use std::fmt;
 use std::process::ExitCode;
 
-/// Why the program ends with another code than 0.
+use gf_emulator_core::Error;
+
+/// Why the program ends with another exit code than 0.
 #[derive(Debug)]
-pub(crate) struct Failure {
+pub(crate) struct CliError {
     code: u8,
     message: String,
 }
 
-impl Failure {
-    /// Something went wrong: 1.
+impl CliError {
+    /// Something failed: exit code 1.
     pub(crate) fn failed(message: impl fmt::Display) -> Self {
         Self { code: 1, message: message.to_string() }
     }
 
-    /// It was asked for in a way, or with a configuration, that cannot work: 2.
-    pub(crate) fn misused(message: impl fmt::Display) -> Self {
+    /// Wrong usage or configuration: exit code 2.
+    pub(crate) fn usage(message: impl fmt::Display) -> Self {
         Self { code: 2, message: message.to_string() }
     }
 
-    /// Of many, each told already: as bad as the worst of them, in these words.
-    pub(crate) fn of(all: &[Self], message: impl fmt::Display) -> Self {
-        Self { code: all.iter().map(|one| one.code).max().unwrap_or(1), message: message.to_string() }
+    /// Sums up errors that were printed already; has the highest of their exit codes.
+    pub(crate) fn of_many(errors: &[Self], message: impl fmt::Display) -> Self {
+        Self { code: errors.iter().map(|error| error.code).max().unwrap_or(1), message: message.to_string() }
     }
 
-    /// The same, with a word more.
+    /// Appends to the message.
     pub(crate) fn and(mut self, more: &str) -> Self {
         self.message.push_str(more);
         self
@@ -37,17 +39,16 @@ impl Failure {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.message)
     }
 }
 
-impl From<gf_emulator_core::Error> for Failure {
-    fn from(error: gf_emulator_core::Error) -> Self {
-        use gf_emulator_core::Error;
+impl From<Error> for CliError {
+    fn from(error: Error) -> Self {
         match error {
-            Error::Config(_) | Error::Table { .. } => Self::misused(error),
+            Error::Config(_) | Error::Table { .. } => Self::usage(error),
             _ => Self::failed(error),
         }
     }
