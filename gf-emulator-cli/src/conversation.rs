@@ -1,115 +1,19 @@
-//! What machines and the local service send each other, printed line by line as it happens.
+//! What machines and the local service send each other, one line each.
 
 use std::fmt::Write;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::thread;
-use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
-use gf_emulator_core::local_service::{LocalService, Outcome, Request, Seen};
-use gf_emulator_core::replay::{LimitedRecorder, SharedComparer};
+use gf_emulator_core::local_service::{Request, Seen};
 use serde_json::Value;
 
 use crate::logging;
-use crate::output::print;
 
-/// Far away: a script ends by its own timeouts.
-const A_YEAR: Duration = Duration::from_hours(365 * 24);
 /// The most characters shown of a name from outside.
 const NAME_CHARS: usize = 60;
 /// The most characters shown of what a replay waits for.
 const WAIT_CHARS: usize = 200;
-/// The most lines that wait to be printed. More are dropped, if stdout is slower than the conversation.
-const LINES_LIMIT: usize = 10_000;
-
-/// A bounded queue of lines for stdout.
-pub(crate) struct LineQueue {
-    started: Instant,
-    sender: Sender<String>,
-    receiver: Receiver<String>,
-    dropped: AtomicUsize,
-}
-
-impl LineQueue {
-    pub(crate) fn new() -> Arc<Self> {
-        let (sender, receiver) = unbounded();
-        Arc::new(Self { started: Instant::now(), sender, receiver, dropped: AtomicUsize::new(0) })
-    }
-
-    /// Adds a line with the time, or drops it if the queue is full.
-    fn add(&self, line: &str) {
-        if self.sender.len() >= LINES_LIMIT {
-            self.dropped.fetch_add(1, Ordering::Relaxed);
-            return;
-        }
-        self.report_dropped();
-        self.add_always(format!("{:>8.3} s  {line}", self.started.elapsed().as_secs_f64()));
-    }
-
-    /// Adds a line of which there are few.
-    fn add_always(&self, line: String) {
-        // Cannot fail: `self` holds the receiver.
-        let _ = self.sender.send(line);
-    }
-
-    fn report_dropped(&self) {
-        let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
-            self.add_always(format!("({dropped} lines dropped: standard output is too slow)"));
-        }
-    }
-}
-
-/// Returns the service's observer: it queues a line for [`print_until_done`], records, and compares.
-pub(crate) fn observer(
-    lines: Arc<LineQueue>,
-    recorder: Option<Arc<LimitedRecorder>>,
-    comparer: Option<Arc<SharedComparer>>,
-) -> impl Fn(&Seen) + Send + Sync + 'static {
-    move |seen| {
-        if recorder.as_ref().is_some_and(|recorder| recorder.observe(seen)) {
-            lines.add_always("the recording is full: nothing more is recorded".to_owned());
-        }
-        if let Some(line) = describe(seen) {
-            lines.add(&line);
-        }
-        if let Some(comparer) = &comparer {
-            // Never dropped: their number is limited.
-            comparer.observe(seen, |difference| lines.add_always(logging::clean(&difference.to_string())));
-        }
-    }
-}
-
-/// Prints queued lines until the script has ended or `stop` receives a message. Then calls `at_end` with whether it was
-/// stopped, stops the service, and prints the rest. Returns the script's outcome, if any.
-pub(crate) fn print_until_done(
-    service: &LocalService,
-    lines: &LineQueue,
-    stop: &Receiver<()>,
-    at_end: impl FnOnce(bool),
-) -> Option<Outcome> {
-    thread::scope(|scope| {
-        let (done, is_done) = bounded(1);
-        // Returns when the service stops, at the latest.
-        scope.spawn(move || done.send(service.script_outcome(A_YEAR)));
-        let (outcome, stopped) = loop {
-            select! {
-                recv(lines.receiver) -> line => line.iter().for_each(print),
-                recv(is_done) -> outcome => break (outcome.ok().flatten(), false),
-                recv(stop) -> _ => break (None, true),
-            }
-        };
-        at_end(stopped);
-        service.stop();
-        lines.report_dropped();
-        lines.receiver.try_iter().for_each(print);
-        outcome
-    })
-}
 
 /// Describes what was seen in one line, or returns `None` if another line covers it.
-fn describe(seen: &Seen) -> Option<String> {
+pub(crate) fn describe(seen: &Seen) -> Option<String> {
     const IN: &str = "machine > service";
     const OUT: &str = "service > machine";
     const STORAGE: &str = "machine > storage";
@@ -156,7 +60,7 @@ fn describe_request(request: &Request) -> String {
 }
 
 /// Returns whether this uploads a picture.
-pub(crate) fn is_picture(request: &Request) -> bool {
+fn is_picture(request: &Request) -> bool {
     request.header("content-type") == Some("image/jpeg")
 }
 
@@ -192,7 +96,7 @@ fn cut(text: &str, limit: usize) -> String {
 }
 
 /// Formats a number of bytes.
-pub(crate) fn size(bytes: usize) -> String {
+fn size(bytes: usize) -> String {
     match bytes {
         0..1000 => format!("{bytes} B"),
         1000..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
@@ -254,21 +158,6 @@ mod tests {
         ] {
             assert!(line.contains("***") && !line.contains("conversation-"), "{line}");
         }
-    }
-
-    #[test]
-    fn drops_and_counts_lines_of_a_full_queue() {
-        let lines = LineQueue::new();
-        let observer = observer(Arc::clone(&lines), None, None);
-        for _ in 0..LINES_LIMIT + 5 {
-            observer(&Seen::WsPing);
-        }
-        assert_eq!(lines.receiver.len(), LINES_LIMIT);
-        lines.report_dropped();
-        assert_eq!(
-            lines.receiver.iter().take(LINES_LIMIT + 1).last().unwrap(),
-            "(5 lines dropped: standard output is too slow)"
-        );
     }
 
     #[test]

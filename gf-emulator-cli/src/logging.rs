@@ -11,7 +11,7 @@ use std::sync::LazyLock;
 use env_logger::{Logger, Target};
 use gf_emulator_core::config::{LogLevel, Logging};
 use gf_emulator_core::{Error, SafeLogger, Secrets, files};
-use log::{Level, LevelFilter, Log, Record};
+use log::{LevelFilter, Log};
 
 use crate::error::CliError;
 use crate::output::notice;
@@ -33,7 +33,7 @@ pub(crate) fn clean(text: &str) -> String {
 
 /// Sets up the log as configured. `RUST_LOG` takes precedence over the levels, and turns the console log on.
 pub(crate) fn start(logging: &Logging) -> Result<(), CliError> {
-    let (variable, invalid) = parse_levels(&std::env::var("RUST_LOG").unwrap_or_default());
+    let (variable, invalid) = SafeLogger::split_filters(&std::env::var("RUST_LOG").unwrap_or_default(), &CRATES);
     if !invalid.is_empty() {
         notice(format_args!(
             "RUST_LOG: ignored: {}; expected off, error, warn, info, debug or trace, or a target with a level such as \
@@ -41,7 +41,7 @@ pub(crate) fn start(logging: &Logging) -> Result<(), CliError> {
             clean(&invalid)
         ));
     }
-    let levels = |level: LogLevel| variable.clone().unwrap_or_else(|| filter(level).to_string());
+    let levels = |level: LogLevel| variable.clone().unwrap_or_else(|| LevelFilter::from(level).to_string());
     let console = logging.console_level.or_else(|| variable.as_ref().map(|_| LogLevel::Debug));
     let mut loggers = Vec::new();
     if let Some(level) = console {
@@ -75,39 +75,6 @@ fn open(path: &Path) -> Result<fs::File, Error> {
     files::append(path)
 }
 
-/// Splits the value of `RUST_LOG` into what sets a level of our crates, if anything, and the rest: unknown levels, and
-/// other crates, which are never logged.
-fn parse_levels(text: &str) -> (Option<String>, String) {
-    let is_level = |level: &str| level.trim().parse::<LevelFilter>().is_ok();
-    // A target is a prefix: `gf` means both crates.
-    let is_ours = |target: &str| {
-        let target = target.trim();
-        CRATES.iter().any(|ours| ours.starts_with(target) || target.split("::").next() == Some(ours))
-    };
-    let is_valid = |part: &str| match part.split_once('=') {
-        Some((target, level)) => is_ours(target) && (level.trim().is_empty() || is_level(level)),
-        None => is_level(part) || CRATES.contains(&part.trim().split("::").next().unwrap_or_default()),
-    };
-    // After a slash follows a pattern that lines have to match.
-    let (levels, pattern) = text.split_once('/').map_or((text, None), |(levels, pattern)| (levels, Some(pattern)));
-    let parts = levels.split(',').filter(|part| !part.trim().is_empty());
-    let (valid, invalid): (Vec<_>, Vec<_>) = parts.partition(|part| is_valid(part));
-    let shown = |part: &&str| part.trim().chars().map(|c| if c.is_control() { '?' } else { c }).take(100).collect();
-    let invalid: Vec<String> = invalid.iter().map(shown).collect();
-    let pattern = pattern.map(|pattern| format!("/{pattern}")).unwrap_or_default();
-    ((!valid.is_empty()).then(|| valid.join(",") + &pattern), invalid.join(", "))
-}
-
-/// `log` has no level above error.
-fn filter(level: LogLevel) -> LevelFilter {
-    match level {
-        LogLevel::Debug => LevelFilter::Debug,
-        LogLevel::Info => LevelFilter::Info,
-        LogLevel::Warning => LevelFilter::Warn,
-        LogLevel::Error | LogLevel::Critical => LevelFilter::Error,
-    }
-}
-
 fn logger(levels: &str, target: Target, with_time: bool) -> Logger {
     env_logger::Builder::new()
         .parse_filters(levels)
@@ -117,60 +84,7 @@ fn logger(levels: &str, target: Target, with_time: bool) -> Logger {
                 let now = jiff::Zoned::now();
                 write!(out, "{},{:03} ", now.strftime("%Y-%m-%d %H:%M:%S"), now.millisecond())?;
             }
-            writeln!(out, "{}", format_line(record))
+            writeln!(out, "{}", SafeLogger::format_line(record))
         })
         .build()
-}
-
-fn format_line(record: &Record<'_>) -> String {
-    let level = match record.level() {
-        Level::Error => "ERROR",
-        Level::Warn => "WARNING",
-        Level::Info => "INFO",
-        Level::Debug | Level::Trace => "DEBUG",
-    };
-    let module = record.target().rsplit("::").next().unwrap_or_default();
-    format!("({level}) {module}:{} {}", record.line().unwrap_or_default(), record.args())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_has_the_python_level_name_and_its_place() {
-        for (level, target, expected) in [
-            (Level::Error, "gf_emulator_core::websocket", "(ERROR) websocket:7 x"),
-            (Level::Warn, "gf_machine_emulator::run", "(WARNING) run:7 x"),
-            (Level::Info, "gf_emulator_core::local_service::server", "(INFO) server:7 x"),
-            (Level::Debug, "gf_emulator_core", "(DEBUG) gf_emulator_core:7 x"),
-        ] {
-            let mut record = Record::builder();
-            let record = record.level(level).target(target).line(Some(7)).args(format_args!("x")).build();
-            assert_eq!(format_line(&record), expected);
-        }
-    }
-
-    #[test]
-    fn reports_what_is_invalid_in_rust_log() {
-        for valid in [
-            "debug",
-            "WARN",
-            "gf_emulator_core::websocket=debug",
-            "info,gf_machine_emulator=off",
-            "gf=trace",
-            "debug/x",
-        ] {
-            assert_eq!(parse_levels(valid), (Some(valid.to_owned()), String::new()), "{valid}");
-        }
-        for (text, levels, invalid) in [
-            ("", None, ""),
-            (" , ", None, ""),
-            ("debg", None, "debg"),
-            ("info,gf_emulator_core=loud, ureq=trace", Some("info"), "gf_emulator_core=loud, ureq=trace"),
-            ("a\u{1b}[2J=b", None, "a?[2J=b"),
-        ] {
-            assert_eq!(parse_levels(text), (levels.map(str::to_owned), invalid.to_owned()), "{text:?}");
-        }
-    }
 }

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Command;
+use gf_emulator_core::listen_address;
 
 /// Value names of options that do not take a number.
-pub(crate) const NO_NUMBERS: [&str; 3] = ["FILE", "DIR", "OUT"];
+const NO_NUMBERS: [&str; 3] = ["FILE", "DIR", "OUT"];
 /// The value name of options that take an address.
 pub(crate) const ADDRESS: &str = "[ADDR:]PORT";
 
@@ -17,7 +18,9 @@ pub(crate) const ADDRESS: &str = "[ADDR:]PORT";
 pub(crate) fn with_signs(command: Command) -> Command {
     let takes_number = |arg: &clap::Arg| {
         let names = arg.get_value_names().unwrap_or_default();
-        arg.get_long().is_some() && names.iter().any(|name| !NO_NUMBERS.contains(&name.as_str()))
+        arg.get_action().takes_values()
+            && arg.get_long().is_some()
+            && names.iter().any(|name| !NO_NUMBERS.contains(&name.as_str()))
     };
     command
         .mut_args(|arg| if takes_number(&arg) { arg.allow_hyphen_values(true) } else { arg })
@@ -77,35 +80,13 @@ pub(crate) fn serial(text: &str) -> Result<u32, String> {
 
 /// Parses an address and a port; a port alone is one of 127.0.0.1.
 pub(crate) fn address(text: &str) -> Result<String, String> {
-    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
-    // An IPv6 address is in brackets.
-    let is_host =
-        |host: &str| !host.is_empty() && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')));
-    match text.rsplit_once(':').unwrap_or(("", text)) {
-        ("", port) if is_port(port) => Ok(format!("127.0.0.1:{port}")),
-        (host, port) if is_host(host) && is_port(port) => Ok(text.to_owned()),
-        _ => {
-            Err("expected a port from 0 to 65535, or an address and a port, such as 8443 or 127.0.0.1:8443".to_owned())
-        }
-    }
+    let expected = "expected a port from 0 to 65535, or an address and a port, such as 8443 or 127.0.0.1:8443";
+    listen_address(text).ok_or_else(|| expected.to_owned())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_port_alone_is_on_loopback() {
-        for text in ["8080", ":8080", "127.0.0.1:8080"] {
-            assert_eq!(address(text).as_deref(), Ok("127.0.0.1:8080"));
-        }
-        for text in ["0.0.0.0:0", "[::1]:8443", "localhost:1"] {
-            assert_eq!(address(text).as_deref(), Ok(text));
-        }
-        for text in ["", ":", "::", "::1", "99999", "localhost", "a:b", "127.0.0.1:99999", "127.0.0.1:+1", "-1", "+1"] {
-            assert!(address(text).is_err_and(|e| e.contains("0 to 65535")), "{text}");
-        }
-    }
 
     #[test]
     fn seconds_are_from_a_millisecond_to_a_year() {

@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use gf_emulator_core::Error;
-use gf_emulator_core::storage::Output;
+use gf_emulator_core::storage::{Output, TempGuard};
 
 use crate::error::CliError;
-use crate::signals::{self, TempGuard};
+use crate::signals::TEMP_FILES;
 
 /// Set if a line for stdout could not be written, for another reason than a closed pipe.
 static INCOMPLETE: AtomicBool = AtomicBool::new(false);
@@ -45,9 +45,9 @@ pub(crate) fn notice(line: impl Display) {
 }
 
 /// Opens an output that is none of the command's `inputs`. A signal removes its temp file.
-pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<(Output, TempGuard), CliError> {
+pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<(Output, TempGuard<'static>), CliError> {
     let path_of = |output: &Output| output.temp_path().map(Path::to_owned);
-    signals::create_temp(|| Output::create(path, inputs), path_of).map_err(CliError::usage)
+    TEMP_FILES.create(|| Output::create(path, inputs), path_of).map_err(CliError::usage)
 }
 
 /// Completes an output. Returns `false` if it is a pipe that its reader has closed.

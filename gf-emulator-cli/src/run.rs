@@ -8,13 +8,14 @@ use gf_emulator_core::config::Button;
 use gf_emulator_core::follow::Follower;
 use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::record::Recorder;
+use gf_emulator_core::storage::TempGuard;
 use gf_emulator_core::words::count;
 use gf_emulator_core::{Emulator, Error, Handle};
 use tempfile::TempDir;
 
 use crate::error::CliError;
 use crate::output::notice;
-use crate::signals::TempGuard;
+use crate::signals::TEMP_FILES;
 use crate::{configuration, logging, numbers, signals};
 
 /// Go online as the configured machine (the default)
@@ -78,7 +79,7 @@ pub(crate) struct Machine {
     pub(crate) emulator: Emulator,
     _follower: Option<Follower>,
     /// The recording that is followed, if none is kept.
-    _temp_recording: Option<(TempDir, TempGuard)>,
+    _temp_recording: Option<(TempDir, TempGuard<'static>)>,
 }
 
 /// Creates the configured machine, recorded and followed if asked for. A signal stops it.
@@ -139,13 +140,14 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     Ok(Machine { emulator, _follower: follower, _temp_recording: temp_recording })
 }
 
-fn temp_folder() -> Result<(TempDir, TempGuard), CliError> {
+fn temp_folder() -> Result<(TempDir, TempGuard<'static>), CliError> {
     let mut builder = tempfile::Builder::new();
     // Others can list the system's temp folder.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
     let path = |folder: &TempDir| Some(folder.path().to_owned());
-    signals::create_temp(|| builder.prefix("gf-machine-emulator-").tempdir(), path)
+    TEMP_FILES
+        .create(|| builder.prefix("gf-machine-emulator-").tempdir(), path)
         .map_err(|e| CliError::failed(format_args!("cannot create a temp folder for the recording: {e}")))
 }
 

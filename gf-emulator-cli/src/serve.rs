@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
-use gf_emulator_core::local_service::{LocalService, Outcome, Script};
-use gf_emulator_core::puls::{self, Job};
+use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen, Transcript};
+use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::replay::{Comparison, LimitedRecorder, Session, SharedComparer};
 use gf_emulator_core::words::count;
 
-use crate::conversation::{LineQueue, observer, print_until_done};
+use crate::conversation::describe;
 use crate::error::CliError;
 use crate::output::{self, eprint, notice, print};
 use crate::{logging, numbers, signals};
@@ -107,7 +107,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     logging::start_with_warnings()?;
     let (stopping, stop) = bounded(1);
-    let lines = LineQueue::new();
+    let transcript = Transcript::new(describe);
     if let Some(folder) = &arguments.record {
         Recorder::can_begin_in(folder).map_err(CliError::usage)?;
     }
@@ -115,6 +115,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let patience = arguments.patience.unwrap_or(PATIENCE);
     let session = arguments.replay.as_deref().map(|folder| read_session(folder, patience)).transpose()?;
     let comparer = session.as_ref().map(|session| SharedComparer::new(session.comparer()));
+    let (lines, recording, comparing) = (Arc::clone(&transcript), recorder.clone(), comparer.clone());
+    let observe = move |seen: &Seen| {
+        if recording.as_ref().is_some_and(|recorder| recorder.observe(seen)) {
+            lines.add_line("the recording is full: nothing more is recorded".to_owned());
+        }
+        lines.add(seen);
+        if let Some(comparer) = &comparing {
+            comparer.observe(seen, |difference| lines.add_line(logging::clean(&difference.to_string())));
+        }
+    };
     let mut builder = LocalService::builder();
     logging::secrets().follow(&builder.secrets());
     builder = builder
@@ -122,7 +132,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         .tls(!arguments.plain)
         .gzip(arguments.gzip)
         .observe_pictures(recorder.is_some())
-        .observer(observer(Arc::clone(&lines), recorder.clone(), comparer.clone()));
+        .observer(observe);
     builder = match &session {
         Some(session) => builder.replay(session.plan()),
         None => builder.script(arguments.script.as_deref().map(read_script).transpose()?.unwrap_or_default()),
@@ -153,18 +163,22 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     introduce(&service, ca_out.filter(|path| *path != Path::new("-")));
 
     // Closes in order, so that the machine does not take the end for a lost connection.
-    let outcome = print_until_done(&service, &lines, &stop, |stopped| {
+    let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
         service.close_within(1000, if stopped { STOP_TIMEOUT } else { CLOSE_TIMEOUT });
     });
     if let (Some(session), Some(comparer)) = (session, comparer) {
         let (comparison, printed) = comparer.finish(session.comparer());
         return report_comparison(&comparison, printed, outcome);
     }
+    script_result(outcome)?;
+    print("the script is done, and everything awaited came");
+    Ok(())
+}
+
+/// Fails unless a script was completed.
+pub(crate) fn script_result(outcome: Option<Outcome>) -> Result<(), CliError> {
     match outcome {
-        Some(Outcome::Done) => {
-            print("the script is done, and everything awaited came");
-            Ok(())
-        }
+        Some(Outcome::Done) => Ok(()),
         Some(Outcome::Failed { step, reason }) => {
             Err(CliError::failed(format_args!("step {step} of the script: {reason}")))
         }
@@ -197,14 +211,7 @@ fn introduce(service: &LocalService, ca_out: Option<&Path>) {
         notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
     }
     print(format_args!("listening on {address}; a machine's configuration needs:\n"));
-    print("[SERVICE]");
-    print(format_args!("server_url: {}", service.http_url()));
-    print(format_args!("status_service_url: {}", service.ws_url()));
-    match (service.ca_pem(), ca_out) {
-        (Some(_), Some(path)) => print(format_args!("ca_file: {}", path.display())),
-        (Some(_), None) => print("# ca_file: the root certificate; --ca-out FILE writes it"),
-        (None, _) => {}
-    }
+    print(service.config_section(ca_out));
     print("\nAny serial number (sent as S12345) and any password will do. Press Ctrl-C to stop.\n");
 }
 
@@ -224,20 +231,13 @@ fn read_script(path: &Path) -> Result<Script, CliError> {
 /// Reads a pulse file, and checks it as a machine does unless `unchecked`.
 fn read_puls(path: &Path, unchecked: bool) -> Result<Vec<u8>, CliError> {
     let bytes = files::read(path, PULS_LIMIT_BYTES).map_err(CliError::usage)?;
-    let reasons = match if unchecked { Ok(Vec::new()) } else { refusals(&bytes) } {
-        Ok(refusals) if refusals.is_empty() => return Ok(bytes),
-        Ok(refusals) => refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+    let reasons = match if unchecked { Ok(None) } else { refusal_reasons(&bytes) } {
+        Ok(None) => return Ok(bytes),
+        Ok(Some(reasons)) => reasons,
         Err(error) => error.to_string(),
     };
     Err(CliError::usage(format_args!(
         "{}: machines would refuse this: {reasons} (--unchecked offers it anyway)",
         path.display()
     )))
-}
-
-/// Returns why every machine would refuse a file, after reading it to its end.
-fn refusals(bytes: &[u8]) -> puls::Result<Vec<puls::Refusal>> {
-    let mut job = Job::open(bytes)?;
-    while job.next_chunk()?.is_some() {}
-    Ok(job.header().check(None))
 }

@@ -65,6 +65,7 @@ pub mod follow;
 #[cfg(feature = "local-service")]
 mod http_server;
 pub mod json_lines;
+mod listen_address;
 #[cfg(feature = "local-service")]
 pub mod local_service;
 pub mod machine;
@@ -89,6 +90,7 @@ pub mod words;
 pub use config::Config;
 pub use emulator::{Emulator, Handle};
 pub use error::{CertificateProblem, Error, Result};
+pub use listen_address::listen_address;
 pub use machine::Machine;
 pub use net::Tls;
 pub use safe_logger::SafeLogger;

@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use log::{Level, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 
+use crate::config::LogLevel;
 use crate::{Secrets, Throttle};
 
 /// The most lines that one call site logs in [`PERIOD`].
@@ -53,6 +54,50 @@ impl SafeLogger {
         Self { loggers, crates, secrets, call_sites: Mutex::default() }
     }
 
+    /// Formats a line as the Python clients do: `(LEVEL) module:line MESSAGE`.
+    #[must_use]
+    pub fn format_line(record: &Record<'_>) -> String {
+        let level = match record.level() {
+            Level::Error => "ERROR",
+            Level::Warn => "WARNING",
+            Level::Info => "INFO",
+            Level::Debug | Level::Trace => "DEBUG",
+        };
+        let module = record.target().rsplit("::").next().unwrap_or_default();
+        format!("({level}) {module}:{} {}", record.line().unwrap_or_default(), record.args())
+    }
+
+    /// Splits filters in the syntax of `RUST_LOG` into those that apply to `crates`, if any, and the rest: unknown levels,
+    /// and other crates, which never pass.
+    ///
+    /// ```
+    /// use gf_emulator_core::SafeLogger;
+    ///
+    /// let (valid, invalid) = SafeLogger::split_filters("info,ureq=trace,debg", &["gf_emulator_core"]);
+    /// assert_eq!((valid.as_deref(), &*invalid), (Some("info"), "ureq=trace, debg"));
+    /// ```
+    #[must_use]
+    pub fn split_filters(filters: &str, crates: &[&str]) -> (Option<String>, String) {
+        let is_level = |level: &str| level.trim().parse::<LevelFilter>().is_ok();
+        let first = |target: &str| target.trim().split("::").next().unwrap_or_default().to_owned();
+        // A target is a prefix: `gf` means all crates that begin with it.
+        let applies = |target: &str| {
+            crates.iter().any(|name| name.starts_with(target.trim())) || crates.contains(&&*first(target))
+        };
+        let is_valid = |filter: &str| match filter.split_once('=') {
+            Some((target, level)) => applies(target) && (level.trim().is_empty() || is_level(level)),
+            None => is_level(filter) || crates.contains(&&*first(filter)),
+        };
+        // After a slash follows a pattern that lines have to match.
+        let (filters, pattern) = filters.split_once('/').map_or((filters, None), |(list, rest)| (list, Some(rest)));
+        let parts = filters.split(',').filter(|part| !part.trim().is_empty());
+        let (valid, invalid): (Vec<_>, Vec<_>) = parts.partition(|part| is_valid(part));
+        let shown = |part: &&str| part.trim().chars().map(|c| if c.is_control() { '?' } else { c }).take(100).collect();
+        let invalid: Vec<String> = invalid.iter().map(shown).collect();
+        let pattern = pattern.map(|pattern| format!("/{pattern}")).unwrap_or_default();
+        ((!valid.is_empty()).then(|| valid.join(",") + &pattern), invalid.join(", "))
+    }
+
     fn write(&self, record: &Record<'_>) {
         self.loggers.iter().for_each(|logger| logger.log(record));
     }
@@ -70,6 +115,18 @@ impl SafeLogger {
             let args = format_args!("{held_back} more lines like this were not logged");
             let mut record = Record::builder();
             self.write(&record.level(site.level).target(&site.target).line(site.line).args(args).build());
+        }
+    }
+}
+
+impl From<LogLevel> for LevelFilter {
+    /// `log` has no level above error: `CRITICAL` also shows errors.
+    fn from(level: LogLevel) -> Self {
+        match level {
+            LogLevel::Debug => Self::Debug,
+            LogLevel::Info => Self::Info,
+            LogLevel::Warning => Self::Warn,
+            LogLevel::Error | LogLevel::Critical => Self::Error,
         }
     }
 }
@@ -179,5 +236,47 @@ mod tests {
         assert_eq!(passed, 1000);
         assert_eq!(logger.count(site.clone(), start + PERIOD / 2), (false, 0));
         assert_eq!(logger.count(site, start + PERIOD), (true, 501));
+    }
+
+    #[test]
+    fn splits_filters_into_valid_and_invalid() {
+        const CRATES: [&str; 2] = ["gf_emulator_core", "gf_machine_emulator"];
+        for valid in [
+            "debug",
+            "WARN",
+            "gf_emulator_core::websocket=debug",
+            "info,gf_machine_emulator=off",
+            "gf=trace",
+            "debug/x",
+        ] {
+            assert_eq!(SafeLogger::split_filters(valid, &CRATES), (Some(valid.to_owned()), String::new()), "{valid}");
+        }
+        for (text, levels, invalid) in [
+            ("", None, ""),
+            (" , ", None, ""),
+            ("debg", None, "debg"),
+            ("info,gf_emulator_core=loud, ureq=trace", Some("info"), "gf_emulator_core=loud, ureq=trace"),
+            ("a\u{1b}[2J=b", None, "a?[2J=b"),
+        ] {
+            assert_eq!(
+                SafeLogger::split_filters(text, &CRATES),
+                (levels.map(str::to_owned), invalid.to_owned()),
+                "{text:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_line_has_the_python_level_name_and_its_place() {
+        for (level, target, expected) in [
+            (Level::Error, "gf_emulator_core::websocket", "(ERROR) websocket:7 x"),
+            (Level::Warn, "gf_machine_emulator::run", "(WARNING) run:7 x"),
+            (Level::Info, "gf_emulator_core::local_service::server", "(INFO) server:7 x"),
+            (Level::Debug, "gf_emulator_core", "(DEBUG) gf_emulator_core:7 x"),
+        ] {
+            let mut record = Record::builder();
+            let record = record.level(level).target(target).line(Some(7)).args(format_args!("x")).build();
+            assert_eq!(SafeLogger::format_line(&record), expected);
+        }
     }
 }

@@ -29,8 +29,8 @@ fn recorded(generation: Generation, folder: &Path) {
     let bench = Setup::new(generation)
         .service(|service| service.puls(flower(5)))
         .config(|config| {
-            for ((name, _), hue) in PICTURES.into_iter().zip([0, 30, 60, 90, 120, 150, 180]) {
-                fs::write(config.emulator.image_dir.join(format!("{name}.jpg")), jpeg(hue, 640, 480)).unwrap();
+            for (n, (name, _)) in PICTURES.into_iter().enumerate() {
+                fs::write(config.emulator.image_dir.join(format!("{name}.jpg")), jpeg(n)).unwrap();
             }
             config.firmware.check = true;
         })
@@ -147,7 +147,7 @@ fn nothing_that_is_recorded_is_more_than_text() {
 fn a_link_is_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
-    fs::write(&secret, jpeg(0, 64, 64)).unwrap();
+    fs::write(&secret, jpeg(0)).unwrap();
     let recording = folder.path().join("recording");
     fs::create_dir(&recording).unwrap();
     std::os::unix::fs::symlink(&secret, recording.join("a.jpg")).unwrap();
@@ -170,7 +170,7 @@ fn what_is_too_much_is_named_and_not_shown() {
     lines.push(json!({"n": 1, "t": 0.0, "at": "", "kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "lid_image", "status": "ready", "much": vec!["x"; 100_000]}}));
     // Twenty pictures of 4 MiB are more than a page takes, and one of more than that is more than it shows.
     for n in 2..23_u32 {
-        let mut picture = jpeg(0, 64, 64);
+        let mut picture = jpeg(0).to_vec();
         picture.extend(n.to_be_bytes());
         picture.resize(if n == 2 { (4 << 20) + 1 } else { 4 << 20 }, 0);
         fs::write(folder.path().join(format!("{n}.jpg")), picture).unwrap();

@@ -10,15 +10,15 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 use crossbeam_channel::bounded;
-use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen};
+use gf_emulator_core::local_service::{LocalService, Script, Seen, Totals, Transcript};
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::words::count;
 use gf_emulator_core::{Config, Emulator, Secret, Tls, files};
 
-use crate::conversation::{LineQueue, is_picture, observer, print_until_done, size};
+use crate::conversation::describe;
 use crate::error::CliError;
 use crate::output::print;
-use crate::{logging, puls, signals};
+use crate::{logging, puls, serve, signals};
 
 /// Part of the names of the head camera's pictures.
 const THICKNESS: &str = ".230";
@@ -89,7 +89,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     signals::on_stop(move || {
         let _ = stopping.try_send(());
     });
-    let lines = LineQueue::new();
+    let transcript = Transcript::new(describe);
+    let lines = Arc::clone(&transcript);
     let builder = LocalService::builder().sample_jobs();
     logging::secrets().follow(&builder.secrets());
     let service = builder
@@ -97,7 +98,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .password(config.machine.password.clone())
         .firmware_version(config.machine.firmware.clone())
         .script(Script::default())
-        .observer(observer(Arc::clone(&lines), None, None))
+        .observer(move |seen| lines.add(seen))
         .start()
         .map_err(CliError::failed)?;
     config.service.server_url = service.http_url().into();
@@ -126,20 +127,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     });
     let machine = machine.map_err(|e| CliError::failed(format_args!("cannot start the machine: {e}")))?;
     let mut collected = None;
-    let outcome = print_until_done(&service, &lines, &stop, |_| {
+    let outcome = transcript.print_until_done(&service, &stop, print, |_| {
         handle.stop();
         collected = machine.join().ok();
     });
     // The machine's error explains why the script did not end.
     let (jobs, machine_outcome) = collected.ok_or_else(|| CliError::failed("the machine panicked"))?;
     machine_outcome?;
-    match outcome {
-        Some(Outcome::Done) => {}
-        Some(Outcome::Failed { step, reason }) => {
-            return Err(CliError::failed(format_args!("step {step} of the script: {reason}")));
-        }
-        None => return Err(CliError::failed("stopped before the end")),
-    }
+    serve::script_result(outcome)?;
     if earlier > 0 {
         print(format_args!("\n{} also has {} of earlier runs", motion_dir.display(), count(earlier, "job")));
     }
@@ -168,22 +163,8 @@ fn count_jobs(folder: &Path) -> usize {
 
 /// Prints what was done. Fails if a job that was handed out did not arrive.
 fn print_summary(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) -> Result<(), CliError> {
-    let requests = || seen.iter().filter_map(|s| if let Seen::Http(request) = s { Some(request) } else { None });
-    let actions = seen.iter().filter(|s| matches!(s, Seen::WsSent(_))).count();
-    let by_socket = seen.iter().filter(|s| matches!(s, Seen::WsMessage { .. })).count();
-    let by_request = requests().filter(|request| request.path == "/api/event").count();
-    let pictures: Vec<_> = requests().filter(|request| is_picture(request) && request.status == 200).collect();
-    let is_job = |path: &str| path.starts_with("/dl/") && path.ends_with(".puls");
-    let handed_out = requests().filter(|request| is_job(&request.path) && request.status == 200).count();
-    print(format_args!(
-        "\n{}, {}, {} sent ({}), {} collected, in {:.1} s",
-        count(actions, "action"),
-        count(by_socket + by_request, "message"),
-        count(pictures.len(), "picture"),
-        size(pictures.iter().map(|picture| picture.body_len).sum()),
-        count(jobs.len(), "job"),
-        took.as_secs_f64()
-    ));
+    let totals = Totals::of(seen);
+    print(format_args!("\n{totals}, {} collected, in {:.1} s", count(jobs.len(), "job"), took.as_secs_f64()));
     puls::table(jobs)?;
     if let Some(job) = jobs.iter().find(|job| !job.with_extension("info").is_file()) {
         return Err(CliError::failed(format_args!("{} has no .info file", job.display())));
@@ -192,9 +173,9 @@ fn print_summary(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) ->
     if let Some(print_job) = jobs.iter().rfind(|job| job.to_string_lossy().contains("_print_")) {
         print(format_args!("to see a job: gf-machine-emulator puls plot {}", print_job.display()));
     }
-    if jobs.len() == handed_out && handed_out > 0 && !pictures.is_empty() {
+    if jobs.len() == totals.jobs && totals.jobs > 0 && totals.pictures > 0 {
         Ok(())
     } else {
-        Err(CliError::failed(format_args!("jobs handed out: {handed_out}, collected: {}", jobs.len())))
+        Err(CliError::failed(format_args!("jobs handed out: {}, collected: {}", totals.jobs, jobs.len())))
     }
 }

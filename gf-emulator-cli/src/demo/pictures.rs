@@ -5,7 +5,7 @@ use std::path::Path;
 use gf_emulator_core::storage::AtomicFile;
 
 use crate::error::CliError;
-use crate::signals;
+use crate::signals::TEMP_FILES;
 
 /// The head at four places during homing, material on the bed, and the head camera's view with the measure laser on and
 /// off. `*` stands for the material's thickness.
@@ -25,7 +25,7 @@ pub(super) fn write_missing(folder: &Path, thickness: &str) -> Result<(), CliErr
         let path = folder.join(name.replace('*', thickness));
         if !path.exists() {
             let (file, _temp) =
-                signals::create_temp(|| AtomicFile::of(&path, jpeg), |file| Some(file.path().to_owned()))?;
+                TEMP_FILES.create(|| AtomicFile::of(&path, jpeg), |file| Some(file.path().to_owned()))?;
             file.replace()?;
         }
     }

@@ -19,10 +19,10 @@ fn a_pulse_file_that_no_machine_would_play_is_refused_unless_it_is_meant() {
     locked.set(code::SERIAL_LOCK, 7).unwrap();
     let whole = Builder::new().move_to(3.0, 4.0).unwrap().to_gzip();
     for (name, bytes, words) in [
-        ("my.json", b"[]".to_vec(), "no machine would play this"),
-        ("empty.puls", Vec::new(), "no machine would play this"),
+        ("my.json", b"[]".to_vec(), "machines would refuse this"),
+        ("empty.puls", Vec::new(), "machines would refuse this"),
         ("format.puls", other_format.to_bytes(), "PDfm"),
-        ("cut.puls", whole[..whole.len() - 9].to_vec(), "no machine would play this"),
+        ("cut.puls", whole[..whole.len() - 9].to_vec(), "machines would refuse this"),
         ("good.puls", whole.clone(), ""),
         // It is for one machine, and that may be the one that comes.
         ("locked.puls", locked.to_bytes(), ""),

@@ -37,6 +37,7 @@ mod seen;
 mod server;
 #[cfg(test)]
 mod tests;
+mod transcript;
 
 use std::io;
 use std::net::SocketAddr;
@@ -54,6 +55,7 @@ pub use self::plan::{Cue, Replay, Reply, ReplyBody, ReplyEnd};
 pub(crate) use self::replay::{is_ending, is_opening, rehomed};
 pub use self::script::{Outcome, Script, Step};
 pub use self::seen::{Bearer, Request, Seen};
+pub use self::transcript::{Totals, Transcript};
 
 use self::server::Core;
 use crate::Secrets;

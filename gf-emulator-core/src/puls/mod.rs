@@ -48,6 +48,7 @@ mod summary;
 pub mod tick;
 mod timeline;
 mod trace;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -75,3 +76,4 @@ pub use steps::{Paths, Step, Steps};
 pub use summary::off_bed;
 pub use summary::{JobRow, Summary};
 pub use timeline::{Bin, Timeline};
+pub use verify::refusal_reasons;
