@@ -16,7 +16,7 @@ use crate::output::notice;
 
 /// How long a clean end may take. A DNS lookup, for instance, cannot be cancelled.
 const GRACE: Duration = Duration::from_millis(1900);
-/// Signals closer together than this count as one: whatever ends a process group may signal each process twice, and
+/// Signals closer together than this count as one: a service manager may signal each process of a group twice, and
 /// nobody presses Ctrl-C twice so fast.
 const SAME_SIGNAL: Duration = Duration::from_millis(200);
 /// The usual exit code after Ctrl-C: 128 + SIGINT.

@@ -118,9 +118,16 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     extents.add(job.body());
     // G-code may move without cutting.
     let is_cut = arguments.density != Some(0.0) && kind(arguments) != Some(Kind::Gcode);
-    if job.body().iter().all(|&byte| byte & tick::POWER != 0) || (is_cut && extents.fire.is_none()) {
-        let message = format!("{name}: nothing to draw: the head never moves, or the laser never fires");
-        return Err(if arguments.from.is_some() { CliError::failed(message) } else { CliError::usage(message) });
+    let missing = if job.body().iter().all(|&byte| byte & tick::POWER != 0) {
+        Some("the head never moves")
+    } else if is_cut && extents.fire.is_none() {
+        Some("the laser never fires")
+    } else {
+        None
+    };
+    if let Some(missing) = missing {
+        let error = if arguments.from.is_some() { CliError::failed } else { CliError::usage };
+        return Err(error(format!("{name}: nothing to draw: {missing}")));
     }
     let (mut file, _temp) = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
     let ticks = job.body().len();

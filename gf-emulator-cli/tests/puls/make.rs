@@ -146,13 +146,13 @@ fn an_error_in_a_drawing_names_its_line_and_leaves_no_file() {
     }
     let ended = run(&folder, &["puls", "make", "--from", "gone.nc", "-o", "job.puls"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("gone.nc: cannot open it: "), "{ended:?}");
+    assert!(ended.stderr.contains("cannot read gone.nc: "), "{ended:?}");
     run(&folder, &["puls", "make", "--square", "5", "-o", "no/such/job.puls"]).expect(2);
-    assert!(is_empty(&folder), "something is left");
+    assert!(is_empty(&folder), "a file is left");
 }
 
 #[test]
-fn what_moves_without_fire_is_a_job() {
+fn a_job_may_move_without_the_laser() {
     let folder = folder();
     for (arguments, text) in [
         (&["--from", "-", "--kind", "gcode"][..], "G0 X5"),
@@ -167,7 +167,7 @@ fn what_moves_without_fire_is_a_job() {
 }
 
 #[test]
-fn what_does_not_fit_on_the_bed_is_made_with_a_remark() {
+fn a_job_that_does_not_fit_on_the_bed_is_made_with_a_remark() {
     let folder = folder();
     for (arguments, reach) in [
         ("--square 1000", "X 0.0 to 1000.0, Y 0.0 to 1000.0 mm"),
@@ -177,7 +177,7 @@ fn what_does_not_fit_on_the_bed_is_made_with_a_remark() {
         let arguments: Vec<_> = ["puls", "make", "-o", "job.puls"].into_iter().chain(arguments.split(' ')).collect();
         let ended = run(&folder, &arguments);
         ended.expect(0);
-        let remark = "job.puls: remark: the job does not fit on the bed, which is 495 x 279 mm: from where it begins, it \
+        let remark = "job.puls: remark: the job does not fit on the bed, which is 495 x 279 mm: from its start it \
                       reaches ";
         assert!(ended.stderr.contains(&format!("{remark}{reach}\n")), "{ended:?}");
     }
@@ -187,7 +187,7 @@ fn what_does_not_fit_on_the_bed_is_made_with_a_remark() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_says_what_would_do() {
+fn wrong_usage_exits_with_2_and_says_what_is_expected() {
     let folder = folder();
     for (arguments, message) in [
         ("-o job.puls", "--line"),
@@ -200,7 +200,7 @@ fn wrong_usage_ends_with_2_and_says_what_would_do() {
         ("--circle -inf -o job.puls", "expected a number of mm from 0.1 to 1000"),
         ("--circle 1e30 -o job.puls", "expected a number of mm from 0.1 to 1000"),
         ("--line 0,0 -o job.puls", "the shape: nothing to draw: the head never moves"),
-        ("--line 0.001,0 --at 5,5 -o job.puls", "the shape: nothing to draw: the head never moves"),
+        ("--line 0.001,0 --at 5,5 -o job.puls", "the shape: nothing to draw: the laser never fires"),
         ("--line inf,0 -o job.puls", "expected two numbers of mm from -1000 to 1000"),
         ("--line 5,5 --at 1e30,0 -o job.puls", "expected two numbers of mm from -1000 to 1000"),
         ("--square 5 --speed -1 -o job.puls", "expected a number of mm/s from 0.1 to 10000"),
@@ -237,13 +237,5 @@ fn wrong_usage_ends_with_2_and_says_what_would_do() {
         ended.expect(2);
         assert!(ended.stderr.contains(message) && ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
     }
-    assert!(is_empty(&folder), "something is left");
-}
-
-#[test]
-fn help_fits_on_80_columns_and_has_examples() {
-    let ended = run(&folder(), &["puls", "make", "--help"]);
-    ended.expect(0);
-    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ended.stdout);
-    assert!(ended.stdout.contains("Examples:") && ended.stdout.contains("Exit codes:"), "{}", ended.stdout);
+    assert!(is_empty(&folder), "a file is left");
 }
