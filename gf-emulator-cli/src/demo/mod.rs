@@ -89,9 +89,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     signals::on_stop(move || {
         let _ = stopping.try_send(());
     });
+    let builder = LocalService::builder().sample_jobs();
     let transcript = Transcript::new(describe);
     let lines = Arc::clone(&transcript);
-    let builder = LocalService::builder().sample_jobs();
     logging::secrets().follow(&builder.secrets());
     let service = builder
         .serial(&config.machine.serial.to_string())
