@@ -161,7 +161,7 @@ impl Log for SafeLogger {
         for (site, held_back) in held_back {
             self.write_held_back(&site, held_back);
         }
-        self.loggers.iter().for_each(|logger| logger.flush());
+        self.loggers.iter().for_each(Log::flush);
     }
 }
 

@@ -78,7 +78,7 @@ fn find(path: &str) -> Option<(&'static str, Route)> {
         "/update/current" => ("GET", Route::Service(Service::Firmware)),
         "/api/event" => ("POST", Route::Service(Service::Event)),
         "/api/machines/status" => ("PUT", Route::Service(Service::Status)),
-        _ if path.starts_with("/dl/") && path.ends_with(".puls") => ("GET", Route::Puls),
+        _ if job_of(path).is_some() => ("GET", Route::Puls),
         _ if path.strip_prefix("/up/").is_some_and(|name| !name.is_empty()) => ("PUT", Route::Storage),
         _ => {
             let (action, id) = path.strip_prefix("/api/machines/")?.split_once('/')?;
@@ -88,14 +88,18 @@ fn find(path: &str) -> Option<(&'static str, Route)> {
     })
 }
 
+/// Returns the action type in the path of a pulse file, or `job`.
+pub(super) fn job_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/dl/")?.strip_suffix(".puls")
+}
+
 /// The answer to a request that leads somewhere.
 pub(super) fn answer(core: &Core, route: Route, head: &Head, body: &[u8]) -> Answer {
     match route {
         Route::SignIn => sign_in(core, head, body),
         Route::Puls if head.path == PULS_PATH => octets(&core.settings.puls),
         Route::Puls => {
-            let action_type = head.path.strip_prefix("/dl/").and_then(|name| name.strip_suffix(".puls"));
-            let job = action_type.and_then(|action_type| core.settings.jobs.get(action_type));
+            let job = job_of(&head.path).and_then(|action_type| core.settings.jobs.get(action_type));
             job.map_or_else(|| Answer::text(404, "there is nothing here"), octets)
         }
         Route::Firmware => octets(&core.settings.firmware),

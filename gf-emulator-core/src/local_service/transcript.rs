@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
+use super::routes::job_of;
 use super::{LocalService, Outcome, Seen};
 use crate::words::count;
 
@@ -16,6 +17,9 @@ use crate::words::count;
 const LINES_LIMIT: usize = 10_000;
 /// Far away: a script ends by its own timeouts.
 const A_YEAR: Duration = Duration::from_hours(365 * 24);
+
+/// Makes a line of what is seen, if it is worth one.
+type Render = Box<dyn Fn(&Seen) -> Option<String> + Send + Sync>;
 
 /// A bounded queue of lines, between the threads of a service, which must not wait, and the one that prints.
 ///
@@ -32,7 +36,7 @@ const A_YEAR: Duration = Duration::from_hours(365 * 24);
 /// # Ok::<(), gf_emulator_core::local_service::Error>(())
 /// ```
 pub struct Transcript {
-    render: Box<dyn Fn(&Seen) -> Option<String> + Send + Sync>,
+    render: Render,
     started: Instant,
     sender: Sender<String>,
     receiver: Receiver<String>,
@@ -146,9 +150,7 @@ impl Totals {
                     totals.pictures += 1;
                     totals.picture_bytes += request.body_len;
                 }
-                Seen::Http(request) if request.path.starts_with("/dl/") && request.path.ends_with(".puls") => {
-                    totals.jobs += 1;
-                }
+                Seen::Http(request) if job_of(&request.path).is_some() => totals.jobs += 1,
                 _ => {}
             }
         }

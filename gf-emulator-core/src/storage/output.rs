@@ -131,12 +131,12 @@ impl Write for Target {
 ///
 /// [`Error::File`] that names the input.
 pub fn check_not_an_input(output: &Path, inputs: &[&Path]) -> Result<()> {
-    let real = |path: &Path, stream: &str| if path == Path::new("-") { stream.into() } else { path.to_owned() };
-    let Some(written) = identity(&real(output, "/dev/stdout")) else { return Ok(()) };
+    let resolve = |path: &Path, stream: &str| if path == Path::new("-") { stream.into() } else { path.to_owned() };
+    let Some(written) = identity(&resolve(output, "/dev/stdout")) else { return Ok(()) };
     let is_page = |path: &Path| path.extension().is_some_and(|extension| extension == "html");
     for input in inputs {
         let inside = fs::read_dir(input).into_iter().flatten().flatten().map(|entry| entry.path());
-        let mut read = inside.filter(|path| !is_page(path)).chain([real(input, "/dev/stdin")]);
+        let mut read = inside.filter(|path| !is_page(path)).chain([resolve(input, "/dev/stdin")]);
         if read.any(|path| identity(&path).as_ref() == Some(&written)) {
             let input = if *input == Path::new("-") { "standard input".into() } else { input.display().to_string() };
             let source = io::Error::other(format!("it belongs to the input {input}; choose another file"));
