@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use env_logger::{Logger, Target};
 use gf_emulator_core::config::{LogLevel, Logging};
-use gf_emulator_core::{Error, SafeLogger, Secrets, files};
+use gf_emulator_core::{Config, Error, SafeLogger, Secrets, files};
 use log::{LevelFilter, Log};
 
 use crate::error::CliError;
@@ -63,9 +63,9 @@ pub(crate) fn start(logging: &Logging) -> Result<(), CliError> {
 
 /// Sets up a log of warnings and errors on the console.
 pub(crate) fn start_with_warnings() -> Result<(), CliError> {
-    let mut logging = Logging::default();
-    logging.console_level = Some(LogLevel::Warning);
-    start(&logging)
+    let mut config = Config::default();
+    config.logging.console_level = Some(LogLevel::Warning);
+    start(&config.logging)
 }
 
 fn open(path: &Path) -> Result<fs::File, Error> {
