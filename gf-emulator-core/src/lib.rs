@@ -83,6 +83,8 @@ pub mod files;
 pub mod follow;
 #[cfg(any(feature = "follow", feature = "local-service"))]
 mod http_server;
+pub mod json_lines;
+mod listen_address;
 #[cfg(feature = "local-service")]
 pub mod local_service;
 pub mod machine;
@@ -94,6 +96,7 @@ pub mod record;
 pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
+mod safe_logger;
 mod secret;
 mod secrets;
 pub mod service;
@@ -107,8 +110,10 @@ pub use config::Config;
 pub use emulator::{Emulator, Handle};
 pub use error::{CertificateProblem, Error, Result};
 pub use events::{EmulatorEvent, Ending};
+pub use listen_address::listen_address;
 pub use machine::Machine;
 pub use net::Tls;
+pub use safe_logger::SafeLogger;
 pub use secret::Secret;
 pub use secrets::Secrets;
 pub use throttle::Throttle;

@@ -105,7 +105,7 @@ impl Secrets {
     }
 
     /// Adds all values of another set, and those added to it later. Two sets must not follow each other.
-    pub(crate) fn follow(&self, other: &Self) {
+    pub fn follow(&self, other: &Self) {
         let mut leader = lock(&other.0);
         let mut known = lock(&self.0);
         for (kind, values) in [

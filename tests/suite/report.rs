@@ -56,8 +56,8 @@ fn recorded(generation: Generation, folder: &Path) {
     let bench = Setup::new(generation)
         .service(|service| service.puls(flower(5)))
         .config(|config| {
-            for ((name, _), hue) in PICTURES.into_iter().zip([0, 30, 60, 90, 120, 150, 180]) {
-                fs::write(config.emulator.image_dir.join(format!("{name}.jpg")), jpeg(hue, 640, 480)).unwrap();
+            for (n, (name, _)) in PICTURES.into_iter().enumerate() {
+                fs::write(config.emulator.image_dir.join(format!("{name}.jpg")), jpeg(n)).unwrap();
             }
             config.firmware.check = true;
         })
@@ -174,7 +174,7 @@ fn recorded_markup_stays_text() {
 fn symbolic_links_are_not_followed() {
     let folder = tempfile::tempdir().unwrap();
     let secret = folder.path().join("secret");
-    fs::write(&secret, jpeg(0, 64, 64)).unwrap();
+    fs::write(&secret, jpeg(0)).unwrap();
     let recording = folder.path().join("recording");
     fs::create_dir(&recording).unwrap();
     std::os::unix::fs::symlink(&secret, recording.join("a.jpg")).unwrap();
@@ -191,7 +191,7 @@ fn pictures_over_the_limits_are_only_named() {
     let mut entries = vec![long_request];
     // One picture over 4 MiB, and more pictures of 4 MiB than fit into 64 MiB.
     for n in 2..23_u32 {
-        let mut picture = jpeg(0, 64, 64);
+        let mut picture = jpeg(0).to_vec();
         picture.extend(n.to_be_bytes());
         picture.resize(if n == 2 { (4 << 20) + 1 } else { 4 << 20 }, 0);
         fs::write(folder.path().join(format!("{n}.jpg")), picture).unwrap();

@@ -19,10 +19,10 @@ fn refuses_a_pulse_file_that_machines_refuse_unless_unchecked() {
     locked.set(code::SERIAL_LOCK, 7).unwrap();
     let whole = Builder::new().move_to(3.0, 4.0).unwrap().to_gzip();
     for (name, bytes, words) in [
-        ("my.json", b"[]".to_vec(), "no machine would play this"),
-        ("empty.puls", Vec::new(), "no machine would play this"),
+        ("my.json", b"[]".to_vec(), "machines would refuse this"),
+        ("empty.puls", Vec::new(), "machines would refuse this"),
         ("format.puls", other_format.to_bytes(), "PDfm"),
-        ("cut.puls", whole[..whole.len() - 9].to_vec(), "no machine would play this"),
+        ("cut.puls", whole[..whole.len() - 9].to_vec(), "machines would refuse this"),
         ("good.puls", whole.clone(), ""),
         // Locked to a serial number, which may be that of the machine.
         ("locked.puls", locked.to_bytes(), ""),

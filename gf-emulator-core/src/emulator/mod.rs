@@ -8,6 +8,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
+mod collect;
 mod event_loop;
 mod handle;
 mod scheduler;

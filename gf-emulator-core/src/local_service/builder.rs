@@ -1,5 +1,6 @@
 //! Configures and starts a [`LocalService`].
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
@@ -11,8 +12,8 @@ use super::history::{History, Observer};
 use super::machines::{Machines, SignInRules};
 use super::replay_state::ReplayState;
 use super::seen::Seen;
-use super::{LocalService, LocalServiceError, ReplayPlan, Script, certificate, server};
-use crate::{Secret, Secrets};
+use super::{LocalService, LocalServiceError, ReplayPlan, Script, certificate, sample_jobs, server};
+use crate::{Secret, Secrets, puls};
 
 /// Configures a [`LocalService`]. See [`LocalService::builder`].
 pub struct Builder {
@@ -21,6 +22,7 @@ pub struct Builder {
     rules: SignInRules,
     firmware_version: String,
     puls: Option<Vec<u8>>,
+    jobs: BTreeMap<String, Vec<u8>>,
     gzip: bool,
     task: Option<Task>,
     cut_every: Option<Duration>,
@@ -44,6 +46,7 @@ impl Default for Builder {
             },
             firmware_version: "2.6.0-2228".to_owned(),
             puls: None,
+            jobs: BTreeMap::new(),
             gzip: false,
             task: None,
             cut_every: None,
@@ -118,6 +121,28 @@ impl Builder {
     pub fn puls(mut self, file: impl Into<Vec<u8>>) -> Self {
         self.puls = Some(file.into());
         self
+    }
+
+    /// Offers a pulse file of its own to actions of one type, such as `hunt`: `{puls}` in their strings is its URL,
+    /// `/dl/<action_type>.puls`. All other actions get the one of [`puls`](Self::puls).
+    #[must_use]
+    pub fn puls_for(mut self, action_type: &str, file: impl Into<Vec<u8>>) -> Self {
+        self.jobs.insert(action_type.to_owned(), file.into());
+        self
+    }
+
+    /// Offers a pulse file of its own to each of `hunt`, `motion` and `print`, as the cloud does: a hunt that moves the
+    /// lens alone, a motion without the laser, and a print of an engraving and cuts.
+    ///
+    /// # Panics
+    ///
+    /// Never: the jobs are the same every time.
+    #[must_use]
+    pub fn sample_jobs(self) -> Self {
+        let job = |made: puls::Result<Vec<u8>>| made.expect("the sample jobs are within all limits");
+        self.puls_for("hunt", job(sample_jobs::hunt()))
+            .puls_for("motion", job(sample_jobs::motion()))
+            .puls_for("print", job(sample_jobs::print()))
     }
 
     /// Compresses the pulse file with gzip before it is served. The default is false.
@@ -207,12 +232,16 @@ impl Builder {
         } else {
             format!("{scheme}://{addr}")
         };
-        let puls = self.puls.unwrap_or_else(small_puls);
+        let pack = |file: Vec<u8>| -> Result<Arc<[u8]>, LocalServiceError> {
+            Ok(if self.gzip { compressed(&file).map_err(LocalServiceError::Start)? } else { file }.into())
+        };
+        let jobs = self.jobs.into_iter().map(|(action_type, file)| Ok((action_type, pack(file)?)));
         let settings = Settings {
             http_url,
             firmware: format!("firmware {}\n", self.firmware_version).into_bytes().into(),
             firmware_version: self.firmware_version,
-            puls: if self.gzip { compressed(&puls).map_err(LocalServiceError::Start)? } else { puls }.into(),
+            puls: pack(self.puls.unwrap_or_else(small_puls))?,
+            jobs: jobs.collect::<Result<_, LocalServiceError>>()?,
             body_limit: self.body_limit,
             bodies: self.bodies,
             cut_every: self.cut_every,

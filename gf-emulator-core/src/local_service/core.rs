@@ -1,5 +1,6 @@
 //! The state that all threads of one service share.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
@@ -41,6 +42,8 @@ pub(super) struct Settings {
     pub(super) firmware_version: String,
     pub(super) firmware: Arc<[u8]>,
     pub(super) puls: Arc<[u8]>,
+    /// Pulse files for actions of one type.
+    pub(super) jobs: BTreeMap<String, Arc<[u8]>>,
     pub(super) body_limit: u64,
     pub(super) bodies: Bodies,
     pub(super) cut_every: Option<Duration>,
@@ -131,7 +134,11 @@ impl Core {
 
     /// Sends an action with its placeholders filled in.
     pub(super) fn send(&self, machine: &RemoteMachine, link: &Arc<Link>, mut action: Value) -> Result<(), LinkClosed> {
-        let puls = self.settings.puls_url();
+        let jobs = &self.settings.jobs;
+        let puls = match action["action_type"].as_str().filter(|&action_type| jobs.contains_key(action_type)) {
+            Some(action_type) => format!("{}/dl/{action_type}.puls", self.settings.http_url),
+            None => self.settings.puls_url(),
+        };
         Placeholders { http: &self.settings.http_url, puls: &puls, serial: &machine.serial }.fill(&mut action);
         self.send_text(machine, link, &action.to_string())
     }

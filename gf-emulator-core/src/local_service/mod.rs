@@ -38,6 +38,7 @@ mod protocol;
 mod replay_runner;
 mod replay_state;
 mod routes;
+mod sample_jobs;
 mod script;
 mod script_runner;
 mod seen;
@@ -45,6 +46,7 @@ mod server;
 mod task;
 #[cfg(test)]
 mod tests;
+mod transcript;
 mod urls;
 mod wait_error;
 
@@ -64,6 +66,7 @@ pub use self::plan::{RecordedBody, RecordedResponse, ReplayPlan, ReplayStep, Res
 pub(crate) use self::protocol::{is_connecting, is_ending};
 pub use self::script::{Script, ScriptStep};
 pub use self::seen::{Bearer, Request, Seen};
+pub use self::transcript::{Totals, Transcript};
 pub(crate) use self::urls::rebase_urls;
 
 use self::core::Core;

@@ -76,7 +76,7 @@ impl Route {
 fn find(path: &str) -> Option<(&'static str, Route)> {
     Some(match path {
         SIGN_IN_PATH => ("POST", Route::SignIn),
-        PULS_PATH => ("GET", Route::Puls),
+        _ if job_of(path).is_some() => ("GET", Route::Puls),
         FIRMWARE_PATH => ("GET", Route::Firmware),
         "/update/current" => ("GET", Route::Authorized(AuthorizedRoute::Firmware)),
         EVENT_PATH => ("POST", Route::Authorized(AuthorizedRoute::Event)),
@@ -90,11 +90,20 @@ fn find(path: &str) -> Option<(&'static str, Route)> {
     })
 }
 
+/// Returns the action type in the path of a pulse file, or `job`.
+pub(super) fn job_of(path: &str) -> Option<&str> {
+    path.strip_prefix("/dl/")?.strip_suffix(".puls")
+}
+
 /// Answers a request.
 pub(super) fn respond(core: &Core, route: Route, head: &RequestHead, body: &[u8]) -> Response {
     match route {
         Route::SignIn => sign_in(core, head, body),
-        Route::Puls => octets(&core.settings.puls),
+        Route::Puls if head.path == PULS_PATH => octets(&core.settings.puls),
+        Route::Puls => {
+            let job = job_of(&head.path).and_then(|action_type| core.settings.jobs.get(action_type));
+            job.map_or_else(|| Response::text(404, "no such path"), octets)
+        }
         Route::Firmware => octets(&core.settings.firmware),
         Route::Authorized(AuthorizedRoute::Firmware) => {
             let download_url = format!("{}{FIRMWARE_PATH}", core.settings.http_url);

@@ -40,7 +40,20 @@ impl Tls {
     /// [`Error::File`] if the file cannot be read or is not a regular file; [`Error::TooLarge`] if it is larger than
     /// 8 MiB; [`Error::Tls`] if it contains no certificate, or one that cannot be parsed.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
-        let extra_roots = ca_file.map(read_certificates).transpose()?.unwrap_or_default();
+        let extra_roots = match ca_file {
+            Some(path) => parse_certificates(&files::read(path, MAX_CA_FILE_BYTES)?, &path.display().to_string())?,
+            None => Vec::new(),
+        };
+        Ok(Self(Arc::new(Shared { extra_roots, connector: OnceLock::new() })))
+    }
+
+    /// Trusts the system's root certificates and every certificate in `pem`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`] if it contains no certificate, or one that cannot be parsed.
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self> {
+        let extra_roots = parse_certificates(pem.as_ref(), "the given text")?;
         Ok(Self(Arc::new(Shared { extra_roots, connector: OnceLock::new() })))
     }
 
@@ -78,20 +91,20 @@ pub(super) fn connector_without_verification() -> io::Result<TlsConnector> {
     builder.build().map_err(io::Error::other)
 }
 
-/// Reads every certificate of a PEM file, one by one so that an error can name the one that is broken.
-fn read_certificates(path: &Path) -> Result<Vec<Certificate>> {
+/// Parses every certificate of a PEM file, one by one so that an error can name the one that is broken. `source` is
+/// where the file is from.
+fn parse_certificates(pem: &[u8], source: &str) -> Result<Vec<Certificate>> {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let pem = files::read(path, MAX_CA_FILE_BYTES)?;
     let starts: Vec<_> = (0..pem.len()).filter(|&at| pem[at..].starts_with(BEGIN)).collect();
     if starts.is_empty() {
-        let reason = format!("{} contains no PEM certificate (no line -----BEGIN CERTIFICATE-----)", path.display());
+        let reason = format!("{source} contains no PEM certificate (no line -----BEGIN CERTIFICATE-----)");
         return Err(Error::Tls { reason });
     }
     let ends = starts.iter().skip(1).copied().chain([pem.len()]);
     let parse = |(n, (&start, end)): (usize, (&usize, usize))| {
         Certificate::from_pem(&pem[start..end]).map_err(|e| {
             let (n, count) = (n + 1, starts.len());
-            Error::Tls { reason: format!("certificate {n} of {count} in {} cannot be read: {e}", path.display()) }
+            Error::Tls { reason: format!("certificate {n} of {count} in {source} cannot be read: {e}") }
         })
     };
     starts.iter().zip(ends).enumerate().map(parse).collect()

@@ -46,10 +46,12 @@ mod segmenter;
 mod source;
 mod span;
 mod straight_line;
+mod summary;
 pub mod tick;
 mod ticks;
 mod timeline;
 mod tracer;
+mod verify;
 
 #[cfg(test)]
 mod tests;
@@ -74,6 +76,10 @@ pub use seconds::Seconds;
 pub use segment::Segment;
 pub use source::Encoding;
 pub use span::Span;
+#[cfg(feature = "plot")]
+pub use summary::off_bed;
+pub use summary::{JobRow, Summary};
 pub use ticks::{Segments, Tick, Ticks};
 pub use timeline::{Bin, Timeline};
 pub use tracer::Tracer;
+pub use verify::refusal_reasons;

@@ -33,6 +33,7 @@
 mod alignment;
 mod comparison;
 mod json_diff;
+mod observers;
 mod recorder;
 mod session;
 #[cfg(test)]
@@ -40,4 +41,5 @@ mod tests;
 mod transcript;
 
 pub use comparison::{Comparer, Comparison, Difference};
+pub use observers::{LimitedRecorder, SharedComparer};
 pub use session::Session;

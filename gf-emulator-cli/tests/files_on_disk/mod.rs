@@ -1,4 +1,4 @@
-//! What is read from the disk and kept on it: `check`, `pipe`, `demo`, and files in places where none can be.
+//! Files that are read and written: `check`, `pipe`, `demo`, and files that cannot be read or written.
 
 use std::fs;
 use std::path::Path;
@@ -11,7 +11,7 @@ use tempfile::TempDir;
 use crate::program::{Ended, Program, command};
 use crate::{PASSWORD, SAMPLE, configure, folder, names, run};
 
-/// `pipe` with this input, and these arguments.
+/// Runs `pipe`.
 fn pipe(folder: &TempDir, input: &str, arguments: &[&str]) -> Ended {
     let mut command = command(folder.path());
     command.arg("pipe").args(arguments).stdin(Stdio::piped());
@@ -22,12 +22,12 @@ fn pipe(folder: &TempDir, input: &str, arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn the_sample_is_in_the_program() {
+fn check_prints_the_sample() {
     let folder = folder();
     let ended = run(&folder, &["check", "--sample"]);
     ended.expect(0);
     assert_eq!(ended.stdout, fs::read_to_string(SAMPLE).unwrap());
-    // What it says where there is no file works as it stands, under the name that was asked for.
+    // The command in the message for a missing file is right for the given name.
     for arguments in [&["check", "--config", "other.cfg"][..], &["collect", "--config", "other.cfg"]] {
         let ended = run(&folder, arguments);
         ended.expect(2);
@@ -36,11 +36,11 @@ fn the_sample_is_in_the_program() {
     }
 }
 
-/// Changes of a good configuration, each with the key that is to be named.
 #[test]
-fn check_tries_the_folders_that_a_session_writes_to() {
+fn check_tests_the_folders_that_a_session_writes_to() {
     let folder = folder();
     fs::write(folder.path().join("file"), "x").unwrap();
+    // Changes of a good configuration, and the key to report.
     let cases = [
         ("motion_dir: motion", "motion_dir: file", "motion_dir"),
         ("motion_dir: motion", "motion_dir: file/below", "motion_dir"),
@@ -65,11 +65,11 @@ fn check_tries_the_folders_that_a_session_writes_to() {
         let ended = run(&folder, &["check"]);
         ended.expect(2);
         assert!(ended.stderr.contains(&format!("{key}: ")), "{bad:?}: {}", ended.stderr);
-        assert_eq!(all_below(folder.path()), before, "it leaves nothing");
+        assert_eq!(all_below(folder.path()), before, "it leaves files");
     }
 }
 
-/// The names of everything in a folder and in those below.
+/// Lists a folder recursively.
 fn all_below(folder: &Path) -> Vec<String> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
@@ -84,7 +84,7 @@ fn all_below(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn check_remarks_on_what_can_hardly_be_meant() {
+fn check_remarks_on_unusual_values() {
     let folder = folder();
     let check = |change: &dyn Fn(String) -> String| {
         configure(&folder, "https://app.glowforge.com", "wss://status.glowforge.com", "", "");
@@ -115,7 +115,7 @@ fn check_remarks_on_what_can_hardly_be_meant() {
 }
 
 #[test]
-fn pipe_fails_where_nothing_was_done() {
+fn pipe_fails_if_no_action_was_completed() {
     let folder = folder();
     let settings = r#"{"id":1,"action_type":"settings","status":"ready"}"#;
     let motion = r#"{"id":2,"action_type":"motion","status":"ready","motion_url":"file:///no/such/job.puls"}"#;
@@ -132,14 +132,14 @@ fn pipe_fails_where_nothing_was_done() {
     ] {
         let ended = pipe(&folder, &input, &[]);
         ended.expect(code);
-        assert!(code == 0 || ended.stderr.contains("nothing of the input was done"), "{}", ended.stderr);
+        assert!(code == 0 || ended.stderr.contains("no action was completed"), "{}", ended.stderr);
     }
     let help = run(&folder, &["pipe", "--help"]);
     assert!(help.stdout.contains("motion/"), "{}", help.stdout);
 }
 
 #[test]
-fn what_a_service_can_say_without_end_is_not_logged_without_end() {
+fn log_lines_about_input_are_limited_and_counted() {
     const LINES: usize = 100_000;
     let folder = folder();
     for (line, words) in [
@@ -158,7 +158,7 @@ fn what_a_service_can_say_without_end_is_not_logged_without_end() {
         assert!((1..5_000).contains(&logged), "{logged} lines of {words:?}");
         assert!(ended.stderr.len() < 2_000_000, "{} bytes of log", ended.stderr.len());
         if words.starts_with("ignored") {
-            // Those that are not logged are counted.
+            // The others are counted.
             let count = |line: &str| line.split_once("ignored ")?.1.split_once(" more ")?.0.parse::<usize>().ok();
             let held: usize = ended.stderr.lines().filter_map(count).sum();
             assert_eq!(logged + held, LINES, "{}", ended.stderr);
@@ -167,16 +167,20 @@ fn what_a_service_can_say_without_end_is_not_logged_without_end() {
 }
 
 #[test]
-fn a_second_demo_says_that_jobs_of_the_first_are_there() {
+fn a_second_demo_mentions_the_jobs_of_the_first() {
     let folder = folder();
     let first = run(&folder, &["demo"]);
     first.expect(0);
     assert!(!first.stdout.contains("of earlier runs"), "{}", first.stdout);
     let second = run(&folder, &["demo"]);
     second.expect(0);
-    assert!(second.stdout.contains("5 jobs of earlier runs are in gf-machine-emulator-demo"), "{}", second.stdout);
+    assert!(
+        second.stdout.contains("gf-machine-emulator-demo/motion also has 5 jobs of earlier runs"),
+        "{}",
+        second.stdout
+    );
     assert_eq!(names(&folder.path().join("gf-machine-emulator-demo/motion"), "puls").len(), 10);
-    // What the README has for it works every time, and the demo's own words do.
+    // The command that the demo suggests works.
     let command_line =
         second.stdout.lines().find_map(|line| line.split_once("gf-machine-emulator puls plot ")).unwrap().1;
     run(&folder, &["puls", "plot", command_line.trim(), "-o", "job.svg"]).expect(0);
@@ -184,17 +188,17 @@ fn a_second_demo_says_that_jobs_of_the_first_are_there() {
 
 #[cfg(unix)]
 #[test]
-fn a_configuration_that_is_no_regular_file_is_an_error_at_once() {
+fn a_configuration_must_be_a_regular_file() {
     let folder = folder();
     let fifo = folder.path().join("fifo");
     assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
-    let no_table = || {
+    let name_a_fifo_as_table = || {
         configure(&folder, "https://app.glowforge.com", "wss://status.glowforge.com", "", "");
         let config = folder.path().join("gf-machine-emulator.cfg");
         let text = fs::read_to_string(&config).unwrap().replace("[SERVICE]", "[SERVICE]\nactions_file: fifo");
         fs::write(&config, text).unwrap();
     };
-    no_table();
+    name_a_fifo_as_table();
     for arguments in [
         &["check", "--config", "fifo"][..],
         &["run", "--config", "fifo"],
@@ -216,7 +220,7 @@ fn a_configuration_that_is_no_regular_file_is_an_error_at_once() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_error_names_the_file_that_was_asked_for_and_no_temporary_one() {
+fn an_error_names_the_output_and_not_its_temp_file() {
     let folder = folder();
     fs::write(folder.path().join("job.puls"), Builder::new().move_to(3.0, 4.0).unwrap().to_bytes()).unwrap();
     let ended = run(&folder, &["puls", "plot", "job.puls", "-o", "/proc/x.svg"]);
