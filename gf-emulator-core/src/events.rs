@@ -154,6 +154,11 @@ impl Observers {
         receiver
     }
 
+    /// Drops all callbacks: they may own a handle of the emulator that owns them.
+    pub(crate) fn clear(&self) {
+        lock(&self.0.callbacks).clear();
+    }
+
     /// Calls all callbacks; `event` is built only if there are any. A panic of a callback is logged.
     pub(crate) fn emit(&self, event: impl FnOnce() -> EmulatorEvent) {
         if !self.0.is_used.load(Ordering::Acquire) {

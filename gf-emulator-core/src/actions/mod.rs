@@ -118,7 +118,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 pub(crate) use action::{Action, Status, printable};
-pub(crate) use runner::{Ending, Runner, SessionState, initial_values, send_ending};
+pub(crate) use runner::{Runner, SessionState, Shared, initial_values, send_ending};
 use serde::Deserialize;
 use serde_json::Value;
 pub(crate) use steps::run_start_steps;

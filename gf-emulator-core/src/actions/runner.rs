@@ -13,24 +13,15 @@ use super::steps::{download_firmware, probe_firmware, send, send_all};
 use super::{Action, Destination, Emit, Laser, Row, Step, StepKind, Table, Values, Variable, Word};
 use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
+use crate::events::{EmulatorEvent, Ending};
 use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason};
-use crate::record::RecorderSlot;
+use crate::record::Telemetry;
 use crate::service::{Uplink, Upload};
 use crate::storage::JobStore;
 use crate::{Config, Error};
 
 /// Interval of a download's progress messages, measured on hardware (firmware 2.6).
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
-
-/// How an action ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Completed,
-    /// Cancelled, or refused before anything moved.
-    Cancelled,
-    /// Tried, but failed.
-    Failed,
-}
 
 /// Why the steps of a row were not completed.
 enum Abort {
@@ -76,20 +67,34 @@ pub(crate) struct SessionState {
     previous_action: Option<String>,
 }
 
+/// What all parts of one emulator share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) messages: MessageSender,
+    pub(crate) controls: Controls,
+    pub(crate) telemetry: Telemetry,
+}
+
+impl Shared {
+    /// Reports that an action has ended and its terminal event is queued.
+    pub(crate) fn action_ended(&self, action: &Action, ending: Ending, reason: Option<String>) {
+        self.telemetry.emit(|| EmulatorEvent::ActionEnded {
+            action_id: action.id,
+            action: action.action_type.clone(),
+            ending,
+            reason: reason.map(|reason| self.telemetry.secrets().redact(&reason)),
+        });
+    }
+}
+
 /// Runs actions, one at a time.
 pub(crate) struct Runner<'a> {
-    pub(crate) config: &'a Config,
+    pub(crate) shared: &'a Shared,
     pub(crate) table: &'a Table,
-    pub(crate) messages: &'a MessageSender,
     pub(crate) uplink: &'a dyn Uplink,
     pub(crate) jobs: &'a JobStore,
-    pub(crate) controls: &'a Controls,
     pub(crate) machine: &'a mut dyn Machine,
     pub(crate) session: &'a mut SessionState,
-    /// Records why an action was cancelled or failed.
-    pub(crate) tap: &'a RecorderSlot,
-    /// Called with each downloaded job after its action's terminal event.
-    pub(crate) on_job: &'a mut (dyn FnMut(&Job) + Send),
 }
 
 /// The state of the running action.
@@ -118,9 +123,9 @@ impl Runner<'_> {
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_row(row, &mut context)));
         // A cancelled request can look like a network failure: the stop reason decides.
-        let stopped = self.controls.stop_reason().is_some();
-        self.controls.set_interlock(false);
-        self.controls.enable_button(false);
+        let stopped = self.shared.controls.stop_reason().is_some();
+        self.shared.controls.set_interlock(false);
+        self.shared.controls.enable_button(false);
         let (ending, reason) = match outcome {
             Ok(Ok(())) => (Ending::Completed, None),
             Ok(Err(Abort::Cancelled(reason))) => (Ending::Cancelled, Some(reason)),
@@ -129,26 +134,19 @@ impl Runner<'_> {
             Err(_) => (Ending::Failed, Some("the machine panicked".to_owned())),
         };
         let what = format!("{} {}", action.action_type, action.id);
-        if let Some(reason) = reason {
-            let ending = if ending == Ending::Failed {
-                log::error!("{what} failed: {reason}");
-                "failed"
-            } else {
-                log::warn!("{what} cancelled: {reason}");
-                "cancelled"
-            };
+        if let Some(reason) = &reason {
+            let level = if ending == Ending::Failed { log::Level::Error } else { log::Level::Warn };
+            log::log!(level, "{what} {ending}: {reason}");
             // Recorded before the ending, so that the reason comes first.
-            if let Some(recorder) = self.tap.recorder() {
-                recorder.record_ending(action.id, ending, reason);
+            if let Some(recorder) = self.shared.telemetry.recorder() {
+                recorder.record_ending(action.id, &ending.to_string(), reason.clone());
             }
         }
         on_ending_decided();
-        send_ending(row, ending, self.messages, &context.values, &mut |delay| self.delay(delay));
+        send_ending(row, ending, &self.shared.messages, &context.values, &mut |delay| self.delay(delay));
+        self.shared.action_ended(action, ending, reason);
         if let Some(job) = &context.job {
-            // A panic of the callback must not end the worker: waiting actions need their endings.
-            if catch_unwind(AssertUnwindSafe(|| (self.on_job)(job))).is_err() {
-                log::error!("{what}: the job callback panicked");
-            }
+            self.shared.telemetry.emit(|| EmulatorEvent::JobCollected(job.clone()));
             self.jobs.delete_unless_kept(job);
         }
         self.session.previous_action = Some(action.action_type.clone());
@@ -168,7 +166,7 @@ impl Runner<'_> {
 
     fn steps<'a>(&mut self, steps: &'a [Step], context: &mut ActionContext<'a>) -> Result<(), Abort> {
         for step in steps {
-            if let Some(reason) = self.controls.stop_reason() {
+            if let Some(reason) = self.shared.controls.stop_reason() {
                 return Err(reason.into());
             }
             self.delay(step.delay)?;
@@ -187,15 +185,15 @@ impl Runner<'_> {
     }
 
     fn delay(&self, delay: Duration) -> Result<(), StopReason> {
-        match Duration::try_from_secs_f64(delay.as_secs_f64() * self.config.emulator.time_scale) {
+        match Duration::try_from_secs_f64(delay.as_secs_f64() * self.shared.config.emulator.time_scale) {
             Ok(Duration::ZERO) | Err(_) => Ok(()),
-            Ok(delay) => self.controls.sleep(delay),
+            Ok(delay) => self.shared.controls.sleep(delay),
         }
     }
 
     fn step<'a>(&mut self, step: &'a Step, context: &mut ActionContext<'a>) -> Result<(), Abort> {
         match &step.kind {
-            StepKind::Send(emit) => Ok(send(emit, &context.values, self.messages, self.uplink)?),
+            StepKind::Send(emit) => Ok(send(emit, &context.values, &self.shared.messages, self.uplink)?),
             StepKind::Capture { camera, laser, homing_after } => {
                 let settings = &context.action.settings;
                 let request = Capture {
@@ -215,37 +213,37 @@ impl Runner<'_> {
             StepKind::Upload { kind, to, failed } => {
                 let uploaded = self.upload(kind, *to, context);
                 if let Err(Abort::Failed(_)) = uploaded {
-                    send_all(failed, self.messages, &context.values);
+                    send_all(failed, &self.shared.messages, &context.values);
                 }
                 uploaded
             }
             StepKind::Download { progress } => self.download(progress.as_ref(), context),
             StepKind::Button {} => {
                 let job = context.job()?;
-                self.machine.wait_for_button(job, self.controls).map_err(aborted("wait for the button"))
+                self.machine.wait_for_button(job, &self.shared.controls).map_err(aborted("wait for the button"))
             }
             StepKind::WarmUp {} => {
                 let job = context.job()?;
-                self.controls.set_interlock(true);
-                self.machine.warm_up(job, self.controls).map_err(aborted("warm up"))
+                self.shared.controls.set_interlock(true);
+                self.machine.warm_up(job, &self.shared.controls).map_err(aborted("warm up"))
             }
             StepKind::Play { progress, paused, resumed, stopped } => {
                 context.cleanup = stopped;
                 // Without an event for it, nobody would know that the machine is paused.
                 if paused.is_empty() {
-                    self.controls.enable_button(false);
+                    self.shared.controls.enable_button(false);
                 }
                 let played = self.play(progress.as_ref(), paused, resumed, context);
-                self.controls.set_interlock(false);
-                self.controls.enable_button(false);
+                self.shared.controls.set_interlock(false);
+                self.shared.controls.enable_button(false);
                 played
             }
-            StepKind::Park {} => self.machine.park(self.controls).map_err(|e| {
+            StepKind::Park {} => self.machine.park(&self.shared.controls).map_err(|e| {
                 // It cannot be tried again, and the head is not at its start.
                 context.cleanup = &[];
                 aborted("park")(e)
             }),
-            StepKind::Rest {} => self.machine.rest(self.controls).map_err(aborted("come to rest")),
+            StepKind::Rest {} => self.machine.rest(&self.shared.controls).map_err(aborted("come to rest")),
             StepKind::Custom { name, arguments, fields } => self.custom(name, arguments, fields, context),
             StepKind::ReportSettings { once } => {
                 let settings = self.settings_report(*once, context.action.id);
@@ -253,13 +251,13 @@ impl Runner<'_> {
                 Ok(())
             }
             StepKind::ProbeFirmware {} => {
-                let offer = probe_firmware(self.config, self.uplink)?;
+                let offer = probe_firmware(&self.shared.config, self.uplink)?;
                 context.values.insert(Variable::AvailableFirmware, json!(offer.version));
                 Ok(())
             }
             StepKind::DownloadFirmware {} => {
                 let offer = self.uplink.firmware()?;
-                Ok(download_firmware(self.config, self.uplink, &offer)?)
+                Ok(download_firmware(&self.shared.config, self.uplink, &offer)?)
             }
             StepKind::Refuse { reason } => Err(Abort::Failed(action_error(context.action, reason.clone()))),
         }
@@ -276,6 +274,11 @@ impl Runner<'_> {
             };
             self.uplink.upload(&Upload::new(action.id, kind, endpoint, &picture))?;
             self.jobs.save_picture(&action.action_type, action.id, &picture);
+            self.shared.telemetry.emit(|| EmulatorEvent::PictureSent {
+                action_id: action.id,
+                action: action.action_type.clone(),
+                bytes: picture.len(),
+            });
         }
         Ok(())
     }
@@ -283,7 +286,7 @@ impl Runner<'_> {
     fn download(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
         let action = context.action;
         let url = motion_url(action)?;
-        let (messages, mut values) = (self.messages, context.values.clone());
+        let (messages, mut values) = (&self.shared.messages, context.values.clone());
         let mut next = Instant::now() + PROGRESS_INTERVAL;
         let mut on_bytes = |bytes: u64| {
             if let Some(progress) = progress.filter(|_| Instant::now() >= next) {
@@ -294,11 +297,11 @@ impl Runner<'_> {
             Ok(())
         };
         let job = self.jobs.collect(self.uplink.download(url)?, &action.action_type, action.id, &mut on_bytes)?;
-        // Set before the check: `on_job` is called for refused jobs as well.
+        // Set before the check: refused jobs are collected as well.
         let job = &*context.job.insert(job);
         self.jobs.check(job)?;
         // Presses count from here on: the next event asks for one.
-        self.controls.enable_button(true);
+        self.shared.controls.enable_button(true);
         self.machine.load(job).map_err(aborted("load the job"))
     }
 
@@ -310,7 +313,7 @@ impl Runner<'_> {
         context: &ActionContext<'_>,
     ) -> Result<(), Abort> {
         let job = context.job()?;
-        let (messages, mut values) = (self.messages, context.values.clone());
+        let (messages, mut values) = (&self.shared.messages, context.values.clone());
         values.insert(Variable::Total, json!(job.measured.ticks));
         let mut on_update = |update: PlayUpdate| {
             match update.event {
@@ -326,7 +329,7 @@ impl Runner<'_> {
                 messages.send(progress, &values);
             }
         };
-        self.machine.play(job, self.controls, &mut on_update).map_err(aborted("play the job"))
+        self.machine.play(job, &self.shared.controls, &mut on_update).map_err(aborted("play the job"))
     }
 
     fn custom(
@@ -338,7 +341,7 @@ impl Runner<'_> {
     ) -> Result<(), Abort> {
         let ActionContext { action, job, .. } = &*context;
         let step = CustomStep { name, arguments, settings: &action.settings, action_id: action.id, job: job.as_ref() };
-        let result = self.machine.custom(&step, self.controls).map_err(aborted("do a custom step"))?;
+        let result = self.machine.custom(&step, &self.shared.controls).map_err(aborted("do a custom step"))?;
         let field = |field: &Word| match result.get(&**field) {
             Some(value) => Ok((Variable::result(name, Some(field)), value.clone())),
             None => Err(action_error(action, format!("the result of the custom step {name:?} has no {:?}", &**field))),
@@ -353,8 +356,10 @@ impl Runner<'_> {
     fn run_cleanup(&mut self, context: &ActionContext<'_>) {
         for step in context.cleanup {
             let outcome = match &step.kind {
-                StepKind::Park {} => self.machine.park(self.controls).map_err(aborted("park")),
-                StepKind::Send(emit) => send(emit, &context.values, self.messages, self.uplink).map_err(Abort::from),
+                StepKind::Park {} => self.machine.park(&self.shared.controls).map_err(aborted("park")),
+                StepKind::Send(emit) => {
+                    send(emit, &context.values, &self.shared.messages, self.uplink).map_err(Abort::from)
+                }
                 _ => Ok(()),
             };
             match outcome {
@@ -366,14 +371,14 @@ impl Runner<'_> {
     }
 
     fn settings_report(&mut self, once: bool, action_id: i64) -> Value {
-        let already = self.session.settings_reported || self.config.emulator.bypass_homing;
+        let already = self.session.settings_reported || self.shared.config.emulator.bypass_homing;
         self.session.settings_reported = true;
         if once && already {
             // The service takes empty settings for a machine that has been homed before, and skips homing.
             return json!({});
         }
         let readings = self.machine.readings();
-        json!({ "values": settings::report(self.config, &readings, action_id, milli_epoch() / 1000) })
+        json!({ "values": settings::report(&self.shared.config, &readings, action_id, milli_epoch() / 1000) })
     }
 }
 

@@ -12,12 +12,12 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
 
-use super::{Action, Runner, SessionState, Table};
+use super::{Action, Runner, SessionState, Shared, Table};
 use crate::actions::messages::MessageSender;
 use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate};
 use crate::net::CancelToken;
 use crate::puls::Builder;
-use crate::record::RecorderSlot;
+use crate::record::Telemetry;
 use crate::service::{FirmwareOffer, Uplink, Upload};
 use crate::storage::{Download, DownloadEnd, JobStore};
 use crate::websocket::queues::MachineQueues;
@@ -253,22 +253,23 @@ fn messages_of(table: &Arc<Table>, config: &Config, faulty_call: usize, fault: F
         bodies: Mutex::default(),
     });
     let (connection, peer) = MachineQueues::in_memory();
-    let messages = MessageSender::new(connection.tx, Arc::clone(table));
+    let shared = Shared {
+        config: config.clone(),
+        messages: MessageSender::new(connection.tx, Arc::clone(table)),
+        controls,
+        telemetry: Telemetry::default(),
+    };
     let mut runner = Runner {
-        config,
+        shared: &shared,
         table,
-        messages: &messages,
-        tap: &RecorderSlot::default(),
         uplink: &*world,
         jobs: &JobStore::new(config),
-        controls: &controls,
         machine: &mut Arc::clone(&world),
         session: &mut SessionState::default(),
-        on_job: &mut |_| (),
     };
     let line = r#"{"id":1,"action_type":"a","status":"ready","motion_url":"https://storage/job"}"#;
     runner.run(&Action::parse(line).unwrap(), &|| ());
-    messages.close();
+    shared.messages.close();
     let bodies = std::mem::take(&mut *world.bodies.lock().unwrap());
     peer.rx.iter().map(|message| message.text().to_owned()).chain(bodies).collect()
 }

@@ -8,18 +8,20 @@ use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
 
 use super::Emulator;
 use crate::Result;
+use crate::events::EmulatorEvent;
 
 impl Emulator {
     /// Connects and runs until `jobs` jobs have arrived, `timeout` has passed, or the handle stops it. Returns the pulse
-    /// files that arrived, which may be fewer or more, and how the run ended. Replaces the callback of
-    /// [`on_job`](Self::on_job).
+    /// files that arrived, which may be fewer or more, and how the run ended.
     pub fn collect(&mut self, jobs: usize, timeout: Option<Duration>) -> (Vec<PathBuf>, Result<()>) {
         let (sender, collected) = unbounded();
         let handle = self.handle();
-        self.on_job(move |job| {
-            let _ = sender.send(job.path.clone());
-            if sender.len() >= jobs {
-                handle.stop();
+        self.on_event(move |event| {
+            if let EmulatorEvent::JobCollected(job) = event {
+                let _ = sender.send(job.path.clone());
+                if sender.len() >= jobs {
+                    handle.stop();
+                }
             }
         });
         let handle = self.handle();

@@ -2,8 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::actions::Signal;
-use crate::actions::messages::MessageSender;
+use crate::actions::{Shared, Signal};
 use crate::machine::Controls;
 use crate::net::CancelToken;
 use crate::sync::lock;
@@ -26,10 +25,9 @@ use crate::websocket::queues::Stopper;
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) controls: Controls,
+    pub(super) shared: Arc<Shared>,
     pub(super) stopper: Stopper,
     pub(super) cancels: Vec<CancelToken>,
-    pub(super) messages: Arc<MessageSender>,
     /// Serialises button and lid calls with their messages.
     pub(super) signal_lock: Arc<Mutex<()>>,
 }
@@ -38,7 +36,7 @@ impl Handle {
     /// Stops the emulator: [`run`](crate::Emulator::run) cancels all actions and returns, and a
     /// [`connect`](crate::Emulator::connect) in progress fails with [`Error::Interrupted`](crate::Error::Interrupted).
     pub fn stop(&self) {
-        self.controls.stop();
+        self.shared.controls.stop();
         for cancel in &self.cancels {
             cancel.cancel();
         }
@@ -71,20 +69,20 @@ impl Handle {
     fn signal(&self, signals: &[Signal], is_change: fn(&Controls) -> bool, change: fn(&Controls)) {
         {
             let _guard = lock(&self.signal_lock);
-            if !is_change(&self.controls) {
+            if !is_change(&self.shared.controls) {
                 return;
             }
             for signal in signals {
-                self.messages.signal(*signal);
+                self.shared.messages.signal(*signal);
             }
-            change(&self.controls);
+            change(&self.shared.controls);
         }
-        self.messages.flush();
+        self.shared.messages.flush();
     }
 }
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("controls", &self.controls).finish_non_exhaustive()
+        f.debug_struct("Handle").field("controls", &self.shared.controls).finish_non_exhaustive()
     }
 }

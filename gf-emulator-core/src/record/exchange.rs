@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use tungstenite::Bytes;
 
 use super::entry::Exchange;
-use super::recorder::{Recorder, RecorderSlot};
+use super::recorder::Recorder;
+use super::telemetry::Telemetry;
 use super::unredacted::{Body, DigestHasher, Unredacted};
 
 /// Response headers that contain no secrets; no others are recorded.
@@ -63,7 +64,7 @@ enum ResponseBody {
 
 impl PendingExchange {
     /// Registers the query as secret, and starts an entry if there is a recorder.
-    pub(crate) fn begin(slot: &RecorderSlot, request: &RequestInfo<'_>) -> Option<Self> {
+    pub(crate) fn begin(slot: &Telemetry, request: &RequestInfo<'_>) -> Option<Self> {
         if let Some(query) = request.query {
             slot.secrets().add_query(query);
         }

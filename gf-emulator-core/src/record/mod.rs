@@ -14,6 +14,7 @@ mod queue;
 mod recorder;
 mod recording;
 mod redactor;
+mod telemetry;
 #[cfg(test)]
 mod tests;
 mod unredacted;
@@ -25,12 +26,12 @@ pub(crate) use exchange::{PendingExchange, RecordedBody, RequestInfo};
 pub use folder::SESSION_FILE;
 pub use import::{ImportSummary, import};
 pub use recorder::Recorder;
-pub(crate) use recorder::RecorderSlot;
 #[cfg(feature = "follow")]
 pub(crate) use recorder::WriteProgress;
 #[cfg(feature = "report")]
 pub(crate) use recording::{DisplayEntry, EntryReader, LineSpan, file_beside};
 pub use recording::{MAX_SKIPPED, Recording, SkippedLine};
+pub(crate) use telemetry::Telemetry;
 #[cfg(feature = "local-service")]
 pub(crate) use unredacted::Body;
 pub(crate) use unredacted::Unredacted;

@@ -1,11 +1,11 @@
-//! The public [`Recorder`], and [`RecorderSlot`], through which the rest of the crate records.
+//! The public [`Recorder`], and [`Telemetry`], through which the rest of the crate records.
 
 use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -278,42 +278,6 @@ impl Drop for Shared {
         }
         if thread.join().is_err() {
             log::error!("the recorder panicked after {:.0} s", self.started.elapsed().as_secs_f64());
-        }
-    }
-}
-
-/// Where a component records, and the secrets of its machine: holds a [`Recorder`] once one is set. Clones share the
-/// slot.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct RecorderSlot(Arc<Slot>);
-
-#[derive(Debug, Default)]
-struct Slot {
-    recorder: Mutex<Option<Recorder>>,
-    secrets: Secrets,
-}
-
-impl RecorderSlot {
-    /// Starts recording: the recorder also redacts this slot's secrets.
-    pub(crate) fn set(&self, recorder: &Recorder) {
-        let mut slot = lock(&self.0.recorder);
-        recorder.add_secrets(&self.0.secrets);
-        *slot = Some(recorder.clone());
-    }
-
-    pub(crate) fn recorder(&self) -> Option<Recorder> {
-        lock(&self.0.recorder).clone()
-    }
-
-    /// Returns the secrets that must not appear in logs, errors and recordings.
-    pub(crate) fn secrets(&self) -> &Secrets {
-        &self.0.secrets
-    }
-
-    /// Records an event if there is a recorder. Never blocks.
-    pub(crate) fn record(&self, event: impl FnOnce() -> Unredacted) {
-        if let Some(recorder) = self.recorder() {
-            recorder.try_record(event());
         }
     }
 }

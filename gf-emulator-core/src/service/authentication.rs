@@ -76,8 +76,8 @@ impl Credentials {
         match response.status {
             200 => {
                 let tokens = self.read(response)?;
-                http.tap().secrets().add_token(&tokens.websocket);
-                http.tap().secrets().add_token(&tokens.bearer);
+                http.telemetry().secrets().add_token(&tokens.websocket);
+                http.telemetry().secrets().add_token(&tokens.bearer);
                 Ok(tokens)
             }
             400 | 401 | 403 | 422 => Err(Error::SignInRefused { status: response.status }),

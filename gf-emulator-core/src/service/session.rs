@@ -164,7 +164,7 @@ impl Session {
     /// Opens a file at a URL from the service.
     fn open(&self, url: &str) -> Result<Download> {
         let url = self.parse_untrusted(url)?;
-        let from = self.http.tap().secrets().redact(&url.to_string());
+        let from = self.http.telemetry().secrets().redact(&url.to_string());
         let response = self.get(url)?;
         let end = match response.content_length() {
             Some(length) => DownloadEnd::Length(length),
@@ -178,11 +178,11 @@ impl Session {
 
 impl Uplink for Session {
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
-        self.put_picture(upload).map_err(|e| e.redacted(self.http.tap().secrets()))
+        self.put_picture(upload).map_err(|e| e.redacted(self.http.telemetry().secrets()))
     }
 
     fn download(&self, url: &str) -> Result<Download> {
-        self.open(url).map_err(|e| e.redacted(self.http.tap().secrets()))
+        self.open(url).map_err(|e| e.redacted(self.http.telemetry().secrets()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {

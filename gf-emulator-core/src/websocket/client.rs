@@ -15,7 +15,7 @@ use crate::net::http::Http;
 use crate::net::poll::{Poll, Waker};
 use crate::net::retry::{Backoff, retry};
 use crate::net::{CancelToken, Network, Tls};
-use crate::record::RecorderSlot;
+use crate::record::Telemetry;
 use crate::service::Session;
 use crate::{Config, Error, Result, Secret};
 
@@ -92,7 +92,7 @@ impl WsClient {
         config.check()?;
         let tls = Tls::new(config.service.ca_file.as_deref())?;
         let network = Network { tls, proxy: config.service.proxy.clone() };
-        let http = || Http::new(network.clone(), &config.user_agent(), CancelToken::default(), RecorderSlot::default());
+        let http = || Http::new(network.clone(), &config.user_agent(), CancelToken::default(), Telemetry::default());
         let session = Arc::new(Session::new(config, http())?);
         let (queues, peer) = MachineQueues::in_memory();
         let client = Self::open(config, &session, http(), network.clone(), None, &peer)?;
@@ -109,7 +109,7 @@ impl WsClient {
         mut token: Option<Secret>,
         peer: &Peer,
     ) -> Result<Self> {
-        let (cancel, tap) = (http.cancel_token().clone(), http.tap().clone());
+        let (cancel, telemetry) = (http.cancel_token().clone(), http.telemetry().clone());
         let later_sessions = Arc::clone(session);
         let sign_in = move || {
             let tokens = later_sessions.credentials().sign_in(&http)?;
@@ -124,10 +124,10 @@ impl WsClient {
             };
             dialer.dial(&session.websocket_url(&token))
         })?;
-        Self::start(socket, dialer, config.service.status_service_url.clone(), tap, peer)
+        Self::start(socket, dialer, config.service.status_service_url.clone(), telemetry, peer)
     }
 
-    fn start(socket: Socket, dialer: Dialer, origin: String, tap: RecorderSlot, peer: &Peer) -> Result<Self> {
+    fn start(socket: Socket, dialer: Dialer, origin: String, telemetry: Telemetry, peer: &Peer) -> Result<Self> {
         let failed = |e| thread_error("gf-websocket", &e);
         let poll = Poll::new().map_err(failed)?;
         let waker = poll.waker();
@@ -139,7 +139,7 @@ impl WsClient {
             rx: peer.tx.clone(),
             tx: peer.rx.clone(),
             stopped,
-            tap,
+            telemetry,
             origin,
             socket: None,
             attempt: None,

@@ -11,9 +11,10 @@ use super::outbox::{Outcome, Report};
 use super::queues::Outgoing;
 use super::state::{ClientState, Command};
 use super::stream::{Socket, flush, ready, write};
+use crate::events::EmulatorEvent;
 use crate::net::poll::Poll;
 use crate::net::retry::RetryReason;
-use crate::record::{Event, RecorderSlot, Unredacted};
+use crate::record::{Event, Telemetry, Unredacted};
 use crate::{Error, Result};
 
 const MESSAGES_PER_TURN: usize = 64;
@@ -29,7 +30,7 @@ pub(super) struct Driver {
     pub(super) tx: Receiver<Outgoing>,
     /// Disconnected by a stop.
     pub(super) stopped: Receiver<()>,
-    pub(super) tap: RecorderSlot,
+    pub(super) telemetry: Telemetry,
     /// For log and recording.
     pub(super) origin: String,
     pub(super) socket: Option<Socket>,
@@ -107,7 +108,10 @@ impl Driver {
     fn report(&mut self) {
         for Report { message, outcome } in self.state.reports() {
             match outcome {
-                Outcome::Sent => self.tap.record(|| Unredacted::Out(message.frame())),
+                Outcome::Sent => {
+                    self.telemetry.record(|| Unredacted::Out(message.frame()));
+                    self.telemetry.emit(|| EmulatorEvent::MessageSent { label: message.label().to_owned() });
+                }
                 Outcome::Dropped(reason) if message.is_progress() => {
                     log::info!("dropped ({}): {}", reason.as_str(), message.label());
                 }
@@ -118,7 +122,8 @@ impl Driver {
 
     fn open(&mut self, mut socket: Socket) {
         log::info!("connected");
-        self.tap.record(|| Unredacted::Event(Event::Opened { url: self.origin.clone() }));
+        self.telemetry.record(|| Unredacted::Event(Event::Opened { url: self.origin.clone() }));
+        self.telemetry.emit(|| EmulatorEvent::Connected { url: self.origin.clone() });
         self.binary_frames = 0;
         self.state.connected(Instant::now(), socket.get_ref().taken_bytes());
         let watched = self.poll.watch(socket.get_mut().get_mut().set_nonblocking());
@@ -134,7 +139,8 @@ impl Driver {
         }
         self.poll.unwatch();
         self.socket = None;
-        self.tap.record(|| Unredacted::Event(Event::Closed { reason: reason.to_owned() }));
+        self.telemetry.record(|| Unredacted::Event(Event::Closed { reason: reason.to_owned() }));
+        self.telemetry.emit(|| EmulatorEvent::ConnectionLost { reason: reason.to_owned() });
         if self.binary_frames > 1 {
             log::warn!("ignored {} binary frames on this connection", self.binary_frames);
         }
@@ -209,7 +215,7 @@ impl Driver {
     /// Hands a frame to the machine. While rx is full, the socket is neither read nor written.
     fn deliver(&mut self, text: &str) {
         log::debug!("received {} bytes", text.len());
-        self.tap.record(|| Unredacted::In(text.to_owned()));
+        self.telemetry.record(|| Unredacted::In(text.to_owned()));
         let mut text = match self.rx.try_send(text.to_owned()) {
             Err(TrySendError::Full(text)) => text,
             // Disconnected: the machine reads no more.

@@ -30,8 +30,9 @@ use self::limits::{CurrentExchange, ExchangeState, Limits};
 use self::message::unreachable_error;
 pub(crate) use self::message::{Method, Request, Response, parse_retry_after};
 use self::transport::{Dialer, NoResolver};
+use crate::events::EmulatorEvent;
 use crate::net::{CancelToken, Network, connection_error};
-use crate::record::{PendingExchange, RecorderSlot};
+use crate::record::{PendingExchange, Telemetry};
 use crate::{Error, Result};
 
 /// An HTTP client for one exchange at a time, all cancelled by one token.
@@ -39,17 +40,23 @@ pub(crate) struct Http {
     agent: ureq::Agent,
     cancel: CancelToken,
     user_agent: String,
-    tap: RecorderSlot,
+    telemetry: Telemetry,
     current: CurrentExchange,
     limits: Limits,
 }
 
 impl Http {
-    pub(crate) fn new(network: Network, user_agent: &str, cancel: CancelToken, tap: RecorderSlot) -> Self {
-        Self::with_limits(network, user_agent, cancel, tap, Limits::default())
+    pub(crate) fn new(network: Network, user_agent: &str, cancel: CancelToken, telemetry: Telemetry) -> Self {
+        Self::with_limits(network, user_agent, cancel, telemetry, Limits::default())
     }
 
-    fn with_limits(network: Network, user_agent: &str, cancel: CancelToken, tap: RecorderSlot, limits: Limits) -> Self {
+    fn with_limits(
+        network: Network,
+        user_agent: &str,
+        cancel: CancelToken,
+        telemetry: Telemetry,
+        limits: Limits,
+    ) -> Self {
         let config = ureq::Agent::config_builder()
             .user_agent(user_agent)
             // Redirects are followed in service/session.rs, which knows the hosts that may receive the token.
@@ -66,16 +73,16 @@ impl Http {
         let current = CurrentExchange::new();
         let dialer = Dialer { network, cancel: cancel.clone(), current: current.clone(), limits };
         let agent = ureq::Agent::with_parts(config, dialer, NoResolver);
-        Self { agent, cancel, user_agent: user_agent.to_owned(), tap, current, limits }
+        Self { agent, cancel, user_agent: user_agent.to_owned(), telemetry, current, limits }
     }
 
     pub(crate) fn cancel_token(&self) -> &CancelToken {
         &self.cancel
     }
 
-    /// Returns the tap that requests are recorded through.
-    pub(crate) fn tap(&self) -> &RecorderSlot {
-        &self.tap
+    /// Returns the telemetry that requests are recorded through.
+    pub(crate) fn telemetry(&self) -> &Telemetry {
+        &self.telemetry
     }
 
     /// Returns the deadline of an exchange that starts now and sends `body`.
@@ -94,7 +101,7 @@ impl Http {
             return Err(Error::Interrupted);
         }
         self.current.begin(deadline);
-        let mut exchange = PendingExchange::begin(&self.tap, &request.info(&self.user_agent));
+        let mut exchange = PendingExchange::begin(&self.telemetry, &request.info(&self.user_agent));
         let result = self.exchange(request);
         match (&mut exchange, &result) {
             (Some(exchange), Ok(answer)) => exchange.set_response(answer.status().as_u16(), answer.headers()),
@@ -102,6 +109,12 @@ impl Http {
             (None, _) => {}
         }
         let Request { method, url, .. } = request;
+        self.telemetry.emit(|| EmulatorEvent::RequestMade {
+            method: method.as_str(),
+            url: self.telemetry.secrets().redact(&url.to_string()),
+            status: result.as_ref().ok().map(|response| response.status().as_u16()),
+            error: result.as_ref().err().map(|e| self.telemetry.secrets().redact(&e.to_string())),
+        });
         let inner = result?;
         Ok(Response {
             status: inner.status().as_u16(),
@@ -117,7 +130,7 @@ impl Http {
     /// Sends `request`, and again if it failed because the service had closed the kept-alive connection.
     fn exchange(&self, request: Request<'_>) -> Result<http::Response<ureq::Body>> {
         let Request { method, url, .. } = request;
-        let shown = self.tap.secrets().redact(&url.to_string());
+        let shown = self.telemetry.secrets().redact(&url.to_string());
         log::debug!("{} {shown}", method.as_str());
         let mut result = self.send_once(request)?;
         if let Err(ureq::Error::Io(e)) = &result

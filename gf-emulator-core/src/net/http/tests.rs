@@ -30,7 +30,7 @@ fn client(limits: Limits) -> Http {
         Network { tls: crate::Tls::new(None).unwrap(), proxy: None },
         "test",
         CancelToken::default(),
-        RecorderSlot::default(),
+        Telemetry::default(),
         limits,
     )
 }
@@ -298,7 +298,7 @@ fn send_twice(method: Method, then: &'static str) -> (Result<u16>, Vec<(usize, S
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::of_machine(folder.path().join("it"), &config(&url)).unwrap();
     let http = client(limits());
-    http.tap.set(&recorder);
+    http.telemetry.set_recorder(&recorder);
     let body = Bytes::from_static(b"a picture");
     let request = Request { method, body: &body, content_type: Some("image/jpeg"), ..get(&url) };
     http.send(request).unwrap().drain();
