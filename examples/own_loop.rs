@@ -1,6 +1,6 @@
 //! A message loop of your own over rx and tx, without the emulator.
 //!
-//! `cargo run --example own_loop` runs it against a service on this machine until that has had its answer.
+//! `cargo run --example own_loop` runs it against a local service until its script is done.
 
 use std::time::Duration;
 

@@ -16,7 +16,7 @@ struct Terminal;
 
 impl Machine for Terminal {
     fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
-        println!("click: the {:?} camera", request.camera);
+        println!("picture of the {:?} camera", request.camera);
         // Start and end of a JPEG: enough for the local service.
         Ok(vec![0xff, 0xd8, 0xff, 0xd9])
     }

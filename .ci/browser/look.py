@@ -97,12 +97,12 @@ class Browser:
     def expect_quiet(self, what):
         """Expects an empty console, and no requests but for the page itself."""
         expect(f"{what}: empty console", (log := self.driver.get_log("browser")) == [], log)
-        asked = [
+        requests = [
             line
             for line in (entry["message"] for entry in self.driver.get_log("performance"))
             if '"Network.requestWillBeSent"' in line and self.url not in line and '"url":"data:' not in line
         ]
-        expect(f"{what}: no request", asked == [], asked)
+        expect(f"{what}: no request", requests == [], requests)
 
 
 def content():

@@ -16,7 +16,7 @@ const PERIOD: Duration = Duration::from_secs(60);
 /// Wraps a [logger](Log) and passes on only what is safe to keep.
 ///
 /// - Only targets of the given crates pass. ureq and tungstenite log what they send: tokens and presigned URLs.
-/// - Every line goes through [`Secrets::hide`]: a service can put a password or a token into anything that is worth a
+/// - Every line goes through [`Secrets::redact`]: a service can put a password or a token into anything that is worth a
 ///   line, such as a path.
 /// - A call site (target, line, level) logs at most 1000 lines a minute, since a service decides how often most of them
 ///   are reached. How many more there were is logged with its next line in a later minute, or by

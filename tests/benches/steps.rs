@@ -42,7 +42,7 @@ fn main() -> ExitCode {
     gzip.write_all(&print::file(&print)).expect("written to memory");
     let gzip = gzip.finish().expect("written to memory");
 
-    judge(&inputs, &gzip).finish()
+    measure_all(&inputs, &gzip).finish()
 }
 
 type Task = fn(&[u8]);
@@ -133,7 +133,7 @@ fn best<const N: usize>(tasks: [&dyn Fn(); N]) -> [f64; N] {
     best
 }
 
-fn judge(inputs: &[(&str, Vec<u8>)], gzip: &[u8]) -> Report {
+fn measure_all(inputs: &[(&str, Vec<u8>)], gzip: &[u8]) -> Report {
     let mut report = Report::default();
     let task = |wanted: &str| tasks().into_iter().find(|(name, _)| *name == wanted).expect("a known task").1;
     let rate = |seconds: f64| BYTES as f64 / seconds / 1e9;
@@ -141,34 +141,34 @@ fn judge(inputs: &[(&str, Vec<u8>)], gzip: &[u8]) -> Report {
 
     let [sum, count] = best([&|| task("sum")(body), &|| task("count")(body)]);
     let figure = format!("{:.1} GB/s", rate(count));
-    report.judge("counting", &figure, "at least 1.5 GB/s", rate(count) >= 1.5);
-    report.tell("a plain sum", &format!("{:.1} GB/s", rate(sum)));
+    report.check("counting", &figure, "at least 1.5 GB/s", rate(count) >= 1.5);
+    report.info("a plain sum", &format!("{:.1} GB/s", rate(sum)));
     for (name, body) in inputs {
         // Slow, because nearly every tick is a corner.
         let body = if *name == "random" { &body[..SHORT_BYTES] } else { body };
         let rate = |seconds: f64| body.len() as f64 / seconds / 1e9;
         let [trace, measure] = best([&|| task("trace")(body), &|| task("measure")(body)]);
-        report.tell(&format!("tracing, {name}"), &format!("{:.2} GB/s", rate(trace)));
+        report.info(&format!("tracing, {name}"), &format!("{:.2} GB/s", rate(trace)));
         let figure = format!("{:.2} GB/s", rate(measure));
         if *name == "print" {
-            report.judge("measuring, print", &figure, "at least 0.4 GB/s", rate(measure) >= 0.4);
+            report.check("measuring, print", &figure, "at least 0.4 GB/s", rate(measure) >= 0.4);
         } else {
-            report.tell(&format!("measuring, {name}"), &figure);
+            report.info(&format!("measuring, {name}"), &figure);
         }
     }
     let [inflate, count, measure] = file_tasks().map(|(_, task)| task);
     let [bare, counted, measured] = best([&|| inflate(gzip), &|| count(gzip), &|| measure(gzip)]);
-    report.tell("decompressing without checksum", &format!("{:.0} ms", bare * 1e3));
+    report.info("decompressing without checksum", &format!("{:.0} ms", bare * 1e3));
     let figure = format!("{:.0} ms, {:.2}", counted * 1e3, counted / bare);
-    report.tell("decompressing and counting / decompressing", &figure);
+    report.info("decompressing and counting / decompressing", &figure);
     let figure = format!("{:.0} ms, {:.2}", measured * 1e3, measured / bare);
-    report.tell("decompressing and measuring / decompressing", &figure);
+    report.info("decompressing and measuring / decompressing", &figure);
 
     if let (Some(short), Some(long)) = (peak_kib(&Builder::new().to_gzip()), peak_kib(gzip)) {
         let above = long.saturating_sub(short);
         let figure = format!("{above} KiB");
-        report.judge("peak memory above that of an empty job", &figure, "under 8 MB", above < 8_000_000 / 1024);
-        report.tell("compressed file", &format!("{} KiB", gzip.len() / 1024));
+        report.check("peak memory above that of an empty job", &figure, "under 8 MB", above < 8_000_000 / 1024);
+        report.info("compressed file", &format!("{} KiB", gzip.len() / 1024));
     }
     report
 }

@@ -6,7 +6,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::Config;
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::machine::{CannedMachine, Capture, Controls, Job, Machine, MachineError, PlayUpdate};
-use gf_emulator_tests::{Bench, LIMIT, Setup, endings_of};
+use gf_emulator_tests::{Harness, LIMIT, Setup, endings_of};
 use serde_json::json;
 
 use crate::prints::{BOTH, PRINT, Phase, count, in_phase, progress_of};
@@ -16,15 +16,15 @@ fn the_lid_stops_a_print_in_warm_up_and_while_it_plays() {
     for (generation, phase) in
         BOTH.into_iter().flat_map(|g| [Phase::WarmUp, Phase::Running, Phase::Paused].map(|p| (g, p)))
     {
-        let bench = in_phase(generation, phase);
-        bench.handle.open_lid();
-        bench.handle.open_lid();
-        bench.wait_event("print:cancelled", Some(PRINT));
-        bench.handle.close_lid();
-        bench.handle.close_lid();
-        bench.expect(8, "lid_image", "completed");
-        let events = bench.events();
-        assert_eq!(bench.endings(PRINT, "print"), ["print:cancelled (7)"]);
+        let harness = in_phase(generation, phase);
+        harness.handle.open_lid();
+        harness.handle.open_lid();
+        harness.wait_event("print:cancelled", Some(PRINT));
+        harness.handle.close_lid();
+        harness.handle.close_lid();
+        harness.expect(8, "lid_image", "completed");
+        let events = harness.events();
+        assert_eq!(harness.endings(PRINT, "print"), ["print:cancelled (7)"]);
         for (event, times) in
             [("lid:opened", 1), ("lid:closed", 1), ("print:return_to_home:succeeded (7)", usize::from(phase.has_run()))]
         {
@@ -34,30 +34,30 @@ fn the_lid_stops_a_print_in_warm_up_and_while_it_plays() {
 }
 
 #[test]
-fn the_lid_does_not_stop_a_print_that_waits_or_rests() {
+fn the_lid_does_not_stop_a_print_that_waits_for_the_button_or_rests() {
     for (generation, phase) in BOTH.into_iter().flat_map(|g| [Phase::Button, Phase::Resting].map(|phase| (g, phase))) {
-        let bench = in_phase(generation, phase);
-        bench.handle.open_lid();
-        bench.wait_event("lid:opened", None);
-        bench.handle.close_lid();
-        bench.wait_event("lid:closed", None);
-        assert_eq!(bench.endings(PRINT, "print"), [""; 0], "{phase:?}");
-        bench.send(PRINT, "print", "cancelled", &json!({}));
-        bench.wait_event("print:cancelled", Some(PRINT));
+        let harness = in_phase(generation, phase);
+        harness.handle.open_lid();
+        harness.wait_event("lid:opened", None);
+        harness.handle.close_lid();
+        harness.wait_event("lid:closed", None);
+        assert_eq!(harness.endings(PRINT, "print"), [""; 0], "{phase:?}");
+        harness.send(PRINT, "print", "cancelled", &json!({}));
+        harness.wait_event("print:cancelled", Some(PRINT));
     }
 }
 
 #[test]
 fn no_print_starts_while_the_lid_is_open() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
-        bench.handle.open_lid();
-        bench.ask(PRINT, "print");
-        bench.wait_event("print:download:completed", Some(PRINT));
-        bench.handle.press_button();
-        bench.handle.close_lid();
-        bench.wait_event("print:completed", Some(PRINT));
-        let events = bench.events();
+        let harness = Setup::new(generation).start();
+        harness.handle.open_lid();
+        harness.start_action(PRINT, "print");
+        harness.wait_event("print:download:completed", Some(PRINT));
+        harness.handle.press_button();
+        harness.handle.close_lid();
+        harness.wait_event("print:completed", Some(PRINT));
+        let events = harness.events();
         let place = |event: &str| events.iter().position(|have| have == event).unwrap();
         assert!(place("lid:closed") < place("print:warmup:starting (7)"), "{events:#?}");
     }
@@ -66,43 +66,44 @@ fn no_print_starts_while_the_lid_is_open() {
 #[test]
 fn the_button_pauses_and_resumes() {
     for generation in BOTH {
-        let bench = in_phase(generation, Phase::Paused);
-        bench.handle.press_button();
-        bench.wait_event("print:resumed", Some(PRINT));
-        bench.wait("progress at start, pause and resumption", |seen| progress_of(seen).len() == 3);
-        let progress = progress_of(&bench.service.seen());
+        let harness = in_phase(generation, Phase::Paused);
+        harness.handle.press_button();
+        harness.wait_event("print:resumed", Some(PRINT));
+        harness.wait("progress at start, pause and resumption", |seen| progress_of(seen).len() == 3);
+        let progress = progress_of(&harness.service.seen());
         let ticks = progress[0]["total"].as_u64().unwrap();
         for message in &progress {
             assert_eq!(message["units"], "steps");
             assert_eq!(message["total"], ticks);
             assert!(message["current"].as_u64().unwrap() <= ticks);
         }
-        assert_eq!(progress[1]["current"], progress[2]["current"], "it resumes where it backed up to");
+        assert_eq!(progress[1]["current"], progress[2]["current"], "resumes at the position that it backed up to");
         let events: Vec<_> =
-            bench.events().into_iter().filter(|e| e.starts_with("button") || e.contains("ed (7)")).collect();
+            harness.events().into_iter().filter(|e| e.starts_with("button") || e.contains("ed (7)")).collect();
         assert_eq!((count(&events, "print:paused (7)"), count(&events, "print:resumed (7)")), (1, 1), "{events:#?}");
         if generation == Generation::V2 {
             // In 1.x these events are part of a print.
             assert_eq!((count(&events, "button:pressed"), count(&events, "button:released")), (2, 2), "{events:#?}");
         }
-        bench.send(PRINT, "print", "cancelled", &json!({}));
-        bench.wait_event("print:cancelled", Some(PRINT));
+        harness.send(PRINT, "print", "cancelled", &json!({}));
+        harness.wait_event("print:cancelled", Some(PRINT));
     }
 }
 
 #[test]
 fn only_a_press_during_the_wait_starts_a_print() {
     for generation in BOTH {
-        let bench = Setup::new(generation).config(|config| config.emulator.button = Button::Wait).start();
-        bench.handle.press_button();
-        bench.ask(PRINT, "print");
-        bench.wait_event("print:download:completed", Some(PRINT));
-        assert_eq!(bench.endings(PRINT, "print"), [""; 0]);
+        let harness = Setup::new(generation).config(|config| config.emulator.button = Button::Wait).start();
+        harness.handle.press_button();
+        harness.start_action(PRINT, "print");
+        harness.wait_event("print:download:completed", Some(PRINT));
+        assert_eq!(harness.endings(PRINT, "print"), [""; 0]);
         // A press before the wait has begun is lost: press again.
-        while !bench.service.wait_for(|seen| !endings_of(seen, PRINT, "print").is_empty(), Duration::from_millis(20)) {
-            bench.handle.press_button();
+        while !harness.service.wait_for(|seen| !endings_of(seen, PRINT, "print").is_empty(), Duration::from_millis(20))
+        {
+            harness.handle.press_button();
         }
-        assert_eq!(bench.endings(PRINT, "print"), ["print:completed (7)"]);
+        assert_eq!(harness.endings(PRINT, "print"), ["print:completed (7)"]);
     }
 }
 
@@ -145,28 +146,28 @@ impl Machine for Blocked {
 }
 
 /// Starts an action on a machine that blocks before a call; dropping or using the sender releases it.
-fn blocked(generation: Generation, action: &str, before: &'static str) -> (Bench, Sender<()>) {
+fn start_blocked(generation: Generation, action: &str, before: &'static str) -> (Harness, Sender<()>) {
     let ((reached, arrivals), (releaser, release)) = (bounded(1), bounded(1));
     let mut config = Config::default();
     config.emulator.time_scale = 0.001;
     let machine = Blocked { inner: CannedMachine::new(&config), before, reached, release };
-    let bench = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).machine(machine).start();
-    bench.ask(PRINT, action);
+    let harness = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).machine(machine).start();
+    harness.start_action(PRINT, action);
     arrivals.recv_timeout(LIMIT).unwrap();
-    (bench, releaser)
+    (harness, releaser)
 }
 
 #[test]
 fn a_press_during_warm_up_pauses_the_job_as_it_starts() {
     for generation in BOTH {
-        let (bench, releaser) = blocked(generation, "print", "warm_up");
-        bench.handle.press_button();
+        let (harness, releaser) = start_blocked(generation, "print", "warm_up");
+        harness.handle.press_button();
         releaser.send(()).unwrap();
-        bench.wait_event("print:paused", Some(PRINT));
-        assert_eq!(bench.endings(PRINT, "print"), [""; 0]);
-        bench.handle.press_button();
-        bench.wait_event("print:completed", Some(PRINT));
-        let events = bench.events();
+        harness.wait_event("print:paused", Some(PRINT));
+        assert_eq!(harness.endings(PRINT, "print"), [""; 0]);
+        harness.handle.press_button();
+        harness.wait_event("print:completed", Some(PRINT));
+        let events = harness.events();
         let place = |event: &str| events.iter().position(|have| have == event).expect(event);
         assert!(place("print:running (7)") < place("print:paused (7)"), "{events:#?}");
         assert!(place("print:paused (7)") < place("print:resumed (7)"), "{events:#?}");
@@ -176,16 +177,16 @@ fn a_press_during_warm_up_pauses_the_job_as_it_starts() {
 #[test]
 fn the_button_pauses_neither_a_hunt_nor_a_motion() {
     for (generation, action) in [(Generation::V1, "motion"), (Generation::V2, "motion"), (Generation::V2, "hunt")] {
-        let (bench, releaser) = blocked(generation, action, "play");
-        bench.handle.press_button();
+        let (harness, releaser) = start_blocked(generation, action, "play");
+        harness.handle.press_button();
         releaser.send(()).unwrap();
-        bench.wait_event(&format!("{action}:completed"), Some(PRINT));
+        harness.wait_event(&format!("{action}:completed"), Some(PRINT));
         if generation == Generation::V2 {
-            assert_eq!(count(&bench.events(), "button:pressed"), 1, "the event is sent nevertheless");
+            assert_eq!(count(&harness.events(), "button:pressed"), 1, "the event is sent nevertheless");
         }
         // The press must not pause the next job.
         drop(releaser);
-        bench.expect(8, "print", "completed");
-        assert_eq!(count(&bench.events(), "print:paused (8)"), 0, "{:#?}", bench.events());
+        harness.expect(8, "print", "completed");
+        assert_eq!(count(&harness.events(), "print:paused (8)"), 0, "{:#?}", harness.events());
     }
 }

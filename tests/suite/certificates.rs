@@ -207,7 +207,7 @@ fn does_not_retry_with_an_unknown_issuer_and_mentions_ca_file() {
 }
 
 #[test]
-fn retries_if_the_port_does_not_speak_tls_and_says_so() {
+fn retries_if_the_port_does_not_speak_tls_and_reports_it() {
     let root = Root::new("a root");
     for response in [&b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"[..], b"SSH-2.0-OpenSSH_9.2\r\n"] {
         let service = StubService::start(vec![Behavior::Respond(response)]);

@@ -1,4 +1,4 @@
-//! A service that floods: the machine's memory is bounded, it answers what follows, and it stops.
+//! A service that floods: the machine's memory use is bounded, and it still answers and stops.
 
 use std::io::Write;
 use std::net::TcpStream;
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::{Message, WebSocket};
 
-use crate::raw::{Raw, Running, alone, good};
+use crate::raw_service::{RawService, RunningMachine, in_own_process, normal_responses};
 
 /// The limit of one connection, from the documentation of the `websocket` module.
 const MAX_CONNECTION_BYTES: u64 = 32 << 20;
@@ -21,8 +21,9 @@ struct Flood {
     name: &'static str,
     /// How much is sent. At most half may be held in memory, so floods that cost time rather than memory are shorter.
     bytes: usize,
+    /// Sent before and after `repeated`.
     begin: Vec<u8>,
-    again: Vec<u8>,
+    repeated: Vec<u8>,
     end: Vec<u8>,
 }
 
@@ -40,18 +41,18 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn floods() -> Vec<Flood> {
-    let flood = |name, mebibytes: usize, again| Flood {
+    let flood = |name, mebibytes: usize, repeated| Flood {
         name,
         bytes: mebibytes << 20,
         begin: Vec::new(),
-        again,
+        repeated,
         end: Vec::new(),
     };
     vec![
         flood("pings", 96, frame(0x89, &[b'p'; 125])),
         flood("pongs", 8, frame(0x8a, &[b'p'; 125])),
         flood("binary frames", 8, frame(0x82, &[0; 1000])),
-        flood("lines that are no JSON", 8, frame(0x81, &b"no JSON\n".repeat(100))),
+        flood("lines that are not JSON", 8, frame(0x81, &b"not JSON\n".repeat(100))),
         flood("huge frames", 96, frame(0x81, &[b'x'; 1 << 20])),
         flood("huge binary frames", 96, frame(0x82, &[b'x'; 1 << 20])),
         Flood { begin: frame(0x01, b""), end: frame(0x80, b""), ..flood("empty fragments", 4, frame(0x00, b"")) },
@@ -61,7 +62,7 @@ fn floods() -> Vec<Flood> {
 impl Flood {
     /// Sends all of it.
     fn send(&self, mut into: &TcpStream) {
-        let block = self.again.repeat(BLOCK_BYTES.div_ceil(self.again.len()));
+        let block = self.repeated.repeat(BLOCK_BYTES.div_ceil(self.repeated.len()));
         into.write_all(&self.begin).unwrap();
         for _ in 0..self.bytes.div_ceil(block.len()) {
             into.write_all(&block).unwrap();
@@ -87,12 +88,12 @@ fn memory(field: &str) -> u64 {
 #[cfg(target_os = "linux")]
 #[test]
 fn bounds_memory_in_a_flood_and_answers_afterwards() {
-    if !alone("floods::bounds_memory_in_a_flood_and_answers_afterwards") {
+    if !in_own_process("floods::bounds_memory_in_a_flood_and_answers_afterwards") {
         return;
     }
     for flood in floods() {
-        let raw = Raw::start(good());
-        let running = Running::start(raw.machine(|_| ()));
+        let raw = RawService::start(normal_responses());
+        let running = RunningMachine::start(raw.machine(|_| ()));
         let mut socket = raw.socket();
         expect_answer(&mut socket, 1);
         // Resets the peak.
@@ -113,14 +114,14 @@ fn bounds_memory_in_a_flood_and_answers_afterwards() {
 #[test]
 fn stops_in_a_flood() {
     for flood in floods() {
-        let raw = Raw::start(good());
-        let running = Running::start(raw.machine(|_| ()));
+        let raw = RawService::start(normal_responses());
+        let running = RunningMachine::start(raw.machine(|_| ()));
         let mut socket = raw.socket();
         expect_answer(&mut socket, 1);
         let mut stream = socket.get_ref().try_clone().unwrap();
         let (sent, is_sent) = crossbeam_channel::bounded(1);
         let flooding = thread::spawn(move || {
-            let block = flood.again.repeat(BLOCK_BYTES.div_ceil(flood.again.len()));
+            let block = flood.repeated.repeat(BLOCK_BYTES.div_ceil(flood.repeated.len()));
             let mut written = stream.write_all(&flood.begin);
             while written.is_ok() {
                 written = stream.write_all(&block);
@@ -136,8 +137,8 @@ fn stops_in_a_flood() {
 
 #[test]
 fn reconnects_more_slowly_after_each_short_connection() {
-    let raw = Raw::start(good());
-    let running = Running::start(raw.machine(|_| ()));
+    let raw = RawService::start(normal_responses());
+    let running = RunningMachine::start(raw.machine(|_| ()));
     let before = Instant::now();
     for _ in 0..5 {
         let mut socket = raw.socket();

@@ -17,13 +17,13 @@ use gf_emulator_core::puls;
 use gf_emulator_core::record::{Recorder, Recording};
 use gf_emulator_core::{Config, Emulator, Handle};
 use gf_emulator_tests::recordings::{HOSTILE, flower, long};
-use gf_emulator_tests::{Bench, LIMIT, Setup};
+use gf_emulator_tests::{Harness, LIMIT, Setup};
 use serde_json::Value;
 use tempfile::TempDir;
 use tungstenite::{Error as WsError, Message, WebSocket};
 
-fn follow(bench: &Bench) -> Follower {
-    Follower::start("127.0.0.1:0", bench.recorder.as_ref().unwrap(), bench.handle.clone()).unwrap()
+fn follow(harness: &Harness) -> Follower {
+    Follower::start("127.0.0.1:0", harness.recorder.as_ref().unwrap(), harness.handle.clone()).unwrap()
 }
 
 /// The live page of a machine without a service.
@@ -148,7 +148,7 @@ fn are_after(rows: &[Update], after: u64) -> bool {
 }
 
 /// Drops the follower, and panics if that takes longer than `LIMIT`, which is shorter than its own timeouts.
-fn end(follower: Follower) {
+fn shut_down(follower: Follower) {
     let (done, ended) = bounded(1);
     thread::spawn(move || {
         drop(follower);
@@ -164,9 +164,9 @@ fn entries(folder: &Path) -> u64 {
 #[test]
 fn page_shows_entries_as_they_are_recorded() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).recorded(folder.path()).start();
-    bench.expect(1, "settings", "completed");
-    let follower = follow(&bench);
+    let harness = Setup::new(Generation::V2).recorded(folder.path()).start();
+    harness.expect(1, "settings", "completed");
+    let follower = follow(&harness);
     let (status, page) = get(&follower, &format!("/?token={}", token(&follower)));
     assert_eq!(status, 200);
     for words in [
@@ -183,7 +183,7 @@ fn page_shows_entries_as_they_are_recorded() {
     }
     let seen = entries(folder.path());
     let mut page = Subscription::open(&follower, seen);
-    bench.expect(2, "lid_image", "completed");
+    harness.expect(2, "lid_image", "completed");
     let rows = page.until("lid_image:completed <b>2</b>");
     assert!(are_after(&rows, seen), "{rows:?}");
     assert!(rows.iter().all(|row| row.row().1.starts_with("<details class=\"row ")), "{rows:?}");
@@ -195,22 +195,22 @@ fn page_shows_entries_as_they_are_recorded() {
     {
         assert!(all.contains(words), "{words}: {all}");
     }
-    let had = rows.last().unwrap().row().0;
-    assert!(all.contains(&format!("data-entries=\"{had}\"")), "{had}: {all}");
-    bench.expect(3, "head_image", "completed");
+    let last = rows.last().unwrap().row().0;
+    assert!(all.contains(&format!("data-entries=\"{last}\"")), "{last}: {all}");
+    harness.expect(3, "head_image", "completed");
     page.until("head_image:completed <b>3</b>");
-    let rest = sections(&format!("&since={had}"));
+    let rest = sections(&format!("&since={last}"));
     assert!(rest.contains("id=\"a2\" data-action=\"head_image\" data-outcome=\"completed\""), "{rest}");
     assert!(rest.contains("id=\"summary\"") && !rest.contains("id=\"a1\"") && !rest.contains("class=\"row "), "{rest}");
-    let named = sections(&format!("&since={had}&also=0,7,x"));
+    let named = sections(&format!("&since={last}&also=0,7,x"));
     assert!(named.contains("id=\"a0\"") && !named.contains("id=\"a1\"") && named.contains("id=\"a2\""), "{named}");
     // A page that connects later gets the missed rows.
     let missed = Subscription::open(&follower, 0).until("lid_image:completed");
-    assert!(are_after(&missed, 0) && missed.len() as u64 == had);
-    let again = Subscription::open(&follower, had - 1).until("lid_image:completed");
+    assert!(are_after(&missed, 0) && missed.len() as u64 == last);
+    let again = Subscription::open(&follower, last - 1).until("lid_image:completed");
     assert_eq!(again, rows[rows.len() - 1..]);
     // The end is shown.
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
     page.until(">stopped<");
     drop(follower);
     let Some(Update::End(sections)) = page.next() else { panic!("no end message") };
@@ -222,37 +222,37 @@ fn page_shows_entries_as_they_are_recorded() {
 #[test]
 fn buttons_control_the_machine() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).slow().recorded(folder.path()).start();
-    let follower = follow(&bench);
-    bench.ask(1, "print");
-    bench.wait_event("print:download:completed", Some(1));
+    let harness = Setup::new(Generation::V2).slow().recorded(folder.path()).start();
+    let follower = follow(&harness);
+    harness.start_action(1, "print");
+    harness.wait_event("print:download:completed", Some(1));
     assert_eq!(post(&follower, "/button", ""), 204);
-    bench.wait_event("print:running", Some(1));
-    bench.wait_event("print:completed", Some(1));
+    harness.wait_event("print:running", Some(1));
+    harness.wait_event("print:completed", Some(1));
     assert_eq!(post(&follower, "/lid", "open"), 204);
-    bench.wait_event("lid:opened", None);
+    harness.wait_event("lid:opened", None);
     assert_eq!(post(&follower, "/lid", "close"), 204);
-    bench.wait_event("lid:closed", None);
+    harness.wait_event("lid:closed", None);
     assert_eq!((post(&follower, "/lid", "half"), post(&follower, "/lid", "")), (400, 400));
     assert_eq!(post(&follower, "/stop", ""), 204);
     // Waits for the machine to stop.
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[test]
 fn browser_that_does_not_read_is_disconnected() {
     const FLOOD: usize = 2000;
     let folder = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).recorded(folder.path()).start();
-    let follower = follow(&bench);
+    let harness = Setup::new(Generation::V2).recorded(folder.path()).start();
+    let follower = follow(&harness);
     let slow = Subscription::open(&follower, 0);
-    let recorder = bench.recorder.as_ref().unwrap();
+    let recorder = harness.recorder.as_ref().unwrap();
     let filler = "x".repeat(16 << 10);
     // More than fits into the socket buffers and the queue.
     for _ in 0..FLOOD {
         recorder.state("flood", Some(filler.clone()));
     }
-    bench.expect(1, "settings", "completed");
+    harness.expect(1, "settings", "completed");
     // It gets what was buffered when it was disconnected.
     let mut rest = slow.socket.get_ref();
     let read = io::copy(&mut rest, &mut io::sink());
@@ -269,7 +269,7 @@ fn browser_that_does_not_read_is_disconnected() {
         }
     }
     assert!(are_after(&rows, 0) && rows.len() > FLOOD);
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[test]
@@ -283,13 +283,13 @@ fn shutdown_does_not_wait_for_a_slow_download() {
         let mut socket = connect(&machine.follower);
         let request = format!("GET {page}token={} HTTP/1.1\r\nHost: {address}\r\n\r\n", token(&machine.follower));
         socket.write_all(request.as_bytes()).unwrap();
-        // The server is writing, and nobody reads any more.
+        // The server is still writing, and the client stops reading.
         socket.read_exact(&mut [0; 4096]).unwrap();
         socket
     });
     assert_eq!(post(&machine.follower, "/lid", "open"), 204);
     machine.recorder.state("meanwhile", None);
-    end(machine.follower);
+    shut_down(machine.follower);
     let end = std::iter::from_fn(|| page.next()).find(|update| *update != Update::Attachments);
     assert!(matches!(end, Some(Update::End(_))), "{end:?}");
     // The responses are incomplete.
@@ -334,7 +334,7 @@ fn shutdown_does_not_wait_for_a_drawing() {
     record_job(machine.folder.path(), &gzip.finish().unwrap());
     let page = get(&machine.follower, &format!("/?token={}", token(&machine.follower))).1;
     assert!(page.contains("1.puls: being drawn") && page.ends_with("\r\n0\r\n\r\n"), "{page}");
-    end(machine.follower);
+    shut_down(machine.follower);
 }
 
 #[test]
@@ -355,7 +355,7 @@ fn shutdown_closes_all_connections() {
             page.until(">last<");
             (matches!(page.next(), Some(Update::End(_))), page.next())
         });
-        end(machine.follower);
+        shut_down(machine.follower);
         assert_eq!(reader.join().unwrap(), (true, None));
     });
     for socket in [&mut idle, &mut half] {
@@ -415,10 +415,10 @@ fn modes(folder: &Path) -> Vec<(std::path::PathBuf, u32)> {
 fn recording_is_readable_only_by_its_owner() {
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("recordings").join("one");
-    let bench = Setup::new(Generation::V2).recorded(&folder).start();
-    bench.expect(1, "lid_image", "completed");
-    bench.expect(2, "print", "completed");
-    bench.stop().2.unwrap();
+    let harness = Setup::new(Generation::V2).recorded(&folder).start();
+    harness.expect(1, "lid_image", "completed");
+    harness.expect(2, "print", "completed");
+    harness.stop().2.unwrap();
     let found = modes(&folder);
     // session.jsonl, a picture and a job.
     assert!(found.len() > 3, "{found:?}");

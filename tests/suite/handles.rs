@@ -13,11 +13,11 @@ use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, square};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::raw::{Raw, Running, alone, good};
+use crate::raw_service::{RawService, RunningMachine, in_own_process, normal_responses};
 
 #[test]
 fn a_stop_before_connect_makes_it_fail() {
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     let handle = emulator.handle();
     handle.stop();
@@ -29,7 +29,7 @@ fn a_stop_before_connect_makes_it_fail() {
 
 #[test]
 fn a_stop_between_connect_and_run_ends_the_run() {
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     emulator.handle().stop();
@@ -41,7 +41,7 @@ fn a_stop_between_connect_and_run_ends_the_run() {
 
 #[test]
 fn dropping_an_emulator_without_run_closes_its_socket() {
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     emulator.connect().unwrap();
@@ -125,9 +125,9 @@ fn an_offline_emulator_does_all_its_actions() {
     // The receiver disconnects although emulator and handle still exist.
     let (outcome, _emulator) = ended.recv_timeout(LIMIT).unwrap();
     outcome.unwrap();
-    let said: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
+    let messages: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
     let completed: Vec<_> =
-        said.iter().filter_map(|message| message["event"].as_str()?.strip_suffix(":completed")).collect();
+        messages.iter().filter_map(|message| message["event"].as_str()?.strip_suffix(":completed")).collect();
     assert_eq!(completed, ["settings", "lid_image:capture", "lid_image:upload", "lid_image", "motion", "settings"]);
     assert!(folder.path().join("out/lid_image_2.jpg").exists());
     assert_eq!(std::fs::read_dir(folder.path().join("motion")).unwrap().count(), 2);
@@ -154,7 +154,7 @@ fn threads() -> usize {
 #[test]
 fn fifty_emulators_in_one_process_leave_no_threads() {
     const MACHINES: u32 = 50;
-    if !alone("handles::fifty_emulators_in_one_process_leave_no_threads") {
+    if !in_own_process("handles::fifty_emulators_in_one_process_leave_no_threads") {
         return;
     }
     let folder = folder();
@@ -199,11 +199,11 @@ fn fifty_emulators_in_one_process_leave_no_threads() {
 #[test]
 fn a_stop_cancels_all_actions_and_closes_the_websocket() {
     for tls in [false, true] {
-        let bench = Setup::new(Generation::V2).service(|service| service.tls(tls)).slow().start();
-        bench.ask(1, "print");
-        bench.ask(2, "settings");
-        bench.wait_event("print:download:completed", Some(1));
-        let (service, _folder, ended) = bench.stop();
+        let harness = Setup::new(Generation::V2).service(|service| service.tls(tls)).slow().start();
+        harness.start_action(1, "print");
+        harness.start_action(2, "settings");
+        harness.wait_event("print:download:completed", Some(1));
+        let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         let closed = |seen: &Seen| matches!(seen, Seen::WsClosed { code: Some(1000) });
         assert!(service.wait_for(|seen| seen.iter().any(closed), LIMIT), "{:#?}", service.seen());
@@ -215,8 +215,8 @@ fn a_stop_cancels_all_actions_and_closes_the_websocket() {
 
 #[test]
 fn many_stops_end_a_running_emulator_once() {
-    let raw = Raw::start(good());
-    let running = Running::start(raw.machine(|_| ()));
+    let raw = RawService::start(normal_responses());
+    let running = RunningMachine::start(raw.machine(|_| ()));
     let _socket = raw.socket();
     let handles = [running.handle.clone(), running.handle.clone(), running.handle.clone()];
     thread::scope(|scope| {
@@ -230,9 +230,9 @@ fn many_stops_end_a_running_emulator_once() {
 
 #[test]
 fn a_second_run_is_an_error() {
-    let (mut emulator, _folder) = Raw::start(good()).machine(|_| ());
+    let (mut emulator, _folder) = RawService::start(normal_responses()).machine(|_| ());
     assert!(matches!(emulator.run(), Err(Error::NotConnected { .. })));
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     emulator.handle().stop();
@@ -245,8 +245,8 @@ fn a_second_run_is_an_error() {
 #[test]
 fn offline_needs_no_identity_but_checks_the_other_settings() {
     let folder = folder();
-    let good = || Emulator::offline(gf_emulator_core::Config::default(), folder.path());
-    assert!(good().is_ok());
+    let offline = || Emulator::offline(gf_emulator_core::Config::default(), folder.path());
+    assert!(offline().is_ok());
     let mut config = gf_emulator_core::Config::default();
     config.emulator.time_scale = -1.0;
     config.emulator.material_thickness = "../x".into();
@@ -357,16 +357,16 @@ fn the_lid_stops_a_print_while_the_message_queue_is_full() {
     assert_eq!(stopped, Err(MachineError::Stopped(gf_emulator_core::machine::StopReason::LidOpened)));
 
     drop(peer.tx);
-    let said: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
+    let messages: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
     for thread in [presses, opens] {
         thread.join().unwrap();
     }
     running.join().unwrap().unwrap();
-    let place = |event: &str| said.iter().position(|message| message["event"] == event).expect(event);
+    let place = |event: &str| messages.iter().position(|message| message["event"] == event).expect(event);
     assert!(place("lid:opened") < place("print:return_to_home:succeeded"), "the cause is sent before its effects");
     assert!(place("print:return_to_home:succeeded") < place("print:cancelled"));
     assert_eq!(place("button:pressed") + 1, place("button:released"));
-    let ids: Vec<_> = said.iter().map(|message| message["id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = messages.iter().map(|message| message["id"].as_u64().unwrap()).collect();
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
 }
 
@@ -379,8 +379,8 @@ fn resident_bytes() -> u64 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn waiting_actions_take_little_memory_however_long_their_lines_are() {
-    if !alone("handles::waiting_actions_take_little_memory_however_long_their_lines_are") {
+fn waiting_actions_with_long_lines_use_little_memory() {
+    if !in_own_process("handles::waiting_actions_with_long_lines_use_little_memory") {
         return;
     }
     let Printing { peer, handle, running, .. } = Printing::start();
@@ -397,8 +397,8 @@ fn waiting_actions_take_little_memory_however_long_their_lines_are() {
     }
     // Its answer shows that everything sent before it has been read.
     peer.tx.send(json!({"id": 2, "action_type": "lid_image", "status": "cancelled"}).to_string()).unwrap();
-    let mut said = peer.rx.iter().map(|message| message.text().to_owned());
-    assert!(said.any(|text| text.contains("lid_image:cancelled")));
+    let mut texts = peer.rx.iter().map(|message| message.text().to_owned());
+    assert!(texts.any(|text| text.contains("lid_image:cancelled")));
     let more = resident_bytes().saturating_sub(before);
     assert!(more < 64 << 20, "{} MiB more", more >> 20);
     handle.stop();

@@ -69,7 +69,7 @@ impl Sources {
         self.exports.insert(module, exports);
     }
 
-    /// The module whose file defines what `path` names; re-exports are followed. `None` for a path out of the crate.
+    /// Returns the module whose file defines `path`, after following re-exports. `None` if it is not in this crate.
     fn definition(&self, path: &[String]) -> Option<&Module> {
         let mut path = path.to_vec();
         for _ in 0..20 {
@@ -83,7 +83,7 @@ impl Sources {
         panic!("{} is re-exported in a circle", path.join("::"));
     }
 
-    /// For each module the others that it imports.
+    /// Returns the imports of each module.
     fn imports(&self) -> BTreeMap<&Module, BTreeSet<&Module>> {
         let is_child = |child: &Module, parent: &Module| child.split_last().is_some_and(|(_, rest)| rest == parent);
         let imports = self.uses.iter().map(|(module, uses)| {
@@ -93,7 +93,7 @@ impl Sources {
         imports.collect()
     }
 
-    /// The circles of files that import each other: the modules of each.
+    /// Returns the sets of modules that import each other, directly or indirectly.
     fn circles(&self) -> Vec<BTreeSet<&Module>> {
         let imports = self.imports();
         let reachable = |from: &'_ Module| {
@@ -113,10 +113,10 @@ impl Sources {
         circles.collect::<BTreeSet<_>>().into_iter().collect()
     }
 
-    /// Imports that point up the `layers` (lowest first, each with its top-level modules), as text.
+    /// Describes the imports from a lower layer to a higher one. `layers` has the top-level modules, lowest first.
     fn upward(&self, layers: &[Vec<String>]) -> Vec<String> {
         let rank = |module: &Module| {
-            // `lib.rs` is on top: it is the front page.
+            // `lib.rs` is the top layer.
             let Some(name) = module.first() else { return layers.len() };
             let layer = layers.iter().position(|layer| layer.contains(name));
             layer.unwrap_or_else(|| panic!("ARCHITECTURE.md has no layer for `{name}`"))
@@ -130,7 +130,7 @@ impl Sources {
 }
 
 impl Collector<'_> {
-    /// Makes a path as it is written absolute; `None` where it does not start in this crate.
+    /// Makes a path absolute, without `crate`.
     fn absolute(&self, path: &[String]) -> Option<Module> {
         let mut module = self.module.clone();
         let mut rest = path;
@@ -143,7 +143,7 @@ impl Collector<'_> {
                     rest = &rest[1..];
                 }
             }
-            // Either a child module or another crate: the crates are not among the sources.
+            // A child module or another crate; `definition` returns `None` for other crates.
             _ => {}
         }
         module.extend_from_slice(rest);
@@ -250,7 +250,7 @@ fn is_test_only(attribute: &Attribute) -> bool {
     is_test
 }
 
-/// The layers that ARCHITECTURE.md lists, lowest first: the names in the first column of the table under "Layers".
+/// Parses the layers in ARCHITECTURE.md, lowest first: the names in the first column of the table under "Layers".
 fn documented_layers(text: &str) -> Vec<Vec<String>> {
     let section = text
         .split("\n## ")
@@ -265,18 +265,18 @@ fn documented_layers(text: &str) -> Vec<Vec<String>> {
     rows.map(names).collect()
 }
 
-fn shown(circles: &[BTreeSet<&Module>]) -> String {
+fn describe(circles: &[BTreeSet<&Module>]) -> String {
     let circle = |circle: &BTreeSet<&Module>| circle.iter().map(|m| m.join("::")).collect::<Vec<_>>().join(", ");
     circles.iter().map(circle).collect::<Vec<_>>().join("\n")
 }
 
 #[test]
-fn imports_point_down_the_layers_and_never_in_a_circle() {
+fn imports_point_down_the_layers_and_form_no_circles() {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let sources = Sources::of_crate(&workspace.join("gf-emulator-core/src"));
     assert!(sources.uses.len() > 100, "only {} files found", sources.uses.len());
     let circles = sources.circles();
-    assert!(circles.is_empty(), "files that import each other:\n{}", shown(&circles));
+    assert!(circles.is_empty(), "files that import each other:\n{}", describe(&circles));
     let layers = documented_layers(&std::fs::read_to_string(workspace.join("ARCHITECTURE.md")).unwrap());
     let upward = sources.upward(&layers);
     assert!(upward.is_empty(), "imports that point up:\n{}", upward.join("\n"));
@@ -286,7 +286,7 @@ fn imports_point_down_the_layers_and_never_in_a_circle() {
 }
 
 #[test]
-fn a_circle_is_found_however_it_is_written() {
+fn finds_circles_in_every_kind_of_import() {
     let circles = |a: &str, b: &str| {
         let sources = Sources::of(&[
             ("lib.rs", "mod a; mod b; mod c; pub use a::A;"),
@@ -295,7 +295,7 @@ fn a_circle_is_found_however_it_is_written() {
             ("b/inner.rs", b),
             ("c.rs", "use crate::b::B; use super::a;"),
         ]);
-        shown(&sources.circles())
+        describe(&sources.circles())
     };
     assert_eq!(circles("use std::fmt;", "use crate::A;"), "");
     for a in [
@@ -314,7 +314,7 @@ fn a_circle_is_found_however_it_is_written() {
 }
 
 #[test]
-fn an_import_that_points_up_is_found() {
+fn finds_imports_that_point_up() {
     let layers = documented_layers(
         "# x\n## Layers of gf-emulator-core\n| layer | what |\n|---|---|\n| `a.rs`, `b/` | |\n| `c/` | |\n## y\n| `d` |",
     );

@@ -9,7 +9,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::local_service::{Failure, Fault, Seen};
 use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate, StopReason};
-use gf_emulator_tests::{Bench, LIMIT, Setup, endings_of, endless_job, events_of, square};
+use gf_emulator_tests::{Harness, LIMIT, Setup, endings_of, endless_job, events_of, square};
 use serde_json::{Value, json};
 
 pub(crate) const BOTH: [Generation; 2] = [Generation::V1, Generation::V2];
@@ -77,7 +77,7 @@ impl Machine for SlowToPark {
 }
 
 /// Starts a machine and brings it to a phase of a print.
-pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Bench {
+pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Harness {
     const LONG: Duration = Duration::from_hours(2400);
     let job = if phase == Phase::Resting { square() } else { endless_job() };
     let (parking, parks): (_, Receiver<()>) = bounded(8);
@@ -92,31 +92,31 @@ pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Bench {
     if phase == Phase::Parking {
         setup = setup.machine(SlowToPark { parking });
     }
-    let bench = setup.start();
+    let harness = setup.start();
     match phase {
-        Phase::Requesting => bench.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/")),
-        Phase::Downloading => bench.service.fault(Fault::new(Failure::EndlessBody).on("GET", "/dl/")),
+        Phase::Requesting => harness.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/")),
+        Phase::Downloading => harness.service.fault(Fault::new(Failure::EndlessBody).on("GET", "/dl/")),
         _ => {}
     }
-    bench.ask(PRINT, "print");
+    harness.start_action(PRINT, "print");
     let by_generation = |v1: &'static str, v2: &'static str| if generation == Generation::V1 { v1 } else { v2 };
     match phase {
-        Phase::Requesting => bench.wait("a held answer", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. }))),
-        Phase::Downloading => wait_for_bytes(&bench.folder().join("motion")),
-        Phase::Button => bench.wait_event(by_generation("print:waiting", "print:download:completed"), Some(PRINT)),
-        Phase::WarmUp => bench.wait_event("print:warmup:starting", Some(PRINT)),
-        Phase::Running => wait_for_progress(&bench),
+        Phase::Requesting => harness.wait("a held answer", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. }))),
+        Phase::Downloading => wait_for_bytes(&harness.folder().join("motion")),
+        Phase::Button => harness.wait_event(by_generation("print:waiting", "print:download:completed"), Some(PRINT)),
+        Phase::WarmUp => harness.wait_event("print:warmup:starting", Some(PRINT)),
+        Phase::Running => wait_for_progress(&harness),
         Phase::Paused => {
-            wait_for_progress(&bench);
-            bench.handle.press_button();
-            bench.wait_event("print:paused", Some(PRINT));
+            wait_for_progress(&harness);
+            harness.handle.press_button();
+            harness.wait_event("print:paused", Some(PRINT));
         }
         Phase::Parking => parks.recv_timeout(LIMIT).unwrap(),
         Phase::Resting => {
-            bench.wait_event(by_generation("print:resting", "print:return_to_home:succeeded"), Some(PRINT));
+            harness.wait_event(by_generation("print:resting", "print:return_to_home:succeeded"), Some(PRINT));
         }
     }
-    bench
+    harness
 }
 
 pub(crate) fn progress_of(seen: &[Seen]) -> Vec<Value> {
@@ -127,8 +127,8 @@ pub(crate) fn progress_of(seen: &[Seen]) -> Vec<Value> {
     seen.iter().filter_map(progress).collect()
 }
 
-fn wait_for_progress(bench: &Bench) {
-    bench.wait("progress", |seen| !progress_of(seen).is_empty());
+fn wait_for_progress(harness: &Harness) {
+    harness.wait("progress", |seen| !progress_of(seen).is_empty());
 }
 
 /// Waits until part of a file has arrived in a folder.
@@ -149,83 +149,83 @@ pub(crate) fn count(events: &[String], event: &str) -> usize {
 }
 
 /// Checks that the job and its description are complete, or that there are no files.
-fn check_files(bench_folder: &Path, whole: bool) {
+fn check_files(folder: &Path, expect_files: bool) {
     let names = |extension: &str| {
-        let entries = fs::read_dir(bench_folder.join("motion")).into_iter().flatten().flatten();
+        let entries = fs::read_dir(folder.join("motion")).into_iter().flatten().flatten();
         entries.filter(|e| e.path().extension().is_some_and(|have| have == extension)).count()
     };
-    let all = fs::read_dir(bench_folder.join("motion")).into_iter().flatten().count();
-    let expected = usize::from(whole);
+    let all = fs::read_dir(folder.join("motion")).into_iter().flatten().count();
+    let expected = usize::from(expect_files);
     assert_eq!((names("puls"), names("info"), all), (expected, expected, 2 * expected));
 }
 
-fn cancelled_in(phase: Phase) {
+fn check_cancel_in(phase: Phase) {
     for generation in BOTH {
-        let bench = in_phase(generation, phase);
-        bench.send(PRINT, "print", "cancelled", &json!({}));
-        bench.wait_event("print:cancelled", Some(PRINT));
-        bench.service.release();
-        bench.expect(8, "settings", "completed");
-        bench.expect(9, "lid_image", "completed");
-        let events = bench.events();
-        assert_eq!(bench.endings(PRINT, "print"), ["print:cancelled (7)"], "{phase:?} {events:#?}");
+        let harness = in_phase(generation, phase);
+        harness.send(PRINT, "print", "cancelled", &json!({}));
+        harness.wait_event("print:cancelled", Some(PRINT));
+        harness.service.release();
+        harness.expect(8, "settings", "completed");
+        harness.expect(9, "lid_image", "completed");
+        let events = harness.events();
+        assert_eq!(harness.endings(PRINT, "print"), ["print:cancelled (7)"], "{phase:?} {events:#?}");
         let home = count(&events, "print:return_to_home:succeeded (7)");
         assert_eq!(home, usize::from(phase.has_run()), "{phase:?} of {generation}: {events:#?}");
         let place = |event: &str| events.iter().position(|have| have == event);
         if phase.has_run() {
             assert!(place("print:return_to_home:succeeded (7)") < place("print:cancelled (7)"), "{events:#?}");
         }
-        check_files(bench.folder(), phase.has_file());
-        bench.stop().2.unwrap();
+        check_files(harness.folder(), phase.has_file());
+        harness.stop().2.unwrap();
     }
 }
 
 #[test]
 fn cancelled_before_the_download_is_answered() {
-    cancelled_in(Phase::Requesting);
+    check_cancel_in(Phase::Requesting);
 }
 
 #[test]
 fn cancelled_during_the_download() {
-    cancelled_in(Phase::Downloading);
+    check_cancel_in(Phase::Downloading);
 }
 
 #[test]
 fn cancelled_during_the_wait_for_the_button() {
-    cancelled_in(Phase::Button);
+    check_cancel_in(Phase::Button);
 }
 
 #[test]
 fn cancelled_during_warm_up() {
-    cancelled_in(Phase::WarmUp);
+    check_cancel_in(Phase::WarmUp);
 }
 
 #[test]
 fn cancelled_while_playing() {
-    cancelled_in(Phase::Running);
+    check_cancel_in(Phase::Running);
 }
 
 #[test]
 fn cancelled_while_paused() {
-    cancelled_in(Phase::Paused);
+    check_cancel_in(Phase::Paused);
 }
 
 #[test]
 fn cancelled_while_parking() {
-    cancelled_in(Phase::Parking);
+    check_cancel_in(Phase::Parking);
 }
 
 #[test]
 fn cancelled_while_resting() {
-    cancelled_in(Phase::Resting);
+    check_cancel_in(Phase::Resting);
 }
 
 #[test]
 fn a_stop_in_any_phase_cancels_the_print_and_closes_the_websocket() {
-    let stopped = |generation, phase| {
-        let bench = in_phase(generation, phase);
+    let check_stop_in = |generation, phase| {
+        let harness = in_phase(generation, phase);
         let begun = Instant::now();
-        let (service, folder, ended) = bench.stop();
+        let (service, folder, ended) = harness.stop();
         // Each phase takes hours: without the stop, so would this.
         assert!(begun.elapsed() < LIMIT, "{phase:?}: {:?}", begun.elapsed());
         ended.unwrap();
@@ -238,7 +238,7 @@ fn a_stop_in_any_phase_cancels_the_print_and_closes_the_websocket() {
     // In parallel: each waits for the service's side of a held connection.
     thread::scope(|scope| {
         for (generation, phase) in BOTH.into_iter().flat_map(|g| Phase::ALL.map(|phase| (g, phase))) {
-            scope.spawn(move || stopped(generation, phase));
+            scope.spawn(move || check_stop_in(generation, phase));
         }
     });
 }
@@ -246,15 +246,15 @@ fn a_stop_in_any_phase_cancels_the_print_and_closes_the_websocket() {
 #[test]
 fn cancelling_an_unknown_action_sends_nothing() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
-        bench.expect(1, "print", "completed");
-        bench.expect(2, "settings", "completed");
-        let before = bench.events();
+        let harness = Setup::new(generation).start();
+        harness.expect(1, "print", "completed");
+        harness.expect(2, "settings", "completed");
+        let before = harness.events();
         for (id, action) in [(1, "print"), (2, "settings"), (99, "print"), (98, "no_such_action")] {
-            bench.send(id, action, "cancelled", &json!({}));
+            harness.send(id, action, "cancelled", &json!({}));
         }
-        bench.expect(3, "hunt", "completed");
-        let (service, _folder, ended) = bench.stop();
+        harness.expect(3, "hunt", "completed");
+        let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         let after = events_of(&service.seen());
         let more = &after[before.len()..];
@@ -267,31 +267,31 @@ fn cancelling_an_unknown_action_sends_nothing() {
 #[test]
 fn a_waiting_action_is_cancelled_while_another_runs() {
     for (generation, method, path) in [(Generation::V1, "POST", "/api/machines/"), (Generation::V2, "PUT", "/up/")] {
-        let bench = Setup::new(generation).start();
-        bench.service.fault(Fault::new(Failure::Hold).on(method, path));
-        bench.ask(1, "lid_image");
-        bench.wait("a held upload", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. })));
-        bench.ask(PRINT, "print");
-        bench.send(PRINT, "print", "cancelled", &json!({}));
-        bench.wait_event("print:cancelled", Some(PRINT));
-        assert_eq!(bench.endings(1, "lid_image"), [""; 0], "not ended yet");
-        bench.service.release();
-        bench.wait_event("lid_image:completed", Some(1));
-        bench.expect(2, "print", "completed");
-        assert_eq!(bench.endings(PRINT, "print"), ["print:cancelled (7)"]);
-        assert_eq!(bench.endings(1, "lid_image"), ["lid_image:completed (1)"]);
-        let events = bench.events();
+        let harness = Setup::new(generation).start();
+        harness.service.fault(Fault::new(Failure::Hold).on(method, path));
+        harness.start_action(1, "lid_image");
+        harness.wait("a held upload", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. })));
+        harness.start_action(PRINT, "print");
+        harness.send(PRINT, "print", "cancelled", &json!({}));
+        harness.wait_event("print:cancelled", Some(PRINT));
+        assert_eq!(harness.endings(1, "lid_image"), [""; 0], "not ended yet");
+        harness.service.release();
+        harness.wait_event("lid_image:completed", Some(1));
+        harness.expect(2, "print", "completed");
+        assert_eq!(harness.endings(PRINT, "print"), ["print:cancelled (7)"]);
+        assert_eq!(harness.endings(1, "lid_image"), ["lid_image:completed (1)"]);
+        let events = harness.events();
         assert_eq!(count(&events, "print:starting (7)"), 0, "{events:#?}");
     }
 }
 
 #[test]
 fn progress_has_current_and_total_ticks() {
-    let whole = gf_emulator_core::puls::measure(&square()[..], gf_emulator_core::puls::Limits::default()).unwrap();
+    let measured = gf_emulator_core::puls::measure(&square()[..], gf_emulator_core::puls::Limits::default()).unwrap();
     for generation in BOTH {
-        let bench = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).start();
-        bench.expect(PRINT, "print", "completed");
-        let progress = progress_of(&bench.service.seen());
+        let harness = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).start();
+        harness.expect(PRINT, "print", "completed");
+        let progress = progress_of(&harness.service.seen());
         assert_eq!(progress.len(), 2, "at the start and at the end: {progress:#?}");
         let keys: Vec<_> = progress[0].as_object().unwrap().keys().map(String::as_str).collect();
         let common = ["id", "timestamp", "type", "version", "action_id", "progress", "current", "units", "total"];
@@ -299,7 +299,7 @@ fn progress_has_current_and_total_ticks() {
         for message in &progress {
             assert_eq!((&message["type"], &message["version"]), (&json!("progress"), &json!(1)));
             assert_eq!((&message["action_id"], &message["units"]), (&json!(PRINT), &json!("steps")));
-            assert_eq!(message["total"], whole.ticks);
+            assert_eq!(message["total"], measured.ticks);
             if generation == Generation::V2 {
                 let values = &message["settings"]["values"];
                 assert_eq!((&values["CCbp"], &values["CCst"]), (&message["current"], &json!(1)));
@@ -308,8 +308,8 @@ fn progress_has_current_and_total_ticks() {
                 assert_eq!(keys.len(), 9);
             }
         }
-        assert!(progress[0]["current"].as_u64().unwrap() <= whole.ticks);
-        assert_eq!(progress[1]["current"], whole.ticks);
+        assert!(progress[0]["current"].as_u64().unwrap() <= measured.ticks);
+        assert_eq!(progress[1]["current"], measured.ticks);
     }
 }
 
@@ -379,21 +379,21 @@ fn every_action_of_a_faulty_machine_ends_once() {
             ("rest fails", "failed", 1),
             ("rest panics", "failed", 1),
         ] {
-            let bench = Setup::new(generation).machine(Faulty(fault)).start();
-            bench.expect(PRINT, "print", ending);
-            bench.expect(8, "lid_image", "completed");
-            bench.expect(9, "settings", "completed");
-            assert_eq!(bench.endings(PRINT, "print"), [format!("print:{ending} (7)")], "{fault}");
-            assert_eq!(count(&bench.events(), home), parked, "{fault}: {:#?}", bench.events());
-            bench.stop().2.unwrap();
+            let harness = Setup::new(generation).machine(Faulty(fault)).start();
+            harness.expect(PRINT, "print", ending);
+            harness.expect(8, "lid_image", "completed");
+            harness.expect(9, "settings", "completed");
+            assert_eq!(harness.endings(PRINT, "print"), [format!("print:{ending} (7)")], "{fault}");
+            assert_eq!(count(&harness.events(), home), parked, "{fault}: {:#?}", harness.events());
+            harness.stop().2.unwrap();
         }
         for (fault, ending) in
             [("capture panics", "failed"), ("capture fails", "failed"), ("capture refuses", "cancelled")]
         {
-            let bench = Setup::new(generation).machine(Faulty(fault)).start();
-            bench.expect(8, "lid_image", ending);
-            bench.expect(PRINT, "print", "completed");
-            assert_eq!(bench.endings(8, "lid_image"), [format!("lid_image:{ending} (8)")], "{fault}");
+            let harness = Setup::new(generation).machine(Faulty(fault)).start();
+            harness.expect(8, "lid_image", ending);
+            harness.expect(PRINT, "print", "completed");
+            assert_eq!(harness.endings(8, "lid_image"), [format!("lid_image:{ending} (8)")], "{fault}");
         }
     }
 }

@@ -125,7 +125,7 @@ fn every_connection_goes_through_the_proxy_and_no_credentials_are_recorded() {
         for tls in [true, false] {
             let (proxy, recorded) = (StubProxy::start(&[]), tempfile::tempdir().unwrap());
             let (url, target) = (proxy.url(), Arc::clone(&proxy.target));
-            let bench = Setup::new(generation)
+            let harness = Setup::new(generation)
                 .service(|service| service.tls(tls))
                 .recorded(&recorded.path().join("session"))
                 .config(move |config| {
@@ -138,16 +138,16 @@ fn every_connection_goes_through_the_proxy_and_no_credentials_are_recorded() {
                     config.service.proxy = Some(Proxy::parse(&url).unwrap());
                 })
                 .start();
-            bench.expect(1, "settings", "completed");
-            bench.expect(2, "lid_image", "completed");
-            bench.expect(3, "print", "completed");
+            harness.expect(1, "settings", "completed");
+            harness.expect(2, "lid_image", "completed");
+            harness.expect(3, "print", "completed");
             let before = proxy.requests().len();
             // A reconnection also uses the proxy.
-            bench.service.drop_connection(Cut::Drain);
-            bench.expect(4, "settings", "completed");
+            harness.service.drop_connection(Cut::Drain);
+            harness.expect(4, "settings", "completed");
             assert!(proxy.requests().len() > before);
-            let port = bench.service.addr().port();
-            bench.stop().2.unwrap();
+            let port = harness.service.addr().port();
+            harness.stop().2.unwrap();
             let requests = proxy.requests();
             for head in &requests {
                 let target = head.strip_prefix("CONNECT ").and_then(|rest| rest.split(' ').next()).unwrap();
@@ -169,16 +169,16 @@ fn every_connection_goes_through_the_proxy_and_no_credentials_are_recorded() {
 fn a_proxy_from_the_environment_is_not_used_for_loopback() {
     let proxy = StubProxy::start(&[]);
     let url = proxy.url();
-    let bench = Setup::new(Generation::V2)
+    let harness = Setup::new(Generation::V2)
         .config(move |config| {
             config.service.proxy =
                 Proxy::from_environment(&|name| (name == "HTTPS_PROXY").then(|| url.clone())).unwrap();
             assert!(config.service.proxy_for("https://app.glowforge.com").is_some());
         })
         .start();
-    bench.expect(1, "print", "completed");
+    harness.expect(1, "print", "completed");
     assert_eq!(proxy.requests(), Vec::<String>::new());
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 /// Connects a machine to a service through `proxy`.

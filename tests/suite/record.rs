@@ -11,7 +11,7 @@ use gf_emulator_tests::{PASSWORD, SERIAL, Setup, endings_of};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::raw::{Answer, Raw, Running, good};
+use crate::raw_service::{RawService, Response, RunningMachine, normal_responses};
 
 const JOB: i64 = 41;
 
@@ -24,7 +24,7 @@ fn locked_job() -> Vec<u8> {
 
 /// Records a session with every kind of entry.
 fn record_session(generation: Generation, folder: &Path, serial: bool) {
-    let bench = Setup::new(generation)
+    let harness = Setup::new(generation)
         .service(|service| service.puls(locked_job()).gzip(true))
         .config(move |config| {
             config.firmware.check = true;
@@ -33,15 +33,15 @@ fn record_session(generation: Generation, folder: &Path, serial: bool) {
         })
         .recorded(folder)
         .start();
-    bench.expect(1, "settings", "completed");
-    bench.send(2, "lid_image", "ready", &json!({"endpoint": "{http}/up/lid?X-Sig=a-presigned-secret"}));
-    bench.wait_event("lid_image:completed", Some(2));
-    bench.service.send_text("no JSON https://a-user:a-password@h/x?X-Sig=a-presigned-secret\n").unwrap();
-    bench.expect(JOB, "motion", "completed");
-    bench.service.drop_connection(gf_emulator_core::local_service::Cut::Drain);
-    bench.ask(43, "settings");
-    bench.wait("the second settings", |seen| endings_of(seen, 43, "settings").len() == 1);
-    let (_service, _folder, ended) = bench.stop();
+    harness.expect(1, "settings", "completed");
+    harness.send(2, "lid_image", "ready", &json!({"endpoint": "{http}/up/lid?X-Sig=a-presigned-secret"}));
+    harness.wait_event("lid_image:completed", Some(2));
+    harness.service.send_text("not JSON https://a-user:a-password@h/x?X-Sig=a-presigned-secret\n").unwrap();
+    harness.expect(JOB, "motion", "completed");
+    harness.service.drop_connection(gf_emulator_core::local_service::Cut::Drain);
+    harness.start_action(43, "settings");
+    harness.wait("the second settings", |seen| endings_of(seen, 43, "settings").len() == 1);
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
 }
 
@@ -98,9 +98,9 @@ fn records_a_whole_session() {
                 Event::In(message) if !out => Some(message),
                 _ => None,
             });
-            messages.map(|message| message.name().unwrap_or("no JSON").to_owned()).collect()
+            messages.map(|message| message.name().unwrap_or("not JSON").to_owned()).collect()
         };
-        assert_eq!(names(false), ["settings", "lid_image", "no JSON", "motion", "settings"]);
+        assert_eq!(names(false), ["settings", "lid_image", "not JSON", "motion", "settings"]);
         assert!(names(true).contains(&"lid_image:completed".to_owned()));
         let opened = entries.iter().filter(|entry| matches!(entry.event, Event::Opened { .. })).count();
         let closed = entries.iter().filter(|entry| matches!(entry.event, Event::Closed { .. })).count();
@@ -131,10 +131,10 @@ fn skips_and_reports_invalid_lines() {
     record_session(Generation::V2, folder.path(), false);
     let path = folder.path().join(SESSION_FILE);
     let text = fs::read_to_string(&path).unwrap();
-    let whole = Recording::open(folder.path()).unwrap().count();
+    let total = Recording::open(folder.path()).unwrap().count();
     fs::write(&path, &text[..text.len() - 20]).unwrap();
     let mut recording = Recording::open(folder.path()).unwrap();
-    assert_eq!(recording.by_ref().map(Result::unwrap).count(), whole - 1);
+    assert_eq!(recording.by_ref().map(Result::unwrap).count(), total - 1);
     assert_eq!(recording.skipped().len(), 1);
     assert!(recording.skipped()[0].reason.contains("the file ends inside it"), "{:?}", recording.skipped());
 
@@ -142,7 +142,7 @@ fn skips_and_reports_invalid_lines() {
     let broken = text.replacen('\n', "\n{\"n\":oops\n\u{fffd}\n", 1);
     fs::write(&path, &broken).unwrap();
     let mut recording = Recording::open(folder.path()).unwrap();
-    assert_eq!((recording.by_ref().count(), recording.skipped().len()), (whole, 2));
+    assert_eq!((recording.by_ref().count(), recording.skipped().len()), (total, 2));
     for (first, words) in [
         ("", "empty"),
         ("{}\n", "format version is missing"),
@@ -168,21 +168,25 @@ fn does_not_overwrite_a_recording() {
 fn jobs_complete_if_the_recording_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("recording");
-    let bench = Setup::new(Generation::V2).recorded(&path).start();
+    let harness = Setup::new(Generation::V2).recorded(&path).start();
     // Nothing can be written into a deleted folder.
     fs::remove_dir_all(&path).unwrap();
-    bench.expect(JOB, "print", "completed");
-    bench.expect(42, "settings", "completed");
-    let (_service, _folder, ended) = bench.stop();
+    harness.expect(JOB, "print", "completed");
+    harness.expect(42, "settings", "completed");
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
 }
 
-/// Records a machine's session with a raw service: `drive` has the service's end of the WebSocket.
-fn record_against(raw: &Raw, folder: &Path, drive: impl FnOnce(&mut tungstenite::WebSocket<std::net::TcpStream>)) {
-    let (emulator, keeps) = raw.machine(|config| config.machine.serial = SERIAL);
-    let config = gf_emulator_tests::config(keeps.path(), Generation::V2);
+/// Records a session against a raw service; `drive` gets the service's side of the WebSocket.
+fn record_machine(
+    raw: &RawService,
+    folder: &Path,
+    drive: impl FnOnce(&mut tungstenite::WebSocket<std::net::TcpStream>),
+) {
+    let (emulator, machine_folder) = raw.machine(|config| config.machine.serial = SERIAL);
+    let config = gf_emulator_tests::config(machine_folder.path(), Generation::V2);
     emulator.record(&Recorder::of_machine(folder, &config).unwrap());
-    let running = Running::start((emulator, keeps));
+    let running = RunningMachine::start((emulator, machine_folder));
     drive(&mut raw.socket());
     running.stop().unwrap();
 }
@@ -200,9 +204,9 @@ fn run_action(socket: &mut tungstenite::WebSocket<std::net::TcpStream>, action: 
     }
 }
 
-fn answer(status: u16, headers: &str, body: &[u8]) -> Answer {
+fn response(status: u16, headers: &str, body: &[u8]) -> Response {
     let head = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    Answer::Bytes([head.as_bytes(), body].concat())
+    Response::Bytes([head.as_bytes(), body].concat())
 }
 
 #[test]
@@ -212,13 +216,13 @@ fn redacts_secrets_that_a_service_repeats() {
     let encoded: String = PASSWORD.bytes().map(percent).collect();
     let escaped: String = PASSWORD.bytes().map(unit).collect();
     let everything = format!("<p>{repeated}</p> {encoded} {escaped} password={PASSWORD}");
-    let raw = Raw::start({
-        let (good, everything) = (good(), everything.clone());
-        move |asked| {
+    let raw = RawService::start({
+        let (normal, everything) = (normal_responses(), everything.clone());
+        move |request| {
             let headers = format!(
                 "ETag: \"{repeated}\"\r\nServer: {repeated}\r\nContent-Type: text/{PASSWORD}\r\nRetry-After: {SERIAL}\r\n"
             );
-            let path = asked.what.split(' ').next_back().unwrap_or_default();
+            let path = request.method_and_path.split(' ').next_back().unwrap_or_default();
             match path.split('?').next().unwrap_or_default() {
                 "/machines/sign_in" => {
                     // The machine does not know the presigned URL yet.
@@ -226,18 +230,18 @@ fn redacts_secrets_that_a_service_repeats() {
                     let body = json!({
                         "ws_token": "ws-token-1", "auth_token": "auth-token-1", PASSWORD: 1, "ws-token-1": "auth-token-1",
                     });
-                    answer(200, &headers.replace("a-presigned-secret", ""), body.to_string().as_bytes())
+                    response(200, &headers.replace("a-presigned-secret", ""), body.to_string().as_bytes())
                 }
-                "/short" => answer(403, &headers, everything.as_bytes()),
-                "/long" => answer(200, &headers, everything.repeat(1000).as_bytes()),
-                "/json" => answer(200, &headers, format!("{{\"{everything}\": [\"{everything}\"]}}").as_bytes()),
-                _ => good(asked),
+                "/short" => response(403, &headers, everything.as_bytes()),
+                "/long" => response(200, &headers, everything.repeat(1000).as_bytes()),
+                "/json" => response(200, &headers, format!("{{\"{everything}\": [\"{everything}\"]}}").as_bytes()),
+                _ => normal(request),
             }
         }
     });
     let folder = tempfile::tempdir().unwrap();
     let base = format!("http://{}", raw.addr);
-    record_against(&raw, folder.path(), |socket| {
+    record_machine(&raw, folder.path(), |socket| {
         for (id, path) in (1..).zip(["/short", "/long", "/json", &format!("/{PASSWORD}/x"), &format!("/{encoded}")]) {
             let url = format!("{base}{path}?X-Sig=a-presigned-secret");
             run_action(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
@@ -312,13 +316,15 @@ fn locked_gzip(ticks: f64) -> Vec<u8> {
 
 /// Records a machine that downloads a job twice. Returns the recording and its only job file.
 fn record_job_twice(job: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
-    let raw = Raw::start({
-        let (good, job) = (good(), job.to_vec());
-        move |asked| if asked.what.starts_with("GET /job") { answer(200, "", &job) } else { good(asked) }
+    let raw = RawService::start({
+        let (normal, job) = (normal_responses(), job.to_vec());
+        move |request| {
+            if request.method_and_path.starts_with("GET /job") { response(200, "", &job) } else { normal(request) }
+        }
     });
     let folder = tempfile::tempdir().unwrap();
     let url = format!("http://{}/job", raw.addr);
-    record_against(&raw, folder.path(), |socket| {
+    record_machine(&raw, folder.path(), |socket| {
         for id in [1, 2] {
             run_action(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
         }

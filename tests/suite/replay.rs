@@ -13,21 +13,21 @@ use gf_emulator_tests::{LIMIT, Setup, config, endings_of, folder, golden_folder,
 use serde_json::json;
 use tempfile::TempDir;
 
-/// A session with one of everything.
+/// Records a session with one action of each kind.
 fn recorded(generation: Generation, adjust: impl FnOnce(&mut Config) + 'static) -> TempDir {
     let recording = tempfile::tempdir().unwrap();
-    let bench = Setup::new(generation).config(adjust).recorded(recording.path()).start();
+    let harness = Setup::new(generation).config(adjust).recorded(recording.path()).start();
     for (id, kind) in (1..).zip(["settings", "lid_image", "motion", "lid_image", "hunt", "head_image", "print"]) {
-        bench.expect(id, kind, "completed");
+        harness.expect(id, kind, "completed");
     }
     if generation == Generation::V2 {
-        bench.expect(8, "update_check", "completed");
-        bench.expect(9, "factory_reset", "failed");
+        harness.expect(8, "update_check", "completed");
+        harness.expect(9, "factory_reset", "failed");
     }
-    bench.service.send_text("no JSON\n").unwrap();
-    bench.send(10, "focus", "ready", &json!({}));
-    bench.expect(11, "settings", "completed");
-    let (_service, _folder, ended) = bench.stop();
+    harness.service.send_text("not JSON\n").unwrap();
+    harness.send(10, "focus", "ready", &json!({}));
+    harness.expect(11, "settings", "completed");
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
     recording
 }
@@ -80,13 +80,13 @@ fn replayed(
     Replayed { outcome, comparison: session.compare(&seen), seen }
 }
 
-fn nothing(_: &mut Config) {}
+fn unchanged(_: &mut Config) {}
 
 #[test]
 fn an_identical_machine_has_no_differences() {
     for generation in [Generation::V1, Generation::V2] {
-        let recording = recorded(generation, nothing);
-        let replayed = replayed(recording.path(), generation, nothing, |_| ());
+        let recording = recorded(generation, unchanged);
+        let replayed = replayed(recording.path(), generation, unchanged, |_| ());
         replayed.assert_no_differences();
         let Comparison { actions, messages, requests, .. } = replayed.comparison;
         assert!(actions >= 9 && messages > 25 && requests >= 8, "{}", replayed.comparison);
@@ -96,8 +96,8 @@ fn an_identical_machine_has_no_differences() {
 
 #[test]
 fn points_recorded_urls_to_the_replaying_service() {
-    let recording = recorded(Generation::V2, nothing);
-    let replayed = replayed(recording.path(), Generation::V2, nothing, |_| ());
+    let recording = recorded(Generation::V2, unchanged);
+    let replayed = replayed(recording.path(), Generation::V2, unchanged, |_| ());
     let sent: Vec<&str> = replayed
         .seen
         .iter()
@@ -114,7 +114,7 @@ fn points_recorded_urls_to_the_replaying_service() {
 
 #[test]
 fn reports_a_machine_with_other_settings() {
-    let recording = recorded(Generation::V2, nothing);
+    let recording = recorded(Generation::V2, unchanged);
     let other = |config: &mut Config| {
         config.machine.firmware = "2.6.0-9999".into();
         config.emulator.bypass_homing = true;
@@ -126,12 +126,12 @@ fn reports_a_machine_with_other_settings() {
         differences.iter().all(|line| line.starts_with("settings 1: settings:completed: settings")),
         "{differences:#?}"
     );
-    assert_eq!(replayed.outcome, Some(Outcome::Done), "every recorded message came");
+    assert_eq!(replayed.outcome, Some(Outcome::Done), "every recorded message was sent");
 }
 
 #[test]
 fn reports_a_changed_value_with_the_recorded_one() {
-    let recording = recorded(Generation::V2, nothing);
+    let recording = recorded(Generation::V2, unchanged);
     let other = |config: &mut Config| config.machine.head_firmware = Some(199_234_111);
     let replayed = replayed(recording.path(), Generation::V2, other, |_| ());
     assert_eq!(
@@ -143,7 +143,7 @@ fn reports_a_changed_value_with_the_recorded_one() {
 
 #[test]
 fn reports_another_firmware_version() {
-    let recording = recorded(Generation::V1, nothing);
+    let recording = recorded(Generation::V1, unchanged);
     let other = |config: &mut Config| config.machine.firmware = "1.6.0-99".into();
     let replayed = replayed(recording.path(), Generation::V1, other, |_| ());
     let differences = replayed.differences();
@@ -152,9 +152,9 @@ fn reports_another_firmware_version() {
 
 #[test]
 fn continues_after_a_failed_upload() {
-    let recording = recorded(Generation::V2, nothing);
+    let recording = recorded(Generation::V2, unchanged);
     let fail = |service: &LocalService| service.fault(Fault::status(403).on("PUT", "/up/2").times(9));
-    let replayed = replayed(recording.path(), Generation::V2, nothing, fail);
+    let replayed = replayed(recording.path(), Generation::V2, unchanged, fail);
     let differences = replayed.differences();
     assert!(
         differences.contains(&"lid_image 2: lid_image:failed came instead of lid_image:completed".to_owned()),
@@ -165,11 +165,11 @@ fn continues_after_a_failed_upload() {
 }
 
 #[test]
-fn names_an_event_that_does_not_come() {
+fn reports_a_missing_event() {
     let recording = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
-    bench.expect(7, "print", "completed");
-    let (_service, _folder, ended) = bench.stop();
+    let harness = Setup::new(Generation::V2).recorded(recording.path()).start();
+    harness.expect(7, "print", "completed");
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
     let waits = |config: &mut Config| config.emulator.button = Button::Wait;
     let replayed = replayed(recording.path(), Generation::V2, waits, |_| ());
@@ -182,27 +182,27 @@ fn names_an_event_that_does_not_come() {
 #[test]
 fn repeats_recorded_failures() {
     let recording = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
-    let ends = |id: i64, kind: &str| {
-        bench.ask(id, kind);
-        bench.wait(kind, |seen| !endings_of(seen, id, kind).is_empty());
+    let harness = Setup::new(Generation::V2).recorded(recording.path()).start();
+    let run_to_end = |id: i64, kind: &str| {
+        harness.start_action(id, kind);
+        harness.wait(kind, |seen| !endings_of(seen, id, kind).is_empty());
     };
-    // Busy; refused; cut before and within a response; an expired token.
-    bench.service.fault(Fault::status(503).header("Retry-After", "0").on("PUT", "/up/1"));
-    ends(1, "lid_image");
-    bench.service.fault(Fault::status(404).on("GET", "/dl/job.puls"));
-    ends(2, "motion");
-    bench.service.fault(Fault::new(Failure::CutRequest).on("PUT", "/up/3"));
-    ends(3, "lid_image");
-    bench.service.fault(Fault::new(Failure::ShortBody).on("GET", "/dl/job.puls"));
-    ends(4, "motion");
-    bench.service.expire_tokens();
-    ends(5, "update_check");
-    ends(6, "motion");
-    assert!(bench.events().contains(&"motion:completed (6)".to_owned()));
-    let (_service, _folder, ended) = bench.stop();
+    // 503 with Retry-After; 404; a cut before and within a response; an expired token.
+    harness.service.fault(Fault::status(503).header("Retry-After", "0").on("PUT", "/up/1"));
+    run_to_end(1, "lid_image");
+    harness.service.fault(Fault::status(404).on("GET", "/dl/job.puls"));
+    run_to_end(2, "motion");
+    harness.service.fault(Fault::new(Failure::CutRequest).on("PUT", "/up/3"));
+    run_to_end(3, "lid_image");
+    harness.service.fault(Fault::new(Failure::ShortBody).on("GET", "/dl/job.puls"));
+    run_to_end(4, "motion");
+    harness.service.expire_tokens();
+    run_to_end(5, "update_check");
+    run_to_end(6, "motion");
+    assert!(harness.events().contains(&"motion:completed (6)".to_owned()));
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
-    let replayed = replayed(recording.path(), Generation::V2, nothing, |_| ());
+    let replayed = replayed(recording.path(), Generation::V2, unchanged, |_| ());
     replayed.assert_no_differences();
     assert!(replayed.comparison.requests >= 8, "{}", replayed.comparison);
 }
@@ -211,13 +211,13 @@ fn repeats_recorded_failures() {
 fn repeats_cuts_after_the_same_messages() {
     for generation in [Generation::V1, Generation::V2] {
         let recording = tempfile::tempdir().unwrap();
-        let bench = Setup::new(generation).recorded(recording.path()).start();
-        bench.expect(1, "settings", "completed");
-        bench.service.drop_connection(Cut::Drain);
-        bench.expect(2, "lid_image", "completed");
-        bench.service.close(1001);
-        bench.expect(3, "print", "completed");
-        let (_service, _folder, ended) = bench.stop();
+        let harness = Setup::new(generation).recorded(recording.path()).start();
+        harness.expect(1, "settings", "completed");
+        harness.service.drop_connection(Cut::Drain);
+        harness.expect(2, "lid_image", "completed");
+        harness.service.close(1001);
+        harness.expect(3, "print", "completed");
+        let (_service, _folder, ended) = harness.stop();
         ended.unwrap();
         let session = Session::open(recording.path()).unwrap();
         let cuts: Vec<_> = session
@@ -227,8 +227,8 @@ fn repeats_cuts_after_the_same_messages() {
             .enumerate()
             .filter_map(|(index, step)| matches!(step, ReplayStep::Cut { .. }).then_some(index))
             .collect();
-        assert_eq!(cuts.len(), 2, "the machine's own end is none");
-        let replayed = replayed(recording.path(), generation, nothing, |_| ());
+        assert_eq!(cuts.len(), 2, "the disconnect when the machine stops does not count");
+        let replayed = replayed(recording.path(), generation, unchanged, |_| ());
         replayed.assert_no_differences();
         let opened = replayed.seen.iter().filter(|seen| matches!(seen, Seen::WsOpened { .. })).count();
         assert_eq!(opened, 3);
@@ -238,14 +238,14 @@ fn repeats_cuts_after_the_same_messages() {
 #[test]
 fn repeats_the_cancellation_of_a_print() {
     let recording = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).slow().recorded(recording.path()).start();
-    bench.ask(1, "print");
-    bench.wait_event("print:download:completed", Some(1));
-    bench.ask(2, "settings");
-    bench.send(1, "print", "cancelled", &json!({}));
-    bench.wait_event("print:cancelled", Some(1));
-    bench.wait_event("settings:completed", Some(2));
-    let (_service, _folder, ended) = bench.stop();
+    let harness = Setup::new(Generation::V2).slow().recorded(recording.path()).start();
+    harness.start_action(1, "print");
+    harness.wait_event("print:download:completed", Some(1));
+    harness.start_action(2, "settings");
+    harness.send(1, "print", "cancelled", &json!({}));
+    harness.wait_event("print:cancelled", Some(1));
+    harness.wait_event("settings:completed", Some(2));
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
     let waits = |config: &mut Config| config.emulator.button = Button::Wait;
     replayed(recording.path(), Generation::V2, waits, |_| ()).assert_no_differences();
@@ -254,19 +254,19 @@ fn repeats_the_cancellation_of_a_print() {
 #[test]
 fn repeats_the_cancellation_of_a_download() {
     let recording = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
-    bench.service.fault(Fault::new(Failure::Stall).on("GET", "/dl/"));
-    bench.ask(1, "print");
-    bench.wait_event("print:starting", Some(1));
-    bench.wait("the download", |seen| {
+    let harness = Setup::new(Generation::V2).recorded(recording.path()).start();
+    harness.service.fault(Fault::new(Failure::Stall).on("GET", "/dl/"));
+    harness.start_action(1, "print");
+    harness.wait_event("print:starting", Some(1));
+    harness.wait("the download", |seen| {
         seen.iter().any(|seen| matches!(seen, Seen::Http(request) if request.path == "/dl/job.puls"))
     });
-    bench.send(1, "print", "cancelled", &json!({}));
-    bench.wait_event("print:cancelled", Some(1));
-    bench.expect(2, "settings", "completed");
-    let (_service, _folder, ended) = bench.stop();
+    harness.send(1, "print", "cancelled", &json!({}));
+    harness.wait_event("print:cancelled", Some(1));
+    harness.expect(2, "settings", "completed");
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
-    replayed(recording.path(), Generation::V2, nothing, |_| ()).assert_no_differences();
+    replayed(recording.path(), Generation::V2, unchanged, |_| ()).assert_no_differences();
 }
 
 #[test]
@@ -275,15 +275,15 @@ fn replays_a_recording_of_the_service() {
     for generation in [Generation::V1, Generation::V2] {
         let recording = tempfile::tempdir().unwrap();
         let recorder = Recorder::of_service(recording.path(), URL).unwrap();
-        let bench = Setup::new(generation)
+        let harness = Setup::new(generation)
             .service(move |service| service.observer(move |seen| recorder.observe(seen)))
             .config(|config| config.firmware.check = true)
             .start();
-        bench.expect(1, "settings", "completed");
-        bench.expect(2, "lid_image", "completed");
-        bench.service.drop_connection(Cut::Drain);
-        bench.expect(3, "print", "completed");
-        drop(bench.stop());
+        harness.expect(1, "settings", "completed");
+        harness.expect(2, "lid_image", "completed");
+        harness.service.drop_connection(Cut::Drain);
+        harness.expect(3, "print", "completed");
+        drop(harness.stop());
         let checks = |config: &mut Config| config.firmware.check = true;
         replayed(recording.path(), generation, checks, |_| ()).assert_no_differences();
     }
@@ -291,7 +291,7 @@ fn replays_a_recording_of_the_service() {
 
 #[test]
 fn replays_with_the_first_machine_only() {
-    let recording = recorded(Generation::V2, nothing);
+    let recording = recorded(Generation::V2, unchanged);
     let session = Session::open(recording.path()).unwrap();
     let service = LocalService::builder().tls(false).replay(session.plan()).start().unwrap();
     let folder = folder();
@@ -309,13 +309,13 @@ fn replays_with_the_first_machine_only() {
 #[test]
 fn refuses_a_recording_without_messages_of_the_service() {
     let recording = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).recorded(recording.path()).start();
-    drop(bench.stop());
+    let harness = Setup::new(Generation::V2).recorded(recording.path()).start();
+    drop(harness.stop());
     let error = Session::open(recording.path()).unwrap_err().to_string();
     assert!(error.contains(SESSION_FILE) && error.contains("nothing to replay"), "{error}");
 }
 
-/// Replays the recording of a real client: this machine has to answer as it did.
+/// Replays the recording of a real client: this machine must send the same messages and requests.
 fn golden(name: &str, generation: Generation, actions: usize) {
     let recording = tempfile::tempdir().unwrap();
     let imported = import(golden_folder().join(name), recording.path(), false).unwrap();
@@ -324,7 +324,7 @@ fn golden(name: &str, generation: Generation, actions: usize) {
     for secret in ["0123456789abcdef", "Bearer", "12345678"] {
         assert!(!text.contains(secret), "{secret} is in {name}");
     }
-    let replayed = replayed(recording.path(), generation, nothing, |_| ());
+    let replayed = replayed(recording.path(), generation, unchanged, |_| ());
     replayed.assert_no_differences();
     assert_eq!(replayed.comparison.actions, actions);
 }

@@ -53,7 +53,7 @@ fn upload(file: &str) -> Value {
 
 /// Records a session with two settings reports, pictures (one of them twice), jobs, failures and a lost connection.
 fn recorded(generation: Generation, folder: &Path) {
-    let bench = Setup::new(generation)
+    let harness = Setup::new(generation)
         .service(|service| service.puls(flower(5)))
         .config(|config| {
             for (n, (name, _)) in PICTURES.into_iter().enumerate() {
@@ -63,22 +63,22 @@ fn recorded(generation: Generation, folder: &Path) {
         })
         .recorded(folder)
         .start();
-    bench.expect(1001, "settings", "completed");
+    harness.expect(1001, "settings", "completed");
     for id in 1002..1008 {
-        bench.expect(id, "lid_image", "completed");
+        harness.expect(id, "lid_image", "completed");
     }
-    bench.expect(1008, "head_image", "completed");
-    bench.expect(1009, "motion", "completed");
-    bench.expect(1010, "print", "completed");
-    bench.service.send_text("this is no JSON\n").unwrap();
-    bench.service.fault(Fault::status(404).on("GET", "/dl/"));
-    bench.expect(1011, "print", "failed");
-    bench.service.drop_connection(Cut::Drain);
-    bench.ask(1012, "settings");
-    bench.wait("the second settings", |seen| endings_of(seen, 1012, "settings").len() == 1);
-    bench.ask(1013, "focus");
-    bench.expect(1014, "lid_image", "completed");
-    let (_service, _folder, ended) = bench.stop();
+    harness.expect(1008, "head_image", "completed");
+    harness.expect(1009, "motion", "completed");
+    harness.expect(1010, "print", "completed");
+    harness.service.send_text("this is not JSON\n").unwrap();
+    harness.service.fault(Fault::status(404).on("GET", "/dl/"));
+    harness.expect(1011, "print", "failed");
+    harness.service.drop_connection(Cut::Drain);
+    harness.start_action(1012, "settings");
+    harness.wait("the second settings", |seen| endings_of(seen, 1012, "settings").len() == 1);
+    harness.start_action(1013, "focus");
+    harness.expect(1014, "lid_image", "completed");
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
     if generation == Generation::V1 {
         // A 1.x machine sends a whole second report: change a value in it.
@@ -113,7 +113,7 @@ fn page_shows_the_whole_session() {
             "<!DOCTYPE html>",
             &format!("<title>Session of a {generation} machine</title>"),
             "GET /dl/job.puls → <b>404</b>",
-            "not understood: </b>this is no JSON",
+            "not understood: </b>this is not JSON",
             "focus 1013</a> has no recorded ending",
             "Settings report: ",
             "air assist",
@@ -184,7 +184,7 @@ fn symbolic_links_are_not_followed() {
 }
 
 #[test]
-fn pictures_over_the_limits_are_only_named() {
+fn pictures_over_the_limits_are_not_embedded() {
     let folder = tempfile::tempdir().unwrap();
     let mut long_request = request(1, "lid_image");
     long_request["json"]["filler"] = json!(vec!["x"; 100_000]);
@@ -226,16 +226,16 @@ fn complex_drawing_is_embedded_as_png() {
 #[test]
 fn page_shows_why_an_action_failed_or_was_cancelled() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).slow().recorded(folder.path()).start();
-    bench.service.fault(Fault::status(404).on("GET", "/dl/"));
-    bench.expect(1, "print", "failed");
-    bench.ask(2, "print");
-    bench.wait_event("print:download:completed", Some(2));
-    bench.handle.press_button();
-    bench.wait_event("print:running", Some(2));
-    bench.handle.open_lid();
-    bench.wait_event("print:cancelled", Some(2));
-    bench.stop().2.unwrap();
+    let harness = Setup::new(Generation::V2).slow().recorded(folder.path()).start();
+    harness.service.fault(Fault::status(404).on("GET", "/dl/"));
+    harness.expect(1, "print", "failed");
+    harness.start_action(2, "print");
+    harness.wait_event("print:download:completed", Some(2));
+    harness.handle.press_button();
+    harness.wait_event("print:running", Some(2));
+    harness.handle.open_lid();
+    harness.wait_event("print:cancelled", Some(2));
+    harness.stop().2.unwrap();
     let page = page(&read(folder.path()));
     let (summary, actions) = page.split_once("id=\"actions\"").unwrap();
     // Among the problems, and with the action.

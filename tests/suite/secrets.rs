@@ -11,7 +11,7 @@ use log::{Log, Metadata, Record};
 use serde_json::json;
 use tungstenite::Message;
 
-use crate::raw::{Answer, Raw, Running, alone, good, http};
+use crate::raw_service::{RawService, Response, RunningMachine, http, in_own_process, normal_responses};
 
 struct MemoryLogger(Mutex<String>);
 
@@ -54,32 +54,32 @@ fn full_text(error: &Error) -> String {
 
 #[test]
 fn logs_no_secrets() {
-    if !alone("secrets::logs_no_secrets") {
+    if !in_own_process("secrets::logs_no_secrets") {
         return;
     }
     log::set_logger(&LOGGED).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     for generation in [Generation::V1, Generation::V2] {
-        let good = good();
-        let raw = Raw::start(move |asked| {
+        let normal = normal_responses();
+        let raw = RawService::start(move |request| {
             let redirect = |to: &str| {
-                Answer::Bytes(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into())
+                Response::Bytes(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into())
             };
-            let path = asked.what.split(' ').next_back().unwrap_or_default();
+            let path = request.method_and_path.split(' ').next_back().unwrap_or_default();
             match path.split('?').next().unwrap_or_default() {
                 "/refused" => http(403, "X-Sig=a-presigned-secret"),
                 "/expired" => http(401, ""),
-                "/cut" => Answer::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nX-Sig".to_vec()),
-                "/garbage" => Answer::Bytes(b"X-Sig=a-presigned-secret\r\n\r\n".to_vec()),
-                "/nothing" => Answer::Bytes(Vec::new()),
+                "/cut" => Response::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nX-Sig".to_vec()),
+                "/garbage" => Response::Bytes(b"X-Sig=a-presigned-secret\r\n\r\n".to_vec()),
+                "/nothing" => Response::Bytes(Vec::new()),
                 "/round" => redirect("/round?X-Sig=a-presigned-secret"),
                 "/away" => redirect("http://a-user:a-password@storage.example/x?X-Sig=a-presigned-secret"),
                 "/odd" => redirect("a-user:a-password@storage.example/x?X-Sig=a-presigned-secret"),
-                _ => good(asked),
+                _ => normal(request),
             }
         });
         let http_url = format!("http://{}", raw.addr);
-        let running = Running::start(raw.machine(|config| config.service.protocol = Some(generation)));
+        let running = RunningMachine::start(raw.machine(|config| config.service.protocol = Some(generation)));
         let mut socket = raw.socket();
         let mut id = 0;
         let urls = ["/refused", "/expired", "/cut", "/garbage", "/nothing", "/round", "/away", "/odd", "/ok"]
@@ -152,7 +152,7 @@ fn errors_contain_no_secrets() {
         r#""auth-token-1"#,
     ];
     for body in bodies {
-        let raw = Raw::start(move |_| http(200, body));
+        let raw = RawService::start(move |_| http(200, body));
         check_no_secret(
             body,
             &full_text(
@@ -161,25 +161,25 @@ fn errors_contain_no_secrets() {
         );
     }
     for status in [302, 401, 404, 503] {
-        let raw = Raw::start(move |_| http(status, "auth-token-1"));
+        let raw = RawService::start(move |_| http(status, "auth-token-1"));
         let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = std::time::Duration::ZERO);
         check_no_secret("a status", &full_text(&emulator.connect().unwrap_err()));
     }
     // The WebSocket's URL contains a token.
-    for answer in ["HTTP/1.1 404 X\r\n\r\n", "nonsense\r\n\r\n", "", "HTTP/1.1 101 X\r\n\r\n"] {
-        let good = good();
-        let raw = Raw::start(move |asked| match good(asked) {
-            Answer::Open(_) => Answer::Bytes(answer.into()),
+    for response in ["HTTP/1.1 404 X\r\n\r\n", "nonsense\r\n\r\n", "", "HTTP/1.1 101 X\r\n\r\n"] {
+        let normal = normal_responses();
+        let raw = RawService::start(move |request| match normal(request) {
+            Response::Open(_) => Response::Bytes(response.into()),
             other => other,
         });
         let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = std::time::Duration::ZERO);
-        check_no_secret(answer, &full_text(&emulator.connect().unwrap_err()));
+        check_no_secret(response, &full_text(&emulator.connect().unwrap_err()));
     }
 }
 
 #[test]
 fn debug_output_contains_no_secrets() {
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (mut emulator, folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     let _socket = raw.socket();
@@ -191,7 +191,7 @@ fn debug_output_contains_no_secrets() {
 }
 
 #[test]
-fn rejects_a_user_name_in_the_services_url_without_showing_it() {
+fn rejects_a_user_name_in_a_service_url_without_showing_it() {
     let folder = gf_emulator_tests::folder();
     for url in ["https://a-user:a-password@app.example", "a-user:a-password@app.example", "http://a-user:a-password@x"]
     {

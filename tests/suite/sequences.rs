@@ -1,4 +1,4 @@
-//! What every action of both generations sends, as snapshots.
+//! Snapshots of the requests and messages of every action, for both generations.
 //!
 //! HTTP requests and WebSocket messages are listed apart: their relative order is not defined.
 
@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Fault, Seen};
-use gf_emulator_tests::{Bench, LIMIT, Setup, endings_of, events_of, picture_of};
+use gf_emulator_tests::{Harness, LIMIT, Setup, endings_of, events_of, picture_of};
 use serde_json::{Value, json};
 
 const BOTH: [Generation; 2] = [Generation::V1, Generation::V2];
@@ -44,21 +44,21 @@ fn request_line(seen: &Seen) -> Option<String> {
 }
 
 /// Sends actions to a new machine one after the other, stops it, and lists everything received since it connected.
-fn sequence(setup: Setup, prepare: impl FnOnce(&Bench), actions: &[(&str, Value)]) -> String {
-    let bench = setup.start();
-    prepare(&bench);
-    let http = bench.service.http_url().to_owned();
+fn sequence(setup: Setup, prepare: impl FnOnce(&Harness), actions: &[(&str, Value)]) -> String {
+    let harness = setup.start();
+    prepare(&harness);
+    let http = harness.service.http_url().to_owned();
     for (id, (action, more)) in (1..).zip(actions) {
         let mut all =
-            json!({"motion_url": bench.service.puls_url(), "endpoint": format!("{http}/up/{id}?X-Sig=a-secret")});
+            json!({"motion_url": harness.service.puls_url(), "endpoint": format!("{http}/up/{id}?X-Sig=a-secret")});
         for (key, value) in more.as_object().unwrap() {
             all[key] = value.clone();
         }
-        bench.send(id, action, "ready", &all);
-        bench.wait("the terminal event", |seen| !endings_of(seen, id, action).is_empty());
+        harness.send(id, action, "ready", &all);
+        harness.wait("the terminal event", |seen| !endings_of(seen, id, action).is_empty());
     }
     // A stop sends all queued messages.
-    let (service, _folder, ended) = bench.stop();
+    let (service, _folder, ended) = harness.stop();
     ended.unwrap();
     assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsClosed { code: Some(1000) })), LIMIT));
     let seen = service.seen();
@@ -75,16 +75,16 @@ fn sequence(setup: Setup, prepare: impl FnOnce(&Bench), actions: &[(&str, Value)
     text
 }
 
-fn alone(generation: Generation, action: &str, more: Value) -> String {
+fn single_action(generation: Generation, action: &str, more: Value) -> String {
     sequence(Setup::new(generation), |_| (), &[(action, more)])
 }
 
 fn every_action(generation: Generation, actions: &[(&str, Value)]) -> String {
-    let of_one = |(action, more): &(&str, Value)| {
-        let asked = if more == &json!({}) { String::new() } else { format!(" {more}") };
-        format!("## {action}{asked}\n{}\n", alone(generation, action, more.clone()))
+    let section = |(action, more): &(&str, Value)| {
+        let fields = if more == &json!({}) { String::new() } else { format!(" {more}") };
+        format!("## {action}{fields}\n{}\n", single_action(generation, action, more.clone()))
     };
-    actions.iter().map(of_one).collect()
+    actions.iter().map(section).collect()
 }
 
 #[test]
@@ -130,11 +130,11 @@ fn every_action_1_x() {
 }
 
 #[test]
-fn before_the_control_socket_opens() {
+fn requests_before_the_websocket_opens() {
     let start = |generation: Generation| {
-        let bench = Setup::new(generation).service(|service| service.firmware_version("9.9.9-1")).start();
+        let harness = Setup::new(generation).service(|service| service.firmware_version("9.9.9-1")).start();
         let mut text = format!("## {generation}\n");
-        for seen in bench.service.seen() {
+        for seen in harness.service.seen() {
             let Seen::Http(request) = &seen else { continue };
             let mut body = request.json().unwrap_or_default();
             if body.get("id").is_some_and(Value::is_u64) {
@@ -142,7 +142,7 @@ fn before_the_control_socket_opens() {
             }
             writeln!(text, "> {} {}  {body}", request.method, request.path).unwrap();
         }
-        let firmware = bench.folder().join("firmware/glowforge-fw-v9.9.9-1.fw");
+        let firmware = harness.folder().join("firmware/glowforge-fw-v9.9.9-1.fw");
         assert_eq!(firmware.is_file(), generation == Generation::V1);
         text
     };
@@ -150,8 +150,8 @@ fn before_the_control_socket_opens() {
 }
 
 #[test]
-fn an_update_check_whose_probe_fails() {
-    let fail = |bench: &Bench| bench.service.fault(Fault::status(500).on("GET", "/update/current"));
+fn an_update_check_fails_if_its_request_fails() {
+    let fail = |harness: &Harness| harness.service.fault(Fault::status(500).on("GET", "/update/current"));
     let text = sequence(Setup::new(Generation::V2), fail, &[("update_check", json!({}))]);
     insta::assert_snapshot!(text, @r"
     update_check:failed
@@ -161,7 +161,7 @@ fn an_update_check_whose_probe_fails() {
 
 #[test]
 fn a_failed_machine_status_does_not_fail_the_settings() {
-    let fail = |bench: &Bench| bench.service.fault(Fault::status(500).on("PUT", "/api/machines/status"));
+    let fail = |harness: &Harness| harness.service.fault(Fault::status(500).on("PUT", "/api/machines/status"));
     let text = sequence(Setup::new(Generation::V1), fail, &[("settings", json!({}))]);
     assert!(text.contains("settings:completed  settings: 344 values"), "{text}");
 }
@@ -184,32 +184,32 @@ fn settings_are_full_once_in_2_6_and_always_in_1_x() {
 #[test]
 fn unknown_actions_and_those_not_ready_are_ignored() {
     for generation in BOTH {
-        let ignore = |bench: &Bench| {
+        let ignore = |harness: &Harness| {
             let known = ["settings", "lid_image", "head_image", "lidar_image", "hunt", "motion", "print"];
             let more = ["factory_reset", "head_firmware_update", "update_check", "user_image"];
             let mut id = 100;
             for action in known.into_iter().chain(more) {
                 for status in ["new", "started", "success", "failure", "cancelled", "READY", ""] {
                     id += 1;
-                    bench.send(id, action, status, &json!({"motion_url": bench.service.puls_url()}));
+                    harness.send(id, action, status, &json!({"motion_url": harness.service.puls_url()}));
                 }
             }
             for action in ["focus", "no_such_action", "", "settings ", "Settings", "../print"] {
                 id += 1;
-                bench.ask(id, action);
+                harness.start_action(id, action);
             }
             if generation == Generation::V1 {
-                bench.ask(id + 1, "user_image");
-                bench.ask(id + 2, "factory_reset");
+                harness.start_action(id + 1, "user_image");
+                harness.start_action(id + 2, "factory_reset");
             }
         };
         let text = sequence(Setup::new(generation), ignore, &[("hunt", json!({}))]);
-        assert_eq!(text, alone(generation, "hunt", json!({})), "only the last action has an effect");
+        assert_eq!(text, single_action(generation, "hunt", json!({})), "only the last action has an effect");
     }
 }
 
 /// Returns the uploaded pictures in order.
-fn pictures(setup: Setup, prepare: impl FnOnce(&Bench), actions: &str) -> Vec<String> {
+fn pictures(setup: Setup, prepare: impl FnOnce(&Harness), actions: &str) -> Vec<String> {
     let actions: Vec<_> = actions.split(' ').map(|action| (action, json!({}))).collect();
     let text = sequence(setup, prepare, &actions);
     let uploads = text.lines().filter(|line| line.starts_with("> POST") || line.starts_with("> PUT /up/"));
@@ -261,7 +261,8 @@ fn homing_can_be_bypassed_in_2_6() {
 #[test]
 fn the_last_homing_picture_replaces_a_missing_bed_picture() {
     for generation in BOTH {
-        let without_bed = |bench: &Bench| std::fs::remove_file(bench.folder().join("images/LID_IMAGE.jpg")).unwrap();
+        let without_bed =
+            |harness: &Harness| std::fs::remove_file(harness.folder().join("images/LID_IMAGE.jpg")).unwrap();
         assert_eq!(
             pictures(Setup::new(generation), without_bed, "lid_image lid_image lid_image lid_image lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "HOME_4"]
@@ -272,13 +273,13 @@ fn the_last_homing_picture_replaces_a_missing_bed_picture() {
 #[test]
 fn button_and_lid_send_unsolicited_events() {
     let signals = |generation| {
-        let bench = Setup::new(generation).start();
+        let harness = Setup::new(generation).start();
         // The service sees the connection before the machine does: wait until both do.
-        bench.expect(1, "settings", "completed");
-        bench.handle.press_button();
-        bench.handle.open_lid();
-        bench.handle.close_lid();
-        let (service, _folder, ended) = bench.stop();
+        harness.expect(1, "settings", "completed");
+        harness.handle.press_button();
+        harness.handle.open_lid();
+        harness.handle.close_lid();
+        let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsClosed { .. })), LIMIT));
         let mut events = events_of(&service.seen());

@@ -11,7 +11,7 @@ use gf_emulator_core::{Config, Emulator, Error};
 use gf_emulator_tests::{LIMIT, Setup, config, endings_of, events_of, folder};
 use serde_json::{Value, json};
 
-/// Returns a table with one action that no built-in table has.
+/// Returns a table whose only action is in no built-in table.
 fn table() -> Value {
     json!({
         "about": "what it is for",
@@ -19,11 +19,11 @@ fn table() -> Value {
         "line_end": "\n",
         "templates": {
             "event": {"channel": "ws", "message": {"id": "<ID>", "type": "event", "action_id": "<ACTION_ID>", "event": "<event>"}},
-            "told": {"channel": "ws", "message": {"id": "<ID>", "event": "<event>", "by": "<MACHINE.HOSTNAME> S<MACHINE.SERIAL>", "serial": "<MACHINE.SERIAL>", "text": "<text>"}},
+            "note": {"channel": "ws", "message": {"id": "<ID>", "event": "<event>", "by": "<MACHINE.HOSTNAME> S<MACHINE.SERIAL>", "serial": "<MACHINE.SERIAL>", "text": "<text>"}},
             "offer": {"channel": "ws", "message": {"id": "<ID>", "event": "offer", "version": "<AVAILABLE_FIRMWARE>", "from": "<MOTION_URL>"}},
             "web": {"channel": "web", "message": {"event": "web", "id": "<MILLI_EPOCH>"}}
         },
-        "signals": {"lid_opened": [{"send": "told", "event": "lid", "text": "a \"quoted\" word\nand <ID>"}]},
+        "signals": {"lid_opened": [{"send": "note", "event": "lid", "text": "a \"quoted\" word\nand <ID>"}]},
         "actions": {
             "survey": {
                 "steps": [
@@ -58,17 +58,17 @@ fn config_with(folder: &Path, table: &str) -> Config {
 }
 
 #[test]
-fn a_table_can_define_a_new_action_of_known_steps() {
+fn a_table_can_define_a_new_action() {
     for generation in [Generation::V1, Generation::V2] {
         let own = folder();
         let path = write(own.path(), &table().to_string());
-        let bench = Setup::new(generation).config(move |config| config.service.actions_file = Some(path)).start();
-        bench.expect(5, "survey", "completed");
+        let harness = Setup::new(generation).config(move |config| config.service.actions_file = Some(path)).start();
+        harness.expect(5, "survey", "completed");
         // The built-in table is not used.
-        bench.ask(6, "print");
-        bench.expect(7, "survey", "completed");
-        bench.handle.open_lid();
-        let (service, folder, ended) = bench.stop();
+        harness.start_action(6, "print");
+        harness.expect(7, "survey", "completed");
+        harness.handle.open_lid();
+        let (service, folder, ended) = harness.stop();
         ended.unwrap();
         let seen = service.seen();
         assert_eq!(endings_of(&seen, 5, "survey"), ["survey:completed (5)"]);
@@ -247,23 +247,23 @@ fn a_table_that_could_send_a_terminal_event_twice_or_lack_a_value_is_rejected() 
             t["templates"]["web"]["message"]["event"] = json!("survey:failed");
         }),
         ("a terminal event of another action", "is only allowed in the ending of its own action", |t| {
-            let ends = |which: &str| json!([{"send": "event", "event": format!("other:{which}")}]);
+            let ending = |which: &str| json!([{"send": "event", "event": format!("other:{which}")}]);
             t["actions"]["other"] = json!({
                 "steps": [{"send": "event", "event": "survey:completed"}],
-                "completed": ends("completed"), "cancelled": ends("cancelled"), "failed": ends("failed")
+                "completed": ending("completed"), "cancelled": ending("cancelled"), "failed": ending("failed")
             });
         }),
         ("a terminal event as a signal", "is only allowed in the ending of its own action", |t| {
             t["signals"]["lid_opened"][0]["event"] = json!("survey:cancelled");
         }),
         ("a terminal event among the start steps", "is only allowed in the ending of its own action", |t| {
-            t["start"] = json!([{"send": "told", "event": "survey:failed", "text": ""}]);
+            t["start"] = json!([{"send": "note", "event": "survey:failed", "text": ""}]);
         }),
         ("an event name that depends on the action", "the name of an event cannot depend on the action", |t| {
             t["actions"]["survey"]["steps"][0]["event"] = json!("<MOTION_URL>");
         }),
         ("a terminal event without an action id", r#"must have "action_id": "<ACTION_ID>""#, |t| {
-            t["actions"]["survey"]["failed"][0] = json!({"send": "told", "event": "survey:failed", "text": ""});
+            t["actions"]["survey"]["failed"][0] = json!({"send": "note", "event": "survey:failed", "text": ""});
         }),
         ("a message that is not an object", "templates.web.message: invalid type: sequence, expected a map", |t| {
             t["templates"]["web"]["message"] = json!([{"event": "web"}]);
@@ -302,10 +302,10 @@ fn a_table_given_to_the_emulator_replaces_the_configured_one() {
     let folder = folder();
     let config = config(folder.path(), Generation::V1);
     let mut text = table();
-    text["signals"]["lid_opened"] = json!([{"send": "told", "event": "lid", "text": ""}]);
+    text["signals"]["lid_opened"] = json!([{"send": "note", "event": "lid", "text": ""}]);
     let table = Table::from_reader("own", text.to_string().as_bytes(), &config).unwrap();
     let (emulator, peer) = Emulator::offline(config, folder.path()).unwrap();
-    // Taken before the table is replaced: its signals are those of the new table all the same.
+    // Created before the table is replaced; it nevertheless sends the signals of the new table.
     let handle = emulator.handle();
     let mut emulator = emulator.with_table(table);
     handle.open_lid();
@@ -339,7 +339,7 @@ fn a_reader_that_fails_or_is_too_long_is_an_error_that_names_the_table() {
     assert!(invalid.to_string().contains("UTF-8") && matches!(invalid, Error::File { .. }), "{invalid}");
 }
 
-/// A machine whose custom step does what the action's setting `MODE` says.
+/// A machine whose custom step fails, waits or panics, depending on the action's setting `MODE`.
 struct Probe;
 
 impl Machine for Probe {
@@ -385,7 +385,7 @@ fn run_custom_steps(generation: Generation, machine: impl Machine + 'static, act
 }
 
 #[test]
-fn a_custom_step_reaches_the_machine_and_its_result_the_service() {
+fn a_custom_step_runs_on_the_machine_and_returns_its_result() {
     for generation in [Generation::V1, Generation::V2] {
         let survey = json!({"id": 5, "action_type": "survey", "status": "ready"});
         let messages = run_custom_steps(generation, Probe, &[survey]);

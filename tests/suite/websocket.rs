@@ -8,14 +8,14 @@ use std::time::Duration;
 use gf_emulator_core::Error;
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Cut, Fault, Seen};
-use gf_emulator_tests::{Bench, LIMIT, Setup, square};
+use gf_emulator_tests::{Harness, LIMIT, Setup, square};
 use serde_json::Value;
 use tungstenite::protocol::CloseFrame;
 use tungstenite::protocol::frame::coding::{Data, OpCode};
 use tungstenite::protocol::frame::{Frame, FrameHeader};
 use tungstenite::{Message, WebSocket};
 
-use crate::raw::{Answer, Raw, Running, good, http};
+use crate::raw_service::{RawService, Response, RunningMachine, http, normal_responses};
 
 type Socket = WebSocket<TcpStream>;
 
@@ -43,23 +43,23 @@ fn expect_settings(socket: &mut Socket, id: i64) {
     }
 }
 
-fn running() -> (Raw, Running, Socket) {
-    let raw = Raw::start(good());
-    let running = Running::start(raw.machine(|_| ()));
+fn running() -> (RawService, RunningMachine, Socket) {
+    let raw = RawService::start(normal_responses());
+    let running = RunningMachine::start(raw.machine(|_| ()));
     let socket = raw.socket();
     (raw, running, socket)
 }
 
-fn count(bench: &Bench, matches: impl Fn(&Seen) -> bool) -> usize {
-    bench.service.seen().iter().filter(|seen| matches(seen)).count()
+fn count(harness: &Harness, matches: impl Fn(&Seen) -> bool) -> usize {
+    harness.service.seen().iter().filter(|seen| matches(seen)).count()
 }
 
-fn message_ids(bench: &Bench) -> Vec<u64> {
+fn message_ids(harness: &Harness) -> Vec<u64> {
     let id = |seen: &Seen| match seen {
         Seen::WsMessage { message, .. } => Some(message["id"].as_u64().unwrap()),
         _ => None,
     };
-    bench.service.seen().iter().filter_map(id).collect()
+    harness.service.seen().iter().filter_map(id).collect()
 }
 
 fn connections(seen: &[Seen]) -> usize {
@@ -70,14 +70,14 @@ fn connections(seen: &[Seen]) -> usize {
 fn reads_an_action_that_arrives_with_the_handshake() {
     let mut early = vec![0x81, u8::try_from(action(1).len()).unwrap()];
     early.extend(action(1).as_bytes());
-    let raw = Raw::start({
-        let good = good();
-        move |asked| match good(asked) {
-            Answer::Open(_) => Answer::Open(early.clone()),
+    let raw = RawService::start({
+        let normal = normal_responses();
+        move |request| match normal(request) {
+            Response::Open(_) => Response::Open(early.clone()),
             other => other,
         }
     });
-    let running = Running::start(raw.machine(|_| ()));
+    let running = RunningMachine::start(raw.machine(|_| ()));
     let mut socket = raw.socket();
     let message = next(&mut socket);
     assert_eq!((message["event"].as_str(), message["id"].as_u64()), (Some("settings:completed"), Some(32)));
@@ -85,7 +85,7 @@ fn reads_an_action_that_arrives_with_the_handshake() {
 }
 
 #[test]
-fn reconnects_with_a_new_sign_in_however_the_connection_ends() {
+fn reconnects_with_a_new_sign_in_after_every_kind_of_disconnect() {
     let close = |code: u16| {
         move |socket: &mut Socket| {
             let frame = CloseFrame { code: code.into(), reason: "routine".into() };
@@ -145,12 +145,13 @@ fn reconnects_with_a_new_sign_in_however_the_connection_ends() {
         let mut socket = raw.socket();
         expect_settings(&mut socket, 2);
         running.stop().unwrap();
-        let asked: Vec<_> = raw.asked.try_iter().filter(|a| a.what.starts_with("GET /ws-token")).collect();
-        let upgrades: Vec<_> = asked.iter().map(|a| &a.what).collect();
+        let requests: Vec<_> =
+            raw.received.try_iter().filter(|r| r.method_and_path.starts_with("GET /ws-token")).collect();
+        let upgrades: Vec<_> = requests.iter().map(|r| &r.method_and_path).collect();
         assert_eq!(upgrades, ["GET /ws-token-1", "GET /ws-token-2"], "each connection has its own token");
-        for asked in asked {
-            assert!(asked.head.contains("\r\nUser-Agent: OpenGlow/2.6.0-2228\r\n"), "{}", asked.head);
-            assert!(!asked.head.to_lowercase().contains("authorization"), "{}", asked.head);
+        for request in requests {
+            assert!(request.head.contains("\r\nUser-Agent: OpenGlow/2.6.0-2228\r\n"), "{}", request.head);
+            assert!(!request.head.to_lowercase().contains("authorization"), "{}", request.head);
         }
     }
 }
@@ -161,7 +162,7 @@ fn ignores_malformed_and_empty_frames() {
     socket.send(Message::binary(vec![0; 1000])).unwrap();
     socket.send(Message::text("")).unwrap();
     socket.send(Message::text("\n\r\n \n")).unwrap();
-    socket.send(Message::text("no JSON")).unwrap();
+    socket.send(Message::text("not JSON")).unwrap();
     socket.send(Message::text("[".repeat(100_000))).unwrap();
     for _ in 0..5000 {
         socket.write(Message::Ping(vec![1; 100].into())).unwrap();
@@ -181,7 +182,7 @@ fn ignores_malformed_and_empty_frames() {
     socket.send(part(c, Data::Continue, true)).unwrap();
     assert_eq!(next(&mut socket)["action_id"], 1);
     // Valid lines beside malformed ones.
-    socket.send(Message::text(format!("{}\nno JSON\r\n\n{}\n{{", action(2), action(3)))).unwrap();
+    socket.send(Message::text(format!("{}\nnot JSON\r\n\n{}\n{{", action(2), action(3)))).unwrap();
     assert_eq!(next(&mut socket)["action_id"], 2);
     assert_eq!(next(&mut socket)["action_id"], 3);
     running.stop().unwrap();
@@ -189,60 +190,60 @@ fn ignores_malformed_and_empty_frames() {
 
 #[test]
 fn sends_queued_messages_once_and_in_order_after_reconnecting() {
-    let bench = Setup::new(Generation::V2).start();
-    bench.expect(1, "settings", "completed");
-    bench.service.fault(Fault::status(401).on("GET", "/<ws_token>"));
-    bench.service.drop_connection(Cut::Drain);
+    let harness = Setup::new(Generation::V2).start();
+    harness.expect(1, "settings", "completed");
+    harness.service.fault(Fault::status(401).on("GET", "/<ws_token>"));
+    harness.service.drop_connection(Cut::Drain);
     for _ in 0..100 {
-        bench.handle.press_button();
+        harness.handle.press_button();
     }
-    bench.wait("all presses", |seen| seen.iter().filter(|s| s.is_event("button:released", None)).count() == 100);
-    assert_eq!(message_ids(&bench), (32..=232).collect::<Vec<_>>());
+    harness.wait("all presses", |seen| seen.iter().filter(|s| s.is_event("button:released", None)).count() == 100);
+    assert_eq!(message_ids(&harness), (32..=232).collect::<Vec<_>>());
     // One handshake was refused: each attempt signs in.
-    assert_eq!(count(&bench, |seen| matches!(seen, Seen::SignIn { .. })), 3);
-    bench.stop().2.unwrap();
+    assert_eq!(count(&harness, |seen| matches!(seen, Seen::SignIn { .. })), 3);
+    harness.stop().2.unwrap();
 }
 
 #[test]
 fn a_draining_cut_neither_loses_nor_repeats_messages() {
-    let bench = Setup::new(Generation::V2).start();
+    let harness = Setup::new(Generation::V2).start();
     let mut sent = 0;
     for round in 0..3 {
-        bench.expect(round + 1, "settings", "completed");
+        harness.expect(round + 1, "settings", "completed");
         sent += 1;
         // Fewer than the outbox holds.
         for n in 0..1000 {
-            bench.handle.press_button();
+            harness.handle.press_button();
             sent += 2;
             if n == 100 + 400 * round {
-                bench.service.drop_connection(Cut::Drain);
+                harness.service.drop_connection(Cut::Drain);
             }
         }
-        bench.wait("all so far", |seen| seen.iter().filter(|s| matches!(s, Seen::WsMessage { .. })).count() == sent);
+        harness.wait("all so far", |seen| seen.iter().filter(|s| matches!(s, Seen::WsMessage { .. })).count() == sent);
     }
-    assert_eq!(message_ids(&bench), (32..32 + sent as u64).collect::<Vec<_>>());
-    bench.wait("four connections", |seen| connections(seen) == 4);
-    bench.stop().2.unwrap();
+    assert_eq!(message_ids(&harness), (32..32 + sent as u64).collect::<Vec<_>>());
+    harness.wait("four connections", |seen| connections(seen) == 4);
+    harness.stop().2.unwrap();
 }
 
 #[test]
 fn a_hard_cut_neither_repeats_nor_reorders_messages() {
-    let bench = Setup::new(Generation::V2).start();
+    let harness = Setup::new(Generation::V2).start();
     for round in 0..4 {
-        bench.expect(10 + i64::try_from(round).unwrap(), "settings", "completed");
+        harness.expect(10 + i64::try_from(round).unwrap(), "settings", "completed");
         for n in 0..500 {
-            bench.handle.press_button();
+            harness.handle.press_button();
             if n == 100 * round {
-                bench.service.drop_connection(Cut::Hard);
+                harness.service.drop_connection(Cut::Hard);
             }
         }
-        bench.wait("the reconnection", |seen| connections(seen) == round + 2);
+        harness.wait("the reconnection", |seen| connections(seen) == round + 2);
     }
-    bench.expect(1, "settings", "completed");
-    let ids = message_ids(&bench);
+    harness.expect(1, "settings", "completed");
+    let ids = message_ids(&harness);
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
     assert_eq!(ids.last(), Some(&(32 + 4 * 500 * 2 + 4)));
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 /// Sends until the buffers are full because the machine does not read.
@@ -253,20 +254,17 @@ fn fill_buffers(socket: &mut Socket, text: &str, limit: Duration) {
 }
 
 #[test]
-fn resends_a_partly_sent_message_whole() {
-    let (raw, running, socket) = running();
+fn resends_a_partly_sent_message_completely() {
+    let (raw, running, mut socket) = running();
     // Some of these fill the buffers of both systems, one is sent in part, the others are queued.
     for _ in 0..1500 {
         running.handle.press_button();
     }
-    let waiting = socket;
     let mut first: Vec<u64> = Vec::new();
-    waiting.get_ref().set_nonblocking(false).unwrap();
-    let mut waiting = waiting;
     for _ in 0..10 {
-        first.push(next(&mut waiting)["id"].as_u64().unwrap());
+        first.push(next(&mut socket)["id"].as_u64().unwrap());
     }
-    drop(waiting);
+    drop(socket);
     let mut socket = raw.socket();
     socket.send(Message::text(action(1))).unwrap();
     let mut later = Vec::new();
@@ -308,17 +306,17 @@ fn a_flood_does_not_block_sending() {
 
 #[test]
 fn starts_a_job_that_arrives_right_after_the_terminal_event_of_another() {
-    let good = good();
-    let raw = Raw::start(move |asked| {
-        if asked.what != "GET /job.puls" {
-            return good(asked);
+    let normal = normal_responses();
+    let raw = RawService::start(move |request| {
+        if request.method_and_path != "GET /job.puls" {
+            return normal(request);
         }
-        let mut answer = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
-        answer.extend(square());
-        Answer::Bytes(answer)
+        let mut response = b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n".to_vec();
+        response.extend(square());
+        Response::Bytes(response)
     });
     // The files are removed after the terminal event, which widens the race.
-    let running = Running::start(raw.machine(|config| config.motion.keep = false));
+    let running = RunningMachine::start(raw.machine(|config| config.motion.keep = false));
     let mut socket = raw.socket();
     for id in 1..=100 {
         let url = format!("http://{}/job.puls", raw.addr);
@@ -336,21 +334,19 @@ fn starts_a_job_that_arrives_right_after_the_terminal_event_of_another() {
 }
 
 #[test]
-fn a_cancelled_download_ends_as_cancelled_not_failed() {
+fn cancelling_a_download_cancels_its_action() {
     // Without a length, a cancelled body looks complete.
     for head in ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n"] {
-        let good = good();
-        let raw = Raw::start(
-            move |asked| {
-                if asked.what == "GET /job.puls" { Answer::Stalled(head.into()) } else { good(asked) }
-            },
-        );
-        let running = Running::start(raw.machine(|_| ()));
+        let normal = normal_responses();
+        let raw = RawService::start(move |request| {
+            if request.method_and_path == "GET /job.puls" { Response::Stalled(head.into()) } else { normal(request) }
+        });
+        let running = RunningMachine::start(raw.machine(|_| ()));
         let mut socket = raw.socket();
         let url = format!("http://{}/job.puls", raw.addr);
         let job = format!(r#"{{"id":7,"action_type":"motion","status":"ready","motion_url":"{url}"}}"#);
         socket.send(Message::text(job.as_str())).unwrap();
-        while raw.asked.recv_timeout(LIMIT).unwrap().what != "GET /job.puls" {}
+        while raw.received.recv_timeout(LIMIT).unwrap().method_and_path != "GET /job.puls" {}
         socket.send(Message::text(job.replace("ready", "cancelled"))).unwrap();
         loop {
             let message = next(&mut socket);
@@ -366,16 +362,16 @@ fn a_cancelled_download_ends_as_cancelled_not_failed() {
 
 #[test]
 fn stops_while_the_service_stalls_floods_or_does_not_read() {
-    // It neither answers nor reads.
+    // The service neither answers nor reads.
     let (_raw, one, _socket) = running();
-    // It floods.
+    // The service floods.
     let (_raw, two, mut flooding) = running();
     expect_settings(&mut flooding, 1);
     let flood = std::thread::spawn(move || {
         let frame = action(2).replace("settings", "no such thing");
         while flooding.send(Message::text(frame.as_str())).is_ok() {}
     });
-    // It stops reading while the machine sends.
+    // The service stops reading while the machine sends.
     let (_raw, three, mut unread) = running();
     expect_settings(&mut unread, 1);
     for _ in 0..2000 {
@@ -390,7 +386,7 @@ fn stops_while_the_service_stalls_floods_or_does_not_read() {
 #[test]
 fn stops_with_a_full_rx_queue() {
     // A machine that does not run yet reads nothing: rx and the socket's buffers fill up.
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     let mut socket = raw.socket();
@@ -404,17 +400,17 @@ fn stops_with_a_full_rx_queue() {
 
 #[test]
 fn retries_a_rejected_sign_in_while_running() {
-    let refused = |statuses: [u16; 2]| {
-        let (signed_in, good) = (AtomicUsize::new(0), good());
-        let raw = Raw::start(move |asked| {
-            if asked.what == "POST /machines/sign_in"
+    let reconnects_after = |statuses: [u16; 2]| {
+        let (signed_in, normal) = (AtomicUsize::new(0), normal_responses());
+        let raw = RawService::start(move |request| {
+            if request.method_and_path == "POST /machines/sign_in"
                 && let Some(status) = statuses.get(signed_in.fetch_add(1, Ordering::AcqRel).wrapping_sub(1))
             {
                 return http(*status, "");
             }
-            good(asked)
+            normal(request)
         });
-        let running = Running::start(raw.machine(|_| ()));
+        let running = RunningMachine::start(raw.machine(|_| ()));
         let mut socket = raw.socket();
         expect_settings(&mut socket, 1);
         running.handle.press_button();
@@ -425,31 +421,31 @@ fn retries_a_rejected_sign_in_while_running() {
     };
     std::thread::scope(|scope| {
         for statuses in [[401, 403], [400, 422], [404, 301]] {
-            scope.spawn(move || refused(statuses));
+            scope.spawn(move || reconnects_after(statuses));
         }
     });
 }
 
 #[test]
 fn retries_until_the_service_is_back() {
-    let bench = Setup::new(Generation::V2).start();
-    bench.expect(1, "settings", "completed");
-    bench.service.fault(Fault::status(503).on("POST", "/machines/sign_in").times(2));
-    bench.service.drop_connection(Cut::Hard);
-    bench.wait("the reconnection", |seen| connections(seen) == 2);
-    bench.expect(2, "settings", "completed");
-    bench.stop().2.unwrap();
+    let harness = Setup::new(Generation::V2).start();
+    harness.expect(1, "settings", "completed");
+    harness.service.fault(Fault::status(503).on("POST", "/machines/sign_in").times(2));
+    harness.service.drop_connection(Cut::Hard);
+    harness.wait("the reconnection", |seen| connections(seen) == 2);
+    harness.expect(2, "settings", "completed");
+    harness.stop().2.unwrap();
 }
 
 #[test]
 fn reconnects_after_a_tls_connection_ends_without_close_notify() {
-    let bench = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
+    let harness = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
     for (round, cut) in [Cut::Hard, Cut::Drain].into_iter().enumerate() {
-        bench.expect(i64::try_from(round).unwrap() + 1, "settings", "completed");
-        bench.service.drop_connection(cut);
-        bench.wait("the reconnection", |seen| connections(seen) == round + 2);
+        harness.expect(i64::try_from(round).unwrap() + 1, "settings", "completed");
+        harness.service.drop_connection(cut);
+        harness.wait("the reconnection", |seen| connections(seen) == round + 2);
     }
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[cfg(target_os = "linux")]
@@ -474,19 +470,19 @@ fn context_switches() -> Vec<(String, u64)> {
 #[cfg(target_os = "linux")]
 #[test]
 fn does_not_wake_up_while_idle() {
-    if !crate::raw::alone("websocket::does_not_wake_up_while_idle") {
+    if !crate::raw_service::in_own_process("websocket::does_not_wake_up_while_idle") {
         return;
     }
     for tls in [false, true] {
-        let bench = Setup::new(Generation::V2).service(|service| service.tls(tls)).start();
-        bench.expect(1, "motion", "completed");
+        let harness = Setup::new(Generation::V2).service(|service| service.tls(tls)).start();
+        harness.expect(1, "motion", "completed");
         // Some interval passes without a context switch; a polling loop would never have one.
         let is_idle = || {
             let before = context_switches();
-            bench.service.wait_for(|_| false, Duration::from_millis(700));
+            harness.service.wait_for(|_| false, Duration::from_millis(700));
             before.len() == 2 && context_switches() == before
         };
         assert!((0..40).any(|_| is_idle()), "{:?}", context_switches());
-        bench.stop().2.unwrap();
+        harness.stop().2.unwrap();
     }
 }

@@ -1,4 +1,4 @@
-//! [`WsClient`] alone, with a message loop that is not the emulator's, against a service that cuts, closes and floods.
+//! [`WsClient`] with its own message loop, without the emulator, against a service that cuts, closes and floods.
 
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
@@ -11,18 +11,18 @@ use gf_emulator_core::{Config, Error, MachineQueues, Outgoing, Tx, WsClient};
 use gf_emulator_tests::{LIMIT, config, folder};
 use tungstenite::{Message, WebSocket};
 
-use crate::raw::{Raw, good, http};
+use crate::raw_service::{RawService, http, normal_responses};
 
 type Socket = WebSocket<TcpStream>;
 
 struct Setup {
-    raw: Raw,
+    raw: RawService,
     client: WsClient,
     rx: Receiver<String>,
     tx: Tx,
 }
 
-fn config_for(raw: &Raw) -> Config {
+fn config_for(raw: &RawService) -> Config {
     let mut config = config(folder().path(), Generation::V2);
     config.service.server_url = format!("http://{}", raw.addr);
     config.service.status_service_url = format!("ws://{}", raw.addr);
@@ -30,7 +30,7 @@ fn config_for(raw: &Raw) -> Config {
 }
 
 fn connect() -> Setup {
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (client, MachineQueues { rx, tx, .. }) = WsClient::connect(&config_for(&raw)).unwrap();
     Setup { raw, client, rx, tx }
 }
@@ -49,7 +49,7 @@ impl Setup {
     }
 }
 
-/// Reads up to the next text.
+/// Reads until the next text message.
 fn next_text(socket: &mut Socket) -> String {
     loop {
         if let Message::Text(text) = socket.read().unwrap() {
@@ -58,7 +58,7 @@ fn next_text(socket: &mut Socket) -> String {
     }
 }
 
-/// Writes `first` and then `rest` again and again until the connection ends.
+/// Writes `first` and then `rest` repeatedly until the connection ends.
 fn flood(socket: &Socket, first: &[u8], rest: &[u8]) -> thread::JoinHandle<()> {
     let mut stream = socket.get_ref().try_clone().unwrap();
     let (first, rest) = (first.to_vec(), rest.repeat(10_000));
@@ -70,21 +70,21 @@ fn flood(socket: &Socket, first: &[u8], rest: &[u8]) -> thread::JoinHandle<()> {
     })
 }
 
-fn is_sent_once_and_in_order_over_a_cut(with_pings: bool) {
-    // More than the buffers of both systems hold, so that some message is cut in two; fewer than the outbox holds.
+fn check_delivery_over_a_cut(with_pings: bool) {
+    // More than both socket buffers hold, so that one message is sent in part; fewer than the outbox holds.
     const MESSAGES: usize = 3000;
     let client = connect();
     let mut first = client.raw.socket();
     socket2::SockRef::from(first.get_ref()).set_recv_buffer_size(64 << 10).unwrap();
     let pings = with_pings.then(|| flood(&first, &[], &[&[0x89, 125][..], &[7; 125]].concat()));
-    // Lengths that put the ends of messages and writes anywhere.
+    // Varying lengths, so that writes end at any position of a message.
     let text = |n: usize| format!("{n} {}\n", "x".repeat(n * 7919 % 5000));
     (0..MESSAGES).for_each(|n| client.send(&text(n)));
     let mut received = Vec::new();
     while received.len() < MESSAGES / 3 {
         received.push(next_text(&mut first));
     }
-    // The client sees an end; what its system has taken still arrives here.
+    // The client reads EOF; data in its send buffer still arrives here.
     first.get_mut().shutdown(Shutdown::Write).unwrap();
     if let Some(pings) = pings {
         pings.join().unwrap();
@@ -107,18 +107,18 @@ fn is_sent_once_and_in_order_over_a_cut(with_pings: bool) {
 
 #[test]
 fn sends_once_and_in_order_over_a_cut() {
-    is_sent_once_and_in_order_over_a_cut(false);
+    check_delivery_over_a_cut(false);
 }
 
 #[test]
 fn sends_once_and_in_order_over_a_cut_among_pings() {
-    is_sent_once_and_in_order_over_a_cut(true);
+    check_delivery_over_a_cut(true);
 }
 
-// Elsewhere a reset discards what has arrived.
+// On other systems a reset discards received data.
 #[cfg(target_os = "linux")]
 #[test]
-fn reads_what_has_arrived_before_giving_up_on_a_broken_connection() {
+fn reads_received_messages_before_closing_a_broken_connection() {
     const FRAMES: usize = 200;
     let client = connect();
     let mut socket = client.raw.socket();
@@ -127,7 +127,7 @@ fn reads_what_has_arrived_before_giving_up_on_a_broken_connection() {
         socket.write(Message::text(n.to_string())).unwrap();
     }
     socket.flush().unwrap();
-    // A reset: from here on every write fails. The client has read no more than rx holds.
+    // A reset: every write fails from now on. The client has read at most as many messages as rx holds.
     socket2::SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
     drop(socket);
     client.send("a write that fails");
@@ -139,23 +139,23 @@ fn reads_what_has_arrived_before_giving_up_on_a_broken_connection() {
 }
 
 #[test]
-fn answers_a_close_and_reconnects_though_the_old_connection_stays_open() {
+fn answers_a_close_and_reconnects_while_the_old_connection_stays_open() {
     let client = connect();
     let mut first = client.raw.socket();
     first.close(None).unwrap();
-    // The first is neither read nor closed.
+    // The first connection is neither read nor closed.
     let mut second = client.raw.socket();
-    client.send("here");
-    assert_eq!(next_text(&mut second), "here");
+    client.send("after");
+    assert_eq!(next_text(&mut second), "after");
     assert!(matches!(first.read(), Ok(Message::Close(None))), "the answer to the Close");
     client.stop();
 }
 
 #[test]
-fn an_endless_message_does_not_keep_others_from_being_sent() {
+fn an_endless_incoming_message_does_not_block_sending() {
     let client = connect();
     let mut socket = client.raw.socket();
-    // The first fragment of a text, then empty ones; they go on after the client's Close.
+    // The first fragment of a text, then empty ones, also after the client's Close.
     let flood = flood(&socket, &[0x01, 0], &[0, 0]);
     for n in 0..10 {
         client.send(&n.to_string());
@@ -166,7 +166,7 @@ fn an_endless_message_does_not_keep_others_from_being_sent() {
 }
 
 #[test]
-fn endless_binary_frames_do_not_keep_it_from_stopping() {
+fn stops_during_endless_binary_frames() {
     let client = connect();
     let socket = client.raw.socket();
     let flood = flood(&socket, &[], &[0x82, 1, 0]);
@@ -175,7 +175,7 @@ fn endless_binary_frames_do_not_keep_it_from_stopping() {
 }
 
 #[test]
-fn a_stop_sends_what_is_queued_closes_and_disconnects_both_queues() {
+fn a_stop_sends_queued_messages_closes_and_disconnects_both_queues() {
     let client = connect();
     let mut socket = client.raw.socket();
     let reader = thread::spawn(move || {
@@ -197,7 +197,7 @@ fn a_stop_sends_what_is_queued_closes_and_disconnects_both_queues() {
 
 #[test]
 fn connect_fails_if_the_credentials_are_rejected() {
-    let raw = Raw::start(|_| http(401, ""));
+    let raw = RawService::start(|_| http(401, ""));
     assert!(matches!(WsClient::connect(&config_for(&raw)), Err(Error::SignInRefused { status: 401 })));
     assert_eq!(raw.requests(), ["POST /machines/sign_in"]);
 }

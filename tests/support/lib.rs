@@ -20,8 +20,8 @@ use tempfile::TempDir;
 /// The timeout of every wait: far longer than anything takes, so that only a hang reaches it.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// The timeout for what must not wait for a timeout of the program: shorter than all of those (15 s and more), and far
-/// longer than it takes on a slow computer.
+/// The timeout for operations that must end before any timeout of the program (15 s and more). Also enough on a slow
+/// computer.
 pub const AT_ONCE: Duration = Duration::from_secs(14);
 
 /// The machine's serial number.
@@ -30,7 +30,7 @@ pub const SERIAL: u32 = 12_345_678;
 /// The machine's password.
 pub const PASSWORD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// The canned pictures and their sizes, all different, so that an upload's size tells which picture it is.
+/// The canned pictures and their sizes in bytes, which are all different, so that the size identifies an upload.
 pub const PICTURES: [(&str, usize); 7] = [
     ("HOME_1", 1001),
     ("HOME_2", 1002),
@@ -54,7 +54,7 @@ pub fn square() -> Vec<u8> {
     drawn.expect("a square is valid")
 }
 
-/// Creates a folder for a machine, with the canned pictures.
+/// Creates a temporary folder for a machine, with the canned pictures.
 #[must_use]
 pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -66,7 +66,7 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// Returns a configuration for a machine that keeps everything in `folder`, without a service.
+/// Returns a machine's configuration with all files in `folder` and no service.
 #[must_use]
 pub fn config(folder: &Path, generation: Generation) -> Config {
     let mut config = Config::default();
@@ -101,8 +101,8 @@ pub fn service() -> Builder {
     LocalService::builder().serial(&SERIAL.to_string()).password(Secret::new(PASSWORD)).puls(square()).keep_bodies(true)
 }
 
-/// A service and a machine that runs against it in its own thread.
-pub struct Bench {
+/// A local service, and a machine that runs against it in its own thread.
+pub struct Harness {
     /// The service.
     pub service: LocalService,
     /// The machine's controls.
@@ -114,7 +114,7 @@ pub struct Bench {
     machine: Option<JoinHandle<Result<()>>>,
 }
 
-/// The options of a [`Bench`].
+/// The options of a [`Harness`].
 pub struct Setup {
     generation: Generation,
     service: Builder,
@@ -175,7 +175,7 @@ impl Setup {
     ///
     /// If it does not connect.
     #[must_use]
-    pub fn start(self) -> Bench {
+    pub fn start(self) -> Harness {
         let folder = folder();
         let service = self.service.start().expect("the service starts");
         let mut config = config(folder.path(), self.generation);
@@ -188,7 +188,7 @@ impl Setup {
         emulator.record(&Recorder::of_machine(&record_to, &config).expect("a new recording"));
         let files = SessionFiles { folders: vec![folder.path().to_owned(), record_to], _recording: recording };
         if service.ca_pem().is_some() {
-            // As an embedder with a connector of its own would.
+            // Also covers a connector that the caller provides.
             emulator = emulator.with_tls(Tls::new(Some(&folder.path().join("ca.pem"))).expect("a certificate"));
         }
         if let Some(machine) = self.machine {
@@ -199,20 +199,20 @@ impl Setup {
             emulator.connect()?;
             emulator.run()
         });
-        let bench = Bench { service, handle, recorder, files, folder, machine: Some(machine) };
-        bench.wait("the machine to connect", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
-        bench
+        let harness = Harness { service, handle, recorder, files, folder, machine: Some(machine) };
+        harness.wait("the machine to connect", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
+        harness
     }
 }
 
-impl Bench {
+impl Harness {
     /// The machine's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Waits until `done` returns true for what the service has seen.
+    /// Waits until `done` returns true for the observations of the service.
     ///
     /// # Panics
     ///
@@ -244,7 +244,7 @@ impl Bench {
     }
 
     /// Sends a ready action with a pulse file and an upload endpoint.
-    pub fn ask(&self, id: i64, action_type: &str) {
+    pub fn start_action(&self, id: i64, action_type: &str) {
         let http = self.service.http_url();
         let more = json!({"motion_url": self.service.puls_url(), "endpoint": format!("{http}/up/{id}?X-Sig=a-presigned-secret")});
         self.send(id, action_type, "ready", &more);
@@ -252,7 +252,7 @@ impl Bench {
 
     /// Sends a ready action, and waits for its terminal event.
     pub fn expect(&self, id: i64, action_type: &str, ending: &str) {
-        self.ask(id, action_type);
+        self.start_action(id, action_type);
         self.wait_event(&format!("{action_type}:{ending}"), Some(id));
     }
 
@@ -285,7 +285,7 @@ impl Bench {
     /// If its thread has panicked.
     pub fn stop(mut self) -> (LocalService, TempDir, Result<()>) {
         self.handle.stop();
-        let ended = self.machine.take().expect("it runs").join().expect("it does not panic");
+        let ended = self.machine.take().expect("not stopped before").join().expect("the machine does not panic");
         let Self { service, folder, files, recorder, .. } = self;
         // The recording is complete when the last clone of its recorder is dropped.
         drop(recorder);
@@ -321,7 +321,7 @@ impl Drop for SessionFiles {
     }
 }
 
-/// The beginning of every token of the local service.
+/// The prefix of every token of the local service.
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9";
 
 /// Returns the folder with recordings of real clients, which are not part of the project. Tests that need it are ignored

@@ -1,4 +1,4 @@
-//! Recordings made without a session: a long one, and a hostile one.
+//! Generated recordings: a long one and a malicious one.
 
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
@@ -111,11 +111,11 @@ pub fn long(folder: &Path, messages: u64, jobs: u64) {
     let (mut sent, mut action, mut prints) = (0, 1000, 0);
     while sent < messages {
         action += 1;
-        let ask =
+        let request =
             |kind: &str, key: &str, url: &str| json!({"id": action, "action_type": kind, "status": "ready", key: url});
         if prints < jobs && sent >= prints * messages / jobs {
             let url = format!("https://storage.example.com/dl/{action}.puls");
-            lines.message("in", &ask("print", "motion_url", &format!("{url}?***")));
+            lines.message("in", &request("print", "motion_url", &format!("{url}?***")));
             lines.event(action, "print:starting", json!({}));
             let name = format!("{:06}_response.puls", lines.n);
             let job = flower(u32::try_from(prints % 40 + 3).unwrap_or(3));
@@ -133,7 +133,7 @@ pub fn long(folder: &Path, messages: u64, jobs: u64) {
             prints += 1;
             sent += 7;
         } else if action % 10 == 0 {
-            lines.message("in", &ask("settings", "note", "none"));
+            lines.message("in", &request("settings", "note", "none"));
             let setting = |n: u64| {
                 let letter = |of: u64| char::from(b'A' + u8::try_from(of % 26).unwrap_or(0));
                 let code = format!("{}{}{}{}", letter(n / 20), letter(n / 7), letter(n / 3), n % 10);
@@ -144,7 +144,7 @@ pub fn long(folder: &Path, messages: u64, jobs: u64) {
             sent += 2;
         } else {
             let url = format!("https://storage.example.com/up/{action}");
-            lines.message("in", &ask("lid_image", "endpoint", &format!("{url}?***")));
+            lines.message("in", &request("lid_image", "endpoint", &format!("{url}?***")));
             for event in ["starting", "capture:starting", "capture:completed", "upload:starting"] {
                 lines.event(action, &format!("lid_image:{event}"), json!({}));
             }
@@ -169,7 +169,7 @@ pub fn long(folder: &Path, messages: u64, jobs: u64) {
     lines.write(folder);
 }
 
-/// Attacks on a page through its texts: each sets `window.owned`, loads something, or hides content.
+/// Attacks on a page through recorded text: each sets `window.owned`, loads something or hides content.
 pub const HOSTILE: [&str; 14] = [
     "<script>window.owned=1</script>",
     "\"><img src=x onerror=\"window.owned=2\">",
@@ -187,8 +187,8 @@ pub const HOSTILE: [&str; 14] = [
     "<link rel=stylesheet href=https://evil.example/x.css><style>*{display:none}</style>",
 ];
 
-/// Writes a recording in which every text under the control of a service, a machine or another program is hostile, with
-/// invalid entries and files.
+/// Writes a malicious recording: every text that a service, a machine or another program controls is an attack. Some
+/// entries and files are invalid.
 ///
 /// # Panics
 ///
@@ -260,10 +260,10 @@ pub fn hostile(folder: &Path) {
         (json!(null), json!(i64::MIN), json!({})),
         (json!("settings"), json!(i64::MAX), json!("ready")),
     ] {
-        let asked = json!({"id": id, "action_type": action_type, "status": status});
-        lines.message("in", &asked);
-        lines.message("out", &json!({"event": action_type, "action_id": id, "settings": [asked]}));
-        lines.message("out", &json!([asked]));
+        let action = json!({"id": id, "action_type": action_type, "status": status});
+        lines.message("in", &action);
+        lines.message("out", &json!({"event": action_type, "action_id": id, "settings": [action]}));
+        lines.message("out", &json!([action]));
     }
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let deeper = format!("{}{}", "[".repeat(5000), "]".repeat(5000));

@@ -73,7 +73,7 @@ fn check_lists_invalid_versions_addresses_and_numbers() {
         "my.cfg:4: firmware must be a version such as 2.6.0-2228",
         "my.cfg:5: ip_address must be an IP address",
         "my.cfg:6: head_id must be a whole number from 0 to 4294967295",
-        "my.cfg:8: max_run_temp must be a number of degrees Celsius",
+        "my.cfg:8: max_run_temp must be a temperature from -100 to 200 degrees Celsius",
     ] {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }

@@ -127,7 +127,7 @@ fn a_failed_import_leaves_no_file() {
     for output in ["new/folder", "there"] {
         let ended = run(&folder, &["import", "useless.jsonl", "-o", output]);
         ended.expect(1);
-        assert!(ended.stderr.contains("useless.jsonl, line 1: no line from"), "{ended:?}");
+        assert!(ended.stderr.contains("useless.jsonl, line 1: no valid lines"), "{ended:?}");
     }
     assert!(!folder.path().join("new").exists());
     assert_eq!(fs::read_dir(folder.path().join("there")).unwrap().count(), 0);

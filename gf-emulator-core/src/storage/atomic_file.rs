@@ -304,7 +304,7 @@ mod tests {
             file.persist().unwrap();
             assert_eq!(fs::read_to_string(below.join("target")).unwrap(), text);
         }
-        assert_eq!(names(&below), ["target", "second"]);
+        assert_eq!(names(&below), ["second", "target"]);
         symlink("around", here.join("around")).unwrap();
         assert!(
             AtomicFile::create_following_links(&here.join("around"))

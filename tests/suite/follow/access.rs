@@ -12,10 +12,10 @@ use super::{Subscription, connect, follow, get, idle_machine, post, send, token}
 #[test]
 fn rejects_requests_without_token_or_from_other_origins() {
     let folder = tempfile::tempdir().unwrap();
-    let bench = Setup::new(Generation::V2).slow().recorded(folder.path()).start();
-    let follower = follow(&bench);
+    let harness = Setup::new(Generation::V2).slow().recorded(folder.path()).start();
+    let follower = follow(&harness);
     let (host, port, token) = (follower.address().to_string(), follower.address().port(), token(&follower));
-    let before = bench.events();
+    let before = harness.events();
     let valid = format!("X-Token: {token}\r\nOrigin: http://{host}\r\n");
     let wrong = "0123456789abcdef0123456789abcdef";
     let get = |query: &str, headers: &str| format!("GET /?{query} HTTP/1.1\r\n{headers}\r\n\r\n");
@@ -78,10 +78,10 @@ fn rejects_requests_without_token_or_from_other_origins() {
     }
     assert!(!format!("{follower:?}").contains(token));
     // None of them reached the machine.
-    bench.expect(9, "settings", "completed");
-    let after = bench.events();
+    harness.expect(9, "settings", "completed");
+    let after = harness.events();
     assert_eq!(after[before.len()..], ["settings:completed (9)"]);
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[test]

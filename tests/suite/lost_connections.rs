@@ -1,4 +1,4 @@
-//! The WebSocket is lost in the middle of every action of the default script, by a cut or a Close.
+//! The WebSocket is lost during every action of the default script, by a cut or a Close.
 //!
 //! The machine reconnects with a new sign-in, and its messages keep their order and arrive at most once; only a hard cut
 //! may lose some.
@@ -7,7 +7,7 @@ use std::thread;
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Cut, Failure, Fault, Script, ScriptStep, Seen};
-use gf_emulator_tests::{Bench, LIMIT, Setup};
+use gf_emulator_tests::{Harness, LIMIT, Setup};
 use serde_json::{Map, Value};
 
 /// How the WebSocket is lost.
@@ -30,11 +30,11 @@ fn request_of(generation: Generation, action: &str) -> Option<(&'static str, &'s
     }
 }
 
-fn lose(bench: &Bench, how: Loss) {
+fn lose(harness: &Harness, how: Loss) {
     match how {
-        Loss::Drain => bench.service.drop_connection(Cut::Drain),
-        Loss::Hard => bench.service.drop_connection(Cut::Hard),
-        Loss::Close => bench.service.close(1001),
+        Loss::Drain => harness.service.drop_connection(Cut::Drain),
+        Loss::Hard => harness.service.drop_connection(Cut::Hard),
+        Loss::Close => harness.service.close(1001),
     }
 }
 
@@ -63,37 +63,37 @@ fn lose_in_every_action(generation: Generation, tls: bool, how: Loss) {
 }
 
 fn lose_in_action(generation: Generation, tls: bool, how: Loss, action: &Map<String, Value>) {
-    let bench = Setup::new(generation).service(|service| service.tls(tls)).start();
+    let harness = Setup::new(generation).service(|service| service.tls(tls)).start();
     let id = action["id"].as_i64().unwrap();
     let kind = action["action_type"].as_str().unwrap();
     let request = request_of(generation, kind);
     if let Some((method, path)) = request {
-        bench.service.fault(Fault::new(Failure::Hold).on(method, path));
+        harness.service.fault(Fault::new(Failure::Hold).on(method, path));
     }
-    bench.service.send(Value::Object(action.clone())).unwrap();
+    harness.service.send(Value::Object(action.clone())).unwrap();
     if request.is_some() {
-        bench.wait("the action's request", |seen| held_requests(seen) == 1);
+        harness.wait("the action's request", |seen| held_requests(seen) == 1);
     } else if how != Loss::Drain {
         // The loss may affect the action itself: wait until it has arrived.
-        bench.wait("the action's first event", |seen| messages(seen).iter().any(|m| m["action_id"] == id));
+        harness.wait("the action's first event", |seen| messages(seen).iter().any(|m| m["action_id"] == id));
     }
-    lose(&bench, how);
+    lose(&harness, how);
     let reconnected = |seen: &[Seen]| connections(seen) == 2;
     if how == Loss::Hard {
         // What the machine sends before it notices the cut is lost: let it send nothing until it has reconnected.
-        bench.wait("the reconnection", reconnected);
-        bench.service.release();
+        harness.wait("the reconnection", reconnected);
+        harness.service.release();
     } else {
-        bench.service.release();
-        bench.wait("the reconnection", reconnected);
+        harness.service.release();
+        harness.wait("the reconnection", reconnected);
     }
     // A hard cut may lose the terminal event of an action that was not held.
     let may_lose_terminal_event = how == Loss::Hard && request.is_none();
     if !may_lose_terminal_event {
-        bench.wait_event(&format!("{kind}:completed"), Some(id));
+        harness.wait_event(&format!("{kind}:completed"), Some(id));
     }
-    bench.expect(2000, "settings", "completed");
-    let (service, _folder, ended) = bench.stop();
+    harness.expect(2000, "settings", "completed");
+    let (service, _folder, ended) = harness.stop();
     ended.unwrap();
     assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsClosed { .. })), LIMIT));
     let seen = service.seen();
@@ -132,16 +132,16 @@ fn lose_all_ways(how: Loss) {
 }
 
 #[test]
-fn a_draining_cut_in_the_middle_of_every_action() {
+fn reconnects_after_a_draining_cut_during_every_action() {
     lose_all_ways(Loss::Drain);
 }
 
 #[test]
-fn a_close_in_the_middle_of_every_action() {
+fn reconnects_after_a_close_during_every_action() {
     lose_all_ways(Loss::Close);
 }
 
 #[test]
-fn a_hard_cut_in_the_middle_of_every_action() {
+fn reconnects_after_a_hard_cut_during_every_action() {
     lose_all_ways(Loss::Hard);
 }

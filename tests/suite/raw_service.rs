@@ -1,4 +1,4 @@
-//! A service that does just what a test says, byte by byte: for what the local service is too well behaved to do.
+//! A service whose responses a test defines byte by byte, including invalid ones that the local service cannot send.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -14,94 +14,94 @@ use tempfile::TempDir;
 use tungstenite::WebSocket;
 use tungstenite::protocol::Role;
 
-/// A request as it came.
-pub(crate) struct Asked {
+/// A received request.
+pub(crate) struct Request {
     /// Method and path, such as `POST /machines/sign_in`.
-    pub(crate) what: String,
+    pub(crate) method_and_path: String,
     /// Request line and headers.
     pub(crate) head: String,
 }
 
-/// What the service does about a request.
-pub(crate) enum Answer {
-    /// Sends this, and closes.
+/// How the service responds to a request.
+pub(crate) enum Response {
+    /// Sends these bytes and closes the connection.
     Bytes(Vec<u8>),
-    /// Sends this, and resets the connection.
+    /// Sends these bytes and resets the connection.
     Reset(Vec<u8>),
-    /// Sends this, then zeros for as long as they are taken.
+    /// Sends these bytes, then zeros until the machine disconnects.
     Endless(Vec<u8>),
-    /// Sends this, then nothing until the machine hangs up.
+    /// Sends these bytes, then nothing until the machine disconnects.
     Stalled(Vec<u8>),
-    /// Opens the control socket, with these bytes glued to the answer.
+    /// Accepts the WebSocket, with these bytes right after the handshake response.
     Open(Vec<u8>),
 }
 
-/// An answer in HTTP with this status and body.
-pub(crate) fn http(status: u16, body: &str) -> Answer {
-    Answer::Bytes(
+/// Returns an HTTP response with this status and body.
+pub(crate) fn http(status: u16, body: &str) -> Response {
+    Response::Bytes(
         format!("HTTP/1.1 {status} X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}", body.len()).into(),
     )
 }
 
-/// What a service does that has nothing against the machine. The tokens are numbered: `ws-token-1`, `auth-token-1`.
-pub(crate) fn good() -> impl Fn(&Asked) -> Answer + Send + Sync + 'static {
-    let signed_in = Mutex::new(0);
-    move |asked| match asked.what.as_str() {
+/// Responds to every request with success. The tokens are numbered: `ws-token-1`, `auth-token-1`.
+pub(crate) fn normal_responses() -> impl Fn(&Request) -> Response + Send + Sync + 'static {
+    let sign_ins = Mutex::new(0);
+    move |request| match request.method_and_path.as_str() {
         "POST /machines/sign_in" => {
-            let mut n = signed_in.lock().unwrap();
+            let mut n = sign_ins.lock().unwrap();
             *n += 1;
             http(200, &format!(r#"{{"ws_token":"ws-token-{n}","auth_token":"auth-token-{n}"}}"#))
         }
         "GET /update/current" => http(200, r#"{"version":"2.6.0-2228"}"#),
-        _ if asked.head.contains("websocket") => Answer::Open(Vec::new()),
+        _ if request.head.contains("websocket") => Response::Open(Vec::new()),
         _ => http(200, ""),
     }
 }
 
-type Answers = Arc<dyn Fn(&Asked) -> Answer + Send + Sync>;
+type Responder = Arc<dyn Fn(&Request) -> Response + Send + Sync>;
 
-/// The service; its threads end when it is dropped and its connections are closed.
-pub(crate) struct Raw {
+/// A running service. Its threads end when it is dropped and its connections are closed.
+pub(crate) struct RawService {
     pub(crate) addr: SocketAddr,
-    /// The requests in the order in which they came.
-    pub(crate) asked: Receiver<Asked>,
-    /// The control sockets in the order in which they were opened.
+    /// The requests in order of arrival.
+    pub(crate) received: Receiver<Request>,
+    /// The accepted WebSockets in order.
     pub(crate) sockets: Receiver<WebSocket<TcpStream>>,
-    over: Arc<AtomicBool>,
+    stopped: Arc<AtomicBool>,
 }
 
-impl Raw {
-    pub(crate) fn start(answer: impl Fn(&Asked) -> Answer + Send + Sync + 'static) -> Self {
+impl RawService {
+    pub(crate) fn start(respond: impl Fn(&Request) -> Response + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let addr = listener.local_addr().unwrap();
-        let (say, asked) = unbounded();
-        let (open, sockets) = unbounded();
-        let over = Arc::new(AtomicBool::new(false));
-        let is_over = Arc::clone(&over);
-        let answer: Answers = Arc::new(answer);
+        let (request_tx, received) = unbounded();
+        let (socket_tx, sockets) = unbounded();
+        let stopped = Arc::new(AtomicBool::new(false));
+        let is_stopped = Arc::clone(&stopped);
+        let respond: Responder = Arc::new(respond);
         thread::spawn(move || {
             for stream in listener.incoming().map_while(std::result::Result::ok) {
-                if is_over.load(Ordering::Acquire) {
+                if is_stopped.load(Ordering::Acquire) {
                     return;
                 }
-                let (answer, say, open) = (Arc::clone(&answer), say.clone(), open.clone());
-                thread::spawn(move || serve(stream, &answer, &say, &open));
+                let (respond, request_tx, socket_tx) = (Arc::clone(&respond), request_tx.clone(), socket_tx.clone());
+                thread::spawn(move || serve(stream, &respond, &request_tx, &socket_tx));
             }
         });
-        Self { addr, asked, sockets, over }
+        Self { addr, received, sockets, stopped }
     }
 
-    /// The next control socket.
+    /// Returns the next WebSocket.
     pub(crate) fn socket(&self) -> WebSocket<TcpStream> {
-        self.sockets.recv_timeout(LIMIT).expect("the machine opens a control socket")
+        self.sockets.recv_timeout(LIMIT).expect("the machine opens a WebSocket")
     }
 
-    /// What has been asked so far and was not looked at.
+    /// Returns the requests since the last call.
     pub(crate) fn requests(&self) -> Vec<String> {
-        self.asked.try_iter().map(|asked| asked.what).collect()
+        self.received.try_iter().map(|request| request.method_and_path).collect()
     }
 
-    /// A machine that knows this service.
+    /// Creates a machine that is configured for this service.
     pub(crate) fn machine(&self, adjust: impl FnOnce(&mut Config)) -> (Emulator, TempDir) {
         let folder = folder();
         let mut config = config(folder.path(), Generation::V2);
@@ -112,14 +112,19 @@ impl Raw {
     }
 }
 
-impl Drop for Raw {
+impl Drop for RawService {
     fn drop(&mut self) {
-        self.over.store(true, Ordering::Release);
+        self.stopped.store(true, Ordering::Release);
         let _ = TcpStream::connect(self.addr);
     }
 }
 
-fn serve(mut stream: TcpStream, answer: &Answers, say: &Sender<Asked>, open: &Sender<WebSocket<TcpStream>>) {
+fn serve(
+    mut stream: TcpStream,
+    respond: &Responder,
+    request_tx: &Sender<Request>,
+    socket_tx: &Sender<WebSocket<TcpStream>>,
+) {
     stream.set_read_timeout(Some(LIMIT)).unwrap();
     stream.set_write_timeout(Some(LIMIT)).unwrap();
     stream.set_nodelay(true).unwrap();
@@ -142,84 +147,89 @@ fn serve(mut stream: TcpStream, answer: &Answers, say: &Sender<Asked>, open: &Se
     if stream.read_exact(&mut body).is_err() {
         return;
     }
-    let what = head.lines().next().unwrap_or_default().rsplit_once(' ').map_or("", |(what, _)| what).to_owned();
-    let asked = Asked { what, head };
-    let answered = answer(&asked);
-    let _ = say.send(asked);
-    // Errors below: the machine has had enough.
-    match answered {
-        Answer::Bytes(bytes) => {
+    let request_line = head.lines().next().unwrap_or_default();
+    let method_and_path = request_line.rsplit_once(' ').map_or("", |(rest, _)| rest).to_owned();
+    let request = Request { method_and_path, head };
+    let response = respond(&request);
+    let _ = request_tx.send(request);
+    // Write errors are ignored: the machine may have disconnected.
+    match response {
+        Response::Bytes(bytes) => {
             let _ = stream.write_all(&bytes);
         }
-        Answer::Reset(bytes) => {
+        Response::Reset(bytes) => {
             let _ = stream.write_all(&bytes);
             let _ = socket2::SockRef::from(&stream).set_linger(Some(std::time::Duration::ZERO));
         }
-        Answer::Endless(head) => {
+        Response::Endless(head) => {
             let _ = stream.write_all(&head);
             while stream.write_all(&[0; 4096]).is_ok() {}
         }
-        Answer::Stalled(head) => {
+        Response::Stalled(head) => {
             let _ = stream.write_all(&head);
             let _ = stream.read(&mut byte);
         }
-        Answer::Open(glued) => {
+        Response::Open(early) => {
             let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
             let mut bytes = format!(
                 "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
                  Sec-WebSocket-Accept: {accept}\r\nSec-WebSocket-Protocol: glowforge\r\n\r\n"
             )
             .into_bytes();
-            bytes.extend(glued);
+            bytes.extend(early);
             if stream.write_all(&bytes).is_ok() {
-                let _ = open.send(WebSocket::from_raw_socket(stream, Role::Server, None));
+                let _ = socket_tx.send(WebSocket::from_raw_socket(stream, Role::Server, None));
             }
         }
     }
 }
 
-/// A machine that connects and runs in a thread of its own.
-pub(crate) struct Running {
+/// A machine that connects and runs in its own thread.
+pub(crate) struct RunningMachine {
     pub(crate) handle: Handle,
     ended: Receiver<Result<()>>,
     _folder: TempDir,
 }
 
-impl Running {
+impl RunningMachine {
     pub(crate) fn start((mut emulator, folder): (Emulator, TempDir)) -> Self {
         let handle = emulator.handle();
-        let (end, ended) = unbounded();
+        let (done, ended) = unbounded();
         thread::spawn(move || {
             let ended = emulator.connect().and_then(|()| emulator.run());
-            // What it has recorded is whole before anybody hears that it has ended.
+            // The recording is complete once the emulator is dropped.
             drop(emulator);
-            end.send(ended)
+            done.send(ended)
         });
         Self { handle, ended, _folder: folder }
     }
 
-    /// How it ended by itself.
+    /// Waits until it ends, and returns how.
     pub(crate) fn end(&self) -> Result<()> {
-        self.ended.recv_timeout(LIMIT).expect("it ends")
+        self.ended.recv_timeout(LIMIT).expect("the machine ends")
     }
 
-    /// Stops it, and gives how it ended.
+    /// Stops it, and returns how it ended.
     pub(crate) fn stop(&self) -> Result<()> {
         self.handle.stop();
         self.end()
     }
 }
 
-/// Runs the named test in a process of its own, where it has all threads to itself: false in the process that only
-/// starts it.
-pub(crate) fn alone(test: &str) -> bool {
-    const MARK: &str = "GF_TEST_ALONE";
-    if std::env::var_os(MARK).is_some() {
+/// Runs the named test in a child process, without threads of other tests. Returns true in the child and false in the
+/// parent.
+pub(crate) fn in_own_process(test: &str) -> bool {
+    const IN_CHILD: &str = "GF_TEST_IN_CHILD";
+    if std::env::var_os(IN_CHILD).is_some() {
         return true;
     }
     let test_binary = std::env::current_exe().unwrap();
-    let output = std::process::Command::new(test_binary).args([test, "--exact"]).env(MARK, "1").output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success() && said.contains("1 passed"), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    let output = std::process::Command::new(test_binary).args([test, "--exact"]).env(IN_CHILD, "1").output().unwrap();
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(
+        output.status.success() && printed.contains("1 passed"),
+        "{printed}{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     false
 }
