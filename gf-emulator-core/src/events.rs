@@ -44,9 +44,9 @@ pub enum EmulatorEvent {
         /// Scheme, host and port.
         url: String,
     },
-    /// The WebSocket was closed or lost. Unless the emulator was stopped, it reconnects.
+    /// The WebSocket was closed, by either side, or lost. Unless the emulator was stopped, it reconnects.
     #[non_exhaustive]
-    ConnectionLost {
+    Disconnected {
         /// Why.
         reason: String,
     },
@@ -68,7 +68,8 @@ pub enum EmulatorEvent {
         /// Why it was ignored.
         reason: &'static str,
     },
-    /// An action ended, and its terminal event was queued.
+    /// An action ended, and its terminal event was queued. The [`MessageSent`](Self::MessageSent) of its messages may come
+    /// later: another thread sends them.
     #[non_exhaustive]
     ActionEnded {
         /// The action's id.
@@ -108,15 +109,44 @@ pub enum EmulatorEvent {
         /// The size of the JPEG.
         bytes: usize,
     },
-    /// A pulse file was downloaded and its action has ended. Unless jobs are kept, the file is deleted when all callbacks
-    /// have returned.
-    JobCollected(Job),
+    /// A pulse file was downloaded, also one that the machine refused. Follows the [`ActionEnded`](Self::ActionEnded) of
+    /// its action.
+    ///
+    /// With `config.motion.keep` off, the file is deleted when all callbacks have returned: a reader of a channel may
+    /// come too late.
+    JobCollected(Box<Job>),
     /// The channel was full, and this many events were dropped.
     #[non_exhaustive]
     Missed {
         /// The number of events.
         count: u64,
     },
+}
+
+/// One line for people.
+impl fmt::Display for EmulatorEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Connected { url } => write!(f, "connected to {url}"),
+            Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),
+            Self::ActionAccepted { action_id, action } => write!(f, "{action} {action_id} accepted"),
+            Self::ActionIgnored { action_id, action, reason } => write!(f, "{action} {action_id} ignored: {reason}"),
+            Self::ActionEnded { action_id, action, ending, reason } => {
+                write!(f, "{action} {action_id} {ending}")?;
+                reason.as_ref().map_or(Ok(()), |reason| write!(f, ": {reason}"))
+            }
+            Self::MessageSent { label } => write!(f, "sent {label}"),
+            Self::RequestMade { method, url, status: Some(status), .. } => write!(f, "{method} {url} -> {status}"),
+            Self::RequestMade { method, url, error, .. } => {
+                write!(f, "{method} {url}: {}", error.as_deref().unwrap_or("no answer"))
+            }
+            Self::PictureSent { action_id, action, bytes } => {
+                write!(f, "{action} {action_id}: sent a picture of {bytes} bytes")
+            }
+            Self::JobCollected(job) => write!(f, "{} {}: job {}", job.action, job.action_id, job.path.display()),
+            Self::Missed { count } => write!(f, "{count} events missed"),
+        }
+    }
 }
 
 type Callback = Arc<dyn Fn(&EmulatorEvent) + Send + Sync>;

@@ -6,12 +6,12 @@
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Locks `mutex`, also where its last holder panicked.
+/// Locks `mutex`, even if its last holder panicked.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Waits for a notification, for at most `timeout` where there is one.
+/// Waits for a notification, for at most `timeout` if there is one.
 pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
     match timeout {
         None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),

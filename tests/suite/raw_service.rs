@@ -65,7 +65,7 @@ pub(crate) struct RawService {
     pub(crate) addr: SocketAddr,
     /// The requests in order of arrival.
     pub(crate) received: Receiver<Request>,
-    /// The accepted WebSockets in order.
+    /// The accepted `WebSocket`s in order.
     pub(crate) sockets: Receiver<WebSocket<TcpStream>>,
     stopped: Arc<AtomicBool>,
 }

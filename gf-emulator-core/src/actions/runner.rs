@@ -146,7 +146,7 @@ impl Runner<'_> {
         send_ending(row, ending, &self.shared.messages, &context.values, &mut |delay| self.delay(delay));
         self.shared.action_ended(action, ending, reason);
         if let Some(job) = &context.job {
-            self.shared.telemetry.emit(|| EmulatorEvent::JobCollected(job.clone()));
+            self.shared.telemetry.emit(|| EmulatorEvent::JobCollected(Box::new(job.clone())));
             self.jobs.delete_unless_kept(job);
         }
         self.session.previous_action = Some(action.action_type.clone());

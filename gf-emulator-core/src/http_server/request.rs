@@ -44,6 +44,7 @@ impl RequestHead {
         values.any(|(_, value)| value.split(',').any(|have| have.trim().eq_ignore_ascii_case(word)))
     }
 
+    #[cfg(feature = "local-service")]
     pub(crate) fn keeps_alive(&self) -> bool {
         if self.http_1_0 {
             self.header_has("connection", "keep-alive")

@@ -32,6 +32,7 @@ impl FireBoxTracker {
 
     /// Returns whether the box has all positions that one block can reach. It does for most blocks of a job.
     fn contains_reach(&self, start: Position) -> bool {
+        #[expect(clippy::cast_possible_wrap, reason = "it is 64")]
         const REACH: i64 = BLOCK_TICKS as i64;
         let contains = |span: Span, at: i64| span.min <= at - REACH && at + REACH <= span.max;
         self.0.is_some_and(|fire_box| contains(fire_box.x, start.x) && contains(fire_box.y, start.y))

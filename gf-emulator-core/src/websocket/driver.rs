@@ -140,7 +140,7 @@ impl Driver {
         self.poll.unwatch();
         self.socket = None;
         self.telemetry.record(|| Unredacted::Event(Event::Closed { reason: reason.to_owned() }));
-        self.telemetry.emit(|| EmulatorEvent::ConnectionLost { reason: reason.to_owned() });
+        self.telemetry.emit(|| EmulatorEvent::Disconnected { reason: reason.to_owned() });
         if self.binary_frames > 1 {
             log::warn!("ignored {} binary frames on this connection", self.binary_frames);
         }

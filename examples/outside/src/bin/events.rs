@@ -47,7 +47,7 @@ fn main() -> Result<()> {
     let (mut pictures, mut jobs, mut endings) = (0, 0, Vec::new());
     let deadline = Instant::now() + Duration::from_secs(30);
     while let Ok(event) = events.recv_deadline(deadline) {
-        println!("{}", describe(&event));
+        println!("{event}");
         match event {
             EmulatorEvent::PictureSent { action_id: 1, .. } => pictures += 1,
             EmulatorEvent::JobCollected(job) if job.action == "print" && job.path.exists() => jobs += 1,
@@ -68,37 +68,6 @@ fn main() -> Result<()> {
         return Err(format!("{pictures} pictures, {jobs} jobs, and these actions ended: {endings:?}").into());
     }
     Ok(())
-}
-
-/// An event as one line.
-fn describe(event: &EmulatorEvent) -> String {
-    match event {
-        EmulatorEvent::Connected { url, .. } => format!("connected to {url}"),
-        EmulatorEvent::ConnectionLost { reason, .. } => format!("connection lost: {reason}"),
-        EmulatorEvent::ActionAccepted { action_id, action, .. } => format!("action {action_id}: {action}"),
-        EmulatorEvent::ActionIgnored { action_id, action, reason, .. } => {
-            format!("action {action_id}: {action} ignored: {reason}")
-        }
-        EmulatorEvent::ActionEnded { action_id, action, ending, reason, .. } => {
-            let reason = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-            format!("action {action_id}: {action} {ending}{reason}")
-        }
-        EmulatorEvent::MessageSent { label, .. } => format!("sent {label}"),
-        EmulatorEvent::RequestMade { method, url, status, error, .. } => match (status, error) {
-            (Some(status), _) => format!("{method} {url}: {status}"),
-            (None, error) => format!("{method} {url}: {}", error.as_deref().unwrap_or("no answer")),
-        },
-        EmulatorEvent::PictureSent { action_id, action, bytes, .. } => {
-            format!("action {action_id}: {action} sent a picture of {bytes} bytes")
-        }
-        EmulatorEvent::JobCollected(job) => {
-            let file = job.path.file_name().unwrap_or_default().display();
-            let seconds = job.measured.run_time_s.unwrap_or_default();
-            format!("action {}: collected {file}, {seconds:.2} s, {:.1} mm cut", job.action_id, job.measured.cut_mm)
-        }
-        EmulatorEvent::Missed { count, .. } => format!("{count} events missed"),
-        other => format!("{other:?}"), // events of a later version
-    }
 }
 
 /// Writes the certificate of the service, and reads the configuration of a machine that trusts it.
