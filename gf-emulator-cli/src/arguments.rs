@@ -74,7 +74,7 @@ impl CommandLine {
     /// Runs the command.
     pub(crate) fn run(self) -> Result<(), CliError> {
         signals::install()?;
-        match self.command.unwrap_or(Command::Run(self.run)) {
+        match self.into_command() {
             Command::Run(arguments) => run::run(&arguments),
             Command::Collect(arguments) => collect::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
@@ -85,6 +85,10 @@ impl CommandLine {
             Command::Import(arguments) => import::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
         }
+    }
+
+    fn into_command(self) -> Command {
+        self.command.unwrap_or(Command::Run(self.run))
     }
 }
 
@@ -100,10 +104,62 @@ mod tests {
     #[test]
     fn run_is_the_default_command() {
         for line in [&["x", "--record", "a"][..], &["x", "run", "--record", "a"]] {
-            let arguments = CommandLine::try_parse_from(line).unwrap();
-            assert!(matches!(arguments.command.unwrap_or(Command::Run(arguments.run)), Command::Run(_)));
+            let command = format!("{:?}", CommandLine::try_parse_from(line).unwrap().into_command());
+            assert!(command.starts_with("Run(") && command.contains("record: Some(\"a\")"), "{line:?}: {command}");
         }
         // Options of `run` before another command would be ignored.
         assert!(CommandLine::try_parse_from(["x", "--config", "a.cfg", "demo"]).is_err());
+    }
+
+    /// Parses a line that must be wrong, and returns the first line of the error.
+    fn error_of(line: &[&str]) -> String {
+        let error = numbers::with_signs(CommandLine::command()).try_get_matches_from(line);
+        let error = error.expect_err(&format!("{line:?} is valid")).to_string();
+        error.lines().next().unwrap().to_owned()
+    }
+
+    /// Tries wrong values for every option of `command` and its subcommands that takes a number. Returns these options.
+    fn check_numbers(command: &clap::Command, path: &[&str]) -> Vec<String> {
+        let huge = "9".repeat(400);
+        let mut checked = Vec::new();
+        for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
+            let name = arg.get_value_names().unwrap_or_default()[0].as_str();
+            let Some(option) = arg.get_long().filter(|_| !["FILE", "DIR", "OUT"].contains(&name)) else { continue };
+            if !arg.get_possible_values().is_empty() {
+                continue;
+            }
+            let option = format!("--{option}");
+            for value in [&huge, "1e999", "-1e999", "nan", "-inf", "many", "", "-", "-1e9"] {
+                let error = error_of(&[path, &[&option, value]].concat());
+                let expected = format!("invalid value '{value}' for '{option} <");
+                assert!(error.contains(&expected) && error.contains(" from ") && error.contains(" to "), "{error}");
+            }
+            checked.push([&path[1..], &[option.as_str()]].concat().join(" "));
+        }
+        for sub in command.get_subcommands().filter(|sub| sub.get_name() != "help") {
+            checked.extend(check_numbers(sub, &[path, &[sub.get_name()]].concat()));
+        }
+        checked
+    }
+
+    #[test]
+    fn a_wrong_number_is_answered_with_the_range() {
+        let mut command = CommandLine::command();
+        command.build();
+        let checked = check_numbers(&command, &["x"]);
+        for option in ["--follow", "collect --jobs", "serve --listen", "puls info --max-bytes", "puls make --circle"] {
+            assert!(checked.contains(&option.to_owned()), "{option}: {checked:?}");
+        }
+        CommandLine::try_parse_from(["x", "puls", "make", "--line", "5,5", "-o", "x"]).unwrap();
+        let negative = ["x", "puls", "make", "--line", "-5,-5", "-o", "x"];
+        numbers::with_signs(CommandLine::command()).try_get_matches_from(negative).unwrap();
+    }
+
+    #[test]
+    fn an_option_with_fixed_choices_takes_no_option_as_its_value() {
+        for line in ["x demo --generation --record a", "x puls plot a --view -o b"] {
+            let error = error_of(&line.split(' ').collect::<Vec<_>>());
+            assert!(error.contains("a value is required for "), "{error}");
+        }
     }
 }

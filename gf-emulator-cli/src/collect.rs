@@ -45,7 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     match jobs.len() {
         0 => Err(CliError::failed("no job arrived")),
         arrived if arrived < wanted => {
-            Err(CliError::failed(format_args!("{arrived} of {} arrived", count(wanted, "job"))))
+            Err(CliError::failed(format_args!("only {arrived} of {} arrived", count(wanted, "job"))))
         }
         _ => Ok(()),
     }

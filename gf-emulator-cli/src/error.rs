@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use gf_emulator_core::Error;
 
-/// Why the program ends with another exit code than 0.
+/// Why the program exits with a code other than 0.
 #[derive(Debug)]
 pub(crate) struct CliError {
     code: u8,

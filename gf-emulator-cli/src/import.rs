@@ -61,6 +61,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if imported.skipped.len() == record::MAX_SKIPPED {
         eprint(format_args!("{}: more lines may have been skipped", file.display()));
     }
-    print(format_args!("{}: {}", output.display(), count(imported.lines, "line")));
+    print(format_args!("{}: converted {}", output.display(), count(imported.lines, "line")));
     Ok(())
 }

@@ -20,6 +20,7 @@ pub(crate) fn with_signs(command: Command) -> Command {
         let names = arg.get_value_names().unwrap_or_default();
         arg.get_action().takes_values()
             && arg.get_long().is_some()
+            && arg.get_possible_values().is_empty()
             && names.iter().any(|name| !NO_NUMBERS.contains(&name.as_str()))
     };
     command
@@ -78,7 +79,7 @@ pub(crate) fn serial(text: &str) -> Result<u32, String> {
     within(0..=u32::MAX, "a whole number")(text)
 }
 
-/// Parses an address and a port; a port alone is one of 127.0.0.1.
+/// Parses an address and a port; a port alone means 127.0.0.1:PORT.
 pub(crate) fn address(text: &str) -> Result<String, String> {
     let expected = "expected a port from 0 to 65535, or an address and a port, such as 8443 or 127.0.0.1:8443";
     listen_address(text).ok_or_else(|| expected.to_owned())

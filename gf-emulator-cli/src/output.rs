@@ -14,7 +14,7 @@ use gf_emulator_core::storage::{Output, TempGuard};
 use crate::error::CliError;
 use crate::signals::TEMP_FILES;
 
-/// Set if a line for stdout could not be written, for another reason than a closed pipe.
+/// Set if a line for stdout could not be written, for a reason other than a closed pipe.
 static INCOMPLETE: AtomicBool = AtomicBool::new(false);
 
 /// Prints a line of the command's output to stdout.
@@ -44,17 +44,27 @@ pub(crate) fn notice(line: impl Display) {
     eprint(format_args!("gf-machine-emulator: {line}"));
 }
 
-/// Opens an output that is none of the command's `inputs`. A signal removes its temp file.
-pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<(Output, TempGuard<'static>), CliError> {
-    let path_of = |output: &Output| output.temp_path().map(Path::to_owned);
-    TEMP_FILES.create(|| Output::create(path, inputs), path_of).map_err(CliError::usage)
+/// An open output. A signal removes its temp file.
+pub(crate) struct OpenOutput {
+    // Dropped in this order: a temp file stays registered until it is removed.
+    pub(crate) file: Output,
+    _guard: TempGuard<'static>,
 }
 
-/// Completes an output. Returns `false` if it is a pipe that its reader has closed.
-pub(crate) fn finish(output: Output, written: io::Result<()>) -> Result<bool, CliError> {
-    match output.finish(written) {
-        Ok(()) => Ok(true),
-        Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(false),
-        Err(error) => Err(CliError::failed(error)),
+/// Opens an output that is none of the command's `inputs`.
+pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<OpenOutput, CliError> {
+    let path_of = |file: &Output| file.temp_path().map(Path::to_owned);
+    let (file, guard) = TEMP_FILES.create(|| Output::create(path, inputs), path_of).map_err(CliError::usage)?;
+    Ok(OpenOutput { file, _guard: guard })
+}
+
+impl OpenOutput {
+    /// Completes the output. Returns `false` if it is a pipe that its reader has closed.
+    pub(crate) fn finish(self, written: io::Result<()>) -> Result<bool, CliError> {
+        match self.file.finish(written) {
+            Ok(()) => Ok(true),
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(CliError::failed(error)),
+        }
     }
 }

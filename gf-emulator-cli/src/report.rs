@@ -14,7 +14,7 @@ use crate::output::{self, eprint};
 ///
 /// The page is one self-contained file for any browser: it loads nothing, and works without JavaScript. It shows the
 /// conversation as a sequence diagram, and each action with its pictures, a drawing of its job, its settings, and its
-/// errors; raw JSON on demand. A page has at most 20,000 entries; --from makes the next page.
+/// errors; raw JSON on demand. A page has at most 20,000 entries; use --from for the next page.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -45,11 +45,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let recording = Recording::open(&arguments.folder).map_err(CliError::usage)?;
     // Opened before the work, so that a missing folder is reported at once.
-    let (mut file, _temp) = output::create(&arguments.output, &[recording.folder()])?;
+    let mut output = output::create(&arguments.output, &[recording.folder()])?;
     let report = Report::read_from(recording, arguments.from)?;
-    let written = report.write(&mut file);
-    let (is_stdout, name) = (file.is_stdout(), file.name());
-    if !output::finish(file, written)? || is_stdout {
+    let written = report.write(&mut output.file);
+    let (is_stdout, name) = (output.file.is_stdout(), output.file.name());
+    if !output.finish(written)? || is_stdout {
         return Ok(());
     }
     let [actions, messages] = [count(report.actions(), "action"), count(report.messages(), "message")];
@@ -57,12 +57,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let entries = report.entries();
     match report.shown() {
         Some((first, last)) if last < entries => eprint(format_args!(
-            "{name}: has entries {first} to {last} of {entries}; --from {} makes the next page",
+            "{name}: contains entries {first} to {last} of {entries}; use --from {} for the next page",
             last + 1
         )),
         None if entries > 0 => {
             let entries = if entries == 1 { "1 entry".into() } else { format!("{entries} entries") };
-            eprint(format_args!("{name}: the recording has {entries}: none is on this page"));
+            eprint(format_args!("{name}: the recording has only {entries}: none is on this page"));
         }
         _ => {}
     }

@@ -52,8 +52,8 @@ pub(crate) struct Arguments {
     /// Record the session into this folder, which must not have a recording yet
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
-    /// Show the session live on a web page, with the machine's controls; a port alone is one of 127.0.0.1, port 0 is any
-    /// free one
+    /// Show the session live on a web page, with the machine's controls; a port alone means 127.0.0.1:PORT, port 0 is
+    /// any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     follow: Option<String>,
 }
@@ -78,7 +78,7 @@ pub(crate) fn report_end(ended: Result<(), Error>) -> Result<(), CliError> {
 pub(crate) struct Machine {
     pub(crate) emulator: Emulator,
     _follower: Option<Follower>,
-    /// The recording that is followed, if none is kept.
+    /// The temporary recording behind the page, if the session is not recorded.
     _temp_recording: Option<(TempDir, TempGuard<'static>)>,
 }
 

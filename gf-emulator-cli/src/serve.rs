@@ -33,15 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(60);
 ///
 /// Serves sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of
 /// both generations on one port. Each machine that connects is taken through the script once; the conversation is
-/// printed as it happens. Use is limited to 256 connections, 64 machines and 1 GiB of recording.
+/// printed as it happens. At most 256 connections, 64 machines and 1 GiB of recording.
 ///
 /// Without --script, it does what the cloud does with a machine that has just connected: settings, homing, hunt, head
 /// pictures, a print.
 ///
-/// With --replay, it plays back the service's side of a recorded session, with the recorded answers and jobs: each message
-/// is sent when the machine has reached the same point as in the recording. Every difference in what the machine sends
-/// is printed as soon as it is known, and so is what is waited for. Only the first machine that connects is served. The
-/// replay ends when that machine has left for longer than --patience.
+/// With --replay, it plays back the service's side of a recorded session, with the recorded answers and jobs: each
+/// message is sent when the machine has reached the same point as in the recording. Every difference in what the
+/// machine sends is printed as soon as it is known, and so is what the replay is waiting for. Only the first machine
+/// that connects is served. The replay ends when that machine has left for longer than --patience.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A script is a JSON list of steps:
@@ -68,10 +68,10 @@ Exit codes: 0 the script or replay is done, and everything expected arrived; 1
 otherwise (the step or every difference is named), or Ctrl-C or SIGTERM before
 that; 2 wrong usage.")]
 pub(crate) struct Arguments {
-    /// Where to listen; a port alone is one of 127.0.0.1, port 0 is any free one
+    /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     listen: String,
-    /// No TLS: machines accept that on this computer only
+    /// Do not use TLS; machines accept this only for loopback addresses
     #[arg(long)]
     plain: bool,
     /// Write the root certificate that machines must trust to this file (PEM)
@@ -152,9 +152,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let ca_file = ca_out.map(|path| output::create(path, &inputs)).transpose()?;
     let service = builder.start().map_err(CliError::failed)?;
     // Before the recording, so that it cannot replace a file of it.
-    if let (Some((mut file, _temp)), Some(pem)) = (ca_file, service.ca_pem()) {
-        let written = file.write_all(pem.as_bytes());
-        output::finish(file, written)?;
+    if let (Some(mut output), Some(pem)) = (ca_file, service.ca_pem()) {
+        let written = output.file.write_all(pem.as_bytes());
+        output.finish(written)?;
     }
     if let (Some(folder), Some(recorder)) = (&arguments.record, &recorder) {
         recorder.start(folder, &service).map_err(CliError::usage)?;
@@ -170,7 +170,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         return report_comparison(&comparison, printed, outcome);
     }
     script_result(outcome)?;
-    print("the script is done, and everything awaited came");
+    print("the script is done, and everything awaited arrived");
     Ok(())
 }
 
@@ -197,7 +197,7 @@ fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Ou
     }
     let error = CliError::failed(comparison);
     Err(match outcome {
-        Some(Outcome::Failed { reason, .. }) => error.and(&format!(" (the first timeout: {reason})")),
+        Some(Outcome::Failed { reason, .. }) => error.and(&format!(" (first timeout: {reason})")),
         Some(Outcome::Done) => error,
         None => error.and(" (stopped before the replay was done)"),
     })

@@ -41,7 +41,7 @@ pub enum EmulatorEvent {
     /// The WebSocket was opened.
     #[non_exhaustive]
     Connected {
-        /// Scheme, host and port.
+        /// The configured `status_service_url`.
         url: String,
     },
     /// The WebSocket was closed, by either side, or lost. Unless the emulator was stopped, it reconnects.

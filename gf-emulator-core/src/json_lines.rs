@@ -33,7 +33,8 @@ pub fn read_actions(reader: &mut impl BufRead, tx: &Sender<String>, mut on_input
     Ok(())
 }
 
-/// Writes and flushes every message, one a line, until the machine has stopped. Returns how many actions it completed.
+/// Writes and flushes every message, one per line, until the machine has stopped. Returns how many actions it
+/// completed.
 ///
 /// # Errors
 ///

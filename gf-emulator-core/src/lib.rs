@@ -36,6 +36,7 @@
 //! From the bottom up:
 //!
 //! - [`puls`]: pulse files, read, measured, drawn and made. Usable without the rest.
+//! - [`words`]: counts with their nouns, for messages.
 //! - [`config`]: the configuration, from a file or in code.
 //! - [`machine`]: the hardware behind the protocol.
 //! - [`storage`]: atomic files and downloads. [`files`]: opening files that a user names.
@@ -43,6 +44,7 @@
 //! - [`service`]: the machine's side of the cloud service, beside the WebSocket.
 //! - [`websocket`]: the WebSocket client and its queues.
 //! - [`actions`]: the actions registry.
+//! - [`json_lines`]: a machine's messages as lines of text, from a reader and to a writer.
 //! - `local_service` (feature `local-service`): a local stand-in for the cloud service, for tests and demonstrations.
 //! - `replay` (feature `local-service`): plays a recording back to a machine, and compares.
 //! - `report` (feature `report`): a recording as an HTML page.

@@ -1,7 +1,9 @@
 //! Addresses to listen on, as people write them.
 
-/// Completes an address to listen on: a port alone is one of 127.0.0.1. Returns `None` if `text` is no port and no
-/// address with a port; whether the address exists is known only when it is used.
+/// Completes an address to listen on.
+///
+/// A bare port means 127.0.0.1. Returns `None` if `text` is neither a port nor an address with a port. Does not check
+/// that the address can be bound.
 ///
 /// ```
 /// use gf_emulator_core::listen_address;

@@ -1,12 +1,13 @@
 //! A logger that cannot leak secrets or fill a disk.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::LogLevel;
+use crate::sync::lock;
 use crate::{Secrets, Throttle};
 
 /// The most lines that one call site logs in [`PERIOD`].
@@ -104,7 +105,7 @@ impl SafeLogger {
 
     /// Counts one more line of `site`. Returns whether it may be logged at `now`, and how many earlier ones were not.
     fn count(&self, site: CallSite, now: Instant) -> (bool, u64) {
-        let mut sites = self.call_sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sites = lock(&self.call_sites);
         let throttle = sites.entry(site).or_insert_with(|| Throttle::new(LINES_LIMIT, PERIOD));
         let held_back = throttle.take_due(now);
         (throttle.passes(now), held_back)
@@ -155,7 +156,7 @@ impl Log for SafeLogger {
 
     fn flush(&self) {
         let held_back: Vec<_> = {
-            let mut sites = self.call_sites.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sites = lock(&self.call_sites);
             sites.iter_mut().map(|(site, throttle)| (site.clone(), throttle.take_suppressed())).collect()
         };
         for (site, held_back) in held_back {

@@ -25,7 +25,7 @@ pub(crate) use redacting_writer::RedactingWriter;
 
 /// The replacement for secrets.
 pub(crate) const MASK: &str = "***";
-/// Between one and two times this many tokens are remembered: those of days of hourly connections.
+/// Between one and two times this many tokens are remembered: enough for days of hourly reconnections.
 const MAX_TOKENS: usize = 256;
 /// The same for URL queries and their values.
 const MAX_QUERIES: usize = 256;
@@ -104,20 +104,22 @@ impl Secrets {
         });
     }
 
-    /// Adds all values of another set, and those added to it later. Two sets must not follow each other.
+    /// Adds all values of another set, and those added to it later. Has no effect if both are the same set. Sets that
+    /// follow each other, directly or around a circle, deadlock.
     pub fn follow(&self, other: &Self) {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return;
+        }
         let mut leader = lock(&other.0);
-        let mut known = lock(&self.0);
         for (kind, values) in [
             (SecretKind::Permanent, &leader.permanent),
             (SecretKind::Token, &leader.tokens),
             (SecretKind::Query, &leader.queries),
         ] {
             for secret in values {
-                known.insert(secret, kind);
+                self.insert(secret, kind);
             }
         }
-        drop(known);
         leader.followers.push(Arc::downgrade(&self.0));
     }
 
@@ -237,11 +239,19 @@ mod tests {
         assert!((MAX_QUERIES..=2 * MAX_QUERIES).contains(&known.queries.len()), "{}", known.queries.len());
         drop(known);
         assert!(format!("{secrets:?}").starts_with("Secrets("));
-        let other = Secrets::default();
-        other.follow(&secrets);
-        assert_eq!(other.redact(text), secrets.redact(text));
-        secrets.add_token(&Secret::new("a-later-one"));
-        assert_eq!(other.redact("a-later-one"), "***");
+    }
+
+    #[test]
+    fn follows_another_set_but_not_itself() {
+        let [first, second, third] = [(); 3].map(|()| Secrets::default());
+        first.add(&Secret::new("the password"));
+        third.follow(&second);
+        second.follow(&first);
+        first.follow(&first.clone());
+        first.add_token(&Secret::new("a-later-one"));
+        for secrets in [first, second, third] {
+            assert_eq!(secrets.redact("the password a-later-one"), "*** ***");
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Locks and condition variables that ignore poisoning.
 //!
-//! A lock may be taken over from a thread that panicked only where every guarded change is a single step. That is a rule
-//! of this crate.
+//! Ignoring poisoning is sound only if each change under a lock is a single step, so that a panic leaves no half-made
+//! change. All code of this crate must keep to that.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;

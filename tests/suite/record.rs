@@ -7,6 +7,7 @@ use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::Seen;
 use gf_emulator_core::puls;
 use gf_emulator_core::record::{Event, Recorder, Recording, SESSION_FILE, Side};
+use gf_emulator_core::{Config, Emulator};
 use gf_emulator_tests::{PASSWORD, SERIAL, Setup, endings_of};
 use serde_json::{Value, json};
 use tungstenite::Message;
@@ -136,7 +137,11 @@ fn skips_and_reports_invalid_lines() {
     let mut recording = Recording::open(folder.path()).unwrap();
     assert_eq!(recording.by_ref().map(Result::unwrap).count(), total - 1);
     assert_eq!(recording.skipped().len(), 1);
-    assert!(recording.skipped()[0].reason.contains("the file ends inside it"), "{:?}", recording.skipped());
+    assert!(
+        recording.skipped()[0].reason.contains("the file ends in the middle of this line"),
+        "{:?}",
+        recording.skipped()
+    );
 
     // Invalid lines in the middle, and an invalid first line.
     let broken = text.replacen('\n', "\n{\"n\":oops\n\u{fffd}\n", 1);
@@ -392,4 +397,20 @@ fn machines_started_in_the_same_second_have_separate_recordings() {
     let folders: std::collections::BTreeSet<_> =
         machines.iter().map(|(machine, _)| machine.recorder().unwrap().folder().to_owned()).collect();
     assert_eq!(folders.len(), machines.len(), "{folders:?}");
+}
+
+#[test]
+fn a_handle_does_not_keep_the_recording_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::of_machine(folder.path(), &Config::default()).unwrap();
+    let lines = recorder.subscribe();
+    let (mut emulator, peer) = Emulator::offline(Config::default(), folder.path()).unwrap();
+    emulator.record(&recorder);
+    let handle = emulator.handle();
+    drop((recorder, peer.tx));
+    emulator.run().unwrap();
+    drop(emulator);
+    assert!(lines.try_iter().any(|line| line.contains("stopped")));
+    assert_eq!(lines.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected), "the recorder still runs");
+    drop(handle);
 }

@@ -157,7 +157,7 @@ fn continues_after_a_failed_upload() {
     let replayed = replayed(recording.path(), Generation::V2, unchanged, fail);
     let differences = replayed.differences();
     assert!(
-        differences.contains(&"lid_image 2: lid_image:failed came instead of lid_image:completed".to_owned()),
+        differences.contains(&"lid_image 2: lid_image:failed arrived instead of lid_image:completed".to_owned()),
         "{differences:#?}"
     );
     assert!(differences.iter().all(|line| line.starts_with("lid_image 2: ")), "{differences:#?}");
@@ -176,7 +176,10 @@ fn reports_a_missing_event() {
     let differences = replayed.differences();
     assert!(differences.iter().any(|line| line.starts_with("print 7: ")), "{differences:#?}");
     let Some(Outcome::Failed { reason, .. }) = &replayed.outcome else { panic!("{:?}", replayed.outcome) };
-    assert!(reason.contains("print:warmup:starting (message 3 of action 7 in the recording) did not come"), "{reason}");
+    assert!(
+        reason.contains("print:warmup:starting (message 3 of action 7 in the recording) did not arrive"),
+        "{reason}"
+    );
 }
 
 #[test]
@@ -312,7 +315,7 @@ fn refuses_a_recording_without_messages_of_the_service() {
     let harness = Setup::new(Generation::V2).recorded(recording.path()).start();
     drop(harness.stop());
     let error = Session::open(recording.path()).unwrap_err().to_string();
-    assert!(error.contains(SESSION_FILE) && error.contains("nothing to replay"), "{error}");
+    assert!(error.contains(SESSION_FILE) && error.contains("no messages from the service"), "{error}");
 }
 
 /// Replays the recording of a real client: this machine must send the same messages and requests.

@@ -135,7 +135,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     machine_outcome?;
     serve::script_result(outcome)?;
     if earlier > 0 {
-        print(format_args!("\n{} also has {} of earlier runs", motion_dir.display(), count(earlier, "job")));
+        print(format_args!("\n{} also contains {} from earlier runs", motion_dir.display(), count(earlier, "job")));
     }
     print_summary(&service.seen(), &jobs, dir, started.elapsed())
 }
@@ -164,7 +164,9 @@ fn count_jobs(folder: &Path) -> usize {
 fn print_summary(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) -> Result<(), CliError> {
     let totals = Totals::of(seen);
     print(format_args!("\n{totals}, {} collected, in {:.1} s", count(jobs.len(), "job"), took.as_secs_f64()));
-    puls::table(jobs)?;
+    if !jobs.is_empty() {
+        puls::table(jobs)?;
+    }
     if let Some(job) = jobs.iter().find(|job| !job.with_extension("info").is_file()) {
         return Err(CliError::failed(format_args!("{} has no .info file", job.display())));
     }

@@ -46,15 +46,15 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let job = source::open(&arguments.file, arguments.limit.into())?;
-    let (mut file, _temp) = output::create(&arguments.output, &[&arguments.file])?;
+    let mut output = output::create(&arguments.output, &[&arguments.file])?;
     let format = match arguments.format {
         Format::Csv => puls::Format::Csv,
         Format::Json => puls::Format::Json,
         Format::Gcode => puls::Format::Gcode,
     };
-    let written = match puls::export(job, format, &source::title(&arguments.file), &mut file) {
+    let written = match puls::export(job, format, &source::title(&arguments.file), &mut output.file) {
         Err(Error::Write { source }) => Err(source),
         other => Ok(other.map(drop).map_err(|e| source::broken(&arguments.file, &e))?),
     };
-    output::finish(file, written).map(drop)
+    output.finish(written).map(drop)
 }

@@ -36,9 +36,9 @@ Examples:
   echo 'M10 10 H50' | gf-machine-emulator puls make \\
       --from - --kind svgpath -o - | gf-machine-emulator puls info -
 
-Shapes and path data end with the head back at the start. G-code ends where it
-ends, and sets speed (F) and density (M3 M4 M5, S). Whole SVG files are not
-supported.
+Shapes and path data end with the head back at the start. G-code ends at its
+last position, and sets speed (F) and density (M3 M4 M5, S). Whole SVG files are
+not supported.
 
 A job that does not fit on the bed (495 x 279 mm) is made anyway, with a remark
 on standard error.
@@ -119,7 +119,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     let extents = meter.finish(&mut |_| ()).extents;
     // G-code may move without cutting.
     let is_cut = arguments.density != Some(0.0) && kind(arguments) != Some(Kind::Gcode);
-    let missing = if job.body().iter().all(|&byte| byte & tick::POWER != 0) {
+    let missing = if arguments.from.is_some() && job.body().iter().all(|&byte| byte & tick::POWER != 0) {
         Some("the head never moves")
     } else if is_cut && extents.fire.is_none() {
         Some("the laser never fires")
@@ -128,18 +128,18 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     };
     if let Some(missing) = missing {
         let error = if arguments.from.is_some() { CliError::failed } else { CliError::usage };
-        return Err(error(format!("{name}: nothing to draw: {missing}")));
+        return Err(error(format!("{name} has nothing to draw: {missing}")));
     }
-    let (mut file, _temp) = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
+    let mut output = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
     let ticks = job.body().len();
     let (written, bytes) = if arguments.gzip {
         let packed = job.to_gzip();
-        (file.write_all(&packed), packed.len())
+        (output.file.write_all(&packed), packed.len())
     } else {
-        (job.write_to(&mut file), job.header().len_bytes() + ticks)
+        (job.write_to(&mut output.file), job.header().len_bytes() + ticks)
     };
-    let name = file.name();
-    if !output::finish(file, written)? {
+    let name = output.file.name();
+    if !output.finish(written)? {
         return Ok(());
     }
     let run_time_s = ticks as f64 / f64::from(arguments.frequency);
@@ -174,7 +174,9 @@ fn draw(arguments: &Arguments, path: &Path, job: &mut Builder) -> std::result::R
         if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
             return Err(CliError::usage(format_args!("{name}: {no_svg}")));
         }
-        return Err(CliError::usage(format_args!("{name}: unknown kind: use --kind svgpath or --kind gcode")));
+        return Err(CliError::usage(format_args!(
+            "{name}: unknown kind of drawing: use --kind svgpath or --kind gcode"
+        )));
     };
     match kind {
         Kind::Gcode if arguments.speed.is_some() || arguments.density.is_some() => {

@@ -33,7 +33,7 @@ Examples:
 `-` is standard input or output. Files may be gzip-compressed. Reading a job
 stops at --max-bytes of decompressed steps. An input is never overwritten.
 
-Exit codes: 0 done; 1 a file could not be read or is not good (the others were
+Exit codes: 0 done; 1 a file could not be read or was refused (the others were
 still processed), or Ctrl-C or SIGTERM came before the end; 2 wrong usage, or a
 file that cannot be opened.")]
 pub(crate) struct Arguments {

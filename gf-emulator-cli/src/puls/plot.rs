@@ -68,11 +68,11 @@ enum Shown {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let output = arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file));
-    let format = format(arguments.format, &output)?;
+    let path = arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file));
+    let format = format(arguments.format, &path)?;
     let job = source::open(&arguments.file, arguments.limit.into())?;
     // Opened before the work, so that a missing folder is reported at once.
-    let (mut file, _temp) = output::create(&output, &[&arguments.file])?;
+    let mut output = output::create(&path, &[&arguments.file])?;
     let plot = Plot::from_job(job).map_err(|e| source::broken(&arguments.file, &e))?;
 
     let mut sheet = PlotOptions::new(source::title(&arguments.file));
@@ -86,9 +86,9 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         Format::Svg => plot.to_svg(&sheet).into_bytes(),
         Format::Png => plot.to_png(&sheet).map_err(|e| source::broken(&arguments.file, &e))?,
     };
-    let written = file.write_all(&picture);
-    let (is_stdout, name) = (file.is_stdout(), file.name());
-    if !output::finish(file, written)? {
+    let written = output.file.write_all(&picture);
+    let (is_stdout, name) = (output.file.is_stdout(), output.file.name());
+    if !output.finish(written)? {
         return Ok(());
     }
     let measured = plot.measured();

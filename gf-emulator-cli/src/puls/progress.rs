@@ -15,6 +15,8 @@ pub(super) struct WithProgress<R> {
     reader: R,
     since: Instant,
     bar: ProgressBar,
+    // Not `bar.is_hidden()`, which stays true without a terminal.
+    is_started: bool,
 }
 
 impl<R: Read> WithProgress<R> {
@@ -22,13 +24,14 @@ impl<R: Read> WithProgress<R> {
         let template = if total_bytes.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL };
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(total_bytes, ProgressDrawTarget::hidden());
-        Self { reader, since: Instant::now(), bar: bar.with_style(style).with_message(name) }
+        Self { reader, since: Instant::now(), bar: bar.with_style(style).with_message(name), is_started: false }
     }
 }
 
 impl<R: Read> Read for WithProgress<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bar.is_hidden() && self.since.elapsed() > DELAY {
+        if !self.is_started && self.since.elapsed() > DELAY {
+            self.is_started = true;
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         let read = self.reader.read(buffer)?;

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use gf_emulator_core::files;
 use gf_emulator_core::puls::{Job, Limits, MAX_TICKS};
+use gf_emulator_core::{Error, files};
 
 use super::progress::WithProgress;
 use crate::error::CliError;
@@ -66,7 +66,10 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Job<Reader>, CliError>
 /// Opens a regular file. Reading a pipe or a device could block or never end.
 pub(super) fn open_file(path: &Path) -> Result<File, CliError> {
     files::open(path).map_err(|error| {
-        let error = CliError::usage(error);
+        let error = CliError::usage(match error {
+            Error::File { doing, source, .. } => Error::File { doing, path: name(path).into(), source },
+            other => other,
+        });
         let is_stream = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
         if is_stream { error.and("; to read a pipe, redirect it to standard input and pass `-`") } else { error }
     })

@@ -24,34 +24,6 @@ fn a_negative_number_is_answered_with_the_range() {
 }
 
 #[test]
-fn every_option_that_takes_a_number_names_its_range() {
-    let folder = folder();
-    let mut checked = Vec::new();
-    for command in
-        ["run", "collect", "serve", "report", "puls info", "puls check", "puls plot", "puls export", "puls make"]
-    {
-        let command: Vec<_> = command.split(' ').collect();
-        let help = run(&folder, &[&command[..], &["--help"]].concat()).stdout;
-        // Such as "      --size <PX>" or "  -o, --output <OUT>".
-        let options = help.lines().filter_map(|line| line.split_once("--")?.1.split_once(" <"));
-        for (option, _) in options.filter(|(option, name)| {
-            option.chars().all(|c| c.is_ascii_lowercase() || c == '-')
-                && !["FILE", "DIR", "OUT", "FORMAT", "KIND", "VIEW"].iter().any(|word| name.starts_with(word))
-        }) {
-            for value in ["many", "-1e999", "nan", ""] {
-                let ended = run(&folder, &[&command[..], &[&format!("--{option}"), value]].concat());
-                ended.expect(2);
-                let line = ended.stderr.lines().next().unwrap();
-                let expected = format!("invalid value '{value}' for '--{option} <");
-                assert!(line.contains(&expected) && line.contains(" from ") && line.contains(" to "), "{line}");
-            }
-            checked.push(format!("{} {option}", command.join(" ")));
-        }
-    }
-    assert!(checked.len() > 20 && checked.contains(&"puls make circle".to_owned()), "{checked:?}");
-}
-
-#[test]
 fn listens_on_loopback_for_a_port_alone() {
     let folder = folder();
     let mut serve = command(folder.path());

@@ -147,7 +147,7 @@ fn collect_fails_if_fewer_jobs_arrived() {
     wait(&service, "motion:completed", has_event("motion:completed"));
     let ended = program.end();
     ended.expect(1);
-    assert!(ended.stderr.contains("1 of 3 jobs arrived"), "{ended:#?}");
+    assert!(ended.stderr.contains(": only 1 of 3 jobs arrived"), "{ended:#?}");
     assert!(ended.stdout.contains("_motion_7"), "the others are listed: {ended:#?}");
 }
 

@@ -152,7 +152,7 @@ fn the_certificate_cannot_replace_the_recording() {
     let folder = folder();
     fs::create_dir(folder.path().join("rec")).unwrap();
     let ended = run(&folder, &[&SERVE[..], &["--record", "rec", "--ca-out", "rec/session.jsonl"]].concat());
-    expect(&ended, 2, "there is a recording already");
+    expect(&ended, 2, "it already contains a recording");
 }
 
 #[test]
@@ -217,7 +217,7 @@ fn a_folder_that_cannot_be_written_to_is_wrong_usage() {
         }
     }
     for command in recorders {
-        expect(&run(&folder, &[command, &["rec"]].concat()), 2, "there is a recording already");
+        expect(&run(&folder, &[command, &["rec"]].concat()), 2, "it already contains a recording");
         assert_eq!(names(folder.path()), before, "{command:?}");
     }
 }
@@ -255,17 +255,29 @@ fn an_input_that_cannot_be_opened_is_wrong_usage() {
 }
 
 #[test]
-fn demo_keeps_other_files_in_its_folder() {
+fn demo_keeps_files_in_its_folder_and_adds_missing_pictures() {
+    const THEIRS: &[u8] = b"\xff\xd8theirs\xff\xd9";
     let folder = folder();
-    let theirs = ["ca.pem", "images/HOME_1.part"];
+    let theirs = ["ca.pem", "images/HOME_1.part", "images/LID_IMAGE.jpg"];
     fs::create_dir(folder.path().join("images")).unwrap();
     for name in theirs {
-        fs::write(folder.path().join(name), "theirs").unwrap();
+        fs::write(folder.path().join(name), THEIRS).unwrap();
     }
     run(&folder, &["demo", "--dir", "."]).expect(0);
     for name in theirs {
-        assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "theirs");
+        assert_eq!(fs::read(folder.path().join(name)).unwrap(), THEIRS, "{name}");
     }
+    let pictures = [
+        "HEAD_LASER_.230.jpg",
+        "HEAD_NO_LASER_.230.jpg",
+        "HOME_1.jpg",
+        "HOME_1.part",
+        "HOME_2.jpg",
+        "HOME_3.jpg",
+        "HOME_4.jpg",
+        "LID_IMAGE.jpg",
+    ];
+    assert_eq!(names(&folder.path().join("images")), pictures);
 }
 
 #[test]
@@ -284,6 +296,6 @@ fn counts_have_singular_and_plural() {
     }
     let ended = run(&folder, &["import", "one.jsonl", "-o", "one"]);
     ended.expect(0);
-    assert_eq!(ended.stdout, "one: 1 line\n");
+    assert_eq!(ended.stdout, "one: converted 1 line\n");
     expect(&run(&folder, &["report", "rec"]), 0, "report.html: 1 action, 1 message, 1 problem");
 }

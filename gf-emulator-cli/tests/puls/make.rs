@@ -128,20 +128,20 @@ fn an_error_in_a_drawing_names_its_line_and_leaves_no_file() {
     let gcode = ["puls", "make", "--from", "-", "--kind", "gcode", "-o", "job.puls"];
     let path = ["puls", "make", "--from", "-", "--kind", "svgpath", "-o", "job.puls"];
     for (arguments, text, message) in [
-        (gcode, "G0 X5\nG1 X3\n", "line 2, column 4: \"X3\", expected an F above 0 in this line or one before it"),
-        (gcode, "G0 X5\n\nG38.2 Z1\n", "line 3, column 1: \"G38.2\", expected G0 G1 G2 G3"),
-        (path, "M0 0\nL 5 5 K", "line 2, column 7: \"K\", expected one of the commands"),
-        (path, "", "line 1, column 1: the end, expected path data"),
-        (path, "\n <svg xmlns=''><path d='M0 0H9'/></svg>", "whole SVG files are not supported; use path data"),
-        (path, "M5 5", "nothing to draw: the laser never fires"),
-        (path, "M0 0", "nothing to draw: the head never moves"),
-        (path, "M5 5 L5 5 Z", "nothing to draw: the laser never fires"),
-        (gcode, "", "nothing to draw: the head never moves"),
-        (gcode, "; nothing\nM3 S500\nM5\n", "nothing to draw: the head never moves"),
+        (gcode, "G0 X5\nG1 X3\n", ": line 2, column 4: \"X3\", expected an F above 0 in this line or one before it"),
+        (gcode, "G0 X5\n\nG38.2 Z1\n", ": line 3, column 1: \"G38.2\", expected G0 G1 G2 G3"),
+        (path, "M0 0\nL 5 5 K", ": line 2, column 7: \"K\", expected one of the commands"),
+        (path, "", ": line 1, column 1: the end, expected path data"),
+        (path, "\n <svg xmlns=''><path d='M0 0H9'/></svg>", ": whole SVG files are not supported; use path data"),
+        (path, "M5 5", " has nothing to draw: the laser never fires"),
+        (path, "M0 0", " has nothing to draw: the head never moves"),
+        (path, "M5 5 L5 5 Z", " has nothing to draw: the laser never fires"),
+        (gcode, "", " has nothing to draw: the head never moves"),
+        (gcode, "; nothing\nM3 S500\nM5\n", " has nothing to draw: the head never moves"),
     ] {
         let ended = run_with(&folder, &arguments, text);
         ended.expect(1);
-        let expected = format!("gf-machine-emulator: standard input: {message}");
+        let expected = format!("gf-machine-emulator: standard input{message}");
         assert!(ended.stderr.starts_with(&expected) && ended.stdout.is_empty(), "{ended:?}");
     }
     let ended = run(&folder, &["puls", "make", "--from", "gone.nc", "-o", "job.puls"]);
@@ -159,6 +159,8 @@ fn a_job_may_move_without_the_laser() {
         (&["--from", "-", "--kind", "gcode"], "G4 P0.1"),
         (&["--from", "-", "--kind", "svgpath", "--density", "0"], "M0 0 H5"),
         (&["--square", "5", "--density", "0"], ""),
+        // Only a drawing must move the head.
+        (&["--line", "0,0", "--density", "0"], ""),
     ] {
         let ended = run_with(&folder, &[&["puls", "make", "-o", "job.puls"], arguments].concat(), text);
         ended.expect(0);
@@ -199,8 +201,8 @@ fn wrong_usage_exits_with_2_and_says_what_is_expected() {
         ("--circle -5 -o job.puls", "expected a number of mm from 0.1 to 1000"),
         ("--circle -inf -o job.puls", "expected a number of mm from 0.1 to 1000"),
         ("--circle 1e30 -o job.puls", "expected a number of mm from 0.1 to 1000"),
-        ("--line 0,0 -o job.puls", "the shape: nothing to draw: the head never moves"),
-        ("--line 0.001,0 --at 5,5 -o job.puls", "the shape: nothing to draw: the laser never fires"),
+        ("--line 0,0 -o job.puls", "the shape has nothing to draw: the laser never fires"),
+        ("--line 0.001,0 --at 5,5 -o job.puls", "the shape has nothing to draw: the laser never fires"),
         ("--line inf,0 -o job.puls", "expected two numbers of mm from -1000 to 1000"),
         ("--line 5,5 --at 1e30,0 -o job.puls", "expected two numbers of mm from -1000 to 1000"),
         ("--square 5 --speed -1 -o job.puls", "expected a number of mm/s from 0.1 to 10000"),
@@ -228,7 +230,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_expected() {
         ("--line 5,5 --kind gcode -o job.puls", "'--line <X,Y>' cannot be used with '--kind <KIND>'"),
         ("--line 5,5 --s-max 1 -o job.puls", "'--line <X,Y>' cannot be used with '--s-max <N>'"),
         ("--from - -o job.puls", "use --kind svgpath or --kind gcode"),
-        ("--from job.dxf -o job.puls", "job.dxf: unknown kind"),
+        ("--from job.dxf -o job.puls", "job.dxf: unknown kind of drawing: use --kind svgpath or --kind gcode"),
         ("--from job.nc --speed 5 -o job.puls", "omit --speed and --density"),
         ("--from job.svgpath --s-max 5 -o job.puls", "use --density instead of --s-max"),
     ] {

@@ -67,6 +67,19 @@ fn info_shows_several_files_as_a_table_and_reports_bad_ones() {
 }
 
 #[test]
+fn control_characters_in_the_name_of_a_missing_file_are_replaced() {
+    for (arguments, expected) in [
+        (&["info", "\u{1b}[2J"][..], "cannot read ?[2J: "),
+        (&["check", "a\nb"], "cannot read a?b: "),
+        (&["make", "--kind", "gcode", "-o", "x", "--from", "a\u{7f}b"], "cannot read a?b: "),
+    ] {
+        let ended = run(&files(), &[&["puls"], arguments].concat());
+        ended.expect(2);
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    }
+}
+
+#[test]
 fn info_json_is_what_the_library_measures() {
     let ended = run(&files(), &["puls", "info", "--json", "job.puls", "no.puls", "packed.puls"]);
     ended.expect(1);

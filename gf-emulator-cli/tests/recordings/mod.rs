@@ -62,7 +62,7 @@ fn import_reports_the_lines_that_it_skips() {
     let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
     ended.expect(0);
     assert!(ended.stderr.contains("theirs.jsonl, line 2: skipped: expected value"), "{}", ended.stderr);
-    assert_eq!(ended.stdout, "ours: 1 line\n");
+    assert_eq!(ended.stdout, "ours: converted 1 line\n");
     let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
     ended.expect(2);
     assert!(ended.stderr.contains("cannot begin a recording in"), "{}", ended.stderr);
@@ -109,12 +109,18 @@ fn both_sides_record_the_same_messages() {
     // A recording is never overwritten.
     let ended = run(&folder, &["demo", "--record", "ours"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("cannot begin a recording in ours/session.jsonl: there is a recording"), "{ended:?}");
+    assert!(
+        ended.stderr.contains("cannot begin a recording in ours/session.jsonl: it already contains a recording"),
+        "{ended:?}"
+    );
     assert_eq!(ended.stdout, "", "printed before the check");
     for command in ["run", "collect"] {
         let ended = run(&folder, &[command, "--record", "ours"]);
         ended.expect(2);
-        assert!(ended.stderr.contains("there is a recording") && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(
+            ended.stderr.contains("it already contains a recording") && ended.stderr.lines().count() == 1,
+            "{ended:?}"
+        );
     }
 }
 
@@ -148,7 +154,7 @@ fn a_failed_import_leaves_no_file() {
     let ended = run(&folder, &["import", "huge.jsonl", "-o", "huge"]);
     ended.expect(0);
     assert!(ended.stderr.contains("huge.jsonl, line 2: skipped: it is longer than"), "{ended:?}");
-    assert_eq!(ended.stdout, "huge: 2 lines\n");
+    assert_eq!(ended.stdout, "huge: converted 2 lines\n");
 }
 
 #[test]

@@ -50,8 +50,8 @@ fn reports_differences_and_waits_and_ends_when_the_machine_leaves() {
     // While the machine is connected. The order depends on timing.
     let mut awaited = vec![
         "settings 1: settings:completed: settings.a is 2, recorded: 1",
-        " hunt:starting (message 1 of action 2 in the recording), ",
-        "hunt:starting (message 1 of action 2 in the recording) did not come within 3s",
+        "waiting for hunt:starting (message 1 of action 2 in the recording), at most 2 s more",
+        "hunt:starting (message 1 of action 2 in the recording) did not arrive within 3s",
     ];
     while !awaited.is_empty() {
         let line = service.program.wait_line("");
@@ -62,7 +62,7 @@ fn reports_differences_and_waits_and_ends_when_the_machine_leaves() {
     ended.expect(1);
     assert!(ended.stdout.contains("the machine left and did not come back within 3s"), "{ended:?}");
     assert_eq!(ended.stdout.matches("settings.a is 2").count(), 1, "{ended:?}");
-    for words in ["hunt 2: hunt:starting (1 of 2) did not come", "hunt 3: hunt:completed (2 of 2) did not come"] {
+    for words in ["hunt 2: hunt:starting (1 of 2) did not arrive", "hunt 3: hunt:completed (2 of 2) did not arrive"] {
         assert!(ended.stdout.contains(words), "{words}: {ended:?}");
     }
     assert!(ended.stderr.contains("5 differences: 3 actions, 5 messages, 0 requests"), "{}", ended.stderr);

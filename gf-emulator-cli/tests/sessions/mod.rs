@@ -23,7 +23,7 @@ fn serve_names_the_step_that_timed_out() {
     let machine = start_machine(&folder, &service, "", "console_log_level: INFO");
     let ended = service.end();
     ended.expect(1);
-    assert!(ended.stderr.contains("step 3 of the script: never:came did not come"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("step 3 of the script: never:came did not arrive"), "{}", ended.stderr);
     assert!(ended.stdout.contains("settings:completed (1)"), "{}", ended.stdout);
     drop(machine);
 }
@@ -129,7 +129,7 @@ fn sigterm_ends_a_machine_that_cannot_connect() {
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     configure(&folder, &format!("http://{address}"), &format!("ws://{address}"), "", "console_log_level: WARNING");
     let machine = Program::start(command(folder.path()));
-    machine.wait_line("trying again");
+    machine.wait_line("retrying in");
     machine.terminate();
     machine.end().expect(0);
 }

@@ -2,54 +2,73 @@
 //!
 //! The built-in tables are JSON ([`Table::builtin_text`] returns them); `[SERVICE] actions_file` or
 //! [`Emulator::with_table`](crate::Emulator::with_table) replaces them. Loading checks that every placeholder of every
-//! message has a value and that every action ends with exactly one terminal event.
+//! message has a value and that every action ends with exactly one terminal event. An action type needs no other
+//! registration: the emulator accepts every action whose type is in the table.
 //!
 //! # Format
+//!
+//! A table is a JSON object. `line_end`, `templates` and `actions` are required; unknown keys are an error.
 //!
 //! | key | value |
 //! |---|---|
 //! | `about`, `generation` | ignored |
-//! | `line_end` | what ends a WebSocket message |
-//! | `templates` | name → `channel` (`ws`: an event; `progress`: may be dropped; `web`: `POST /api/event`; `status`: `PUT /api/machines/status`) and `message` |
-//! | `start` | steps between signing in and opening the WebSocket |
-//! | `signals` | `button_pressed`, `button_released`, `lid_opened`, `lid_closed`: steps that send |
-//! | `actions` | action type → `steps`, and the endings `completed`, `cancelled` and `failed`: steps that send, among them the terminal event `<action>:<ending>` |
+//! | `line_end` | the end of each WebSocket message: `"\n"` or `"\r\n"` |
+//! | `templates` | name → `channel` (`ws`: an event; `progress`: may be dropped; `web`: `POST /api/event`; `status`: `PUT /api/machines/status`) and `message` (an object); both are required |
+//! | `start` | steps between signing in and opening the WebSocket, if [`firmware.check`](crate::config::Firmware::check) is on: `send`, `probe_firmware`, `download_firmware` |
+//! | `signals` | `button_pressed`, `button_released`, `lid_opened`, `lid_closed` → event steps; a signal that is not listed sends nothing |
+//! | `actions` | action type → `steps`, and the endings `completed`, `cancelled` and `failed`: event steps; all four are required |
 //!
-//! A step is `{"send": template, key: value, ...}` or `{"do": kind, option: value, ...}`. Both may have `delay_s` (a pause
-//! before the step, multiplied by the time scale) and `optional` (a failure is logged and the action continues; later
-//! steps cannot use its values).
+//! A step is `{"send": template, key: value, ...}` or `{"do": kind, option: value, ...}`. An *event step* is a `send`
+//! step whose template has the channel `ws`.
+//!
+//! Each ending sends the action's terminal event, `<action type>:<ending>` such as `print:failed`, exactly once. Its
+//! message must have `"action_id": "<ACTION_ID>"`.
+//!
+//! Every step may have `delay_s` (0 to 3600: a pause before the step, multiplied by the time scale; only in `steps` and
+//! endings) and `optional` (if `true`, a failure is logged and the action continues; later steps cannot use its
+//! values).
+//!
+//! Action types, the `name` and `fields` of `custom`, and the `kind` of `upload` consist of ASCII letters, digits and
+//! underscores.
+//!
+//! All options of `do` are optional except `camera`, `kind`, `to`, `reason` and `name`:
 //!
 //! | `do` | effect and options |
 //! |---|---|
 //! | `capture` | takes a picture; `camera`: `lid` or `head`; `laser`: `asked` (default: as the action's `HCil`), `on`, `off`; `homing_after`: the type of the previous action after which this picture starts homing |
-//! | `upload` | uploads all pictures taken so far; `kind`: the last part of the service's own path; `to`: `endpoint` (if the action has one) or `service`; `failed`: steps to send on failure |
-//! | `download` | downloads the action's pulse file; `progress`: a template |
+//! | `upload` | uploads all pictures taken so far; `kind`: the last part of the service's own path; `to`: `endpoint` (if the action has one) or `service`; `failed`: event steps for a failure |
+//! | `download` | downloads the action's pulse file; `progress`: a template of the channel `progress` |
 //! | `button` | waits for the button |
 //! | `warm_up` | warms up; from here to the end of `play` an open lid cancels the action, and a press of the button pauses the job as it starts |
-//! | `play` | plays the downloaded job; `progress`: a template; `paused` (without it the button does not pause the job) and `resumed`: steps to send; `stopped`: cleanup if the action ends early, without those of its steps that the action has done itself |
+//! | `play` | plays the downloaded job; `progress`: a template of the channel `progress`; `paused` (without it the button does not pause the job) and `resumed`: event steps; `stopped`: cleanup if the action ends early (`park` and event steps), without the steps that the action has already done |
 //! | `park`, `rest` | moves the head back; lets fans and coolant run on |
-//! | `report_settings` | makes `<SETTINGS>`; `once`: an empty report after the first |
-//! | `probe_firmware` | asks for the current version; makes `<AVAILABLE_FIRMWARE>` |
+//! | `report_settings` | sets `<SETTINGS>`; `once`: if `true`, an empty report after the first |
+//! | `probe_firmware` | asks the service for the current version; sets `<AVAILABLE_FIRMWARE>` |
 //! | `download_firmware` | downloads it if it differs and the configuration allows it |
 //! | `refuse` | fails the action; `reason`: for the log |
 //! | `custom` | calls [`Machine::custom`](crate::Machine::custom); `name`; `arguments`: any JSON; `fields`: fields of the result to make available |
 //!
+//! A machine's [`Refused`](crate::machine::MachineError::Refused) cancels the action, unlike a `refuse` step, and even
+//! if the step is `optional`.
+//!
 //! # Placeholders
 //!
-//! A string `"<NAME>"` in a message becomes the value of that name, whatever its JSON type; within a longer string it
-//! becomes text.
+//! A string `"<NAME>"` in a message is replaced by the value of that name, of any JSON type; within a longer string, by
+//! the value as text. Names consist of ASCII letters, digits, underscores and dots.
 //!
 //! | placeholder | value |
 //! |---|---|
-//! | `<key>` | the value of that key in the step |
+//! | `<key>` | the value of that key in the `send` step, which must have it; keys that the template does not use are ignored |
 //! | `<MACHINE.FIRMWARE>`, `<MACHINE.APP_VERSION>`, `<MACHINE.IP_ADDRESS>`, `<MACHINE.SERIAL>`, `<MACHINE.HOSTNAME>` | from the configuration |
 //! | `<ID>`, `<TIMESTAMP>`, `<MILLI_EPOCH>` | message number; 1/100 s since the start plus 3800; Unix time in milliseconds |
 //! | `<ACTION_ID>`, `<MOTION_URL>` | from the action; the URL only if it has a `download` step |
 //! | `<SETTINGS>`, `<AVAILABLE_FIRMWARE>` | after `report_settings` or `probe_firmware` |
 //! | `<CURRENT>` | bytes downloaded or ticks played; 0 outside `progress` |
 //! | `<TOTAL>`, `<X>`, `<Y>`, `<Z>` | in the `progress` of `play`: ticks of the job, and the position in microsteps from its start |
-//! | `<RESULT.name>` | after a `custom` step of that name: its result |
+//! | `<RESULT.name>` | the result of the `custom` step of that name, in later steps and in `completed`, but not in `cancelled` and `failed` |
 //! | `<RESULT.name.field>` | that field of the result; `field` must be listed in the step's `fields`, and the step fails if the result lacks it |
+//!
+//! If several `custom` steps have the same name, the result of the last one counts.
 //!
 //! # A table with a custom step
 //!
@@ -101,6 +120,29 @@
 //! drop(peer.tx);
 //! emulator.run()?;
 //! assert_eq!(peer.rx.recv().unwrap().text(), "{\"id\":32,\"celsius\":21.5}\n");
+//! # Ok::<(), gf_emulator_core::Error>(())
+//! ```
+//!
+//! # A built-in table with one more action
+//!
+//! Both built-in tables have the templates `event` and `notice` (an event with and without `action_id`; key: `event`),
+//! `report` (an event with `<SETTINGS>`; key: `event`), `transfer` and `running` (the progress of `download` and
+//! `play`).
+//!
+//! ```
+//! use gf_emulator_core::Config;
+//! use gf_emulator_core::actions::Table;
+//! use serde_json::{Value, json};
+//!
+//! let config = Config::default();
+//! let mut table: Value = serde_json::from_str(Table::builtin_text(config.generation())).unwrap();
+//! table["actions"]["beep"] = json!({
+//!     "steps": [{"do": "custom", "name": "beep"}],
+//!     "completed": [{"send": "event", "event": "beep:completed"}],
+//!     "cancelled": [{"send": "event", "event": "beep:cancelled"}],
+//!     "failed": [{"send": "event", "event": "beep:failed"}]
+//! });
+//! let table = Table::from_text("with beep", &table.to_string(), &config)?;
 //! # Ok::<(), gf_emulator_core::Error>(())
 //! ```
 

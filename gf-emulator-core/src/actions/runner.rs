@@ -26,13 +26,15 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 /// Why the steps of a row were not completed.
 enum Abort {
     Cancelled(String),
+    /// A request was cancelled. [`Controls`] say why.
+    Interrupted,
     Failed(Error),
 }
 
 impl From<Error> for Abort {
     fn from(e: Error) -> Self {
         match e {
-            Error::Interrupted => Self::Cancelled("cancelled by the service".into()),
+            Error::Interrupted => Self::Interrupted,
             Error::JobRefused { .. } | Error::TooLarge { .. } => Self::Cancelled(e.to_string()),
             Error::Puls(ref puls) if puls.is_refusal() => Self::Cancelled(e.to_string()),
             other => Self::Failed(other),
@@ -42,11 +44,15 @@ impl From<Error> for Abort {
 
 impl From<StopReason> for Abort {
     fn from(reason: StopReason) -> Self {
-        Self::Cancelled(match reason {
-            StopReason::Cancelled => "cancelled by the service".into(),
-            StopReason::LidOpened => "the lid was opened".into(),
-            StopReason::Shutdown => "the emulator is shutting down".into(),
-        })
+        Self::Cancelled(describe_stop(reason).to_owned())
+    }
+}
+
+fn describe_stop(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Cancelled => "cancelled by the service",
+        StopReason::LidOpened => "the lid was opened",
+        StopReason::Shutdown => "the emulator is shutting down",
     }
 }
 
@@ -103,7 +109,7 @@ struct ActionContext<'a> {
     values: Values,
     pictures: VecDeque<Bytes>,
     job: Option<Job>,
-    /// What is left of the cleanup (`stopped`) of a job that has started to play.
+    /// The remaining cleanup steps (`stopped`) of a job that has started to play.
     cleanup: &'a [Step],
 }
 
@@ -123,13 +129,18 @@ impl Runner<'_> {
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_row(row, &mut context)));
         // A cancelled request can look like a network failure: the stop reason decides.
-        let stopped = self.shared.controls.stop_reason().is_some();
+        let stop_reason = self.shared.controls.stop_reason();
         self.shared.controls.set_interlock(false);
         self.shared.controls.enable_button(false);
         let (ending, reason) = match outcome {
             Ok(Ok(())) => (Ending::Completed, None),
             Ok(Err(Abort::Cancelled(reason))) => (Ending::Cancelled, Some(reason)),
-            Ok(Err(Abort::Failed(e))) if stopped => (Ending::Cancelled, Some(format!("while running ({e})"))),
+            Ok(Err(Abort::Interrupted)) => {
+                (Ending::Cancelled, Some(stop_reason.map_or("cancelled", describe_stop).to_owned()))
+            }
+            Ok(Err(Abort::Failed(e))) if stop_reason.is_some() => {
+                (Ending::Cancelled, Some(format!("while running ({e})")))
+            }
             Ok(Err(Abort::Failed(e))) => (Ending::Failed, Some(e.to_string())),
             Err(_) => (Ending::Failed, Some("the machine panicked".to_owned())),
         };
@@ -229,7 +240,7 @@ impl Runner<'_> {
             }
             StepKind::Play { progress, paused, resumed, stopped } => {
                 context.cleanup = stopped;
-                // Without an event for it, nobody would know that the machine is paused.
+                // Without a `paused` event, the service would not learn of the pause.
                 if paused.is_empty() {
                     self.shared.controls.enable_button(false);
                 }
@@ -239,7 +250,7 @@ impl Runner<'_> {
                 played
             }
             StepKind::Park {} => self.machine.park(&self.shared.controls).map_err(|e| {
-                // It cannot be tried again, and the head is not at its start.
+                // Parking is not retried, and the head is not back, so the cleanup must not report that it is.
                 context.cleanup = &[];
                 aborted("park")(e)
             }),
@@ -366,6 +377,7 @@ impl Runner<'_> {
                 Ok(()) => {}
                 Err(Abort::Failed(e)) => return log::error!("cleanup failed: {e}"),
                 Err(Abort::Cancelled(reason)) => return log::warn!("cleanup cancelled: {reason}"),
+                Err(Abort::Interrupted) => return log::warn!("cleanup cancelled"),
             }
         }
     }

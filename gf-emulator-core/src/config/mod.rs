@@ -37,13 +37,18 @@ pub enum Button {
     /// The button counts as pressed immediately.
     #[default]
     Auto,
-    /// The print waits until the button is pressed through a [`Handle`](crate::Handle).
+    /// The print waits until the button is pressed: see [`Handle`](crate::Handle).
     Wait,
 }
 
 /// The configuration of a machine.
 ///
-/// Read from a file by [`Config::from_file`], or built in code:
+/// Read from a file by [`Config::from_file`], or built in code. [`Emulator::new`](crate::Emulator::new) and
+/// [`WsClient::connect`](crate::WsClient::connect) call [`Config::check`]. `serial`, `hostname` and `password` have no
+/// valid default; an [offline](crate::Emulator::offline) machine needs none of them.
+///
+/// Relative paths are relative to the current directory. The folders for jobs, firmware, pictures sent and
+/// recordings are created when needed.
 ///
 /// ```
 /// use gf_emulator_core::{Config, Secret};
@@ -77,23 +82,25 @@ pub struct Config {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Service {
-    /// `server_url`: sign-in, firmware, image upload. `http` is accepted for loopback addresses only.
+    /// `server_url`: sign-in, firmware, image upload; without a trailing slash. `http` is accepted for loopback
+    /// addresses only. Default: `https://app.glowforge.com`.
     pub server_url: String,
-    /// `status_service_url`: the WebSocket. `ws` is accepted for loopback addresses only.
+    /// `status_service_url`: the WebSocket; without a trailing slash. `ws` is accepted for loopback addresses only.
+    /// Default: `wss://status.glowforge.com`.
     pub status_service_url: String,
-    /// `protocol`: overrides the generation implied by the firmware version.
+    /// `protocol`: overrides the generation implied by the firmware version. Default: `None`.
     pub protocol: Option<Generation>,
-    /// `ca_file`: a PEM file with root certificates to trust in addition to the system's.
+    /// `ca_file`: a PEM file with root certificates to trust in addition to the system's. Default: `None`.
     pub ca_file: Option<PathBuf>,
-    /// `user_agent`: replaces `OpenGlow/<firmware version>`.
+    /// `user_agent`: replaces `OpenGlow/<firmware version>`. Default: `None`.
     pub user_agent: Option<String>,
-    /// `actions_file`: replaces the built-in actions table.
+    /// `actions_file`: replaces the built-in [actions table](crate::actions). Default: `None`.
     pub actions_file: Option<PathBuf>,
     /// `retry_for_s`: how long to retry at start if the service cannot be reached or responds unexpectedly. At most a
-    /// year. Once connected, a machine reconnects until it is stopped.
+    /// year. Default: 300 s. Once connected, a machine reconnects until it is stopped.
     pub retry_for: Duration,
     /// `proxy`: the HTTP proxy. Without the key, [`Config::from_file`] uses [`Proxy::from_environment`]; a
-    /// configuration built in code ignores the environment.
+    /// configuration built in code ignores the environment. Default: `None`.
     pub proxy: Option<Proxy>,
 }
 
@@ -101,23 +108,23 @@ pub struct Service {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Identity {
-    /// `serial`: the number without the leading `S`.
+    /// `serial`: the number without the leading `S`, 1 or more. Required.
     pub serial: u32,
-    /// `hostname`.
+    /// `hostname`: letters, digits, dots, dashes and underscores. Required.
     pub hostname: String,
-    /// `password`: 64 hex digits.
+    /// `password`: 64 hex digits. Required.
     pub password: Secret,
-    /// `firmware` (1.x) or `fw_version` (2.6), such as `2.6.0-2228`.
+    /// `firmware` (1.x) or `fw_version` (2.6). Default: `2.6.0-2228`.
     pub firmware: String,
-    /// `app_version`; default: from the settings catalogue.
+    /// `app_version`. Default: `None`, the value in the settings catalogue.
     pub app_version: Option<String>,
-    /// `head_id` (2.6).
+    /// `head_id` (2.6). Default: `None`, the value in the settings catalogue.
     pub head_id: Option<i64>,
-    /// `head_serial`.
+    /// `head_serial`. Default: as for `head_id`.
     pub head_serial: Option<i64>,
-    /// `head_firmware`.
+    /// `head_firmware`. Default: as for `head_id`.
     pub head_firmware: Option<i64>,
-    /// `ip_address` (1.x): the address that the machine reports.
+    /// `ip_address` (1.x): the address that the machine reports. Default: `127.0.0.1`.
     pub ip_address: String,
 }
 
@@ -125,11 +132,11 @@ pub struct Identity {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Firmware {
-    /// `firmware_check` (`check`): query the current version at start.
+    /// `firmware_check` (`check`): query the current version at start. Default: `true`.
     pub check: bool,
-    /// `firmware_download`: download it if it differs. Default: on for 1.x, off for 2.6.
+    /// `firmware_download`: download it if it differs. Default: `None`, which is on for 1.x and off for 2.6.
     pub download: Option<bool>,
-    /// `firmware_dir` (`download_dir`, `firmware_dl_dir`): the download folder.
+    /// `firmware_dir` (`download_dir`, `firmware_dl_dir`): the download folder. Default: `firmware`.
     pub dir: PathBuf,
 }
 
@@ -137,15 +144,16 @@ pub struct Firmware {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Behaviour {
-    /// `image_dir` (`image_src_dir`): the folder of the canned pictures.
+    /// `image_dir` (`image_src_dir`): the folder of the pictures of [`CannedMachine`](crate::machine::CannedMachine);
+    /// it is not created. Default: `images`.
     pub image_dir: PathBuf,
-    /// `thickness` (`material_thickness`): part of the head pictures' file names, such as `.230`.
+    /// `thickness` (`material_thickness`): part of the head pictures' file names. Default: `.230`.
     pub material_thickness: String,
-    /// `bypass_homing` (2.6): report empty settings from the start, so that the service skips homing.
+    /// `bypass_homing` (2.6): report empty settings from the start, so that the service skips homing. Default: `false`.
     pub bypass_homing: bool,
-    /// `time_scale`: the duration of actions relative to a real machine; 0 (immediate) to 1000.
+    /// `time_scale`: the duration of actions relative to a real machine; 0 (immediate) to 1000. Default: 0.
     pub time_scale: f64,
-    /// `button`: `auto` or `wait`.
+    /// `button`: `auto` or `wait`. Default: [`Button::Auto`].
     pub button: Button,
     /// `warm_up_delay`: the pause before a print runs, at time scale 1. At most a year. Default: 3.05 s, measured on
     /// hardware with firmware 2.6.
@@ -159,16 +167,16 @@ pub struct Behaviour {
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Motion {
-    /// `motion_dir` (`motion_dl_dir`): the folder for a `.puls` and an `.info` file per job.
+    /// `motion_dir` (`motion_dl_dir`): the folder for a `.puls` and an `.info` file per job. Default: `motion`.
     pub dir: PathBuf,
-    /// `save_puls`: keep pulse files after their job has ended.
+    /// `save_puls`: keep both files after their job has ended. Default: `true`.
     pub keep: bool,
-    /// `remark_bytes`: larger downloads are logged (bytes as transferred); 1 or more.
+    /// `remark_bytes`: larger downloads are logged (bytes as transferred); 1 or more. Default: 32 MiB.
     pub remark_bytes: u64,
-    /// `refuse_bytes`: larger downloads are aborted; 1 or more.
+    /// `refuse_bytes`: larger downloads are aborted; 1 or more. Default: 128 MiB.
     pub refuse_bytes: u64,
-    /// `refuse_inflated_bytes`: jobs with more steps (one byte each, uncompressed) are refused before anything moves;
-    /// 1 or more.
+    /// `refuse_inflated_bytes`: jobs with more ticks (one byte each, uncompressed) are refused before anything moves; 1
+    /// or more. Default: [`puls::MAX_TICKS`].
     pub refuse_inflated_bytes: u64,
 }
 
@@ -181,21 +189,24 @@ impl Motion {
 }
 
 /// Logs and recordings.
+///
+/// This library installs no logger: `file`, `level` and `console_level` are for the program that does.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Logging {
     /// `log_file` (`file`). `console_log_level` (1.x) replaces the file; with `console_level` (2.6) both are used.
+    /// Default: `None`.
     pub file: Option<PathBuf>,
-    /// `log_level` (`level`): the file's level. `False` disables the file.
+    /// `log_level` (`level`): the file's level. `False` disables the file. Default: [`LogLevel::Debug`].
     pub level: LogLevel,
-    /// `console_log_level` (`console_level`): the console's level; `None` if it is `False` or absent.
+    /// `console_log_level` (`console_level`): the console's level; `None` if it is `False` or absent. Default: `None`.
     pub console_level: Option<LogLevel>,
     /// The folder for copies of sent pictures: `[LOGGING] dir` (default: the current directory) if `save_sent_images`
-    /// is `True`.
+    /// is `True`. Default: `None`.
     pub sent_images_dir: Option<PathBuf>,
-    /// `record`: the parent folder of recordings; each session gets a folder named by its time.
+    /// `record`: the parent folder of recordings; each session gets a folder named by its time. Default: `None`.
     pub record_dir: Option<PathBuf>,
-    /// `record_serial`: include the machine's serial number in recordings.
+    /// `record_serial`: include the machine's serial number in recordings. Default: `false`.
     pub record_serial: bool,
 }
 

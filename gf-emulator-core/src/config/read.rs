@@ -193,7 +193,7 @@ impl Config {
     fn check_fields(&self, counts: impl Fn(&str) -> bool) -> Result<(), Problems> {
         fn base_url(url: &str, parse: fn(&str) -> Parsed<&str>) -> Parsed<()> {
             let trimmed = parse(url)?;
-            if trimmed.len() == url.len() { Ok(()) } else { Err("without a trailing slash") }
+            if trimmed.len() == url.len() { Ok(()) } else { Err("a URL that does not end with a slash") }
         }
         fn path(path: &Path) -> Parsed<()> {
             if path.as_os_str().is_empty() { Err("a path") } else { Ok(()) }
@@ -397,7 +397,8 @@ impl<'t> Reader<'t> {
             empty if is_required && self.purpose == Purpose::Online => {
                 let line = empty.map(|setting| setting.line);
                 let Key { section, name, .. } = first;
-                let or = environment.map(|name| format!(", or {name} in the environment")).unwrap_or_default();
+                let or = environment.map(|name| format!(" in the file, or set {name} in the environment"));
+                let or = or.unwrap_or_default();
                 self.problem(line, format!("{name} in [{section}] is missing: set it{or}"));
             }
             _ => {}

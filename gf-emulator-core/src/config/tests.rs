@@ -221,7 +221,7 @@ refuse_bytes: 0
     test.cfg:14: head_serial must be a whole number from 0 to 4294967295
     test.cfg:15: duplicate key head_serial, first on line 14: remove one
     test.cfg:16: a % in firmware must be followed by (name)s, or written %% for a percent sign
-    test.cfg:18: thickness must be as in the pictures' file names, such as .230: letters, digits, dots, dashes, underscores
+    test.cfg:18: thickness must be text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)
     test.cfg:21: material_thickness in [EMULATOR] differs from thickness in [MATERIAL] on line 18: remove one
     test.cfg:22: time_scale must be a number from 0 (immediate) to 1000; 1 is real time
     test.cfg:23: button must be auto or wait
@@ -239,13 +239,13 @@ refuse_bytes: 0
 #[test]
 fn reports_missing_keys() {
     assert_snapshot!(problems(""), @r"
-    test.cfg: serial in [MACHINE] is missing: set it, or GF_MACHINE_SERIAL in the environment
+    test.cfg: serial in [MACHINE] is missing: set it in the file, or set GF_MACHINE_SERIAL in the environment
     test.cfg: hostname in [MACHINE] is missing: set it
-    test.cfg: password in [MACHINE] is missing: set it, or GF_MACHINE_PASSWORD in the environment
+    test.cfg: password in [MACHINE] is missing: set it in the file, or set GF_MACHINE_PASSWORD in the environment
     ");
     assert_snapshot!(problems("[MACHINE]\nserial:\nhostname: ABC-123\npassword:\n"), @r"
-    test.cfg:2: serial in [MACHINE] is missing: set it, or GF_MACHINE_SERIAL in the environment
-    test.cfg:4: password in [MACHINE] is missing: set it, or GF_MACHINE_PASSWORD in the environment
+    test.cfg:2: serial in [MACHINE] is missing: set it in the file, or set GF_MACHINE_SERIAL in the environment
+    test.cfg:4: password in [MACHINE] is missing: set it in the file, or set GF_MACHINE_PASSWORD in the environment
     ");
 }
 
@@ -466,9 +466,9 @@ fn the_sample_lacks_only_the_required_keys() {
     let Err(Problems { list, .. }) = Config::from_cfg("sample", SAMPLE, &no_variable) else { panic!("no problems") };
     let what: Vec<_> = list.iter().map(|problem| problem.what.as_str()).collect();
     assert_snapshot!(what.join("\n"), @r"
-    serial in [MACHINE] is missing: set it, or GF_MACHINE_SERIAL in the environment
+    serial in [MACHINE] is missing: set it in the file, or set GF_MACHINE_SERIAL in the environment
     hostname in [MACHINE] is missing: set it
-    password in [MACHINE] is missing: set it, or GF_MACHINE_PASSWORD in the environment
+    password in [MACHINE] is missing: set it in the file, or set GF_MACHINE_PASSWORD in the environment
     ");
 }
 

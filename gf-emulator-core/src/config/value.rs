@@ -122,7 +122,7 @@ pub(super) fn thickness(text: &str) -> Parsed<&str> {
     if is_plain(text) {
         Ok(text)
     } else {
-        Err("as in the pictures' file names, such as .230: letters, digits, dots, dashes, underscores")
+        Err("text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)")
     }
 }
 

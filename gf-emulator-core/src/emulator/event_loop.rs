@@ -10,7 +10,7 @@ use crate::actions::{Action, Shared, Table, initial_values, printable, send_endi
 use crate::events::{EmulatorEvent, Ending};
 use crate::service::Uplink;
 
-/// Log lines of one kind that a service can cause: this many in this period are logged, the others counted.
+/// Rate limit for log lines that the service can cause: this many of a kind per period; the rest are counted.
 const LOG_LINES: u32 = 20;
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 const BEFORE_START: &str = "cancelled before it started";
@@ -76,7 +76,7 @@ impl EventLoop<'_> {
                         }
                         self.on_frame(&frame);
                     }
-                    // Online: there will be no other connection, so nobody would receive results.
+                    // Online: the WebSocket thread has ended, so results could not be sent.
                     Err(_) if self.online => self.stop(),
                     // Offline: the end of the input. Accepted actions still run.
                     Err(_) => self.stopping = true,
@@ -186,7 +186,7 @@ impl EventLoop<'_> {
     }
 }
 
-/// Logs how many lines about `what` were suppressed, if that is due at `now`; with no `now`, at once.
+/// Logs how many lines about `what` were suppressed, if that is due at `now`; without `now`, in any case.
 fn log_suppressed(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
     // Not an argument of the macro: if the level is off, arguments are not evaluated.
     let suppressed = match now {
@@ -194,7 +194,7 @@ fn log_suppressed(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
         None => throttle.take_suppressed(),
     };
     if suppressed > 0 {
-        log::warn!("ignored {suppressed} more {what}: not logged");
+        log::warn!("{suppressed} more {what} were ignored and not logged");
     }
 }
 

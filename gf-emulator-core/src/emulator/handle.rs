@@ -4,9 +4,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::actions::{Shared, Signal};
 use crate::machine::Controls;
-use crate::net::CancelToken;
 use crate::sync::lock;
 use crate::websocket::queues::Stopper;
+
+pub(super) type Cancel = Arc<dyn Fn() + Send + Sync>;
 
 /// Controls an emulator from outside: stops it, presses its button, moves its lid. Clones share the emulator.
 ///
@@ -27,7 +28,8 @@ use crate::websocket::queues::Stopper;
 pub struct Handle {
     pub(super) shared: Arc<Shared>,
     pub(super) stopper: Stopper,
-    pub(super) cancels: Vec<CancelToken>,
+    /// Cancel what blocks the emulator: requests, an attempt to connect, a custom uplink.
+    pub(super) cancels: Arc<Mutex<Vec<Cancel>>>,
     /// Serialises button and lid calls with their messages.
     pub(super) signal_lock: Arc<Mutex<()>>,
 }
@@ -37,8 +39,9 @@ impl Handle {
     /// [`connect`](crate::Emulator::connect) in progress fails with [`Error::Interrupted`](crate::Error::Interrupted).
     pub fn stop(&self) {
         self.shared.controls.stop();
-        for cancel in &self.cancels {
-            cancel.cancel();
+        let cancels = lock(&self.cancels).clone();
+        for cancel in cancels {
+            cancel();
         }
         self.stopper.stop();
     }

@@ -9,12 +9,13 @@ mod handle;
 mod scheduler;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
 use self::event_loop::{EventLoop, WorkerEvent};
+use self::handle::Cancel;
 pub use self::handle::Handle;
 use self::scheduler::Scheduler;
 use crate::actions::messages::MessageSender;
@@ -26,6 +27,7 @@ use crate::net::{CancelToken, Network, Tls};
 use crate::record::{Recorder, Telemetry};
 use crate::service::{OfflineFolder, Session, Uplink};
 use crate::storage::{JobStore, local_timestamp};
+use crate::sync::lock;
 use crate::websocket::WsClient;
 use crate::websocket::queues::{MachineQueues, Peer};
 use crate::{Config, Error, Result, Secrets};
@@ -41,8 +43,8 @@ use crate::{Config, Error, Result, Secrets};
 /// # Ok::<(), gf_emulator_core::Error>(())
 /// ```
 ///
-/// The `with_` methods replace a part of it before it connects. Emulators share nothing that they were not given: any
-/// number can run in one process.
+/// The `with_` methods replace a part of it before it connects. Emulators share no state except what you pass
+/// to several of them, so any number can run in one process.
 pub struct Emulator {
     shared: Arc<Shared>,
     table: Arc<Table>,
@@ -92,9 +94,12 @@ impl Emulator {
         let tls = Tls::new(config.service.ca_file.as_deref())?;
         let (queues, peer) = MachineQueues::in_memory();
         let (dial_cancel, request_cancel) = (CancelToken::default(), CancelToken::default());
-        let cancels = vec![dial_cancel.clone(), request_cancel.clone()];
+        let cancels = [&dial_cancel, &request_cancel].map(|token| {
+            let token = token.clone();
+            Arc::new(move || token.cancel()) as Cancel
+        });
         let service = ServiceSide::Online { tls, dial_cancel, request_cancel, session: None };
-        Self::assemble(config, queues, Some(peer), service, cancels)
+        Self::assemble(config, queues, Some(peer), service, cancels.into())
     }
 
     /// Creates a machine without a network: actions come from the [`Peer`], jobs are `file://` URLs, and uploads go into
@@ -120,8 +125,11 @@ impl Emulator {
     pub fn offline(config: Config, folder: impl Into<PathBuf>) -> Result<(Self, Peer)> {
         config.check_offline()?;
         let (queues, peer) = MachineQueues::in_memory();
-        let service = ServiceSide::Offline(Arc::new(OfflineFolder::new(folder.into())));
-        Ok((Self::assemble(config, queues, None, service, Vec::new())?, peer))
+        let folder = Arc::new(OfflineFolder::new(folder.into()));
+        let cancelled = Arc::clone(&folder);
+        let cancel: Cancel = Arc::new(move || cancelled.cancel());
+        let service = ServiceSide::Offline(folder);
+        Ok((Self::assemble(config, queues, None, service, vec![cancel])?, peer))
     }
 
     fn assemble(
@@ -129,7 +137,7 @@ impl Emulator {
         queues: MachineQueues,
         peer: Option<Peer>,
         service: ServiceSide,
-        cancels: Vec<CancelToken>,
+        cancels: Vec<Cancel>,
     ) -> Result<Self> {
         let table = Arc::new(Table::load(&config)?);
         let machine = Box::new(CannedMachine::new(&config));
@@ -141,8 +149,12 @@ impl Emulator {
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
         let messages = MessageSender::new(queues.tx, Arc::clone(&table));
         let shared = Arc::new(Shared { config, messages, controls: Controls::default(), telemetry });
-        let handle =
-            Handle { shared: Arc::clone(&shared), stopper: queues.stopper, cancels, signal_lock: Arc::default() };
+        let handle = Handle {
+            shared: Arc::clone(&shared),
+            stopper: queues.stopper,
+            cancels: Arc::new(Mutex::new(cancels)),
+            signal_lock: Arc::default(),
+        };
         Ok(Self {
             shared,
             table,
@@ -176,7 +188,10 @@ impl Emulator {
     /// Replaces the service's side of actions: the HTTP requests, or offline the folder. Sign-in and WebSocket stay.
     #[must_use]
     pub fn with_uplink(mut self, uplink: impl Uplink + 'static) -> Self {
-        self.uplink = Some(Arc::new(uplink));
+        let uplink = Arc::new(uplink);
+        let cancelled = Arc::clone(&uplink);
+        lock(&self.handle.cancels).push(Arc::new(move || cancelled.cancel()));
+        self.uplink = Some(uplink);
         self
     }
 
@@ -249,7 +264,7 @@ impl Emulator {
     ///
     /// - [`Error::SignInRefused`] if the credentials are rejected: at once with status 400, 401 or 422, after the timeout
     ///   with 403.
-    /// - [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] if the service could not be reached until the
+    /// - [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] if the service could not be reached before the
     ///   timeout.
     /// - [`Error::Untrusted`] if its certificate is not trusted, [`Error::Proxy`] if the proxy does not connect to it.
     /// - [`Error::Thread`] if a thread cannot be started.
@@ -353,6 +368,8 @@ impl Emulator {
 
 impl Drop for Emulator {
     fn drop(&mut self) {
-        self.shared.telemetry.observers().clear();
+        // Handles share the telemetry and may live longer. First the client: its last messages are recorded.
+        drop(self.client.take());
+        self.shared.telemetry.clear();
     }
 }

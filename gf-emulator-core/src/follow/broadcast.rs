@@ -337,7 +337,7 @@ impl RowSocket<'_> {
             };
             match self.socket.write(Message::Text(text)) {
                 Ok(()) => {}
-                // The message is in tungstenite's buffer all the same.
+                // The message is in tungstenite's buffer anyway.
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(io::Error::other(e)),
             }

@@ -25,11 +25,11 @@ use access::AccessToken;
 use drawing_cache::DrawingCache;
 use server::Server;
 
-/// The most connections. An open page keeps one, and a browser opens up to six for requests. One more closes the oldest
-/// connection that has not sent the token.
+/// The most connections. An open page keeps one, and a browser opens up to six for requests. A further one evicts
+/// the oldest connection that has not sent the token.
 const MAX_CONNECTIONS: usize = 32;
 
-/// Serves the live page. Dropping it ends that and joins its threads.
+/// Serves the live page. Dropping it stops the server and joins its threads.
 ///
 /// The page is the [`Report`](crate::report::Report) of the recording so far. New entries appear as they are recorded,
 /// and buttons press the machine's button, open and close its lid, and stop it. All of it requires the token in the link;
@@ -66,8 +66,8 @@ impl Follower {
     /// Listens on `address` (port 0 picks a free one) and serves what `recorder` records. The page's buttons act on
     /// `handle`.
     ///
-    /// On an address other than loopback, everybody who can reach it and has the link can see the session and press the
-    /// button. The link is sent there unencrypted.
+    /// On an address other than loopback, anyone who has the link can see the session and use the controls. The
+    /// link is sent there unencrypted.
     ///
     /// # Errors
     ///
@@ -130,7 +130,7 @@ impl Follower {
         Ok(follower)
     }
 
-    /// Returns the link to the page, with the token. Whoever has it can press the button.
+    /// Returns the link to the page, with the token. Anyone who has it can see the session and use the controls.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url

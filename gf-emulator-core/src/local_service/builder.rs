@@ -59,14 +59,14 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Enables TLS. The default is true.
+    /// Enables or disables TLS. The default is true. Clients must trust [`LocalService::ca_pem`].
     #[must_use]
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
     }
 
-    /// Sets the address and port; port 0 is any free one. The default is `127.0.0.1:0`.
+    /// Sets the address and port to listen on; port 0 is any free port. The default is `127.0.0.1:0`.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
@@ -116,14 +116,14 @@ impl Builder {
         self
     }
 
-    /// Sets the pulse file. The default is a short one that moves the head a little.
+    /// Sets the pulse file, `/dl/job.puls`. The default has 400 ticks: 200 microsteps right and 200 back.
     #[must_use]
     pub fn puls(mut self, file: impl Into<Vec<u8>>) -> Self {
         self.puls = Some(file.into());
         self
     }
 
-    /// Offers a pulse file of its own to actions of one type, such as `hunt`: `{puls}` in their strings is its URL,
+    /// Serves a separate pulse file to actions of one type, such as `hunt`: `{puls}` in their strings is its URL,
     /// `/dl/<action_type>.puls`. All other actions get the one of [`puls`](Self::puls).
     #[must_use]
     pub fn puls_for(mut self, action_type: &str, file: impl Into<Vec<u8>>) -> Self {
@@ -131,8 +131,8 @@ impl Builder {
         self
     }
 
-    /// Offers a pulse file of its own to each of `hunt`, `motion` and `print`, as the cloud does: a hunt that moves the
-    /// lens alone, a motion without the laser, and a print of an engraving and cuts.
+    /// Sets different pulse files for `hunt`, `motion` and `print`, similar to those of the cloud: a hunt that moves
+    /// only the lens, a motion without the laser, and a print of an engraving and cuts.
     ///
     /// # Panics
     ///
@@ -145,7 +145,7 @@ impl Builder {
             .puls_for("print", job(sample_jobs::print()))
     }
 
-    /// Compresses the pulse file with gzip before it is served. The default is false.
+    /// Sets whether pulse files are served gzip-compressed. The default is false.
     #[must_use]
     pub fn gzip(mut self, gzip: bool) -> Self {
         self.gzip = gzip;
@@ -159,15 +159,15 @@ impl Builder {
         self
     }
 
-    /// Sets a recorded session to replay with the first machine that connects, in place of a script. No other machine
-    /// may connect then.
+    /// Sets a recorded session to replay with the first machine that connects, instead of a script. Other machines are
+    /// rejected.
     #[must_use]
     pub fn replay(mut self, plan: ReplayPlan) -> Self {
         self.task = Some(Task::Replay(ReplayState::new(plan)));
         self
     }
 
-    /// Cuts each WebSocket after this time. The default is never; the cloud does it about hourly (public
+    /// Sets after what time each WebSocket is cut. The default is never; the cloud cuts about hourly (public
     /// documentation).
     #[must_use]
     pub fn cut_every(mut self, after: Duration) -> Self {
@@ -182,16 +182,16 @@ impl Builder {
         self
     }
 
-    /// Keeps every request body in what was [`Seen`], which then takes up to 1 GiB. By default only the bodies of
-    /// `/api/event` are kept.
+    /// Sets whether every request body is kept in what was [`Seen`], which then takes up to 1 GiB. By default only the
+    /// bodies of `/api/event` are kept.
     #[must_use]
     pub fn keep_bodies(mut self, keep: bool) -> Self {
         self.bodies = if keep { Bodies::Kept } else { Bodies::Small };
         self
     }
 
-    /// Gives the observer the pictures that machines upload, up to 2 MiB each and 32 MiB at a time. By default it gets
-    /// bodies of up to 64 KiB from machines that have signed in, and no pictures.
+    /// Sets whether the observer gets the pictures that machines upload, up to 2 MiB each and 32 MiB at a time. By
+    /// default it gets bodies of up to 64 KiB from machines that have signed in, and no pictures.
     #[must_use]
     pub fn observe_pictures(mut self, observe: bool) -> Self {
         if self.bodies != Bodies::Kept {

@@ -9,7 +9,7 @@ use super::seen::{Request, Seen};
 
 /// Maximum length of a name that a peer chose, in characters; longer ones are cut.
 const NAME_LIMIT: usize = 60;
-/// Maximum length of what a replay says.
+/// Maximum length of a replay's status text.
 const REPLAY_LIMIT: usize = 200;
 /// Who sends to whom.
 const FROM_MACHINE: &str = "machine > service";
@@ -201,7 +201,7 @@ mod tests {
             message(json!({"event": format!("{}{password}", "x".repeat(NAME_LIMIT / 2))})),
             message(json!(["not an event", password])),
             Seen::WsSent(format!("no JSON {password}")),
-            Seen::GivenUp { what: format!("{password} did not come") },
+            Seen::GivenUp { what: format!("{password} did not arrive") },
         ] {
             let line = seen.to_line(|text| secrets.redact(text));
             assert!(line.contains("***") && !line.contains("conversation-"), "{line}");

@@ -116,10 +116,10 @@ pub(super) fn exchange(
 
     let length = BodyLength::of(&head).map_err(record_rejection)?;
     let replay = core.replay().filter(|_| !is_upgrade);
-    let recorded = replay.and_then(|replay| routes::take_recorded(replay, &head, bearer));
+    let recorded = replay.and_then(|replay| routes::take_recorded(core, replay, &head, bearer));
     let fault = core.faults.take(&head.method, path);
     let fault = fault.or_else(|| routes::recorded_failure(recorded.as_ref()?));
-    let route = Route::of(&head, bearer);
+    let route = Route::of(core, &head, bearer);
     if let (Err(response), false, None, None) = (&route, is_upgrade, &recorded, &fault) {
         return reject(connection, &head, length, response, record);
     }

@@ -35,9 +35,9 @@ pub enum Failure {
     },
     /// The connection is cut after half of the request's body, without a response.
     CutRequest,
-    /// The connection is cut after half of the response's body.
+    /// The connection is cut after half of the response's body; before the response, if its body is empty.
     CutAnswer,
-    /// `Content-Length` is 1000 bytes too large, and the connection closes after the body.
+    /// `Content-Length` is 1000 bytes too large, and the connection is closed after the body.
     ShortBody,
     /// `Content-Length` is 1000 bytes too large, and the connection stays open after the body, for 30 seconds.
     Stall,
@@ -48,7 +48,7 @@ pub enum Failure {
 }
 
 impl Fault {
-    /// Creates a fault of the next request, whatever it is.
+    /// Creates a fault that affects the next request, with any method and path.
     #[must_use]
     pub fn new(failure: Failure) -> Self {
         Self { failure, method: None, path_prefix: "/".to_owned(), times: 1 }
@@ -69,8 +69,8 @@ impl Fault {
         self
     }
 
-    /// Limits the fault to requests with this method and this prefix of the path. A WebSocket handshake has the path
-    /// `/<ws_token>`, literally.
+    /// Limits the fault to requests with this method and a path that starts with `path_prefix`. The path of a WebSocket
+    /// handshake is always the text `/<ws_token>`.
     #[must_use]
     pub fn on(mut self, method: &str, path_prefix: &str) -> Self {
         self.method = Some(method.to_owned());

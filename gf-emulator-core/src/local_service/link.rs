@@ -19,7 +19,7 @@ use crate::sync::{lock, wait};
 
 /// How long a machine may take to close its side after a cut or a Close frame.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a machine may leave what is sent to it unread.
+/// How long a write to the machine may block.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum size of a message. A full settings report is about 10 kB (measured on hardware).
 const MESSAGE_LIMIT_BYTES: usize = 1 << 20;

@@ -1,7 +1,7 @@
 //! The machines that have signed in, and their tokens.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use super::link::Link;
@@ -35,7 +35,7 @@ pub(super) struct Tokens {
 /// Every machine that has signed in.
 pub(super) struct Machines {
     rules: SignInRules,
-    registry: RwLock<Registry>,
+    registry: Mutex<Registry>,
     latest: Mutex<Latest>,
     connected: Condvar,
 }
@@ -87,7 +87,7 @@ struct Latest {
 
 impl Machines {
     pub(super) fn new(rules: SignInRules) -> Self {
-        Self { rules, registry: RwLock::default(), latest: Mutex::default(), connected: Condvar::new() }
+        Self { rules, registry: Mutex::default(), latest: Mutex::default(), connected: Condvar::new() }
     }
 
     /// Signs a machine in, evicting another if the limit is reached. Returns `None` if the rules do not allow it.
@@ -98,7 +98,7 @@ impl Machines {
         if !serial_ok || !password_ok {
             return None;
         }
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = lock(&self.registry);
         let is_new = !registry.by_serial.contains_key(serial);
         let evicted = if is_new && registry.by_serial.len() >= MACHINES_LIMIT { registry.evict() } else { None };
         let machine = registry.by_serial.entry(serial.to_owned());
@@ -123,7 +123,7 @@ impl Machines {
 
     /// Returns the machine of a valid `auth_token`.
     pub(super) fn by_auth_token(&self, token: &str) -> Option<Arc<RemoteMachine>> {
-        let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
+        let registry = lock(&self.registry);
         let (machine, expires) = registry.auth_tokens.0.get(token)?;
         let machine = (*expires > Instant::now()).then(|| Arc::clone(machine))?;
         machine.touch();
@@ -132,13 +132,13 @@ impl Machines {
 
     /// Consumes a `ws_token`. Returns its machine if it was valid.
     pub(super) fn redeem_ws_token(&self, token: &str) -> Option<Arc<RemoteMachine>> {
-        let mut registry = self.registry.write().unwrap_or_else(PoisonError::into_inner);
+        let mut registry = lock(&self.registry);
         let (machine, expires) = registry.ws_tokens.0.remove(token)?;
         (expires > Instant::now()).then_some(machine)
     }
 
     pub(super) fn expire_auth_tokens(&self) {
-        self.registry.write().unwrap_or_else(PoisonError::into_inner).auth_tokens.0.clear();
+        lock(&self.registry).auth_tokens.0.clear();
     }
 
     /// Registers an open link of a machine. Returns the machine's previous link.
@@ -169,10 +169,7 @@ impl Machines {
     }
 
     pub(super) fn stop(&self) {
-        let machines: Vec<_> = {
-            let registry = self.registry.read().unwrap_or_else(PoisonError::into_inner);
-            registry.by_serial.values().cloned().collect()
-        };
+        let machines: Vec<_> = lock(&self.registry).by_serial.values().cloned().collect();
         for machine in machines {
             machine.stop();
         }

@@ -7,6 +7,47 @@
 //! It shares nothing with the machine's side but [`crate::puls`], [`crate::Secret`] and small helpers, so that a
 //! mistake on one side cannot hide one on the other. Anyone who can reach its port can use it.
 //!
+//! # Routes
+//!
+//! | request | |
+//! |---|---|
+//! | `POST /machines/sign_in` | takes `serial` (with its `S`) and `password` as JSON or form; returns `ws_token` and `auth_token` |
+//! | `GET /<ws_token>` | WebSocket handshake; each token is valid once |
+//! | `GET /dl/job.puls` | the pulse file ([`Builder::puls`]) |
+//! | `GET /dl/<action_type>.puls` | the pulse file of an action type ([`Builder::puls_for`], [`Builder::sample_jobs`]), if it has one |
+//! | `PUT /up/<anything>` | a picture, as to a presigned URL: `Authorization` is rejected; any query is accepted |
+//! | `GET /dl/firmware` | a file of one line, `firmware <version>` |
+//! | `GET /update/current` * | the firmware's `version` ([`Builder::firmware_version`]) and `download_url` |
+//! | `POST /api/event` * | an event of a 1.x machine |
+//! | `PUT /api/machines/status` * | a status of a 1.x machine |
+//! | `POST /api/machines/<kind>/<action id>` * | a picture of an action without an `endpoint` |
+//!
+//! \* needs `Authorization: Bearer <auth_token>`, otherwise 401. Other paths get 404, other methods 405.
+//!
+//! # Connecting with TLS
+//!
+//! The machine must trust [`LocalService::ca_pem`]:
+//!
+//! ```
+//! use gf_emulator_core::local_service::LocalService;
+//! use gf_emulator_core::{Config, Emulator, Secret};
+//!
+//! let service = LocalService::builder().start()?;
+//! let ca_file = std::env::temp_dir().join(format!("local-service-{}.pem", service.addr().port()));
+//! std::fs::write(&ca_file, service.ca_pem().unwrap_or_default())?;
+//!
+//! let mut config = Config::default();
+//! config.service.ca_file = Some(ca_file.clone());
+//! config.service.server_url = service.http_url().into();
+//! config.service.status_service_url = service.ws_url();
+//! config.machine.serial = 12_345_678;
+//! config.machine.hostname = "my-machine".into();
+//! config.machine.password = Secret::new("0123456789abcdef".repeat(4));
+//! Emulator::new(config)?.connect()?;
+//! # std::fs::remove_file(ca_file)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! # Limits
 //!
 //! | what | limit |
@@ -17,7 +58,7 @@
 //! | unawaited events of a machine | 1000, with names of up to 200 bytes |
 //! | a WebSocket message | 1 MiB, of which 100 lines are read; lines of up to 64 KiB are parsed as JSON |
 //! | a request head | 32 KiB, 64 headers, a path of 1 KiB |
-//! | a request body | 64 MiB are read ([`Builder::body_limit`]) and 64 KiB held in memory; neither if the request is refused for its path or its token |
+//! | a request body | 64 MiB are read ([`Builder::body_limit`]) and 64 KiB held in memory; neither if the request is rejected for its path or token |
 //! | what was [`Seen`] | 16 MiB; then the oldest is dropped ([`LocalService::left_out`]) |
 //!
 //! [`Builder::keep_bodies`] and [`Builder::observe_pictures`] raise these limits for tests.
@@ -145,8 +186,8 @@ impl std::fmt::Debug for LocalService {
 }
 
 impl LocalService {
-    /// Returns the passwords and tokens of all machines, including future ones: a recorder of what is seen must hide
-    /// them.
+    /// Returns the passwords and tokens of all machines, including those that sign in later. Code that records or
+    /// prints what is seen must hide them.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         self.core.secrets.clone()
@@ -170,7 +211,7 @@ impl LocalService {
         self.core.settings.ws_url()
     }
 
-    /// Returns the URL of the pulse file.
+    /// Returns the URL of the pulse file, `/dl/job.puls`.
     #[must_use]
     pub fn puls_url(&self) -> String {
         self.core.settings.puls_url()
@@ -207,7 +248,8 @@ impl LocalService {
         self.core.history.wait_for(done, timeout)
     }
 
-    /// Sends an action to the machine that connected last, with the placeholders of a [`Script`] filled in.
+    /// Sends an action to the machine that connected last, with the placeholders of a [`Script`] filled in. Waits up to
+    /// 60 s for a machine to connect.
     ///
     /// # Errors
     /// [`LocalServiceError::NotConnected`] if no machine is connected within 60 s, or the connection breaks.
@@ -253,7 +295,7 @@ impl LocalService {
         Some(link)
     }
 
-    /// Invalidates every `auth_token` issued so far: requests with one get 401.
+    /// Invalidates every `auth_token` issued so far: requests with one of them get 401.
     pub fn expire_tokens(&self) {
         self.core.machines.expire_auth_tokens();
     }
@@ -268,17 +310,18 @@ impl LocalService {
         self.core.faults.release();
     }
 
-    /// Waits until the script or replay has ended with every machine, and returns the first failure if there was any. A
-    /// machine that left early counts only if no other machine came to the end.
+    /// Waits until the script or replay has ended with every machine that has connected. Returns the first failure if
+    /// there was one. A machine that left early counts only if the script ended with no other machine.
     ///
-    /// Returns `None` on timeout, if the service is stopped, or if there is neither script nor replay.
+    /// Returns `None` on timeout (for example if no machine connects), if the service is stopped, or at once if there
+    /// is neither script nor replay.
     #[must_use]
     pub fn script_outcome(&self, timeout: Duration) -> Option<Outcome> {
         self.core.task.as_ref()?;
         self.core.runs.outcome(timeout)
     }
 
-    /// Stops the service: cuts every connection and joins every thread. Further calls do nothing.
+    /// Stops the service: cuts every connection and joins every thread. Further calls of `stop` do nothing.
     pub fn stop(&self) {
         self.core.stop();
         if let Some(listener) = lock(&self.listener).take() {

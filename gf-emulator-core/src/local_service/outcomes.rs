@@ -8,7 +8,7 @@ use crate::sync::{lock, wait};
 /// How a script or replay ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every step was done, and everything awaited came.
+    /// Every step was done, and everything awaited arrived.
     Done,
     /// A step failed.
     Failed {

@@ -40,7 +40,7 @@ pub(super) fn run(replay: &ReplayState, core: &Core, machine: &Arc<RemoteMachine
 
 /// Why a step failed.
 enum StepError {
-    /// What it awaited did not come.
+    /// What it awaited did not arrive.
     TimedOut(String),
     /// The machine left.
     MachineGone(String),
@@ -54,7 +54,7 @@ struct Runner<'a> {
     machine: &'a Arc<RemoteMachine>,
     /// How many of each kind the recording has up to the current step.
     expected: HashMap<Counted, u64>,
-    /// Kinds that once did not come, which are not awaited again.
+    /// Kinds that timed out once and are not awaited again.
     given_up: HashSet<Counted>,
     /// The first failure.
     failure: Option<Outcome>,
@@ -103,7 +103,7 @@ impl Runner<'_> {
         let count = self.expected.entry(counted.clone()).or_default();
         *count += 1;
         let count = *count;
-        // An action whose messages did not come makes no requests either.
+        // An action whose messages did not arrive makes no requests either.
         let action_stopped = action.is_some() && self.given_up.contains(&Counted::Messages(action));
         if self.given_up.contains(&counted) || action_stopped {
             return Ok(());
@@ -125,7 +125,7 @@ impl Runner<'_> {
                 // If the machine is disconnected, it may be about to come back.
                 self.wait_link(timeout)?;
                 self.given_up.insert(counted);
-                Err(StepError::TimedOut(format!("{what} did not come within {timeout:?}")))
+                Err(StepError::TimedOut(format!("{what} did not arrive within {timeout:?}")))
             }
             Err(_) => Err(StepError::Stopped),
         }

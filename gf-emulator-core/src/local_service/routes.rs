@@ -51,8 +51,8 @@ pub(super) enum AuthorizedRoute {
 
 impl Route {
     /// Returns the route of a request, or the response if it has none, whatever its body is.
-    pub(super) fn of(head: &RequestHead, bearer: Bearer) -> Result<Self, Response> {
-        let (allowed, route) = find(&head.path).ok_or_else(|| Response::text(404, "no such path"))?;
+    pub(super) fn of(core: &Core, head: &RequestHead, bearer: Bearer) -> Result<Self, Response> {
+        let (allowed, route) = find(core, &head.path).ok_or_else(|| Response::text(404, "no such path"))?;
         if head.method != allowed {
             return Err(Response::text(405, "method not allowed"));
         }
@@ -73,10 +73,10 @@ impl Route {
 }
 
 /// Returns the method and route of a path.
-fn find(path: &str) -> Option<(&'static str, Route)> {
+fn find(core: &Core, path: &str) -> Option<(&'static str, Route)> {
     Some(match path {
         SIGN_IN_PATH => ("POST", Route::SignIn),
-        _ if job_of(path).is_some() => ("GET", Route::Puls),
+        _ if pulse_file(core, path).is_some() => ("GET", Route::Puls),
         FIRMWARE_PATH => ("GET", Route::Firmware),
         "/update/current" => ("GET", Route::Authorized(AuthorizedRoute::Firmware)),
         EVENT_PATH => ("POST", Route::Authorized(AuthorizedRoute::Event)),
@@ -95,15 +95,16 @@ pub(super) fn job_of(path: &str) -> Option<&str> {
     path.strip_prefix("/dl/")?.strip_suffix(".puls")
 }
 
+/// Returns the pulse file at a path.
+fn pulse_file<'a>(core: &'a Core, path: &str) -> Option<&'a Arc<[u8]>> {
+    if path == PULS_PATH { Some(&core.settings.puls) } else { core.settings.jobs.get(job_of(path)?) }
+}
+
 /// Answers a request.
 pub(super) fn respond(core: &Core, route: Route, head: &RequestHead, body: &[u8]) -> Response {
     match route {
         Route::SignIn => sign_in(core, head, body),
-        Route::Puls if head.path == PULS_PATH => octets(&core.settings.puls),
-        Route::Puls => {
-            let job = job_of(&head.path).and_then(|action_type| core.settings.jobs.get(action_type));
-            job.map_or_else(|| Response::text(404, "no such path"), octets)
-        }
+        Route::Puls => pulse_file(core, &head.path).map_or_else(|| Response::text(404, "no such path"), octets),
         Route::Firmware => octets(&core.settings.firmware),
         Route::Authorized(AuthorizedRoute::Firmware) => {
             let download_url = format!("{}{FIRMWARE_PATH}", core.settings.http_url);
@@ -124,8 +125,13 @@ pub(super) fn event(head: &RequestHead, body: &[u8]) -> Option<ReceivedEvent> {
 }
 
 /// Takes the recorded response to a request. Requests without a valid token are left to the usual route.
-pub(super) fn take_recorded(replay: &ReplayState, head: &RequestHead, bearer: Bearer) -> Option<RecordedResponse> {
-    let needs_token = matches!(find(&head.path), Some((_, Route::Authorized(_))));
+pub(super) fn take_recorded(
+    core: &Core,
+    replay: &ReplayState,
+    head: &RequestHead,
+    bearer: Bearer,
+) -> Option<RecordedResponse> {
+    let needs_token = matches!(find(core, &head.path), Some((_, Route::Authorized(_))));
     if needs_token && bearer != Bearer::Good {
         return None;
     }

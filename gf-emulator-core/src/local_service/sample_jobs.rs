@@ -13,7 +13,7 @@ const TRAVEL_HZ: u32 = 28_160;
 /// The travel to the back left corner at the end of homing, captured with firmware 2.6: -13096 and -7400 microsteps.
 const TO_CORNER_MM: (f64, f64) = (-245.55, -138.75);
 
-/// What a print's header has in place of a hunt's, captured with firmware 2.6: full air assist, exhaust and intake fans,
+/// Header values of a print that differ from a hunt's, captured with firmware 2.6: full air assist, exhaust and intake fans,
 /// and the coolant window in millidegrees.
 const PRINT_RECORDS: [(&[u8; 4], u32); 9] = [
     (b"AArd", 1023),
@@ -67,7 +67,7 @@ pub(super) fn print() -> Result<Vec<u8>> {
     }
     job.lens_to(FOCUS_STEPS * LENS_STEP_MM)?.power(127)?;
     engrave_disc(&mut job)?;
-    // Every second of five corners: the strokes of a star.
+    // Every other one of five corners: the strokes of a star.
     let star = (0..=5).map(|corner| {
         let angle = TAU * f64::from(corner * 2) / 5.0 - FRAC_PI_2;
         (MIDDLE_MM + STAR_RADIUS_MM * angle.cos(), MIDDLE_MM + STAR_RADIUS_MM * angle.sin())
@@ -94,7 +94,7 @@ fn cut(
     Ok(())
 }
 
-/// Fills a disc line by line, to and fro.
+/// Fills a disc line by line, back and forth.
 fn engrave_disc(job: &mut Builder) -> Result<()> {
     let mut direction = 1.0;
     let mut down_mm = -DISC_RADIUS_MM + LINE_DISTANCE_MM / 2.0;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
@@ -16,22 +16,28 @@ const LONGEST_S: f64 = 365.0 * 86_400.0;
 /// The placeholders in the strings of an action.
 const PLACEHOLDERS: [&str; 3] = ["http", "puls", "serial"];
 
-/// Steps that the service takes with every machine, from its first WebSocket on, across reconnections.
+/// Steps that the service runs with every machine, starting when it first opens its WebSocket and continuing across
+/// reconnections.
 ///
 /// As JSON it is a list of objects:
 ///
 /// | step | |
 /// |---|---|
-/// | `{"send": {...}, "timeout_s": 60}` | sends the object as an action, once the machine is connected |
+/// | `{"send": {...}, "timeout_s": 60}` | sends the object as an action; waits for the machine to be connected |
 /// | `{"await": "event", "action_id": 7, "timeout_s": 60}` | waits for an event (of that action, if given) |
 /// | `{"sleep_s": 0.5}` | waits that long |
 /// | `{"drop": true}` | cuts the WebSocket as [`Cut::Drain`] does; `"hard"` as [`Cut::Hard`] |
 /// | `{"close": 1000}` | closes the WebSocket with a Close frame |
 ///
+/// `timeout_s` and `action_id` are optional; the default timeout is 60 s.
+///
 /// In the strings of an action, `{http}` is the service's base URL, `{puls}` the URL of its pulse file and `{serial}`
-/// the machine's serial number as it signed in. An `await` also finds an event that came before the step, unless an
-/// earlier step found it. A machine that has no WebSocket and is silent for 30 seconds is gone, and its script ends
-/// (see [`Builder::gone_after`](super::Builder::gone_after)).
+/// the machine's serial number as it signed in (`S12345`).
+///
+/// An `await` also finds an event that came before the step, unless an earlier step found it. With `action_id`, an
+/// `await` of a terminal event fails at once if the action ends otherwise: `print:failed` instead of `print:completed`.
+/// A machine that has no WebSocket and is silent for 30 seconds is gone, and its script ends (see
+/// [`Builder::gone_after`](super::Builder::gone_after)).
 ///
 /// An action must have an `action_type` and no other placeholders. To send an invalid action on purpose, build a
 /// [`ScriptStep::Send`] in code.
@@ -68,7 +74,7 @@ pub enum ScriptStep {
     Await {
         /// The event's name.
         event: String,
-        /// The action it must belong to, if any.
+        /// The action that it must belong to; `None` for any.
         action_id: Option<i64>,
         /// How long to wait.
         timeout: Duration,
@@ -137,13 +143,25 @@ fn locate(error: &serde_path_to_error::Error<serde_json::Error>) -> LocalService
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, expecting = "an object such as {\"await\": \"hunt:completed\"}")]
 struct StepFields {
+    #[serde(default, deserialize_with = "present")]
     send: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
     r#await: Option<String>,
+    #[serde(default, deserialize_with = "present")]
     sleep_s: Option<Seconds>,
+    #[serde(default, deserialize_with = "present")]
     drop: Option<DropKind>,
+    #[serde(default, deserialize_with = "present")]
     close: Option<CloseCode>,
+    #[serde(default, deserialize_with = "present")]
     action_id: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
     timeout_s: Option<Seconds>,
+}
+
+/// Reads a field that is present. Unlike serde's own `Option`, refuses `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 impl StepFields {

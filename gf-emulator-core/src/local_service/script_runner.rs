@@ -21,7 +21,7 @@ pub(super) fn run(script: &Script, core: &Core, machine: &Arc<RemoteMachine>) ->
             ScriptStep::Await { event, action_id, timeout } => {
                 let done = machine.wait_event(event, *action_id, Instant::now() + *timeout);
                 let of = action_id.map(|id| format!(" of action {id}")).unwrap_or_default();
-                (done, format!("{event}{of} did not come within {timeout:?}"))
+                (done, format!("{event}{of} did not arrive within {timeout:?}"))
             }
             ScriptStep::Sleep(time) => (machine.sleep(Instant::now() + *time), String::new()),
             ScriptStep::Drop(how) => {

@@ -75,7 +75,7 @@ pub enum Seen {
     },
     /// A replay stopped waiting for something and continues without it.
     GivenUp {
-        /// What did not come, and how long the replay waited for it.
+        /// What did not arrive, and how long the replay waited for it.
         what: String,
     },
     /// A machine sent a binary frame of this many bytes.

@@ -15,13 +15,13 @@ use crate::words::count;
 
 /// The most lines that wait to be printed.
 const LINES_LIMIT: usize = 10_000;
-/// Far away: a script ends by its own timeouts.
+/// Effectively no timeout: scripts have timeouts of their own.
 const A_YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// Makes a line of what is seen, if it is worth one.
+/// Formats an event as a line, or returns `None` to skip it.
 type Render = Box<dyn Fn(&Seen) -> Option<String> + Send + Sync>;
 
-/// A bounded queue of lines, between the threads of a service, which must not wait, and the one that prints.
+/// A bounded queue of lines: the threads of a service add to it without blocking, and one thread prints.
 ///
 /// ```
 /// use gf_emulator_core::local_service::{LocalService, Script, Transcript};
@@ -33,7 +33,7 @@ type Render = Box<dyn Fn(&Seen) -> Option<String> + Send + Sync>;
 /// stop.send(()).unwrap(); // from a signal handler, for example
 /// let outcome = transcript.print_until_done(&service, &stopped, |line| println!("{line}"), |_stopped| ());
 /// assert_eq!(outcome, None);
-/// # Ok::<(), gf_emulator_core::local_service::Error>(())
+/// # Ok::<(), gf_emulator_core::local_service::LocalServiceError>(())
 /// ```
 pub struct Transcript {
     render: Render,
@@ -44,14 +44,15 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Creates a transcript with the lines that `render` makes of what is seen.
+    /// Creates a transcript. `render` formats an event as a line, or returns `None` to skip it.
     pub fn new(render: impl Fn(&Seen) -> Option<String> + Send + Sync + 'static) -> Arc<Self> {
         let (sender, receiver) = unbounded();
         let (started, dropped) = (Instant::now(), AtomicUsize::new(0));
         Arc::new(Self { render: Box::new(render), started, sender, receiver, dropped })
     }
 
-    /// Adds a line with the time since the start. Drops and counts it if 10,000 lines wait to be printed.
+    /// Adds the line for `seen`, with the time since the start. If 10,000 lines wait to be printed, drops and counts
+    /// it.
     pub fn add(&self, seen: &Seen) {
         let Some(line) = (self.render)(seen) else { return };
         if self.sender.len() >= LINES_LIMIT {
@@ -62,7 +63,7 @@ impl Transcript {
         self.add_line(format!("{:>8.3} s  {line}", self.started.elapsed().as_secs_f64()));
     }
 
-    /// Adds a line of which there are few: it is never dropped.
+    /// Adds a line that is never dropped; use it only for rare lines.
     pub fn add_line(&self, line: String) {
         // Cannot fail: `self` holds the receiver.
         let _ = self.sender.send(line);
@@ -75,8 +76,9 @@ impl Transcript {
         }
     }
 
-    /// Prints lines until the script has ended or `stop` receives a message. Then calls `at_end` with whether it was
-    /// stopped, stops the service, and prints the remaining lines. Returns the script's outcome, or `None` if stopped.
+    /// Prints lines until the script has ended, or `stop` receives a message or is disconnected. Then calls `at_end`
+    /// with whether it was stopped, stops the service, and prints the remaining lines. Returns the script's outcome, or
+    /// `None` if stopped. Without a script or replay it ends at once.
     pub fn print_until_done(
         &self,
         service: &LocalService,
@@ -105,8 +107,10 @@ impl Transcript {
 }
 
 impl LocalService {
-    /// Returns the `[SERVICE]` section of a configuration for this service. `ca_file` has the certificate of
-    /// [`ca_pem`](Self::ca_pem).
+    /// Returns the `[SERVICE]` section of a configuration file for this service.
+    ///
+    /// `ca_file` is the path of a file with [`ca_pem`](Self::ca_pem), which the caller has written. With `None`, a
+    /// comment takes the place of the `ca_file` key. Without TLS, `ca_file` has no effect.
     #[must_use]
     pub fn config_section(&self, ca_file: Option<&Path>) -> String {
         let (http, ws) = (self.http_url(), self.ws_url());
@@ -131,7 +135,7 @@ pub struct Totals {
     pub pictures: usize,
     /// The bytes of these pictures.
     pub picture_bytes: usize,
-    /// Pulse files that were handed out.
+    /// Downloads of pulse files.
     pub jobs: usize,
 }
 

@@ -1,13 +1,4 @@
 //! The emulator's own machine: sends canned pictures, and plays jobs in scaled time.
-//!
-//! | picture | sent for |
-//! |---|---|
-//! | `HOME_1.jpg` .. `HOME_4.jpg` | the lid camera while the service homes the head |
-//! | `LID_IMAGE.jpg` | the lid camera otherwise; `HOME_4.jpg` if it does not exist |
-//! | `HEAD_LASER_<thickness>.jpg`, `HEAD_NO_LASER_<thickness>.jpg` | the head camera with the measurement laser on or off |
-//!
-//! `<thickness>` is `material_thickness` as configured, such as `.230`. A picture is a regular file of up to 32 MiB. Names
-//! and homing order are those of the Glowforge-Utilities emulator.
 
 use std::collections::VecDeque;
 use std::fs::File;
@@ -30,7 +21,21 @@ const PAUSE_BACKTRACK_TICKS: u64 = 2000;
 /// Speed of the move back to the start. Travel peaks at 202 mm/s, measured on hardware.
 const PARK_SPEED_MM_S: f64 = 200.0;
 
-/// A machine without hardware.
+/// A machine without hardware: sends canned pictures, and plays jobs in scaled time.
+///
+/// # Pictures
+///
+/// Files in [`image_dir`](crate::config::Behaviour::image_dir):
+///
+/// | camera | picture |
+/// |---|---|
+/// | lid, first four pictures | `HOME_1.jpg` to `HOME_4.jpg` in this order (homing); skipped if `bypass_homing` is set (2.6) |
+/// | lid, afterwards | `LID_IMAGE.jpg`, or `HOME_4.jpg` if that does not exist; a picture with [`Capture::begins_homing`] is `HOME_1.jpg` again, and the next three follow |
+/// | head | `HEAD_LASER_<thickness>.jpg` or `HEAD_NO_LASER_<thickness>.jpg`, with the measurement laser on or off |
+///
+/// `<thickness>` is [`material_thickness`](crate::config::Behaviour::material_thickness), such as `.230`. A picture is
+/// a regular file of up to 32 MiB. Its bytes are sent unchanged and are not checked to be a JPEG. A missing picture
+/// fails the action. Names and homing order are those of the Glowforge-Utilities emulator.
 ///
 /// ```
 /// use gf_emulator_core::Config;
@@ -71,7 +76,7 @@ impl CannedMachine {
         }
     }
 
-    /// Returns the paths of all pictures that it may send, existing or not.
+    /// Returns the paths of all pictures that it may send, whether or not they exist.
     #[must_use]
     pub fn pictures(&self) -> Vec<PathBuf> {
         let names = (1..=HOMING_PICTURES).map(homing_picture).chain([
@@ -82,7 +87,8 @@ impl CannedMachine {
         names.map(|name| self.image_dir.join(name)).collect()
     }
 
-    /// Returns the pictures that are missing or unusable and make an action fail. The bed picture has a fallback.
+    /// Returns the pictures that are missing or unusable, which makes an action fail. `LID_IMAGE.jpg` may be missing if
+    /// `HOME_4.jpg` exists.
     #[must_use]
     pub fn missing_pictures(&self) -> Vec<PathBuf> {
         let fallback = is_picture(&self.image_dir.join(homing_picture(HOMING_PICTURES)));
@@ -142,7 +148,7 @@ impl Machine for CannedMachine {
         while !pressed || controls.lid_is_open() {
             match controls.wait(None)? {
                 WakeReason::ButtonPressed if controls.lid_is_open() => {
-                    log::info!("the lid is open: the press of the button is ignored");
+                    log::info!("button press ignored: the lid is open");
                 }
                 WakeReason::ButtonPressed => pressed = true,
                 WakeReason::LidClosed | WakeReason::Timeout => {}

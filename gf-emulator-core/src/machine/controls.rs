@@ -3,6 +3,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::sync::{lock, wait};
+
 /// Why a machine must stop what it is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -111,11 +113,11 @@ impl Controls {
                 state.lid_closings -= 1;
                 return Ok(WakeReason::LidClosed);
             }
-            state = match deadline.map(|deadline| deadline.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return Ok(WakeReason::Timeout),
-                Some(left) => self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if timeout == Some(Duration::ZERO) {
+                return Ok(WakeReason::Timeout);
+            }
+            state = wait(&self.0.1, state, timeout);
         }
     }
 
@@ -197,7 +199,7 @@ impl Controls {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.0)
     }
 }
 

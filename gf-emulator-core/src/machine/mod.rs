@@ -1,7 +1,7 @@
 //! The machine behind the protocol: takes pictures and plays jobs.
 //!
-//! [`Machine`] is the trait to implement for real hardware or a simulation; no protocol code changes. [`CannedMachine`]
-//! is the emulator's own. Nothing in this module knows about messages, URLs or sockets.
+//! Implement [`Machine`] for real hardware or a simulation; no protocol code changes. [`CannedMachine`] is the default.
+//! Nothing in this module knows about messages, URLs or sockets.
 
 mod canned;
 mod controls;
@@ -33,8 +33,8 @@ pub struct Capture<'a> {
     pub camera: Camera,
     /// Whether to light the measurement laser on the head.
     pub laser: bool,
-    /// The action's settings by code (`HCex`, `HCga`, `LCfl` ...), as sent by the service. Only their size is checked: at
-    /// most 64 codes of four letters or digits, with numbers, booleans or texts of up to 64 bytes.
+    /// The action's settings by code (`HCex`, `HCga`, `LCfl` ...), as sent by the service. Only their size is checked:
+    /// at most 64 codes of four letters or digits, with numbers, booleans or texts of up to 64 bytes.
     pub settings: &'a Map<String, Value>,
     /// Whether the previous action moved the head, so that this picture starts homing (unless homing is in progress).
     pub begins_homing: bool,
@@ -73,12 +73,14 @@ impl<'a> CustomStep<'a> {
 }
 
 /// A downloaded pulse file. A [`Machine`] only gets jobs whose header passed the emulator's checks.
+///
+/// Not to be confused with [`puls::Job`](crate::puls::Job), which reads such a file.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Job {
     /// The id of the action that the file belongs to.
     pub action_id: i64,
-    /// The type of that action: `hunt`, `motion` or `print`.
+    /// The type of that action, such as `hunt`, `motion` or `print`.
     pub action: String,
     /// The file, plain or gzip as downloaded.
     pub path: PathBuf,
@@ -100,7 +102,7 @@ impl Job {
 pub enum MachineError {
     /// The [`Controls`] stopped it: the action is cancelled.
     Stopped(StopReason),
-    /// It refused before anything moved: the action is cancelled. The text is for the log.
+    /// It refused before anything moved: the action is cancelled, not failed. The text is for the log.
     Refused(String),
     /// It tried and failed: the action fails. The text is for the log.
     Failed(String),
@@ -147,8 +149,8 @@ impl PlayUpdate {
 /// A machine behind the protocol.
 ///
 /// All calls come from one thread of the emulator, one at a time, and may block. Calls that wait or move get the
-/// [`Controls`] and must return when these report a [`StopReason`]. Report the hardware's own button and lid through the
-/// emulator's [`Handle`](crate::Handle), from any thread.
+/// [`Controls`] and must return when these report a [`StopReason`]. Report the hardware's own button and lid through
+/// the emulator's [`Handle`](crate::Handle), from any thread.
 ///
 /// ```
 /// use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate};
@@ -244,11 +246,12 @@ pub trait Machine: Send {
     }
 
     /// Does a `custom` step of an [actions table](crate::actions) and returns its result for the templates of later
-    /// steps. By default refuses.
+    /// steps.
     ///
     /// # Errors
     ///
-    /// [`MachineError`] if the step is unknown or was not completed.
+    /// [`MachineError::Refused`], which cancels the action, if the step is unknown: the default does this for all
+    /// steps. [`MachineError::Failed`], which fails the action, if the step was not completed.
     fn custom(&mut self, step: &CustomStep<'_>, _controls: &Controls) -> Result<Value, MachineError> {
         Err(MachineError::Refused(format!("this machine has no custom step {:?}", step.name)))
     }

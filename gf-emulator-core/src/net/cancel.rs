@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::net::poll::{Interest, Poll};
+use crate::sync::lock;
 
 /// A resettable cancellation token, shared by its clones.
 ///
@@ -124,7 +125,7 @@ impl CancelToken {
     }
 
     fn lock(&self) -> MutexGuard<'_, CancelState> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.0)
     }
 }
 

@@ -54,7 +54,7 @@ impl Backoff {
         Self { next: FIRST_PAUSE, jitter: StdRng::seed_from_u64(seed) }
     }
 
-    /// Returns the next pause: at least `retry_after`, of which at most an hour counts.
+    /// Returns the next pause: at least `retry_after`, capped at one hour.
     pub(crate) fn next_pause(&mut self, reason: RetryReason, retry_after: Option<Duration>) -> Duration {
         let full = self.next.min(reason.longest_pause());
         let pause = full.mul_f64(self.jitter.random_range(0.5..=1.0));
@@ -93,7 +93,7 @@ pub(crate) fn retry<T>(
             log::error!("{what}: giving up; retry_for_s in [SERVICE] sets how long to retry");
             return Err(error);
         }
-        log::warn!("{what}: {error}; trying again in {:.1} s", pause.as_secs_f64());
+        log::warn!("{what}: {error}; retrying in {:.1} s", pause.as_secs_f64());
         if !cancel.pause(next) {
             return Err(Error::Interrupted);
         }

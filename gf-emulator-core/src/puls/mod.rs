@@ -1,5 +1,7 @@
 //! Pulse files (`.puls`), the machine's jobs: reading, measuring, checking, plotting, exporting and creating them.
 //!
+//! [`Job`] reads a file; [`machine::Job`](crate::machine::Job) is a downloaded file that a machine plays.
+//!
 //! This module is pure and independent of the rest of the crate: no file system, no network, no clock.
 //!
 //! # Format

@@ -59,7 +59,7 @@ fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {
 }
 
 fn already_recorded(folder: &Path) -> Error {
-    let reason = "there is a recording already: choose another folder, or move it away";
+    let reason = "it already contains a recording: choose another folder, or move the recording";
     let source = io::Error::new(io::ErrorKind::AlreadyExists, reason);
     failed("begin a recording in", &folder.join(SESSION_FILE), source)
 }

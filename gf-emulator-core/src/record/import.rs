@@ -207,11 +207,11 @@ impl FirstPass {
                     known.firmware = known.firmware.or(agent.map(|(_, version)| version.to_owned()));
                     from_header = from_header.or(headers["host"].as_str().map(|host| format!("http://{host}")));
                     let body = json["body"].as_str().filter(|_| json["path"] == "/machines/sign_in");
-                    let serial = body.and_then(|body| sign_in_fields(body).remove("serial"));
-                    let serial = serial.as_ref().and_then(Value::as_str);
-                    let serial = serial.and_then(|serial| serial.trim_start_matches('S').parse().ok());
-                    if let Some(serial) = serial.filter(|serial| !known.serials.contains(serial)) {
-                        known.serials.push(serial);
+                    let values = body.map(|body| sign_in_values(&sign_in_fields(body), "serial")).unwrap_or_default();
+                    for serial in values.iter().filter_map(|serial| serial.trim_start_matches('S').parse().ok()) {
+                        if !known.serials.contains(&serial) {
+                            known.serials.push(serial);
+                        }
                     }
                 }
                 "ws_open" => from_header = from_header.or(headers["origin"].as_str().map(str::to_owned)),
@@ -302,7 +302,7 @@ impl Line {
         }
         let body = if path == "/machines/sign_in" {
             let fields = sign_in_fields(body);
-            if let Some(password) = fields.get("password").and_then(Value::as_str) {
+            for password in sign_in_values(&fields, "password") {
                 redactor.secrets().add_token(&Secret::new(password));
             }
             let redacted: Value = fields.into_iter().map(|(name, _)| (name, Value::from("***"))).collect();
@@ -324,13 +324,19 @@ impl Line {
     }
 }
 
-/// Returns the fields of a sign-in, which is JSON or form-encoded.
-fn sign_in_fields(body: &str) -> Map<String, Value> {
+/// Returns the fields of a sign-in, which is JSON or form-encoded. A form may repeat a field.
+fn sign_in_fields(body: &str) -> Vec<(String, Value)> {
     if let Ok(Value::Object(fields)) = serde_json::from_str(body) {
-        return fields;
+        return fields.into_iter().collect();
     }
     let fields = body.split('&').filter_map(|field| field.split_once('='));
     fields.map(|(name, value)| (name.to_owned(), value.into())).collect()
+}
+
+/// Returns all values of a field.
+fn sign_in_values(fields: &[(String, Value)], name: &str) -> Vec<String> {
+    let values = fields.iter().filter(|(field, _)| field == name).filter_map(|(_, value)| value.as_str());
+    values.map(str::to_owned).collect()
 }
 
 /// Returns scheme, host and port of a URL.
@@ -406,6 +412,21 @@ mod tests {
     }
 
     #[test]
+    fn removes_all_values_of_a_repeated_form_field() {
+        let body = format!("serial=S1234567&serial=S7654321&password={PASSWORD}&password=another-one");
+        let log = [
+            format!(
+                r#"{{"t":0.1,"kind":"http","method":"POST","path":"/machines/sign_in","headers":{{}},"body":"{body}"}}"#
+            ),
+            format!(r#"{{"t":0.2,"kind":"ws_tx","msg":{{"id":1,"text":"1234567 7654321 {PASSWORD} another-one"}}}}"#),
+        ];
+        let (folder, result) = imported(&(log.join("\n") + "\n"), false);
+        result.unwrap();
+        let text = fs::read_to_string(folder.path().join("recording").join(SESSION_FILE)).unwrap();
+        assert!(text.contains("*** *** *** ***"), "{text}");
+    }
+
+    #[test]
     fn skips_and_reports_invalid_lines() {
         for (line, words) in [
             ("oops", "expected value"),
@@ -422,7 +443,7 @@ mod tests {
             let skipped = result.unwrap().skipped;
             assert_eq!((skipped.len(), skipped[0].line, skipped[1].line), (2, 11, 12), "{line}: {skipped:?}");
             assert!(skipped[0].reason.contains(words), "{line}: {skipped:?}");
-            assert!(skipped[1].reason.contains("the file ends inside it"), "{skipped:?}");
+            assert!(skipped[1].reason.contains("the file ends in the middle of this line"), "{skipped:?}");
         }
         for (nothing, words) in
             [("", "the file is empty"), ("oops\n", "no valid lines"), ("{}\n[]\n", "no valid lines")]

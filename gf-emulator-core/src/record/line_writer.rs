@@ -280,7 +280,7 @@ impl LineWriter {
         }
         // A match outside of texts, such as a length that equals a serial number: better no entry than a secret.
         if is_secret || line.as_ref().is_none_or(|line| line.len() >= MAX_LINE_BYTES) {
-            let detail = "an event: it cannot be written without a secret, or is too long".to_owned();
+            let detail = "an event that is too long, or cannot be written without revealing a secret".to_owned();
             let event = Event::State { state: "dropped".into(), action_id: None, detail: Some(detail) };
             line = self.line(elapsed, at, &event);
         }

@@ -1,7 +1,7 @@
 //! The bounded queue between event sources and the writer thread: a slow disk costs entries, never memory or time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::unredacted::Unredacted;
@@ -159,10 +159,14 @@ impl Queue {
             state = wait(&self.not_empty, state, None);
         }
         state.is_writer_idle = false;
-        let may_gather =
-            |state: &mut State| !state.is_closed && !state.is_flush_requested && state.text_bytes <= MAX_TEXT_BYTES / 2;
-        let waited = self.not_empty.wait_timeout_while(state, BATCH_TIME, may_gather);
-        state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        let deadline = Instant::now() + BATCH_TIME;
+        while !state.is_closed && !state.is_flush_requested && state.text_bytes <= MAX_TEXT_BYTES / 2 {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state = wait(&self.not_empty, state, Some(left));
+        }
         let mut events = std::mem::take(&mut state.events);
         (state.taken, state.is_flush_requested) = (state.queued, false);
         if let Some(item) = state.take_dropped() {

@@ -1,4 +1,4 @@
-//! The public [`Recorder`], and [`Telemetry`], through which the rest of the crate records.
+//! The public [`Recorder`].
 
 use std::fmt;
 use std::fs::File;
@@ -24,9 +24,9 @@ use crate::{Config, Error, Result, puls};
 
 /// How long blocking calls wait for a full queue or a flush.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How long the last clone waits on drop for everything to be written. The rest is then abandoned ...
+/// How long dropping the last clone waits for everything to be written, before the rest is abandoned.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(1200);
-/// ... and this is how long the threads then have to stop. They may be stuck in a call to a disk that does not respond.
+/// How long the threads then have to stop; a disk that does not respond may block them.
 const STOP_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Records the conversation between a machine and its service: `session.jsonl` in a folder of its own, with pictures

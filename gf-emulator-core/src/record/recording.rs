@@ -11,6 +11,8 @@ use crate::{Error, Result, files};
 
 /// At most this many skipped lines are reported.
 pub const MAX_SKIPPED: usize = 1000;
+/// The reason why an incomplete last line is skipped.
+const PARTIAL_LINE: &str = "the file ends in the middle of this line: the program that wrote it was killed";
 
 /// Iterates over the entries of a recording. Holds one line (at most 1 MiB) in memory.
 ///
@@ -259,7 +261,7 @@ impl Lines {
         self.next += read as u64;
         if bytes.pop_if(|last| *last == b'\n').is_none() {
             if is_partial {
-                return Ok(Some(Err("the file ends inside it: its writer was stopped".into())));
+                return Ok(Some(Err(PARTIAL_LINE.into())));
             }
             while !self.reader.fill_buf()?.is_empty() {
                 let skipped = self.reader.skip_until(b'\n')?;

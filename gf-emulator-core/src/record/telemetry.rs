@@ -27,6 +27,14 @@ impl Telemetry {
         *slot = Some(recorder.clone());
     }
 
+    /// Lets go of the recorder and the observers, which may hold a handle of the emulator.
+    pub(crate) fn clear(&self) {
+        let recorder = lock(&self.0.recorder).take();
+        self.0.observers.clear();
+        // Not under the lock: dropping the last clone waits for the disk.
+        drop(recorder);
+    }
+
     pub(crate) fn recorder(&self) -> Option<Recorder> {
         lock(&self.0.recorder).clone()
     }

@@ -111,13 +111,13 @@ pub struct Comparer {
 /// What was observed of one group.
 #[derive(Debug, Default)]
 struct Observed {
-    /// How many items came in the recorded order and were compared.
+    /// How many items arrived in the recorded order and were compared.
     in_order: usize,
     /// The items after those.
     rest: Vec<Item>,
     /// The rest was compared as well.
     closed: bool,
-    /// How many endings of the action came.
+    /// How many endings of the action arrived.
     endings: usize,
     /// The name of the last item.
     last: Option<String>,
@@ -160,7 +160,7 @@ impl Comparer {
             }
             Seen::WsLeftOut { lines } => self.uncompared += lines,
             Seen::WsBinary(bytes) => {
-                self.report(&Group::Messages(None), format!("a binary frame of {bytes} bytes came"));
+                self.report(&Group::Messages(None), format!("a binary frame of {bytes} bytes arrived"));
             }
             Seen::Http(request) if !is_connecting(&request.path) => {
                 let recorded = Arc::clone(&self.recorded);
@@ -279,9 +279,10 @@ impl Comparer {
         let names: Vec<&str> = observed.rest.iter().map(|item| item.name.as_str()).collect();
         let Some(rows) = align(&expected, &names) else {
             let (was, is) = (all.len(), observed.in_order + names.len());
-            return self.report(group, format!("{is} came, {was} were recorded, and they have little in common"));
+            let detail = format!("{is} arrived but {was} were recorded, and they differ too much to compare");
+            return self.report(group, detail);
         };
-        // Between items that both have, missing and extra ones are paired: one came instead of the other.
+        // Between items that both have, missing and extra ones are paired: one arrived instead of the other.
         for run in rows.chunk_by(|one, next| !one.is_both() && !next.is_both()) {
             if let [AlignedRow::Both(i, j)] = *run {
                 self.compare_item(group, &recorded[i], &observed.rest[j]);
@@ -292,10 +293,10 @@ impl Comparer {
             let (mut missing, mut added) = (missing.fuse(), added.fuse());
             loop {
                 let detail = match (missing.next(), added.next()) {
-                    (Some(i), Some(j)) => format!("{} came instead of {}", names[j], expected[i]),
-                    (Some(i), None) if all.len() == 1 => format!("{} did not come", expected[i]),
+                    (Some(i), Some(j)) => format!("{} arrived instead of {}", names[j], expected[i]),
+                    (Some(i), None) if all.len() == 1 => format!("{} did not arrive", expected[i]),
                     (Some(i), None) => {
-                        format!("{} ({} of {}) did not come", expected[i], observed.in_order + i + 1, all.len())
+                        format!("{} ({} of {}) did not arrive", expected[i], observed.in_order + i + 1, all.len())
                     }
                     (None, Some(j)) => {
                         let previous = all[..observed.in_order].last().map(|item| item.name.as_str());
@@ -349,7 +350,7 @@ impl Comparer {
 /// Describes an item that is not in the recording.
 fn extra(name: &str, after: Option<&str>) -> String {
     let after = after.map(|after| format!(" after {after}")).unwrap_or_default();
-    format!("{name} came{after}, but is not in the recording")
+    format!("{name} arrived{after}, but is not in the recording")
 }
 
 fn request_parts(request: &Request) -> RequestParts<'_> {

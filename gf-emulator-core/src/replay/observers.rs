@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::{Comparer, Comparison, Difference};
 use crate::Result;
 use crate::local_service::{LocalService, Seen};
 use crate::record::Recorder;
+use crate::sync::lock;
 
 /// A recorder of a local service that stops at a size limit, since anyone who can connect adds to the recording.
 ///
@@ -81,7 +82,7 @@ impl SharedComparer {
 
     /// Compares what was seen. Calls `found` with each difference that is known now; their number is limited.
     pub fn observe(&self, seen: &Seen, mut found: impl FnMut(&Difference)) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         let (comparer, count) = &mut *state;
         for difference in comparer.push(seen) {
             found(difference);
@@ -92,7 +93,7 @@ impl SharedComparer {
     /// Returns the comparison, and how many of its differences [`observe`](Self::observe) has reported. Call it after the
     /// service has stopped; `empty` takes the comparer's place.
     pub fn finish(&self, empty: Comparer) -> (Comparison, usize) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = lock(&self.0);
         let (comparer, count) = std::mem::replace(&mut *state, (empty, 0));
         (comparer.finish(), count)
     }

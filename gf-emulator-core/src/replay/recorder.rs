@@ -40,7 +40,7 @@ fn exchange(service: &str, request: &Request) -> Unredacted {
         url: format!("{service}{}", request.path),
         has_query: request.has_query,
         status: (request.status > 0).then_some(request.status),
-        error: (request.status == 0).then(|| "cut off without an answer".to_owned()),
+        error: (request.status == 0).then(|| "connection closed without a response".to_owned()),
         request: Part { headers, bytes: request.body_len as u64, ..Part::default() },
         ..Exchange::default()
     };

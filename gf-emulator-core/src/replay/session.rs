@@ -63,7 +63,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`Recording::open`]; [`Error::Recording`] if it has no message of the service.
+    /// As [`Recording::open`]; [`Error::Recording`] if it contains no messages from the service.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         Self::open_with(folder, DEFAULT_PATIENCE)
     }
@@ -83,7 +83,7 @@ impl Session {
             reader.add(entry.t, entry.event, &recording);
         }
         if reader.actions.sent_count == 0 {
-            let reason = "the recording has no message of the service: there is nothing to replay".to_owned();
+            let reason = "the recording contains no messages from the service".to_owned();
             return Err(Error::Recording { path: recording.folder().join(SESSION_FILE), line: 1, reason });
         }
         Ok(reader.finish(firmware, recording.skipped().to_vec()))

@@ -89,20 +89,20 @@ fn reports_missing_and_extra_events_by_action() {
     };
     for (recorded, found, expected) in [
         ("a b", "a b", ""),
-        ("a b c", "a c", "hunt 7: b (2 of 3) did not come"),
-        ("a", "", "hunt 7: a did not come"),
-        ("a c", "a b c", "hunt 7: b came after a, but is not in the recording"),
-        ("", "a", "hunt 7: a came, but is not in the recording"),
-        ("a b", "a c", "hunt 7: c came instead of b"),
-        ("a b c", "a d e", "hunt 7: d came instead of b; hunt 7: e came instead of c"),
-        ("a b c", "a d", "hunt 7: d came instead of b; hunt 7: c (3 of 3) did not come"),
+        ("a b c", "a c", "hunt 7: b (2 of 3) did not arrive"),
+        ("a", "", "hunt 7: a did not arrive"),
+        ("a c", "a b c", "hunt 7: b arrived after a, but is not in the recording"),
+        ("", "a", "hunt 7: a arrived, but is not in the recording"),
+        ("a b", "a c", "hunt 7: c arrived instead of b"),
+        ("a b c", "a d e", "hunt 7: d arrived instead of b; hunt 7: e arrived instead of c"),
+        ("a b c", "a d", "hunt 7: d arrived instead of b; hunt 7: c (3 of 3) did not arrive"),
     ] {
         assert_eq!(differences(&names(recorded), &names(found)).join("; "), expected, "{recorded} / {found}");
     }
     let strange = [action(7, "hunt", "https://h/a"), received(8, "x")];
     assert_eq!(
         differences(&strange[..1], &strange),
-        ["action 8, which the service did not send: x came, but is not in the recording"]
+        ["action 8, which the service did not send: x arrived, but is not in the recording"]
     );
 }
 
@@ -133,13 +133,13 @@ fn groups_requests_by_action() {
     assert_eq!(differences(&recorded, &recorded), [""; 0]);
     let mut found = recorded.to_vec();
     found.remove(5);
-    assert_eq!(differences(&recorded, &found), ["motion 2: GET /job (1 of 2) did not come"]);
+    assert_eq!(differences(&recorded, &found), ["motion 2: GET /job (1 of 2) did not arrive"]);
     let mut found = recorded.to_vec();
     found.push(requested("PUT", "/api/machines/status"));
     assert_eq!(
         differences(&recorded, &found),
         [
-            "requests without an action: PUT /api/machines/status came after GET /update/current, but is not in the recording"
+            "requests without an action: PUT /api/machines/status arrived after GET /update/current, but is not in the recording"
         ]
     );
     // Concurrent actions with the same URL: the requests form one group.
@@ -147,7 +147,7 @@ fn groups_requests_by_action() {
         [action(1, "motion", job), action(2, "motion", job), requested("GET", "/job"), requested("GET", "/job")];
     let found = [together[0].clone(), together[2].clone(), together[1].clone(), together[3].clone()];
     assert_eq!(differences(&together, &found), [""; 0]);
-    assert_eq!(differences(&together, &together[..3]), ["requests for /job: GET /job (2 of 2) did not come"]);
+    assert_eq!(differences(&together, &together[..3]), ["requests for /job: GET /job (2 of 2) did not arrive"]);
 }
 
 #[test]

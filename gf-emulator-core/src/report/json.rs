@@ -52,10 +52,13 @@ mod tests {
         let deep = (0..100).fold(serde_json::json!(["ä"]), |inner, _| serde_json::json!([inner]));
         let entry = serde_json::json!({"n": 4, "t": 0.4, "at": "", "kind": "in", "bytes": 1, "json": deep});
         let entry: Entry = serde_json::from_value(entry).unwrap();
-        for max_bytes in [0, 1, 480, 481, 482, 483, 484, 485, 30_000] {
+        let full = serde_json::to_string_pretty(&entry).unwrap();
+        let at = full.find('ä').unwrap();
+        for max_bytes in [0, at - 1, at, at + 1, at + 2, full.len() - 1, full.len()] {
             let shown = json(&entry, false, max_bytes).into_string();
-            assert!(!shown.contains('\u{fffd}'));
-            assert_eq!(shown.contains("line 5 of session.jsonl"), max_bytes < 30_000, "{max_bytes}");
+            assert!(!shown.contains('\u{fffd}'), "{max_bytes}");
+            assert_eq!(shown.contains('ä'), max_bytes >= at + 'ä'.len_utf8(), "{max_bytes}");
+            assert_eq!(shown.contains("line 5 of session.jsonl"), max_bytes < full.len(), "{max_bytes}");
         }
     }
 }

@@ -41,7 +41,7 @@ pub(super) struct Action {
     /// Its entries, starting with the service's request; of a long action only the first and the last.
     pub(super) first_entries: Vec<LineSpan>,
     pub(super) last_entries: VecDeque<LineSpan>,
-    /// The number of entries between these.
+    /// The number of entries omitted between them.
     pub(super) omitted: usize,
     /// The positions of its first and last entry in the recording.
     pub(super) first_index: u64,

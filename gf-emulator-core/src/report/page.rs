@@ -306,7 +306,7 @@ fn filter(timeline: &Timeline) -> Markup {
             fieldset {
                 legend { "Outcome" }
                 @for outcome in Outcome::ALL { (checkbox("outcome", outcome.name(), "")) }
-                (checkbox("outcome", "none", "unfinished actions, and entries of no action"))
+                (checkbox("outcome", "none", "unfinished actions, and entries without an action"))
             }
             output name="shown" aria-live="polite" {}
             button type="reset" { "Show all" }
@@ -325,9 +325,14 @@ fn checkbox(name: &str, value: &str, tooltip: &str) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::timeline::Window;
 
     #[test]
     fn style_and_script_can_be_inlined() {
         assert!(csp::is_inlinable(STYLE) && csp::is_inlinable(SCRIPT));
+        let about = serde_json::json!({"format": 1, "recorder": "a test", "side": "machine"});
+        let timeline = Timeline::new(serde_json::from_value(about).unwrap(), Window::From(0));
+        let head = head(&timeline, None).into_string();
+        assert_eq!(head.matches("'sha256-").count(), 2, "{head}");
     }
 }

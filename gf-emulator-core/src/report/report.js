@@ -22,14 +22,15 @@
     };
   }
 
-  // With the action's type, so that a search for "print" finds the download of its job.
-  function textOf(item) {
+  // Searches the text, and the action's type: "print" finds the download of its job. The type is not cached, since a
+  // live page may set it later.
+  function contains(item, word) {
     let text = texts.get(item);
     if (text === undefined) {
-      text = `${item.textContent} ${item.dataset.action ?? ""}`.toLowerCase();
+      text = item.textContent.toLowerCase();
       texts.set(item, text);
     }
-    return text;
+    return text.includes(word) || (item.dataset.action ?? "").toLowerCase().includes(word);
   }
 
   function matches(item, { words, action, channels, outcomes }) {
@@ -38,7 +39,7 @@
       (action === "" || data.action === action) &&
       (data.channel === undefined || channels.has(data.channel)) &&
       outcomes.has(data.outcome) &&
-      (words.length === 0 || words.every((word) => textOf(item).includes(word)))
+      words.every((word) => contains(item, word))
     );
   }
 

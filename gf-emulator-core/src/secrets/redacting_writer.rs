@@ -72,7 +72,7 @@ impl<W: Write> Write for RedactingWriter<W> {
         if self.buffer.len() >= self.threshold {
             let end = stable_prefix(&self.buffer);
             if end == 0 && self.buffer.len() > MAX_WORD_BYTES {
-                return Err(io::Error::other("it cannot be searched for secrets: a word has more than 4 MiB"));
+                return Err(io::Error::other("cannot search it for secrets: a word is longer than 4 MiB"));
             }
             self.pass(end)?;
             // Do not search the rest again for each small write.
@@ -128,7 +128,7 @@ mod tests {
     fn rejects_an_endless_word_without_buffering_it() {
         let mut cleaned = RedactingWriter::new(io::sink());
         let error = (0..1000).find_map(|_| cleaned.write_all(&[b'x'; 16 << 10]).err()).unwrap();
-        assert!(error.to_string().contains("more than 4 MiB"), "{error}");
+        assert!(error.to_string().contains("longer than 4 MiB"), "{error}");
         assert!(cleaned.buffer.len() <= 3 * MAX_WORD_BYTES, "{}", cleaned.buffer.len());
     }
 }

@@ -3,7 +3,7 @@
 //! `POST {server}/machines/sign_in` with JSON: the serial number with an `S` in front, and the password. The answer has
 //! two tokens. `auth_token` is the bearer token of every later request; it expires after about six hours. `ws_token` is
 //! the last path segment of the WebSocket's URL; it is valid for one connection within about 30 seconds, so every
-//! connection starts with a sign-in. (Measured with firmware 1.x and 2.6.)
+//! connection starts with a sign-in. (From the protocol's description; the lifetimes are not measured.)
 
 use std::time::Duration;
 

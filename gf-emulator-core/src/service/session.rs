@@ -107,7 +107,7 @@ impl Session {
                     };
                     response.drain();
                     let next = next?;
-                    // No token for another origin, not even back at the service's.
+                    // Drop the token once a redirect leaves the origin, even if a later one leads back.
                     if next.origin() != url.origin() {
                         authorization = Authorization::Presigned;
                     }
@@ -128,7 +128,7 @@ impl Session {
         Ok(url)
     }
 
-    /// Requests a file. Only 200 is a whole file: 204 has none and 206 is a part.
+    /// Requests a file. Only 200 carries a whole file: 204 has no body, and 206 has a part.
     fn get(&self, url: Url) -> Result<Response> {
         let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authorization::Bearer)?;
         if response.status == 200 { Ok(response) } else { Err(response.into_error()) }

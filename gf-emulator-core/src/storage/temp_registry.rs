@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::sync::lock;
 
 /// The temp files and folders of a program, for a signal handler that calls [`std::process::exit`]: that runs no
 /// destructors.
@@ -70,7 +72,7 @@ impl TempRegistry {
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 }
 

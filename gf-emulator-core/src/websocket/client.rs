@@ -21,8 +21,8 @@ use crate::{Config, Error, Result, Secret};
 
 /// A WebSocket to the service: one thread (`gf-websocket`) between a socket and the two queues of [`MachineQueues`].
 ///
-/// It is what [`Emulator`](crate::Emulator) uses. Use it directly to write a message loop of your own: read actions from
-/// rx, send events to tx.
+/// It is what [`Emulator`](crate::Emulator) uses. Use it directly to write a message loop of your own: read actions
+/// from rx, send events to tx.
 ///
 /// ```
 /// # #[cfg(feature = "local-service")]
@@ -54,23 +54,28 @@ use crate::{Config, Error, Result, Secret};
 ///
 /// # Connections
 ///
-/// The client pings every 30 s and gives a connection up if no pong follows within 10 s. A lost connection is routine
+/// The client pings every 30 s and gives up a connection if no pong follows within 10 s. A lost connection is routine
 /// (the service cuts about hourly): the client signs in and connects again until it is stopped. The pauses between
 /// attempts grow from 0.5 s to 15 s after a lost connection, 60 s while the service is unreachable and 300 s while it
 /// rejects the credentials; a `Retry-After` is honoured up to an hour. After a connection of at least 10 s they start
 /// again at 0.5 s.
 ///
-/// # What arrives, and what may be lost
+/// # Which messages may be lost
 ///
-/// Messages are sent in order. One that the operating system has not taken whole when the connection is lost is sent
-/// again on the next connection; one that it has taken is not, because it may have arrived. So no message arrives twice,
-/// and a connection that breaks may lose what was on its way. While there is no connection, up to 4096 messages or 8 MiB
-/// wait in an outbox; [progress](super::queues::Outgoing::progress) does not wait, and the oldest events are dropped when the outbox is
-/// full of events. Every dropped message is logged.
+/// Messages are sent in order. A message that the operating system has not fully accepted when the connection is lost
+/// is sent again on the next connection. One that it has accepted is not, because it may have arrived. So no message
+/// arrives twice, but messages in transit may be lost when a connection breaks.
 ///
-/// Frames of up to 1 MiB are handed to rx, which holds 16. Read it: while it is full, the socket is neither read nor
-/// written (tx takes messages all the same). Whatever the service sends or leaves unread, a connection holds less than
-/// 32 MiB.
+/// Messages wait in an outbox of 4096 messages or 8 MiB. They are dropped, and logged, only in these cases:
+///
+/// - When the connection is lost: the [progress](crate::Outgoing::progress) reports in the outbox.
+/// - When the outbox is full: the oldest progress report, or the oldest [event](crate::Outgoing::event) if it has none.
+/// - When the client stops: what it cannot send in time, or everything if there is no connection.
+///
+/// # Flow control
+///
+/// Frames of up to 1 MiB are queued in rx, which holds 16. While rx is full, the socket is neither read nor written,
+/// but tx still accepts messages. A connection uses less than 32 MiB, whatever the service does.
 #[derive(Debug)]
 pub struct WsClient {
     thread: Option<JoinHandle<Result<()>>>,
@@ -80,7 +85,7 @@ pub struct WsClient {
 }
 
 impl WsClient {
-    /// Signs in, opens the WebSocket and starts its thread. The firmware is not checked.
+    /// Checks the configuration, signs in, opens the WebSocket and starts its thread. The firmware is not checked.
     ///
     /// Blocks while the service is unreachable or busy, for up to `config.service.retry_for`.
     ///
@@ -99,8 +104,9 @@ impl WsClient {
         Ok((client, queues))
     }
 
-    /// Opens the WebSocket of a session and starts its thread. Without a token, or when opening fails, it signs in.
-    /// Later sign-ins use `http`, whose cancel token ends an attempt to connect. After an error, `peer` can be used again.
+    /// Opens the WebSocket of a session and starts its thread. Signs in first if there is no token, and again
+    /// before each retry. Later sign-ins use `http`, whose cancel token ends an attempt to connect. After an error, `peer`
+    /// can be used again.
     pub(crate) fn open(
         config: &Config,
         session: &Arc<Session>,

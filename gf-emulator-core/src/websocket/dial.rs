@@ -17,7 +17,7 @@ use crate::{Error, Result};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// What it takes to open a connection.
+/// Everything needed to open a connection.
 #[derive(Clone)]
 pub(super) struct Dialer {
     /// Signs in and returns the URL of the next connection, token included.

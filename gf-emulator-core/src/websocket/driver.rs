@@ -49,6 +49,7 @@ impl Driver {
         let result = self.run_until_exit();
         if let Err(e) = &result {
             log::error!("{e}");
+            self.collect();
             self.state.abort();
         }
         self.close("the machine has stopped");
@@ -78,7 +79,7 @@ impl Driver {
                 },
                 Command::Disconnect { reason, retry_in } => {
                     self.close(&reason);
-                    log::warn!("connection lost: {reason}; reconnecting in {:.1} s", retry_in.as_secs_f64());
+                    log::warn!("connection lost: {reason}; retrying in {:.1} s", retry_in.as_secs_f64());
                 }
                 Command::Wait { interest, until } => match self.poll.wait(interest, until) {
                     Err(e) if self.socket.is_some() => self.state.connection_lost(e.to_string()),
@@ -99,7 +100,7 @@ impl Driver {
 
     /// Moves messages to the outbox.
     fn collect(&mut self) {
-        // No more than that: a machine that sends without end must not hold this thread.
+        // Only what is queued now: a machine that never stops sending must not keep this thread here.
         let queued = self.tx.len();
         self.tx.try_iter().take(queued).for_each(|message| self.state.push(message));
     }

@@ -1,4 +1,5 @@
-//! [`Outbox`]: the machine's messages until the operating system has taken them. Pure: no socket, clock or log.
+//! [`Outbox`]: holds the machine's messages until the operating system has accepted them. Pure: no socket, clock or
+//! log.
 //!
 //! A message is in flight from the moment it is handed to the socket until the operating system has taken all of its
 //! bytes. After a lost connection, messages in flight are queued again; those taken whole are not, because they may have
@@ -49,6 +50,8 @@ pub(super) enum DropReason {
     NotRead,
     /// Queued after the stop.
     Stopped,
+    /// The WebSocket thread cannot go on.
+    ThreadFailed,
 }
 
 impl DropReason {
@@ -59,6 +62,7 @@ impl DropReason {
             Self::StoppedOffline => "stopped without a connection",
             Self::NotRead => "the service does not read",
             Self::Stopped => "stopped",
+            Self::ThreadFailed => "the WebSocket thread failed",
         }
     }
 }
@@ -99,7 +103,7 @@ impl Outbox {
     }
 
     /// Moves a batch of messages to in flight and returns their frames. The caller must write them to a connection
-    /// whose buffer is empty and of whose bytes `taken` have been taken.
+    /// whose buffer is empty and of which the operating system has accepted `taken` bytes so far.
     pub(super) fn next_batch(&mut self, taken: u64) -> Vec<Utf8Bytes> {
         let (mut ends_at, enough) = (taken, taken + BATCH_BYTES as u64);
         let mut frames = Vec::new();

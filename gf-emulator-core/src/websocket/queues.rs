@@ -5,19 +5,20 @@
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, SendError, Sender, TrySendError, bounded, select};
 use tungstenite::Utf8Bytes;
 
 use crate::net::poll::Waker;
+use crate::sync::lock;
 
 /// Frames that the machine has not read yet. While rx is full, the socket is not read.
 const RX_CAPACITY: usize = 16;
 /// Messages that the transport has not taken yet. The WebSocket thread moves them to its outbox at once.
 const TX_CAPACITY: usize = 256;
-/// How long `send` waits for room in a full queue after a stop.
+/// How long `send` waits on a full queue after a stop.
 const SEND_TIMEOUT_AFTER_STOP: Duration = Duration::from_millis(500);
 
 /// A message of the machine: the text of one WebSocket frame.
@@ -33,16 +34,17 @@ impl Outgoing {
         Self { text: text.into(), label, is_progress }
     }
 
-    /// Creates an event: kept while the connection is down, and dropped only if the outbox is full of events.
+    /// Creates an event, which is kept when the connection is lost. [`WsClient`](crate::WsClient) says when messages
+    /// are dropped.
     ///
-    /// The protocol wants one JSON object with a line feed at its end; nothing is checked or added here.
+    /// The protocol requires one JSON object followed by a line feed; the text is neither checked nor changed.
     #[must_use]
     pub fn event(text: impl Into<String>) -> Self {
         Self::new(text.into(), "event".into(), false)
     }
 
-    /// Creates a progress report: dropped when the connection is lost, and before any event when the outbox is full. The
-    /// text is as for an [`event`](Self::event).
+    /// Creates a progress report, which is dropped when the connection is lost, and before events when the outbox is
+    /// full. The text is as for an [`event`](Self::event).
     #[must_use]
     pub fn progress(text: impl Into<String>) -> Self {
         Self::new(text.into(), "progress".into(), true)
@@ -89,12 +91,12 @@ pub struct Tx {
 }
 
 impl Tx {
-    /// Queues a message. Blocks while the queue is full (256 messages). The WebSocket thread always drains it; a peer in
-    /// memory may not, and then a stop of the machine ends the wait within 500 ms.
+    /// Queues a message. Blocks while the queue is full (256 messages). The WebSocket thread always drains it. An
+    /// in-memory peer may not; then stopping the machine ends the wait within 500 ms.
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the message if nothing receives it any more, or the machine was stopped during the wait.
+    /// [`SendError`] with the message if the receiver is gone, or the machine was stopped during the wait.
     pub fn send(&self, message: Outgoing) -> Result<(), SendError<Outgoing>> {
         match self.queue.try_send(message) {
             Ok(()) => {}
@@ -149,7 +151,7 @@ pub struct MachineQueues {
     pub(crate) stopper: Stopper,
 }
 
-/// Tells the machine to stop, from any thread. Also ends waits for room in a queue that nobody reads.
+/// Tells the machine to stop, from any thread. Also ends a `send` that blocks on a full queue.
 #[derive(Debug, Clone)]
 pub(crate) struct Stopper(Arc<StopSignal>);
 
@@ -166,7 +168,7 @@ impl Stopper {
     }
 
     pub(crate) fn stop(&self) {
-        self.0.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.0.running).take();
     }
 
     /// A channel that is disconnected by `stop`, for a select.

@@ -42,7 +42,7 @@ pub(super) enum Command {
     Disconnect { reason: String, retry_in: Duration },
     /// Sign in and connect, then call [`ClientState::connected`] or [`ClientState::connect_failed`].
     Connect,
-    /// Sleep until the socket is ready, something else has happened, or the time has come.
+    /// Sleep until the socket is ready, the waker is used, or `until` has passed.
     Wait { interest: Interest, until: Option<Instant> },
     /// Drop the socket or cancel the attempt to connect, and end.
     Exit,
@@ -99,7 +99,7 @@ struct Connection {
     next_ping: Instant,
     pong_due: Option<Instant>,
     close: Close,
-    /// Nothing can be written any more. What has arrived is read before the connection is given up.
+    /// The first write error. Received data is still read before the connection is closed.
     write_error: Option<String>,
     /// The connection cannot be used any more.
     lost: Option<String>,
@@ -127,7 +127,7 @@ impl Connection {
         }
     }
 
-    /// Returns why to give up on the connection, if so.
+    /// Returns why the connection must be given up, or `None`.
     fn lost(&mut self, now: Instant) -> Option<String> {
         if let Some(reason) = self.lost.take() {
             return Some(reason);
@@ -176,9 +176,9 @@ impl ClientState {
         self.stop_deadline.get_or_insert(now + FLUSH_TIMEOUT);
     }
 
-    /// Drops everything that is queued: the client cannot go on.
+    /// Drops everything that is queued, after a fatal error.
     pub(super) fn abort(&mut self) {
-        self.outbox.drop_all(DropReason::StoppedOffline);
+        self.outbox.drop_all(DropReason::ThreadFailed);
         self.phase = Phase::Ended;
     }
 
@@ -264,8 +264,12 @@ impl ClientState {
 
     /// Nothing can be written any more.
     pub(super) fn write_failed(&mut self, reason: String) {
-        if let Some(connection) = self.connection() {
-            connection.write_error.get_or_insert(reason);
+        if let Some(connection) = self.connection()
+            && connection.write_error.is_none()
+        {
+            connection.write_error = Some(reason);
+            // More may have arrived since the last read.
+            connection.reading = Reading::Due;
         }
     }
 
@@ -350,7 +354,7 @@ impl ClientState {
         if connection.buffer == Buffer::Blocked {
             connection.buffer = Buffer::Unflushed;
         }
-        if reading == Reading::Limited || connection.write_error.is_some() {
+        if reading == Reading::Limited {
             return Command::Read;
         }
         let until = match connection.close {

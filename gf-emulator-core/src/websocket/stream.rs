@@ -14,7 +14,7 @@ use crate::net::Stream;
 /// The largest frame and the largest message. An action has a few hundred bytes.
 const MAX_MESSAGE_BYTES: usize = 1 << 20;
 const READ_BUFFER_BYTES: usize = 4 << 10;
-/// While this much waits to be written, no more pongs are buffered; of the pings received then, only the last is
+/// Once this many bytes are pending, no more pongs are buffered: of the pings received meanwhile, only the last is
 /// answered.
 const MAX_PONG_BYTES: usize = 64 << 10;
 /// How much one turn may read, so that a message without end does not block everything else.

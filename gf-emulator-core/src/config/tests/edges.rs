@@ -69,7 +69,7 @@ fn checks_a_configuration_built_in_code() {
     config.motion.refuse_bytes = 0;
     assert_snapshot!(config.check().expect_err("problems"), @r"
     configuration: service.server_url must be an https URL: http is for localhost, 127.x.x.x and [::1] only
-    configuration: service.status_service_url must be without a trailing slash
+    configuration: service.status_service_url must be a URL that does not end with a slash
     configuration: service.user_agent must be ASCII text on a single line
     configuration: service.retry_for must be at most a year
     configuration: machine.serial must be a number from 1 to 4294967295, digits only
@@ -78,7 +78,7 @@ fn checks_a_configuration_built_in_code() {
     configuration: machine.firmware must be a version such as 2.6.0-2228
     configuration: machine.ip_address must be an IP address such as 192.168.100.101
     configuration: machine.head_id must be a whole number from 0 to 4294967295
-    configuration: emulator.material_thickness must be as in the pictures' file names, such as .230: letters, digits, dots, dashes, underscores
+    configuration: emulator.material_thickness must be text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)
     configuration: emulator.time_scale must be a number from 0 (immediate) to 1000; 1 is real time
     configuration: motion.dir must be a path
     configuration: motion.refuse_bytes must be a number of bytes, 1 or more

@@ -79,7 +79,7 @@ fn api_routes_need_a_valid_bearer_token() {
         assert_eq!(send(&service, method, path, "Authorization: Bearer x\r\n", b"").status, 401, "{path}");
         assert_eq!(send(&service, "DELETE", path, &bearer, b"").status, 405, "{path}");
     }
-    for path in ["/", "/api/machines/lid_image/x", "/api/machines/lid_image", "/up/", "/dl/other"] {
+    for path in ["/", "/api/machines/lid_image/x", "/api/machines/lid_image", "/up/", "/dl/other", "/dl/x.puls"] {
         assert_eq!(send(&service, "POST", path, &bearer, b"").status, 404, "{path}");
     }
     service.expire_tokens();
@@ -106,6 +106,10 @@ fn serves_firmware_and_pulse_file() {
     assert_eq!(send(&service, "GET", "/dl/job.puls?X-Sig=1", &bearer, b"").body, small_puls());
     let last = requests(&service).pop().unwrap();
     assert_eq!((last.bearer, last.has_query, last.path.as_str()), (Bearer::Good, true, "/dl/job.puls"));
+
+    let service = plain().puls_for("hunt", [7]).start().unwrap();
+    assert_eq!(send(&service, "GET", "/dl/hunt.puls", "", b"").body, [7]);
+    assert_eq!(send(&service, "GET", "/dl/motion.puls", "", b"").status, 404);
 
     let file = vec![7; 300_000];
     let service = plain().puls(file.clone()).gzip(true).start().unwrap();
@@ -277,7 +281,7 @@ fn faults_apply_in_order_to_matching_requests() {
     service.fault(Fault::status(500).on("GET", "/<ws_token>"));
     let (token, _) = sign_in(&service);
     assert_eq!(try_open(&service, &token).err(), Some(500));
-    assert!(try_open(&service, &token).is_ok(), "a failed handshake does not consume the token");
+    assert!(try_open(&service, &token).is_ok(), "an injected fault does not consume the token");
 }
 
 #[test]

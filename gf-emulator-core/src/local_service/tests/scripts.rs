@@ -43,7 +43,7 @@ fn a_failed_script_names_the_step() {
     socket.send(event("other", 1)).unwrap();
     let Some(Outcome::Failed { step, reason }) = service.script_outcome(LIMIT) else { panic!("it did not fail") };
     assert_eq!(step, 2);
-    assert!(reason.starts_with("never of action 3 did not come within 10ms"), "{reason}");
+    assert!(reason.starts_with("never of action 3 did not arrive within 10ms"), "{reason}");
 }
 
 #[test]
@@ -77,6 +77,9 @@ fn an_invalid_script_names_the_step() {
         (r#"[{"sleep_s": 1, "timeout_s": 1}]"#, r#""timeout_s" belongs to "send" and "await" only"#),
         (r#"[{"drop": false}]"#, r#"drop: must be true or "hard""#),
         (r#"[{"close": 1006}]"#, "close: 1006 is not a WebSocket close code"),
+        (r#"[{"await": "x", "action_id": null}]"#, "action_id: invalid type: null, expected i64"),
+        (r#"[{"await": "x", "timeout_s": null}]"#, "timeout_s: invalid type: null, expected f64"),
+        (r#"[{"drop": true, "close": null}]"#, "close: invalid type: null, expected u64"),
         (r#"[{"close": 70000}]"#, "close: 70000 is not a WebSocket close code"),
     ] {
         let error = Script::from_json(text).unwrap_err().to_string();

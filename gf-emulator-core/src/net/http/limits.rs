@@ -1,8 +1,10 @@
 //! Time limits of an HTTP exchange, and the deadline of the current one.
 
 use std::io;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
+
+use crate::sync::lock;
 
 /// Time limits. The [module](super) documentation says what each covers.
 #[derive(Debug, Clone, Copy)]
@@ -58,7 +60,7 @@ impl CurrentExchange {
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, ExchangeState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0)
     }
 
     /// Adds to a timeout error which limit was reached: that of the whole exchange, or that of `part`.

@@ -476,6 +476,7 @@ impl Simulation {
                 DropReason::Disconnected => removed.is_progress && self.connection.is_none(),
                 DropReason::StoppedOffline => self.stopped.is_some() && self.connection.is_none(),
                 DropReason::NotRead => self.stopped.is_some() && self.exited,
+                DropReason::ThreadFailed => false,
                 DropReason::Stopped => self.stopped.is_some_and(|(_, late)| id >= late),
             };
             assert!(may_drop, "dropped without need: {removed:?} ({reason:?}); queued: {queued:?}");
