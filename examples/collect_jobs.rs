@@ -1,6 +1,6 @@
-//! The real service, or whatever the configuration names: go online, and keep every pulse file that comes.
+//! Connects to the configured service and stores every pulse file that it sends.
 //!
-//! `cargo run --example collect_jobs -- gf-machine-emulator.cfg`; Enter ends it.
+//! `cargo run --example collect_jobs -- gf-machine-emulator.cfg`; press Enter to stop.
 
 use gf_emulator_core::{Emulator, Error};
 
@@ -16,8 +16,8 @@ fn collect() -> Result<(), Error> {
     let mut emulator = Emulator::from_file(path)?;
     let handle = emulator.handle();
     std::thread::spawn(move || {
-        println!("Enter stops the machine");
-        // At the end of the input, too.
+        println!("press Enter to stop");
+        // Also returns at EOF.
         let _ = std::io::stdin().read_line(&mut String::new());
         handle.stop();
     });

@@ -1,1 +1,1 @@
-//! Short programs that use `gf-emulator-core`, one a file beside this one.
+//! Short programs that use `gf-emulator-core`. Each is a file in this folder.

@@ -1,4 +1,4 @@
-//! No network at all: what a service would say comes through a queue, and so does what the machine answers.
+//! Runs the emulator without a network: actions and the machine's messages go through queues.
 //!
 //! `cargo run --example offline`
 
@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let (mut emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
     peer.tx.send(r#"{"id": 1, "action_type": "settings", "status": "ready"}"#.into())?;
     peer.tx.send(r#"{"id": 2, "action_type": "factory_reset", "status": "ready"}"#.into())?;
-    // Nothing more will come: the machine does what it has been told, and stops.
+    // The machine completes its actions and stops.
     drop(peer.tx);
     emulator.run()?;
     for message in peer.rx.try_iter() {

@@ -1,5 +1,5 @@
-"""Looks at reports in headless Chromium: content, filter, search, thumbnails, phone width, light and dark, scripts off,
-and a recording by somebody who means harm. Takes the folder with the pages; leaves screenshots there."""
+"""Checks reports in headless Chromium: content, filter, search, thumbnails, phone width, light and dark, scripts off, and
+a malicious recording. Takes the folder with the pages, and writes screenshots there."""
 
 import base64
 import shutil
@@ -19,8 +19,8 @@ FLAGS = (
     "--no-first-run --hide-scrollbars --disable-dev-shm-usage"
 ).split()
 CHROMIUM = shutil.which("chromium")
-# Longer than it takes here by far: a busy machine is no reason to fail.
-LONG_LOAD_S, LONG_FILTER_MS = 10, 3000
+# Generous: the tests must not fail on a busy machine.
+LONG_LOAD_S, LONG_FILTER_MS = 30, 3000
 
 done = 0
 
@@ -33,7 +33,7 @@ def expect(what, good, found=None):
 
 
 class Browser:
-    """A browser with one page open. Every other host is unknown to it."""
+    """A browser with one page open. It can resolve no other host."""
 
     def __init__(self, page, width=1280, dark=False, scripts=True):
         options = webdriver.ChromeOptions()
@@ -72,7 +72,7 @@ class Browser:
         return self.js("return document.querySelectorAll(arguments[0]).length", selector)
 
     def shown(self, selector):
-        """How many of these are not filtered out, one frame from now."""
+        """Returns how many of these the filter shows, after the next frame."""
         return self.driver.execute_async_script(
             "const [selector, done] = arguments; requestAnimationFrame(() => requestAnimationFrame(() =>"
             "done([...document.querySelectorAll(selector)].filter(e => !e.closest('[hidden]')).length)))",
@@ -95,14 +95,14 @@ class Browser:
         (PAGES / f"{name}.png").write_bytes(base64.b64decode(shot["data"]))
 
     def expect_quiet(self, what):
-        """Nothing was blocked, nothing failed, and nothing but the page itself was asked for."""
-        expect(f"{what}: no complaint", (log := self.driver.get_log("browser")) == [], log)
-        asked = [
+        """Expects an empty console, and no requests but for the page itself."""
+        expect(f"{what}: empty console", (log := self.driver.get_log("browser")) == [], log)
+        requests = [
             line
             for line in (entry["message"] for entry in self.driver.get_log("performance"))
             if '"Network.requestWillBeSent"' in line and self.url not in line and '"url":"data:' not in line
         ]
-        expect(f"{what}: no request", asked == [], asked)
+        expect(f"{what}: no request", requests == [], requests)
 
 
 def content():
@@ -110,7 +110,7 @@ def content():
         expect("a title", "2.6 machine" in page.driver.title, page.driver.title)
         expect("14 actions", page.shown("article") == 14, page.shown("article"))
         words = page.one("body").text
-        for word in ["What went wrong", "print 1011", "404", "focus 1013", "has no ending", "0 µs"]:
+        for word in ["Problems (", "print 1011", "404", "focus 1013", "has no recorded ending", "0 µs"]:
             expect(word, word in words)
         rows = page.count(".row")
         expect("a row for each entry", f"Conversation ({rows})" in page.one("nav").text)
@@ -133,8 +133,8 @@ def thumbnails():
             svg = picture.find_element(By.TAG_NAME, "svg")
             page.js("arguments[0].scrollIntoView({block: 'center'})", picture)
             small = svg.size["width"]
-            # What is empty or one colour compresses to nothing.
-            expect("a thumbnail that shows something", len(svg.screenshot_as_png) > 2000, len(svg.screenshot_as_png))
+            # An empty or single-colour image would compress to less.
+            expect("the thumbnail is not blank", len(svg.screenshot_as_png) > 2000, len(svg.screenshot_as_png))
             picture.find_element(By.TAG_NAME, "summary").click()
             large = svg.size["width"]
             expect("full size on a click", small < 260 and large > 2 * small, (small, large))
@@ -161,24 +161,24 @@ def filters():
         page.click("button[type=reset]")
         page.one("[name=words]").send_keys("1010 WARMUP")
         expect("search", page.shown(".row") == 1 and page.shown("article") == 1, page.shown(".row"))
-        expect("how many", page.one("output").text == "1 actions, 1 rows", page.one("output").text)
-        # A link to what is filtered out shows it all the same.
+        expect("the counts", page.one("output").text == "1 action, 1 row", page.one("output").text)
+        # A link reveals its target even if the filter hides it.
         hidden = page.js("return document.querySelector('.row[hidden]').id")
         page.js("location.hash = arguments[0]", hidden)
-        expect("a link shows its end", page.shown(f"#{hidden}") == 1)
+        expect("a link reveals its target", page.shown(f"#{hidden}") == 1)
         page.expect_quiet("filters")
 
 
 def changes():
     with Browser("old.html") as page:
         summary = page.all(".settings > summary")[1].text
-        expect("what changed", "settings changed since the last one" in summary, summary)
-        expect("from what to what", page.count(".changes td") >= 2)
+        expect("the summary of changes", "settings changed since the last report" in summary, summary)
+        expect("old and new values", page.count(".changes td") >= 2)
         page.expect_quiet("the older generation")
 
 
 def widths_and_colours():
-    papers = set()
+    backgrounds = set()
     for name in ["ordinary", "old", "hostile"]:
         for width in [1280, 390, 320]:
             for dark in [False, True]:
@@ -186,24 +186,24 @@ def widths_and_colours():
                     page.screenshot(f"{name}-{width}-{'dark' if dark else 'light'}")
                     page.js("document.querySelectorAll('details').forEach(e => e.open = true)")
                     wide = page.js("return document.documentElement.scrollWidth")
-                    expect(f"{name} at {width}: nothing is wider", wide <= width, wide)
-                    papers.add((dark, page.js("return getComputedStyle(document.body).backgroundColor")))
-    expect("two schemes", len(papers) == 2 == len({paper for _, paper in papers}), papers)
+                    expect(f"{name} at {width}: fits the width", wide <= width, wide)
+                    backgrounds.add((dark, page.js("return getComputedStyle(document.body).backgroundColor")))
+    expect("two colour schemes", len(backgrounds) == 2 == len({color for _, color in backgrounds}), backgrounds)
 
 
-def harm():
+def malicious():
     with Browser("hostile.html") as page:
         page.js("document.querySelectorAll('details').forEach(e => e.open = true)")
         page.one("[name=words]").send_keys("<script>")
         expect("search finds it as text", page.shown(".row") > 5)
         expect("nothing ran", page.js("return window.owned") is None)
-        expect("still here", page.driver.current_url.split("#")[0] == page.url)
+        expect("the page did not navigate away", page.driver.current_url.split("#")[0] == page.url)
         for selector in ["iframe", "img", "base", "link", "object", "embed", "article script", "[onload]", "[onerror]"]:
             expect(f"no {selector}", page.count(selector) == 0)
         expect("one script", page.count("script") == 1)
         expect("links stay inside", page.js("return [...document.links].every(a => a.getAttribute('href')[0] == '#')"))
         page.expect_quiet("a hostile page")
-        # And if markup got in, the policy would stop it.
+        # Even injected markup is blocked by the policy.
         page.js(
             "document.body.insertAdjacentHTML('beforeend', '<img src=x onerror=\"window.owned=1\"><b style=\"color:red\">b</b>"
             "<a id=bad href=\"javascript:window.owned=2\">a</a>');"
@@ -211,15 +211,15 @@ def harm():
             "document.getElementById('bad').click()"
         )
         page.shown("a")
-        expect("the policy holds", page.js("return window.owned") is None, page.js("return window.owned"))
-        complaints = page.driver.get_log("browser")
-        expect("and says so", sum("Content Security Policy" in line["message"] for line in complaints) >= 3, complaints)
+        expect("the policy blocks it", page.js("return window.owned") is None, page.js("return window.owned"))
+        errors = page.driver.get_log("browser")
+        expect("the console reports it", sum("Content Security Policy" in line["message"] for line in errors) >= 3, errors)
 
 
 def scripts_off():
     with Browser("ordinary.html", scripts=False) as page:
         expect("scripts are off", page.one("output").text == "")
-        expect("no filter that could not work", not page.one("#filter").is_displayed())
+        expect("no filter without scripts", not page.one("#filter").is_displayed())
         expect("everything is there", page.count("article") == 14 and page.count("[hidden]") == 1)
         picture = page.one(".picture")
         small = picture.find_element(By.TAG_NAME, "svg").size["width"]
@@ -229,7 +229,7 @@ def scripts_off():
         page.click(".row.in > summary")
         expect("JSON on demand", '"action_type"' in page.one(".row.in pre").text)
         page.screenshot("scripts-off")
-        expect("it is drawn", (PAGES / "scripts-off.png").stat().st_size > 100_000)
+        expect("the screenshot is not blank", (PAGES / "scripts-off.png").stat().st_size > 100_000)
 
 
 def long():
@@ -245,13 +245,13 @@ def long():
         )
         expect("search", page.shown(".row") == 50, page.shown(".row"))
         print(f"10,000 messages: open in {page.load_s:.2f} s, searched in {took_ms:.0f} ms")
-        expect("it opens at once", page.load_s < LONG_LOAD_S, page.load_s)
-        expect("it is searched at once", took_ms < LONG_FILTER_MS, took_ms)
+        expect("opens fast enough", page.load_s < LONG_LOAD_S, page.load_s)
+        expect("searches fast enough", took_ms < LONG_FILTER_MS, took_ms)
         page.expect_quiet("a long page")
 
 
 if __name__ == "__main__":
-    for look in [content, thumbnails, filters, changes, widths_and_colours, harm, scripts_off, long]:
+    for look in [content, thumbnails, filters, changes, widths_and_colours, malicious, scripts_off, long]:
         look()
-        print(f"{look.__name__}: good")
-    print(f"{done} things looked at in {subprocess.check_output([CHROMIUM, '--version'], text=True).strip()}")
+        print(f"{look.__name__}: ok")
+    print(f"{done} checks passed in {subprocess.check_output([CHROMIUM, '--version'], text=True).strip()}")

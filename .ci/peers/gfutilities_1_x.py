@@ -1,4 +1,5 @@
-"""Runs the emulator of gfutilities 0.5.19 (1.x), as it is, against a local service, until it is killed or its time is over.
+"""Runs the emulator of gfutilities 0.5.19 (1.x), unmodified, against a local service, until it is killed or its
+time limit is reached.
 
     pip install gfutilities==0.5.19 requests lomond
     python gfutilities_1_x.py https://localhost:1234 wss://localhost:1234 --ca ca.pem
@@ -9,28 +10,28 @@ with wss read as https.
 import arguments
 import trust
 
-given = arguments.parse('gfutilities 0.5.19 against a local service')
-if given.ca:
-    trust.trust(given.ca)
+args = arguments.parse('gfutilities 0.5.19 against a local service')
+if args.ca:
+    trust.trust(args.ca)
 
-from gfutilities.DEVICE.emulator import Emulator  # noqa: E402: what is trusted is settled first
+from gfutilities.DEVICE.emulator import Emulator  # noqa: E402 (after setting the trusted certificates)
 
-config = f'{given.dir}/gfutilities-{given.serial}.cfg'
+config = f'{args.dir}/gfutilities-{args.serial}.cfg'
 with open(config, 'w') as f:
     f.write(f"""[GENERAL]
 console_log_level: INFO
 firmware_check: True
-firmware_dir: {given.dir}/firmware
-motion_dir: {given.dir}/motion
-image_dir: {given.images}
+firmware_dir: {args.dir}/firmware
+motion_dir: {args.dir}/motion
+image_dir: {args.images}
 [SERVICE]
-server_url: {given.server}
-status_service_url: {given.status}
+server_url: {args.server}
+status_service_url: {args.status}
 [MACHINE]
 ip_address: 192.168.100.101
-serial: {given.serial}
+serial: {args.serial}
 hostname: peer
-password: {given.password}
+password: {args.password}
 head_serial: 123456789
 firmware: 1.6.0-35
 app_version: 370ee0b4dad80d10d088b6b65fd10a9144eff5a5
@@ -40,5 +41,5 @@ thickness: .230
 """)
 emulator = Emulator(config)
 if not emulator.connect():
-    raise SystemExit('it does not connect')
+    raise SystemExit('cannot connect')
 emulator.run()

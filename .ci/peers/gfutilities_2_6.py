@@ -1,4 +1,5 @@
-"""Runs the emulator of gfutilities 0.9.1 (2.6), as it is, against a local service, until it is killed or its time is over.
+"""Runs the emulator of gfutilities 0.9.1 (2.6), unmodified, against a local service, until it is killed or its
+time limit is reached.
 
     pip install gfutilities==0.9.1
     python gfutilities_2_6.py https://localhost:1234 wss://localhost:1234 --ca ca.pem
@@ -6,36 +7,36 @@
 import arguments
 import trust
 
-given = arguments.parse('gfutilities 0.9.1 against a local service')
-if given.ca:
-    trust.trust(given.ca)
+args = arguments.parse('gfutilities 0.9.1 against a local service')
+if args.ca:
+    trust.trust(args.ca)
 
-from gfutilities import Emulator, GFUIService  # noqa: E402: what is trusted is settled first
+from gfutilities import Emulator, GFUIService  # noqa: E402 (after setting the trusted certificates)
 from gfutilities.configuration import parse  # noqa: E402
 
-config = f'{given.dir}/gfutilities-{given.serial}.cfg'
+config = f'{args.dir}/gfutilities-{args.serial}.cfg'
 with open(config, 'w') as f:
     f.write(f"""[SERVICE]
-server_url: {given.server}
-status_service_url: {given.status}
+server_url: {args.server}
+status_service_url: {args.status}
 [MACHINE]
-serial: {given.serial}
+serial: {args.serial}
 hostname: peer
-password: {given.password}
+password: {args.password}
 [FACTORY_FIRMWARE]
 check: True
-download_dir: {given.dir}/firmware
+download_dir: {args.dir}/firmware
 fw_version: 2.6.0-2228
 [EMULATOR]
-motion_dl_dir: {given.dir}/motion
-image_src_dir: {given.images}
+motion_dl_dir: {args.dir}/motion
+image_src_dir: {args.images}
 bypass_homing: False
 material_thickness: .230
 [LOGGING]
-file: {given.dir}/motion/gfutilities.log
+file: {args.dir}/motion/gfutilities.log
 """)
 parse(config)
 service = GFUIService(Emulator())
 if not service.connect():
-    raise SystemExit('it does not connect')
+    raise SystemExit('cannot connect')
 service.run()

@@ -1,10 +1,10 @@
-"""Has a Python client trust a local service's root certificate, without a change to the client or its packages."""
+"""Makes an unmodified Python client trust a local service's root certificate."""
 import os
 import tempfile
 
 
 def trust(ca_file):
-    """Call it before requests is imported: requests asks certifi once, at import, what to trust."""
+    """Must run before requests is imported: requests reads the path of certifi's bundle once, at import."""
     import certifi
     with open(certifi.where()) as known, open(ca_file) as extra:
         text = known.read() + '\n' + extra.read()
@@ -12,6 +12,6 @@ def trust(ca_file):
     with os.fdopen(handle, 'w') as f:
         f.write(text)
     certifi.where = lambda: bundle
-    # For what asks OpenSSL itself (websocket-client, lomond), and in place of what the environment tells requests.
+    # For packages that use OpenSSL directly (websocket-client, lomond), and to override the environment for requests.
     os.environ['REQUESTS_CA_BUNDLE'] = bundle
     os.environ['SSL_CERT_FILE'] = bundle

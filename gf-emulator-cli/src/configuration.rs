@@ -1,68 +1,76 @@
-//! Finding and reading the configuration file, and what to say where there is none.
+//! Finding and reading the configuration file.
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::config::Remark;
-use gf_emulator_core::{Config, Error, Secrets};
+use gf_emulator_core::config::Warning;
+use gf_emulator_core::storage::unwritable;
+use gf_emulator_core::{Config, Error};
 
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::logging;
 
-/// Read where no other file is named.
+/// The file that is read without `--config`.
 pub(crate) const DEFAULT: &str = "gf-machine-emulator.cfg";
-/// A file to begin with, every key explained.
+/// A file to begin with, with every key explained.
 pub(crate) const SAMPLE: &str = include_str!("../../gf-machine-emulator.cfg.sample");
 
-/// A configuration and what is odd in its file.
+/// A configuration and the remarks on its file.
+#[derive(Default)]
 pub(crate) struct Loaded {
     pub(crate) config: Config,
     path: PathBuf,
-    remarks: Vec<Remark>,
+    remarks: Vec<Warning>,
 }
 
 impl Loaded {
-    /// The remarks, a line each.
+    /// Fails if a session could not write its files.
+    pub(crate) fn check_writable(&self) -> Result<(), CliError> {
+        match &*unwritable(&self.config, &self.path) {
+            [] => Ok(()),
+            problems => Err(CliError::usage(problems.join("\n"))),
+        }
+    }
+
+    /// Formats the remarks, one line each.
     pub(crate) fn remarks(&self) -> impl Iterator<Item = String> {
         self.remarks.iter().map(|remark| format!("{}:{}: {}", self.path.display(), remark.line, remark.what))
     }
 }
 
-/// The file to read.
-pub(crate) fn path(named: Option<&PathBuf>) -> &Path {
-    named.map_or(Path::new(DEFAULT), PathBuf::as_path)
+/// Returns the file to read.
+pub(crate) fn path(option: Option<&PathBuf>) -> &Path {
+    option.map_or(Path::new(DEFAULT), PathBuf::as_path)
 }
 
 /// Reads the file.
-pub(crate) fn load(path: &Path) -> Result<Loaded, Failure> {
-    loaded(path, Config::load(path))
+pub(crate) fn load(path: &Path) -> Result<Loaded, CliError> {
+    hide_password(path, Config::load(path))
 }
 
-/// Reads the file for a machine that never signs in: who it is may be missing.
-pub(crate) fn load_offline(path: &Path) -> Result<Loaded, Failure> {
-    loaded(path, Config::load_offline(path))
+/// Reads the file for a machine that never signs in: serial, hostname and password may be missing.
+pub(crate) fn load_offline(path: &Path) -> Result<Loaded, CliError> {
+    hide_password(path, Config::load_offline(path))
 }
 
-fn loaded(path: &Path, read: Result<(Config, Vec<Remark>), Error>) -> Result<Loaded, Failure> {
-    let (config, remarks) = read.map_err(|error| failure(path, error))?;
-    let secrets = Secrets::default();
-    secrets.keep(&config.machine.password);
-    logging::hide(secrets);
+fn hide_password(path: &Path, loaded: Result<(Config, Vec<Warning>), Error>) -> Result<Loaded, CliError> {
+    let (config, remarks) = loaded.map_err(|error| explain(path, error))?;
+    logging::secrets().add(&config.machine.password);
     Ok(Loaded { config, path: path.into(), remarks })
 }
 
-fn failure(path: &Path, error: Error) -> Failure {
+fn explain(path: &Path, error: Error) -> CliError {
     match error {
-        Error::Config(problems) => Failure::misused(format_args!("the configuration has problems:\n{problems}")),
-        Error::File { source, .. } if source.kind() == ErrorKind::NotFound => Failure::misused(format_args!(
+        Error::Config(problems) => CliError::usage(format_args!("the configuration has problems:\n{problems}")),
+        Error::File { source, .. } if source.kind() == ErrorKind::NotFound => CliError::usage(format_args!(
             "there is no configuration file {0}\n\n\
-             To make one (it is the source's gf-machine-emulator.cfg.sample):\n\
+             To create one (a copy of gf-machine-emulator.cfg.sample):\n\
              \x20 gf-machine-emulator check --sample > {0}\n\
-             and fill in serial, hostname and password under [MACHINE].\n\n\
-             No machine at hand? \"gf-machine-emulator demo\" needs no file and no account.",
+             Then fill in serial, hostname and password under [MACHINE].\n\n\
+             \"gf-machine-emulator demo\" needs no file and no account.",
             path.display()
         )),
-        // It is there and cannot be read: the wrong path, most likely.
-        other => Failure::misused(other),
+        // Most likely the wrong path.
+        other => CliError::usage(other),
     }
 }

@@ -1,46 +1,46 @@
-//! `import`: another service's recording, made into one of this project.
+//! `import`: converts the log of another mock service into a recording.
 
 use std::path::PathBuf;
 
+use gf_emulator_core::record::Recorder;
 use gf_emulator_core::words::count;
 use gf_emulator_core::{Error, record};
 
-use crate::failure::Failure;
-use crate::folders;
-use crate::output::{say, tell};
+use crate::error::CliError;
+use crate::output::{eprint, print};
 
-/// Make another stand-in service's recording into one of this project's
+/// Convert the log of another mock service into a recording
 ///
-/// The folder is then good for whatever takes a recording, such as "serve --replay".
+/// The recording can be used like any other, for example with "serve --replay".
 ///
-/// Passwords, tokens and the queries of URLs are left out, and so are serial numbers, but with --serial. A line that is
-/// none of these is left out too, and named.
+/// Passwords, tokens and the queries of URLs are left out; so are serial numbers, unless --serial is given. A line that
+/// cannot be converted is skipped and reported.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-FILE has a JSON object a line, with \"t\" in seconds and a \"kind\":
-  http       a request that the service got: \"method\", \"path\", \"headers\",
-             \"body\", \"size\"
+FILE has one JSON object a line, with \"t\" in seconds and a \"kind\":
+  http       a request to the service: \"method\", \"path\", \"headers\", \"body\",
+             \"size\"
   ws_open    a WebSocket was opened
   ws_tx      an action that the service sent: \"msg\"
-  ws_rx      what the machine sent: \"text\"
-  ws_closed  the WebSocket is closed: \"code\"
-  done       the service has done what it was to do
+  ws_rx      a message that the machine sent: \"text\"
+  ws_closed  the WebSocket was closed: \"code\"
+  done       the service has finished
 
 Example:
   gf-machine-emulator import session.jsonl -o recording
   gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
 
-FILE must be a regular file; a line of more than 1 MiB is left out. A recording
-of this program needs no import: report and serve --replay take it as it is.
+FILE must be a regular file; a line of more than 1 MiB is skipped. Recordings of
+this program need no import: report and serve --replay read them directly.
 
-Exit codes: 0 done, though lines may have been left out; 1 nothing in FILE can
-be used; 2 wrong usage, FILE cannot be opened, or DIR cannot be written in or has
-a recording already. Where it is not 0, nothing is left behind.")]
+Exit codes: 0 done, even if lines were skipped; 1 no line of FILE can be
+converted; 2 wrong usage, FILE cannot be opened, or DIR cannot be written to or
+has a recording already. Unless it is 0, nothing is left behind.")]
 pub(crate) struct Arguments {
-    /// The recording to read
+    /// The log to read
     #[arg(value_name = "FILE")]
     file: PathBuf,
-    /// The folder to make
+    /// The folder to create
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
     /// Keep serial numbers
@@ -48,20 +48,19 @@ pub(crate) struct Arguments {
     serial: bool,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let Arguments { file, output, serial } = arguments;
-    folders::can_record_in(output)?;
+    Recorder::check_folder(output).map_err(CliError::usage)?;
     let imported = record::import(file, output, *serial).map_err(|error| match error {
-        Error::File { doing: "read", .. } => Failure::misused(error),
+        Error::File { doing: "read", .. } => CliError::usage(error),
         other => other.into(),
     })?;
     for skipped in &imported.skipped {
-        tell(format_args!("{}, line {}, is left out: {}", file.display(), skipped.line, skipped.reason));
+        eprint(format_args!("{}, line {}: skipped: {}", file.display(), skipped.line, skipped.reason));
     }
-    if imported.skipped.len() == record::MOST_SKIPPED {
-        tell(format_args!("{}: more lines than these may be left out", file.display()));
+    if imported.skipped.len() == record::MAX_SKIPPED {
+        eprint(format_args!("{}: more lines may have been skipped", file.display()));
     }
-    let are = if imported.lines == 1 { "is" } else { "are" };
-    say(format_args!("{} {are} in {} now", count(imported.lines, "line"), output.display()));
+    print(format_args!("{}: converted {}", output.display(), count(imported.lines, "line")));
     Ok(())
 }

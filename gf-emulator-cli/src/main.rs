@@ -1,18 +1,15 @@
 //! `gf-machine-emulator`: a Glowforge machine without the hardware, from the command line.
 //!
-//! Arguments, logger, signals and exit codes live here, one file a subcommand; what a machine does is in
+//! Arguments, the logger, signals and exit codes live here, one file for each command. What a machine does is in
 //! `gf-emulator-core`.
 
 mod arguments;
 mod check;
 mod collect;
 mod configuration;
-mod conversation;
 mod demo;
-mod failure;
-mod folders;
+mod error;
 mod import;
-mod input;
 mod logging;
 mod numbers;
 mod output;
@@ -22,23 +19,22 @@ mod report;
 mod run;
 mod serve;
 mod signals;
-mod sink;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    // Wrong usage ends in here, with 2.
-    let outcome = arguments::CommandLine::read().follow();
+    // Exits with 2 on wrong usage.
+    let outcome = arguments::CommandLine::read().run();
     log::logger().flush();
     match outcome {
         Ok(()) if output::is_complete() => ExitCode::SUCCESS,
         Ok(()) => {
-            output::tell("gf-machine-emulator: standard output: cannot write all of it");
+            output::notice("standard output: cannot write all of it");
             ExitCode::FAILURE
         }
-        Err(failure) => {
-            output::tell(format_args!("gf-machine-emulator: {}", logging::clean(&failure.to_string())));
-            failure.exit_code()
+        Err(error) => {
+            output::notice(logging::clean(&error.to_string()));
+            error.exit_code()
         }
     }
 }

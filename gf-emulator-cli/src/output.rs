@@ -1,35 +1,70 @@
-//! Lines for people: what was asked for on stdout, everything else on stderr.
+//! Lines on stdout and stderr, and output files.
 //!
-//! `println!` panics where nobody reads any more. These do not mind: that nobody looks is no reason to stop. That a disk is full
-//! is told at the end.
+//! `println!` panics if the reader has closed the pipe; these functions ignore that. Other failures on stdout, such as a
+//! full disk, are reported at the end.
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether something that was asked for could not be written, and somebody would have read it.
-static LOST: AtomicBool = AtomicBool::new(false);
+use gf_emulator_core::Error;
+use gf_emulator_core::storage::{Output, TempGuard};
 
-/// A line on stdout.
-pub(crate) fn say(line: impl Display) {
-    if let Err(e) = writeln!(io::stdout(), "{line}")
-        && e.kind() != io::ErrorKind::BrokenPipe
-    {
-        LOST.store(true, Ordering::Relaxed);
-    }
+use crate::error::CliError;
+use crate::signals::TEMP_FILES;
+
+/// Set if a line for stdout could not be written, for a reason other than a closed pipe.
+static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+
+/// Prints a line of the command's output to stdout.
+pub(crate) fn print(line: impl Display) {
+    note(writeln!(io::stdout(), "{line}"));
 }
 
-/// Whether all that was to be said on stdout has been.
+/// Flushes stdout. Returns whether everything was written.
 pub(crate) fn is_complete() -> bool {
-    if let Err(e) = io::stdout().flush()
-        && e.kind() != io::ErrorKind::BrokenPipe
-    {
-        return false;
-    }
-    !LOST.load(Ordering::Relaxed)
+    note(io::stdout().flush());
+    !INCOMPLETE.load(Ordering::Relaxed)
 }
 
-/// A line on stderr.
-pub(crate) fn tell(line: impl Display) {
+fn note(written: io::Result<()>) {
+    if written.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
+        INCOMPLETE.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Prints a line to stderr.
+pub(crate) fn eprint(line: impl Display) {
     let _ = writeln!(io::stderr(), "{line}");
+}
+
+/// Prints a line to stderr, with the program's name in front.
+pub(crate) fn notice(line: impl Display) {
+    eprint(format_args!("gf-machine-emulator: {line}"));
+}
+
+/// An open output. A signal removes its temp file.
+pub(crate) struct OpenOutput {
+    // Dropped in this order: a temp file stays registered until it is removed.
+    pub(crate) file: Output,
+    _guard: TempGuard<'static>,
+}
+
+/// Opens an output that is none of the command's `inputs`.
+pub(crate) fn create(path: &Path, inputs: &[&Path]) -> Result<OpenOutput, CliError> {
+    let path_of = |file: &Output| file.temp_path().map(Path::to_owned);
+    let (file, guard) = TEMP_FILES.create(|| Output::create(path, inputs), path_of).map_err(CliError::usage)?;
+    Ok(OpenOutput { file, _guard: guard })
+}
+
+impl OpenOutput {
+    /// Completes the output. Returns `false` if it is a pipe that its reader has closed.
+    pub(crate) fn finish(self, written: io::Result<()>) -> Result<bool, CliError> {
+        match self.file.finish(written) {
+            Ok(()) => Ok(true),
+            Err(Error::File { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(CliError::failed(error)),
+        }
+    }
 }

@@ -1,7 +1,6 @@
-//! `run`: a machine goes online and stays there.
+//! `run`: goes online and stays there.
 
 use std::io::{self, BufRead, IsTerminal};
-use std::net::TcpListener;
 use std::path::PathBuf;
 use std::thread;
 
@@ -9,216 +8,183 @@ use gf_emulator_core::config::Button;
 use gf_emulator_core::follow::Follower;
 use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::record::Recorder;
+use gf_emulator_core::storage::TempGuard;
 use gf_emulator_core::words::count;
 use gf_emulator_core::{Emulator, Error, Handle};
 use tempfile::TempDir;
 
-use crate::failure::Failure;
-use crate::output::tell;
-use crate::signals::Temporary;
-use crate::{configuration, folders, logging, numbers, signals};
+use crate::error::CliError;
+use crate::output::notice;
+use crate::signals::TEMP_FILES;
+use crate::{configuration, logging, numbers, signals};
 
-/// Go online as the machine of the configuration (the default)
+/// Go online as the configured machine (the default)
 ///
-/// Signs in, does what the service says, and keeps every job that it sends. Ctrl-C or SIGTERM ends it within two
-/// seconds; what is under way is withdrawn, with exit code 0.
+/// Signs in, performs the service's actions, and keeps every job it is sent. Ctrl-C or SIGTERM stops it within two
+/// seconds; running actions are cancelled, and the exit code is 0.
 ///
-/// Where the file says "button: wait" and this is a terminal, Enter presses the button, o and Enter opens the lid,
-/// c and Enter closes it.
+/// With "button: wait" in the configuration and a terminal, Enter presses the button, o+Enter opens the lid and c+Enter
+/// closes it.
 ///
-/// With --follow, a page shows what is said as it is said, with buttons for the same, and one that stops the machine. Its
-/// link is printed; whoever has it may do all of this.
+/// With --follow, a web page shows the session live, with controls for button, lid and stopping. Its link is printed;
+/// anyone who has it can use the controls.
 #[derive(Debug, clap::Args)]
-// "collect" has these, too.
+// "collect" has these options, too.
 #[group(id = "online")]
 #[command(after_help = "\
 Examples:
   gf-machine-emulator run
   gf-machine-emulator run --config my.cfg
   gf-machine-emulator run --record session
-      Every request and message, pictures and jobs.
+      Records every request and message, with pictures and jobs.
   gf-machine-emulator run --follow 8080
-      A page on this computer that shows it as it happens.
+      Shows the session on a page at 127.0.0.1:8080.
   GF_MACHINE_PASSWORD=... gf-machine-emulator
-      The password stays out of the file.
+      Keeps the password out of the file.
 
-Exit codes: 0 ended by Ctrl-C or SIGTERM, 1 failure (sign-in refused, service
-not there), 2 wrong usage or configuration, or a folder that cannot be written
-in.")]
+Exit codes: 0 stopped by Ctrl-C or SIGTERM; 1 failure (sign-in refused, service
+not reachable); 2 wrong usage or configuration, or a folder that cannot be
+written to.")]
 pub(crate) struct Arguments {
     /// The configuration file [default: gf-machine-emulator.cfg]
     #[arg(long, value_name = "FILE")]
-    pub(crate) config: Option<PathBuf>,
+    config: Option<PathBuf>,
     /// Record the session into this folder, which must not have a recording yet
     #[arg(long, value_name = "DIR")]
-    pub(crate) record: Option<PathBuf>,
-    /// Serve a page with the session as it goes on, and the machine's buttons; a port alone is one of 127.0.0.1, port 0
-    /// any that is free
+    record: Option<PathBuf>,
+    /// Show the session live on a web page, with the machine's controls; a port alone means 127.0.0.1:PORT, port 0 is
+    /// any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
-    pub(crate) follow: Option<String>,
+    follow: Option<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut machine = make(arguments)?;
-    go_online(&mut machine.emulator)
+pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let emulator = &mut set_up(arguments)?.emulator;
+    report_end(emulator.connect().and_then(|()| emulator.run()))
 }
 
-/// A machine that is to go online, and who follows it. They end in this order.
-pub(crate) struct Machine {
-    pub(crate) emulator: Emulator,
-    _follower: Option<Follower>,
-    /// A recording that nobody keeps.
-    _folder: Option<(TempDir, Temporary)>,
-}
-
-/// A machine as the configuration says, recorded and followed where that is asked for. A signal stops it.
-pub(crate) fn make(arguments: &Arguments) -> Result<Machine, Failure> {
-    let path = configuration::path(arguments.config.as_ref());
-    let loaded = configuration::load(path)?;
-    // A job that cannot be kept is lost: the service sends it once.
-    folders::check(&loaded.config, path)?;
-    if let Some(folder) = &arguments.record {
-        folders::can_record_in(folder)?;
-    }
-    // Whatever can fail comes before the first file is made.
-    let listener = arguments.follow.as_deref().map(Follower::listen).transpose()?;
-    logging::start(&loaded.config.logging)?;
-    for remark in loaded.remarks() {
-        log::warn!("{remark}");
-    }
-    let mut config = loaded.config;
-    // What is followed is a recording, be it one that nobody keeps.
-    let is_recorded = arguments.record.is_some() || config.logging.record_dir.is_some();
-    let unkept = if arguments.follow.is_some() && !is_recorded {
-        let mut builder = tempfile::Builder::new();
-        // The temporary folder is everybody's; what is recorded is its owner's alone.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
-        let folder =
-            Temporary::made(|| builder.prefix("gf-machine-emulator-").tempdir(), |folder| folder.path().into());
-        Some(folder.map_err(|e| Failure::failed(format_args!("cannot make a folder to record into: {e}")))?)
-    } else {
-        None
-    };
-    let record_into = arguments.record.as_deref().or(unkept.as_ref().map(|(folder, _)| folder.path()));
-    if record_into.is_some() {
-        config.logging.record_dir = None;
-    }
-    let missing = CannedMachine::new(&config).missing_pictures().len();
-    if missing > 0 {
-        let images = config.emulator.image_dir.display();
-        let are = if missing == 1 { "is" } else { "are" };
-        tell(format_args!(
-            "gf-machine-emulator: {} {are} missing from {images}: actions that want them will fail; \"check\" names them",
-            count(missing, "picture")
-        ));
-    }
-    let button = config.emulator.button;
-    tell(format_args!(
-        "gf-machine-emulator: a {} machine for {}; jobs go to {}; Ctrl-C ends it",
-        config.generation(),
-        config.service.server_url,
-        config.motion.dir.display()
-    ));
-    // Nothing is connected yet: what is wrong now is wrong with files that the configuration names.
-    let emulator = Emulator::new(config.clone()).map_err(Failure::misused)?;
-    logging::hide(emulator.secrets());
-    if let Some(folder) = record_into {
-        emulator.record(&Recorder::of_machine(folder, &config).map_err(Failure::misused)?);
-    }
-    // Before the link is told: who has it may send a signal at once.
-    let handle = emulator.handle();
-    signals::on_stop(move || handle.stop());
-    let follower = match (listener, emulator.recorder()) {
-        (Some(listener), Some(recorder)) => Some(follow(listener, &recorder, emulator.handle())?),
-        _ => None,
-    };
-    if button == Button::Wait {
-        hear_keys(emulator.handle(), follower.is_some())?;
-    }
-    Ok(Machine { emulator, _follower: follower, _folder: unkept })
-}
-
-/// Shows the session to whoever has the link.
-fn follow(listener: TcpListener, recorder: &Recorder, handle: Handle) -> Result<Follower, Failure> {
-    let follower = Follower::on(listener, recorder, handle)?;
-    if !follower.address().ip().is_loopback() {
-        tell(format_args!(
-            "gf-machine-emulator: {} is not of this computer alone: whoever has the link can see what is said, press \
-             the button and stop the machine, and it travels as plain text",
-            follower.address()
-        ));
-    }
-    tell(format_args!("gf-machine-emulator: follow it at {}", follower.url()));
-    Ok(follower)
-}
-
-/// Connects and does what it is told, until somebody stops it.
-pub(crate) fn go_online(emulator: &mut Emulator) -> Result<(), Failure> {
-    match emulator.connect().and_then(|()| emulator.run()) {
+/// Says that the machine was stopped, which is no error.
+pub(crate) fn report_end(ended: Result<(), Error>) -> Result<(), CliError> {
+    match ended {
         Ok(()) | Err(Error::Interrupted) => {
-            tell("gf-machine-emulator: stopped");
+            notice("stopped");
             Ok(())
         }
         Err(e) => Err(e.into()),
     }
 }
 
-/// What a line on the terminal does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Key {
-    Button,
-    OpenLid,
-    CloseLid,
+/// A machine, and the page that follows it. Fields are dropped in this order.
+pub(crate) struct Machine {
+    pub(crate) emulator: Emulator,
+    _follower: Option<Follower>,
+    /// The temporary recording behind the page, if the session is not recorded.
+    _temp_recording: Option<(TempDir, TempGuard<'static>)>,
 }
 
-impl Key {
-    fn of(line: &str) -> Option<Self> {
-        match line.trim() {
-            "" => Some(Self::Button),
-            "o" => Some(Self::OpenLid),
-            "c" => Some(Self::CloseLid),
-            _ => None,
-        }
+/// Creates the configured machine, recorded and followed if asked for. A signal stops it.
+pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
+    let loaded = configuration::load(configuration::path(arguments.config.as_ref()))?;
+    // The service sends a job once: one that cannot be kept is lost.
+    loaded.check_writable()?;
+    if let Some(folder) = &arguments.record {
+        Recorder::check_folder(folder).map_err(CliError::usage)?;
     }
+    // Everything that may fail comes before the first file is created.
+    let listener = arguments.follow.as_deref().map(Follower::listen).transpose()?;
+    logging::start(&loaded.config.logging)?;
+    for remark in loaded.remarks() {
+        log::warn!("{remark}");
+    }
+    let mut config = loaded.config;
+    // A page follows a recording, so without one there is a temporary one.
+    let is_recorded = arguments.record.is_some() || config.logging.record_dir.is_some();
+    let temp_recording = if listener.is_some() && !is_recorded { Some(temp_folder()?) } else { None };
+    let record_to = arguments.record.as_deref().or(temp_recording.as_ref().map(|(folder, _)| folder.path()));
+    if record_to.is_some() {
+        config.logging.record_dir = None;
+    }
+    let missing = CannedMachine::new(&config).missing_pictures().len();
+    if missing > 0 {
+        notice(format_args!(
+            "{} missing from {}: actions that need one will fail; \"check\" lists them",
+            count(missing, "picture"),
+            config.emulator.image_dir.display()
+        ));
+    }
+    notice(format_args!(
+        "a {} machine for {}; jobs go to {}; press Ctrl-C to stop",
+        config.generation(),
+        config.service.server_url,
+        config.motion.dir.display()
+    ));
+    // Nothing is connected yet: an error here is about a configured file.
+    let emulator = Emulator::new(config.clone()).map_err(CliError::usage)?;
+    logging::secrets().follow(&emulator.secrets());
+    if let Some(folder) = record_to {
+        emulator.record(&Recorder::of_machine(folder, &config).map_err(CliError::usage)?);
+    }
+    // Before the link is printed: whoever reads it may send a signal at once.
+    let handle = emulator.handle();
+    signals::on_stop(move || handle.stop());
+    let follower = match (listener, emulator.recorder()) {
+        (Some(listener), Some(recorder)) => Some(Follower::with_listener(listener, &recorder, emulator.handle())?),
+        _ => None,
+    };
+    if let Some(follower) = &follower {
+        print_link(follower);
+    }
+    if config.emulator.button == Button::Wait {
+        read_keys(emulator.handle(), follower.is_some())?;
+    }
+    Ok(Machine { emulator, _follower: follower, _temp_recording: temp_recording })
 }
 
-fn hear_keys(handle: Handle, is_followed: bool) -> Result<(), Failure> {
+fn temp_folder() -> Result<(TempDir, TempGuard<'static>), CliError> {
+    let mut builder = tempfile::Builder::new();
+    // Others can list the system's temp folder.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o700));
+    let path = |folder: &TempDir| Some(folder.path().to_owned());
+    TEMP_FILES
+        .create(|| builder.prefix("gf-machine-emulator-").tempdir(), path)
+        .map_err(|e| CliError::failed(format_args!("cannot create a temp folder for the recording: {e}")))
+}
+
+fn print_link(follower: &Follower) {
+    let address = follower.address();
+    if !address.ip().is_loopback() {
+        notice(format_args!(
+            "{address} can be reached from other computers: anyone with the link can watch the session, press the button \
+             and stop the machine; the link and the page are sent unencrypted"
+        ));
+    }
+    notice(format_args!("follow it at {}", follower.url()));
+}
+
+/// Controls button and lid from the terminal, if there is one.
+fn read_keys(handle: Handle, is_followed: bool) -> Result<(), CliError> {
     const KEYS: &str = "Enter presses the button, o+Enter opens the lid, c+Enter closes it";
-    if !io::stdin().is_terminal() && is_followed {
-        tell("gf-machine-emulator: prints wait for the button: it is on that page");
-        return Ok(());
-    }
     if !io::stdin().is_terminal() {
-        log::warn!(
-            "button: wait, and there is no terminal to press it from: prints will wait until they are withdrawn"
-        );
+        if is_followed {
+            notice("prints wait for the button: press it on that page");
+        } else {
+            log::warn!("button: wait, but there is no terminal to press it from: prints wait until they are cancelled");
+        }
         return Ok(());
     }
-    tell(format_args!("gf-machine-emulator: {KEYS}"));
-    let hear = move || {
+    notice(KEYS);
+    let read = move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
-            match Key::of(&line) {
-                Some(Key::Button) => handle.press_button(),
-                Some(Key::OpenLid) => handle.open_lid(),
-                Some(Key::CloseLid) => handle.close_lid(),
-                None => tell(KEYS),
+            match line.trim() {
+                "" => handle.press_button(),
+                "o" => handle.open_lid(),
+                "c" => handle.close_lid(),
+                _ => notice(KEYS),
             }
         }
     };
-    // Not joined: a terminal cannot be told to stop waiting for a key. It ends with the program.
-    let keys = thread::Builder::new().name("gf-keys".into()).spawn(hear);
-    keys.map(drop).map_err(|e| Failure::failed(format_args!("cannot wait for keys: {e}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_key_does_its_own() {
-        let keys = ["", "\r", " o ", "c", "O", "open"].map(Key::of);
-        let (button, open, close) = (Some(Key::Button), Some(Key::OpenLid), Some(Key::CloseLid));
-        assert_eq!(keys, [button, button, open, close, None, None]);
-    }
+    // Not joined: a blocking read of stdin cannot be cancelled.
+    let keys = thread::Builder::new().name("gf-keys".into()).spawn(read);
+    keys.map(drop).map_err(|e| CliError::failed(format_args!("cannot wait for keys: {e}")))
 }

@@ -1,4 +1,4 @@
-//! `serve`: the cloud's side for any machine, driven by a script or by a recording.
+//! `serve`: the local service for any machine, driven by a script or a recording.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,57 +7,56 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
-use gf_emulator_core::local_service::{LocalService, Outcome, Script};
-use gf_emulator_core::puls::{self, Job};
+use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen, Transcript};
+use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
-use gf_emulator_core::replay::{Comparison, Session};
+use gf_emulator_core::replay::{Comparison, LimitedRecorder, Session, SharedComparer};
 use gf_emulator_core::words::count;
 
-use crate::conversation::{Comparing, Lines, RECORDING_LIMIT_BYTES, Recording, follow, observer};
-use crate::failure::Failure;
-use crate::output::{say, tell};
-use crate::sink::Sink;
-use crate::{folders, logging, numbers, signals};
+use crate::error::CliError;
+use crate::output::{self, eprint, notice, print};
+use crate::{logging, numbers, signals};
 
-/// The longest script that is read.
 const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
-/// The longest pulse file that is handed out: a machine refuses a longer one.
+/// A machine refuses a larger pulse file.
 const PULS_LIMIT_BYTES: u64 = 128 << 20;
-/// How long a machine has to answer the goodbye.
-const CLOSING: Duration = Duration::from_secs(5);
-/// The same where somebody stops this.
-const STOPPING: Duration = Duration::from_millis(500);
-/// Beyond the time that a machine had taken when it was recorded.
+/// Anyone who can connect adds to a recording.
+const RECORDING_LIMIT_BYTES: u64 = 1 << 30;
+/// How long a machine has to answer the WebSocket's close at the end of the script.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// The same after Ctrl-C.
+const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+/// The default of `--patience`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Be the service for a machine of any make, on this computer
+/// Run a local stand-in for the cloud service
 ///
-/// Sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of both
-/// generations, on one port. Every machine that connects is taken through the script once, and the conversation is shown
-/// as it happens. What strangers who reach the port can make it hold is bounded: 256 connections, 64 machines, 1 GiB of
-/// recording.
-/// Without --script: what the cloud does with a machine that has just connected (settings, homing, hunt, head pictures,
-/// a print).
+/// Serves sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of
+/// both generations on one port. Each machine that connects is taken through the script once; the conversation is
+/// printed as it happens. At most 256 connections, 64 machines and 1 GiB of recording.
 ///
-/// With --replay: what a service had said in a recorded session, each thing once the machine has done as much as it had
-/// done by then, with the recorded answers and jobs. What the machine says and asks for is compared with the recording,
-/// and every difference is told as soon as it is known; so is what is waited for. The first machine that connects is the
-/// one. The replay ends where that one has left and stays away for as long as it may take (--patience).
+/// Without --script, it does what the cloud does with a machine that has just connected: settings, homing, hunt, head
+/// pictures, a print.
+///
+/// With --replay, it plays back the service's side of a recorded session, with the recorded answers and jobs: each
+/// message is sent when the machine has reached the same point as in the recording. Every difference in what the
+/// machine sends is printed as soon as it is known, and so is what the replay is waiting for. Only the first machine
+/// that connects is served. The replay ends when that machine has left for longer than --patience.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A script is a JSON list of steps:
-  {\"send\": {...}, \"timeout_s\": 60}   the object, as an action
+  {\"send\": {...}, \"timeout_s\": 60}   send the object as an action
   {\"await\": \"event\", \"action_id\": 7, \"timeout_s\": 60}
   {\"sleep_s\": 0.5}
   {\"drop\": true}                     cut the WebSocket; or \"hard\"
   {\"close\": 1000}                    close it
-In an action's strings, {http} stands for the service's address, {puls} for its
-pulse file's and {serial} for the machine's serial number. A machine that has no
-WebSocket and of which nothing is heard for 30 seconds has left: its script ends.
+In an action's strings, {http} is replaced by the service's address, {puls} by
+its pulse file's and {serial} by the machine's serial number. The script of a
+machine that has no WebSocket and sends nothing for 30 seconds ends.
 
-What may differ in a replay: times, numbers that count, serial numbers, hosts,
-queries, how much progress there is, headers, what is in pictures; and in what
-order things of different actions come.
+A replay ignores differences in times, counters, serial numbers, hosts, queries,
+amount of progress, headers, pictures, and the order of messages of different
+actions.
 
 Examples:
   gf-machine-emulator serve --listen 127.0.0.1:8443 --ca-out ca.pem
@@ -65,64 +64,74 @@ Examples:
       --script print.json --puls job.puls --gzip
   gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
 
-Exit codes: 0 the script is done and everything awaited came, or the replay is
-done without a difference; 1 not so (the step or every difference is named), or
-ended by Ctrl-C or SIGTERM before that; 2 wrong usage.")]
+Exit codes: 0 the script or replay is done, and everything expected arrived; 1
+otherwise (the step or every difference is named), or Ctrl-C or SIGTERM before
+that; 2 wrong usage.")]
 pub(crate) struct Arguments {
-    /// Where to listen; a port alone is one of 127.0.0.1, port 0 any that is free
+    /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     listen: String,
-    /// No TLS: machines take that on this very computer only
+    /// Do not use TLS; machines accept this only for loopback addresses
     #[arg(long)]
     plain: bool,
     /// Write the root certificate that machines must trust to this file (PEM)
     #[arg(long, value_name = "FILE", conflicts_with = "plain")]
     ca_out: Option<PathBuf>,
-    /// What to do with a machine (JSON)
+    /// The script for each machine (JSON)
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
-    /// Go through the session that is recorded in this folder, and compare
+    /// Replay the recorded session in this folder, and compare
     #[arg(long, value_name = "DIR", conflicts_with_all = ["script", "puls", "gzip"])]
     replay: Option<PathBuf>,
-    /// How much longer than in the recording a machine may take [default: 60]
+    /// How many seconds longer than in the recording a machine may take [default: 60]
     #[arg(long, value_name = "S", value_parser = numbers::seconds, requires = "replay")]
     patience: Option<Duration>,
-    /// The pulse file to hand out [default: a short one]
+    /// The pulse file to offer [default: a short one]
     #[arg(long, value_name = "FILE")]
     puls: Option<PathBuf>,
-    /// Hand out the file of --puls although no machine would play it
+    /// Offer the file of --puls even if machines would refuse it
     #[arg(long, requires = "puls")]
     unchecked: bool,
     /// Compress the pulse file
     #[arg(long)]
     gzip: bool,
-    /// Record what it sees into this folder, which must not have a recording yet
+    /// Record the service's side into this folder, which must not have a recording yet
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
-    /// Cut every WebSocket after so many seconds, as the cloud does hourly
+    /// Cut every WebSocket after this many seconds, as the cloud does hourly
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     cut_every: Option<Duration>,
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
+pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     logging::start_with_warnings()?;
     let (stopping, stop) = bounded(1);
-    let lines = Lines::new();
-    let recording = arguments.record.as_ref().map(|_| Recording::new(RECORDING_LIMIT_BYTES));
+    let transcript = Transcript::new(|seen| (!seen.is_redundant()).then(|| seen.to_line(logging::clean)));
     if let Some(folder) = &arguments.record {
-        folders::can_record_in(folder)?;
+        Recorder::check_folder(folder).map_err(CliError::usage)?;
     }
+    let recorder = arguments.record.as_ref().map(|_| LimitedRecorder::new(RECORDING_LIMIT_BYTES));
     let patience = arguments.patience.unwrap_or(PATIENCE);
     let session = arguments.replay.as_deref().map(|folder| read_session(folder, patience)).transpose()?;
-    let comparing = session.as_ref().map(|session| Comparing::new(session.comparer()));
+    let comparer = session.as_ref().map(|session| SharedComparer::new(session.comparer()));
+    let (lines, recording, comparing) = (Arc::clone(&transcript), recorder.clone(), comparer.clone());
+    let observe = move |seen: &Seen| {
+        if recording.as_ref().is_some_and(|recorder| recorder.observe(seen)) {
+            lines.add_line("the recording is full: nothing more is recorded".to_owned());
+        }
+        lines.add(seen);
+        if let Some(comparer) = &comparing {
+            comparer.observe(seen, |difference| lines.add_line(logging::clean(&difference.to_string())));
+        }
+    };
     let mut builder = LocalService::builder();
-    logging::hide(builder.secrets());
+    logging::secrets().follow(&builder.secrets());
     builder = builder
         .listen(arguments.listen)
         .tls(!arguments.plain)
         .gzip(arguments.gzip)
-        .observe_pictures(recording.is_some())
-        .observer(observer(Arc::clone(&lines), recording.clone(), comparing.clone()));
+        .observe_pictures(recorder.is_some())
+        .observer(observe);
     builder = match &session {
         Some(session) => builder.replay(session.plan()),
         None => builder.script(arguments.script.as_deref().map(read_script).transpose()?.unwrap_or_default()),
@@ -133,126 +142,101 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), Failure> {
     if let Some(after) = arguments.cut_every {
         builder = builder.cut_every(after);
     }
-    // Before anybody can connect, so that no machine is left without an end.
+    // Before anybody can connect, so that every machine gets a close.
     signals::on_stop(move || {
         let _ = stopping.try_send(());
     });
     let ca_out = arguments.ca_out.as_deref();
-    let read = [&arguments.script, &arguments.puls, &arguments.replay];
-    let read: Vec<&Path> = read.into_iter().flatten().map(PathBuf::as_path).collect();
-    let sink = ca_out.map(|path| Sink::create(path, &read)).transpose()?;
-    let service = builder.start().map_err(Failure::failed)?;
-    // Before there is a recording, so that it takes no place of one.
-    if let (Some(mut sink), Some(pem)) = (sink, service.ca_pem()) {
-        let written = sink.write_all(pem.as_bytes());
-        sink.finish(written)?;
+    let inputs = [&arguments.script, &arguments.puls, &arguments.replay];
+    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    let ca_file = ca_out.map(|path| output::create(path, &inputs)).transpose()?;
+    let service = builder.start().map_err(CliError::failed)?;
+    // Before the recording, so that it cannot replace a file of it.
+    if let (Some(mut output), Some(pem)) = (ca_file, service.ca_pem()) {
+        let written = output.file.write_all(pem.as_bytes());
+        output.finish(written)?;
     }
-    if let (Some(folder), Some(recording)) = (&arguments.record, &recording) {
-        let begun = Recorder::of_service(folder, service.http_url());
-        if let Ok(recorder) = &begun {
-            recorder.hide(&service.secrets());
-        }
-        let (recorder, failure) = begun.map_or_else(|e| (None, Some(e)), |recorder| (Some(recorder), None));
-        // Whoever has connected meanwhile waits for this, also where it has failed.
-        let _ = recording.recorder.set(recorder);
-        if let Some(error) = failure {
-            return Err(Failure::misused(error));
-        }
+    if let (Some(folder), Some(recorder)) = (&arguments.record, &recorder) {
+        recorder.start(folder, &service).map_err(CliError::usage)?;
     }
     introduce(&service, ca_out.filter(|path| *path != Path::new("-")));
 
-    // A goodbye, so that the machine does not take the end of the script for an accident.
-    let outcome = follow(&service, &lines, &stop, |stopped| {
-        // Who has stopped this does not wait for a machine that does not answer.
-        service.close_within(1000, if stopped { STOPPING } else { CLOSING });
+    // Closes in order, so that the machine does not take the end for a lost connection.
+    let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
+        service.close_within(1000, if stopped { STOP_TIMEOUT } else { CLOSE_TIMEOUT });
     });
-    if let (Some(session), Some(comparing)) = (session, comparing) {
-        let (comparison, told) = comparing.finish(session.comparer());
-        return sum_up(&comparison, told, outcome);
+    if let (Some(session), Some(comparer)) = (session, comparer) {
+        let (comparison, printed) = comparer.finish(session.comparer());
+        return report_comparison(&comparison, printed, outcome);
     }
+    script_result(outcome)?;
+    print("the script is done, and everything awaited arrived");
+    Ok(())
+}
+
+/// Fails unless a script was completed.
+pub(crate) fn script_result(outcome: Option<Outcome>) -> Result<(), CliError> {
     match outcome {
-        Some(Outcome::Done) => {
-            say("the script is done, and everything awaited came");
-            Ok(())
-        }
+        Some(Outcome::Done) => Ok(()),
         Some(Outcome::Failed { step, reason }) => {
-            Err(Failure::failed(format_args!("step {step} of the script: {reason}")))
+            Err(CliError::failed(format_args!("step {step} of the script: {reason}")))
         }
-        None => Err(Failure::failed("stopped before the script was done")),
+        None => Err(CliError::failed("stopped before the script was done")),
     }
 }
 
-/// Tells the differences that were not told before, and what came of it all.
-fn sum_up(comparison: &Comparison, told: usize, outcome: Option<Outcome>) -> Result<(), Failure> {
-    comparison.differences[told..].iter().for_each(say);
+/// Prints the differences after the first `printed`, and the result.
+fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Outcome>) -> Result<(), CliError> {
+    comparison.differences[printed..].iter().for_each(print);
     if comparison.left_out > 0 {
-        say(format_args!("and {}", count(comparison.left_out, "more difference")));
+        print(format_args!("and {}", count(comparison.left_out, "more difference")));
     }
     if comparison.differences.is_empty() && outcome.is_some() {
-        say(comparison);
+        print(comparison);
         return Ok(());
     }
-    let failure = Failure::failed(comparison);
+    let error = CliError::failed(comparison);
     Err(match outcome {
-        Some(Outcome::Failed { reason, .. }) => {
-            failure.and(&format!(" (the first that was waited for in vain: {reason})"))
-        }
-        Some(Outcome::Done) => failure,
-        None => failure.and(" (stopped before the replay was done)"),
+        Some(Outcome::Failed { reason, .. }) => error.and(&format!(" (first timeout: {reason})")),
+        Some(Outcome::Done) => error,
+        None => error.and(" (stopped before the replay was done)"),
     })
 }
 
-/// What a machine needs to be told.
+/// Prints what a machine's configuration needs.
 fn introduce(service: &LocalService, ca_out: Option<&Path>) {
     let address = service.addr();
     if !address.ip().is_loopback() {
-        tell(format_args!(
-            "gf-machine-emulator: {address} is not of this computer alone: whoever reaches it can use the service"
-        ));
+        notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
     }
-    say(format_args!("listening on {address}; a machine's configuration needs:\n"));
-    say("[SERVICE]");
-    say(format_args!("server_url: {}", service.http_url()));
-    say(format_args!("status_service_url: {}", service.ws_url()));
-    match (service.ca_pem(), ca_out) {
-        (Some(_), Some(path)) => say(format_args!("ca_file: {}", path.display())),
-        (Some(_), None) => say("# ca_file: the certificate to trust; have it written with --ca-out FILE"),
-        (None, _) => {}
-    }
-    say("\nAny serial number (sent as S12345) and any password will do. Ctrl-C ends it.\n");
+    print(format_args!("listening on {address}; a machine's configuration needs:\n"));
+    print(service.config_section(ca_out));
+    print("\nAny serial number (sent as S12345) and any password will do. Press Ctrl-C to stop.\n");
 }
 
-fn read_session(folder: &Path, patience: Duration) -> Result<Session, Failure> {
-    let session = Session::open_with(folder, patience).map_err(Failure::misused)?;
+fn read_session(folder: &Path, patience: Duration) -> Result<Session, CliError> {
+    let session = Session::open_with(folder, patience).map_err(CliError::usage)?;
     for skipped in session.skipped() {
-        tell(format_args!("{}, line {}, is left out: {}", folder.display(), skipped.line, skipped.reason));
+        eprint(format_args!("{}, line {}: skipped: {}", folder.display(), skipped.line, skipped.reason));
     }
     Ok(session)
 }
 
-fn read_script(path: &Path) -> Result<Script, Failure> {
-    let text = files::read_text(path, SCRIPT_LIMIT_BYTES).map_err(Failure::misused)?;
-    Script::from_json(&text).map_err(|e| Failure::misused(format_args!("{}: {e}", path.display())))
+fn read_script(path: &Path) -> Result<Script, CliError> {
+    let text = files::read_text(path, SCRIPT_LIMIT_BYTES).map_err(CliError::usage)?;
+    Script::from_json(&text).map_err(|e| CliError::usage(format_args!("{}: {e}", path.display())))
 }
 
-/// Reads a pulse file, and checks it as a machine does.
-fn read_puls(path: &Path, unchecked: bool) -> Result<Vec<u8>, Failure> {
-    let bytes = files::read(path, PULS_LIMIT_BYTES).map_err(Failure::misused)?;
-    let refusals = if unchecked { Ok(Vec::new()) } else { refusals(&bytes) };
-    let reasons = match refusals {
-        Ok(refusals) if refusals.is_empty() => return Ok(bytes),
-        Ok(refusals) => refusals.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+/// Reads a pulse file, and checks it as a machine does unless `unchecked`.
+fn read_puls(path: &Path, unchecked: bool) -> Result<Vec<u8>, CliError> {
+    let bytes = files::read(path, PULS_LIMIT_BYTES).map_err(CliError::usage)?;
+    let reasons = match if unchecked { Ok(None) } else { refusal_reasons(&bytes) } {
+        Ok(None) => return Ok(bytes),
+        Ok(Some(reasons)) => reasons,
         Err(error) => error.to_string(),
     };
-    Err(Failure::misused(format_args!(
-        "{}: no machine would play this: {reasons} (--unchecked hands it out all the same)",
+    Err(CliError::usage(format_args!(
+        "{}: machines would refuse this: {reasons} (--unchecked offers it anyway)",
         path.display()
     )))
-}
-
-/// Why every machine would refuse a file that is whole.
-fn refusals(bytes: &[u8]) -> puls::Result<Vec<puls::Refusal>> {
-    let mut job = Job::open(bytes)?;
-    while job.next_chunk()?.is_some() {}
-    Ok(job.header().check(None))
 }

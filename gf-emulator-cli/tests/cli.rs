@@ -1,10 +1,8 @@
-//! The real binary, from outside: exit codes, what it prints, what it leaves behind.
-//!
-//! Nothing sleeps, and every wait has a limit.
+//! Tests of the binary as a process: exit codes, output, files. No test sleeps, and every wait has a timeout.
 
 mod arguments;
+mod files_on_disk;
 mod floods;
-mod kept;
 mod online;
 mod outputs;
 mod program;
@@ -32,14 +30,14 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
-/// Runs to the end.
+/// Runs the binary to its end.
 fn run(folder: &TempDir, arguments: &[&str]) -> program::Ended {
     let mut command = command(folder.path());
     command.args(arguments);
     Program::start(command).end()
 }
 
-/// A configuration for the service there, with `more` lines at the end of `[GENERAL]`, and pictures to go with it.
+/// Writes a configuration for a service, with `more` lines at the end of `[GENERAL]`, and the canned pictures.
 fn configure(folder: &TempDir, http: &str, ws: &str, ca_file: &str, more: &str) {
     fs::write(
         folder.path().join("gf-machine-emulator.cfg"),
@@ -58,7 +56,7 @@ fn configure(folder: &TempDir, http: &str, ws: &str, ca_file: &str, more: &str) 
     }
 }
 
-/// A request to a page that is followed, as its buttons send it.
+/// Sends a request as the buttons of the follow page do.
 fn post(host: &str, token: &str, path: &str) -> String {
     let mut socket = TcpStream::connect(host).unwrap();
     socket.set_read_timeout(Some(LIMIT)).unwrap();
@@ -75,21 +73,38 @@ fn names(folder: &Path, extension: &str) -> Vec<PathBuf> {
 }
 
 #[test]
-fn every_help_says_how_it_is_used_and_how_it_ends() {
+fn every_help_has_usage_examples_and_exit_codes_in_80_columns() {
     let folder = folder();
-    let subcommands = ["", "run", "collect", "demo", "serve", "check", "pipe", "puls", "report", "import"];
-    for subcommand in subcommands {
-        let arguments: Vec<_> = [subcommand, "--help"].into_iter().filter(|word| !word.is_empty()).collect();
+    for command in [
+        "",
+        "run",
+        "collect",
+        "demo",
+        "serve",
+        "check",
+        "pipe",
+        "puls",
+        "puls info",
+        "puls plot",
+        "puls check",
+        "puls export",
+        "puls make",
+        "report",
+        "import",
+    ] {
+        let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let ended = run(&folder, &arguments);
         ended.expect(0);
         for word in ["Usage: gf-machine-emulator", "Example", "Exit codes:"] {
             assert!(ended.stdout.contains(word), "{arguments:?} lacks {word}: {}", ended.stdout);
         }
+        let wide = ended.stdout.lines().find(|line| line.chars().count() > 80);
+        assert_eq!(wide, None, "{arguments:?}");
     }
 }
 
 #[test]
-fn wrong_usage_is_2() {
+fn wrong_usage_exits_with_2() {
     let folder = folder();
     fs::write(folder.path().join("wrong.json"), r#"[{"snd": 1}]"#).unwrap();
     for arguments in [
@@ -116,10 +131,10 @@ fn wrong_usage_is_2() {
 }
 
 #[test]
-fn the_demo_shows_a_session_and_leaves_its_files() {
+fn demo_shows_a_session_and_leaves_its_files() {
     for (generation, actions, jobs) in [("2.6", 13, 5), ("1.x", 13, 4)] {
         let folder = folder();
-        // Twice: the second one finds the first one's files.
+        // The second run finds the files of the first.
         for time in 1..=2 {
             let ended = run(&folder, &["demo", "--dir", "here", "--generation", generation]);
             ended.expect(0);
@@ -131,7 +146,7 @@ fn the_demo_shows_a_session_and_leaves_its_files() {
             {
                 assert!(ended.stdout.contains(line), "no {line}: {}", ended.stdout);
             }
-            // The end is in order: nothing to warn of.
+            // A clean end has no warnings.
             assert!(ended.stdout.contains("WebSocket closed (1000)"), "{}", ended.stdout);
             assert_eq!(ended.stderr, "");
 
@@ -149,7 +164,7 @@ fn the_demo_shows_a_session_and_leaves_its_files() {
 }
 
 #[test]
-fn without_a_configuration_it_says_how_to_make_one() {
+fn a_missing_configuration_is_answered_with_how_to_create_one() {
     let folder = folder();
     for arguments in [&[][..], &["run"], &["check"], &["collect"], &["--config", "other.cfg"]] {
         let ended = run(&folder, arguments);
@@ -163,7 +178,7 @@ fn without_a_configuration_it_says_how_to_make_one() {
 }
 
 #[test]
-fn check_names_all_that_the_sample_lacks() {
+fn check_lists_the_values_missing_in_the_sample() {
     let ended = run(&folder(), &["check", "--config", SAMPLE]);
     ended.expect(2);
     for key in ["serial in [MACHINE]", "hostname in [MACHINE]", "password in [MACHINE]"] {
@@ -172,7 +187,7 @@ fn check_names_all_that_the_sample_lacks() {
 }
 
 #[test]
-fn check_is_content_with_what_is_whole_and_names_what_is_not() {
+fn check_accepts_a_complete_configuration_and_lists_missing_files() {
     let folder = folder();
     configure(&folder, "https://app.glowforge.com", "wss://status.glowforge.com", "", "wings: 2");
     let ended = run(&folder, &["check"]);
@@ -192,7 +207,7 @@ fn check_is_content_with_what_is_whole_and_names_what_is_not() {
 }
 
 #[test]
-fn check_says_which_way_the_service_is_reached_and_how_many_certificates_are_trusted() {
+fn check_shows_proxies_and_trusted_certificates() {
     const ROOTS: &str = include_str!("../../gf-emulator-core/src/net/test-roots.pem");
     let folder = folder();
     fs::write(folder.path().join("ca.pem"), ROOTS).unwrap();
@@ -224,7 +239,7 @@ fn check_says_which_way_the_service_is_reached_and_how_many_certificates_are_tru
     );
     assert!(!ended.stderr.contains("hunter2"), "{}", ended.stderr);
 
-    // The key wins, for this computer's own addresses too.
+    // The key takes precedence over the environment, also for loopback addresses.
     let config = folder.path().join("gf-machine-emulator.cfg");
     let text = fs::read_to_string(&config).unwrap();
     let key = |value: &str| fs::write(&config, text.replace("ca_file", &format!("proxy: {value}\nca_file"))).unwrap();
@@ -244,12 +259,12 @@ fn check_says_which_way_the_service_is_reached_and_how_many_certificates_are_tru
 }
 
 #[test]
-fn no_log_has_the_password_of_a_proxy() {
+fn the_password_of_a_proxy_is_in_no_log() {
     let proxy = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = proxy.local_addr().unwrap();
     std::thread::spawn(move || {
         for mut stream in proxy.incoming().map_while(Result::ok) {
-            // All of the request, so that the answer is not lost to a reset.
+            // Reads the whole request, so that the answer is not lost to a reset.
             let mut head = Vec::new();
             while !head.ends_with(b"\r\n\r\n") {
                 let mut byte = [0];
@@ -271,7 +286,7 @@ fn no_log_has_the_password_of_a_proxy() {
     assert!(ended.stderr.contains(&format!("the proxy http://{addr} refused")), "{}", ended.stderr);
     let recorded = fs::read_to_string(folder.path().join("session/session.jsonl")).unwrap();
     for text in [&ended.stderr, &ended.stdout, &recorded] {
-        // The second is the first in Base64.
+        // The second is part of the first in Base64.
         for secret in ["hunter2", "bWU6aHVudGVyMg"] {
             assert!(!text.contains(secret), "{secret} in {text}");
         }
@@ -279,7 +294,7 @@ fn no_log_has_the_password_of_a_proxy() {
 }
 
 #[test]
-fn pipe_does_what_it_is_told_and_ends_with_its_input() {
+fn pipe_performs_actions_and_ends_with_its_input() {
     let folder = folder();
     let job = folder.path().join("a job.puls");
     fs::write(&job, Builder::new().move_to(3.0, 4.0).unwrap().to_gzip()).unwrap();
@@ -298,12 +313,12 @@ fn pipe_does_what_it_is_told_and_ends_with_its_input() {
     let messages: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let events: Vec<_> = messages.iter().map(|message| message["event"].as_str().unwrap()).collect();
     assert_eq!(events, ["settings:completed", "motion:starting", "motion:completed"]);
-    assert!(ended.stderr.contains("(WARNING) "), "the line that is no JSON is remarked on: {}", ended.stderr);
+    assert!(ended.stderr.contains("(WARNING) "), "the line that is not JSON is logged: {}", ended.stderr);
     assert_eq!(names(&folder.path().join("motion"), "puls").len(), 1);
 }
 
 #[test]
-fn pipe_takes_a_file_without_serial_and_password() {
+fn pipe_accepts_a_configuration_without_serial_and_password() {
     let folder = folder();
     let config = folder.path().join("gf-machine-emulator.cfg");
     fs::write(&config, "[MACHINE]\nhostname: ABC-123\nfirmware: 1.6.0-35\nserial:\npassword:\n").unwrap();
@@ -318,7 +333,7 @@ fn pipe_takes_a_file_without_serial_and_password() {
     let ended = pipe(r#"{"id":1,"action_type":"settings","status":"ready"}"#);
     ended.expect(0);
     assert!(ended.stdout.contains("settings:received"), "{}", ended.stdout);
-    // Whatever else is wrong with a file is told.
+    // Other errors are still reported.
     fs::write(&config, "[MACHINE]\nhostname: ABC-123\n[EMULATOR]\ntime_scale: never\n").unwrap();
     let ended = pipe("");
     ended.expect(2);
@@ -326,7 +341,7 @@ fn pipe_takes_a_file_without_serial_and_password() {
 }
 
 #[test]
-fn pipe_ends_when_nobody_reads() {
+fn pipe_ends_when_its_reader_has_gone() {
     let folder = folder();
     let mut command = command(folder.path());
     command.arg("pipe").stdin(Stdio::piped());

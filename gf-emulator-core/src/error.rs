@@ -7,7 +7,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
-use crate::config::Problems;
+use crate::problems::Problems;
 use crate::puls;
 use crate::secrets::Secrets;
 
@@ -101,7 +101,7 @@ pub enum Error {
     },
 
     /// A response does not follow the protocol.
-    #[error("{from} answered with something unexpected: {what}")]
+    #[error("unexpected answer from {from}: {what}")]
     Answer {
         /// Where the response came from, without a query.
         from: String,
@@ -110,7 +110,7 @@ pub enum Error {
     },
 
     /// A URL that must not be used: plain text to another host, an unknown scheme, no host.
-    #[error("will not use the URL {url}: {reason}")]
+    #[error("refusing to use the URL {url}: {reason}")]
     Url {
         /// The URL without its query.
         url: String,
@@ -139,7 +139,7 @@ pub enum Error {
     },
 
     /// An action cannot run because something is missing or invalid.
-    #[error("action {action_id} ({action}) cannot be done: {reason}")]
+    #[error("cannot run action {action_id} ({action}): {reason}")]
     Action {
         /// The action's id.
         action_id: i64,
@@ -221,8 +221,8 @@ impl Error {
         }
     }
 
-    /// Masks `secrets` in the error's texts: a service may put a token into a host name or a path.
-    pub(crate) fn masking(mut self, secrets: &Secrets) -> Self {
+    /// Redacts `secrets` in the error's texts: a service may put a token into a host name or a path.
+    pub(crate) fn redacted(mut self, secrets: &Secrets) -> Self {
         let texts: [Option<&mut String>; 2] = match &mut self {
             Self::Unreachable { host, reason } => [Some(host), Some(reason)],
             // The names in a certificate are safe: nothing secret is sent before the certificate is trusted.
@@ -232,7 +232,7 @@ impl Error {
             _ => [None, None],
         };
         for text in texts.into_iter().flatten() {
-            *text = secrets.hide(text);
+            *text = secrets.redact(text);
         }
         self
     }
@@ -278,8 +278,8 @@ pub enum CertificateProblem {
 
     /// It is for another host.
     #[error(
-        "it is for {}, not for this host: either that is its right name, or something else answers in its place (a \
-         captive portal, say)",
+        "it is for {}, not for this host: use that name if it is right; otherwise another server answers in its place \
+         (such as a captive portal)",
         list(names)
     )]
     OtherName {
@@ -289,8 +289,8 @@ pub enum CertificateProblem {
 
     /// Its issuer is not trusted.
     #[error(
-        "its issuer{} is unknown here ({reason}); for a service of your own, or a proxy that looks into TLS, name the root \
-         certificate in [SERVICE] ca_file (`serve --ca-out FILE` writes a new one at every start)",
+        "its issuer{} is not trusted on this computer ({reason}); for your own service or a TLS-inspecting proxy, set \
+         the root certificate in [SERVICE] ca_file (`serve --ca-out FILE` writes a new one at every start)",
         issuer.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default()
     )]
     UnknownIssuer {

@@ -1,8 +1,7 @@
-//! Opening the files that a person or a configuration names: regular files of bounded size to read, regular files and
-//! character devices to write.
+//! Opens files named by the user: regular files of bounded size for reading, regular files and character devices for
+//! writing.
 //!
-//! A FIFO, a socket or a device can block its reader for ever or never end, so none of them is opened for reading. A FIFO
-//! can block its writer for ever, so it is not opened for writing.
+//! FIFOs, sockets and devices can block a reader forever, and a FIFO also a writer, so they are rejected.
 
 use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -14,21 +13,21 @@ use crate::{Error, Result};
 ///
 /// # Errors
 ///
-/// [`Error::File`] where it does not exist, cannot be opened, or is not a regular file (a folder, a FIFO, a device).
+/// [`Error::File`] if it does not exist, cannot be opened, or is not a regular file (a folder, a FIFO, a device).
 pub fn open(path: &Path) -> Result<File> {
     let failed = |source| Error::File { doing: "read", path: path.to_owned(), source };
-    // Asked before opening: opening a FIFO blocks until somebody writes to it.
-    fs::metadata(path).and_then(|there| regular(&there)).map_err(failed)?;
+    // Check first: opening a FIFO blocks until there is a writer.
+    fs::metadata(path).and_then(|metadata| regular(&metadata)).map_err(failed)?;
     let file = File::open(path).map_err(failed)?;
-    file.metadata().and_then(|there| regular(&there)).map_err(failed)?;
+    file.metadata().and_then(|metadata| regular(&metadata)).map_err(failed)?;
     Ok(file)
 }
 
-/// Opens the file at `path` for writing at its end, and makes it where it is not there.
+/// Opens the file at `path` for appending, and creates it if needed.
 ///
 /// # Errors
 ///
-/// [`Error::File`] where it cannot be opened, or is neither a regular file nor a character device.
+/// [`Error::File`] if it cannot be opened, or is neither a regular file nor a character device.
 pub fn append(path: &Path) -> Result<File> {
     let failed = |source| Error::File { doing: "write", path: path.to_owned(), source };
     match device(path)? {
@@ -37,36 +36,36 @@ pub fn append(path: &Path) -> Result<File> {
     }
 }
 
-/// Opens the character device at `path` for writing; nothing where a regular file is there, or could be made.
+/// Opens the character device at `path` for writing. Returns `None` if it is a regular file or does not exist.
 ///
 /// # Errors
 ///
-/// [`Error::File`] where something else is there (a folder, a FIFO, a socket, a disk), or the device cannot be opened.
+/// [`Error::File`] if it is something else (a folder, a FIFO, a socket, a block device), or cannot be opened.
 pub fn device(path: &Path) -> Result<Option<File>> {
     let failed = |source| Error::File { doing: "write", path: path.to_owned(), source };
     match fs::metadata(path) {
-        Ok(there) if is_device(&there) => OpenOptions::new().write(true).open(path).map(Some).map_err(failed),
-        Ok(there) => regular(&there).map(|()| None).map_err(failed),
-        // Whoever makes the file says why it cannot be made.
+        Ok(metadata) if is_device(&metadata) => OpenOptions::new().write(true).open(path).map(Some).map_err(failed),
+        Ok(metadata) => regular(&metadata).map(|()| None).map_err(failed),
+        // Creating the file will report the error.
         Err(_) => Ok(None),
     }
 }
 
 #[cfg(unix)]
-fn is_device(there: &Metadata) -> bool {
-    std::os::unix::fs::FileTypeExt::is_char_device(&there.file_type())
+fn is_device(metadata: &Metadata) -> bool {
+    std::os::unix::fs::FileTypeExt::is_char_device(&metadata.file_type())
 }
 
 #[cfg(not(unix))]
-fn is_device(there: &Metadata) -> bool {
-    !there.is_file() && !there.is_dir()
+fn is_device(metadata: &Metadata) -> bool {
+    !metadata.is_file() && !metadata.is_dir()
 }
 
-/// Reads all of the regular file at `path`, which may have `limit_bytes` at most.
+/// Reads the regular file at `path`, of at most `limit_bytes`.
 ///
 /// # Errors
 ///
-/// As [`open`]; [`Error::TooLarge`] where the file is larger than the limit.
+/// As [`open`]; [`Error::TooLarge`] if the file is larger than the limit.
 pub fn read(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
     let too_large = || Error::TooLarge { what: path.display().to_string(), limit_bytes };
     let failed = |source| Error::File { doing: "read", path: path.to_owned(), source };
@@ -74,17 +73,17 @@ pub fn read(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
     if file.metadata().map_err(failed)?.len() > limit_bytes {
         return Err(too_large());
     }
-    // The file may grow while it is read, and files of /proc have no size.
+    // The file may grow while it is read, and files in /proc report no size.
     let mut bytes = Vec::new();
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit_bytes { Err(too_large()) } else { Ok(bytes) }
 }
 
-/// As [`read`], as text.
+/// Reads the regular UTF-8 file at `path`, of at most `limit_bytes`.
 ///
 /// # Errors
 ///
-/// As [`read`]; [`Error::File`] where the file is not UTF-8.
+/// As [`read`]; [`Error::File`] if the file is not UTF-8.
 pub fn read_text(path: &Path, limit_bytes: u64) -> Result<String> {
     String::from_utf8(read(path, limit_bytes)?).map_err(|_| Error::File {
         doing: "read",
@@ -93,57 +92,56 @@ pub fn read_text(path: &Path, limit_bytes: u64) -> Result<String> {
     })
 }
 
-/// Checks that files can be written in `folder`, or, where it is not there yet, that it could be made. Leaves nothing
+/// Checks that files can be created in `folder`, or, if it does not exist, that it could be created. Leaves nothing
 /// behind.
 ///
 /// # Errors
 ///
-/// [`Error::File`] with the folder that was asked for and why nothing can be written there.
+/// [`Error::File`] with `folder` and the reason.
 pub fn can_write_in(folder: &Path) -> Result<()> {
     let failed = |source| Error::File { doing: "write in", path: folder.to_owned(), source };
     let nearest = folder.ancestors().find(|path| *path != Path::new("") && fs::symlink_metadata(path).is_ok());
     let nearest = nearest.unwrap_or(Path::new("."));
-    let there = fs::metadata(nearest).map_err(failed)?;
-    if !there.is_dir() {
+    let metadata = fs::metadata(nearest).map_err(failed)?;
+    if !metadata.is_dir() {
         let name = if nearest == folder { "it".into() } else { nearest.display().to_string() };
-        return Err(failed(no_folder(&name, &there)));
+        return Err(failed(not_a_folder(&name, &metadata)));
     }
-    // A file without a name, where the system has such.
     tempfile::tempfile_in(nearest).map(drop).map_err(|e| failed(without_path(e)))
 }
 
-/// An error of a temporary file, without that file's name: nobody has asked for it.
+/// Removes the name of a temp file from its error: users do not know that file.
 #[must_use]
 pub fn without_path(error: io::Error) -> io::Error {
     if error.get_ref().is_none() {
         return error;
     }
-    // The system's own error is not to be had from what tempfile makes of it, but its words are.
+    // tempfile wraps the system's error without access to it, except through its message.
     match error.to_string().split_once(" at path ") {
-        Some((words, _)) => io::Error::new(error.kind(), words),
+        Some((reason, _)) => io::Error::new(error.kind(), reason),
         None => error.kind().into(),
     }
 }
 
-/// What is wrong with `there`, called `name`, where a folder is wanted.
-pub(crate) fn no_folder(name: &str, there: &Metadata) -> io::Error {
-    let what = if there.is_file() { "a file, not a folder" } else { "not a folder" };
+/// Returns the error for something that is not a folder, called `name` in its message.
+pub(crate) fn not_a_folder(name: &str, metadata: &Metadata) -> io::Error {
+    let what = if metadata.is_file() { "a file, not a folder" } else { "not a folder" };
     io::Error::new(io::ErrorKind::NotADirectory, format!("{name} is {what}"))
 }
 
-fn regular(there: &Metadata) -> io::Result<()> {
-    if there.is_file() {
+fn regular(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() {
         return Ok(());
     }
-    let what = if there.is_dir() { "it is a folder, not a file" } else { kind(there) };
+    let what = if metadata.is_dir() { "it is a folder, not a file" } else { kind(metadata) };
     Err(io::Error::new(io::ErrorKind::InvalidInput, what))
 }
 
-/// What is neither a file nor a folder, in words.
+/// Describes something that is neither a file nor a folder.
 #[cfg(unix)]
-fn kind(there: &Metadata) -> &'static str {
+fn kind(metadata: &Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt;
-    let kind = there.file_type();
+    let kind = metadata.file_type();
     if kind.is_fifo() {
         "it is a pipe (FIFO), not a regular file"
     } else if kind.is_socket() {
@@ -175,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_and_a_missing_file_are_errors_that_name_it() {
+    fn errors_name_the_path() {
         let folder = tempfile::tempdir().unwrap();
         let error = open(folder.path()).unwrap_err().to_string();
         assert!(error.starts_with("cannot read ") && error.ends_with("it is a folder, not a file"), "{error}");
@@ -184,7 +182,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_device_and_a_fifo_are_refused_at_once() {
+    fn refuses_to_read_devices_and_fifos() {
         let folder = tempfile::tempdir().unwrap();
         let fifo = folder.path().join("fifo");
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -195,7 +193,7 @@ mod tests {
 
     #[cfg(unix)]
     #[test]
-    fn a_device_is_written_to_and_a_fifo_or_a_folder_is_not() {
+    fn writes_to_devices_but_not_to_fifos_and_folders() {
         let folder = tempfile::tempdir().unwrap();
         let [fifo, file] = ["fifo", "file"].map(|name| folder.path().join(name));
         assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
@@ -212,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn tells_whether_a_folder_can_be_written_in_and_leaves_nothing() {
+    fn checks_whether_a_folder_is_writable_without_a_trace() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
         fs::write(here.join("file"), "").unwrap();
@@ -233,7 +231,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_file_that_claims_no_size_is_bounded_all_the_same() {
+    fn limits_files_that_report_no_size() {
         assert!(matches!(read(Path::new("/proc/self/maps"), 10), Err(Error::TooLarge { .. })));
     }
 }

@@ -1,95 +1,125 @@
-//! A Glowforge machine without the hardware.
+//! A Glowforge laser cutter without the hardware.
 //!
-//! A Glowforge laser cutter does nothing by itself: it signs in to a cloud service, opens a WebSocket, and does what it
-//! is told. An [`Emulator`] does the same: it reports settings, takes (canned) pictures, homes, downloads the stepper
-//! files that the service sends ("pulse files") and keeps them, and prints, against the real service or any other that
-//! speaks its protocol. It blocks and has threads; there is no async runtime.
+//! A Glowforge does nothing by itself: it signs in to a cloud service, opens a WebSocket, and does what it is told. An
+//! [`Emulator`] does the same. It reports settings, sends (canned) pictures, homes, downloads the stepper files that the
+//! service sends ("pulse files") and keeps them, and prints, with the real service or any other that speaks its protocol.
+//! It is blocking and uses threads; there is no async runtime.
 //!
 //! ```no_run
 //! use gf_emulator_core::Emulator;
 //!
 //! let mut emulator = Emulator::from_file("gf-machine-emulator.cfg")?;
 //! emulator.connect()?; // signs in, checks the firmware, opens the WebSocket
-//! emulator.run()?; // does what the service says, until a handle stops it
+//! emulator.run()?; // does what the service says, until a Handle stops it
 //! # Ok::<(), gf_emulator_core::Error>(())
 //! ```
 //!
-//! A [`Config`] can be made without a file, a [`Handle`] stops a running emulator and presses its button,
-//! [`Emulator::offline`] runs one with no network at all, and hardware of your own stands behind the same protocol as a
-//! [`Machine`].
+//! # Taking it apart
 //!
 //! ```text
 //! cfg file ─ config ─ Emulator::new
 //!                        │ connect(): authentication ─ firmware ─ WsClient
 //! service ══wss══ WsClient thread ══rx══▶ Emulator::run ─ actions registry ─ runner ─ Machine
-//!                        ▲                                                     │
+//!                        ▲                                                     │         └─ Uplink
 //!                        └────────────────tx◀── events (templates) ────────────┘
 //! ```
 //!
-//! # The rooms that are open to you
+//! - [`WsClient`] is the connection alone: two crossbeam queues, rx and tx, for a message loop of your own.
+//! - [`Machine`] is what executes the actions: implement it for your hardware.
+//! - [`service::Uplink`] is how files travel: pictures, jobs, events, firmware.
+//! - [`actions::Table`] says what each action does and sends: bring another from a string, a reader or a file.
+//! - [`EmulatorEvent`]s tell a callback or a channel what happens.
+//! - [`Emulator::offline`] runs without a network; a [`Handle`] stops an emulator and presses its button.
 //!
+//! # Modules
+//!
+//! From the bottom up:
+//!
+//! - [`puls`]: pulse files, read, measured, drawn and made. Usable without the rest.
+//! - [`words`]: counts with their nouns, for messages.
 //! - [`config`]: the configuration, from a file or in code.
-//! - [`machine`]: what stands behind the protocol; implement [`Machine`] for hardware of your own.
-//! - [`puls`]: pulse files, read, measured, drawn and made; usable without the rest.
-//! - [`record`]: what a machine and its service say, on the disk.
-//! - `local_service` (feature `local-service`): the cloud's side on your own machine, for tests and demonstrations.
-//! - `replay` (the same feature): a recorded session given again, and what a machine makes of it compared.
-//! - `report` (feature `report`): a recording as a page to read.
-//! - `follow` (feature `follow`): the same page live, with the machine's controls on it.
+//! - [`machine`]: the hardware behind the protocol.
+//! - [`storage`]: atomic files and downloads. [`files`]: opening files that a user names.
+//! - [`record`]: a session on disk.
+//! - [`service`]: the machine's side of the cloud service, beside the WebSocket.
+//! - [`websocket`]: the WebSocket client and its queues.
+//! - [`actions`]: the actions registry.
+//! - [`json_lines`]: a machine's messages as lines of text, from a reader and to a writer.
+//! - `local_service` (feature `local-service`): a local stand-in for the cloud service, for tests and demonstrations.
+//! - `replay` (feature `local-service`): plays a recording back to a machine, and compares.
+//! - `report` (feature `report`): a recording as an HTML page.
+//! - `follow` (feature `follow`): the same page live, with the machine's controls.
 //!
-//! # What is logged
+//! # Logging
 //!
-//! Everything goes through the `log` crate, and nothing is set up here. `error`: something was lost or has failed for
-//! good. `warn`: something is odd or failed and is tried again. `info`: what happens, an event a line. `debug`: requests,
-//! without their queries. Passwords, tokens and the queries of presigned URLs are in none of it. The crates below this
-//! one log for themselves, presigned URLs included (ureq at `debug`, tungstenite at `trace`): keep the targets `ureq`,
-//! `ureq_proto` and `tungstenite` off in your logger, as the `gf-machine-emulator` binary does.
+//! Everything is logged with the `log` crate; no logger is installed. `error`: something was lost or has failed. `warn`:
+//! something is odd, or has failed and is retried. `info`: one line for each thing that happens. `debug`: requests, without
+//! their queries. No line has a password, a token or the query of a URL. Other crates log for themselves, including
+//! presigned URLs (ureq at `debug`, tungstenite at `trace`): turn the targets `ureq`, `ureq_proto` and `tungstenite` off in
+//! your logger, as the `gf-machine-emulator` binary does.
 //!
 //! # Features
 //!
-//! - `local-service`: the module of that name.
-//! - `follow`: a session as a page while it goes on (`follow::Follower`); brings `report` and `local-service`.
+//! All are off by default.
+//!
+//! - `local-service`: the modules `local_service` and `replay`.
+//! - `report`: recordings as HTML pages; enables `plot`.
+//! - `follow`: live pages; enables `report`.
+//! - `drawing`: jobs from G-code and SVG path data (`puls::gcode`, `puls::svgpath`).
 //! - `plot`: pictures of jobs (`puls::Plot`), as SVG and PNG.
-//! - `report`: recordings as a page to read (`report::Report`); brings `plot`.
-//! - `vendored`: builds OpenSSL from source, where the system's headers are not at hand.
+//! - `vendored`: builds OpenSSL from source, for systems without its headers.
+//!
+//! # Versions
+//!
+//! The crate follows semantic versioning. Public structs and enums that may grow are `#[non_exhaustive]`. The minimum
+//! supported Rust version is in `Cargo.toml` (`rust-version`); raising it is a minor release. The texts of errors and log
+//! lines, and the format of reports, are not part of the API. The format of recordings has a version of its own.
 
-mod actions;
+pub mod actions;
 pub mod config;
 mod emulator;
 mod error;
+mod events;
 pub mod files;
 #[cfg(feature = "follow")]
 pub mod follow;
-#[cfg(feature = "local-service")]
+#[cfg(any(feature = "follow", feature = "local-service"))]
 mod http_server;
+pub mod json_lines;
+mod listen_address;
 #[cfg(feature = "local-service")]
 pub mod local_service;
 pub mod machine;
 mod net;
+mod problems;
 pub mod puls;
 pub mod record;
 #[cfg(feature = "local-service")]
 pub mod replay;
 #[cfg(feature = "report")]
 pub mod report;
+mod safe_logger;
 mod secret;
 mod secrets;
 pub mod service;
 pub mod storage;
 mod sync;
 mod throttle;
-mod websocket;
+pub mod websocket;
 pub mod words;
 
 pub use config::Config;
 pub use emulator::{Emulator, Handle};
 pub use error::{CertificateProblem, Error, Result};
+pub use events::{EmulatorEvent, Ending};
+pub use listen_address::listen_address;
 pub use machine::Machine;
 pub use net::Tls;
+pub use safe_logger::SafeLogger;
 pub use secret::Secret;
 pub use secrets::Secrets;
 pub use throttle::Throttle;
-pub use websocket::{Outgoing, Peer};
+pub use websocket::{MachineQueues, Outgoing, Peer, Tx, WsClient};
 
 /// The README's Rust compiles.
 #[cfg(doctest)]

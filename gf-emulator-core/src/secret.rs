@@ -1,11 +1,10 @@
-//! A string that prints as `***`: passwords and tokens.
+//! Strings that print as `***`: passwords and tokens.
 //!
-//! The only way to the text is [`Secret::reveal`], so that a search for that word finds every place where a secret
-//! leaves the process.
+//! [`Secret::reveal`] is the only access to the text, so that a search for it finds every use.
 
 use std::fmt;
 
-/// Text that is in no log, no error and no `Debug` output.
+/// A string that prints as `***` in logs, errors and `Debug` output.
 ///
 /// ```
 /// use gf_emulator_core::Secret;
@@ -18,18 +17,18 @@ use std::fmt;
 pub struct Secret(String);
 
 impl Secret {
-    /// Keeps `text` from being printed.
+    /// Wraps `text`.
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }
 
-    /// The text itself, for the one place that sends it.
+    /// Returns the text, for code that sends it.
     #[must_use]
     pub fn reveal(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is no text at all.
+    /// Returns whether the text is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()

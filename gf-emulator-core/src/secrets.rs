@@ -1,182 +1,185 @@
-//! The secrets of a running machine, and text without them.
+//! The secrets of a running machine, and their redaction.
 //!
-//! A service may say a password or a token again anywhere: in a path, a header, a reason. Whoever writes something down
-//! or shows it (the recorder, the binary's logger, errors) has it go through [`Secrets::hide`].
+//! A service may repeat a password or token anywhere: in a path, a header, an error message. Everything written or
+//! shown (recordings, log lines, errors) goes through [`Secrets::redact`] or the writers in this module.
 
-mod cleaned;
-mod masked;
+mod masking_writer;
 mod matcher;
-mod words;
+mod patterns;
+mod redacting_writer;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, Weak};
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use percent_encoding::percent_decode_str;
 
 use crate::Secret;
-pub(crate) use cleaned::Cleaned;
-pub(crate) use masked::Masked;
+use crate::sync::lock;
+pub(crate) use masking_writer::MaskingWriter;
 pub(crate) use matcher::Matcher;
-pub(crate) use words::{is_secret_name, without_named, without_queries};
+pub(crate) use patterns::{is_secret_name, redact_named, redact_urls};
+pub(crate) use redacting_writer::RedactingWriter;
 
-/// What stands in a secret's place.
-pub(crate) const HIDDEN: &str = "***";
-/// A token is forgotten once there are so many newer ones, or up to twice as many: those of days of hourly connections.
-const MOST_TOKENS: usize = 256;
-/// The same for queries of URLs and their parts.
-const MOST_QUERIES: usize = 256;
-/// A longer value is looked for in pieces of so many characters.
+/// The replacement for secrets.
+pub(crate) const MASK: &str = "***";
+/// Between one and two times this many tokens are remembered: enough for days of hourly reconnections.
+const MAX_TOKENS: usize = 256;
+/// The same for URL queries and their values.
+const MAX_QUERIES: usize = 256;
+/// Longer values are searched in pieces of this length.
 const PIECE_CHARS: usize = 256;
-/// The value of a query's field that is this long is a secret; a shorter one only where its name says so.
-const LONG_VALUE: usize = 12;
+/// A query value of at least this length is treated as a secret; a shorter one only if its name says so.
+const MIN_QUERY_VALUE: usize = 12;
 
-/// The passwords and tokens that one machine knows, shared by all that must not show them: a clone is the same set.
+/// The passwords and tokens of a machine. Clones share one set.
 ///
 /// ```
 /// use gf_emulator_core::{Secret, Secrets};
 ///
 /// let secrets = Secrets::default();
-/// secrets.keep(&Secret::new("hunter2!"));
-/// assert_eq!(secrets.hide("GET /hunter2%21/x failed"), "GET /***/x failed");
-/// assert_eq!(secrets.hide("https://h/x?X-Sig=1"), "https://h/x?***");
+/// secrets.add(&Secret::new("hunter2!"));
+/// assert_eq!(secrets.redact("GET /hunter2%21/x failed"), "GET /***/x failed");
+/// assert_eq!(secrets.redact("https://h/x?X-Sig=1"), "https://h/x?***");
 /// ```
 #[derive(Clone, Default)]
-pub struct Secrets(Arc<Mutex<Known>>);
+pub struct Secrets(Arc<Mutex<SecretSet>>);
 
 #[derive(Default)]
-struct Known {
-    /// These are looked for as long as the set lives.
-    kept: VecDeque<Secret>,
+struct SecretSet {
+    /// Never evicted.
+    permanent: VecDeque<Secret>,
     tokens: VecDeque<Secret>,
     queries: VecDeque<Secret>,
-    /// Made when it is needed first, and again once values are forgotten.
+    /// Built on first use, and again after values were evicted.
     matcher: Option<Arc<Matcher>>,
-    /// Sets that get every value that this one gets.
-    followers: Vec<Weak<Mutex<Known>>>,
+    /// Sets that receive every value added here.
+    followers: Vec<Weak<Mutex<SecretSet>>>,
 }
 
-/// What a value is: how many are looked for depends on it.
+/// What a value is. Determines how many are remembered.
 #[derive(Clone, Copy)]
-enum Kind {
-    Kept,
+enum SecretKind {
+    Permanent,
     Token,
     Query,
 }
 
 impl Secrets {
-    /// Has this hidden from now on: a password, a serial number. Values shorter than six characters are not looked for,
-    /// since they would be found by chance.
-    pub fn keep(&self, secret: &Secret) {
-        self.add(secret, Kind::Kept);
+    /// Adds a permanent value: a password or a serial number. Values shorter than six characters are ignored, since
+    /// they would match by chance.
+    pub fn add(&self, secret: &Secret) {
+        self.insert(secret, SecretKind::Permanent);
     }
 
-    /// Has this hidden until 256 newer tokens are known, or more.
-    pub fn learn(&self, token: &Secret) {
-        self.add(token, Kind::Token);
+    /// Adds a token. It is evicted after at least 256 newer ones.
+    pub fn add_token(&self, token: &Secret) {
+        self.insert(token, SecretKind::Token);
     }
 
-    /// Has the query of a presigned URL hidden, as a whole and in parts, until 256 newer parts are known, or more.
-    pub fn learn_query(&self, query: &str) {
+    /// Adds the query of a presigned URL: as a whole, and its values. They are evicted after at least 256 newer ones.
+    pub fn add_query(&self, query: &str) {
         let sensitive = |name: &str| {
             let name = name.to_ascii_lowercase();
             ["sig", "token", "key", "secret", "cred", "pass", "auth"].iter().any(|word| name.contains(word))
         };
         let fields = query.split('&').filter_map(|field| field.split_once('='));
         let values =
-            fields.filter(|(name, value)| value.len() >= LONG_VALUE || sensitive(name)).map(|(_, value)| value);
+            fields.filter(|(name, value)| value.len() >= MIN_QUERY_VALUE || sensitive(name)).map(|(_, value)| value);
         for value in [query].into_iter().chain(values) {
-            // Escaped or not, the plain value is found in both.
-            self.add(&Secret::new(percent_decoded(value)), Kind::Query);
+            // The decoded value also matches in its encoded forms.
+            let decoded = percent_decode_str(value).decode_utf8().unwrap_or(value.into());
+            self.insert(&Secret::new(decoded), SecretKind::Query);
         }
     }
 
-    fn add(&self, value: &Secret, kind: Kind) {
-        let mut known = self.known();
-        known.add(value, kind);
+    fn insert(&self, value: &Secret, kind: SecretKind) {
+        let mut known = lock(&self.0);
+        known.insert(value, kind);
         known.followers.retain(|follower| {
             let follower = follower.upgrade().map(Self);
-            follower.inspect(|follower| follower.add(value, kind)).is_some()
+            follower.inspect(|follower| follower.insert(value, kind)).is_some()
         });
     }
 
-    /// Has everything hidden that another set hides, now and from now on. No two sets may follow each other.
-    pub(crate) fn follow(&self, other: &Self) {
-        let mut leader = other.known();
-        let mut known = self.known();
-        for (kind, values) in
-            [(Kind::Kept, &leader.kept), (Kind::Token, &leader.tokens), (Kind::Query, &leader.queries)]
-        {
+    /// Adds all values of another set, and those added to it later. Has no effect if both are the same set. Sets that
+    /// follow each other, directly or around a circle, deadlock.
+    pub fn follow(&self, other: &Self) {
+        if Arc::ptr_eq(&self.0, &other.0) {
+            return;
+        }
+        let mut leader = lock(&other.0);
+        for (kind, values) in [
+            (SecretKind::Permanent, &leader.permanent),
+            (SecretKind::Token, &leader.tokens),
+            (SecretKind::Query, &leader.queries),
+        ] {
             for secret in values {
-                known.add(secret, kind);
+                self.insert(secret, kind);
             }
         }
-        drop(known);
         leader.followers.push(Arc::downgrade(&self.0));
     }
 
-    /// `text` with `***` in place of every value, whether it is plain or escaped as in URLs, JSON or HTML, and in place of
-    /// the query and the user name of every URL.
+    /// Replaces with `***` every value (plain, base64, or escaped as in URLs, JSON or HTML), and the query, fragment
+    /// and user name of every URL.
     #[must_use]
-    pub fn hide(&self, text: &str) -> String {
-        let text = without_queries(text);
-        self.matcher().replace(&text, HIDDEN).unwrap_or(text)
+    pub fn redact(&self, text: &str) -> String {
+        let text = redact_urls(text);
+        self.matcher().replace(&text, MASK).unwrap_or(text)
     }
 
-    /// What finds the values.
+    /// Returns a matcher for all values.
     pub(crate) fn matcher(&self) -> Arc<Matcher> {
-        let mut known = self.known();
+        let mut known = lock(&self.0);
         if let Some(matcher) = &known.matcher {
             return Arc::clone(matcher);
         }
         let mut matcher = Matcher::default();
-        for secret in known.kept.iter().chain(&known.tokens).chain(&known.queries) {
-            look_for(&mut matcher, secret);
+        for secret in known.permanent.iter().chain(&known.tokens).chain(&known.queries) {
+            add_to(&mut matcher, secret);
         }
         let matcher = Arc::new(matcher);
         known.matcher = Some(Arc::clone(&matcher));
         matcher
     }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
 }
 
 impl fmt::Debug for Secrets {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let known = self.known();
-        let count = known.kept.len() + known.tokens.len() + known.queries.len();
+        let known = lock(&self.0);
+        let count = known.permanent.len() + known.tokens.len() + known.queries.len();
         write!(f, "Secrets({count})")
     }
 }
 
-impl Known {
-    /// Adds a value to those of its kind, of which the older half goes when there are twice too many.
-    fn add(&mut self, value: &Secret, kind: Kind) {
-        let (values, most) = match kind {
-            Kind::Kept => (&mut self.kept, usize::MAX),
-            Kind::Token => (&mut self.tokens, MOST_TOKENS),
-            Kind::Query => (&mut self.queries, MOST_QUERIES),
+impl SecretSet {
+    /// Adds a value. Evicts the older half of its kind at twice the limit.
+    fn insert(&mut self, value: &Secret, kind: SecretKind) {
+        let (values, max) = match kind {
+            SecretKind::Permanent => (&mut self.permanent, usize::MAX),
+            SecretKind::Token => (&mut self.tokens, MAX_TOKENS),
+            SecretKind::Query => (&mut self.queries, MAX_QUERIES),
         };
-        if value.reveal().len() < matcher::SHORTEST || values.contains(value) {
+        if value.reveal().len() < matcher::MIN_CHARS || values.contains(value) {
             return;
         }
-        let are_too_many = values.len() / 2 >= most;
-        if are_too_many {
-            values.drain(..most);
+        let is_full = values.len() / 2 >= max;
+        if is_full {
+            values.drain(..max);
         }
         values.push_back(value.clone());
-        if are_too_many {
+        if is_full {
             self.matcher = None;
         } else if let Some(matcher) = &mut self.matcher {
-            look_for(Arc::make_mut(matcher), value);
+            add_to(Arc::make_mut(matcher), value);
         }
     }
 }
 
-fn look_for(matcher: &mut Matcher, value: &Secret) {
+fn add_to(matcher: &mut Matcher, value: &Secret) {
     for piece in pieces(value.reveal()) {
         for encoded in in_base64(&piece) {
             matcher.add(&encoded);
@@ -185,12 +188,12 @@ fn look_for(matcher: &mut Matcher, value: &Secret) {
     }
 }
 
-/// A value in pieces that are each found alone; a rest that is too short for that goes with the piece before it.
+/// Splits a value into pieces that are each searched for. The last one is longer if the rest would be too short.
 fn pieces(value: &str) -> Vec<String> {
     let chars: Vec<char> = value.chars().collect();
     let mut pieces: Vec<String> = chars.chunks(PIECE_CHARS).map(|piece| piece.iter().collect()).collect();
     if pieces.len() > 1
-        && pieces.last().is_some_and(|last| last.chars().count() < matcher::SHORTEST)
+        && pieces.last().is_some_and(|last| last.chars().count() < matcher::MIN_CHARS)
         && let Some(rest) = pieces.pop()
         && let Some(last) = pieces.last_mut()
     {
@@ -199,8 +202,8 @@ fn pieces(value: &str) -> Vec<String> {
     pieces
 }
 
-/// What is left of a value in base64, wherever in a longer text it begins: without the characters that it shares with what
-/// is before and behind it.
+/// Returns the base64 forms of a value within a longer text, one per alignment, without the characters shared with its
+/// neighbours.
 fn in_base64(value: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (before, shared) in [(0, 0), (1, 2), (2, 3)] {
@@ -215,22 +218,6 @@ fn in_base64(value: &str) -> Vec<String> {
     found
 }
 
-fn percent_decoded(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).filter(|_| *first == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        if let Some(byte) = escaped.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            bytes.push(byte);
-            rest = &tail[2..];
-        } else {
-            bytes.push(*first);
-            rest = tail;
-        }
-    }
-    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -238,53 +225,61 @@ mod tests {
     use super::*;
 
     #[test]
-    fn new_tokens_push_out_old_ones_and_not_the_password() {
+    fn evicts_old_tokens_but_not_the_password() {
         let secrets = Secrets::default();
-        secrets.keep(&Secret::new("the password"));
+        secrets.add(&Secret::new("the password"));
         for n in 0..1000 {
-            secrets.learn(&Secret::new(format!("token-{n:04}")));
-            secrets.learn_query(&format!("X-Sig=a-signature-{n:04}"));
+            secrets.add_token(&Secret::new(format!("token-{n:04}")));
+            secrets.add_query(&format!("X-Sig=a-signature-{n:04}"));
         }
         let text = "the password token-0999 token-0001 a-signature-0999 a-signature-0001";
-        assert_eq!(secrets.hide(text), "*** *** token-0001 *** a-signature-0001");
-        let known = secrets.known();
-        assert!((MOST_TOKENS..=2 * MOST_TOKENS).contains(&known.tokens.len()), "{}", known.tokens.len());
-        assert!((MOST_QUERIES..=2 * MOST_QUERIES).contains(&known.queries.len()), "{}", known.queries.len());
+        assert_eq!(secrets.redact(text), "*** *** token-0001 *** a-signature-0001");
+        let known = lock(&secrets.0);
+        assert!((MAX_TOKENS..=2 * MAX_TOKENS).contains(&known.tokens.len()), "{}", known.tokens.len());
+        assert!((MAX_QUERIES..=2 * MAX_QUERIES).contains(&known.queries.len()), "{}", known.queries.len());
         drop(known);
         assert!(format!("{secrets:?}").starts_with("Secrets("));
-        let other = Secrets::default();
-        other.follow(&secrets);
-        assert_eq!(other.hide(text), secrets.hide(text));
-        secrets.learn(&Secret::new("a-later-one"));
-        assert_eq!(other.hide("a-later-one"), "***");
     }
 
     #[test]
-    fn a_query_is_known_as_a_whole_and_in_parts() {
+    fn follows_another_set_but_not_itself() {
+        let [first, second, third] = [(); 3].map(|()| Secrets::default());
+        first.add(&Secret::new("the password"));
+        third.follow(&second);
+        second.follow(&first);
+        first.follow(&first.clone());
+        first.add_token(&Secret::new("a-later-one"));
+        for secrets in [first, second, third] {
+            assert_eq!(secrets.redact("the password a-later-one"), "*** ***");
+        }
+    }
+
+    #[test]
+    fn redacts_a_query_as_a_whole_and_its_values() {
         let secrets = Secrets::default();
-        secrets.learn_query("X-Amz-Signature=abc%2Fdef&X-Amz-Expires=3600&sig=1234567&type=image/jpeg");
-        assert_eq!(secrets.hide("abc/def abc%2fdef 3600 1234567 image/jpeg"), "*** *** 3600 *** image/jpeg");
-        assert_eq!(secrets.hide("X-Amz-Signature=abc/def&X-Amz-Expires=3600&sig=1234567&type=image%2Fjpeg."), "***.");
+        secrets.add_query("X-Amz-Signature=abc%2Fdef&X-Amz-Expires=3600&sig=1234567&type=image/jpeg");
+        assert_eq!(secrets.redact("abc/def abc%2fdef 3600 1234567 image/jpeg"), "*** *** 3600 *** image/jpeg");
+        assert_eq!(secrets.redact("X-Amz-Signature=abc/def&X-Amz-Expires=3600&sig=1234567&type=image%2Fjpeg."), "***.");
     }
 
     #[test]
-    fn a_long_value_is_found_whole_and_in_part() {
+    fn redacts_a_long_value_completely() {
         let token: String = (0..3000).map(|n| char::from(b'a' + u8::try_from(n * n % 23).unwrap())).collect();
         let secrets = Secrets::default();
-        secrets.learn(&Secret::new(token.as_str()));
-        assert!(secrets.hide(&token).chars().all(|c| c == '*'), "{}", secrets.hide(&token));
+        secrets.add_token(&Secret::new(token.as_str()));
+        assert!(secrets.redact(&token).chars().all(|c| c == '*'), "{}", secrets.redact(&token));
     }
 
     proptest! {
         #[test]
-        fn a_value_is_found_in_base64(before in ".{0,5}", after in ".{0,5}", value in "\\PC{6,20}") {
+        fn redacts_base64(before in ".{0,5}", after in ".{0,5}", value in "\\PC{6,20}") {
             let secrets = Secrets::default();
-            secrets.keep(&Secret::new(value.as_str()));
+            secrets.add(&Secret::new(value.as_str()));
             for engine in [STANDARD_NO_PAD, URL_SAFE_NO_PAD] {
                 let text = engine.encode(format!("{before}{value}{after}"));
-                let clean = secrets.hide(&text);
-                prop_assert!(clean.contains(HIDDEN), "{value:?} in {text} -> {clean}");
-                prop_assert!(clean.len() <= text.len() - value.len() + HIDDEN.len() + 3, "{text} -> {clean}");
+                let clean = secrets.redact(&text);
+                prop_assert!(clean.contains(MASK), "{value:?} in {text} -> {clean}");
+                prop_assert!(clean.len() <= text.len() - value.len() + MASK.len() + 3, "{text} -> {clean}");
             }
         }
     }

@@ -1,18 +1,17 @@
 //! Locks and condition variables that ignore poisoning.
 //!
-//! A lock may be taken over from a thread that panicked only where every guarded change is a single step. That is a rule
-//! of this crate.
+//! Ignoring poisoning is sound only if each change under a lock is a single step, so that a panic leaves no half-made
+//! change. All code of this crate must keep to that.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Locks `mutex`, also where its last holder panicked.
+/// Locks `mutex`, even if its last holder panicked.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[cfg(feature = "local-service")]
-/// Waits for a notification, for at most `timeout` where there is one.
+/// Waits for a notification, for at most `timeout` if there is one.
 pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
     match timeout {
         None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),

@@ -1,8 +1,8 @@
-//! Words for people.
+//! Text for people.
 
 use std::fmt::Display;
 
-/// So many things: what is counted gets an s unless there is one of it.
+/// Formats a count with its noun, appending an "s" unless the count is 1.
 ///
 /// ```
 /// use gf_emulator_core::words::count;

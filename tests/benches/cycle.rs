@@ -1,8 +1,8 @@
-//! A whole 2.6 cycle at time scale 0: the emulator, a bare client, and gfutilities 0.9.1 where `GF_PEER_PYTHON` names a
-//! Python that has it.
+//! A whole 2.6 cycle at time scale 0: the emulator, a bare client, and gfutilities 0.9.1 if it is installed for the
+//! Python in `GF_PEER_PYTHON`.
 //!
-//! From the WebSocket's opening to the last `print:completed`, as the service sees them, against the same service in
-//! the same run, one after the other.
+//! Times are from the opening of the WebSocket to the last `print:completed`, as seen by the service. All clients take
+//! turns against the same service in the same process.
 
 mod support;
 
@@ -20,7 +20,7 @@ use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Emulator, Tls};
 use native_tls::{Certificate, TlsConnector};
 use serde_json::{Value, json};
-use support::{Figures, LIMIT, Report, ms};
+use support::{LIMIT, Report, Samples, ms};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
@@ -40,117 +40,117 @@ fn main() -> ExitCode {
 }
 
 fn measure(tls: bool, report: &mut Report) {
-    let mut arena = Arena::new(tls);
+    let mut rig = Rig::new(tls);
     let pictures = Arc::new(Pictures::default());
-    let connector = tls.then(|| bare_connector(&arena.service));
-    let shared = Tls::new(arena.ca().as_deref()).expect("the certificate is good");
-    let report_of_settings = arena.emulator(&shared, None).1.report;
-    let [mut bare, mut emulator, mut recorded, mut newly_recorded] = [(); 4].map(|()| Figures::default());
-    let long = arena.recorder("long");
-    let mut parts: Vec<(String, Figures, Figures)> = Vec::new();
+    let connector = tls.then(|| bare_connector(&rig.service));
+    let shared = Tls::new(rig.ca().as_deref()).expect("a valid certificate");
+    let settings_report = rig.emulator(&shared, None).1.settings_report;
+    let [mut bare, mut emulator, mut recorded, mut newly_recorded] = [(); 4].map(|()| Samples::default());
+    let shared_recorder = rig.recorder("shared");
+    let mut actions: Vec<(String, Samples, Samples)> = Vec::new();
     for _ in 0..CYCLES {
-        let address = arena.service.addr().to_string();
-        let client = Bare {
+        let address = rig.service.addr().to_string();
+        let client = BareClient {
             address,
             tls: connector.clone(),
             pictures: Arc::clone(&pictures),
-            report: report_of_settings.clone(),
+            settings_report: settings_report.clone(),
         };
-        let serial = arena.next_serial();
-        let (took, theirs) = arena.time(|| {
+        let serial = rig.next_serial();
+        let (took, bare_log) = rig.time(|| {
             let thread = thread::spawn(move || client.run(serial));
             move || thread.join().expect("the bare client does not panic")
         });
         bare.add(took);
-        let (took, ours) = arena.emulator(&shared, None);
+        let (took, emulator_log) = rig.emulator(&shared, None);
         emulator.add(took);
-        recorded.add(arena.emulator(&shared, Some(&long)).0);
-        let new = arena.recorder(&format!("{serial}"));
-        newly_recorded.add(arena.emulator(&shared, Some(&new)).0);
-        assert_eq!(ours.lines, theirs.lines, "the bare client is to do what the emulator does");
-        for (n, ((kind, bare), (_, emulator))) in theirs.parts.into_iter().zip(ours.parts).enumerate() {
-            if parts.len() == n {
-                parts.push((kind, Figures::default(), Figures::default()));
+        recorded.add(rig.emulator(&shared, Some(&shared_recorder)).0);
+        let new = rig.recorder(&format!("{serial}"));
+        newly_recorded.add(rig.emulator(&shared, Some(&new)).0);
+        assert_eq!(emulator_log.lines, bare_log.lines, "the bare client does what the emulator does");
+        for (n, ((kind, bare), (_, emulator))) in bare_log.actions.into_iter().zip(emulator_log.actions).enumerate() {
+            if actions.len() == n {
+                actions.push((kind, Samples::default(), Samples::default()));
             }
-            parts[n].1.add(bare);
-            parts[n].2.add(emulator);
+            actions[n].1.add(bare);
+            actions[n].2.add(emulator);
         }
     }
     let ratio = emulator.median().as_secs_f64() / bare.median().as_secs_f64();
-    let figure = |figures: &Figures| {
-        format!("{:.2} ms (p90 {:.2}, n {})", ms(figures.median()), ms(figures.percentile(0.9)), figures.count())
+    let figure = |samples: &Samples| {
+        format!("{:.2} ms (p90 {:.2}, n {})", ms(samples.median()), ms(samples.percentile(0.9)), samples.count())
     };
-    for (kind, bare, emulator) in &parts {
+    for (kind, bare, emulator) in &actions {
         let times = format!("{:.2} ms, emulator {:.2} ms", ms(bare.median()), ms(emulator.median()));
-        report.tell(&format!("  {kind}: bare"), &times);
+        report.info(&format!("  {kind}: bare"), &times);
     }
-    report.tell("bare client", &figure(&bare));
-    report.tell("emulator", &figure(&emulator));
-    let disk = disk(arena.folder.path());
-    report.tell(
-        "the disk: 20 kB written, synced and renamed",
-        &format!("{:.2} ms, three times a cycle", ms(disk.median())),
+    report.info("bare client", &figure(&bare));
+    report.info("emulator", &figure(&emulator));
+    let write = atomic_write(rig.folder.path());
+    report.info(
+        "one file of 20 kB written, synced and renamed",
+        &format!("{:.2} ms, three times per cycle", ms(write.median())),
     );
-    report.judge("emulator / bare client", &format!("{ratio:.2}"), "at most 2", ratio <= 2.0);
-    report.tell("emulator, recorded", &figure(&recorded));
+    report.check("emulator / bare client", &format!("{ratio:.2}"), "at most 2", ratio <= 2.0);
+    report.info("emulator with recording", &figure(&recorded));
     let cost = recorded.median().as_secs_f64() / emulator.median().as_secs_f64() - 1.0;
-    report.judge("what recording costs of a cycle", &format!("{:.1} %", cost * 100.0), "under 5 %", cost < 0.05);
+    report.check("recording, share of a cycle", &format!("{:.1} %", cost * 100.0), "under 5 %", cost < 0.05);
     let cost = newly_recorded.median().as_secs_f64() / emulator.median().as_secs_f64() - 1.0;
-    report.tell("the same where every picture is a new one", &format!("{:.1} %", cost * 100.0));
+    report.info("the same if every picture is new", &format!("{:.1} %", cost * 100.0));
     let Some(python) = std::env::var_os("GF_PEER_PYTHON") else {
         println!("gfutilities 0.9.1: skipped, GF_PEER_PYTHON is not set");
         return;
     };
-    let peer: Figures = (0..PEER_CYCLES).map(|_| arena.peer(Path::new(&python))).collect();
-    report.tell("gfutilities 0.9.1", &figure(&peer));
-    let ratio = peer.median().as_secs_f64() / emulator.median().as_secs_f64();
-    report.judge("gfutilities / emulator", &format!("{ratio:.0}"), "at least 60", ratio >= 60.0);
+    let gfutilities: Samples = (0..PEER_CYCLES).map(|_| rig.gfutilities(Path::new(&python))).collect();
+    report.info("gfutilities 0.9.1", &figure(&gfutilities));
+    let ratio = gfutilities.median().as_secs_f64() / emulator.median().as_secs_f64();
+    report.check("gfutilities / emulator", &format!("{ratio:.0}"), "at least 60", ratio >= 60.0);
 }
 
-/// What the disk asks for a file that is whole or not there: the emulator keeps three in a cycle, the bare client none.
-fn disk(folder: &Path) -> Figures {
-    let keep = |n: usize| {
-        let (aside, place) = (folder.join("aside"), folder.join(format!("kept-{n}")));
+/// Measures an atomic write of a job. The emulator makes three per cycle, the bare client none.
+fn atomic_write(folder: &Path) -> Samples {
+    let write = |n: usize| {
+        let (temp, path) = (folder.join("temp"), folder.join(format!("job-{n}")));
         let before = Instant::now();
-        let mut file = std::fs::File::create(&aside).expect("a file");
-        file.write_all(&support::picture(20_000)).and_then(|()| file.sync_all()).expect("it is written");
-        std::fs::rename(&aside, &place).expect("it is renamed");
+        let mut file = std::fs::File::create(&temp).expect("a file");
+        file.write_all(&support::picture(20_000)).and_then(|()| file.sync_all()).expect("the file is written");
+        std::fs::rename(&temp, &path).expect("the file is renamed");
         before.elapsed()
     };
-    (0..CYCLES).map(keep).collect()
+    (0..CYCLES).map(write).collect()
 }
 
-/// What the service saw of a cycle.
+/// What the service saw in a cycle.
 #[derive(Default)]
-struct Tale {
-    /// Events and requests, sorted: they come over two connections.
+struct CycleLog {
+    /// Events and requests, sorted because they arrive over two connections in any order.
     lines: Vec<String>,
-    /// The settings that the machine reported.
-    report: String,
-    /// What each action took from being sent to its end, in their order.
-    parts: Vec<(String, Duration)>,
+    /// The message with the machine's settings report.
+    settings_report: String,
+    /// The duration of each action in order, from the sent action to its terminal event.
+    actions: Vec<(String, Duration)>,
 }
 
-/// A service that machines go through a cycle with, one after the other.
-struct Arena {
+/// A service that runs a cycle with one client after the other.
+struct Rig {
     service: LocalService,
     seen: Arc<Mutex<Vec<(Instant, Seen)>>>,
-    /// That a cycle is over, and then that its client has gone.
-    told: Receiver<()>,
+    /// One message at the end of a cycle, and one when its client disconnects.
+    milestones: Receiver<()>,
     folder: tempfile::TempDir,
     serial: u32,
 }
 
-impl Arena {
+impl Rig {
     fn new(tls: bool) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (tell, told) = unbounded();
-        let record = Arc::clone(&seen);
-        // The bench sleeps while a cycle goes on: woken for each message it would take a processor from those it times.
+        let (milestone_tx, milestones) = unbounded();
+        let log = Arc::clone(&seen);
+        // Does not wake up the benchmark for each message: that would take processor time from the cycle.
         let observer = move |seen: &Seen| {
-            record.lock().expect("nobody panics with it").push((Instant::now(), seen.clone()));
+            log.lock().expect("the mutex is not poisoned").push((Instant::now(), seen.clone()));
             if seen.is_event("print:completed", None) || matches!(seen, Seen::WsClosed { .. }) {
-                let _ = tell.send(());
+                let _ = milestone_tx.send(());
             }
         };
         let service = support::service(tls, observer).script(support::cycle()).start().expect("the service starts");
@@ -158,27 +158,27 @@ impl Arena {
         if let Some(pem) = service.ca_pem() {
             std::fs::write(folder.path().join("ca.pem"), pem).expect("the certificate is written");
         }
-        Self { service, seen, told, folder, serial: 10_000_000 }
+        Self { service, seen, milestones, folder, serial: 10_000_000 }
     }
 
     fn ca(&self) -> Option<std::path::PathBuf> {
         self.service.ca_pem().map(|_| self.folder.path().join("ca.pem"))
     }
 
-    /// The service walks its script once with each machine.
+    /// Returns an unused serial number: the service runs its script once for each.
     fn next_serial(&mut self) -> u32 {
         self.serial += 1;
         self.serial
     }
 
-    /// Starts a client, times its cycle, stops it, and waits until it is gone.
-    fn time<S: FnOnce()>(&self, start: impl FnOnce() -> S) -> (Duration, Tale) {
+    /// Starts a client, times its cycle, stops it, and waits until it has disconnected.
+    fn time<S: FnOnce()>(&self, start: impl FnOnce() -> S) -> (Duration, CycleLog) {
         let stop = start();
-        self.told.recv_timeout(LIMIT).expect("the cycle ends");
+        self.milestones.recv_timeout(LIMIT).expect("the cycle ends");
         stop();
-        self.told.recv_timeout(LIMIT).expect("the client leaves");
-        let seen = std::mem::take(&mut *self.seen.lock().expect("nobody panics with it"));
-        tell(&seen)
+        self.milestones.recv_timeout(LIMIT).expect("the client leaves");
+        let seen = std::mem::take(&mut *self.seen.lock().expect("the mutex is not poisoned"));
+        cycle_log(&seen)
     }
 
     fn recorder(&self, name: &str) -> Recorder {
@@ -186,16 +186,16 @@ impl Arena {
         Recorder::of_machine(folder, &support::config(self.folder.path(), &self.service, 1)).expect("a new recording")
     }
 
-    fn emulator(&mut self, tls: &Tls, recorder: Option<&Recorder>) -> (Duration, Tale) {
+    fn emulator(&mut self, tls: &Tls, recorder: Option<&Recorder>) -> (Duration, CycleLog) {
         let serial = self.next_serial();
         let mut config = support::config(self.folder.path(), &self.service, serial);
-        // As a machine finds it: there, and without the jobs of sixty others from the same second.
+        // Exists already and is empty, without the jobs of the other runs.
         let motion = self.folder.path().join(format!("motion-{serial}"));
         std::fs::create_dir(&motion).expect("a folder for jobs");
         #[cfg(unix)]
-        std::fs::File::open(&motion).and_then(|folder| folder.sync_all()).expect("it is on the disk");
+        std::fs::File::open(&motion).and_then(|folder| folder.sync_all()).expect("the folder is synced");
         config.motion.dir = motion;
-        let mut emulator = Emulator::new(config).expect("the configuration is good").with_tls(tls.clone());
+        let mut emulator = Emulator::new(config).expect("a valid configuration").with_tls(tls.clone());
         if let Some(recorder) = recorder {
             emulator.record(recorder);
         }
@@ -204,12 +204,12 @@ impl Arena {
             let thread = thread::spawn(move || emulator.connect().and_then(|()| emulator.run()));
             move || {
                 handle.stop();
-                thread.join().expect("the emulator does not panic").expect("the emulator ends well");
+                thread.join().expect("the emulator does not panic").expect("the emulator stops without an error");
             }
         })
     }
 
-    fn peer(&mut self, python: &Path) -> Duration {
+    fn gfutilities(&mut self, python: &Path) -> Duration {
         let runner = concat!(env!("CARGO_MANIFEST_DIR"), "/../.ci/peers/gfutilities_2_6.py");
         let mut command = Command::new(python);
         command.arg(runner).arg(self.service.http_url()).arg(self.service.ws_url());
@@ -222,7 +222,7 @@ impl Arena {
         self.time(|| {
             let mut child = command.stderr(Stdio::null()).spawn().expect("the Python client starts");
             move || {
-                // It never ends by itself.
+                // It does not exit by itself.
                 let _ = child.kill();
                 let _ = child.wait();
             }
@@ -231,21 +231,21 @@ impl Arena {
     }
 }
 
-/// From the WebSocket's opening to the last event, and what was between.
-fn tell(seen: &[(Instant, Seen)]) -> (Duration, Tale) {
+/// Returns the time from the opening of the WebSocket to the last event, and what was seen in between.
+fn cycle_log(seen: &[(Instant, Seen)]) -> (Duration, CycleLog) {
     let mut opened = None;
     let mut sent = None;
-    let mut tale = Tale::default();
+    let mut log = CycleLog::default();
     for (at, seen) in seen {
         match seen {
             Seen::WsOpened { .. } => opened = Some(*at),
             Seen::Http(request) if opened.is_some() => {
-                tale.lines.push(format!("{} {} {}", request.method, request.path, request.body_len));
+                log.lines.push(format!("{} {} {}", request.method, request.path, request.body_len));
             }
             Seen::WsMessage { message, text } => {
-                tale.lines.push(format!("{} {}", message["event"], message["action_id"]));
+                log.lines.push(format!("{} {}", message["event"], message["action_id"]));
                 if message["event"] == "settings:completed" {
-                    tale.report.clone_from(text);
+                    log.settings_report.clone_from(text);
                 }
             }
             Seen::WsSent(_) => sent = Some(*at),
@@ -254,23 +254,23 @@ fn tell(seen: &[(Instant, Seen)]) -> (Duration, Tale) {
         if let Some((kind, "completed")) = seen.event().as_deref().and_then(|event| event.split_once(':'))
             && let Some(sent) = sent.take()
         {
-            tale.parts.push((kind.to_owned(), *at - sent));
+            log.actions.push((kind.to_owned(), *at - sent));
         }
         if seen.is_event("print:completed", None) {
-            tale.lines.sort();
-            return (*at - opened.expect("it opened first"), tale);
+            log.lines.sort();
+            return (*at - opened.expect("the WebSocket has opened"), log);
         }
     }
-    unreachable!("it was told that the cycle is over")
+    unreachable!("the cycle has ended")
 }
 
-/// All pictures in memory, by the end of the path that they go to.
+/// All pictures in memory, by the end of their upload path.
 struct Pictures(Vec<(&'static str, Vec<u8>)>);
 
 impl Default for Pictures {
     fn default() -> Self {
         let of = |path, name| {
-            let (_, size) = support::PICTURES.into_iter().find(|(have, _)| *have == name).expect("it is one of them");
+            let (_, size) = support::PICTURES.into_iter().find(|(have, _)| *have == name).expect("a known picture");
             (path, support::picture(size))
         };
         Self(vec![
@@ -285,31 +285,31 @@ impl Default for Pictures {
 impl Pictures {
     fn of(&self, endpoint: &str) -> &[u8] {
         let found = self.0.iter().find(|(path, _)| endpoint.ends_with(path));
-        &found.expect("the cycle asks for no other").1
+        &found.expect("an endpoint of the cycle").1
     }
 }
 
 fn bare_connector(service: &LocalService) -> TlsConnector {
-    let pem = service.ca_pem().expect("the service is over TLS");
-    let root = Certificate::from_pem(pem.as_bytes()).expect("it is a certificate");
+    let pem = service.ca_pem().expect("a service with TLS");
+    let root = Certificate::from_pem(pem.as_bytes()).expect("a valid certificate");
     TlsConnector::builder().add_root_certificate(root).build().expect("a connector")
 }
 
-trait Stream: Read + Write + Send {}
-impl<T: Read + Write + Send> Stream for T {}
+trait Connection: Read + Write + Send {}
+impl<T: Read + Write + Send> Connection for T {}
 
-/// The least that can take part in a cycle: one thread that blocks, ready answers, nothing kept, nothing checked.
-struct Bare {
+/// The smallest client for a cycle: one blocking thread, prepared messages, nothing stored and nothing checked.
+struct BareClient {
     address: String,
     tls: Option<TlsConnector>,
     pictures: Arc<Pictures>,
-    report: String,
+    settings_report: String,
 }
 
-impl Bare {
-    fn dial(&self) -> Box<dyn Stream> {
-        let tcp = TcpStream::connect(&self.address).expect("the service listens");
-        tcp.set_nodelay(true).expect("a socket can do that");
+impl BareClient {
+    fn connect(&self) -> Box<dyn Connection> {
+        let tcp = TcpStream::connect(&self.address).expect("the service reads");
+        tcp.set_nodelay(true).expect("TCP_NODELAY is set");
         match &self.tls {
             Some(tls) => Box::new(tls.connect("localhost", tcp).expect("the handshake succeeds")),
             None => Box::new(tcp),
@@ -317,11 +317,11 @@ impl Bare {
     }
 
     fn run(&self, serial: u32) {
-        let mut http = BufReader::with_capacity(32 << 10, self.dial());
+        let mut http = BufReader::with_capacity(32 << 10, self.connect());
         let credentials = json!({"serial": format!("S{serial}"), "password": ""}).to_string();
         let sign_in = "Content-Type: application/json\r\n";
-        let answer = request(&mut http, "POST", "/machines/sign_in", sign_in, credentials.as_bytes());
-        let tokens: Value = serde_json::from_slice(&answer).expect("tokens");
+        let response = request(&mut http, "POST", "/machines/sign_in", sign_in, credentials.as_bytes());
+        let tokens: Value = serde_json::from_slice(&response).expect("tokens");
         let text = |key: &str| tokens[key].as_str().expect("a token").to_owned();
         let bearer = format!("Authorization: Bearer {}\r\n", text("auth_token"));
         request(&mut http, "GET", "/update/current", &bearer, b"");
@@ -330,36 +330,36 @@ impl Bare {
         let url = format!("{scheme}://{}/{}", self.address, text("ws_token"));
         let mut handshake = url.into_client_request().expect("an address");
         handshake.headers_mut().insert("Sec-WebSocket-Protocol", "glowforge".parse().expect("a header"));
-        let (mut socket, _) = tungstenite::client(handshake, self.dial()).expect("the handshake succeeds");
-        let mut say = Voice { next: 32 };
+        let (mut socket, _) = tungstenite::client(handshake, self.connect()).expect("the handshake succeeds");
+        let mut events = EventSender { next_id: 32 };
         loop {
-            // The service closes where the bench is over.
+            // The service closes the WebSocket at the end of the benchmark.
             let Ok(Message::Text(text)) = socket.read() else { return };
             let action: Value = serde_json::from_str(&text).expect("an action");
             let field = |key: &str| action[key].as_str().unwrap_or_default();
             let (kind, id) = (field("action_type"), action["id"].as_i64().expect("an id"));
             match kind {
-                "settings" => socket.send(Message::text(self.report.as_str())).expect("it is sent"),
+                "settings" => socket.send(Message::text(self.settings_report.as_str())).expect("the message is sent"),
                 "lid_image" | "head_image" => {
                     for what in ["starting", "capture:starting", "capture:completed", "upload:starting"] {
-                        say.event(&mut socket, kind, id, what);
+                        events.send(&mut socket, kind, id, what);
                     }
                     let picture = self.pictures.of(field("endpoint"));
                     let path = path_of(field("endpoint"));
                     request(&mut http, "PUT", path, "Content-Type: image/jpeg\r\n", picture);
                     for what in ["upload:completed", "completed"] {
-                        say.event(&mut socket, kind, id, what);
+                        events.send(&mut socket, kind, id, what);
                     }
                 }
                 _ => {
-                    say.event(&mut socket, kind, id, "starting");
+                    events.send(&mut socket, kind, id, "starting");
                     request(&mut http, "GET", path_of(field("motion_url")), &bearer, b"");
                     if kind == "print" {
                         for what in ["download:completed", "warmup:starting", "running", "return_to_home:succeeded"] {
-                            say.event(&mut socket, kind, id, what);
+                            events.send(&mut socket, kind, id, what);
                         }
                     }
-                    say.event(&mut socket, kind, id, "completed");
+                    events.send(&mut socket, kind, id, "completed");
                     if kind == "print" {
                         return;
                     }
@@ -369,19 +369,19 @@ impl Bare {
     }
 }
 
-struct Voice {
-    next: u32,
+struct EventSender {
+    next_id: u32,
 }
 
-impl Voice {
-    fn event<S: Read + Write>(&mut self, socket: &mut WebSocket<S>, kind: &str, id: i64, what: &str) {
-        self.next += 1;
-        let next = self.next;
+impl EventSender {
+    fn send<S: Read + Write>(&mut self, socket: &mut WebSocket<S>, kind: &str, id: i64, what: &str) {
+        self.next_id += 1;
+        let next = self.next_id;
         let text = format!(
             "{{\"id\":{next},\"timestamp\":3901,\"type\":\"event\",\"version\":1,\"action_id\":{id},\"level\":\"INFO\",\
              \"event\":\"{kind}:{what}\"}}\n"
         );
-        socket.send(Message::text(text)).expect("it is sent");
+        socket.send(Message::text(text)).expect("the message is sent");
     }
 }
 
@@ -390,17 +390,17 @@ fn path_of(url: &str) -> &str {
     url[host..].find('/').map_or("/", |at| &url[host + at..])
 }
 
-/// One exchange over a connection that stays; the body of the answer.
+/// Sends a request over a kept-alive connection, and returns the body of the response.
 fn request<S: Read + Write>(http: &mut BufReader<S>, method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
     let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bare\r\n{headers}{length}\r\n");
-    http.get_mut().write_all(head.as_bytes()).expect("the service listens");
-    http.get_mut().write_all(body).expect("the service listens");
+    http.get_mut().write_all(head.as_bytes()).expect("the service reads");
+    http.get_mut().write_all(body).expect("the service reads");
     let mut length = 0;
     let mut line = String::new();
     loop {
         line.clear();
-        http.read_line(&mut line).expect("the service answers");
+        http.read_line(&mut line).expect("the service responds");
         match line.trim_end().split_once(':') {
             Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
                 length = value.trim().parse().expect("a length");
@@ -410,6 +410,6 @@ fn request<S: Read + Write>(http: &mut BufReader<S>, method: &str, path: &str, h
         }
     }
     let mut body = vec![0; length];
-    http.read_exact(&mut body).expect("the whole answer");
+    http.read_exact(&mut body).expect("the whole body");
     body
 }

@@ -1,6 +1,6 @@
-//! Many machines in one process, over TLS with one shared connector: what each of them costs.
+//! Many machines in one process, over TLS with one shared connector: time, memory, threads and files of each.
 //!
-//! The service is another process, so that the figures are the machines' alone.
+//! The service runs in another process, so that the figures include only the machines.
 
 mod support;
 
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     if let [first, ca] = &args[..]
         && first == SERVICE
     {
-        return be_the_service(Path::new(ca));
+        return run_as_service(Path::new(ca));
     }
     if !support::is_bench_run() {
         return ExitCode::SUCCESS;
@@ -40,11 +40,11 @@ fn main() -> ExitCode {
         config
     };
     let report = Report::default();
-    let tls = Tls::new(Some(&ca)).expect("the certificate is good");
+    let tls = Tls::new(Some(&ca)).expect("a valid certificate");
 
-    // One machine more than is counted makes everything that is made once: the connector above all.
+    // An extra machine that does not count creates what is created once, such as the connector.
     let mut first = machine(config(MACHINES + 1), &tls);
-    first.connect().expect("it connects");
+    first.connect().expect("the machine connects");
     let before = Footprint::now();
 
     let begun = Instant::now();
@@ -73,25 +73,25 @@ fn main() -> ExitCode {
         handle.stop();
     }
     for (_, thread) in running {
-        thread.join().expect("no machine panics").expect("every machine ends well");
+        thread.join().expect("no machine panics").expect("every machine stops without an error");
     }
     let stopped_in = begun.elapsed();
 
     println!("{MACHINES} machines in one process, over TLS, one connector");
-    report.tell("signed in and connected, one after the other", &format!("{:.0} ms", ms(connected_in)));
-    report.tell("a cycle on each, all at once", &format!("{:.0} ms", ms(cycles_in)));
-    report.tell("all stopped", &format!("{:.0} ms", ms(stopped_in)));
-    report.tell("one machine: connected", &connected.minus(&before));
-    report.tell("one machine: running, after its cycle", &after.minus(&before));
-    report.tell("whole process at the most", &size(status("self", "VmHWM")));
+    report.info("all signed in and connected, sequentially", &format!("{:.0} ms", ms(connected_in)));
+    report.info("a cycle on each, concurrently", &format!("{:.0} ms", ms(cycles_in)));
+    report.info("all stopped", &format!("{:.0} ms", ms(stopped_in)));
+    report.info("one machine: connected", &connected.per_machine_since(&before));
+    report.info("one machine: running, after its cycle", &after.per_machine_since(&before));
+    report.info("whole process, peak", &size(status("self", "VmHWM")));
     report.finish()
 }
 
 fn machine(config: Config, tls: &Tls) -> Emulator {
-    Emulator::new(config).expect("the configuration is good").with_tls(tls.clone())
+    Emulator::new(config).expect("a valid configuration").with_tls(tls.clone())
 }
 
-/// What this process takes.
+/// The resources that this process uses.
 struct Footprint {
     resident_kib: Option<u64>,
     threads: Option<u64>,
@@ -107,15 +107,15 @@ impl Footprint {
         }
     }
 
-    /// What one machine takes more than there was `before`.
-    fn minus(&self, before: &Self) -> String {
+    /// Returns the increase per machine since `before`.
+    fn per_machine_since(&self, before: &Self) -> String {
         let each = |now: f64, before: f64| (now - before) / f64::from(MACHINES);
         let (Some(kib), Some(threads), Some(files)) = (
             self.resident_kib.zip(before.resident_kib),
             self.threads.zip(before.threads),
             self.files.zip(before.files),
         ) else {
-            return "skipped, there is no /proc here".into();
+            return "skipped, there is no /proc".into();
         };
         format!(
             "{:.0} KiB, {:.1} threads, {:.1} files",
@@ -127,10 +127,10 @@ impl Footprint {
 }
 
 fn size(kib: Option<u64>) -> String {
-    kib.map_or_else(|| "skipped, there is no /proc here".into(), |kib| format!("{:.1} MiB", kib as f64 / 1024.0))
+    kib.map_or_else(|| "skipped, there is no /proc".into(), |kib| format!("{:.1} MiB", kib as f64 / 1024.0))
 }
 
-/// The service's process, as the machines' sees it.
+/// The child process that runs the service.
 struct Service {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -147,12 +147,12 @@ impl Service {
             .spawn()
             .expect("the service starts");
         let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
-        let http_url = lines.next().expect("it says where it is").expect("in text");
+        let http_url = lines.next().expect("the service prints its URL").expect("valid UTF-8");
         Self { child, lines, http_url }
     }
 
     fn wait_for(&mut self, what: &str) {
-        let line = self.lines.next().expect("it goes on").expect("in text");
+        let line = self.lines.next().expect("the service prints a line").expect("valid UTF-8");
         assert_eq!(line, what);
     }
 }
@@ -164,22 +164,22 @@ impl Drop for Service {
     }
 }
 
-/// The service's process from within: says where it is, and when every machine has had its cycle.
-fn be_the_service(ca: &Path) -> ExitCode {
-    let (tell, printed) = unbounded();
+/// Runs the service: prints its URL, and `done` when every machine has completed its cycle.
+fn run_as_service(ca: &Path) -> ExitCode {
+    let (printed_tx, printed) = unbounded();
     let observer = move |seen: &Seen| {
         if seen.is_event("print:completed", None) {
-            let _ = tell.send(());
+            let _ = printed_tx.send(());
         }
     };
     let service = support::service(true, observer).script(support::cycle()).start().expect("the service starts");
-    std::fs::write(ca, service.ca_pem().expect("it is over TLS")).expect("the certificate is written");
+    std::fs::write(ca, service.ca_pem().expect("a service with TLS")).expect("the certificate is written");
     println!("{}", service.http_url());
     for _ in 0..=MACHINES {
         printed.recv_timeout(LIMIT).expect("every machine prints");
     }
     println!("done");
-    // Until the other process is over, or says so.
+    // Runs until the parent exits or writes a line.
     let _ = std::io::stdin().read_line(&mut String::new());
     ExitCode::SUCCESS
 }

@@ -1,4 +1,4 @@
-//! Pulse files: counting, extents, paths, everything, and inflating, on a synthetic print of 100 MB.
+//! Pulse files: counting, tracing, measuring and decompressing, on a synthetic print of 100 MB.
 //!
 //! `cargo bench -p gf-emulator-tests --bench steps`.
 
@@ -12,23 +12,23 @@ use std::time::Instant;
 
 use flate2::write::GzEncoder;
 use flate2::{Compression, Decompress, FlushDecompress, Status};
-use gf_emulator_core::puls::{Builder, Counts, Extents, Job, Limits, Meter, Tracer, measure};
+use gf_emulator_core::puls::{Builder, Counts, Job, Limits, Meter, Tracer, measure};
 use support::process::status;
 use support::{Report, print};
 
 const BYTES: usize = 100_000_000;
-/// Enough for figures that are only told.
+/// For figures without a target.
 const SHORT_BYTES: usize = 4_000_000;
-/// What is handed over at a time when a file is read.
+/// The length of a chunk when a file is read.
 const CHUNK: usize = 64 * 1024;
-/// Rounds for the ratios: everything that is compared takes its turn in each.
+/// Rounds, in each of which all compared tasks take a turn.
 const ROUNDS: usize = 7;
-/// In the environment of a process that only measures the file there, and says how much memory that took.
+/// The environment variable of a child process: the file to measure, for its peak memory.
 const MEASURE: &str = "GF_BENCH_MEASURE";
 
 fn main() -> ExitCode {
     if let Some(path) = std::env::var_os(MEASURE) {
-        black_box(measure(File::open(path).expect("it is there"), Limits::default()).expect("it is whole"));
+        black_box(measure(File::open(path).expect("the file exists"), Limits::default()).expect("a valid file"));
         println!("{}", status("self", "VmHWM").unwrap_or_default());
         return ExitCode::SUCCESS;
     }
@@ -39,16 +39,16 @@ fn main() -> ExitCode {
     let inputs =
         [("print", print.clone()), ("random", random()), ("idle", vec![0; BYTES]), ("fire", vec![0x1d; BYTES])];
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
-    gzip.write_all(&print::file(&print)).expect("memory takes it");
-    let gzip = gzip.finish().expect("memory takes it");
+    gzip.write_all(&print::file(&print)).expect("written to memory");
+    let gzip = gzip.finish().expect("written to memory");
 
-    judge(&inputs, &gzip).finish()
+    measure_all(&inputs, &gzip).finish()
 }
 
 type Task = fn(&[u8]);
 
-/// Everything that goes over a body, by name.
-fn tasks() -> [(&'static str, Task); 5] {
+/// The tasks on a body, by name.
+fn tasks() -> [(&'static str, Task); 4] {
     [
         ("sum", |body| {
             black_box(body.iter().map(|&byte| u64::from(byte)).sum::<u64>());
@@ -58,21 +58,14 @@ fn tasks() -> [(&'static str, Task); 5] {
             counts.add(body);
             black_box(counts);
         }),
-        ("count and extents", |body| {
-            let (mut counts, mut extents) = (Counts::default(), Extents::default());
-            for chunk in body.chunks(CHUNK) {
-                counts += extents.add(chunk);
-            }
-            black_box((counts, extents));
-        }),
-        ("paths", |body| {
+        ("trace", |body| {
             let mut segments = 0_u64;
             let mut tracer = Tracer::new(Builder::new().header());
             tracer.add(body, &mut |_| segments += 1);
             tracer.finish(&mut |_| segments += 1);
             black_box(segments);
         }),
-        ("everything", |body| {
+        ("measure", |body| {
             let mut meter = Meter::new(Builder::new().header());
             for chunk in body.chunks(CHUNK) {
                 meter.add(chunk, &mut |_| ());
@@ -82,7 +75,7 @@ fn tasks() -> [(&'static str, Task); 5] {
     ]
 }
 
-/// Any byte, any order.
+/// Random bytes.
 fn random() -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(BYTES);
@@ -95,13 +88,13 @@ fn random() -> Vec<u8> {
     bytes
 }
 
-/// Inflates and does nothing else: no checksum, no counting.
+/// Decompresses without checking the checksum.
 fn inflate(gzip: &[u8]) {
     const HEADER: usize = 10;
     let (mut inflate, mut buffer) = (Decompress::new(false), vec![0; CHUNK]);
     loop {
-        let read = HEADER + usize::try_from(inflate.total_in()).expect("it fits memory");
-        let status = inflate.decompress(&gzip[read..], &mut buffer, FlushDecompress::None).expect("it is whole");
+        let read = HEADER + usize::try_from(inflate.total_in()).expect("fits in memory");
+        let status = inflate.decompress(&gzip[read..], &mut buffer, FlushDecompress::None).expect("a valid file");
         black_box(&buffer);
         if matches!(status, Status::StreamEnd) {
             return;
@@ -109,25 +102,25 @@ fn inflate(gzip: &[u8]) {
     }
 }
 
-/// Everything that goes over a compressed file, by name.
+/// The tasks on a compressed file, by name.
 fn file_tasks() -> [(&'static str, Task); 3] {
     [
         ("inflate", inflate),
         ("inflate and count", |gzip| {
-            let mut job = Job::open(gzip).expect("it is whole");
-            let (mut counts, mut extents) = (Counts::default(), Extents::default());
-            while let Some(chunk) = job.next_chunk().expect("it is whole") {
-                counts += extents.add(chunk);
+            let mut job = Job::open(gzip).expect("a valid file");
+            let mut counts = Counts::default();
+            while let Some(chunk) = job.next_chunk().expect("a valid file") {
+                counts.add(chunk);
             }
-            black_box((counts, extents));
+            black_box(counts);
         }),
         ("inflate and measure", |gzip| {
-            black_box(measure(gzip, Limits::default()).expect("it is whole"));
+            black_box(measure(gzip, Limits::default()).expect("a valid file"));
         }),
     ]
 }
 
-/// The best of several rounds, in which all take turns.
+/// Returns the best time of each task.
 fn best<const N: usize>(tasks: [&dyn Fn(); N]) -> [f64; N] {
     let mut best = [f64::INFINITY; N];
     for _ in 0..ROUNDS {
@@ -140,55 +133,51 @@ fn best<const N: usize>(tasks: [&dyn Fn(); N]) -> [f64; N] {
     best
 }
 
-fn judge(inputs: &[(&str, Vec<u8>)], gzip: &[u8]) -> Report {
+fn measure_all(inputs: &[(&str, Vec<u8>)], gzip: &[u8]) -> Report {
     let mut report = Report::default();
-    let task = |wanted: &str| tasks().into_iter().find(|(name, _)| *name == wanted).expect("it is one of them").1;
+    let task = |wanted: &str| tasks().into_iter().find(|(name, _)| *name == wanted).expect("a known task").1;
     let rate = |seconds: f64| BYTES as f64 / seconds / 1e9;
     let body = &inputs[0].1;
 
     let [sum, count] = best([&|| task("sum")(body), &|| task("count")(body)]);
     let figure = format!("{:.1} GB/s", rate(count));
-    report.judge("counting", &figure, "at least 1.5 GB/s", rate(count) >= 1.5);
-    report.tell("a plain sum", &format!("{:.1} GB/s", rate(sum)));
+    report.check("counting", &figure, "at least 1.5 GB/s", rate(count) >= 1.5);
+    report.info("a plain sum", &format!("{:.1} GB/s", rate(sum)));
     for (name, body) in inputs {
-        let [both] = best([&|| task("count and extents")(body)]);
-        report.tell(&format!("counts and extents, {name}"), &format!("{:.1} GB/s", rate(both)));
-    }
-    for (name, body) in inputs {
-        // Where nearly every tick turns it is slow, and only told.
+        // Slow, because nearly every tick is a corner.
         let body = if *name == "random" { &body[..SHORT_BYTES] } else { body };
         let rate = |seconds: f64| body.len() as f64 / seconds / 1e9;
-        let [paths, all] = best([&|| task("paths")(body), &|| task("everything")(body)]);
-        report.tell(&format!("paths, {name}"), &format!("{:.2} GB/s", rate(paths)));
-        let figure = format!("{:.2} GB/s", rate(all));
+        let [trace, measure] = best([&|| task("trace")(body), &|| task("measure")(body)]);
+        report.info(&format!("tracing, {name}"), &format!("{:.2} GB/s", rate(trace)));
+        let figure = format!("{:.2} GB/s", rate(measure));
         if *name == "print" {
-            report.judge("everything in one pass, print", &figure, "at least 0.4 GB/s", rate(all) >= 0.4);
+            report.check("measuring, print", &figure, "at least 0.4 GB/s", rate(measure) >= 0.4);
         } else {
-            report.tell(&format!("everything in one pass, {name}"), &figure);
+            report.info(&format!("measuring, {name}"), &figure);
         }
     }
     let [inflate, count, measure] = file_tasks().map(|(_, task)| task);
     let [bare, counted, measured] = best([&|| inflate(gzip), &|| count(gzip), &|| measure(gzip)]);
-    report.tell("inflating alone, without its checksum", &format!("{:.0} ms", bare * 1e3));
+    report.info("decompressing without checksum", &format!("{:.0} ms", bare * 1e3));
     let figure = format!("{:.0} ms, {:.2}", counted * 1e3, counted / bare);
-    report.tell("inflating, counts and extents / inflating", &figure);
+    report.info("decompressing and counting / decompressing", &figure);
     let figure = format!("{:.0} ms, {:.2}", measured * 1e3, measured / bare);
-    report.tell("inflating and measuring everything / inflating", &figure);
+    report.info("decompressing and measuring / decompressing", &figure);
 
     if let (Some(short), Some(long)) = (peak_kib(&Builder::new().to_gzip()), peak_kib(gzip)) {
         let above = long.saturating_sub(short);
         let figure = format!("{above} KiB");
-        report.judge("memory for it, above that for an empty job", &figure, "under 8 MB", above < 8_000_000 / 1024);
-        report.tell("the compressed file", &format!("{} KiB", gzip.len() / 1024));
+        report.check("peak memory above that of an empty job", &figure, "under 8 MB", above < 8_000_000 / 1024);
+        report.info("compressed file", &format!("{} KiB", gzip.len() / 1024));
     }
     report
 }
 
-/// What a process that measures that file has resident at the most.
+/// Returns the peak resident memory of a process that measures a file.
 fn peak_kib(gzip: &[u8]) -> Option<u64> {
-    let mut file = tempfile::NamedTempFile::new().expect("a temporary file");
-    file.write_all(gzip).expect("the disk takes it");
-    let this = std::env::current_exe().expect("this program's own path");
-    let output = Command::new(this).env(MEASURE, file.path()).output().expect("it starts");
+    let mut file = tempfile::NamedTempFile::new().expect("a temp file");
+    file.write_all(gzip).expect("written");
+    let this = std::env::current_exe().expect("the path of this program");
+    let output = Command::new(this).env(MEASURE, file.path()).output().expect("started");
     String::from_utf8(output.stdout).ok()?.trim().parse().ok().filter(|&kib| kib > 0)
 }

@@ -1,30 +1,29 @@
-//! A service that sends without end: what the machine holds is bounded, it answers what comes afterwards, and it stops.
+//! A service that floods: the machine's memory use is bounded, and it still answers and stops.
 
 use std::io::Write;
 use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gf_emulator_tests::AT_ONCE;
 use tungstenite::{Message, WebSocket};
 
-use crate::raw::{Raw, Running, alone, good};
+use crate::raw_service::{RawService, RunningMachine, in_own_process, normal_responses};
 
-/// What one connection may make the process hold, by the documentation of the WebSocket's module.
-const HELD_BYTES: u64 = 32 << 20;
-/// For what the allocator keeps and what the test itself takes.
+/// The limit of one connection, from the documentation of the `websocket` module.
+const MAX_CONNECTION_BYTES: u64 = 32 << 20;
+/// For the allocator and the test itself.
 const SLACK_BYTES: u64 = 16 << 20;
 
 const BLOCK_BYTES: usize = 64 << 10;
 
-/// Bytes on the wire: frames of a server.
+/// Frames of a server, as bytes on the wire.
 struct Flood {
     name: &'static str,
-    /// How much of it is sent: more than twice what may be held of it. What costs more time than memory is sent less of,
-    /// and none of it may be held.
+    /// How much is sent. At most half may be held in memory, so floods that cost time rather than memory are shorter.
     bytes: usize,
+    /// Sent before and after `repeated`.
     begin: Vec<u8>,
-    again: Vec<u8>,
+    repeated: Vec<u8>,
     end: Vec<u8>,
 }
 
@@ -42,18 +41,18 @@ fn frame(first: u8, payload: &[u8]) -> Vec<u8> {
 }
 
 fn floods() -> Vec<Flood> {
-    let flood = |name, mebibytes: usize, again| Flood {
+    let flood = |name, mebibytes: usize, repeated| Flood {
         name,
         bytes: mebibytes << 20,
         begin: Vec::new(),
-        again,
+        repeated,
         end: Vec::new(),
     };
     vec![
         flood("pings", 96, frame(0x89, &[b'p'; 125])),
         flood("pongs", 8, frame(0x8a, &[b'p'; 125])),
         flood("binary frames", 8, frame(0x82, &[0; 1000])),
-        flood("lines that are no JSON", 8, frame(0x81, &b"no JSON\n".repeat(100))),
+        flood("lines that are not JSON", 8, frame(0x81, &b"not JSON\n".repeat(100))),
         flood("huge frames", 96, frame(0x81, &[b'x'; 1 << 20])),
         flood("huge binary frames", 96, frame(0x82, &[b'x'; 1 << 20])),
         Flood { begin: frame(0x01, b""), end: frame(0x80, b""), ..flood("empty fragments", 4, frame(0x00, b"")) },
@@ -61,9 +60,9 @@ fn floods() -> Vec<Flood> {
 }
 
 impl Flood {
-    /// Sends it whole.
-    fn pour(&self, mut into: &TcpStream) {
-        let block = self.again.repeat(BLOCK_BYTES.div_ceil(self.again.len()));
+    /// Sends all of it.
+    fn send(&self, mut into: &TcpStream) {
+        let block = self.repeated.repeat(BLOCK_BYTES.div_ceil(self.repeated.len()));
         into.write_all(&self.begin).unwrap();
         for _ in 0..self.bytes.div_ceil(block.len()) {
             into.write_all(&block).unwrap();
@@ -72,85 +71,81 @@ impl Flood {
     }
 }
 
-fn answers(socket: &mut WebSocket<TcpStream>, id: i64) {
+fn expect_answer(socket: &mut WebSocket<TcpStream>, id: i64) {
     socket.send(Message::text(format!(r#"{{"id":{id},"action_type":"settings","status":"ready"}}"#))).unwrap();
     let expected = format!(r#""action_id":{id},"#);
     while !matches!(socket.read().unwrap(), Message::Text(text) if text.replace(' ', "").contains(&expected)) {}
 }
 
-fn stops(running: &Running, name: &str) {
-    let before = Instant::now();
-    running.stop().unwrap();
-    assert!(before.elapsed() < AT_ONCE, "{name}: {:?}", before.elapsed());
-}
-
-/// The process's memory in bytes, as `/proc/self/status` has it.
+/// Returns a value of `/proc/self/status`, in bytes.
 #[cfg(target_os = "linux")]
-fn memory(of: &str) -> u64 {
+fn memory(field: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix(of)).unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_a_connection_holds_is_bounded_and_the_machine_answers_afterwards() {
-    if !alone("floods::what_a_connection_holds_is_bounded_and_the_machine_answers_afterwards") {
+fn bounds_memory_in_a_flood_and_answers_afterwards() {
+    if !in_own_process("floods::bounds_memory_in_a_flood_and_answers_afterwards") {
         return;
     }
     for flood in floods() {
-        let raw = Raw::start(good());
-        let running = Running::start(raw.machine(|_| ()));
+        let raw = RawService::start(normal_responses());
+        let running = RunningMachine::start(raw.machine(|_| ()));
         let mut socket = raw.socket();
-        answers(&mut socket, 1);
-        // The highest so far is forgotten.
+        expect_answer(&mut socket, 1);
+        // Resets the peak.
         std::fs::write("/proc/self/clear_refs", "5").unwrap();
         let before = memory("VmRSS");
-        // Nobody reads meanwhile.
-        flood.pour(socket.get_ref());
-        answers(&mut socket, 2);
+        flood.send(socket.get_ref());
+        expect_answer(&mut socket, 2);
         let held = memory("VmHWM").saturating_sub(before);
-        assert!(held < (HELD_BYTES + SLACK_BYTES).min(flood.bytes as u64 / 2), "{}: {held} bytes", flood.name);
-        stops(&running, flood.name);
+        assert!(
+            held < (MAX_CONNECTION_BYTES + SLACK_BYTES).min(flood.bytes as u64 / 2),
+            "{}: {held} bytes",
+            flood.name
+        );
+        running.stop().unwrap();
     }
 }
 
 #[test]
-fn a_flood_does_not_keep_it_from_stopping() {
+fn stops_in_a_flood() {
     for flood in floods() {
-        let raw = Raw::start(good());
-        let running = Running::start(raw.machine(|_| ()));
+        let raw = RawService::start(normal_responses());
+        let running = RunningMachine::start(raw.machine(|_| ()));
         let mut socket = raw.socket();
-        answers(&mut socket, 1);
+        expect_answer(&mut socket, 1);
         let mut stream = socket.get_ref().try_clone().unwrap();
-        let (under_way, is_under_way) = crossbeam_channel::bounded(1);
-        let name = flood.name;
-        let pouring = thread::spawn(move || {
-            let block = flood.again.repeat(BLOCK_BYTES.div_ceil(flood.again.len()));
+        let (sent, is_sent) = crossbeam_channel::bounded(1);
+        let flooding = thread::spawn(move || {
+            let block = flood.repeated.repeat(BLOCK_BYTES.div_ceil(flood.repeated.len()));
             let mut written = stream.write_all(&flood.begin);
             while written.is_ok() {
                 written = stream.write_all(&block);
-                let _ = under_way.try_send(());
+                let _ = sent.try_send(());
             }
         });
-        (0..10).for_each(|_| is_under_way.recv().unwrap());
-        stops(&running, name);
+        (0..10).for_each(|_| is_sent.recv().unwrap());
+        running.stop().unwrap();
         drop(socket);
-        pouring.join().unwrap();
+        flooding.join().unwrap();
     }
 }
 
 #[test]
-fn a_greeting_and_a_cut_again_and_again_are_answered_more_and_more_slowly() {
-    let raw = Raw::start(good());
-    let running = Running::start(raw.machine(|_| ()));
+fn reconnects_more_slowly_after_each_short_connection() {
+    let raw = RawService::start(normal_responses());
+    let running = RunningMachine::start(raw.machine(|_| ()));
     let before = Instant::now();
     for _ in 0..5 {
         let mut socket = raw.socket();
         socket.send(Message::text("hello")).unwrap();
     }
-    // Four pauses of at least 0.25, 0.5, 1 and 2 seconds.
+    // Four pauses of at least 0.25, 0.5, 1 and 2 s.
     assert!(before.elapsed() >= Duration::from_millis(3750), "{:?}", before.elapsed());
-    // In the middle of the next pause, or of a dial.
-    stops(&running, "a greeting and a cut");
+    // During the next pause or attempt to connect.
+    running.stop().unwrap();
 }

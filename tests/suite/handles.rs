@@ -1,4 +1,4 @@
-//! Handles from many threads, machines with no network, and many machines at once.
+//! Handles used from many threads, offline emulators, and many emulators in one process.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
@@ -7,29 +7,29 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::Seen;
-use gf_emulator_core::machine::{Capture, Controls, Halt, Job, Machine, Moment};
+use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate};
 use gf_emulator_core::{Emulator, Error, Handle, Peer, Tls};
 use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, square};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::raw::{Raw, Running, alone, good};
+use crate::raw_service::{RawService, RunningMachine, in_own_process, normal_responses};
 
 #[test]
-fn a_stop_before_anything_else_counts() {
-    let raw = Raw::start(good());
+fn a_stop_before_connect_makes_it_fail() {
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     let handle = emulator.handle();
     handle.stop();
     handle.clone().stop();
     assert!(matches!(emulator.connect(), Err(Error::Interrupted)));
     assert_eq!(raw.requests(), Vec::<String>::new());
-    assert!(emulator.run().is_err(), "it never was connected");
+    assert!(emulator.run().is_err(), "not connected");
 }
 
 #[test]
-fn a_stop_between_connect_and_run_counts() {
-    let raw = Raw::start(good());
+fn a_stop_between_connect_and_run_ends_the_run() {
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     emulator.handle().stop();
@@ -40,8 +40,8 @@ fn a_stop_between_connect_and_run_counts() {
 }
 
 #[test]
-fn a_machine_dropped_without_run_closes_its_socket() {
-    let raw = Raw::start(good());
+fn dropping_an_emulator_without_run_closes_its_socket() {
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     emulator.connect().unwrap();
@@ -56,14 +56,14 @@ fn a_machine_dropped_without_run_closes_its_socket() {
     let _ = socket.flush();
     drop(socket);
     dropped.recv_timeout(LIMIT).unwrap();
-    // Nobody is there any more, and that is no harm.
+    // Handles of a dropped emulator do nothing.
     handle.press_button();
     handle.open_lid();
     handle.stop();
 }
 
 #[test]
-fn the_lid_opens_once_whoever_opens_it() {
+fn lid_events_alternate_when_many_threads_use_the_handle() {
     const THREADS: usize = 8;
     const ROUNDS: usize = 200;
     let (mut emulator, peer) = Emulator::offline(config(folder().path(), Generation::V2), "nowhere").unwrap();
@@ -90,20 +90,20 @@ fn the_lid_opens_once_whoever_opens_it() {
     });
     drop(tx);
     running.join().unwrap().unwrap();
-    // The handle is still here: the end of the machine is the end of what it says all the same.
-    let said = reader.join().unwrap();
+    // The receiver disconnects although the handle still exists.
+    let events = reader.join().unwrap();
     drop(handle);
-    let lid: Vec<_> = said.iter().filter(|event| event.starts_with("lid:")).collect();
+    let lid: Vec<_> = events.iter().filter(|event| event.starts_with("lid:")).collect();
     assert!(!lid.is_empty());
     for (n, event) in lid.iter().enumerate() {
         assert_eq!(**event, ["lid:opened", "lid:closed"][n % 2], "number {n}");
     }
-    let button: Vec<_> = said.iter().filter(|event| event.starts_with("button:")).collect();
+    let button: Vec<_> = events.iter().filter(|event| event.starts_with("button:")).collect();
     assert!(button.chunks(2).all(|pair| pair == ["button:pressed", "button:released"]));
 }
 
 #[test]
-fn a_machine_without_a_network_does_all_it_was_given() {
+fn an_offline_emulator_does_all_its_actions() {
     let folder = folder();
     let job = folder.path().join("a job.puls");
     std::fs::write(&job, square()).unwrap();
@@ -122,19 +122,19 @@ fn a_machine_without_a_network_does_all_it_was_given() {
         let outcome = emulator.run();
         let _ = done.send((outcome, emulator));
     });
-    // Kept, and a handle too: the end of what it says does not wait for them.
+    // The receiver disconnects although emulator and handle still exist.
     let (outcome, _emulator) = ended.recv_timeout(LIMIT).unwrap();
     outcome.unwrap();
-    let said: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
+    let messages: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
     let completed: Vec<_> =
-        said.iter().filter_map(|message| message["event"].as_str()?.strip_suffix(":completed")).collect();
+        messages.iter().filter_map(|message| message["event"].as_str()?.strip_suffix(":completed")).collect();
     assert_eq!(completed, ["settings", "lid_image:capture", "lid_image:upload", "lid_image", "motion", "settings"]);
     assert!(folder.path().join("out/lid_image_2.jpg").exists());
     assert_eq!(std::fs::read_dir(folder.path().join("motion")).unwrap().count(), 2);
 }
 
 #[test]
-fn a_machine_whose_peer_is_gone_stops_all_the_same() {
+fn an_offline_emulator_stops_when_its_peer_is_dropped() {
     let (mut emulator, peer) = Emulator::offline(config(folder().path(), Generation::V2), "nowhere").unwrap();
     peer.tx.send(json!({"id": 1, "action_type": "settings", "status": "ready"}).to_string()).unwrap();
     drop(peer);
@@ -152,9 +152,9 @@ fn threads() -> usize {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn fifty_machines_live_in_one_process_and_leave_nothing() {
+fn fifty_emulators_in_one_process_leave_no_threads() {
     const MACHINES: u32 = 50;
-    if !alone("handles::fifty_machines_live_in_one_process_and_leave_nothing") {
+    if !in_own_process("handles::fifty_emulators_in_one_process_leave_no_threads") {
         return;
     }
     let folder = folder();
@@ -170,7 +170,7 @@ fn fifty_machines_live_in_one_process_and_leave_nothing() {
             let mut emulator = Emulator::new(config).unwrap().with_tls(tls.clone());
             let handle = emulator.handle();
             emulator.connect().unwrap();
-            // The service speaks to the machine that connected last.
+            // The service sends to the machine that connected last.
             for (id, kind) in (i64::from(serial) * 10..).zip(["settings", "lid_image", "motion"]) {
                 let url = service.puls_url();
                 let action = json!({"id": id, "action_type": kind, "status": "ready", "motion_url": url});
@@ -183,27 +183,27 @@ fn fifty_machines_live_in_one_process_and_leave_nothing() {
         |seen| seen.iter().filter(|seen| seen.is_event("motion:completed", None)).count() == MACHINES as usize,
         LIMIT
     ));
-    assert_eq!(threads(), 2 * MACHINES as usize, "one for the socket and one for the work, each");
+    assert_eq!(threads(), 2 * MACHINES as usize, "a WebSocket thread and a worker each");
     for (handle, machine) in machines {
         handle.stop();
         machine.join().unwrap().unwrap();
     }
-    // Joined threads may take a moment to leave the table of the system.
+    // Joined threads can stay in the system's table for a moment.
     let tries = AtomicUsize::new(0);
     while threads() > 0 {
-        assert!(tries.fetch_add(1, Ordering::Relaxed) < 1000, "{} threads are left", threads());
+        assert!(tries.fetch_add(1, Ordering::Relaxed) < 1000, "{} threads left", threads());
         service.wait_for(|_| false, Duration::from_millis(5));
     }
 }
 
 #[test]
-fn a_stop_withdraws_what_is_under_way_and_says_goodbye() {
+fn a_stop_cancels_all_actions_and_closes_the_websocket() {
     for tls in [false, true] {
-        let bench = Setup::new(Generation::V2).service(|service| service.tls(tls)).slow().start();
-        bench.ask(1, "print");
-        bench.ask(2, "settings");
-        bench.wait_event("print:download:completed", Some(1));
-        let (service, _folder, ended) = bench.stop();
+        let harness = Setup::new(Generation::V2).service(|service| service.tls(tls)).slow().start();
+        harness.start_action(1, "print");
+        harness.start_action(2, "settings");
+        harness.wait_event("print:download:completed", Some(1));
+        let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         let closed = |seen: &Seen| matches!(seen, Seen::WsClosed { code: Some(1000) });
         assert!(service.wait_for(|seen| seen.iter().any(closed), LIMIT), "{:#?}", service.seen());
@@ -214,9 +214,9 @@ fn a_stop_withdraws_what_is_under_way_and_says_goodbye() {
 }
 
 #[test]
-fn a_running_machine_is_told_of_its_end_once() {
-    let raw = Raw::start(good());
-    let running = Running::start(raw.machine(|_| ()));
+fn many_stops_end_a_running_emulator_once() {
+    let raw = RawService::start(normal_responses());
+    let running = RunningMachine::start(raw.machine(|_| ()));
     let _socket = raw.socket();
     let handles = [running.handle.clone(), running.handle.clone(), running.handle.clone()];
     thread::scope(|scope| {
@@ -224,15 +224,15 @@ fn a_running_machine_is_told_of_its_end_once() {
             scope.spawn(move || handle.stop());
         }
     });
-    // Interrupted where the stop came before connect() was through.
+    // `Interrupted` if the stop came before `connect` returned.
     assert!(matches!(running.end(), Ok(()) | Err(Error::Interrupted)));
 }
 
 #[test]
-fn an_emulator_runs_once_and_says_so() {
-    let (mut emulator, _folder) = Raw::start(good()).machine(|_| ());
+fn a_second_run_is_an_error() {
+    let (mut emulator, _folder) = RawService::start(normal_responses()).machine(|_| ());
     assert!(matches!(emulator.run(), Err(Error::NotConnected { .. })));
-    let raw = Raw::start(good());
+    let raw = RawService::start(normal_responses());
     let (mut emulator, _folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     emulator.handle().stop();
@@ -243,29 +243,29 @@ fn an_emulator_runs_once_and_says_so() {
 }
 
 #[test]
-fn an_offline_machine_needs_no_name_and_checks_the_rest() {
+fn offline_needs_no_identity_but_checks_the_other_settings() {
     let folder = folder();
-    let good = || Emulator::offline(gf_emulator_core::Config::default(), folder.path());
-    assert!(good().is_ok());
+    let offline = || Emulator::offline(gf_emulator_core::Config::default(), folder.path());
+    assert!(offline().is_ok());
     let mut config = gf_emulator_core::Config::default();
     config.emulator.time_scale = -1.0;
     config.emulator.material_thickness = "../x".into();
-    let Err(Error::Config(problems)) = Emulator::offline(config, folder.path()) else { panic!("it took anything") };
+    let Err(Error::Config(problems)) = Emulator::offline(config, folder.path()) else { panic!("accepted") };
     assert_eq!(problems.list.len(), 2, "{problems}");
 }
 
 #[test]
-fn a_stop_ends_a_machine_whose_peer_does_not_read() {
+fn a_stop_ends_an_emulator_whose_messages_are_not_read() {
     let folder = folder();
     let (mut emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
     let handle = emulator.handle();
     let (done, ended) = bounded(1);
     thread::spawn(move || done.send(emulator.run().is_ok()));
-    // Six events each: more than the queue holds.
+    // Six events each: more than the queue's capacity.
     for id in 0..60 {
         peer.tx.send(json!({"id": id, "action_type": "lid_image", "status": "ready"}).to_string()).unwrap();
     }
-    // The machine has come to a stand when it takes no more frames, and by then its messages are many.
+    // Wait until the queue is full and the worker blocks.
     while peer.rx.len() < 256 {
         assert!(ended.recv_timeout(Duration::from_millis(5)).is_err());
     }
@@ -274,7 +274,7 @@ fn a_stop_ends_a_machine_whose_peer_does_not_read() {
 }
 
 #[test]
-fn offline_jobs_wait_their_turn() {
+fn offline_jobs_are_queued() {
     let folder = folder();
     let job = folder.path().join("job.puls");
     std::fs::write(&job, square()).unwrap();
@@ -290,84 +290,83 @@ fn offline_jobs_wait_their_turn() {
     assert_eq!(completed, 3);
 }
 
-/// A machine that plays for as long as nothing ends it, and says when it begins and why it ends.
-struct Plays {
-    begun: Sender<()>,
-    ended: Sender<Result<(), Halt>>,
+/// A machine that plays until it is stopped, and reports when it starts and why it stops.
+struct PlaysUntilStopped {
+    started: Sender<()>,
+    stopped: Sender<Result<(), MachineError>>,
 }
 
-impl Machine for Plays {
-    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, Halt> {
+impl Machine for PlaysUntilStopped {
+    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
         Ok(vec![0; 10])
     }
 
-    fn play(&mut self, _: &Job, controls: &Controls, _: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
-        let _ = self.begun.send(());
-        let outcome = controls.pause(LIMIT).map_err(Halt::from);
-        let _ = self.ended.send(outcome.clone());
+    fn play(&mut self, _: &Job, controls: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
+        let _ = self.started.send(());
+        let outcome = controls.sleep(LIMIT).map_err(MachineError::from);
+        let _ = self.stopped.send(outcome.clone());
         outcome
     }
 }
 
-/// A print that has begun, offline.
+/// An offline emulator that is playing a print.
 struct Printing {
     peer: Peer,
     handle: Handle,
     running: JoinHandle<Result<(), Error>>,
-    ends: Receiver<Result<(), Halt>>,
+    stops: Receiver<Result<(), MachineError>>,
     _folder: TempDir,
 }
 
 impl Printing {
-    fn begin() -> Self {
+    fn start() -> Self {
         let folder = folder();
         let job = folder.path().join("job.puls");
         std::fs::write(&job, square()).unwrap();
-        let (begun, begins) = bounded(1);
-        let (ended, ends) = bounded(1);
+        let (started, starts) = bounded(1);
+        let (stopped, stops) = bounded(1);
         let (emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
-        let mut emulator = emulator.with_machine(Plays { begun, ended });
+        let mut emulator = emulator.with_machine(PlaysUntilStopped { started, stopped });
         let handle = emulator.handle();
         let running = thread::spawn(move || emulator.run());
         let url = format!("file://{}", job.display());
         let print = json!({"id": 1, "action_type": "print", "status": "ready", "motion_url": url});
         peer.tx.send(print.to_string()).unwrap();
-        begins.recv_timeout(LIMIT).unwrap();
-        Self { peer, handle, running, ends, _folder: folder }
+        starts.recv_timeout(LIMIT).unwrap();
+        Self { peer, handle, running, stops, _folder: folder }
     }
 }
 
-/// A print that runs offline, with as many unread messages as the queue holds, and one more that waits for room.
 #[test]
-fn the_lid_stops_a_machine_whose_messages_nobody_reads() {
-    let Printing { peer, handle, running, ends, .. } = Printing::begin();
-    // Actions that are withdrawn before their turn: a message each, until nothing more is taken in either direction.
-    let withdrawn = json!({"id": 2, "action_type": "settings", "status": "ready"}).to_string()
+fn the_lid_stops_a_print_while_the_message_queue_is_full() {
+    let Printing { peer, handle, running, stops, .. } = Printing::start();
+    // Actions cancelled before they run send a message each: repeat until both queues are full.
+    let cancelled = json!({"id": 2, "action_type": "settings", "status": "ready"}).to_string()
         + "\n"
         + &json!({"id": 2, "action_type": "settings", "status": "cancelled"}).to_string();
     while !(peer.rx.is_full() && peer.tx.is_full()) {
-        let _ = peer.tx.send_timeout(withdrawn.clone(), Duration::from_millis(10));
+        let _ = peer.tx.send_timeout(cancelled.clone(), Duration::from_millis(10));
     }
     assert_eq!(peer.rx.len(), 256);
 
-    let hand = handle.clone();
-    let presses = thread::spawn(move || hand.press_button());
-    let hand = handle.clone();
-    let opens = thread::spawn(move || hand.open_lid());
-    let ended = ends.recv_timeout(LIMIT / 2).expect("the lid ends the print");
-    assert_eq!(ended, Err(Halt::Ended(gf_emulator_core::machine::End::LidOpened)));
+    let button = handle.clone();
+    let presses = thread::spawn(move || button.press_button());
+    let lid = handle.clone();
+    let opens = thread::spawn(move || lid.open_lid());
+    let stopped = stops.recv_timeout(LIMIT / 2).expect("the lid stops the print");
+    assert_eq!(stopped, Err(MachineError::Stopped(gf_emulator_core::machine::StopReason::LidOpened)));
 
     drop(peer.tx);
-    let said: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
+    let messages: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
     for thread in [presses, opens] {
         thread.join().unwrap();
     }
     running.join().unwrap().unwrap();
-    let place = |event: &str| said.iter().position(|message| message["event"] == event).expect(event);
-    assert!(place("lid:opened") < place("print:return_to_home:succeeded"), "the cause comes before what it causes");
+    let place = |event: &str| messages.iter().position(|message| message["event"] == event).expect(event);
+    assert!(place("lid:opened") < place("print:return_to_home:succeeded"), "the cause is sent before its effects");
     assert!(place("print:return_to_home:succeeded") < place("print:cancelled"));
     assert_eq!(place("button:pressed") + 1, place("button:released"));
-    let ids: Vec<_> = said.iter().map(|message| message["id"].as_u64().unwrap()).collect();
+    let ids: Vec<_> = messages.iter().map(|message| message["id"].as_u64().unwrap()).collect();
     assert!(ids.windows(2).all(|pair| pair[1] == pair[0] + 1), "{ids:?}");
 }
 
@@ -380,11 +379,11 @@ fn resident_bytes() -> u64 {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn what_waits_takes_little_memory_whatever_the_service_sends_with_it() {
-    if !alone("handles::what_waits_takes_little_memory_whatever_the_service_sends_with_it") {
+fn waiting_actions_with_long_lines_use_little_memory() {
+    if !in_own_process("handles::waiting_actions_with_long_lines_use_little_memory") {
         return;
     }
-    let Printing { peer, handle, running, .. } = Printing::begin();
+    let Printing { peer, handle, running, .. } = Printing::start();
     let before = resident_bytes();
     let codes: Vec<_> = (0..10_000)
         .map(|n| format!("\"{n:04}\":{n},\"some other name, {n}\":[{{\"and\":\"{}\"}}]", "x".repeat(64)))
@@ -396,10 +395,10 @@ fn what_waits_takes_little_memory_whatever_the_service_sends_with_it() {
             format!("{{\"id\":{id},\"action_type\":\"lid_image\",\"status\":\"ready\",\"settings\":{{{codes}}}}}");
         peer.tx.send(line).unwrap();
     }
-    // Answered at once: what was sent before it has been read.
+    // Its answer shows that everything sent before it has been read.
     peer.tx.send(json!({"id": 2, "action_type": "lid_image", "status": "cancelled"}).to_string()).unwrap();
-    let mut said = peer.rx.iter().map(|message| message.text().to_owned());
-    assert!(said.any(|text| text.contains("lid_image:cancelled")));
+    let mut texts = peer.rx.iter().map(|message| message.text().to_owned());
+    assert!(texts.any(|text| text.contains("lid_image:cancelled")));
     let more = resident_bytes().saturating_sub(before);
     assert!(more < 64 << 20, "{} MiB more", more >> 20);
     handle.stop();

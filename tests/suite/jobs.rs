@@ -1,11 +1,11 @@
-//! What becomes of a pulse file: whole and kept, or not there at all; and of pictures that do not get through.
+//! Pulse files are stored completely or not at all; an action fails if its picture cannot be read or uploaded.
 
 use std::fs;
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Failure, Fault};
 use gf_emulator_core::puls::{self, Builder, Code, Limits, code};
-use gf_emulator_tests::{Bench, SERIAL, Setup, square};
+use gf_emulator_tests::{Harness, SERIAL, Setup, square};
 use serde_json::{Value, json};
 
 const BOTH: [Generation; 2] = [Generation::V1, Generation::V2];
@@ -18,14 +18,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// The square with a header value that is not its own.
+/// Returns a job with another value in its header.
 fn marked(code: Code, value: u32) -> Vec<u8> {
     let mut job = Builder::new();
     job.move_to(5.0, 5.0).unwrap().set(code, value).unwrap();
     job.to_bytes()
 }
 
-/// The square without one of its header's records.
+/// Returns the square without one record of its header.
 fn without(code: [u8; 4]) -> Vec<u8> {
     let mut job = square();
     let at = job.windows(4).position(|window| window == code).unwrap();
@@ -35,21 +35,21 @@ fn without(code: [u8; 4]) -> Vec<u8> {
     job
 }
 
-/// The names in the motion directory, with the time replaced: `<time>_print_41.puls`.
-fn names(bench: &Bench) -> Vec<String> {
+/// Returns the file names in the motion folder with the time replaced: `<time>_print_41.puls`.
+fn names(harness: &Harness) -> Vec<String> {
     let name = |path: std::path::PathBuf| {
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let (time, rest) = name.split_at_checked(17).unwrap_or(("", &name));
         let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
         if shape == "0000-00-00_000000" { format!("<time>{rest}") } else { name.clone() }
     };
-    bench.jobs().into_iter().map(name).collect()
+    harness.jobs().into_iter().map(name).collect()
 }
 
-/// Has the service hand out these bytes for a print; how it ends, and what is kept.
-fn ends(what: &str, file: &[u8], fault: Option<&Failure>, ending: &str, kept: bool) {
+/// Prints this file, and checks the terminal event and whether the file is kept.
+fn check_print(what: &str, file: &[u8], fault: Option<&Failure>, ending: &str, is_kept: bool) {
     for generation in BOTH {
-        let bench = Setup::new(generation)
+        let harness = Setup::new(generation)
             .service(|service| service.puls(file))
             .config(|config| {
                 config.motion.refuse_bytes = 1 << 20;
@@ -57,81 +57,81 @@ fn ends(what: &str, file: &[u8], fault: Option<&Failure>, ending: &str, kept: bo
             })
             .start();
         if let Some(failure) = fault.cloned() {
-            bench.service.fault(Fault::new(failure).on("GET", "/dl/"));
+            harness.service.fault(Fault::new(failure).on("GET", "/dl/"));
         }
-        bench.expect(JOB, "print", ending);
-        bench.expect(42, "settings", "completed");
-        assert_eq!(bench.endings(JOB, "print"), [format!("print:{ending} (41)")], "{what}");
-        let expected: &[&str] = if kept { &["<time>_print_41.info", "<time>_print_41.puls"] } else { &[] };
-        assert_eq!(names(&bench), expected, "{what}");
-        if kept {
-            assert_eq!(fs::read(&bench.jobs()[1]).unwrap(), file, "{what}");
+        harness.expect(JOB, "print", ending);
+        harness.expect(42, "settings", "completed");
+        assert_eq!(harness.endings(JOB, "print"), [format!("print:{ending} (41)")], "{what}");
+        let expected: &[&str] = if is_kept { &["<time>_print_41.info", "<time>_print_41.puls"] } else { &[] };
+        assert_eq!(names(&harness), expected, "{what}");
+        if is_kept {
+            assert_eq!(fs::read(&harness.jobs()[1]).unwrap(), file, "{what}");
         }
-        let played = bench.events().iter().any(|event| event == "print:running (41)");
+        let played = harness.events().iter().any(|event| event == "print:running (41)");
         assert_eq!(played, ending == "completed", "{what}");
-        bench.stop().2.unwrap();
+        harness.stop().2.unwrap();
     }
 }
 
 #[test]
-fn a_job_that_is_cut_on_its_way_fails_and_leaves_nothing() {
-    ends("shorter than announced", &square(), Some(&Failure::ShortBody), "failed", false);
-    ends("cut in the middle", &square(), Some(&Failure::CutAnswer), "failed", false);
-    ends("not found", &square(), Some(&Failure::Status { status: 404, headers: Vec::new() }), "failed", false);
-    let whole = gzip(&square());
-    ends("gzip that ends in the middle", &whole[..whole.len() / 2], None, "failed", false);
-    ends("gzip without its trailer", &whole[..whole.len() - 3], None, "failed", false);
-    let mut damaged = whole;
+fn an_incomplete_download_fails_and_leaves_no_file() {
+    check_print("shorter than announced", &square(), Some(&Failure::ShortBody), "failed", false);
+    check_print("cut in the middle", &square(), Some(&Failure::CutAnswer), "failed", false);
+    check_print("not found", &square(), Some(&Failure::Status { status: 404, headers: Vec::new() }), "failed", false);
+    let complete = gzip(&square());
+    check_print("gzip that ends in the middle", &complete[..complete.len() / 2], None, "failed", false);
+    check_print("gzip without its trailer", &complete[..complete.len() - 3], None, "failed", false);
+    let mut damaged = complete;
     let middle = damaged.len() / 2;
     damaged[middle] ^= 0x55;
-    ends("damaged gzip", &damaged, None, "failed", false);
+    check_print("damaged gzip", &damaged, None, "failed", false);
 }
 
 #[test]
-fn a_job_that_is_too_large_is_cancelled_while_it_arrives() {
-    ends("endless", &square(), Some(&Failure::EndlessBody), "cancelled", false);
+fn a_job_that_is_too_large_is_cancelled_during_the_download() {
+    check_print("endless", &square(), Some(&Failure::EndlessBody), "cancelled", false);
     let mut large = square();
     large.resize(large.len() + (1 << 20), 0);
-    ends("longer than allowed, as its Content-Length says", &large, None, "cancelled", false);
+    check_print("a Content-Length over the limit", &large, None, "cancelled", false);
 }
 
 #[test]
-fn a_job_that_inflates_to_too_much_is_cancelled_and_leaves_nothing() {
+fn a_job_that_decompresses_to_too_many_bytes_is_cancelled_and_leaves_no_file() {
     let mut bomb = square();
     bomb.resize(bomb.len() + (2 << 20), 0);
-    ends("one member", &gzip(&bomb), None, "cancelled", false);
-    // What a thousand members would be: 16 MiB, and this is not read to its end.
+    check_print("one member", &gzip(&bomb), None, "cancelled", false);
+    // 16 MiB in many gzip members: not read to the end.
     let members = [gzip(&square()), gzip(&vec![0; 1 << 20]).repeat(16), b"not gzip".to_vec()].concat();
-    ends("many members", &members, None, "cancelled", false);
-    ends(
-        "members without data, and something behind them",
+    check_print("many members", &members, None, "cancelled", false);
+    check_print(
+        "empty members, then bytes that are not gzip",
         &[gzip(&square()), gzip(b"").repeat(9), b"x".to_vec()].concat(),
         None,
         "failed",
         false,
     );
     bomb.truncate(1 << 20);
-    ends("as much as is allowed", &gzip(&bomb), None, "completed", true);
+    check_print("exactly the limit", &gzip(&bomb), None, "completed", true);
 }
 
 #[test]
-fn what_is_no_pulse_file_is_cancelled_and_leaves_nothing() {
-    let good = square();
+fn a_file_that_is_not_a_pulse_file_is_cancelled_and_not_kept() {
+    let valid = square();
     for (what, bytes) in [
-        ("nothing", &b""[..]),
+        ("an empty file", &b""[..]),
         ("a web page", b"<html>sign in first</html>"),
         ("another magic", b"\x80GF2\x08\0\0\0"),
-        ("cut in its header", &good[..40]),
-        ("cut before its header's length", &good[..6]),
+        ("cut in its header", &valid[..40]),
+        ("cut before its header's length", &valid[..6]),
         ("a header of 4 bytes", b"\x80GF1\x04\0\0\0"),
         ("a header of 4 GiB", b"\x80GF1\xf8\xff\xff\xff"),
     ] {
-        ends(what, bytes, None, "cancelled", false);
+        check_print(what, bytes, None, "cancelled", false);
     }
 }
 
 #[test]
-fn a_job_that_this_machine_would_not_run_is_cancelled_and_kept_to_be_looked_at() {
+fn a_refused_job_is_cancelled_and_kept() {
     for (what, bytes) in [
         ("for another machine", marked(code::SERIAL_LOCK, SERIAL + 1)),
         ("another data format", marked(code::DATA_FORMAT, 1)),
@@ -140,65 +140,70 @@ fn a_job_that_this_machine_would_not_run_is_cancelled_and_kept_to_be_looked_at()
         ("without MCsn", without(*b"MCsn")),
         ("without PDfm", without(*b"PDfm")),
     ] {
-        ends(what, &bytes, None, "cancelled", true);
+        check_print(what, &bytes, None, "cancelled", true);
     }
 }
 
 #[test]
-fn jobs_that_are_good_are_played() {
-    ends("as it is", &square(), None, "completed", true);
-    ends("compressed", &gzip(&square()), None, "completed", true);
-    ends("for this machine", &marked(code::SERIAL_LOCK, SERIAL), None, "completed", true);
-    ends("with an unknown code", &marked(Code(*b"ZZzz"), 7), None, "completed", true);
+fn valid_jobs_are_played() {
+    check_print("uncompressed", &square(), None, "completed", true);
+    check_print("compressed", &gzip(&square()), None, "completed", true);
+    check_print("for this machine", &marked(code::SERIAL_LOCK, SERIAL), None, "completed", true);
+    check_print("with an unknown code", &marked(Code(*b"ZZzz"), 7), None, "completed", true);
     let head = puls::Builder::new().to_bytes();
-    ends("with no body", &head, None, "completed", true);
+    check_print("with no body", &head, None, "completed", true);
 }
 
 #[test]
-fn what_inflates_a_thousand_times_can_be_withdrawn_and_costs_nothing_else() {
+fn a_job_that_decompresses_to_a_thousand_times_its_size_can_be_cancelled() {
     let mut bomb = square();
     bomb.resize(bomb.len() + (16 << 20), 0);
     let bomb = gzip(&bomb);
     assert!(bomb.len() < 1 << 20);
-    let bench = Setup::new(Generation::V2).service(|service| service.puls(bomb)).start();
-    bench.ask(JOB, "print");
-    bench.wait_event("print:starting", Some(JOB));
-    bench.send(JOB, "print", "cancelled", &json!({}));
-    bench.wait_event("print:cancelled", Some(JOB));
-    bench.expect(42, "settings", "completed");
-    assert_eq!(bench.endings(JOB, "print"), ["print:cancelled (41)"]);
+    let harness = Setup::new(Generation::V2).service(|service| service.puls(bomb)).start();
+    harness.start_action(JOB, "print");
+    harness.wait_event("print:starting", Some(JOB));
+    harness.send(JOB, "print", "cancelled", &json!({}));
+    harness.wait_event("print:cancelled", Some(JOB));
+    harness.expect(42, "settings", "completed");
+    assert_eq!(harness.endings(JOB, "print"), ["print:cancelled (41)"]);
 }
 
 #[test]
-fn the_description_says_the_same_of_a_file_compressed_or_not() {
+fn the_description_of_a_job_does_not_depend_on_compression() {
     let describe = |file: Vec<u8>| {
-        let bench = Setup::new(Generation::V2).service(|service| service.puls(file)).start();
-        bench.expect(JOB, "print", "completed");
-        let text = fs::read_to_string(&bench.jobs()[0]).unwrap();
+        let harness = Setup::new(Generation::V2).service(|service| service.puls(file)).start();
+        harness.expect(JOB, "print", "completed");
+        let text = fs::read_to_string(&harness.jobs()[0]).unwrap();
         assert!(text.ends_with("}\n"), "{text}");
         serde_json::from_str::<Value>(&text).unwrap()
     };
     let plain = describe(square());
     assert_eq!(plain, describe(gzip(&square())));
     let measured = puls::measure(&square()[..], Limits::default()).unwrap();
-    assert_eq!(plain, serde_json::to_value(&measured).unwrap(), "it is what anybody can measure");
-    assert_eq!((&plain["stats"]["XEND"], &plain["stats"]["YEND"]), (&json!(0), &json!(0)), "a square comes back");
+    assert_eq!(plain, serde_json::to_value(&measured).unwrap(), "same as measured");
+    assert_eq!(
+        (&plain["stats"]["XEND"], &plain["stats"]["YEND"]),
+        (&json!(0), &json!(0)),
+        "a square ends where it starts"
+    );
     assert_eq!(plain["stats"]["XP"], 267, "5 mm at 53.333 microsteps");
     assert_eq!(plain["stats"]["LP"], 1);
     assert!(plain["stats"]["LE"].as_u64().unwrap() > 0);
 }
 
 #[test]
-fn jobs_of_one_second_have_files_of_their_own() {
+fn jobs_downloaded_in_one_second_have_separate_files() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
-        // The same id three times: an action that is over may be asked for again.
+        let harness = Setup::new(generation).start();
+        // The same id three times: an id can be used again after its action has ended.
         for n in 1..=3 {
-            bench.ask(JOB, "motion");
-            bench.wait("one more", |seen| gf_emulator_tests::endings_of(seen, JOB, "motion").len() == n);
+            harness.start_action(JOB, "motion");
+            harness
+                .wait("another terminal event", |seen| gf_emulator_tests::endings_of(seen, JOB, "motion").len() == n);
         }
-        bench.expect(42, "print", "completed");
-        let jobs = bench.jobs();
+        harness.expect(42, "print", "completed");
+        let jobs = harness.jobs();
         assert_eq!(jobs.len(), 8, "{jobs:?}");
         for file in jobs.iter().filter(|path| path.extension().is_some_and(|e| e == "puls")) {
             assert_eq!(fs::read(file).unwrap(), square());
@@ -208,27 +213,27 @@ fn jobs_of_one_second_have_files_of_their_own() {
 }
 
 #[test]
-fn jobs_are_removed_where_they_are_not_wanted() {
+fn jobs_are_removed_if_keep_is_off() {
     for (file, ending) in [
         (square(), "completed"),
         (marked(code::SERIAL_LOCK, SERIAL + 1), "cancelled"),
         (square()[..100].to_vec(), "cancelled"),
     ] {
-        let bench = Setup::new(Generation::V2)
+        let harness = Setup::new(Generation::V2)
             .service(|service| service.puls(file))
             .config(|config| config.motion.keep = false)
             .start();
-        bench.expect(JOB, "print", ending);
-        // The files go after the last word: whoever comes next finds them gone.
-        bench.expect(42, "settings", "completed");
-        assert_eq!(names(&bench), [""; 0]);
+        harness.expect(JOB, "print", ending);
+        // The files are removed after the terminal event, before the next action.
+        harness.expect(42, "settings", "completed");
+        assert_eq!(names(&harness), [""; 0]);
     }
 }
 
 #[test]
-fn a_job_without_an_address_or_with_a_bad_one_fails() {
+fn a_job_with_a_missing_or_invalid_url_fails() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
+        let harness = Setup::new(generation).start();
         for (id, more) in (100..).zip([
             json!({}),
             json!({"motion_url": ""}),
@@ -240,86 +245,86 @@ fn a_job_without_an_address_or_with_a_bad_one_fails() {
             json!({"motion_url": "http://localhost:99999/job.puls"}),
             json!({"motion_url": "https://"}),
             json!({"motion_url": "no URL at all \u{0}\r\n"}),
-            json!({"motion_url": format!("{}/nothing/here", bench.service.http_url())}),
+            json!({"motion_url": format!("{}/nothing/here", harness.service.http_url())}),
         ]) {
-            bench.send(id, "motion", "ready", &more);
-            bench.wait_event("motion:failed", Some(id));
-            assert_eq!(bench.endings(id, "motion"), [format!("motion:failed ({id})")], "{more}");
+            harness.send(id, "motion", "ready", &more);
+            harness.wait_event("motion:failed", Some(id));
+            assert_eq!(harness.endings(id, "motion"), [format!("motion:failed ({id})")], "{more}");
         }
-        assert_eq!(names(&bench), [""; 0]);
-        bench.expect(99, "motion", "completed");
+        assert_eq!(names(&harness), [""; 0]);
+        harness.expect(99, "motion", "completed");
     }
 }
 
 #[test]
 fn an_upload_that_fails_ends_in_failed() {
     for (generation, method, path) in [(Generation::V1, "POST", "/api/machines/"), (Generation::V2, "PUT", "/up/")] {
-        let bench = Setup::new(generation).start();
+        let harness = Setup::new(generation).start();
         let failures = [
             Failure::Status { status: 500, headers: Vec::new() },
             Failure::Status { status: 403, headers: Vec::new() },
             Failure::CutRequest,
         ];
         for (id, failure) in (50..).zip(failures) {
-            // A PUT over a connection that was kept is sent once more where that is cut.
+            // A PUT on a kept-alive connection is repeated once if that is cut.
             let times = if failure == Failure::CutRequest && method == "PUT" { 2 } else { 1 };
-            bench.service.fault(Fault::new(failure.clone()).on(method, path).times(times));
-            bench.expect(id, "lid_image", "failed");
-            assert_eq!(bench.endings(id, "lid_image"), [format!("lid_image:failed ({id})")], "{failure:?}");
-            let events = bench.events();
-            let said = |what: &str| events.contains(&format!("lid_image:upload:{what} ({id})"));
-            assert!(!said("completed"), "{failure:?}");
-            assert_eq!(said("failed"), generation == Generation::V2, "{failure:?}");
+            harness.service.fault(Fault::new(failure.clone()).on(method, path).times(times));
+            harness.expect(id, "lid_image", "failed");
+            assert_eq!(harness.endings(id, "lid_image"), [format!("lid_image:failed ({id})")], "{failure:?}");
+            let events = harness.events();
+            let sent = |what: &str| events.contains(&format!("lid_image:upload:{what} ({id})"));
+            assert!(!sent("completed"), "{failure:?}");
+            assert_eq!(sent("failed"), generation == Generation::V2, "{failure:?}");
         }
-        bench.expect(60, "lid_image", "completed");
+        harness.expect(60, "lid_image", "completed");
     }
 }
 
 #[test]
-fn a_picture_that_is_not_there_fails() {
+fn a_missing_picture_fails() {
     for generation in BOTH {
-        let bench = Setup::new(generation).config(|config| config.emulator.material_thickness = ".999".into()).start();
-        bench.expect(1, "head_image", "failed");
-        assert_eq!(bench.endings(1, "head_image"), ["head_image:failed (1)"]);
-        assert!(!bench.events().iter().any(|event| event.contains("upload")), "{:#?}", bench.events());
-        bench.expect(2, "lid_image", "completed");
+        let harness =
+            Setup::new(generation).config(|config| config.emulator.material_thickness = ".999".into()).start();
+        harness.expect(1, "head_image", "failed");
+        assert_eq!(harness.endings(1, "head_image"), ["head_image:failed (1)"]);
+        assert!(!harness.events().iter().any(|event| event.contains("upload")), "{:#?}", harness.events());
+        harness.expect(2, "lid_image", "completed");
     }
 }
 
-/// What somebody has put in a picture's place fails the action, and holds nobody up.
 #[cfg(unix)]
 #[test]
-fn a_picture_that_is_a_fifo_or_a_huge_file_fails() {
-    let bench = Setup::new(Generation::V2).start();
-    let picture = |name: &str| bench.folder().join("images").join(name);
+fn a_picture_that_is_a_fifo_or_too_large_fails() {
+    let harness = Setup::new(Generation::V2).start();
+    let picture = |name: &str| harness.folder().join("images").join(name);
     for name in ["HOME_1.jpg", "HEAD_NO_LASER_.230.jpg"] {
         fs::remove_file(picture(name)).unwrap();
     }
     assert!(std::process::Command::new("mkfifo").arg(picture("HOME_1.jpg")).status().unwrap().success());
-    // It takes no room on the disk, and would take all of it in memory.
+    // A sparse file: small on the disk, large in memory.
     fs::File::create(picture("HEAD_NO_LASER_.230.jpg")).unwrap().set_len((32 << 20) + 1).unwrap();
-    bench.expect(1, "lid_image", "failed");
-    // The search for secrets at the end reads all that is left.
+    harness.expect(1, "lid_image", "failed");
+    // The search for secrets at the end reads all files.
     fs::remove_file(picture("HOME_1.jpg")).unwrap();
-    bench.expect(2, "head_image", "failed");
-    bench.expect(3, "lid_image", "completed");
-    assert_eq!(bench.endings(1, "lid_image"), ["lid_image:failed (1)"]);
+    harness.expect(2, "head_image", "failed");
+    harness.expect(3, "lid_image", "completed");
+    assert_eq!(harness.endings(1, "lid_image"), ["lid_image:failed (1)"]);
 }
 
 #[test]
-fn an_address_longer_than_any_fails_its_action_alone() {
+fn a_url_that_is_too_long_fails_its_action_only() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
-        let long = format!("{}/{}", bench.service.http_url(), "x".repeat(512 << 10));
-        bench.send(1, "motion", "ready", &json!({"motion_url": long}));
-        bench.wait_event("motion:failed", Some(1));
-        // In 1.x pictures go elsewhere.
-        bench.send(2, "lid_image", "ready", &json!({"endpoint": long}));
+        let harness = Setup::new(generation).start();
+        let long = format!("{}/{}", harness.service.http_url(), "x".repeat(512 << 10));
+        harness.send(1, "motion", "ready", &json!({"motion_url": long}));
+        harness.wait_event("motion:failed", Some(1));
+        // 1.x does not use the endpoint.
+        harness.send(2, "lid_image", "ready", &json!({"endpoint": long}));
         let ending = if generation == Generation::V1 { "lid_image:completed" } else { "lid_image:failed" };
-        bench.wait_event(ending, Some(2));
-        bench.expect(3, "settings", "completed");
-        assert_eq!(bench.endings(1, "motion"), ["motion:failed (1)"]);
-        let told: usize = bench
+        harness.wait_event(ending, Some(2));
+        harness.expect(3, "settings", "completed");
+        assert_eq!(harness.endings(1, "motion"), ["motion:failed (1)"]);
+        let sent_bytes: usize = harness
             .service
             .seen()
             .iter()
@@ -330,13 +335,13 @@ fn an_address_longer_than_any_fails_its_action_alone() {
                 _ => 0,
             })
             .sum();
-        assert!(told < 10_000, "it is not said again: {told} bytes");
+        assert!(sent_bytes < 10_000, "the URL is not repeated: {sent_bytes} bytes");
     }
 }
 
 #[test]
-fn an_endpoint_that_must_not_be_used_fails() {
-    let bench = Setup::new(Generation::V2).start();
+fn an_invalid_endpoint_fails() {
+    let harness = Setup::new(Generation::V2).start();
     for (id, endpoint) in (10..).zip([
         "http://192.0.2.1/up/x?X-Sig=a",
         "file:///tmp/x",
@@ -345,28 +350,28 @@ fn an_endpoint_that_must_not_be_used_fails() {
         "http://localhost:0/up/x",
         "javascript:alert(1)",
     ]) {
-        bench.send(id, "lid_image", "ready", &json!({"endpoint": endpoint}));
-        bench.wait_event("lid_image:failed", Some(id));
-        assert_eq!(bench.endings(id, "lid_image"), [format!("lid_image:failed ({id})")], "{endpoint}");
+        harness.send(id, "lid_image", "ready", &json!({"endpoint": endpoint}));
+        harness.wait_event("lid_image:failed", Some(id));
+        assert_eq!(harness.endings(id, "lid_image"), [format!("lid_image:failed ({id})")], "{endpoint}");
     }
-    bench.expect(9, "lid_image", "completed");
+    harness.expect(9, "lid_image", "completed");
 }
 
 #[test]
-fn a_bad_line_costs_the_good_ones_beside_it_nothing() {
+fn an_invalid_line_does_not_affect_other_lines_of_its_frame() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
+        let harness = Setup::new(generation).start();
         let action = |id: i64, kind: &str| {
-            json!({"id": id, "action_type": kind, "status": "ready", "motion_url": bench.service.puls_url()})
+            json!({"id": id, "action_type": kind, "status": "ready", "motion_url": harness.service.puls_url()})
                 .to_string()
         };
         for (n, bad) in (0..).zip(["not JSON", "{", "[]", "7", "null", "{}", "", "   ", "{\"id\":1}", "\u{feff}{}"]) {
             let (first, second) = (100 + 2 * n, 101 + 2 * n);
             let frame = format!("{}\n{bad}\r\n{}", action(first, "settings"), action(second, "hunt"));
-            bench.service.send_text(&frame).unwrap();
-            bench.wait_event("hunt:completed", Some(second));
-            assert_eq!(bench.endings(first, "settings").len(), 1, "{bad:?}");
-            let events = bench.events();
+            harness.service.send_text(&frame).unwrap();
+            harness.wait_event("hunt:completed", Some(second));
+            assert_eq!(harness.endings(first, "settings").len(), 1, "{bad:?}");
+            let events = harness.events();
             let place = |event: String| events.iter().position(|have| *have == event).unwrap();
             let in_order = place(format!("settings:completed ({first})")) < place(format!("hunt:starting ({second})"));
             assert!(in_order, "{events:#?}");
@@ -375,24 +380,24 @@ fn a_bad_line_costs_the_good_ones_beside_it_nothing() {
 }
 
 #[test]
-fn a_second_job_is_not_started_while_one_is_under_way() {
+fn a_second_job_is_ignored_while_one_is_active() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
-        bench.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/"));
-        bench.ask(JOB, "print");
-        bench.wait("a held answer", |seen| {
+        let harness = Setup::new(generation).start();
+        harness.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/"));
+        harness.start_action(JOB, "print");
+        harness.wait("a held answer", |seen| {
             seen.iter().any(|seen| matches!(seen, gf_emulator_core::local_service::Seen::Held { .. }))
         });
-        bench.ask(42, "motion");
-        bench.ask(JOB, "print");
-        // It is no job, so it is taken; what was asked before it has been heard by then.
-        bench.ask(43, "settings");
-        bench.send(43, "settings", "cancelled", &json!({}));
-        bench.wait_event("settings:cancelled", Some(43));
-        bench.service.release();
-        bench.wait_event("print:completed", Some(JOB));
-        bench.expect(44, "motion", "completed");
-        assert_eq!(bench.endings(JOB, "print"), ["print:completed (41)"]);
-        assert!(!bench.events().iter().any(|event| event.ends_with("(42)")), "{:#?}", bench.events());
+        harness.start_action(42, "motion");
+        harness.start_action(JOB, "print");
+        // Not a job, so it is accepted; its answer shows that the actions before it have been read.
+        harness.start_action(43, "settings");
+        harness.send(43, "settings", "cancelled", &json!({}));
+        harness.wait_event("settings:cancelled", Some(43));
+        harness.service.release();
+        harness.wait_event("print:completed", Some(JOB));
+        harness.expect(44, "motion", "completed");
+        assert_eq!(harness.endings(JOB, "print"), ["print:completed (41)"]);
+        assert!(!harness.events().iter().any(|event| event.ends_with("(42)")), "{:#?}", harness.events());
     }
 }

@@ -2,19 +2,21 @@
 //!
 //! No test sleeps, and every wait has a limit.
 
+mod auto_traits;
 mod buttons;
 mod certificates;
-mod cuts;
 mod cycle;
 mod floods;
 mod follow;
 mod golden;
-mod halves;
 mod handles;
+mod imports;
+mod incomplete_downloads;
 mod jobs;
+mod lost_connections;
 mod prints;
 mod proxies;
-mod raw;
+mod raw_service;
 mod record;
 mod replay;
 mod report;
@@ -23,3 +25,4 @@ mod sequences;
 mod session;
 mod tables;
 mod websocket;
+mod ws_client;

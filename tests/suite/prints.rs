@@ -1,4 +1,4 @@
-//! A print in all its phases: withdrawn, stopped, let down by its machine.
+//! A print that is cancelled, stopped or fails in each of its phases.
 
 use std::fs;
 use std::path::Path;
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::local_service::{Failure, Fault, Seen};
-use gf_emulator_core::machine::{Capture, Controls, End, Halt, Job, Machine, Moment};
-use gf_emulator_tests::{Bench, LIMIT, Setup, endings_of, endless_job, events_of, square};
+use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate, StopReason};
+use gf_emulator_tests::{Harness, LIMIT, Setup, endings_of, endless_job, events_of, square};
 use serde_json::{Value, json};
 
 pub(crate) const BOTH: [Generation; 2] = [Generation::V1, Generation::V2];
@@ -17,8 +17,8 @@ pub(crate) const PRINT: i64 = 7;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// The service has not answered yet.
-    Asking,
+    /// The download is requested and not answered.
+    Requesting,
     Downloading,
     Button,
     WarmUp,
@@ -30,7 +30,7 @@ pub(crate) enum Phase {
 
 impl Phase {
     const ALL: [Self; 8] = [
-        Self::Asking,
+        Self::Requesting,
         Self::Downloading,
         Self::Button,
         Self::WarmUp,
@@ -40,49 +40,49 @@ impl Phase {
         Self::Resting,
     ];
 
-    /// Whether the head has moved by then.
+    /// Returns whether the head has moved.
     pub(crate) fn has_run(self) -> bool {
         matches!(self, Self::Running | Self::Paused | Self::Parking | Self::Resting)
     }
 
-    /// Whether the job's file has come.
+    /// Returns whether the job has been downloaded.
     fn has_file(self) -> bool {
-        !matches!(self, Self::Asking | Self::Downloading)
+        !matches!(self, Self::Requesting | Self::Downloading)
     }
 }
 
-/// A machine that is not done parking before somebody wants it to end.
+/// A machine that parks until it is stopped.
 struct SlowToPark {
     parking: Sender<()>,
 }
 
 impl Machine for SlowToPark {
-    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, Halt> {
+    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
         Ok(vec![0; 10])
     }
 
-    fn play(&mut self, _: &Job, _: &Controls, _: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+    fn play(&mut self, _: &Job, _: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
         Ok(())
     }
 
-    fn park(&mut self, controls: &Controls) -> Result<(), Halt> {
+    fn park(&mut self, controls: &Controls) -> Result<(), MachineError> {
         let _ = self.parking.send(());
-        match controls.pause(LIMIT) {
-            Err(End::Stopped) => Err(Halt::Ended(End::Stopped)),
-            // It is on its way home already.
-            Err(End::Cancelled | End::LidOpened) => Ok(()),
-            Ok(()) => Err(Halt::Failed("nobody has ended it".into())),
+        match controls.sleep(LIMIT) {
+            Err(StopReason::Shutdown) => Err(MachineError::Stopped(StopReason::Shutdown)),
+            // Neither a cancel nor the lid stops parking.
+            Err(_) => Ok(()),
+            Ok(()) => Err(MachineError::Failed("not stopped".into())),
         }
     }
 }
 
-/// A machine that is in this phase of a print.
-pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Bench {
+/// Starts a machine and brings it to a phase of a print.
+pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Harness {
     const LONG: Duration = Duration::from_hours(2400);
     let job = if phase == Phase::Resting { square() } else { endless_job() };
     let (parking, parks): (_, Receiver<()>) = bounded(8);
     let mut setup = Setup::new(generation).service(|service| service.puls(job)).config(move |config| {
-        // So little that only what is long by itself takes any time.
+        // Only the phases with the long duration below take any time.
         config.emulator.time_scale = 0.001;
         config.emulator.warm_up = if phase == Phase::WarmUp { LONG } else { Duration::ZERO };
         config.emulator.cool_down = LONG;
@@ -92,31 +92,31 @@ pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Bench {
     if phase == Phase::Parking {
         setup = setup.machine(SlowToPark { parking });
     }
-    let bench = setup.start();
+    let harness = setup.start();
     match phase {
-        Phase::Asking => bench.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/")),
-        Phase::Downloading => bench.service.fault(Fault::new(Failure::EndlessBody).on("GET", "/dl/")),
+        Phase::Requesting => harness.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/")),
+        Phase::Downloading => harness.service.fault(Fault::new(Failure::EndlessBody).on("GET", "/dl/")),
         _ => {}
     }
-    bench.ask(PRINT, "print");
+    harness.start_action(PRINT, "print");
     let by_generation = |v1: &'static str, v2: &'static str| if generation == Generation::V1 { v1 } else { v2 };
     match phase {
-        Phase::Asking => bench.wait("a held answer", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. }))),
-        Phase::Downloading => wait_for_bytes(&bench.folder().join("motion")),
-        Phase::Button => bench.wait_event(by_generation("print:waiting", "print:download:completed"), Some(PRINT)),
-        Phase::WarmUp => bench.wait_event("print:warmup:starting", Some(PRINT)),
-        Phase::Running => wait_for_progress(&bench),
+        Phase::Requesting => harness.wait("a held answer", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. }))),
+        Phase::Downloading => wait_for_bytes(&harness.folder().join("motion")),
+        Phase::Button => harness.wait_event(by_generation("print:waiting", "print:download:completed"), Some(PRINT)),
+        Phase::WarmUp => harness.wait_event("print:warmup:starting", Some(PRINT)),
+        Phase::Running => wait_for_progress(&harness),
         Phase::Paused => {
-            wait_for_progress(&bench);
-            bench.handle.press_button();
-            bench.wait_event("print:paused", Some(PRINT));
+            wait_for_progress(&harness);
+            harness.handle.press_button();
+            harness.wait_event("print:paused", Some(PRINT));
         }
         Phase::Parking => parks.recv_timeout(LIMIT).unwrap(),
         Phase::Resting => {
-            bench.wait_event(by_generation("print:resting", "print:return_to_home:succeeded"), Some(PRINT));
+            harness.wait_event(by_generation("print:resting", "print:return_to_home:succeeded"), Some(PRINT));
         }
     }
-    bench
+    harness
 }
 
 pub(crate) fn progress_of(seen: &[Seen]) -> Vec<Value> {
@@ -127,11 +127,11 @@ pub(crate) fn progress_of(seen: &[Seen]) -> Vec<Value> {
     seen.iter().filter_map(progress).collect()
 }
 
-fn wait_for_progress(bench: &Bench) {
-    bench.wait("progress", |seen| !progress_of(seen).is_empty());
+fn wait_for_progress(harness: &Harness) {
+    harness.wait("progress", |seen| !progress_of(seen).is_empty());
 }
 
-/// Until some of a file has arrived in this folder.
+/// Waits until part of a file has arrived in a folder.
 fn wait_for_bytes(folder: &Path) {
     let end = Instant::now() + LIMIT;
     let arriving = || {
@@ -139,7 +139,7 @@ fn wait_for_bytes(folder: &Path) {
         entries.any(|entry| entry.metadata().is_ok_and(|metadata| metadata.len() > 0))
     };
     while !arriving() {
-        assert!(Instant::now() < end, "nothing arrives");
+        assert!(Instant::now() < end, "no bytes arrive");
         thread::yield_now();
     }
 }
@@ -148,85 +148,85 @@ pub(crate) fn count(events: &[String], event: &str) -> usize {
     events.iter().filter(|have| *have == event).count()
 }
 
-/// The print's file and its description, or nothing: never a part.
-fn check_files(bench_folder: &Path, whole: bool) {
+/// Checks that the job and its description are complete, or that there are no files.
+fn check_files(folder: &Path, expect_files: bool) {
     let names = |extension: &str| {
-        let entries = fs::read_dir(bench_folder.join("motion")).into_iter().flatten().flatten();
+        let entries = fs::read_dir(folder.join("motion")).into_iter().flatten().flatten();
         entries.filter(|e| e.path().extension().is_some_and(|have| have == extension)).count()
     };
-    let all = fs::read_dir(bench_folder.join("motion")).into_iter().flatten().count();
-    let expected = usize::from(whole);
+    let all = fs::read_dir(folder.join("motion")).into_iter().flatten().count();
+    let expected = usize::from(expect_files);
     assert_eq!((names("puls"), names("info"), all), (expected, expected, 2 * expected));
 }
 
-fn cancelled_in(phase: Phase) {
+fn check_cancel_in(phase: Phase) {
     for generation in BOTH {
-        let bench = in_phase(generation, phase);
-        bench.send(PRINT, "print", "cancelled", &json!({}));
-        bench.wait_event("print:cancelled", Some(PRINT));
-        bench.service.release();
-        bench.expect(8, "settings", "completed");
-        bench.expect(9, "lid_image", "completed");
-        let events = bench.events();
-        assert_eq!(bench.endings(PRINT, "print"), ["print:cancelled (7)"], "{phase:?} {events:#?}");
+        let harness = in_phase(generation, phase);
+        harness.send(PRINT, "print", "cancelled", &json!({}));
+        harness.wait_event("print:cancelled", Some(PRINT));
+        harness.service.release();
+        harness.expect(8, "settings", "completed");
+        harness.expect(9, "lid_image", "completed");
+        let events = harness.events();
+        assert_eq!(harness.endings(PRINT, "print"), ["print:cancelled (7)"], "{phase:?} {events:#?}");
         let home = count(&events, "print:return_to_home:succeeded (7)");
         assert_eq!(home, usize::from(phase.has_run()), "{phase:?} of {generation}: {events:#?}");
         let place = |event: &str| events.iter().position(|have| have == event);
         if phase.has_run() {
             assert!(place("print:return_to_home:succeeded (7)") < place("print:cancelled (7)"), "{events:#?}");
         }
-        check_files(bench.folder(), phase.has_file());
-        bench.stop().2.unwrap();
+        check_files(harness.folder(), phase.has_file());
+        harness.stop().2.unwrap();
     }
 }
 
 #[test]
 fn cancelled_before_the_download_is_answered() {
-    cancelled_in(Phase::Asking);
+    check_cancel_in(Phase::Requesting);
 }
 
 #[test]
-fn cancelled_in_mid_download() {
-    cancelled_in(Phase::Downloading);
+fn cancelled_during_the_download() {
+    check_cancel_in(Phase::Downloading);
 }
 
 #[test]
-fn cancelled_while_it_waits_for_the_button() {
-    cancelled_in(Phase::Button);
+fn cancelled_during_the_wait_for_the_button() {
+    check_cancel_in(Phase::Button);
 }
 
 #[test]
-fn cancelled_in_warm_up() {
-    cancelled_in(Phase::WarmUp);
+fn cancelled_during_warm_up() {
+    check_cancel_in(Phase::WarmUp);
 }
 
 #[test]
-fn cancelled_while_it_runs() {
-    cancelled_in(Phase::Running);
+fn cancelled_while_playing() {
+    check_cancel_in(Phase::Running);
 }
 
 #[test]
-fn cancelled_while_it_is_paused() {
-    cancelled_in(Phase::Paused);
+fn cancelled_while_paused() {
+    check_cancel_in(Phase::Paused);
 }
 
 #[test]
-fn cancelled_while_it_parks() {
-    cancelled_in(Phase::Parking);
+fn cancelled_while_parking() {
+    check_cancel_in(Phase::Parking);
 }
 
 #[test]
-fn cancelled_while_it_rests() {
-    cancelled_in(Phase::Resting);
+fn cancelled_while_resting() {
+    check_cancel_in(Phase::Resting);
 }
 
 #[test]
-fn stopped_in_every_phase_it_ends_in_order() {
-    let stopped = |generation, phase| {
-        let bench = in_phase(generation, phase);
+fn a_stop_in_any_phase_cancels_the_print_and_closes_the_websocket() {
+    let check_stop_in = |generation, phase| {
+        let harness = in_phase(generation, phase);
         let begun = Instant::now();
-        let (service, folder, ended) = bench.stop();
-        // Whatever it waits for takes hours: a stop that is not heard takes as long.
+        let (service, folder, ended) = harness.stop();
+        // Each phase takes hours: without the stop, so would this.
         assert!(begun.elapsed() < LIMIT, "{phase:?}: {:?}", begun.elapsed());
         ended.unwrap();
         let closed = |seen: &Seen| matches!(seen, Seen::WsClosed { code: Some(_) });
@@ -235,71 +235,71 @@ fn stopped_in_every_phase_it_ends_in_order() {
         assert_eq!(endings_of(&seen, PRINT, "print"), ["print:cancelled (7)"], "{phase:?} {:#?}", events_of(&seen));
         check_files(folder.path(), phase.has_file());
     };
-    // At once: what takes its time is the service's side of a connection that it holds back.
+    // In parallel: each waits for the service's side of a held connection.
     thread::scope(|scope| {
         for (generation, phase) in BOTH.into_iter().flat_map(|g| Phase::ALL.map(|phase| (g, phase))) {
-            scope.spawn(move || stopped(generation, phase));
+            scope.spawn(move || check_stop_in(generation, phase));
         }
     });
 }
 
 #[test]
-fn a_cancel_of_what_is_not_there_says_nothing() {
+fn cancelling_an_unknown_action_sends_nothing() {
     for generation in BOTH {
-        let bench = Setup::new(generation).start();
-        bench.expect(1, "print", "completed");
-        bench.expect(2, "settings", "completed");
-        let before = bench.events();
+        let harness = Setup::new(generation).start();
+        harness.expect(1, "print", "completed");
+        harness.expect(2, "settings", "completed");
+        let before = harness.events();
         for (id, action) in [(1, "print"), (2, "settings"), (99, "print"), (98, "no_such_action")] {
-            bench.send(id, action, "cancelled", &json!({}));
+            harness.send(id, action, "cancelled", &json!({}));
         }
-        bench.expect(3, "hunt", "completed");
-        let (service, _folder, ended) = bench.stop();
+        harness.expect(3, "hunt", "completed");
+        let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         let after = events_of(&service.seen());
         let more = &after[before.len()..];
         let foreign: Vec<_> = more.iter().filter(|event| event.contains('(') && !event.contains("(3)")).collect();
-        // 1.x still says settings:reset after what was waited for.
+        // 1.x sends settings:reset after settings:completed.
         assert!(foreign.iter().all(|event| *event == "settings:reset (2)"), "{foreign:?}");
     }
 }
 
 #[test]
-fn one_that_waits_is_cancelled_while_another_goes_on() {
+fn a_waiting_action_is_cancelled_while_another_runs() {
     for (generation, method, path) in [(Generation::V1, "POST", "/api/machines/"), (Generation::V2, "PUT", "/up/")] {
-        let bench = Setup::new(generation).start();
-        bench.service.fault(Fault::new(Failure::Hold).on(method, path));
-        bench.ask(1, "lid_image");
-        bench.wait("a held upload", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. })));
-        bench.ask(PRINT, "print");
-        bench.send(PRINT, "print", "cancelled", &json!({}));
-        bench.wait_event("print:cancelled", Some(PRINT));
-        assert_eq!(bench.endings(1, "lid_image"), [""; 0], "it is not done yet");
-        bench.service.release();
-        bench.wait_event("lid_image:completed", Some(1));
-        bench.expect(2, "print", "completed");
-        assert_eq!(bench.endings(PRINT, "print"), ["print:cancelled (7)"]);
-        assert_eq!(bench.endings(1, "lid_image"), ["lid_image:completed (1)"]);
-        let events = bench.events();
+        let harness = Setup::new(generation).start();
+        harness.service.fault(Fault::new(Failure::Hold).on(method, path));
+        harness.start_action(1, "lid_image");
+        harness.wait("a held upload", |seen| seen.iter().any(|s| matches!(s, Seen::Held { .. })));
+        harness.start_action(PRINT, "print");
+        harness.send(PRINT, "print", "cancelled", &json!({}));
+        harness.wait_event("print:cancelled", Some(PRINT));
+        assert_eq!(harness.endings(1, "lid_image"), [""; 0], "not ended yet");
+        harness.service.release();
+        harness.wait_event("lid_image:completed", Some(1));
+        harness.expect(2, "print", "completed");
+        assert_eq!(harness.endings(PRINT, "print"), ["print:cancelled (7)"]);
+        assert_eq!(harness.endings(1, "lid_image"), ["lid_image:completed (1)"]);
+        let events = harness.events();
         assert_eq!(count(&events, "print:starting (7)"), 0, "{events:#?}");
     }
 }
 
 #[test]
-fn progress_tells_how_far_of_what() {
-    let whole = gf_emulator_core::puls::measure(&square()[..], gf_emulator_core::puls::Limits::default()).unwrap();
+fn progress_has_current_and_total_ticks() {
+    let measured = gf_emulator_core::puls::measure(&square()[..], gf_emulator_core::puls::Limits::default()).unwrap();
     for generation in BOTH {
-        let bench = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).start();
-        bench.expect(PRINT, "print", "completed");
-        let progress = progress_of(&bench.service.seen());
-        assert_eq!(progress.len(), 2, "at its beginning and at its end: {progress:#?}");
+        let harness = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).start();
+        harness.expect(PRINT, "print", "completed");
+        let progress = progress_of(&harness.service.seen());
+        assert_eq!(progress.len(), 2, "at the start and at the end: {progress:#?}");
         let keys: Vec<_> = progress[0].as_object().unwrap().keys().map(String::as_str).collect();
         let common = ["id", "timestamp", "type", "version", "action_id", "progress", "current", "units", "total"];
         assert_eq!(keys[..9], common);
         for message in &progress {
             assert_eq!((&message["type"], &message["version"]), (&json!("progress"), &json!(1)));
             assert_eq!((&message["action_id"], &message["units"]), (&json!(PRINT), &json!("steps")));
-            assert_eq!(message["total"], whole.ticks);
+            assert_eq!(message["total"], measured.ticks);
             if generation == Generation::V2 {
                 let values = &message["settings"]["values"];
                 assert_eq!((&values["CCbp"], &values["CCst"]), (&message["current"], &json!(1)));
@@ -308,61 +308,61 @@ fn progress_tells_how_far_of_what() {
                 assert_eq!(keys.len(), 9);
             }
         }
-        assert!(progress[0]["current"].as_u64().unwrap() <= whole.ticks);
-        assert_eq!(progress[1]["current"], whole.ticks);
+        assert!(progress[0]["current"].as_u64().unwrap() <= measured.ticks);
+        assert_eq!(progress[1]["current"], measured.ticks);
     }
 }
 
-/// A machine that lets one down.
+/// A machine with a fault: `<call> panics`, `<call> fails` or `<call> refuses`.
 struct Faulty(&'static str);
 
 impl Faulty {
-    fn at(&self, place: &str) -> Result<(), Halt> {
+    fn at(&self, place: &str) -> Result<(), MachineError> {
         match self.0.split_once(' ') {
-            Some((where_to, "panics")) if where_to == place => panic!("as the test wants it"),
-            Some((where_to, "fails")) if where_to == place => Err(Halt::Failed("a belt is torn".into())),
-            Some((where_to, "refuses")) if where_to == place => Err(Halt::Refused("not today".into())),
+            Some((call, "panics")) if call == place => panic!("injected fault"),
+            Some((call, "fails")) if call == place => Err(MachineError::Failed("injected fault".into())),
+            Some((call, "refuses")) if call == place => Err(MachineError::Refused("injected refusal".into())),
             _ => Ok(()),
         }
     }
 }
 
 impl Machine for Faulty {
-    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, Halt> {
+    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
         self.at("capture").map(|()| vec![0; 10])
     }
 
-    fn load(&mut self, _: &Job) -> Result<(), Halt> {
+    fn load(&mut self, _: &Job) -> Result<(), MachineError> {
         self.at("load")
     }
 
-    fn wait_for_button(&mut self, _: &Job, _: &Controls) -> Result<(), Halt> {
+    fn wait_for_button(&mut self, _: &Job, _: &Controls) -> Result<(), MachineError> {
         self.at("button")
     }
 
-    fn warm_up(&mut self, _: &Job, _: &Controls) -> Result<(), Halt> {
+    fn warm_up(&mut self, _: &Job, _: &Controls) -> Result<(), MachineError> {
         self.at("warm_up")
     }
 
-    fn play(&mut self, _: &Job, _: &Controls, _: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+    fn play(&mut self, _: &Job, _: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
         self.at("play")
     }
 
-    fn park(&mut self, _: &Controls) -> Result<(), Halt> {
+    fn park(&mut self, _: &Controls) -> Result<(), MachineError> {
         self.at("park")
     }
 
-    fn rest(&mut self, _: &Controls) -> Result<(), Halt> {
+    fn rest(&mut self, _: &Controls) -> Result<(), MachineError> {
         self.at("rest")
     }
 }
 
 #[test]
-fn a_machine_that_lets_one_down_still_ends_every_action_once() {
+fn every_action_of_a_faulty_machine_ends_once() {
     let home = "print:return_to_home:succeeded (7)";
     for generation in BOTH {
-        for (fault, ending, comes_home) in [
-            ("nothing goes wrong", "completed", 1),
+        for (fault, ending, parked) in [
+            ("no fault", "completed", 1),
             ("load refuses", "cancelled", 0),
             ("load fails", "failed", 0),
             ("load panics", "failed", 0),
@@ -372,28 +372,28 @@ fn a_machine_that_lets_one_down_still_ends_every_action_once() {
             ("warm_up fails", "failed", 0),
             ("play refuses", "cancelled", 1),
             ("play fails", "failed", 1),
-            // What is left of a machine that has panicked is not to be moved.
+            // A machine that has panicked is not asked to park.
             ("play panics", "failed", 0),
             ("park fails", "failed", 0),
             ("park panics", "failed", 0),
             ("rest fails", "failed", 1),
             ("rest panics", "failed", 1),
         ] {
-            let bench = Setup::new(generation).machine(Faulty(fault)).start();
-            bench.expect(PRINT, "print", ending);
-            bench.expect(8, "lid_image", "completed");
-            bench.expect(9, "settings", "completed");
-            assert_eq!(bench.endings(PRINT, "print"), [format!("print:{ending} (7)")], "{fault}");
-            assert_eq!(count(&bench.events(), home), comes_home, "{fault}: {:#?}", bench.events());
-            bench.stop().2.unwrap();
+            let harness = Setup::new(generation).machine(Faulty(fault)).start();
+            harness.expect(PRINT, "print", ending);
+            harness.expect(8, "lid_image", "completed");
+            harness.expect(9, "settings", "completed");
+            assert_eq!(harness.endings(PRINT, "print"), [format!("print:{ending} (7)")], "{fault}");
+            assert_eq!(count(&harness.events(), home), parked, "{fault}: {:#?}", harness.events());
+            harness.stop().2.unwrap();
         }
         for (fault, ending) in
             [("capture panics", "failed"), ("capture fails", "failed"), ("capture refuses", "cancelled")]
         {
-            let bench = Setup::new(generation).machine(Faulty(fault)).start();
-            bench.expect(8, "lid_image", ending);
-            bench.expect(PRINT, "print", "completed");
-            assert_eq!(bench.endings(8, "lid_image"), [format!("lid_image:{ending} (8)")], "{fault}");
+            let harness = Setup::new(generation).machine(Faulty(fault)).start();
+            harness.expect(8, "lid_image", ending);
+            harness.expect(PRINT, "print", "completed");
+            assert_eq!(harness.endings(8, "lid_image"), [format!("lid_image:{ending} (8)")], "{fault}");
         }
     }
 }

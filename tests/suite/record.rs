@@ -1,4 +1,4 @@
-//! Recordings: what was said is in them, and no secret is.
+//! Recordings of whole sessions: complete, and without secrets.
 
 use std::fs;
 use std::path::Path;
@@ -7,25 +7,26 @@ use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::Seen;
 use gf_emulator_core::puls;
 use gf_emulator_core::record::{Event, Recorder, Recording, SESSION_FILE, Side};
+use gf_emulator_core::{Config, Emulator};
 use gf_emulator_tests::{PASSWORD, SERIAL, Setup, endings_of};
 use serde_json::{Value, json};
 use tungstenite::Message;
 
-use crate::raw::{Answer, Raw, Running, good};
+use crate::raw_service::{RawService, Response, RunningMachine, normal_responses};
 
 const JOB: i64 = 41;
 
-/// A job that only the machine of the tests may run.
-fn locked() -> Vec<u8> {
+/// A job locked to the tests' machine.
+fn locked_job() -> Vec<u8> {
     let mut job = puls::Builder::new();
     job.set(puls::code::SERIAL_LOCK, SERIAL).unwrap().move_to(3.0, 2.0).unwrap();
     job.to_bytes()
 }
 
-/// A session with one of everything, recorded.
-fn recorded(generation: Generation, folder: &Path, serial: bool) {
-    let bench = Setup::new(generation)
-        .service(|service| service.puls(locked()).gzip(true))
+/// Records a session with every kind of entry.
+fn record_session(generation: Generation, folder: &Path, serial: bool) {
+    let harness = Setup::new(generation)
+        .service(|service| service.puls(locked_job()).gzip(true))
         .config(move |config| {
             config.firmware.check = true;
             config.logging.record_serial = serial;
@@ -33,15 +34,15 @@ fn recorded(generation: Generation, folder: &Path, serial: bool) {
         })
         .recorded(folder)
         .start();
-    bench.expect(1, "settings", "completed");
-    bench.send(2, "lid_image", "ready", &json!({"endpoint": "{http}/up/lid?X-Sig=a-presigned-secret"}));
-    bench.wait_event("lid_image:completed", Some(2));
-    bench.service.send_text("no JSON https://a-user:a-password@h/x?X-Sig=a-presigned-secret\n").unwrap();
-    bench.expect(JOB, "motion", "completed");
-    bench.service.drop_connection(gf_emulator_core::local_service::Cut::Drain);
-    bench.ask(43, "settings");
-    bench.wait("the second settings", |seen| endings_of(seen, 43, "settings").len() == 1);
-    let (_service, _folder, ended) = bench.stop();
+    harness.expect(1, "settings", "completed");
+    harness.send(2, "lid_image", "ready", &json!({"endpoint": "{http}/up/lid?X-Sig=a-presigned-secret"}));
+    harness.wait_event("lid_image:completed", Some(2));
+    harness.service.send_text("not JSON https://a-user:a-password@h/x?X-Sig=a-presigned-secret\n").unwrap();
+    harness.expect(JOB, "motion", "completed");
+    harness.service.drop_connection(gf_emulator_core::local_service::Cut::Drain);
+    harness.start_action(43, "settings");
+    harness.wait("the second settings", |seen| endings_of(seen, 43, "settings").len() == 1);
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
 }
 
@@ -56,17 +57,17 @@ fn all_text(folder: &Path) -> String {
 }
 
 #[test]
-fn a_session_is_recorded_whole() {
+fn records_a_whole_session() {
     for generation in [Generation::V1, Generation::V2] {
         let folder = tempfile::tempdir().unwrap();
-        recorded(generation, folder.path(), false);
+        record_session(generation, folder.path(), false);
         let mut recording = Recording::open(folder.path()).unwrap();
         let about = recording.about().clone();
         assert_eq!((about.side, about.serial), (Side::Machine, None));
         assert_eq!(about.generation.as_deref(), Some(generation.to_string().as_str()));
         let entries: Vec<_> = recording.by_ref().map(Result::unwrap).collect();
         assert_eq!(recording.skipped(), []);
-        assert!(entries.iter().zip(1..).all(|(entry, n)| entry.n == n), "each has its number");
+        assert!(entries.iter().zip(1..).all(|(entry, n)| entry.n == n), "numbered without gaps");
         assert!(entries.is_sorted_by(|one, other| one.t <= other.t), "{entries:#?}");
 
         let exchanges: Vec<_> = entries
@@ -85,23 +86,23 @@ fn a_session_is_recorded_whole() {
         assert_eq!((download.status, download.error.as_deref()), (Some(200), None));
         let file = recording.file(download.response.file.as_ref().unwrap()).unwrap();
         let kept = puls::measure(fs::File::open(file).unwrap(), puls::Limits::default()).unwrap();
-        assert_eq!(kept.header.get(puls::code::SERIAL_LOCK), Some(0), "whose machine it is for is not said");
-        assert_eq!(kept.counts, puls::measure(&locked()[..], puls::Limits::default()).unwrap().counts);
+        assert_eq!(kept.header.get(puls::code::SERIAL_LOCK), Some(0), "the serial number is removed");
+        assert_eq!(kept.counts, puls::measure(&locked_job()[..], puls::Limits::default()).unwrap().counts);
         let picture =
             exchanges.iter().find(|http| http.request.headers.get("content-type") == Some(&json!("image/jpeg")));
         let file = recording.file(picture.unwrap().request.file.as_ref().unwrap()).unwrap();
         assert_eq!(fs::metadata(file).unwrap().len(), picture.unwrap().request.bytes);
 
-        let said = |out: bool| -> Vec<String> {
+        let names = |out: bool| -> Vec<String> {
             let messages = entries.iter().filter_map(move |entry| match &entry.event {
                 Event::Out(message) if out => Some(message),
                 Event::In(message) if !out => Some(message),
                 _ => None,
             });
-            messages.map(|message| message.name().unwrap_or("no JSON").to_owned()).collect()
+            messages.map(|message| message.name().unwrap_or("not JSON").to_owned()).collect()
         };
-        assert_eq!(said(false), ["settings", "lid_image", "no JSON", "motion", "settings"]);
-        assert!(said(true).contains(&"lid_image:completed".to_owned()));
+        assert_eq!(names(false), ["settings", "lid_image", "not JSON", "motion", "settings"]);
+        assert!(names(true).contains(&"lid_image:completed".to_owned()));
         let opened = entries.iter().filter(|entry| matches!(entry.event, Event::Opened { .. })).count();
         let closed = entries.iter().filter(|entry| matches!(entry.event, Event::Closed { .. })).count();
         assert_eq!((opened, closed), (2, 2));
@@ -110,42 +111,49 @@ fn a_session_is_recorded_whole() {
 }
 
 #[test]
-fn no_secret_is_recorded() {
+fn records_no_secrets() {
     let folder = tempfile::tempdir().unwrap();
-    recorded(Generation::V2, folder.path(), false);
+    record_session(Generation::V2, folder.path(), false);
     let text = all_text(folder.path());
     let serial = SERIAL.to_string();
     for secret in [PASSWORD, "Bearer", "X-Sig", "a-presigned-secret", "a-password", "55555555", &serial] {
-        let around =
+        let context =
             text.find(secret).map(|at| String::from_utf8_lossy(&text.as_bytes()[at.saturating_sub(60)..][..90]));
-        assert_eq!(around, None, "{secret} is in the recording");
+        assert_eq!(context, None, "{secret} is in the recording");
     }
     let with_serial = tempfile::tempdir().unwrap();
-    recorded(Generation::V2, with_serial.path(), true);
-    assert!(all_text(with_serial.path()).contains(&serial), "it was asked for");
+    record_session(Generation::V2, with_serial.path(), true);
+    assert!(all_text(with_serial.path()).contains(&serial), "record_serial is set");
 }
 
 #[test]
-fn half_a_line_is_skipped_and_said() {
+fn skips_and_reports_invalid_lines() {
     let folder = tempfile::tempdir().unwrap();
-    recorded(Generation::V2, folder.path(), false);
+    record_session(Generation::V2, folder.path(), false);
     let path = folder.path().join(SESSION_FILE);
     let text = fs::read_to_string(&path).unwrap();
-    let whole = Recording::open(folder.path()).unwrap().count();
+    let total = Recording::open(folder.path()).unwrap().count();
     fs::write(&path, &text[..text.len() - 20]).unwrap();
     let mut recording = Recording::open(folder.path()).unwrap();
-    assert_eq!(recording.by_ref().map(Result::unwrap).count(), whole - 1);
+    assert_eq!(recording.by_ref().map(Result::unwrap).count(), total - 1);
     assert_eq!(recording.skipped().len(), 1);
-    assert!(recording.skipped()[0].reason.contains("the file ends inside it"), "{:?}", recording.skipped());
+    assert!(
+        recording.skipped()[0].reason.contains("the file ends in the middle of this line"),
+        "{:?}",
+        recording.skipped()
+    );
 
-    // In the middle, and as the very first.
+    // Invalid lines in the middle, and an invalid first line.
     let broken = text.replacen('\n', "\n{\"n\":oops\n\u{fffd}\n", 1);
     fs::write(&path, &broken).unwrap();
     let mut recording = Recording::open(folder.path()).unwrap();
-    assert_eq!((recording.by_ref().count(), recording.skipped().len()), (whole, 2));
-    for (first, words) in
-        [("", "empty"), ("{}\n", "which format"), ("{\"format\":99}\n", "format 99"), ("oops\n", "expected value")]
-    {
+    assert_eq!((recording.by_ref().count(), recording.skipped().len()), (total, 2));
+    for (first, words) in [
+        ("", "empty"),
+        ("{}\n", "format version is missing"),
+        ("{\"format\":99}\n", "format 99"),
+        ("oops\n", "expected value"),
+    ] {
         fs::write(&path, first).unwrap();
         let error = Recording::open(folder.path()).unwrap_err().to_string();
         assert!(error.contains(words) && error.contains("line 1"), "{error}");
@@ -153,7 +161,7 @@ fn half_a_line_is_skipped_and_said() {
 }
 
 #[test]
-fn a_recording_is_not_written_over() {
+fn does_not_overwrite_a_recording() {
     let folder = tempfile::tempdir().unwrap();
     let config = gf_emulator_core::Config::default();
     drop(Recorder::of_machine(folder.path(), &config).unwrap());
@@ -162,30 +170,34 @@ fn a_recording_is_not_written_over() {
 }
 
 #[test]
-fn a_disk_that_is_full_costs_no_job() {
-    // Nothing can be written into a folder that is gone.
+fn jobs_complete_if_the_recording_cannot_be_written() {
     let folder = tempfile::tempdir().unwrap();
-    let place = folder.path().join("recording");
-    let bench = Setup::new(Generation::V2).recorded(&place).start();
-    fs::remove_dir_all(&place).unwrap();
-    bench.expect(JOB, "print", "completed");
-    bench.expect(42, "settings", "completed");
-    let (_service, _folder, ended) = bench.stop();
+    let path = folder.path().join("recording");
+    let harness = Setup::new(Generation::V2).recorded(&path).start();
+    // Nothing can be written into a deleted folder.
+    fs::remove_dir_all(&path).unwrap();
+    harness.expect(JOB, "print", "completed");
+    harness.expect(42, "settings", "completed");
+    let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
 }
 
-/// Records everything that a machine and this service say: `drive` has the service's end of the WebSocket.
-fn recorded_against(raw: &Raw, folder: &Path, drive: impl FnOnce(&mut tungstenite::WebSocket<std::net::TcpStream>)) {
-    let (emulator, keeps) = raw.machine(|config| config.machine.serial = SERIAL);
-    let config = gf_emulator_tests::config(keeps.path(), Generation::V2);
+/// Records a session against a raw service; `drive` gets the service's side of the WebSocket.
+fn record_machine(
+    raw: &RawService,
+    folder: &Path,
+    drive: impl FnOnce(&mut tungstenite::WebSocket<std::net::TcpStream>),
+) {
+    let (emulator, machine_folder) = raw.machine(|config| config.machine.serial = SERIAL);
+    let config = gf_emulator_tests::config(machine_folder.path(), Generation::V2);
     emulator.record(&Recorder::of_machine(folder, &config).unwrap());
-    let running = Running::start((emulator, keeps));
+    let running = RunningMachine::start((emulator, machine_folder));
     drive(&mut raw.socket());
     running.stop().unwrap();
 }
 
-/// Sends an action, and reads until it has ended.
-fn ask(socket: &mut tungstenite::WebSocket<std::net::TcpStream>, action: &Value) {
+/// Sends an action and reads until its terminal event.
+fn run_action(socket: &mut tungstenite::WebSocket<std::net::TcpStream>, action: &Value) {
     socket.send(Message::text(action.to_string())).unwrap();
     let kind = action["action_type"].as_str().unwrap();
     let endings = ["completed", "failed", "cancelled"].map(|ending| format!("\"{kind}:{ending}\""));
@@ -197,63 +209,65 @@ fn ask(socket: &mut tungstenite::WebSocket<std::net::TcpStream>, action: &Value)
     }
 }
 
-fn answer(status: u16, headers: &str, body: &[u8]) -> Answer {
+fn response(status: u16, headers: &str, body: &[u8]) -> Response {
     let head = format!("HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-    Answer::Bytes([head.as_bytes(), body].concat())
+    Response::Bytes([head.as_bytes(), body].concat())
 }
 
 #[test]
-fn a_secret_that_a_service_says_again_is_in_no_file() {
+fn redacts_secrets_that_a_service_repeats() {
     let (percent, unit) = (|byte: u8| format!("%{byte:02X}"), |byte: u8| format!("\\u00{byte:02x}"));
-    let said_again = format!("{PASSWORD} ws-token-1 auth-token-1 a-presigned-secret {SERIAL}");
+    let repeated = format!("{PASSWORD} ws-token-1 auth-token-1 a-presigned-secret {SERIAL}");
     let encoded: String = PASSWORD.bytes().map(percent).collect();
     let escaped: String = PASSWORD.bytes().map(unit).collect();
-    let everything = format!("<p>{said_again}</p> {encoded} {escaped} password={PASSWORD}");
-    let raw = Raw::start({
-        let (good, everything) = (good(), everything.clone());
-        move |asked| {
+    let everything = format!("<p>{repeated}</p> {encoded} {escaped} password={PASSWORD}");
+    let raw = RawService::start({
+        let (normal, everything) = (normal_responses(), everything.clone());
+        move |request| {
             let headers = format!(
-                "ETag: \"{said_again}\"\r\nServer: {said_again}\r\nContent-Type: text/{PASSWORD}\r\nRetry-After: {SERIAL}\r\n"
+                "ETag: \"{repeated}\"\r\nServer: {repeated}\r\nContent-Type: text/{PASSWORD}\r\nRetry-After: {SERIAL}\r\n"
             );
-            let path = asked.what.split(' ').next_back().unwrap_or_default();
+            let path = request.method_and_path.split(' ').next_back().unwrap_or_default();
             match path.split('?').next().unwrap_or_default() {
                 "/machines/sign_in" => {
-                    // Nobody has named a presigned URL yet.
+                    // The machine does not know the presigned URL yet.
                     let headers = headers.replace("a-presigned-secret", "");
                     let body = json!({
                         "ws_token": "ws-token-1", "auth_token": "auth-token-1", PASSWORD: 1, "ws-token-1": "auth-token-1",
                     });
-                    // Nobody knows yet what will be secret in an address.
-                    answer(200, &headers.replace("a-presigned-secret", ""), body.to_string().as_bytes())
+                    response(200, &headers.replace("a-presigned-secret", ""), body.to_string().as_bytes())
                 }
-                "/short" => answer(403, &headers, everything.as_bytes()),
-                "/long" => answer(200, &headers, everything.repeat(1000).as_bytes()),
-                "/json" => answer(200, &headers, format!("{{\"{everything}\": [\"{everything}\"]}}").as_bytes()),
-                _ => good(asked),
+                "/short" => response(403, &headers, everything.as_bytes()),
+                "/long" => response(200, &headers, everything.repeat(1000).as_bytes()),
+                "/json" => response(200, &headers, format!("{{\"{everything}\": [\"{everything}\"]}}").as_bytes()),
+                _ => normal(request),
             }
         }
     });
     let folder = tempfile::tempdir().unwrap();
     let base = format!("http://{}", raw.addr);
-    recorded_against(&raw, folder.path(), |socket| {
+    record_machine(&raw, folder.path(), |socket| {
         for (id, path) in (1..).zip(["/short", "/long", "/json", &format!("/{PASSWORD}/x"), &format!("/{encoded}")]) {
             let url = format!("{base}{path}?X-Sig=a-presigned-secret");
-            ask(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
-            ask(socket, &json!({"id": id + 100, "action_type": "lid_image", "status": "ready", "endpoint": url}));
+            run_action(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
+            run_action(
+                socket,
+                &json!({"id": id + 100, "action_type": "lid_image", "status": "ready", "endpoint": url}),
+            );
         }
         for frame in
             [&everything, &json!({"id": 1, PASSWORD: &everything}).to_string(), &format!("{{\"x\":\"{escaped}")]
         {
             socket.send(Message::text(frame.as_str())).unwrap();
         }
-        ask(socket, &json!({"id": 300, "action_type": "settings", "status": "ready"}));
+        run_action(socket, &json!({"id": 300, "action_type": "settings", "status": "ready"}));
     });
     let text = all_text(folder.path());
     let serial = SERIAL.to_string();
     for secret in [PASSWORD, "ws-token-1", "auth-token-1", "a-presigned-secret", "X-Sig", &serial, &encoded, &escaped] {
-        let around =
+        let context =
             text.find(secret).map(|at| &text[text.floor_char_boundary(at.saturating_sub(90))..at + secret.len()]);
-        assert_eq!(around, None, "{secret} is in the recording");
+        assert_eq!(context, None, "{secret} is in the recording");
     }
     let lines = fs::read_to_string(folder.path().join(SESSION_FILE)).unwrap();
     assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).is_ok()), "{lines}");
@@ -261,7 +275,7 @@ fn a_secret_that_a_service_says_again_is_in_no_file() {
 }
 
 #[test]
-fn frames_of_strangers_are_read_before_they_are_written() {
+fn redacts_frames_of_unknown_machines() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::of_service(folder.path(), "http://127.0.0.1:1").unwrap();
     let deep = format!("{}{}", "[".repeat(127), "]".repeat(127));
@@ -298,37 +312,39 @@ fn frames_of_strangers_are_read_before_they_are_written() {
     assert!(entries.len() >= 2 * frames.len());
 }
 
-/// A job for the machine of the tests alone whose body is this many steps of nothing, compressed.
+/// A compressed job, locked to the tests' machine, with this many ticks that do nothing.
 fn locked_gzip(ticks: f64) -> Vec<u8> {
     let mut job = puls::Builder::new();
     job.set(puls::code::SERIAL_LOCK, SERIAL).unwrap().dwell(ticks / 10_000.0).unwrap();
     job.to_gzip()
 }
 
-/// Records a machine that gets a job twice: where, and the one file that the job has there.
-fn recorded_twice(job: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
-    let raw = Raw::start({
-        let (good, job) = (good(), job.to_vec());
-        move |asked| if asked.what.starts_with("GET /job") { answer(200, "", &job) } else { good(asked) }
+/// Records a machine that downloads a job twice. Returns the recording and its only job file.
+fn record_job_twice(job: &[u8]) -> (tempfile::TempDir, std::path::PathBuf) {
+    let raw = RawService::start({
+        let (normal, job) = (normal_responses(), job.to_vec());
+        move |request| {
+            if request.method_and_path.starts_with("GET /job") { response(200, "", &job) } else { normal(request) }
+        }
     });
     let folder = tempfile::tempdir().unwrap();
     let url = format!("http://{}/job", raw.addr);
-    recorded_against(&raw, folder.path(), |socket| {
+    record_machine(&raw, folder.path(), |socket| {
         for id in [1, 2] {
-            ask(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
+            run_action(socket, &json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url}));
         }
     });
     let paths = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path());
     let mut jobs: Vec<_> = paths.filter(|path| path.extension().is_some_and(|ending| ending == "puls")).collect();
-    assert_eq!(jobs.len(), 1, "the same job has one file: {jobs:?}");
+    assert_eq!(jobs.len(), 1, "both downloads share a file: {jobs:?}");
     (folder, jobs.remove(0))
 }
 
 #[test]
-fn a_locked_job_takes_no_more_room_in_a_recording() {
+fn a_locked_job_stays_compressed() {
     let job = locked_gzip(20e6);
     assert!(job.len() < 400_000, "{}", job.len());
-    let (_folder, path) = recorded_twice(&job);
+    let (_folder, path) = record_job_twice(&job);
     let kept = path.metadata().unwrap().len();
     assert!(kept < 2 * job.len() as u64, "{kept} bytes of a job of {}", job.len());
     let kept = puls::measure(fs::File::open(path).unwrap(), puls::Limits::default()).unwrap();
@@ -337,22 +353,22 @@ fn a_locked_job_takes_no_more_room_in_a_recording() {
 }
 
 #[test]
-fn a_job_that_comes_again_has_one_file_however_long_it_is() {
+fn a_repeated_job_has_one_file() {
     for length in [200_000, 2_000_000] {
-        let mut job = locked();
+        let mut job = locked_job();
         job.resize(length, 0);
-        let (_folder, path) = recorded_twice(&job);
+        let (_folder, path) = record_job_twice(&job);
         assert_eq!(path.metadata().unwrap().len(), job.len() as u64);
     }
 }
 
 #[test]
-fn a_recording_is_a_regular_file_of_lines_of_a_bounded_length() {
+fn reads_only_regular_files_with_bounded_lines() {
     let folder = tempfile::tempdir().unwrap();
     let config = gf_emulator_core::Config::default();
     drop(Recorder::of_machine(folder.path(), &config).unwrap());
     let path = folder.path().join(SESSION_FILE);
-    // The file itself will do, too.
+    // The file itself can be opened, too.
     assert_eq!(Recording::open(&path).unwrap().folder(), folder.path());
     let text = fs::read_to_string(&path).unwrap() + "{\"n\":1,\"x\":\"" + &"x".repeat(2 << 20) + "\"}\n";
     fs::write(&path, text).unwrap();
@@ -372,7 +388,7 @@ fn a_recording_is_a_regular_file_of_lines_of_a_bounded_length() {
 }
 
 #[test]
-fn machines_that_start_in_the_same_second_have_recordings_of_their_own() {
+fn machines_started_in_the_same_second_have_separate_recordings() {
     let parent = tempfile::tempdir().unwrap();
     let mut config = gf_emulator_core::Config::default();
     config.logging.record_dir = Some(parent.path().join("all"));
@@ -381,4 +397,20 @@ fn machines_that_start_in_the_same_second_have_recordings_of_their_own() {
     let folders: std::collections::BTreeSet<_> =
         machines.iter().map(|(machine, _)| machine.recorder().unwrap().folder().to_owned()).collect();
     assert_eq!(folders.len(), machines.len(), "{folders:?}");
+}
+
+#[test]
+fn a_handle_does_not_keep_the_recording_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::of_machine(folder.path(), &Config::default()).unwrap();
+    let lines = recorder.subscribe();
+    let (mut emulator, peer) = Emulator::offline(Config::default(), folder.path()).unwrap();
+    emulator.record(&recorder);
+    let handle = emulator.handle();
+    drop((recorder, peer.tx));
+    emulator.run().unwrap();
+    drop(emulator);
+    assert!(lines.try_iter().any(|line| line.contains("stopped")));
+    assert_eq!(lines.try_recv(), Err(crossbeam_channel::TryRecvError::Disconnected), "the recorder still runs");
+    drop(handle);
 }

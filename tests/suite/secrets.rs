@@ -1,4 +1,4 @@
-//! Passwords, tokens and presigned URLs are in no log of the library at any level, in no error and in no `Debug`.
+//! Passwords, tokens and presigned URLs do not appear in log lines (at any level), errors and `Debug` output.
 
 use std::error::Error as _;
 use std::fmt::Write as _;
@@ -11,13 +11,13 @@ use log::{Log, Metadata, Record};
 use serde_json::json;
 use tungstenite::Message;
 
-use crate::raw::{Answer, Raw, Running, alone, good, http};
+use crate::raw_service::{RawService, Response, RunningMachine, http, in_own_process, normal_responses};
 
-struct Everything(Mutex<String>);
+struct MemoryLogger(Mutex<String>);
 
-static LOGGED: Everything = Everything(Mutex::new(String::new()));
+static LOGGED: MemoryLogger = MemoryLogger(Mutex::new(String::new()));
 
-impl Log for Everything {
+impl Log for MemoryLogger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         metadata.target().starts_with("gf_emulator_core")
     }
@@ -34,7 +34,7 @@ impl Log for Everything {
 const SECRETS: [&str; 7] =
     [PASSWORD, "ws-token-", "auth-token-", "Bearer", "X-Sig", "a-presigned-secret", "a-user:a-password"];
 
-fn holds_none(what: &str, text: &str) {
+fn check_no_secret(what: &str, text: &str) {
     let text = text.replace("%30", "0").replace("%66", "f");
     for secret in SECRETS {
         let line = text.lines().find(|line| line.contains(secret));
@@ -42,7 +42,7 @@ fn holds_none(what: &str, text: &str) {
     }
 }
 
-fn whole(error: &Error) -> String {
+fn full_text(error: &Error) -> String {
     let mut text = format!("{error}\n{error:?}\n{error:#?}");
     let mut source = error.source();
     while let Some(inner) = source {
@@ -53,33 +53,33 @@ fn whole(error: &Error) -> String {
 }
 
 #[test]
-fn no_secret_is_logged() {
-    if !alone("secrets::no_secret_is_logged") {
+fn logs_no_secrets() {
+    if !in_own_process("secrets::logs_no_secrets") {
         return;
     }
     log::set_logger(&LOGGED).unwrap();
     log::set_max_level(log::LevelFilter::Trace);
     for generation in [Generation::V1, Generation::V2] {
-        let good = good();
-        let raw = Raw::start(move |asked| {
+        let normal = normal_responses();
+        let raw = RawService::start(move |request| {
             let redirect = |to: &str| {
-                Answer::Bytes(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into())
+                Response::Bytes(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into())
             };
-            let path = asked.what.split(' ').next_back().unwrap_or_default();
+            let path = request.method_and_path.split(' ').next_back().unwrap_or_default();
             match path.split('?').next().unwrap_or_default() {
                 "/refused" => http(403, "X-Sig=a-presigned-secret"),
                 "/expired" => http(401, ""),
-                "/cut" => Answer::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nX-Sig".to_vec()),
-                "/garbage" => Answer::Bytes(b"X-Sig=a-presigned-secret\r\n\r\n".to_vec()),
-                "/nothing" => Answer::Bytes(Vec::new()),
+                "/cut" => Response::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nX-Sig".to_vec()),
+                "/garbage" => Response::Bytes(b"X-Sig=a-presigned-secret\r\n\r\n".to_vec()),
+                "/nothing" => Response::Bytes(Vec::new()),
                 "/round" => redirect("/round?X-Sig=a-presigned-secret"),
                 "/away" => redirect("http://a-user:a-password@storage.example/x?X-Sig=a-presigned-secret"),
                 "/odd" => redirect("a-user:a-password@storage.example/x?X-Sig=a-presigned-secret"),
-                _ => good(asked),
+                _ => normal(request),
             }
         });
         let http_url = format!("http://{}", raw.addr);
-        let running = Running::start(raw.machine(|config| config.service.protocol = Some(generation)));
+        let running = RunningMachine::start(raw.machine(|config| config.service.protocol = Some(generation)));
         let mut socket = raw.socket();
         let mut id = 0;
         let urls = ["/refused", "/expired", "/cut", "/garbage", "/nothing", "/round", "/away", "/odd", "/ok"]
@@ -99,7 +99,7 @@ fn no_secret_is_logged() {
                 .map(str::to_owned),
             )
             .chain([
-                // A service that says a secret again where nobody looks for one.
+                // A service that repeats a secret in a path or host name.
                 format!("{http_url}/{PASSWORD}/ws-token-1"),
                 format!("{http_url}/refused/{}", PASSWORD.replace('0', "%30").replace('f', "%66")),
                 format!("{http_url}/a-presigned-secret?X-Sig=a-presigned-secret"),
@@ -131,19 +131,19 @@ fn no_secret_is_logged() {
         }
         drop(socket);
         drop(raw.sockets.recv_timeout(LIMIT).unwrap());
-        // Without a connection, and stopped so: what is dropped is logged.
+        // Stop without a connection: dropped messages are logged.
         for _ in 0..10 {
             running.handle.press_button();
         }
         let _ = running.stop();
     }
     let logged = LOGGED.0.lock().unwrap();
-    assert!(logged.contains("lid_image") && logged.contains("DEBUG"), "something is logged: {logged}");
-    holds_none("the log", &logged);
+    assert!(logged.contains("lid_image") && logged.contains("DEBUG"), "the log is not empty: {logged}");
+    check_no_secret("the log", &logged);
 }
 
 #[test]
-fn no_secret_is_in_an_error() {
+fn errors_contain_no_secrets() {
     let bodies = [
         r#"{"ws_token":"ws-token-1","auth_token":7}"#,
         r#"{"ws_token":"ws-token-1","auth_token":"auth-token-1 "}"#,
@@ -152,56 +152,56 @@ fn no_secret_is_in_an_error() {
         r#""auth-token-1"#,
     ];
     for body in bodies {
-        let raw = Raw::start(move |_| http(200, body));
-        holds_none(
+        let raw = RawService::start(move |_| http(200, body));
+        check_no_secret(
             body,
-            &whole(
+            &full_text(
                 &raw.machine(|config| config.service.retry_for = std::time::Duration::ZERO).0.connect().unwrap_err(),
             ),
         );
     }
     for status in [302, 401, 404, 503] {
-        let raw = Raw::start(move |_| http(status, "auth-token-1"));
+        let raw = RawService::start(move |_| http(status, "auth-token-1"));
         let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = std::time::Duration::ZERO);
-        holds_none("a status", &whole(&emulator.connect().unwrap_err()));
+        check_no_secret("a status", &full_text(&emulator.connect().unwrap_err()));
     }
-    // The control socket: its address holds a token.
-    for answer in ["HTTP/1.1 404 X\r\n\r\n", "nonsense\r\n\r\n", "", "HTTP/1.1 101 X\r\n\r\n"] {
-        let good = good();
-        let raw = Raw::start(move |asked| match good(asked) {
-            Answer::Open(_) => Answer::Bytes(answer.into()),
+    // The WebSocket's URL contains a token.
+    for response in ["HTTP/1.1 404 X\r\n\r\n", "nonsense\r\n\r\n", "", "HTTP/1.1 101 X\r\n\r\n"] {
+        let normal = normal_responses();
+        let raw = RawService::start(move |request| match normal(request) {
+            Response::Open(_) => Response::Bytes(response.into()),
             other => other,
         });
         let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = std::time::Duration::ZERO);
-        holds_none(answer, &whole(&emulator.connect().unwrap_err()));
+        check_no_secret(response, &full_text(&emulator.connect().unwrap_err()));
     }
 }
 
 #[test]
-fn no_secret_is_in_debug_output() {
-    let raw = Raw::start(good());
+fn debug_output_contains_no_secrets() {
+    let raw = RawService::start(normal_responses());
     let (mut emulator, folder) = raw.machine(|_| ());
     emulator.connect().unwrap();
     let _socket = raw.socket();
-    holds_none("a handle", &format!("{:#?}", emulator.handle()));
+    check_no_secret("a handle", &format!("{:#?}", emulator.handle()));
     let config = gf_emulator_tests::config(folder.path(), Generation::V2);
-    holds_none("a configuration", &format!("{config:#?}"));
-    holds_none("a secret", &format!("{:#?} {}", Secret::new(PASSWORD), Secret::new(PASSWORD)));
-    holds_none("TLS", &format!("{:#?}", Tls::new(None).unwrap()));
+    check_no_secret("a configuration", &format!("{config:#?}"));
+    check_no_secret("a secret", &format!("{:#?} {}", Secret::new(PASSWORD), Secret::new(PASSWORD)));
+    check_no_secret("TLS", &format!("{:#?}", Tls::new(None).unwrap()));
 }
 
 #[test]
-fn a_user_name_in_the_services_address_is_refused_and_not_shown() {
+fn rejects_a_user_name_in_a_service_url_without_showing_it() {
     let folder = gf_emulator_tests::folder();
     for url in ["https://a-user:a-password@app.example", "a-user:a-password@app.example", "http://a-user:a-password@x"]
     {
         let mut config = gf_emulator_tests::config(folder.path(), Generation::V2);
         config.service.server_url = url.into();
         match gf_emulator_core::Emulator::new(config) {
-            Err(error) => holds_none(url, &whole(&error)),
+            Err(error) => check_no_secret(url, &full_text(&error)),
             Ok(mut emulator) => {
-                holds_none(url, &whole(&emulator.run().unwrap_err()));
-                holds_none(url, &whole(&emulator.connect().unwrap_err()));
+                check_no_secret(url, &full_text(&emulator.run().unwrap_err()));
+                check_no_secret(url, &full_text(&emulator.connect().unwrap_err()));
             }
         }
     }

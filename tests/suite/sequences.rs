@@ -1,18 +1,17 @@
-//! What every action of both generations puts on the wire, as snapshots for people to read.
+//! Snapshots of the requests and messages of every action, for both generations.
 //!
-//! Requests and messages take different ways, so that their order among each other is nobody's promise: they stand
-//! apart.
+//! HTTP requests and WebSocket messages are listed apart: their relative order is not defined.
 
 use std::fmt::Write;
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Fault, Seen};
-use gf_emulator_tests::{Bench, LIMIT, Setup, endings_of, events_of, picture_of};
+use gf_emulator_tests::{Harness, LIMIT, Setup, endings_of, events_of, picture_of};
 use serde_json::{Value, json};
 
 const BOTH: [Generation; 2] = [Generation::V1, Generation::V2];
 
-/// A message without what is the same in all, or different in each run.
+/// Formats a message without fields that are the same in all messages or differ between runs.
 fn message_line(message: &Value) -> String {
     let mut line = message["event"].as_str().or(message["progress"].as_str()).unwrap().to_owned();
     for (key, value) in message.as_object().unwrap() {
@@ -44,23 +43,22 @@ fn request_line(seen: &Seen) -> Option<String> {
     Some(format!("{line}  (bearer {:?}) -> {}", request.bearer, request.status))
 }
 
-/// One after the other asks for these actions of a new machine, stops it, and describes all that has come since it was
-/// connected.
-fn sequence(setup: Setup, prepare: impl FnOnce(&Bench), actions: &[(&str, Value)]) -> String {
-    let bench = setup.start();
-    prepare(&bench);
-    let http = bench.service.http_url().to_owned();
+/// Sends actions to a new machine one after the other, stops it, and lists everything received since it connected.
+fn sequence(setup: Setup, prepare: impl FnOnce(&Harness), actions: &[(&str, Value)]) -> String {
+    let harness = setup.start();
+    prepare(&harness);
+    let http = harness.service.http_url().to_owned();
     for (id, (action, more)) in (1..).zip(actions) {
         let mut all =
-            json!({"motion_url": bench.service.puls_url(), "endpoint": format!("{http}/up/{id}?X-Sig=a-secret")});
+            json!({"motion_url": harness.service.puls_url(), "endpoint": format!("{http}/up/{id}?X-Sig=a-secret")});
         for (key, value) in more.as_object().unwrap() {
             all[key] = value.clone();
         }
-        bench.send(id, action, "ready", &all);
-        bench.wait("its ending", |seen| !endings_of(seen, id, action).is_empty());
+        harness.send(id, action, "ready", &all);
+        harness.wait("the terminal event", |seen| !endings_of(seen, id, action).is_empty());
     }
-    // Stopping, it says all that it has to say.
-    let (service, _folder, ended) = bench.stop();
+    // A stop sends all queued messages.
+    let (service, _folder, ended) = harness.stop();
     ended.unwrap();
     assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsClosed { code: Some(1000) })), LIMIT));
     let seen = service.seen();
@@ -77,16 +75,16 @@ fn sequence(setup: Setup, prepare: impl FnOnce(&Bench), actions: &[(&str, Value)
     text
 }
 
-fn alone(generation: Generation, action: &str, more: Value) -> String {
+fn single_action(generation: Generation, action: &str, more: Value) -> String {
     sequence(Setup::new(generation), |_| (), &[(action, more)])
 }
 
 fn every_action(generation: Generation, actions: &[(&str, Value)]) -> String {
-    let of_one = |(action, more): &(&str, Value)| {
-        let asked = if more == &json!({}) { String::new() } else { format!(" {more}") };
-        format!("## {action}{asked}\n{}\n", alone(generation, action, more.clone()))
+    let section = |(action, more): &(&str, Value)| {
+        let fields = if more == &json!({}) { String::new() } else { format!(" {more}") };
+        format!("## {action}{fields}\n{}\n", single_action(generation, action, more.clone()))
     };
-    actions.iter().map(of_one).collect()
+    actions.iter().map(section).collect()
 }
 
 #[test]
@@ -132,11 +130,11 @@ fn every_action_1_x() {
 }
 
 #[test]
-fn before_the_control_socket_opens() {
+fn requests_before_the_websocket_opens() {
     let start = |generation: Generation| {
-        let bench = Setup::new(generation).service(|service| service.firmware_version("9.9.9-1")).start();
+        let harness = Setup::new(generation).service(|service| service.firmware_version("9.9.9-1")).start();
         let mut text = format!("## {generation}\n");
-        for seen in bench.service.seen() {
+        for seen in harness.service.seen() {
             let Seen::Http(request) = &seen else { continue };
             let mut body = request.json().unwrap_or_default();
             if body.get("id").is_some_and(Value::is_u64) {
@@ -144,7 +142,7 @@ fn before_the_control_socket_opens() {
             }
             writeln!(text, "> {} {}  {body}", request.method, request.path).unwrap();
         }
-        let firmware = bench.folder().join("firmware/glowforge-fw-v9.9.9-1.fw");
+        let firmware = harness.folder().join("firmware/glowforge-fw-v9.9.9-1.fw");
         assert_eq!(firmware.is_file(), generation == Generation::V1);
         text
     };
@@ -152,8 +150,8 @@ fn before_the_control_socket_opens() {
 }
 
 #[test]
-fn an_update_check_whose_probe_fails() {
-    let fail = |bench: &Bench| bench.service.fault(Fault::status(500).on("GET", "/update/current"));
+fn an_update_check_fails_if_its_request_fails() {
+    let fail = |harness: &Harness| harness.service.fault(Fault::status(500).on("GET", "/update/current"));
     let text = sequence(Setup::new(Generation::V2), fail, &[("update_check", json!({}))]);
     insta::assert_snapshot!(text, @r"
     update_check:failed
@@ -162,8 +160,8 @@ fn an_update_check_whose_probe_fails() {
 }
 
 #[test]
-fn a_status_that_cannot_be_put_does_not_keep_the_settings_back() {
-    let fail = |bench: &Bench| bench.service.fault(Fault::status(500).on("PUT", "/api/machines/status"));
+fn a_failed_machine_status_does_not_fail_the_settings() {
+    let fail = |harness: &Harness| harness.service.fault(Fault::status(500).on("PUT", "/api/machines/status"));
     let text = sequence(Setup::new(Generation::V1), fail, &[("settings", json!({}))]);
     assert!(text.contains("settings:completed  settings: 344 values"), "{text}");
 }
@@ -184,34 +182,34 @@ fn settings_are_full_once_in_2_6_and_always_in_1_x() {
 }
 
 #[test]
-fn what_is_not_known_or_not_ready_is_ignored() {
+fn unknown_actions_and_those_not_ready_are_ignored() {
     for generation in BOTH {
-        let ignore = |bench: &Bench| {
+        let ignore = |harness: &Harness| {
             let known = ["settings", "lid_image", "head_image", "lidar_image", "hunt", "motion", "print"];
             let more = ["factory_reset", "head_firmware_update", "update_check", "user_image"];
             let mut id = 100;
             for action in known.into_iter().chain(more) {
                 for status in ["new", "started", "success", "failure", "cancelled", "READY", ""] {
                     id += 1;
-                    bench.send(id, action, status, &json!({"motion_url": bench.service.puls_url()}));
+                    harness.send(id, action, status, &json!({"motion_url": harness.service.puls_url()}));
                 }
             }
             for action in ["focus", "no_such_action", "", "settings ", "Settings", "../print"] {
                 id += 1;
-                bench.ask(id, action);
+                harness.start_action(id, action);
             }
             if generation == Generation::V1 {
-                bench.ask(id + 1, "user_image");
-                bench.ask(id + 2, "factory_reset");
+                harness.start_action(id + 1, "user_image");
+                harness.start_action(id + 2, "factory_reset");
             }
         };
         let text = sequence(Setup::new(generation), ignore, &[("hunt", json!({}))]);
-        assert_eq!(text, alone(generation, "hunt", json!({})), "nothing but what was asked last");
+        assert_eq!(text, single_action(generation, "hunt", json!({})), "only the last action has an effect");
     }
 }
 
-/// The pictures that were uploaded, in order.
-fn pictures(setup: Setup, prepare: impl FnOnce(&Bench), actions: &str) -> Vec<String> {
+/// Returns the uploaded pictures in order.
+fn pictures(setup: Setup, prepare: impl FnOnce(&Harness), actions: &str) -> Vec<String> {
     let actions: Vec<_> = actions.split(' ').map(|action| (action, json!({}))).collect();
     let text = sequence(setup, prepare, &actions);
     let uploads = text.lines().filter(|line| line.starts_with("> POST") || line.starts_with("> PUT /up/"));
@@ -219,7 +217,7 @@ fn pictures(setup: Setup, prepare: impl FnOnce(&Bench), actions: &str) -> Vec<St
 }
 
 #[test]
-fn lid_pictures_home_the_machine_and_a_motion_begins_anew() {
+fn lid_pictures_home_the_machine_and_a_motion_starts_homing_again() {
     for generation in BOTH {
         let of = |actions: &str| pictures(Setup::new(generation), |_| (), actions);
         assert_eq!(
@@ -229,22 +227,22 @@ fn lid_pictures_home_the_machine_and_a_motion_begins_anew() {
         assert_eq!(
             of("lid_image motion lid_image motion lid_image motion lid_image hunt lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "LID_IMAGE"],
-            "a motion in the middle of homing changes nothing"
+            "a motion during homing changes nothing"
         );
         assert_eq!(
             of("lid_image lid_image lid_image lid_image motion lid_image lid_image motion lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "HOME_1", "HOME_2", "HOME_3"],
-            "homed, a motion just before begins it again"
+            "once homed, a motion right before starts homing again"
         );
         assert_eq!(
             of("lid_image lid_image lid_image lid_image motion settings lid_image print lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "LID_IMAGE", "LID_IMAGE"],
-            "just before, and a motion"
+            "only right before, and only a motion"
         );
         assert_eq!(
             of("lid_image head_image lid_image"),
             ["HOME_1", "HEAD_NO_LASER_.230", "HOME_2"],
-            "the head camera has no part in it"
+            "the head camera does not affect homing"
         );
     }
 }
@@ -257,13 +255,14 @@ fn homing_can_be_bypassed_in_2_6() {
     };
     assert_eq!(of(Generation::V2, "lid_image lid_image"), ["LID_IMAGE", "LID_IMAGE"]);
     assert_eq!(of(Generation::V2, "motion lid_image lid_image"), ["HOME_1", "HOME_2"]);
-    assert_eq!(of(Generation::V1, "lid_image lid_image"), ["HOME_1", "HOME_2"], "1.x knows no such thing");
+    assert_eq!(of(Generation::V1, "lid_image lid_image"), ["HOME_1", "HOME_2"], "not in 1.x");
 }
 
 #[test]
-fn the_last_homing_picture_stands_in_for_the_bed() {
+fn the_last_homing_picture_replaces_a_missing_bed_picture() {
     for generation in BOTH {
-        let without_bed = |bench: &Bench| std::fs::remove_file(bench.folder().join("images/LID_IMAGE.jpg")).unwrap();
+        let without_bed =
+            |harness: &Harness| std::fs::remove_file(harness.folder().join("images/LID_IMAGE.jpg")).unwrap();
         assert_eq!(
             pictures(Setup::new(generation), without_bed, "lid_image lid_image lid_image lid_image lid_image"),
             ["HOME_1", "HOME_2", "HOME_3", "HOME_4", "HOME_4"]
@@ -272,15 +271,15 @@ fn the_last_homing_picture_stands_in_for_the_bed() {
 }
 
 #[test]
-fn button_and_lid_speak_for_themselves() {
+fn button_and_lid_send_unsolicited_events() {
     let signals = |generation| {
-        let bench = Setup::new(generation).start();
-        // The service knows of a connection before the machine does: one that is stopped between has none to speak on.
-        bench.expect(1, "settings", "completed");
-        bench.handle.press_button();
-        bench.handle.open_lid();
-        bench.handle.close_lid();
-        let (service, _folder, ended) = bench.stop();
+        let harness = Setup::new(generation).start();
+        // The service sees the connection before the machine does: wait until both do.
+        harness.expect(1, "settings", "completed");
+        harness.handle.press_button();
+        harness.handle.open_lid();
+        harness.handle.close_lid();
+        let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         assert!(service.wait_for(|seen| matches!(seen.last(), Some(Seen::WsClosed { .. })), LIMIT));
         let mut events = events_of(&service.seen());
@@ -288,6 +287,6 @@ fn button_and_lid_speak_for_themselves() {
         events
     };
     assert_eq!(signals(Generation::V2), ["button:pressed", "button:released", "lid:opened", "lid:closed"]);
-    // There the button is part of a print's sequence.
+    // In 1.x the button's events are part of a print.
     assert_eq!(signals(Generation::V1), ["lid:opened", "lid:closed"]);
 }

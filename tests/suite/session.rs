@@ -1,4 +1,4 @@
-//! Signing in, keeping at it, and where a token may go.
+//! Sign-in, retries, redirects, and which hosts receive the token.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
@@ -16,15 +16,15 @@ use gf_emulator_core::{Config, Emulator, Error, Secret};
 use gf_emulator_tests::{AT_ONCE, LIMIT, Setup, config, folder, point_at, service};
 use serde_json::json;
 
-use crate::raw::{Answer, Raw, Running, good, http};
+use crate::raw_service::{RawService, Response, RunningMachine, http, in_own_process, normal_responses};
 
 const SIGN_IN: &str = "/machines/sign_in";
 
-fn plain() -> LocalService {
+fn service_without_tls() -> LocalService {
     service().tls(false).start().unwrap()
 }
 
-fn at(service: &LocalService, folder: &Path, adjust: impl FnOnce(&mut Config)) -> Emulator {
+fn emulator_for(service: &LocalService, folder: &Path, adjust: impl FnOnce(&mut Config)) -> Emulator {
     let mut config = config(folder, Generation::V2);
     point_at(&mut config, service, folder);
     adjust(&mut config);
@@ -47,43 +47,46 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[test]
-fn wrong_credentials_fail_at_once_and_say_so() {
-    let (service, home) = (plain(), folder());
-    let mut emulator = at(&service, home.path(), |config| config.machine.password = Secret::new("f".repeat(64)));
+fn wrong_credentials_are_not_retried() {
+    let (service, home) = (service_without_tls(), folder());
+    let mut emulator =
+        emulator_for(&service, home.path(), |config| config.machine.password = Secret::new("f".repeat(64)));
     let error = emulator.connect().unwrap_err();
     assert!(matches!(error, Error::SignInRefused { status: 401 }), "{error}");
     assert!(error.to_string().contains("check serial and password"), "{error}");
     assert_eq!(requests(&service).len(), 1);
     for status in [400, 401, 422] {
-        let (service, folder) = (plain(), folder());
+        let (service, folder) = (service_without_tls(), folder());
         service.fault(Fault::status(status).on("POST", SIGN_IN).times(9));
-        let error = at(&service, folder.path(), |_| ()).connect().unwrap_err();
+        let error = emulator_for(&service, folder.path(), |_| ()).connect().unwrap_err();
         assert!(matches!(error, Error::SignInRefused { status: refused } if refused == status), "{error}");
         assert_eq!(requests(&service).len(), 1);
     }
 }
 
 #[test]
-fn a_403_may_be_a_proxys_and_is_tried_again_for_as_long_as_that_is_wanted() {
-    let (service, folder) = (plain(), folder());
+fn a_403_can_come_from_a_proxy_and_is_retried() {
+    let (service, folder) = (service_without_tls(), folder());
     service.fault(Fault::status(403).on("POST", SIGN_IN));
-    at(&service, folder.path(), |_| ()).connect().unwrap();
+    emulator_for(&service, folder.path(), |_| ()).connect().unwrap();
     assert_eq!(sign_ins(&service), 2);
     service.fault(Fault::status(403).on("POST", SIGN_IN).times(9));
-    let error = at(&service, folder.path(), |config| config.service.retry_for = Duration::ZERO).connect().unwrap_err();
+    let error = emulator_for(&service, folder.path(), |config| config.service.retry_for = Duration::ZERO)
+        .connect()
+        .unwrap_err();
     assert!(matches!(error, Error::SignInRefused { status: 403 }), "{error}");
 }
 
 #[test]
-fn a_service_that_is_down_at_start_is_tried_again() {
+fn retries_until_the_service_is_up() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let folder = folder();
     let mut config = config(folder.path(), Generation::V2);
     config.service.server_url = format!("http://{addr}");
     config.service.status_service_url = format!("ws://{addr}");
-    let running = Running::start((Emulator::new(config).unwrap(), folder));
-    // A first try that comes to nothing; after it nobody listens at all, until the service is up.
+    let running = RunningMachine::start((Emulator::new(config).unwrap(), folder));
+    // The first attempt gets no response, and the next ones no connection until the service is started.
     drop(listener.accept().unwrap());
     drop(listener);
     let service = service().tls(false).listen(addr.to_string()).start().unwrap();
@@ -94,47 +97,47 @@ fn a_service_that_is_down_at_start_is_tried_again() {
 }
 
 #[test]
-fn a_busy_service_is_tried_again() {
+fn retries_after_an_error_status() {
     for statuses in [vec![503, 429], vec![500], vec![502, 408], vec![404, 301]] {
-        let (service, folder) = (plain(), folder());
+        let (service, folder) = (service_without_tls(), folder());
         for status in &statuses {
             service.fault(Fault::status(*status).on("POST", SIGN_IN));
         }
-        at(&service, folder.path(), |_| ()).connect().unwrap();
+        emulator_for(&service, folder.path(), |_| ()).connect().unwrap();
         assert_eq!(sign_ins(&service), statuses.len() + 1);
     }
 }
 
 #[test]
-fn a_service_that_asks_for_patience_gets_it() {
+fn waits_as_long_as_retry_after_says() {
     let times = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&times);
+    let recorded = Arc::clone(&times);
     let observer = move |seen: &Seen| {
         if matches!(seen, Seen::Http(request) if request.path == SIGN_IN) {
-            noted.lock().unwrap().push(Instant::now());
+            recorded.lock().unwrap().push(Instant::now());
         }
     };
     let (service, folder) = (service().tls(false).observer(observer).start().unwrap(), folder());
     service.fault(Fault::status(503).header("Retry-After", "1").on("POST", SIGN_IN));
-    at(&service, folder.path(), |_| ()).connect().unwrap();
+    emulator_for(&service, folder.path(), |_| ()).connect().unwrap();
     let times = times.lock().unwrap();
     assert_eq!(times.len(), 2);
     assert!(times[1] - times[0] >= Duration::from_secs(1), "{:?}", times[1] - times[0]);
 }
 
 #[test]
-fn a_pause_longer_than_the_patience_ends_it_at_once() {
-    for asked in ["3600", "18446744073709551615", "Tue, 31 Dec 2999 23:59:59 GMT"] {
-        let (service, folder) = (plain(), folder());
-        service.fault(Fault::status(503).header("Retry-After", asked).on("POST", SIGN_IN).times(9));
-        let error = at(&service, folder.path(), |_| ()).connect().unwrap_err();
+fn gives_up_at_once_if_retry_after_exceeds_the_time_limit() {
+    for value in ["3600", "18446744073709551615", "Tue, 31 Dec 2999 23:59:59 GMT"] {
+        let (service, folder) = (service_without_tls(), folder());
+        service.fault(Fault::status(503).header("Retry-After", value).on("POST", SIGN_IN).times(9));
+        let error = emulator_for(&service, folder.path(), |_| ()).connect().unwrap_err();
         assert!(matches!(error, Error::Status { status: 503, .. }), "{error}");
         assert_eq!(requests(&service).len(), 1);
     }
 }
 
 #[test]
-fn patience_has_an_end() {
+fn gives_up_after_the_time_limit() {
     let addr = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let folder = folder();
     let mut config = config(folder.path(), Generation::V2);
@@ -146,33 +149,38 @@ fn patience_has_an_end() {
 }
 
 #[test]
-fn a_control_socket_that_is_refused_at_first_is_tried_again_with_a_new_sign_in() {
+fn retries_a_refused_websocket_with_a_new_sign_in() {
     for statuses in [[401, 503], [403, 404]] {
-        let (service, folder) = (plain(), folder());
+        let (service, folder) = (service_without_tls(), folder());
         for status in statuses {
             service.fault(Fault::status(status).on("GET", "/<ws_token>"));
         }
-        let mut emulator = at(&service, folder.path(), |_| ());
+        let mut emulator = emulator_for(&service, folder.path(), |_| ());
         emulator.connect().unwrap();
         assert_eq!(sign_ins(&service), 3);
     }
-    let (service, folder) = (plain(), folder());
+    let (service, folder) = (service_without_tls(), folder());
     service.fault(Fault::status(503).on("GET", "/<ws_token>").times(1000));
-    let error = at(&service, folder.path(), |config| config.service.retry_for = Duration::from_millis(600)).connect();
+    let error =
+        emulator_for(&service, folder.path(), |config| config.service.retry_for = Duration::from_millis(600)).connect();
     assert!(matches!(error, Err(Error::Status { status: 503, .. })), "{error:?}");
 }
 
 #[test]
-fn a_handshake_that_is_answered_oddly_is_tried_again() {
-    for odd in [
+fn retries_an_invalid_websocket_handshake() {
+    for invalid in [
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n",
         "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n",
         "<html>Log in to use this network</html>\r\n\r\n",
     ] {
-        let (good, asked_before) = (good(), std::sync::atomic::AtomicBool::new(false));
-        let raw = Raw::start(move |asked| {
-            let is_first = || !asked_before.swap(true, std::sync::atomic::Ordering::AcqRel);
-            if asked.head.contains("websocket") && is_first() { Answer::Bytes(odd.into()) } else { good(asked) }
+        let (normal, upgraded_before) = (normal_responses(), AtomicBool::new(false));
+        let raw = RawService::start(move |request| {
+            let is_first = || !upgraded_before.swap(true, Ordering::AcqRel);
+            if request.head.contains("websocket") && is_first() {
+                Response::Bytes(invalid.into())
+            } else {
+                normal(request)
+            }
         });
         let (mut emulator, _folder) = raw.machine(|_| ());
         emulator.connect().unwrap();
@@ -181,41 +189,33 @@ fn a_handshake_that_is_answered_oddly_is_tried_again() {
     }
 }
 
-// Elsewhere a process does not count its open files in this way.
+// The test lowers the limit of open files, which works differently on other systems.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_machine_that_could_not_start_its_client_can_connect_again() {
-    const MARK: &str = "GF_TEST_FEW_FILES";
-    if std::env::var_os(MARK).is_none() {
-        // In a process of its own: the limit is that of a process.
-        let test = "session::a_machine_that_could_not_start_its_client_can_connect_again";
-        let mut command = std::process::Command::new(std::env::current_exe().unwrap());
-        command.args([test, "--exact", "--nocapture"]).env(MARK, "1");
-        let output = command.output().unwrap();
-        let said = String::from_utf8_lossy(&output.stdout);
-        let errors = String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success() && said.contains("1 passed"), "{said}{errors}");
+fn can_connect_again_after_the_client_could_not_start() {
+    // The limit applies to a whole process.
+    if !in_own_process("session::can_connect_again_after_the_client_could_not_start") {
         return;
     }
-    // Sets how many files this process may open: started before, because starting a program takes files.
+    // Sets the limit of open files. Started first, because starting a process takes open files.
     let script = "while read -r limit; do prlimit --pid $PPID --nofile=$limit: && echo done; done";
     let mut shell = std::process::Command::new("sh");
     let mut shell = shell.args(["-c", script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-    let talk = Mutex::new((shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap())));
+    let pipes = Mutex::new((shell.stdin.take().unwrap(), BufReader::new(shell.stdout.take().unwrap())));
     let limit = Arc::new(move |files: u32| {
-        let (stdin, stdout) = &mut *talk.lock().unwrap();
+        let (stdin, stdout) = &mut *pipes.lock().unwrap();
         writeln!(stdin, "{files}").unwrap();
         let mut answer = String::new();
         stdout.read_line(&mut answer).unwrap();
         assert_eq!(answer, "done\n");
     });
-    // The service runs in this process, too: when it is asked for the first WebSocket, no more files can be opened.
-    let (good, limiting, asked_before) = (good(), Arc::clone(&limit), AtomicBool::new(false));
-    let raw = Raw::start(move |asked| {
-        if asked.head.contains("websocket") && !asked_before.swap(true, Ordering::Relaxed) {
+    // The service runs in the same process: it lowers the limit when the first WebSocket is requested.
+    let (normal, limiting, upgraded_before) = (normal_responses(), Arc::clone(&limit), AtomicBool::new(false));
+    let raw = RawService::start(move |request| {
+        if request.head.contains("websocket") && !upgraded_before.swap(true, Ordering::Relaxed) {
             limiting(3);
         }
-        good(asked)
+        normal(request)
     });
     let (mut emulator, _folder) = raw.machine(|_| ());
     let error = emulator.connect().unwrap_err();
@@ -231,22 +231,22 @@ fn a_machine_that_could_not_start_its_client_can_connect_again() {
 }
 
 #[test]
-fn a_stop_ends_the_pause_between_two_tries() {
-    let (service, folder) = (plain(), folder());
+fn a_stop_ends_the_delay_between_two_attempts() {
+    let (service, folder) = (service_without_tls(), folder());
     service.fault(Fault::status(503).header("Retry-After", "1000").on("POST", SIGN_IN));
-    let emulator = at(&service, folder.path(), |config| config.service.retry_for = Duration::from_hours(1));
-    let running = Running::start((emulator, folder));
+    let emulator = emulator_for(&service, folder.path(), |config| config.service.retry_for = Duration::from_hours(1));
+    let running = RunningMachine::start((emulator, folder));
     assert!(service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::Http(_))), LIMIT));
     let ended = running.stop();
     assert!(matches!(ended, Err(Error::Interrupted)), "{ended:?}");
 }
 
 #[test]
-fn a_stop_ends_the_wait_for_an_answer() {
+fn a_stop_ends_the_wait_for_a_response() {
     for (method, path) in [("POST", SIGN_IN), ("GET", "/update/current"), ("GET", "/<ws_token>")] {
-        let (service, folder) = (plain(), folder());
+        let (service, folder) = (service_without_tls(), folder());
         service.fault(Fault::new(Failure::Hold).on(method, path));
-        let running = Running::start((at(&service, folder.path(), |_| ()), folder));
+        let running = RunningMachine::start((emulator_for(&service, folder.path(), |_| ()), folder));
         assert!(service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::Held { .. })), LIMIT), "{path}");
         let before = Instant::now();
         let ended = running.stop();
@@ -256,14 +256,14 @@ fn a_stop_ends_the_wait_for_an_answer() {
 }
 
 #[test]
-fn a_stop_ends_a_tls_handshake_that_stalls() {
+fn a_stop_ends_a_stalled_tls_handshake() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = listener.local_addr().unwrap();
     let folder = folder();
     let mut config = config(folder.path(), Generation::V2);
     config.service.server_url = format!("https://{addr}");
     config.service.status_service_url = format!("wss://{addr}");
-    let running = Running::start((Emulator::new(config).unwrap(), folder));
+    let running = RunningMachine::start((Emulator::new(config).unwrap(), folder));
     let (accepted, connection) = bounded(1);
     thread::spawn(move || accepted.send(listener.accept()));
     let _held = connection.recv_timeout(LIMIT).unwrap().unwrap();
@@ -278,62 +278,62 @@ fn exchanges(service: &LocalService, path: &str) -> Vec<(u16, Bearer)> {
 }
 
 #[test]
-fn an_expired_token_is_renewed_and_the_request_replayed_once() {
-    let bench = Setup::new(Generation::V2).start();
-    bench.service.expire_tokens();
-    bench.send(7, "lid_image", "ready", &json!({}));
-    bench.wait_event("lid_image:completed", Some(7));
-    let uploads = exchanges(&bench.service, "/api/machines/lid_image/7");
+fn an_expired_token_is_renewed_and_the_request_sent_again() {
+    let harness = Setup::new(Generation::V2).start();
+    harness.service.expire_tokens();
+    harness.send(7, "lid_image", "ready", &json!({}));
+    harness.wait_event("lid_image:completed", Some(7));
+    let uploads = exchanges(&harness.service, "/api/machines/lid_image/7");
     assert_eq!(uploads, [(401, Bearer::Bad), (200, Bearer::Good)]);
-    assert_eq!(sign_ins(&bench.service), 2);
-    bench.stop().2.unwrap();
+    assert_eq!(sign_ins(&harness.service), 2);
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn a_second_401_is_an_answer_and_a_refused_sign_in_is_not_replayed() {
-    let bench = Setup::new(Generation::V2).start();
-    bench.service.fault(Fault::status(401).on("POST", "/api/machines/").times(100));
-    bench.send(7, "lid_image", "ready", &json!({}));
-    bench.wait_event("lid_image:failed", Some(7));
-    assert_eq!(exchanges(&bench.service, "/api/machines/lid_image/7").len(), 2);
-    assert_eq!(sign_ins(&bench.service), 2);
-    bench.service.fault(Fault::status(401).on("POST", SIGN_IN).times(100));
-    bench.send(8, "lid_image", "ready", &json!({}));
-    bench.wait_event("lid_image:failed", Some(8));
-    assert_eq!(exchanges(&bench.service, "/api/machines/lid_image/8").len(), 1);
-    assert_eq!(sign_ins(&bench.service), 3);
-    bench.stop().2.unwrap();
+fn an_unauthorized_request_is_sent_again_once_after_a_successful_sign_in() {
+    let harness = Setup::new(Generation::V2).start();
+    harness.service.fault(Fault::status(401).on("POST", "/api/machines/").times(100));
+    harness.send(7, "lid_image", "ready", &json!({}));
+    harness.wait_event("lid_image:failed", Some(7));
+    assert_eq!(exchanges(&harness.service, "/api/machines/lid_image/7").len(), 2);
+    assert_eq!(sign_ins(&harness.service), 2);
+    harness.service.fault(Fault::status(401).on("POST", SIGN_IN).times(100));
+    harness.send(8, "lid_image", "ready", &json!({}));
+    harness.wait_event("lid_image:failed", Some(8));
+    assert_eq!(exchanges(&harness.service, "/api/machines/lid_image/8").len(), 1);
+    assert_eq!(sign_ins(&harness.service), 3);
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn the_token_stays_with_the_service() {
-    let storage = plain();
-    let bench = Setup::new(Generation::V2).start();
-    // Presigned: not even to the service's own origin.
-    bench.expect(1, "lid_image", "completed");
-    assert_eq!(exchanges(&bench.service, "/up/1"), [(200, Bearer::Absent)]);
-    bench.send(2, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
-    bench.wait_event("motion:completed", Some(2));
+fn the_token_is_sent_to_the_service_only() {
+    let storage = service_without_tls();
+    let harness = Setup::new(Generation::V2).start();
+    // A presigned URL gets no token, not even on the service's own origin.
+    harness.expect(1, "lid_image", "completed");
+    assert_eq!(exchanges(&harness.service, "/up/1"), [(200, Bearer::Absent)]);
+    harness.send(2, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
+    harness.wait_event("motion:completed", Some(2));
     let endpoint = format!("{}/up/3?X-Sig=1", storage.http_url());
-    bench.send(3, "lid_image", "ready", &json!({"endpoint": endpoint}));
-    bench.wait_event("lid_image:completed", Some(3));
-    // There and back again: whoever sends the machine to the service does not do so in its name.
-    bench.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
-    storage.fault(Fault::status(307).header("Location", &bench.service.puls_url()).on("GET", "/dl/job.puls"));
-    bench.expect(4, "motion", "completed");
-    assert_eq!(exchanges(&bench.service, "/dl/job.puls"), [(302, Bearer::Good), (200, Bearer::Absent)]);
+    harness.send(3, "lid_image", "ready", &json!({"endpoint": endpoint}));
+    harness.wait_event("lid_image:completed", Some(3));
+    // After a redirect to another origin and back, the service gets no token either.
+    harness.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
+    storage.fault(Fault::status(307).header("Location", &harness.service.puls_url()).on("GET", "/dl/job.puls"));
+    harness.expect(4, "motion", "completed");
+    assert_eq!(exchanges(&harness.service, "/dl/job.puls"), [(302, Bearer::Good), (200, Bearer::Absent)]);
     let at_storage: Vec<_> = requests(&storage).iter().map(|r| (r.status, r.bearer)).collect();
     assert_eq!(at_storage, [(200, Bearer::Absent), (200, Bearer::Absent), (307, Bearer::Absent)]);
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn redirects_end_and_stay_where_they_are_safe() {
-    let bench = Setup::new(Generation::V2).start();
+fn redirects_are_limited_in_number_and_to_safe_urls() {
+    let harness = Setup::new(Generation::V2).start();
     let path = "/dl/job.puls";
-    bench.service.fault(Fault::status(302).header("Location", path).on("GET", path).times(6));
-    bench.expect(1, "motion", "failed");
-    assert_eq!(exchanges(&bench.service, path).len(), 6);
+    harness.service.fault(Fault::status(302).header("Location", path).on("GET", path).times(6));
+    harness.expect(1, "motion", "failed");
+    assert_eq!(exchanges(&harness.service, path).len(), 6);
     for (id, location) in (2..).zip([
         "http://10.255.255.1/job.puls",
         "http://app.glowforge.example/job.puls",
@@ -343,32 +343,32 @@ fn redirects_end_and_stay_where_they_are_safe() {
         "job.puls",
         "",
     ]) {
-        bench.service.fault(Fault::status(301).header("Location", location).on("GET", path));
-        bench.expect(id, "motion", "failed");
-        assert_eq!(exchanges(&bench.service, path).len(), 5 + usize::try_from(id).unwrap(), "{location}");
+        harness.service.fault(Fault::status(301).header("Location", location).on("GET", path));
+        harness.expect(id, "motion", "failed");
+        assert_eq!(exchanges(&harness.service, path).len(), 5 + usize::try_from(id).unwrap(), "{location}");
     }
-    // An upload is never sent on.
-    bench.service.fault(Fault::status(307).header("Location", "/up/elsewhere").on("PUT", "/up/"));
-    bench.expect(20, "lid_image", "failed");
-    assert_eq!(exchanges(&bench.service, "/up/elsewhere"), []);
-    bench.expect(21, "motion", "completed");
-    bench.stop().2.unwrap();
+    // An upload does not follow redirects.
+    harness.service.fault(Fault::status(307).header("Location", "/up/elsewhere").on("PUT", "/up/"));
+    harness.expect(20, "lid_image", "failed");
+    assert_eq!(exchanges(&harness.service, "/up/elsewhere"), []);
+    harness.expect(21, "motion", "completed");
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn https_is_never_left_for_http() {
-    let storage = plain();
-    let bench = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
-    bench.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
-    bench.expect(1, "motion", "failed");
+fn does_not_follow_a_redirect_from_https_to_http() {
+    let storage = service_without_tls();
+    let harness = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
+    harness.service.fault(Fault::status(302).header("Location", &storage.puls_url()).on("GET", "/dl/job.puls"));
+    harness.expect(1, "motion", "failed");
     assert_eq!(storage.seen(), []);
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
+fn an_invalid_sign_in_response_is_an_error() {
     let long = "x".repeat(200 << 10);
-    let answers = [
+    let responses = [
         String::new(),
         "signed in".into(),
         "[]".into(),
@@ -389,9 +389,9 @@ fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
         "[".repeat(100_000),
         "\u{1f}\u{8b}\u{8}\u{0}".into(),
     ];
-    for body in answers {
+    for body in responses {
         let shown: String = body.chars().take(60).collect();
-        let raw = Raw::start(move |_| http(200, &body));
+        let raw = RawService::start(move |_| http(200, &body));
         let (mut emulator, _folder) = raw.machine(|config| config.service.retry_for = Duration::ZERO);
         let error = emulator.connect().unwrap_err();
         assert!(matches!(error, Error::Answer { .. }), "{shown}: {error}");
@@ -401,97 +401,99 @@ fn a_sign_in_that_is_answered_oddly_is_an_error_and_no_more() {
 }
 
 #[test]
-fn a_sign_in_that_is_answered_without_end_is_given_up() {
+fn an_endless_sign_in_response_is_an_error() {
     let heads = ["HTTP/1.1 200 OK\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 99999999999\r\n\r\n"];
     for head in heads {
-        let raw = Raw::start(move |_| Answer::Endless(head.into()));
+        let raw = RawService::start(move |_| Response::Endless(head.into()));
         let error = raw.machine(|config| config.service.retry_for = Duration::ZERO).0.connect().unwrap_err();
         assert!(matches!(error, Error::Answer { .. }), "{error}");
     }
-    // No HTTP at all, or a head that does not end: that passes, or not, with the service.
+    // Not HTTP, or an endless header: counts as a service that is down, which is worth retrying.
     for head in ["", "HTTP/1.1 200 OK\r\nX: "] {
-        let raw = Raw::start(move |_| Answer::Endless(head.into()));
+        let raw = RawService::start(move |_| Response::Endless(head.into()));
         let error = raw.machine(|config| config.service.retry_for = Duration::ZERO).0.connect().unwrap_err();
         assert!(matches!(error, Error::Unreachable { .. }), "{error}");
     }
 }
 
 #[test]
-fn a_version_does_not_steer_where_firmware_lands() {
-    let bench = Setup::new(Generation::V1).service(|service| service.firmware_version("../../x")).start();
-    assert_eq!(names(&bench.folder().join("firmware")), Vec::<String>::new());
-    assert_eq!(exchanges(&bench.service, "/dl/firmware"), []);
-    bench.expect(1, "settings", "completed");
-    bench.stop().2.unwrap();
+fn a_firmware_version_cannot_change_the_folder() {
+    let harness = Setup::new(Generation::V1).service(|service| service.firmware_version("../../x")).start();
+    assert_eq!(names(&harness.folder().join("firmware")), Vec::<String>::new());
+    assert_eq!(exchanges(&harness.service, "/dl/firmware"), []);
+    harness.expect(1, "settings", "completed");
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn firmware_that_differs_arrives_whole_or_not_at_all() {
-    let bench = Setup::new(Generation::V1).service(|service| service.firmware_version("1.9.9")).start();
-    let path = bench.folder().join("firmware/glowforge-fw-v1.9.9.fw");
+fn firmware_is_stored_completely_or_not_at_all() {
+    let harness = Setup::new(Generation::V1).service(|service| service.firmware_version("1.9.9")).start();
+    let path = harness.folder().join("firmware/glowforge-fw-v1.9.9.fw");
     assert_eq!(std::fs::read_to_string(path).unwrap(), "firmware 1.9.9\n");
-    bench.expect(1, "settings", "completed");
-    bench.stop().2.unwrap();
+    harness.expect(1, "settings", "completed");
+    harness.stop().2.unwrap();
 
     for failure in [Failure::CutAnswer, Failure::ShortBody, Failure::Status { status: 404, headers: Vec::new() }] {
         let (service, folder) = (service().tls(false).firmware_version("1.9.9").start().unwrap(), folder());
         service.fault(Fault::new(failure).on("GET", "/dl/firmware"));
-        let mut emulator = at(&service, folder.path(), |config| config.machine.firmware = "1.6.0-35".into());
+        let mut emulator = emulator_for(&service, folder.path(), |config| config.machine.firmware = "1.6.0-35".into());
         emulator.connect().unwrap();
         assert_eq!(names(&folder.path().join("firmware")), Vec::<String>::new());
     }
 }
 
 #[test]
-fn a_machine_whose_firmware_check_fails_goes_online() {
+fn connects_even_if_the_firmware_check_fails() {
     for generation in [Generation::V1, Generation::V2] {
-        let raw = Raw::start({
-            let good = good();
-            move |asked| if asked.what == "GET /update/current" { http(500, "") } else { good(asked) }
+        let raw = RawService::start({
+            let normal = normal_responses();
+            move |request| {
+                if request.method_and_path == "GET /update/current" { http(500, "") } else { normal(request) }
+            }
         });
         let machine = raw.machine(|config| config.service.protocol = Some(generation));
-        let running = Running::start(machine);
+        let running = RunningMachine::start(machine);
         drop(raw.socket());
         let _ = running.stop();
     }
 }
 
 #[test]
-fn a_reconnection_has_as_much_patience_as_is_asked_for() {
+fn a_reconnection_waits_as_long_as_retry_after_says() {
     let times = Arc::new(Mutex::new(Vec::new()));
-    let noted = Arc::clone(&times);
+    let recorded = Arc::clone(&times);
     let observer = move |seen: &Seen| {
         if matches!(seen, Seen::Http(request) if request.path == SIGN_IN) {
-            noted.lock().unwrap().push(Instant::now());
+            recorded.lock().unwrap().push(Instant::now());
         }
     };
-    let bench = Setup::new(Generation::V2).service(|service| service.observer(observer)).start();
-    bench.expect(1, "settings", "completed");
-    bench.service.fault(Fault::status(429).header("Retry-After", "1").on("POST", SIGN_IN));
-    bench.service.drop_connection(Cut::Drain);
-    bench.expect(2, "settings", "completed");
+    let harness = Setup::new(Generation::V2).service(|service| service.observer(observer)).start();
+    harness.expect(1, "settings", "completed");
+    harness.service.fault(Fault::status(429).header("Retry-After", "1").on("POST", SIGN_IN));
+    harness.service.drop_connection(Cut::Drain);
+    harness.expect(2, "settings", "completed");
     let times = times.lock().unwrap().clone();
     assert_eq!(times.len(), 3, "the first, the one that was refused, the one after that");
     assert!(times[2] - times[1] >= Duration::from_secs(1), "{:?}", times[2] - times[1]);
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn a_service_behind_https_sends_nobody_to_plain_text() {
-    let storage = plain();
-    let bench = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
-    bench.send(1, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
-    bench.wait_event("motion:failed", Some(1));
-    bench.send(2, "lid_image", "ready", &json!({"endpoint": format!("{}/up/2", storage.http_url())}));
-    bench.wait_event("lid_image:failed", Some(2));
+fn a_service_on_https_cannot_send_the_machine_to_http() {
+    let storage = service_without_tls();
+    let harness = Setup::new(Generation::V2).service(|service| service.tls(true)).start();
+    harness.send(1, "motion", "ready", &json!({"motion_url": storage.puls_url()}));
+    harness.wait_event("motion:failed", Some(1));
+    harness.send(2, "lid_image", "ready", &json!({"endpoint": format!("{}/up/2", storage.http_url())}));
+    harness.wait_event("lid_image:failed", Some(2));
     assert_eq!(storage.seen(), []);
-    bench.stop().2.unwrap();
+    harness.stop().2.unwrap();
 }
 
 #[test]
-fn a_certificate_that_is_not_trusted_ends_it_at_once_and_names_ca_file() {
+fn an_untrusted_certificate_is_not_retried_and_the_error_mentions_ca_file() {
     let (service, folder) = (service().start().unwrap(), folder());
-    let error = at(&service, folder.path(), |config| config.service.ca_file = None).connect().unwrap_err();
+    let error = emulator_for(&service, folder.path(), |config| config.service.ca_file = None).connect().unwrap_err();
     assert!(matches!(error, Error::Untrusted { .. }), "{error}");
     assert!(error.to_string().contains("ca_file"), "{error}");
     assert_eq!(requests(&service).len(), 0);

@@ -1,12 +1,11 @@
-//! What the tests share: a machine against the local service, with a limit on every wait.
+//! The test harness: a machine and the local service, with a timeout for every wait.
 
-// Everything here panics where a test has to fail: that is what it is for.
+// Everything here panics to make a test fail.
 #![allow(clippy::missing_panics_doc)]
 
 pub mod recordings;
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -18,20 +17,20 @@ use gf_emulator_core::{Config, Emulator, Handle, Machine, Result, Secret, Tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// For whatever is waited for: far longer than it takes, so that only what hangs comes near.
+/// The timeout of every wait: far longer than anything takes, so that only a hang reaches it.
 pub const LIMIT: Duration = Duration::from_secs(30);
 
-/// For what takes no time but waits for nobody: shorter than every timeout of the program (15 s and more), and far longer
-/// than it takes on a slow computer.
+/// The timeout for operations that must end before any timeout of the program (15 s and more). Also enough on a slow
+/// computer.
 pub const AT_ONCE: Duration = Duration::from_secs(14);
 
-/// The serial number of the machine in the tests.
+/// The machine's serial number.
 pub const SERIAL: u32 = 12_345_678;
 
-/// Its password.
+/// The machine's password.
 pub const PASSWORD: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-/// Sizes of the canned pictures: each its own, so that an upload tells which picture it was.
+/// The canned pictures and their sizes in bytes, which are all different, so that the size identifies an upload.
 pub const PICTURES: [(&str, usize); 7] = [
     ("HOME_1", 1001),
     ("HOME_2", 1002),
@@ -42,7 +41,7 @@ pub const PICTURES: [(&str, usize); 7] = [
     ("HEAD_NO_LASER_.230", 1007),
 ];
 
-/// A small valid job: a square of 5 mm, cut.
+/// Returns a small valid job that cuts a square of 5 mm.
 #[must_use]
 pub fn square() -> Vec<u8> {
     let mut job = puls::Builder::new();
@@ -52,10 +51,10 @@ pub fn square() -> Vec<u8> {
         }
         Ok(job.to_bytes())
     });
-    drawn.expect("a square is nothing special")
+    drawn.expect("a square is valid")
 }
 
-/// A folder with the canned pictures in it, and room for what a machine collects.
+/// Creates a temporary folder for a machine, with the canned pictures.
 #[must_use]
 pub fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
@@ -67,7 +66,7 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// A configuration for a machine that keeps everything in `folder`; it knows no service yet.
+/// Returns a machine's configuration with all files in `folder` and no service.
 #[must_use]
 pub fn config(folder: &Path, generation: Generation) -> Config {
     let mut config = Config::default();
@@ -85,7 +84,7 @@ pub fn config(folder: &Path, generation: Generation) -> Config {
     config
 }
 
-/// Points a configuration at a service.
+/// Sets the service's addresses and certificate.
 pub fn point_at(config: &mut Config, service: &LocalService, folder: &Path) {
     config.service.server_url = service.http_url().into();
     config.service.status_service_url = service.ws_url();
@@ -96,26 +95,26 @@ pub fn point_at(config: &mut Config, service: &LocalService, folder: &Path) {
     }
 }
 
-/// A service that takes this machine and no other, with the square as its job.
+/// Returns a service for this machine only, with the square as its job.
 #[must_use]
 pub fn service() -> Builder {
     LocalService::builder().serial(&SERIAL.to_string()).password(Secret::new(PASSWORD)).puls(square()).keep_bodies(true)
 }
 
-/// A machine at a service, running in a thread of its own.
-pub struct Bench {
+/// A local service, and a machine that runs against it in its own thread.
+pub struct Harness {
     /// The service.
     pub service: LocalService,
-    /// The machine's buttons.
+    /// The machine's controls.
     pub handle: Handle,
-    /// What records it, where that was asked for.
+    /// The recorder of every session.
     pub recorder: Option<Recorder>,
-    searched: Searched,
+    files: SessionFiles,
     folder: TempDir,
     machine: Option<JoinHandle<Result<()>>>,
 }
 
-/// How a [`Bench`] is set up.
+/// The options of a [`Harness`].
 pub struct Setup {
     generation: Generation,
     service: Builder,
@@ -125,41 +124,41 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// A machine of `generation` against a plain service without a script.
+    /// A machine of `generation` and a service without TLS and script.
     #[must_use]
     pub fn new(generation: Generation) -> Self {
         Self { generation, service: service().tls(false), adjust: Box::new(|_| ()), machine: None, record_to: None }
     }
 
-    /// Another service.
+    /// Changes the service.
     #[must_use]
     pub fn service(mut self, change: impl FnOnce(Builder) -> Builder) -> Self {
         self.service = change(self.service);
         self
     }
 
-    /// Another configuration.
+    /// Changes the configuration.
     #[must_use]
     pub fn config(mut self, adjust: impl FnOnce(&mut Config) + 'static) -> Self {
         self.adjust = Box::new(adjust);
         self
     }
 
-    /// Another machine behind the protocol.
+    /// Replaces the canned machine.
     #[must_use]
     pub fn machine(mut self, machine: impl Machine + 'static) -> Self {
         self.machine = Some(Box::new(|emulator| emulator.with_machine(machine)));
         self
     }
 
-    /// Records the session into that folder.
+    /// Records the session into `folder`.
     #[must_use]
     pub fn recorded(mut self, folder: &Path) -> Self {
         self.record_to = Some(folder.to_owned());
         self
     }
 
-    /// Starts the service and a machine that waits for the button and takes its time.
+    /// Makes the machine run at real speed and wait for the button, without warm-up and cool-down.
     #[must_use]
     pub fn slow(self) -> Self {
         self.config(|config| {
@@ -174,22 +173,22 @@ impl Setup {
     ///
     /// # Panics
     ///
-    /// Where it does not connect.
+    /// If it does not connect.
     #[must_use]
-    pub fn start(self) -> Bench {
+    pub fn start(self) -> Harness {
         let folder = folder();
         let service = self.service.start().expect("the service starts");
         let mut config = config(folder.path(), self.generation);
         point_at(&mut config, &service, folder.path());
         (self.adjust)(&mut config);
-        // Every session is recorded, so that every test is one for secrets, too.
+        // Every session is recorded, so that every test also checks for secrets.
         let recording = tempfile::tempdir().expect("a temporary folder");
         let record_to = self.record_to.unwrap_or_else(|| recording.path().join("session"));
         let mut emulator = Emulator::new(config.clone()).expect("the configuration is good");
         emulator.record(&Recorder::of_machine(&record_to, &config).expect("a new recording"));
-        let searched = Searched { folders: vec![folder.path().to_owned(), record_to], _recording: recording };
+        let files = SessionFiles { folders: vec![folder.path().to_owned(), record_to], _recording: recording };
         if service.ca_pem().is_some() {
-            // One connector for all tests of a process: making one takes 50 ms.
+            // Also covers a connector that the caller provides.
             emulator = emulator.with_tls(Tls::new(Some(&folder.path().join("ca.pem"))).expect("a certificate"));
         }
         if let Some(machine) = self.machine {
@@ -200,26 +199,30 @@ impl Setup {
             emulator.connect()?;
             emulator.run()
         });
-        let bench = Bench { service, handle, recorder, searched, folder, machine: Some(machine) };
-        bench.wait("the machine to connect", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
-        bench
+        let harness = Harness { service, handle, recorder, files, folder, machine: Some(machine) };
+        harness.wait("the machine to connect", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
+        harness
     }
 }
 
-impl Bench {
-    /// The folder in which the machine keeps things.
+impl Harness {
+    /// The machine's folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
 
-    /// Waits until what the service has seen is enough.
+    /// Waits until `done` returns true for the observations of the service.
     ///
     /// # Panics
     ///
-    /// Where it never is, with all that it has seen.
+    /// On timeout, with all that was seen.
     pub fn wait(&self, for_what: &str, done: impl FnMut(&[Seen]) -> bool) {
-        assert!(self.service.wait_for(done, LIMIT), "waited in vain for {for_what}; seen: {:#?}", self.service.seen());
+        assert!(
+            self.service.wait_for(done, LIMIT),
+            "timed out waiting for {for_what}; seen: {:#?}",
+            self.service.seen()
+        );
     }
 
     /// Waits for an event.
@@ -227,11 +230,11 @@ impl Bench {
         self.wait(name, |seen| seen.iter().any(|seen| seen.is_event(name, action_id)));
     }
 
-    /// Sends an action, with `id`, `status` and `action_type` filled in.
+    /// Sends an action with these fields and those of `more`.
     ///
     /// # Panics
     ///
-    /// Where the machine is not connected.
+    /// If the machine is not connected.
     pub fn send(&self, id: i64, action_type: &str, status: &str, more: &Value) {
         let mut action = json!({"id": id, "action_type": action_type, "status": status});
         for (key, value) in more.as_object().expect("an object") {
@@ -240,32 +243,32 @@ impl Bench {
         self.service.send(action).expect("the machine is connected");
     }
 
-    /// Asks for an action with whatever it needs.
-    pub fn ask(&self, id: i64, action_type: &str) {
+    /// Sends a ready action with a pulse file and an upload endpoint.
+    pub fn start_action(&self, id: i64, action_type: &str) {
         let http = self.service.http_url();
         let more = json!({"motion_url": self.service.puls_url(), "endpoint": format!("{http}/up/{id}?X-Sig=a-presigned-secret")});
         self.send(id, action_type, "ready", &more);
     }
 
-    /// Asks for an action and waits for it to end like this.
+    /// Sends a ready action, and waits for its terminal event.
     pub fn expect(&self, id: i64, action_type: &str, ending: &str) {
-        self.ask(id, action_type);
+        self.start_action(id, action_type);
         self.wait_event(&format!("{action_type}:{ending}"), Some(id));
     }
 
-    /// All events of the machine so far, as `name` or `name (id)`.
+    /// Returns the machine's events so far, as `name` or `name (id)`.
     #[must_use]
     pub fn events(&self) -> Vec<String> {
         events_of(&self.service.seen())
     }
 
-    /// The terminal events of an action.
+    /// Returns the terminal events of an action.
     #[must_use]
     pub fn endings(&self, id: i64, action_type: &str) -> Vec<String> {
         endings_of(&self.service.seen(), id, action_type)
     }
 
-    /// The files in the machine's motion directory, by name.
+    /// Returns the files in the machine's motion folder, sorted by name.
     #[must_use]
     pub fn jobs(&self) -> Vec<PathBuf> {
         let mut jobs: Vec<_> = std::fs::read_dir(self.folder().join("motion"))
@@ -275,32 +278,32 @@ impl Bench {
         jobs
     }
 
-    /// Stops the machine, and gives how it ended.
+    /// Stops the machine, and returns how it ended.
     ///
     /// # Panics
     ///
-    /// Where its thread has panicked.
+    /// If its thread has panicked.
     pub fn stop(mut self) -> (LocalService, TempDir, Result<()>) {
         self.handle.stop();
-        let ended = self.machine.take().expect("it runs").join().expect("it does not panic");
-        let Self { service, folder, searched, recorder, .. } = self;
-        // The recording is whole once nobody records any more.
+        let ended = self.machine.take().expect("not stopped before").join().expect("the machine does not panic");
+        let Self { service, folder, files, recorder, .. } = self;
+        // The recording is complete when the last clone of its recorder is dropped.
         drop(recorder);
-        drop(searched);
+        drop(files);
         (service, folder, ended)
     }
 }
 
-/// What a session has left on the disk: searched for secrets before it goes.
-struct Searched {
+/// The files of a session. Dropping it checks that they contain no secrets.
+struct SessionFiles {
     folders: Vec<PathBuf>,
     _recording: TempDir,
 }
 
-impl Drop for Searched {
+impl Drop for SessionFiles {
     fn drop(&mut self) {
         while let Some(folder) = self.folders.pop() {
-            // A machine that still runs may write and remove.
+            // A machine that still runs may remove files meanwhile.
             for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
                 let path = entry.path();
                 if path.is_dir() {
@@ -318,21 +321,21 @@ impl Drop for Searched {
     }
 }
 
-/// What every token of the local service begins with.
+/// The prefix of every token of the local service.
 const TOKEN: &str = "eyJhbGciOiJIUzI1NiJ9";
 
-/// A folder that a variable names, for data that is not part of the project.
+/// Returns the folder with recordings of real clients, which are not part of the project. Tests that need it are ignored
+/// by default.
+///
+/// # Panics
+///
+/// If `GF_GOLDEN_DIR` is not set.
 #[must_use]
-pub fn folder_of(variable: &str) -> Option<PathBuf> {
-    static SAID: OnceLock<()> = OnceLock::new();
-    let folder = std::env::var_os(variable).map(PathBuf::from);
-    if folder.is_none() {
-        SAID.get_or_init(|| eprintln!("skipped: {variable} is not set"));
-    }
-    folder
+pub fn golden_folder() -> PathBuf {
+    std::env::var_os("GF_GOLDEN_DIR").expect("GF_GOLDEN_DIR is set").into()
 }
 
-/// The events and the progress that a machine has sent, as `name` or `name (id)`.
+/// Returns the events and progress that a machine has sent, as `name` or `name (id)`.
 #[must_use]
 pub fn events_of(seen: &[Seen]) -> Vec<String> {
     let name = |seen: &Seen| match seen {
@@ -348,7 +351,7 @@ pub fn events_of(seen: &[Seen]) -> Vec<String> {
     seen.iter().filter_map(name).collect()
 }
 
-/// The terminal events of an action among what was seen.
+/// Returns the terminal events of an action.
 #[must_use]
 pub fn endings_of(seen: &[Seen], id: i64, action_type: &str) -> Vec<String> {
     let is_ending = |event: &String| {
@@ -357,20 +360,20 @@ pub fn endings_of(seen: &[Seen], id: i64, action_type: &str) -> Vec<String> {
     events_of(seen).into_iter().filter(is_ending).collect()
 }
 
-/// The picture that has this size.
+/// Returns the name of the picture with this size.
 ///
 /// # Panics
 ///
-/// Where none has.
+/// If there is none.
 #[must_use]
 pub fn picture_of(size: usize) -> &'static str {
     PICTURES.iter().find(|(_, known)| *known == size).expect("one of the canned pictures").0
 }
 
-/// A job that takes minutes even at a time scale of a thousandth: one tick a second, for days.
+/// Returns a job that runs for days: one tick a second.
 #[must_use]
 pub fn endless_job() -> Vec<u8> {
     let mut job = puls::Builder::new();
     let drawn = job.move_to(5.0, 0.0).and_then(|job| job.dwell(60.0)).map(|_| ());
-    drawn.and_then(|()| job.set(puls::code::STEP_FREQUENCY, 1).map(|job| job.to_bytes())).expect("a job as any other")
+    drawn.and_then(|()| job.set(puls::code::STEP_FREQUENCY, 1).map(|job| job.to_bytes())).expect("the job is valid")
 }

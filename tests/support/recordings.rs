@@ -1,40 +1,34 @@
-//! Recordings that no session has to be held for: a long one, and one by somebody who means harm.
+//! Generated recordings: a long one and a malicious one.
 
 use std::f64::consts::TAU;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use gf_emulator_core::puls::{Builder, Laser, Leg};
+use gf_emulator_core::puls::{Builder, Laser, Move};
 use gf_emulator_core::record::SESSION_FILE;
-use image::codecs::jpeg::JpegEncoder;
-use image::{ExtendedColorType, Rgb, RgbImage};
 use serde_json::{Value, json};
 
-/// A picture in which something can be seen: stripes of a hue of its own.
-///
-/// # Panics
-///
-/// Where it cannot be encoded.
+/// Returns one of seven different pictures.
 #[must_use]
-pub fn jpeg(hue: u8, width: u32, height: u32) -> Vec<u8> {
-    let shade = |n: u32, of: u32| u8::try_from(n * 255 / of).unwrap_or(u8::MAX);
-    let picture = RgbImage::from_fn(width, height, |x, y| {
-        let stripe = if (x / 32 + y / 32) % 2 == 0 { 40 } else { 0 };
-        Rgb([hue.saturating_add(stripe), shade(x, width), shade(y, height)])
-    });
-    let mut bytes = Vec::new();
-    let encoded =
-        JpegEncoder::new_with_quality(&mut bytes, 80).encode(&picture, width, height, ExtendedColorType::Rgb8);
-    encoded.expect("memory takes it");
-    bytes
+pub fn jpeg(n: usize) -> &'static [u8] {
+    const PICTURES: [&[u8]; 7] = [
+        include_bytes!("../../gf-emulator-cli/src/demo/HOME_1.jpg"),
+        include_bytes!("../../gf-emulator-cli/src/demo/HOME_2.jpg"),
+        include_bytes!("../../gf-emulator-cli/src/demo/HOME_3.jpg"),
+        include_bytes!("../../gf-emulator-cli/src/demo/HOME_4.jpg"),
+        include_bytes!("../../gf-emulator-cli/src/demo/LID_IMAGE.jpg"),
+        include_bytes!("../../gf-emulator-cli/src/demo/HEAD_LASER.jpg"),
+        include_bytes!("../../gf-emulator-cli/src/demo/HEAD_NO_LASER.jpg"),
+    ];
+    PICTURES[n % PICTURES.len()]
 }
 
-/// A job: a flower of so many petals, some seconds long.
+/// Returns a job of a few seconds that cuts a flower.
 ///
 /// # Panics
 ///
-/// Where it does not fit the bed.
+/// If it does not fit on the bed.
 #[must_use]
 pub fn flower(petals: u32) -> Vec<u8> {
     let mut job = Builder::new();
@@ -46,22 +40,22 @@ pub fn flower(petals: u32) -> Vec<u8> {
     let legs: Vec<_> = (1..=180)
         .map(|step| {
             let (x_mm, y_mm) = corner(step);
-            Leg { x_mm, y_mm, speed_mm_s: 60.0, laser: Laser::Constant(3.0 / 7.0) }
+            Move::new(x_mm, y_mm, 60.0, Laser::Constant(3.0 / 7.0))
         })
         .collect();
     let (x_mm, y_mm) = corner(0);
     let drawn = job.power(127).and_then(|job| job.move_to(x_mm, y_mm)).and_then(|job| job.path(&legs));
-    drawn.and_then(|job| job.move_to(0.0, 0.0)).map(|job| job.to_bytes()).expect("it fits the bed")
+    drawn.and_then(|job| job.move_to(0.0, 0.0)).map(|job| job.to_bytes()).expect("it fits on the bed")
 }
 
-/// Entries, a line each.
-struct Lines {
+/// The entries of a recording, one a line.
+struct Entries {
     text: String,
     n: u64,
     t: f64,
 }
 
-impl Lines {
+impl Entries {
     fn new(generation: &str) -> Self {
         let mut lines = Self { text: String::new(), n: 0, t: 0.0 };
         lines.add(
@@ -74,13 +68,13 @@ impl Lines {
         lines
     }
 
-    /// One entry, a little later than the one before it.
+    /// Adds an entry, a little later than the last one.
     fn add(&mut self, kind: &str, fields: Value) -> u64 {
         let mut entry = json!({"n": self.n, "t": self.t, "at": "2026-11-24T08:00:00.000Z", "kind": kind});
         if let (Some(entry), Value::Object(fields)) = (entry.as_object_mut(), fields) {
             entry.extend(fields);
         }
-        writeln!(self.text, "{entry}").expect("a string takes it");
+        writeln!(self.text, "{entry}").expect("writing to a string cannot fail");
         self.n += 1;
         self.t = ((self.t + 0.0123) * 1e4).round() / 1e4;
         self.n - 1
@@ -102,27 +96,26 @@ impl Lines {
     }
 
     fn write(self, folder: &Path) {
-        fs::write(folder.join(SESSION_FILE), self.text).expect("the disk takes it");
+        fs::write(folder.join(SESSION_FILE), self.text).expect("the file is written");
     }
 }
 
-/// A session of so many messages at least, among them this many prints, each of a job of its own.
+/// Writes a recording of at least `messages` messages, with `jobs` prints of different jobs.
 ///
 /// # Panics
 ///
-/// Where the folder cannot be written to.
+/// If the folder cannot be written to.
 pub fn long(folder: &Path, messages: u64, jobs: u64) {
-    let pictures: Vec<_> = (0..7).map(|n| jpeg(n * 30, 640, 480)).collect();
-    let mut lines = Lines::new("2.6");
+    let mut lines = Entries::new("2.6");
     lines.add("opened", json!({"url": "wss://status.example.com"}));
-    let (mut said, mut action, mut prints) = (0, 1000, 0);
-    while said < messages {
+    let (mut sent, mut action, mut prints) = (0, 1000, 0);
+    while sent < messages {
         action += 1;
-        let ask =
+        let request =
             |kind: &str, key: &str, url: &str| json!({"id": action, "action_type": kind, "status": "ready", key: url});
-        if prints < jobs && said >= prints * messages / jobs {
+        if prints < jobs && sent >= prints * messages / jobs {
             let url = format!("https://storage.example.com/dl/{action}.puls");
-            lines.message("in", &ask("print", "motion_url", &format!("{url}?***")));
+            lines.message("in", &request("print", "motion_url", &format!("{url}?***")));
             lines.event(action, "print:starting", json!({}));
             let name = format!("{:06}_response.puls", lines.n);
             let job = flower(u32::try_from(prints % 40 + 3).unwrap_or(3));
@@ -133,14 +126,14 @@ pub fn long(folder: &Path, messages: u64, jobs: u64) {
                     "request": {"bytes": 0}, "response": {"bytes": job.len(), "file": name},
                 }),
             );
-            fs::write(folder.join(name), job).expect("the disk takes it");
+            fs::write(folder.join(name), job).expect("the file is written");
             for event in ["download:completed", "warmup:starting", "running", "return_to_home:succeeded", "completed"] {
                 lines.event(action, &format!("print:{event}"), json!({}));
             }
             prints += 1;
-            said += 7;
+            sent += 7;
         } else if action % 10 == 0 {
-            lines.message("in", &ask("settings", "note", "none"));
+            lines.message("in", &request("settings", "note", "none"));
             let setting = |n: u64| {
                 let letter = |of: u64| char::from(b'A' + u8::try_from(of % 26).unwrap_or(0));
                 let code = format!("{}{}{}{}", letter(n / 20), letter(n / 7), letter(n / 3), n % 10);
@@ -148,27 +141,27 @@ pub fn long(folder: &Path, messages: u64, jobs: u64) {
             };
             let report: Value = (0..500).map(setting).collect();
             lines.event(action, "settings:completed", json!({"settings": report}));
-            said += 2;
+            sent += 2;
         } else {
             let url = format!("https://storage.example.com/up/{action}");
-            lines.message("in", &ask("lid_image", "endpoint", &format!("{url}?***")));
+            lines.message("in", &request("lid_image", "endpoint", &format!("{url}?***")));
             for event in ["starting", "capture:starting", "capture:completed", "upload:starting"] {
                 lines.event(action, &format!("lid_image:{event}"), json!({}));
             }
             let which = usize::try_from(action % 7).unwrap_or(0);
             let name = format!("{which:06}_request.jpg");
-            fs::write(folder.join(&name), &pictures[which]).expect("the disk takes it");
+            fs::write(folder.join(&name), jpeg(which)).expect("the file is written");
             lines.add(
                 "http",
                 json!({
                     "method": "PUT", "url": url, "has_query": true, "status": 200, "duration_s": 0.04,
-                    "request": {"bytes": pictures[which].len(), "file": name}, "response": {"bytes": 0},
+                    "request": {"bytes": jpeg(which).len(), "file": name}, "response": {"bytes": 0},
                 }),
             );
             let ending = if action % 97 == 0 { "failed" } else { "completed" };
             lines.event(action, &format!("lid_image:upload:{ending}"), json!({}));
             lines.event(action, &format!("lid_image:{ending}"), json!({}));
-            said += 7;
+            sent += 7;
         }
     }
     lines.add("closed", json!({"reason": "the machine has stopped"}));
@@ -176,7 +169,7 @@ pub fn long(folder: &Path, messages: u64, jobs: u64) {
     lines.write(folder);
 }
 
-/// What a hostile service would have a page do. All of it sets `window.owned`, loads something, or hides what is there.
+/// Attacks on a page through recorded text: each sets `window.owned`, loads something or hides content.
 pub const HOSTILE: [&str; 14] = [
     "<script>window.owned=1</script>",
     "\"><img src=x onerror=\"window.owned=2\">",
@@ -194,14 +187,14 @@ pub const HOSTILE: [&str; 14] = [
     "<link rel=stylesheet href=https://evil.example/x.css><style>*{display:none}</style>",
 ];
 
-/// A session in which every text that a service, a machine or a writer of recordings controls is hostile, lines that are
-/// no entries and files that are none included.
+/// Writes a malicious recording: every text that a service, a machine or another program controls is an attack. Some
+/// entries and files are invalid.
 ///
 /// # Panics
 ///
-/// Where the folder cannot be written to.
+/// If the folder cannot be written to.
 pub fn hostile(folder: &Path) {
-    let mut lines = Lines { text: String::new(), n: 0, t: 0.0 };
+    let mut lines = Entries { text: String::new(), n: 0, t: 0.0 };
     let evil = HOSTILE.join(" ");
     lines.add(
         "session",
@@ -235,7 +228,7 @@ pub fn hostile(folder: &Path) {
         lines.add("closed", json!({"reason": evil}));
         lines.add("state", json!({"state": evil, "detail": evil}));
     }
-    // Files that are not what they seem, for an action that is in order.
+    // Files that are not what their names say, for a valid action.
     lines.message("in", &json!({"id": 99, "action_type": "print", "status": "ready", "motion_url": "https://h/99"}));
     let script_in_jpeg = [b"\xff\xd8\xff", HOSTILE[3].as_bytes(), b"\xff\xc0\0\x11\x08\xff\xff\0\0"].concat();
     let files: [(&str, &[u8]); 5] = [
@@ -246,10 +239,10 @@ pub fn hostile(folder: &Path) {
         ("e.html", HOSTILE[0].as_bytes()),
     ];
     for (name, bytes) in files {
-        fs::write(folder.join(name), bytes).expect("the disk takes it");
+        fs::write(folder.join(name), bytes).expect("the file is written");
     }
     let places = ["..", ".", "", "/etc/passwd", "session.jsonl", "nowhere.jpg", "C:\\x", ".hidden", "folder"];
-    fs::create_dir_all(folder.join("folder")).expect("the disk takes it");
+    fs::create_dir_all(folder.join("folder")).expect("the file is written");
     for name in files.map(|(name, _)| name).into_iter().chain(places) {
         lines.add(
             "http",
@@ -259,7 +252,7 @@ pub fn hostile(folder: &Path) {
             }),
         );
     }
-    // Entries with other types in them than there should be, and some that are none.
+    // Entries with values of the wrong type, and invalid entries.
     for (action_type, id, status) in [
         (json!(1), json!(1), json!("ready")),
         (json!("settings"), json!("1"), json!("ready")),
@@ -267,10 +260,10 @@ pub fn hostile(folder: &Path) {
         (json!(null), json!(i64::MIN), json!({})),
         (json!("settings"), json!(i64::MAX), json!("ready")),
     ] {
-        let asked = json!({"id": id, "action_type": action_type, "status": status});
-        lines.message("in", &asked);
-        lines.message("out", &json!({"event": action_type, "action_id": id, "settings": [asked]}));
-        lines.message("out", &json!([asked]));
+        let action = json!({"id": id, "action_type": action_type, "status": status});
+        lines.message("in", &action);
+        lines.message("out", &json!({"event": action_type, "action_id": id, "settings": [action]}));
+        lines.message("out", &json!([action]));
     }
     let deep = format!("{}{}", "[".repeat(100), "]".repeat(100));
     let deeper = format!("{}{}", "[".repeat(5000), "]".repeat(5000));

@@ -1,27 +1,27 @@
-//! `puls check`: whether a machine would run it.
+//! `puls check`: tells whether a machine would run a job.
 
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::puls::{Header, Limits};
+use gf_emulator_core::puls::Limits;
 
 use super::source;
-use crate::failure::Failure;
+use crate::error::CliError;
 use crate::numbers;
-use crate::output::{say, tell};
+use crate::output::{eprint, print};
 
-/// Say whether a machine would run a job, and if not, why
+/// Check whether a machine would run a job, and if not, why
 ///
-/// The whole file is read: a header that is refused, a gzip file that is cut or damaged, anything that should not be
-/// there.
+/// Reads the whole file, and finds headers that are refused, gzip files that are truncated or damaged, and anything
+/// unexpected.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gf-machine-emulator puls check job.puls
   gf-machine-emulator puls check job.puls --serial 12345
 
-Without --serial, a job that is locked to one machine passes, whichever it is.
+Without --serial, a job that is locked to one machine passes.
 
-Exit codes: 0 all are good, 1 one is refused or broken, 2 wrong usage, or a file
+Exit codes: 0 all are good; 1 one is refused or broken; 2 wrong usage, or a file
 that cannot be opened.")]
 pub(crate) struct Arguments {
     /// The pulse files; `-` is standard input
@@ -34,42 +34,35 @@ pub(crate) struct Arguments {
     limit: source::Limit,
 }
 
-pub(super) fn run(arguments: &Arguments) -> Result<(), Failure> {
-    let mut bad = Vec::new();
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let mut errors = Vec::new();
     for path in &arguments.files {
         match check(path, arguments.serial, arguments.limit.into()) {
-            Ok(Verdict { header, reasons }) => {
-                for remark in header.remarks() {
-                    say(format_args!("{}: remark: {remark}", source::name(path)));
-                }
-                for reason in &reasons {
-                    say(format_args!("{}: refused: {reason}", source::name(path)));
-                }
-                if reasons.is_empty() {
-                    say(format_args!("{}: good", source::name(path)));
-                } else {
-                    bad.push(Failure::failed(reasons.join("; ")));
-                }
-            }
-            Err(failure) => {
-                tell(&failure);
-                bad.push(failure);
+            Ok(true) => {}
+            Ok(false) => errors.push(CliError::failed("refused")),
+            Err(error) => {
+                eprint(&error);
+                errors.push(error);
             }
         }
     }
-    super::ended(&bad, arguments.files.len(), "would not run")
+    super::sum_up(&errors, arguments.files.len(), "would not run")
 }
 
-/// What is found in a file that is whole.
-struct Verdict {
-    header: Header,
-    reasons: Vec<String>,
-}
-
-fn check(path: &Path, serial: Option<u32>, limits: Limits) -> Result<Verdict, Failure> {
+/// Prints remarks on a file and why it is refused. Returns whether a machine would run it. Fails if it is broken.
+fn check(path: &Path, serial: Option<u32>, limits: Limits) -> Result<bool, CliError> {
     let mut job = source::open(path, limits)?;
     while job.next_chunk().map_err(|e| source::broken(path, &e))?.is_some() {}
-    let header = job.header().clone();
-    let reasons = header.check(serial).iter().map(ToString::to_string).collect();
-    Ok(Verdict { header, reasons })
+    let (name, header) = (source::name(path), job.header());
+    for remark in header.remarks() {
+        print(format_args!("{name}: remark: {remark}"));
+    }
+    let reasons = header.check(serial);
+    for reason in &reasons {
+        print(format_args!("{name}: refused: {reason}"));
+    }
+    if reasons.is_empty() {
+        print(format_args!("{name}: good"));
+    }
+    Ok(reasons.is_empty())
 }

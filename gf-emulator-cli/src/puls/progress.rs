@@ -1,38 +1,37 @@
-//! How far a file has been read, on a terminal, once it takes longer than people like to wonder.
+//! A progress bar for files that take long to read.
 
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// What is over sooner needs no bar.
-const PATIENCE: Duration = Duration::from_secs(1);
-const KNOWN: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
-const UNKNOWN: &str = "{msg} {bytes} in {elapsed}";
+/// Nothing is drawn before this.
+const DELAY: Duration = Duration::from_secs(1);
+const WITH_TOTAL: &str = "{msg} {wide_bar} {bytes}/{total_bytes} {eta}";
+const WITHOUT_TOTAL: &str = "{msg} {bytes} in {elapsed}";
 
-/// A reader that shows on a terminal (standard error) how far it has got, and shows nothing anywhere else.
-pub(super) struct Watched<R> {
+/// A reader that draws its progress on standard error, if that is a terminal.
+pub(super) struct WithProgress<R> {
     reader: R,
     since: Instant,
     bar: ProgressBar,
-    shown: bool,
+    // Not `bar.is_hidden()`, which stays true without a terminal.
+    is_started: bool,
 }
 
-impl<R: Read> Watched<R> {
-    pub(super) fn new(reader: R, name: &str, total_bytes: Option<u64>) -> Self {
+impl<R: Read> WithProgress<R> {
+    pub(super) fn new(reader: R, name: String, total_bytes: Option<u64>) -> Self {
+        let template = if total_bytes.is_some() { WITH_TOTAL } else { WITHOUT_TOTAL };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         let bar = ProgressBar::with_draw_target(total_bytes, ProgressDrawTarget::hidden());
-        let template = if total_bytes.is_some() { KNOWN } else { UNKNOWN };
-        bar.set_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()));
-        bar.set_message(name.to_owned());
-        Self { reader, since: Instant::now(), bar, shown: false }
+        Self { reader, since: Instant::now(), bar: bar.with_style(style).with_message(name), is_started: false }
     }
 }
 
-impl<R: Read> Read for Watched<R> {
+impl<R: Read> Read for WithProgress<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if !self.shown && self.since.elapsed() > PATIENCE {
-            self.shown = true;
-            // Draws only where standard error is a terminal.
+        if !self.is_started && self.since.elapsed() > DELAY {
+            self.is_started = true;
             self.bar.set_draw_target(ProgressDrawTarget::stderr());
         }
         let read = self.reader.read(buffer)?;
@@ -41,7 +40,7 @@ impl<R: Read> Read for Watched<R> {
     }
 }
 
-impl<R> Drop for Watched<R> {
+impl<R> Drop for WithProgress<R> {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
     }

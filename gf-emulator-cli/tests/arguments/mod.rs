@@ -1,4 +1,4 @@
-//! What options, variables and signals mean to the whole program.
+//! Options, environment variables and signals.
 
 use std::fs;
 
@@ -8,7 +8,7 @@ use crate::program::{Program, command};
 use crate::{folder, run};
 
 #[test]
-fn a_number_below_zero_is_told_its_range() {
+fn a_negative_number_is_answered_with_the_range() {
     let folder = folder();
     for (arguments, words) in [
         (&["collect", "--jobs", "-1"][..], "'-1' for '--jobs <N>': expected a whole number of jobs from 1 to"),
@@ -24,7 +24,7 @@ fn a_number_below_zero_is_told_its_range() {
 }
 
 #[test]
-fn a_port_alone_is_enough_to_listen_on() {
+fn listens_on_loopback_for_a_port_alone() {
     let folder = folder();
     let mut serve = command(folder.path());
     serve.args(["serve", "--listen", "0", "--plain"]);
@@ -33,7 +33,7 @@ fn a_port_alone_is_enough_to_listen_on() {
 }
 
 #[test]
-fn check_names_what_is_no_version_address_or_number() {
+fn check_lists_invalid_versions_addresses_and_numbers() {
     let folder = folder();
     let text = "[MACHINE]\nserial: 1\nhostname: A B\nfirmware: abc\nip_address: foo\nhead_id: -4\n\
                 [THERMAL]\nmax_run_temp: 1e9\n";
@@ -45,14 +45,14 @@ fn check_names_what_is_no_version_address_or_number() {
         "my.cfg:4: firmware must be a version such as 2.6.0-2228",
         "my.cfg:5: ip_address must be an IP address",
         "my.cfg:6: head_id must be a whole number from 0 to 4294967295",
-        "my.cfg:8: max_run_temp must be a number of degrees Celsius",
+        "my.cfg:8: max_run_temp must be a temperature from -100 to 200 degrees Celsius",
     ] {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }
 }
 
 #[test]
-fn pipe_asks_for_no_identity() {
+fn pipe_needs_no_serial_hostname_and_password() {
     let folder = folder();
     fs::write(folder.path().join("my.cfg"), "[EMULATOR]\nbutton: perhaps\n").unwrap();
     let ended = run(&folder, &["pipe", "--config", "my.cfg"]);
@@ -64,7 +64,7 @@ fn pipe_asks_for_no_identity() {
 }
 
 #[test]
-fn a_log_level_that_there_is_not_is_named_once() {
+fn an_unknown_log_level_is_reported_once() {
     let folder = folder();
     let mut pipe = command(folder.path());
     pipe.arg("pipe").env("RUST_LOG", "error,gf_emulator_core=loud");
@@ -76,7 +76,7 @@ fn a_log_level_that_there_is_not_is_named_once() {
 
 #[test]
 #[cfg(unix)]
-fn a_signal_ends_local_work_at_once_and_leaves_no_file() {
+fn a_signal_ends_commands_without_a_session_and_leaves_no_file() {
     let mut job = Builder::new();
     job.dwell(400.0).unwrap();
     let mut bytes = Vec::new();
@@ -91,7 +91,7 @@ fn a_signal_ends_local_work_at_once_and_leaves_no_file() {
         let mut work = command(folder.path());
         work.args(words.split(' ')).stdin(std::process::Stdio::piped());
         let mut program = Program::start(work);
-        // Far more than a pipe holds: most of it has been read, and it waits for the rest.
+        // More than a pipe's buffer: most of it has been read, and the program waits for the rest.
         program.write(begin);
         program.terminate();
         let ended = program.end();

@@ -1,4 +1,4 @@
-//! SIGTERM while a service sends without end: status 0, by the program itself.
+//! SIGTERM while a service sends without pause: the program exits by itself, with 0.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +9,7 @@ use crossbeam_channel::{Sender, bounded};
 use crate::program::{LIMIT, Program, command};
 use crate::{configure, folder};
 
-/// Answers one request after the other, each on a connection of its own; the WebSocket goes to `opened`.
+/// Answers requests, one on each connection. Sends the WebSocket to `opened`.
 fn serve(listener: &TcpListener, opened: &Sender<TcpStream>) {
     for mut stream in listener.incoming().map_while(Result::ok) {
         let mut head = Vec::new();
@@ -40,27 +40,27 @@ fn serve(listener: &TcpListener, opened: &Sender<TcpStream>) {
 }
 
 #[test]
-fn sigterm_ends_it_in_the_middle_of_pings() {
-    ends_in_the_middle_of(&[], &[0x89, 0]);
+fn sigterm_ends_a_flood_of_pings() {
+    ends_during(&[], &[0x89, 0]);
 }
 
 #[test]
-fn sigterm_ends_it_in_the_middle_of_binary_frames() {
-    ends_in_the_middle_of(&[], &[0x82, 1, 0]);
+fn sigterm_ends_a_flood_of_binary_frames() {
+    ends_during(&[], &[0x82, 1, 0]);
 }
 
 #[test]
-fn sigterm_ends_it_in_the_middle_of_empty_fragments() {
-    ends_in_the_middle_of(&[0x01, 0], &[0, 0]);
+fn sigterm_ends_a_flood_of_empty_fragments() {
+    ends_during(&[0x01, 0], &[0, 0]);
 }
 
 #[test]
-fn sigterm_ends_it_in_the_middle_of_text_frames() {
-    ends_in_the_middle_of(&[], b"\x81\x07no JSON");
+fn sigterm_ends_a_flood_of_text_frames() {
+    ends_during(&[], b"\x81\x07no JSON");
 }
 
-/// A service that sends `begin`, then `again` without end.
-fn ends_in_the_middle_of(begin: &'static [u8], again: &[u8]) {
+/// Sends `begin`, then `again` without pause, and SIGTERM to the machine.
+fn ends_during(begin: &'static [u8], again: &[u8]) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     let (open, opened) = bounded(0);
@@ -71,15 +71,15 @@ fn ends_in_the_middle_of(begin: &'static [u8], again: &[u8]) {
     command.arg("run").env("RUST_LOG", "error");
     let program = Program::start(command);
     let mut stream = opened.recv_timeout(LIMIT).unwrap();
-    let (under_way, is_under_way) = bounded(1);
+    let (progress, has_progress) = bounded(1);
     let block = again.repeat(1000);
     let flood = thread::spawn(move || {
         stream.write_all(begin).unwrap();
         while stream.write_all(&block).is_ok() {
-            let _ = under_way.try_send(());
+            let _ = progress.try_send(());
         }
     });
-    (0..10).for_each(|_| is_under_way.recv_timeout(LIMIT).unwrap());
+    (0..10).for_each(|_| has_progress.recv_timeout(LIMIT).unwrap());
     program.terminate();
     program.end().expect(0);
     flood.join().unwrap();

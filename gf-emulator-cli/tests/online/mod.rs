@@ -1,4 +1,4 @@
-//! A machine that is online: ended by a signal in every phase of an action, and `collect`.
+//! A machine online: stopped by a signal in every phase of an action, and `collect`.
 
 use std::net::TcpListener;
 
@@ -10,14 +10,14 @@ use tempfile::TempDir;
 use crate::program::{LIMIT, Program, command};
 use crate::{configure, folder};
 
-/// A job of one tick a second, for days.
+/// Returns a job that runs for days: one tick a second.
 fn endless_job() -> Vec<u8> {
     let mut job = Builder::new();
     job.move_to(5.0, 0.0).unwrap().dwell(60.0).unwrap().set(code::STEP_FREQUENCY, 1).unwrap();
     job.to_bytes()
 }
 
-/// A machine that is connected to a service, and has been asked for nothing yet.
+/// Starts a machine, and waits until it is connected.
 fn machine(more: &str) -> (TempDir, LocalService, Program) {
     let service = LocalService::builder().tls(false).puls(endless_job()).start().unwrap();
     let folder = folder();
@@ -31,15 +31,15 @@ fn machine(more: &str) -> (TempDir, LocalService, Program) {
 
 #[track_caller]
 fn wait(service: &LocalService, for_what: &str, done: impl FnMut(&[Seen]) -> bool) {
-    assert!(service.wait_for(done, LIMIT), "waited in vain for {for_what}: {:#?}", service.seen());
+    assert!(service.wait_for(done, LIMIT), "timed out waiting for {for_what}: {:#?}", service.seen());
 }
 
-fn ask(service: &LocalService, id: i64, action: &str, more: &Value) {
-    let mut asked = json!({"id": id, "action_type": action, "status": "ready", "motion_url": service.puls_url()});
+fn send(service: &LocalService, id: i64, action: &str, more: &Value) {
+    let mut action = json!({"id": id, "action_type": action, "status": "ready", "motion_url": service.puls_url()});
     for (key, value) in more.as_object().unwrap() {
-        asked[key] = value.clone();
+        action[key] = value.clone();
     }
-    service.send(asked).unwrap();
+    service.send(action).unwrap();
 }
 
 fn has_event(name: &'static str) -> impl Fn(&[Seen]) -> bool {
@@ -50,7 +50,7 @@ fn is_held(seen: &[Seen]) -> bool {
     seen.iter().any(|seen| matches!(seen, Seen::Held { .. }))
 }
 
-/// Ends it by SIGTERM: the program takes 1 for its exit code where that takes it more than two seconds.
+/// Sends SIGTERM, and checks the end. The exit code would be 1 if it took more than two seconds.
 #[track_caller]
 fn ends(phase: &str, service: &LocalService, machine: Program, ending: &'static str) {
     machine.terminate();
@@ -58,7 +58,7 @@ fn ends(phase: &str, service: &LocalService, machine: Program, ending: &'static 
     assert!(ended.is_success(), "{phase}: {ended:#?}");
     wait(service, ending, has_event(ending));
     let closed = |seen: &[Seen]| matches!(seen.last(), Some(Seen::WsClosed { code: Some(1000) }));
-    wait(service, "a close in order", closed);
+    wait(service, "a clean close", closed);
     let endings = service
         .seen()
         .iter()
@@ -73,19 +73,19 @@ fn ends(phase: &str, service: &LocalService, machine: Program, ending: &'static 
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn sigterm_ends_it_in_order_in_every_phase_of_a_print() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn sigterm_cancels_a_print_in_every_phase() {
     let print = |phase: &str, more: &str, fault: Option<Failure>, reached: &dyn Fn(&[Seen]) -> bool| {
         let (_folder, service, program) = machine(more);
         if let Some(failure) = fault {
             service.fault(Fault::new(failure).on("GET", "/dl/"));
         }
-        ask(&service, 7, "print", &json!({}));
+        send(&service, 7, "print", &json!({}));
         wait(&service, phase, reached);
         ends(phase, &service, program, "print:cancelled");
     };
     print("before the answer", "", Some(Failure::Hold), &is_held);
-    // Its answer stalls once some of it has come; that it was asked for is all that shows of it here.
+    // The answer stalls after a part; only the request is visible here.
     print("downloading", "", Some(Failure::Stall), &|seen| {
         seen.iter().any(|seen| matches!(seen, Seen::Http(request) if request.path.starts_with("/dl/")))
     });
@@ -100,9 +100,9 @@ fn sigterm_ends_it_in_order_in_every_phase_of_a_print() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn sigterm_ends_it_in_order_while_it_is_paused() {
-    // A page is the way to the button of a program without a terminal.
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn sigterm_cancels_a_paused_print() {
+    // Without a terminal, the button is on the follow page.
     let service = LocalService::builder().tls(false).puls(endless_job()).start().unwrap();
     let folder = folder();
     let more = "[EMULATOR]\ntime_scale: 1\n[MOTION]\nwarm_up_delay: 0";
@@ -113,7 +113,7 @@ fn sigterm_ends_it_in_order_while_it_is_paused() {
     let line = program.wait_line("follow it at ");
     let (host, token) = line.split_once("http://").unwrap().1.split_once("/?token=").unwrap();
     wait(&service, "a WebSocket", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
-    ask(&service, 7, "print", &json!({}));
+    send(&service, 7, "print", &json!({}));
     wait(&service, "print:running", has_event("print:running"));
     crate::post(host, token, "/button");
     wait(&service, "print:paused", has_event("print:paused"));
@@ -121,21 +121,21 @@ fn sigterm_ends_it_in_order_while_it_is_paused() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn sigterm_ends_it_in_order_while_an_upload_is_not_read() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn sigterm_cancels_a_stalled_upload() {
     let (folder, service, program) = machine("");
-    // More than the buffers of two sockets hold.
+    // More than the socket buffers hold.
     std::fs::write(folder.path().join("images/HOME_1.jpg"), vec![0xff; 24 << 20]).unwrap();
     let storage = TcpListener::bind("127.0.0.1:0").unwrap();
     let endpoint = format!("http://{}/up/1", storage.local_addr().unwrap());
-    ask(&service, 7, "lid_image", &json!({"endpoint": endpoint}));
+    send(&service, 7, "lid_image", &json!({"endpoint": endpoint}));
     let unread = storage.accept().unwrap();
     ends("uploading", &service, program, "lid_image:cancelled");
     drop(unread);
 }
 
 #[test]
-fn collect_that_ends_with_fewer_jobs_than_asked_for_says_so() {
+fn collect_fails_if_fewer_jobs_arrived() {
     let service = LocalService::builder().tls(false).start().unwrap();
     let folder = folder();
     configure(&folder, service.http_url(), &service.ws_url(), "", "");
@@ -143,17 +143,17 @@ fn collect_that_ends_with_fewer_jobs_than_asked_for_says_so() {
     command.args(["collect", "--jobs", "3", "--for", "5"]);
     let program = Program::start(command);
     wait(&service, "a WebSocket", |seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })));
-    ask(&service, 7, "motion", &json!({}));
+    send(&service, 7, "motion", &json!({}));
     wait(&service, "motion:completed", has_event("motion:completed"));
     let ended = program.end();
     ended.expect(1);
-    assert!(ended.stderr.contains("1 of 3 jobs has come"), "{ended:#?}");
-    assert!(ended.stdout.contains("_motion_7"), "those that have come are named: {ended:#?}");
+    assert!(ended.stderr.contains(": only 1 of 3 jobs arrived"), "{ended:#?}");
+    assert!(ended.stdout.contains("_motion_7"), "the others are listed: {ended:#?}");
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no such places")]
-fn a_machine_whose_jobs_cannot_be_kept_does_not_go_online() {
+#[cfg_attr(not(unix), ignore = "needs Unix paths")]
+fn a_machine_that_cannot_keep_jobs_does_not_go_online() {
     let service = LocalService::builder().tls(false).start().unwrap();
     for subcommand in ["run", "collect"] {
         let folder = folder();
@@ -165,6 +165,6 @@ fn a_machine_whose_jobs_cannot_be_kept_does_not_go_online() {
         ended.expect(2);
         assert!(ended.stderr.contains("motion_dir"), "{ended:#?}");
     }
-    // Nothing was said to the service.
+    // Nothing was sent to the service.
     assert_eq!(service.seen().len(), 0, "{:#?}", service.seen());
 }

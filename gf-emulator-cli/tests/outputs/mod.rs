@@ -1,4 +1,4 @@
-//! What commands write, and where: never over what they read, whole or not at all, and tried before anything is begun.
+//! Outputs: complete or absent, never over an input, and opened before the work.
 
 use std::fs;
 use std::net::TcpListener;
@@ -13,8 +13,8 @@ use crate::program::{Ended, Program, command};
 use crate::{configure, folder, run};
 
 const SERVE: [&str; 3] = ["serve", "--listen", "127.0.0.1:0"];
-/// Commands that read what comes first and write what comes last.
-const PAIRS: [(&str, &[&str], &[&str]); 8] = [
+/// Commands, each with a file that it reads and its output option.
+const INPUTS: [(&str, &[&str], &[&str]); 8] = [
     ("rec/session.jsonl", &["report", "rec"], &["-o"]),
     ("rec/000001_request.jpg", &["report", "rec"], &["-o"]),
     ("job.puls", &["puls", "export", "job.puls", "--format", "csv"], &["-o"]),
@@ -24,7 +24,7 @@ const PAIRS: [(&str, &[&str], &[&str]); 8] = [
     ("job.puls", &SERVE, &["--puls", "job.puls", "--ca-out"]),
     ("rec/session.jsonl", &SERVE, &["--replay", "rec", "--ca-out"]),
 ];
-/// Commands with an output, whatever it is called.
+/// Commands with an output.
 const WRITERS: [&[&str]; 5] = [
     &["report", "rec", "-o"],
     &["puls", "export", "job.puls", "--format", "csv", "-o"],
@@ -33,7 +33,7 @@ const WRITERS: [&[&str]; 5] = [
     &["serve", "--listen", "127.0.0.1:0", "--ca-out"],
 ];
 
-/// `job.puls`, `x.svgpath`, `script.json`, and a recording in `rec` that was made from `theirs.jsonl`.
+/// Creates `job.puls`, `x.svgpath`, `script.json`, and a recording in `rec`, imported from `theirs.jsonl`.
 fn inputs() -> TempDir {
     let folder = folder();
     let here = folder.path();
@@ -63,8 +63,8 @@ fn expect(ended: &Ended, code: i32, words: &str) {
 }
 
 #[test]
-fn no_output_overwrites_an_input_whatever_it_is_called() {
-    for (input, command, option) in PAIRS {
+fn an_output_never_overwrites_an_input_under_any_name() {
+    for (input, command, option) in INPUTS {
         let folder = inputs();
         let there = folder.path().join(input);
         let before = fs::read(&there).unwrap();
@@ -78,7 +78,7 @@ fn no_output_overwrites_an_input_whatever_it_is_called() {
         }
         for output in outputs {
             let ended = run(&folder, &[command, option, &[output]].concat());
-            expect(&ended, 2, &format!("{output}: cannot write it: it belongs to the input "));
+            expect(&ended, 2, &format!("cannot write {output}: it belongs to the input "));
             assert!(fs::read(&there).unwrap() == before, "{command:?} {output}");
         }
     }
@@ -86,7 +86,7 @@ fn no_output_overwrites_an_input_whatever_it_is_called() {
 
 #[cfg(unix)]
 #[test]
-fn standard_input_is_not_overwritten_either() {
+fn an_output_never_overwrites_standard_input() {
     let folder = inputs();
     let before = fs::read(folder.path().join("job.puls")).unwrap();
     let mut command = command(folder.path());
@@ -97,7 +97,7 @@ fn standard_input_is_not_overwritten_either() {
 }
 
 #[test]
-fn a_page_in_the_folder_of_a_recording_can_be_made_again() {
+fn a_report_in_the_folder_of_a_recording_can_be_overwritten() {
     let folder = inputs();
     for _ in 0..2 {
         run(&folder, &["report", "rec", "-o", "rec/report.html"]).expect(0);
@@ -106,7 +106,7 @@ fn a_page_in_the_folder_of_a_recording_can_be_made_again() {
 
 #[cfg(unix)]
 #[test]
-fn what_is_no_file_is_refused_at_once_as_an_output() {
+fn an_output_must_be_a_file_in_an_existing_folder() {
     let folder = inputs();
     let made = std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap();
     assert!(made.success());
@@ -115,11 +115,11 @@ fn what_is_no_file_is_refused_at_once_as_an_output() {
     let before = names(folder.path());
     for writer in WRITERS {
         for (output, words) in [
-            ("fifo", "fifo: cannot write it: it is a pipe (FIFO)"),
-            ("socket", "socket: cannot write it: it is a socket"),
-            ("folder", "folder: cannot write it: it is a folder, not a file"),
-            ("no/such/file", "no/such/file: cannot write it: there is no folder no/such"),
-            ("job.puls/file", "job.puls/file: cannot write it: job.puls is a file, not a folder"),
+            ("fifo", "cannot write fifo: it is a pipe (FIFO)"),
+            ("socket", "cannot write socket: it is a socket"),
+            ("folder", "cannot write folder: it is a folder, not a file"),
+            ("no/such/file", "cannot write no/such/file: there is no folder no/such"),
+            ("job.puls/file", "cannot write job.puls/file: job.puls is a file, not a folder"),
         ] {
             expect(&run(&folder, &[writer, &[output]].concat()), 2, words);
             assert_eq!(names(folder.path()), before, "{writer:?} {output}");
@@ -133,7 +133,7 @@ fn what_is_no_file_is_refused_at_once_as_an_output() {
 
 #[cfg(unix)]
 #[test]
-fn standard_output_has_two_names_and_the_target_of_a_link_is_written() {
+fn dev_stdout_is_standard_output_and_a_symbolic_link_is_followed() {
     let folder = inputs();
     let ended = run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "/dev/stdout"]);
     ended.expect(0);
@@ -148,31 +148,27 @@ fn standard_output_has_two_names_and_the_target_of_a_link_is_written() {
 }
 
 #[test]
-fn the_certificate_goes_beside_the_recording_and_not_into_its_place() {
+fn the_certificate_cannot_replace_the_recording() {
     let folder = folder();
     fs::create_dir(folder.path().join("rec")).unwrap();
     let ended = run(&folder, &[&SERVE[..], &["--record", "rec", "--ca-out", "rec/session.jsonl"]].concat());
-    expect(&ended, 2, "there is a recording already");
+    expect(&ended, 2, "it already contains a recording");
 }
 
 #[test]
-fn a_log_does_not_go_into_a_file_that_is_read() {
+fn the_log_cannot_replace_the_configuration() {
     let folder = folder();
     configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "log_file: gf-machine-emulator.cfg");
     let file = folder.path().join("gf-machine-emulator.cfg");
     let before = fs::read(&file).unwrap();
     for command in ["run", "check", "collect"] {
-        expect(
-            &run(&folder, &[command]),
-            2,
-            "log_file: gf-machine-emulator.cfg: cannot write it: it belongs to the input",
-        );
+        expect(&run(&folder, &[command]), 2, "log_file: cannot write gf-machine-emulator.cfg: it belongs to the input");
     }
     assert!(fs::read(&file).unwrap() == before);
 }
 
 #[test]
-fn an_address_that_is_taken_leaves_nothing() {
+fn an_address_in_use_leaves_no_file() {
     let folder = folder();
     configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "");
     let before = names(folder.path());
@@ -189,16 +185,15 @@ fn an_address_that_is_taken_leaves_nothing() {
 }
 
 #[test]
-fn a_machine_that_cannot_be_made_leaves_no_recording() {
+fn a_missing_certificate_leaves_no_recording() {
     let folder = folder();
     configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "nowhere.pem", "");
     expect(&run(&folder, &["run", "--record", "rec"]), 2, "nowhere.pem");
     assert!(!folder.path().join("rec").exists());
 }
 
-/// Folders that cannot be had, each with the words for it, for every command that makes one.
 #[test]
-fn a_folder_that_cannot_be_had_is_wrong_usage_before_anything_is_begun() {
+fn a_folder_that_cannot_be_written_to_is_wrong_usage() {
     let folder = inputs();
     configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "");
     fs::write(folder.path().join("text"), "x").unwrap();
@@ -222,13 +217,13 @@ fn a_folder_that_cannot_be_had_is_wrong_usage_before_anything_is_begun() {
         }
     }
     for command in recorders {
-        expect(&run(&folder, &[command, &["rec"]].concat()), 2, "there is a recording already");
+        expect(&run(&folder, &[command, &["rec"]].concat()), 2, "it already contains a recording");
         assert_eq!(names(folder.path()), before, "{command:?}");
     }
 }
 
 #[test]
-fn an_input_that_is_none_is_wrong_usage_in_every_command() {
+fn an_input_that_cannot_be_opened_is_wrong_usage() {
     let folder = inputs();
     fs::create_dir(folder.path().join("folder")).unwrap();
     for (command, rest) in [
@@ -260,21 +255,33 @@ fn an_input_that_is_none_is_wrong_usage_in_every_command() {
 }
 
 #[test]
-fn the_demo_leaves_what_is_in_its_folder() {
+fn demo_keeps_files_in_its_folder_and_adds_missing_pictures() {
+    const THEIRS: &[u8] = b"\xff\xd8theirs\xff\xd9";
     let folder = folder();
-    let theirs = ["ca.pem", "images/HOME_1.part"];
+    let theirs = ["ca.pem", "images/HOME_1.part", "images/LID_IMAGE.jpg"];
     fs::create_dir(folder.path().join("images")).unwrap();
     for name in theirs {
-        fs::write(folder.path().join(name), "theirs").unwrap();
+        fs::write(folder.path().join(name), THEIRS).unwrap();
     }
     run(&folder, &["demo", "--dir", "."]).expect(0);
     for name in theirs {
-        assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "theirs");
+        assert_eq!(fs::read(folder.path().join(name)).unwrap(), THEIRS, "{name}");
     }
+    let pictures = [
+        "HEAD_LASER_.230.jpg",
+        "HEAD_NO_LASER_.230.jpg",
+        "HOME_1.jpg",
+        "HOME_1.part",
+        "HOME_2.jpg",
+        "HOME_3.jpg",
+        "HOME_4.jpg",
+        "LID_IMAGE.jpg",
+    ];
+    assert_eq!(names(&folder.path().join("images")), pictures);
 }
 
 #[test]
-fn one_is_not_many() {
+fn counts_have_singular_and_plural() {
     let folder = inputs();
     fs::write(folder.path().join("none"), "").unwrap();
     fs::write(folder.path().join("one.jsonl"), "{\"t\":0.5,\"kind\":\"done\"}\n").unwrap();
@@ -283,12 +290,12 @@ fn one_is_not_many() {
         (&["puls", "info", "none"], "1 of 1 file could not be read"),
         (&["puls", "check", "none", "job.puls"], "1 of 2 files would not run"),
         (&["import", "none", "-o", "new"], "none, line 1: the file is empty"),
-        (&["import", "job.puls", "-o", "new"], "no line from here on is one of a recording"),
+        (&["import", "job.puls", "-o", "new"], "no valid lines"),
     ] {
         expect(&run(&folder, arguments), 1, words);
     }
     let ended = run(&folder, &["import", "one.jsonl", "-o", "one"]);
     ended.expect(0);
-    assert_eq!(ended.stdout, "1 line is in one now\n");
-    expect(&run(&folder, &["report", "rec"]), 0, "report.html: 1 action, 1 message, 1 thing to look at");
+    assert_eq!(ended.stdout, "one: converted 1 line\n");
+    expect(&run(&folder, &["report", "rec"]), 0, "report.html: 1 action, 1 message, 1 problem");
 }

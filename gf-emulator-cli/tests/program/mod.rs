@@ -1,4 +1,4 @@
-//! The binary as a process: its output line by line, its end, with a limit on every wait.
+//! The binary as a child process: its output line by line and its exit code, with a timeout on every wait.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
-/// Long enough for a slow computer that does other things as well.
+/// Long enough for a slow and busy computer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// The binary in a folder, with nothing of this process's environment that counts.
+/// Returns a command that runs the binary in `folder`, without the environment variables that it reads.
 pub(crate) fn command(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gf-machine-emulator"));
     command.current_dir(folder).stdin(Stdio::null());
@@ -22,16 +22,16 @@ pub(crate) fn command(folder: &Path) -> Command {
     command
 }
 
-/// A process that runs. Dropped, it is ended.
+/// A running process. Dropping it kills it.
 pub(crate) struct Program {
     pid: u32,
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
     ended: Receiver<Ended>,
-    is_over: bool,
+    has_ended: bool,
 }
 
-/// How one ended.
+/// How a process ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     code: Option<i32>,
@@ -58,7 +58,7 @@ impl Program {
         Self::watch(child)
     }
 
-    /// With a stdout that nobody reads.
+    /// Starts it with a stdout whose reader has gone.
     pub(crate) fn start_unread(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         drop(child.stdout.take());
@@ -78,24 +78,24 @@ impl Program {
             let code = child.wait().unwrap().code();
             let _ = done.send(Ended { code, stdout, stderr });
         });
-        Self { pid, stdin, lines, ended, is_over: false }
+        Self { pid, stdin, lines, ended, has_ended: false }
     }
 
-    /// Its process id.
+    /// Returns the process id.
     pub(crate) fn pid(&self) -> u32 {
         self.pid
     }
 
-    /// Writes to its stdin; that it is gone already shows elsewhere.
+    /// Writes to its stdin, and ignores that it may have exited.
     pub(crate) fn write(&mut self, text: impl AsRef<[u8]>) {
-        let _ = self.stdin.as_mut().expect("it has one").write_all(text.as_ref());
+        let _ = self.stdin.as_mut().expect("stdin is piped and open").write_all(text.as_ref());
     }
 
     pub(crate) fn close_stdin(&mut self) {
         self.stdin = None;
     }
 
-    /// The next line of either output that has these words.
+    /// Waits for a line on stdout or stderr that contains `words`.
     #[track_caller]
     pub(crate) fn wait_line(&self, words: &str) -> String {
         let deadline = Instant::now() + LIMIT;
@@ -104,32 +104,34 @@ impl Program {
             match self.lines.recv_deadline(deadline) {
                 Ok(line) if line.contains(words) => return line,
                 Ok(line) => before.push(line),
-                Err(e) => panic!("waited in vain for {words:?} ({e}) after {before:#?}"),
+                Err(e) => panic!("timed out waiting for {words:?} ({e}) after {before:#?}"),
             }
         }
     }
 
-    /// Tells it to end, as a service manager does.
+    /// Sends SIGTERM.
     pub(crate) fn terminate(&self) {
         signal("TERM", self.pid);
     }
 
-    /// Waits for its end.
+    /// Waits until it has exited.
     #[track_caller]
     pub(crate) fn end(mut self) -> Ended {
         match self.ended.recv_timeout(LIMIT) {
             Ok(ended) => {
-                self.is_over = true;
+                self.has_ended = true;
                 ended
             }
-            Err(e) => panic!("it does not end ({e}); its last lines: {:#?}", self.lines.try_iter().collect::<Vec<_>>()),
+            Err(e) => {
+                panic!("it does not exit ({e}); its last lines: {:#?}", self.lines.try_iter().collect::<Vec<_>>())
+            }
         }
     }
 }
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if !self.is_over {
+        if !self.has_ended {
             signal("KILL", self.pid);
         }
     }
@@ -139,7 +141,7 @@ fn signal(name: &str, pid: u32) {
     let pid = pid.to_string();
     let (program, arguments) =
         if cfg!(windows) { ("taskkill", ["/F", "/PID", &pid]) } else { ("kill", ["-s", name, &pid]) };
-    // Where it does not help, the wait that follows says so.
+    // If it fails, the next wait does, too.
     let _ = Command::new(program).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).status();
 }
 

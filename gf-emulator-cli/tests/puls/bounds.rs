@@ -1,4 +1,4 @@
-//! What is larger than it looks, or never ends: each command says so, at once or at its limit, and leaves nothing.
+//! Inputs that are larger than they look, or endless: refused at once or at the limit, without leaving a file.
 
 use std::fs;
 use std::process::{Command, Stdio};
@@ -18,7 +18,7 @@ const EVERY: [&[&str]; 6] = [
     &["export", "--format", "csv", "-o", "out.csv"],
 ];
 
-/// Runs one of [`EVERY`] over a file, with more arguments.
+/// Runs one of [`EVERY`] on a file.
 fn puls(folder: &TempDir, arguments: &[&str], file: &str, more: &[&str]) -> Ended {
     run(folder, &[&["puls"], arguments, &[file], more].concat())
 }
@@ -30,16 +30,16 @@ fn names(folder: &TempDir) -> Vec<String> {
     names
 }
 
-/// 10 GB of ticks in which nothing happens, in 10 MB: one gzip member after the other.
+/// 10 GB of idle ticks in 10 MB: many gzip members.
 fn bomb() -> Vec<u8> {
     let mut member = Builder::new();
     member.dwell(400.0).unwrap();
-    // The header of every member but the first is part of the body.
+    // All headers but the first are part of the body.
     member.to_gzip().repeat(2_500)
 }
 
 #[test]
-fn ten_gigabytes_in_ten_megabytes_end_at_the_limit() {
+fn decompression_stops_at_the_limit() {
     let folder = folder();
     let bomb = bomb();
     assert!((8 << 20..12 << 20).contains(&bomb.len()), "{}", bomb.len());
@@ -52,7 +52,7 @@ fn ten_gigabytes_in_ten_megabytes_end_at_the_limit() {
         assert!(ended.stderr.contains(error), "{ended:?}");
         assert_eq!(names(&folder), ["bomb.puls"], "{arguments:?}");
     }
-    // What is within its limit is as before.
+    // The limit is inclusive.
     let mut job = Builder::new();
     job.dwell(0.5).unwrap();
     fs::write(folder.path().join("bomb.puls"), job.to_gzip()).unwrap();
@@ -62,7 +62,7 @@ fn ten_gigabytes_in_ten_megabytes_end_at_the_limit() {
 
 #[cfg(unix)]
 #[test]
-fn a_pipe_or_a_device_is_an_error_at_once() {
+fn a_pipe_or_a_device_is_refused_at_once() {
     let folder = folder();
     assert!(Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
     std::os::unix::net::UnixListener::bind(folder.path().join("socket")).unwrap();
@@ -78,9 +78,9 @@ fn a_pipe_or_a_device_is_an_error_at_once() {
                 "." => "a folder, not a file",
                 _ => "a device, not a regular file",
             };
-            let error = format!("{file}: cannot open it: it is {what}");
+            let error = format!("cannot read {file}: it is {what}");
             assert!(ended.stderr.contains(&error), "{arguments:?}: {ended:?}");
-            assert_eq!(ended.stderr.contains("redirect it to standard input and name `-`"), file != ".", "{ended:?}");
+            assert_eq!(ended.stderr.contains("redirect it to standard input and pass `-`"), file != ".", "{ended:?}");
             assert_eq!(names(&folder), ["fifo", "socket"], "{arguments:?}");
         }
     }
@@ -88,7 +88,7 @@ fn a_pipe_or_a_device_is_an_error_at_once() {
 
 #[cfg(unix)]
 #[test]
-fn standard_input_without_end_is_read_to_the_limit() {
+fn endless_standard_input_is_read_to_the_limit() {
     let folder = folder();
     fs::write(folder.path().join("head.puls"), Builder::new().to_bytes()).unwrap();
     for arguments in EVERY {
@@ -102,7 +102,7 @@ fn standard_input_without_end_is_read_to_the_limit() {
             command
         })
         .end();
-        // Its pipe has nobody at the other end any more.
+        // Its pipe was closed.
         assert!(!cat.wait().unwrap().success());
         ended.expect(1);
         assert!(ended.stderr.contains("standard input: the body, from byte 192 on, is longer"), "{ended:?}");

@@ -1,4 +1,4 @@
-//! `puls make`: what is made is what `puls info` measures, and what cannot be made leaves nothing.
+//! `puls make`: `puls info` measures what was asked for, and errors leave no file.
 
 use std::fs;
 use std::process::Stdio;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use crate::program::{Ended, Program, command};
 use crate::{folder, run};
 
-/// Runs with a drawing on standard input.
+/// Runs the binary with `text` on standard input.
 fn run_with(folder: &TempDir, arguments: &[&str], text: &str) -> Ended {
     let mut command = command(folder.path());
     command.args(arguments).stdin(Stdio::piped());
@@ -36,7 +36,7 @@ fn is_empty(folder: &TempDir) -> bool {
 }
 
 #[test]
-fn shapes_are_where_and_as_large_as_asked() {
+fn shapes_have_the_position_and_size_asked_for() {
     let folder = folder();
     for (shape, cut_mm, right_mm, front_mm) in [
         (["--square", "30"], 120.0, 40.0, 50.0),
@@ -59,7 +59,7 @@ fn shapes_are_where_and_as_large_as_asked() {
 }
 
 #[test]
-fn options_are_what_the_job_has() {
+fn options_set_speeds_power_header_and_compression() {
     let folder = folder();
     let options = "--line 50,0 --speed 25 --density 1/7 --power 64 --travel-speed 100 --acceleration 350,300 \
                    --frequency 28160 --serial 4711 --gzip -o job.puls";
@@ -69,16 +69,16 @@ fn options_are_what_the_job_has() {
     run(&folder, &["puls", "check", "job.puls", "--serial", "4711"]).expect(0);
     run(&folder, &["puls", "check", "job.puls", "--serial", "4712"]).expect(1);
     let info = info(&folder, "job.puls");
-    // There at 25 mm/s, with ramps of 25/350 s; back at 100 mm/s.
-    let there_s = 50.0 / 25.0 + 25.0 / 350.0;
-    about(&info["run_time"], there_s + 50.0 / 100.0 + 100.0 / 350.0, 0.005);
-    about(&info["stats"]["LE"], there_s * 28_160.0 / 7.0, 10.0);
+    // Out at 25 mm/s with ramps of 25/350 s, back at 100 mm/s.
+    let out_s = 50.0 / 25.0 + 25.0 / 350.0;
+    about(&info["run_time"], out_s + 50.0 / 100.0 + 100.0 / 350.0, 0.005);
+    about(&info["stats"]["LE"], out_s * 28_160.0 / 7.0, 10.0);
     let shown = run(&folder, &["puls", "info", "job.puls"]);
     assert!(shown.stdout.contains("power 64: 50.0 mm") && shown.stdout.contains("28160 a second"), "{shown:?}");
 }
 
 #[test]
-fn drawings_come_from_files_and_from_standard_input() {
+fn drawings_are_read_from_files_and_standard_input() {
     let folder = folder();
     let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
     write("a.nc", "G21 G90\nM4 S500 F3000\nG1 X20\nG1 Y-10\nM5\nG0 X5\nM2\n");
@@ -98,7 +98,7 @@ fn drawings_come_from_files_and_from_standard_input() {
 }
 
 #[test]
-fn an_export_is_made_again() {
+fn an_exported_job_can_be_made_again() {
     let folder = folder();
     run(&folder, &["puls", "make", "--circle", "20", "--at", "5,5", "-o", "circle.puls"]).expect(0);
     run(&folder, &["puls", "export", "circle.puls", "--format", "gcode", "-o", "circle.gcode"]).expect(0);
@@ -110,7 +110,7 @@ fn an_export_is_made_again() {
 }
 
 #[test]
-fn standard_output_has_the_file_and_nothing_else() {
+fn standard_output_gets_only_the_file() {
     let folder = folder();
     let ended = run(&folder, &["puls", "make", "--square", "5", "-o", "made.puls"]);
     ended.expect(0);
@@ -123,46 +123,44 @@ fn standard_output_has_the_file_and_nothing_else() {
 }
 
 #[test]
-fn what_cannot_be_made_is_told_with_its_line_and_leaves_nothing() {
+fn an_error_in_a_drawing_names_its_line_and_leaves_no_file() {
     let folder = folder();
     let gcode = ["puls", "make", "--from", "-", "--kind", "gcode", "-o", "job.puls"];
     let path = ["puls", "make", "--from", "-", "--kind", "svgpath", "-o", "job.puls"];
     for (arguments, text, message) in [
-        (gcode, "G0 X5\nG1 X3\n", "line 2, column 4: \"X3\", expected an F above 0 in this line or one before it"),
-        (gcode, "G0 X5\n\nG38.2 Z1\n", "line 3, column 1: \"G38.2\", expected G0 G1 G2 G3"),
-        (path, "M0 0\nL 5 5 K", "line 2, column 7: \"K\", expected one of the commands"),
-        (path, "", "line 1, column 1: the end, expected path data"),
-        (
-            path,
-            "\n <svg xmlns=''><path d='M0 0H9'/></svg>",
-            "whole SVG files are not read yet; what is read is path data",
-        ),
-        (path, "M5 5", "nothing to draw: the laser never fires"),
-        (path, "M0 0", "nothing to draw: the head never moves"),
-        (path, "M5 5 L5 5 Z", "nothing to draw: the laser never fires"),
-        (gcode, "", "nothing to draw: the head never moves"),
-        (gcode, "; nothing\nM3 S500\nM5\n", "nothing to draw: the head never moves"),
+        (gcode, "G0 X5\nG1 X3\n", ": line 2, column 4: \"X3\", expected an F above 0 in this line or one before it"),
+        (gcode, "G0 X5\n\nG38.2 Z1\n", ": line 3, column 1: \"G38.2\", expected G0 G1 G2 G3"),
+        (path, "M0 0\nL 5 5 K", ": line 2, column 7: \"K\", expected one of the commands"),
+        (path, "", ": line 1, column 1: the end, expected path data"),
+        (path, "\n <svg xmlns=''><path d='M0 0H9'/></svg>", ": whole SVG files are not supported; use path data"),
+        (path, "M5 5", " has nothing to draw: the laser never fires"),
+        (path, "M0 0", " has nothing to draw: the head never moves"),
+        (path, "M5 5 L5 5 Z", " has nothing to draw: the laser never fires"),
+        (gcode, "", " has nothing to draw: the head never moves"),
+        (gcode, "; nothing\nM3 S500\nM5\n", " has nothing to draw: the head never moves"),
     ] {
         let ended = run_with(&folder, &arguments, text);
         ended.expect(1);
-        let expected = format!("gf-machine-emulator: standard input: {message}");
+        let expected = format!("gf-machine-emulator: standard input{message}");
         assert!(ended.stderr.starts_with(&expected) && ended.stdout.is_empty(), "{ended:?}");
     }
     let ended = run(&folder, &["puls", "make", "--from", "gone.nc", "-o", "job.puls"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("gone.nc: cannot open it: "), "{ended:?}");
+    assert!(ended.stderr.contains("cannot read gone.nc: "), "{ended:?}");
     run(&folder, &["puls", "make", "--square", "5", "-o", "no/such/job.puls"]).expect(2);
-    assert!(is_empty(&folder), "something is left");
+    assert!(is_empty(&folder), "a file is left");
 }
 
 #[test]
-fn what_moves_without_fire_is_a_job() {
+fn a_job_may_move_without_the_laser() {
     let folder = folder();
     for (arguments, text) in [
         (&["--from", "-", "--kind", "gcode"][..], "G0 X5"),
         (&["--from", "-", "--kind", "gcode"], "G4 P0.1"),
         (&["--from", "-", "--kind", "svgpath", "--density", "0"], "M0 0 H5"),
         (&["--square", "5", "--density", "0"], ""),
+        // Only a drawing must move the head.
+        (&["--line", "0,0", "--density", "0"], ""),
     ] {
         let ended = run_with(&folder, &[&["puls", "make", "-o", "job.puls"], arguments].concat(), text);
         ended.expect(0);
@@ -171,7 +169,7 @@ fn what_moves_without_fire_is_a_job() {
 }
 
 #[test]
-fn what_does_not_fit_on_the_bed_is_made_with_a_remark() {
+fn a_job_that_does_not_fit_on_the_bed_is_made_with_a_remark() {
     let folder = folder();
     for (arguments, reach) in [
         ("--square 1000", "X 0.0 to 1000.0, Y 0.0 to 1000.0 mm"),
@@ -181,7 +179,7 @@ fn what_does_not_fit_on_the_bed_is_made_with_a_remark() {
         let arguments: Vec<_> = ["puls", "make", "-o", "job.puls"].into_iter().chain(arguments.split(' ')).collect();
         let ended = run(&folder, &arguments);
         ended.expect(0);
-        let remark = "job.puls: remark: the job does not fit on the bed, which is 495 x 279 mm: from where it begins, it \
+        let remark = "job.puls: remark: the job does not fit on the bed, which is 495 x 279 mm: from its start it \
                       reaches ";
         assert!(ended.stderr.contains(&format!("{remark}{reach}\n")), "{ended:?}");
     }
@@ -191,7 +189,7 @@ fn what_does_not_fit_on_the_bed_is_made_with_a_remark() {
 }
 
 #[test]
-fn wrong_usage_ends_with_2_and_says_what_would_do() {
+fn wrong_usage_exits_with_2_and_says_what_is_expected() {
     let folder = folder();
     for (arguments, message) in [
         ("-o job.puls", "--line"),
@@ -203,8 +201,8 @@ fn wrong_usage_ends_with_2_and_says_what_would_do() {
         ("--circle -5 -o job.puls", "expected a number of mm from 0.1 to 1000"),
         ("--circle -inf -o job.puls", "expected a number of mm from 0.1 to 1000"),
         ("--circle 1e30 -o job.puls", "expected a number of mm from 0.1 to 1000"),
-        ("--line 0,0 -o job.puls", "nothing to draw: the line is too short"),
-        ("--line 0.001,0 --at 5,5 -o job.puls", "nothing to draw: the line is too short"),
+        ("--line 0,0 -o job.puls", "the shape has nothing to draw: the laser never fires"),
+        ("--line 0.001,0 --at 5,5 -o job.puls", "the shape has nothing to draw: the laser never fires"),
         ("--line inf,0 -o job.puls", "expected two numbers of mm from -1000 to 1000"),
         ("--line 5,5 --at 1e30,0 -o job.puls", "expected two numbers of mm from -1000 to 1000"),
         ("--square 5 --speed -1 -o job.puls", "expected a number of mm/s from 0.1 to 10000"),
@@ -219,7 +217,7 @@ fn wrong_usage_ends_with_2_and_says_what_would_do() {
         ("--square 5 --serial -1 -o job.puls", "expected a whole number from 0 to 4294967295"),
         ("--from job.nc --s-max nan -o job.puls", "expected a number from 0.001 to 1000000000"),
         ("--from job.nc --s-max -1 -o job.puls", "expected a number from 0.001 to 1000000000"),
-        ("--from star.SVG -o job.puls", "star.SVG: whole SVG files are not read yet; what is read is path data"),
+        ("--from star.SVG -o job.puls", "star.SVG: whole SVG files are not supported; use path data"),
         ("--line 5 -o job.puls", "such as 20,30"),
         ("--square 50 --at 990,0 -o job.puls", "the shape does not fit: coordinate 1040, expected"),
         ("--square 5 --density 8/7 -o job.puls", "sevenths such as 3/7"),
@@ -228,26 +226,18 @@ fn wrong_usage_ends_with_2_and_says_what_would_do() {
         ("--square 5 --speed 0 -o job.puls", "expected a number of mm/s from 0.1 to 10000"),
         ("--square 5 --frequency 999 -o job.puls", "expected a whole number of Hz from 1000 to 200000"),
         ("--square 5 --acceleration 0,1 -o job.puls", "expected two numbers of mm/s2 from 1 to 100000"),
-        ("--square 5 --flip-y -o job.puls", "--flip-y is for drawings: use it with --from"),
-        ("--line 5,5 --kind gcode -o job.puls", "--kind is for drawings"),
-        ("--line 5,5 --s-max 1 -o job.puls", "--s-max is for drawings"),
+        ("--square 5 --flip-y -o job.puls", "'--square <MM>' cannot be used with '--flip-y'"),
+        ("--line 5,5 --kind gcode -o job.puls", "'--line <X,Y>' cannot be used with '--kind <KIND>'"),
+        ("--line 5,5 --s-max 1 -o job.puls", "'--line <X,Y>' cannot be used with '--s-max <N>'"),
         ("--from - -o job.puls", "use --kind svgpath or --kind gcode"),
-        ("--from job.dxf -o job.puls", "job.dxf: its name does not tell"),
-        ("--from job.nc --speed 5 -o job.puls", "leave out --speed and --density"),
-        ("--from job.svgpath --s-max 5 -o job.puls", "--density in place of --s-max"),
+        ("--from job.dxf -o job.puls", "job.dxf: unknown kind of drawing: use --kind svgpath or --kind gcode"),
+        ("--from job.nc --speed 5 -o job.puls", "omit --speed and --density"),
+        ("--from job.svgpath --s-max 5 -o job.puls", "use --density instead of --s-max"),
     ] {
         let arguments: Vec<_> = ["puls", "make"].into_iter().chain(arguments.split_whitespace()).collect();
         let ended = run(&folder, &arguments);
         ended.expect(2);
         assert!(ended.stderr.contains(message) && ended.stdout.is_empty(), "{arguments:?}: {ended:?}");
     }
-    assert!(is_empty(&folder), "something is left");
-}
-
-#[test]
-fn help_fits_on_80_columns_and_has_examples() {
-    let ended = run(&folder(), &["puls", "make", "--help"]);
-    ended.expect(0);
-    assert!(ended.stdout.lines().all(|line| line.chars().count() <= 80), "{}", ended.stdout);
-    assert!(ended.stdout.contains("Examples:") && ended.stdout.contains("Exit codes:"), "{}", ended.stdout);
+    assert!(is_empty(&folder), "a file is left");
 }

@@ -1,4 +1,4 @@
-//! `puls`: what people and programs get to see of a pulse file.
+//! `puls`: the output of its commands.
 
 mod bounds;
 mod make;
@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::program::{Program, command};
 use crate::{folder, run};
 
-/// A job with everything in it, locked to machine 4711.
+/// Returns a job with travel, a cut and a pause, locked to machine 4711.
 fn job() -> Builder {
     let mut job = Builder::new();
     job.set(code::SERIAL_LOCK, 4711).unwrap();
@@ -21,7 +21,7 @@ fn job() -> Builder {
     job
 }
 
-/// `job.puls`, `packed.puls` (gzip), `cut.puls` (gzip, its end missing), `no.puls` (no pulse file).
+/// Creates `job.puls`, `packed.puls` (gzip), `cut.puls` (gzip, truncated) and `no.puls` (not a pulse file).
 fn files() -> TempDir {
     let folder = folder();
     let write = |name: &str, bytes: &[u8]| fs::write(folder.path().join(name), bytes).unwrap();
@@ -34,7 +34,7 @@ fn files() -> TempDir {
 }
 
 #[test]
-fn info_shows_one_file_in_full_within_80_columns() {
+fn info_shows_one_file_in_full_in_80_columns() {
     let ended = run(&files(), &["puls", "info", "packed.puls"]);
     ended.expect(0);
     for expected in [
@@ -50,7 +50,7 @@ fn info_shows_one_file_in_full_within_80_columns() {
 }
 
 #[test]
-fn info_shows_many_in_a_table_and_names_the_bad_one() {
+fn info_shows_several_files_as_a_table_and_reports_bad_ones() {
     let ended = run(&files(), &["puls", "info", "job.puls", "no.puls", "cut.puls", "packed.puls"]);
     ended.expect(1);
     let rows: Vec<_> = ended.stdout.lines().collect();
@@ -67,13 +67,26 @@ fn info_shows_many_in_a_table_and_names_the_bad_one() {
 }
 
 #[test]
-fn info_for_programs_is_what_the_library_measures() {
+fn control_characters_in_the_name_of_a_missing_file_are_replaced() {
+    for (arguments, expected) in [
+        (&["info", "\u{1b}[2J"][..], "cannot read ?[2J: "),
+        (&["check", "a\nb"], "cannot read a?b: "),
+        (&["make", "--kind", "gcode", "-o", "x", "--from", "a\u{7f}b"], "cannot read a?b: "),
+    ] {
+        let ended = run(&files(), &[&["puls"], arguments].concat());
+        ended.expect(2);
+        assert!(ended.stderr.contains(expected), "{ended:?}");
+    }
+}
+
+#[test]
+fn info_json_is_what_the_library_measures() {
     let ended = run(&files(), &["puls", "info", "--json", "job.puls", "no.puls", "packed.puls"]);
     ended.expect(1);
     let measured = measure(&job().to_bytes()[..], Limits::default()).unwrap();
     let numbers = serde_json::to_string(&measured).unwrap();
     let lines: Vec<_> = ended.stdout.lines().collect();
-    // One meaning of travel: laser off.
+    // Travel is with the laser off.
     let distance = &serde_json::from_str::<serde_json::Value>(lines[0]).unwrap()["distance"];
     let [travelled, cut, travel] = ["travelled", "cut", "travel"].map(|key| distance[key].as_f64().unwrap());
     assert!(cut > 9.9 && travel > 31.0 && (travelled - cut - travel).abs() < 1e-9, "{distance}");
@@ -82,7 +95,7 @@ fn info_for_programs_is_what_the_library_measures() {
 }
 
 #[test]
-fn a_dash_is_standard_input_and_output() {
+fn a_dash_is_standard_input_or_output() {
     let folder = files();
     for (arguments, expected) in [
         (&["puls", "info", "-"][..], "standard input (gzip)\n"),
@@ -98,7 +111,7 @@ fn a_dash_is_standard_input_and_output() {
 }
 
 #[test]
-fn check_says_who_may_run_it_and_what_is_broken() {
+fn check_reports_locked_and_broken_jobs() {
     let folder = files();
     run(&folder, &["puls", "check", "job.puls", "packed.puls"]).expect(0);
     run(&folder, &["puls", "check", "--serial", "4711", "job.puls"]).expect(0);
@@ -112,11 +125,11 @@ fn check_says_who_may_run_it_and_what_is_broken() {
     let ended = run(&folder, &["puls", "check", "cut.puls", "gone.puls", "job.puls"]);
     ended.expect(2);
     assert_eq!(ended.stdout, "job.puls: good\n");
-    assert!(ended.stderr.contains("gone.puls: cannot open it: "), "{ended:?}");
+    assert!(ended.stderr.contains("cannot read gone.puls: "), "{ended:?}");
 }
 
 #[test]
-fn export_leaves_a_whole_file_or_none() {
+fn export_leaves_a_complete_file_or_none() {
     let folder = files();
     run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "job.csv"]).expect(0);
     let csv = fs::read_to_string(folder.path().join("job.csv")).unwrap();
@@ -126,17 +139,17 @@ fn export_leaves_a_whole_file_or_none() {
     ended.expect(1);
     assert!(ended.stderr.contains("cut.puls: the compressed file ends"), "{ended:?}");
     assert_eq!(fs::read_to_string(folder.path().join("job.csv")).unwrap(), csv);
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5, "something half is left");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 5, "a temp file is left");
 
     let ended = run(&folder, &["puls", "export", "job.puls", "--format", "json", "-o", "no/such/folder"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("no/such/folder: cannot write it: "), "{ended:?}");
+    assert!(ended.stderr.contains("cannot write no/such/folder: "), "{ended:?}");
     run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "."]).expect(2);
     run(&folder, &["puls", "export", "job.puls"]).expect(2);
 }
 
 #[test]
-fn plot_draws_by_the_ending_and_names_what_it_wrote() {
+fn plot_chooses_the_format_by_extension_and_reports_the_file() {
     let folder = files();
     let written = |name: &str| fs::read(folder.path().join(name)).unwrap();
     let ended = run(&folder, &["puls", "plot", "packed.puls"]);
@@ -154,7 +167,7 @@ fn plot_draws_by_the_ending_and_names_what_it_wrote() {
     assert!(ended.stdout.starts_with("<svg ") && ended.stdout.contains(">-50</text>"), "{ended:?}");
     assert_eq!(
         ended.stderr,
-        "job.puls: remark: begun at -30,35.5 the job leaves the bed, which is 495 x 279 mm: it reaches X -30.0 to -10.0, \
+        "job.puls: remark: started at -30,35.5 the job leaves the bed, which is 495 x 279 mm: it reaches X -30.0 to -10.0, \
          Y 35.5 to 40.5 mm\n"
     );
 }
@@ -165,11 +178,11 @@ fn plot_remarks_on_a_job_that_leaves_the_bed() {
     for (start, remark) in [("475,274", false), ("475.5,0", true), ("0,274.5", true), ("0,-1", true), ("0,0", false)] {
         let ended = run(&folder, &["puls", "plot", "job.puls", "--start", start]);
         ended.expect(0);
-        let remarked = ended.stderr.contains(&format!("remark: begun at {start} the job leaves the bed"));
+        let remarked = ended.stderr.contains(&format!("remark: started at {start} the job leaves the bed"));
         assert_eq!(remarked, remark, "{ended:?}");
         assert!(ended.stderr.contains("job.svg: "), "{ended:?}");
     }
-    // Wherever it begins.
+    // Too large for any start.
     let mut wide = Builder::new();
     wide.move_to(-250.0, 0.0).unwrap().move_to(246.0, 0.0).unwrap();
     fs::write(folder.path().join("wide.puls"), wide.to_gzip()).unwrap();
@@ -179,10 +192,10 @@ fn plot_remarks_on_a_job_that_leaves_the_bed() {
 }
 
 #[test]
-fn plot_leaves_nothing_where_it_cannot_draw() {
+fn a_failed_plot_leaves_no_file() {
     let folder = files();
     for (arguments, code, words) in [
-        (&["job.puls", "-o", "job.pdf"][..], 2, "job.pdf: should it be SVG or PNG?"),
+        (&["job.puls", "-o", "job.pdf"][..], 2, "job.pdf: SVG or PNG?"),
         (&["job.puls", "--size", "20000"], 2, "expected a whole number of pixels from 240 to 10000"),
         (&["job.puls", "--size", "wide"], 2, "expected a whole number of pixels from 240 to 10000"),
         (&["job.puls", "--size", "-5"], 2, "expected a whole number of pixels from 240 to 10000"),
@@ -194,25 +207,25 @@ fn plot_leaves_nothing_where_it_cannot_draw() {
         (&["job.puls", "--max-bytes", "-1"], 2, "expected a whole number of bytes from 1 to"),
         (&["cut.puls", "-o", "cut.png"], 1, "cut.puls: the compressed file ends"),
         (&["no.puls"], 1, "no.puls: not a pulse file"),
-        (&["job.puls", "-o", "no/such/folder.svg"], 2, "no/such/folder.svg: cannot write it: "),
+        (&["job.puls", "-o", "no/such/folder.svg"], 2, "cannot write no/such/folder.svg: "),
     ] {
         let ended = run(&folder, &[&["puls", "plot"], arguments].concat());
         ended.expect(code);
         assert!(ended.stderr.contains(words), "{ended:?}");
     }
-    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "something is left");
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "a file is left");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_device_is_written_to_and_not_replaced() {
+fn a_device_is_written_in_place() {
     use std::os::unix::fs::FileTypeExt;
     run(&files(), &["puls", "export", "job.puls", "--format", "csv", "-o", "/dev/null"]).expect(0);
     assert!(fs::metadata("/dev/null").unwrap().file_type().is_char_device());
 }
 
 #[test]
-fn nobody_reading_is_no_failure() {
+fn a_closed_pipe_is_no_failure() {
     let folder = files();
     let mut command = command(folder.path());
     command.args(["puls", "export", "job.puls", "--format", "json"]);
@@ -221,7 +234,7 @@ fn nobody_reading_is_no_failure() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_disk_that_is_full_is_a_failure() {
+fn a_full_disk_is_a_failure() {
     let folder = files();
     for arguments in
         [&["puls", "info", "job.puls"][..], &["puls", "info", "--json", "job.puls"], &["puls", "check", "job.puls"]]

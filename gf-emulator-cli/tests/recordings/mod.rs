@@ -1,4 +1,4 @@
-//! Sessions that are kept: recorded, imported, replayed, shown.
+//! Recordings: made, imported, replayed, rendered and followed.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -13,8 +13,8 @@ use crate::sessions::{configure_for, start_machine};
 use crate::{configure, folder, run};
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn serve_repeats_a_recorded_session_and_tells_what_is_otherwise() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn serve_replays_a_recording_and_reports_differences() {
     let folder = folder();
     let serve = |with: &[&str]| {
         let mut command = command(folder.path());
@@ -47,7 +47,7 @@ fn serve_repeats_a_recorded_session_and_tells_what_is_otherwise() {
     assert!(ended.stderr.contains("1 difference: 13 actions, "), "{}", ended.stderr);
 
     let service = serve(&["--replay", recording]);
-    service.wait_line("Ctrl-C ends it");
+    service.wait_line("Press Ctrl-C to stop");
     service.terminate();
     let ended = service.end();
     ended.expect(1);
@@ -55,14 +55,14 @@ fn serve_repeats_a_recorded_session_and_tells_what_is_otherwise() {
 }
 
 #[test]
-fn import_names_the_lines_that_it_leaves_out() {
+fn import_reports_the_lines_that_it_skips() {
     let folder = folder();
     let lines = "{\"t\":0.5,\"kind\":\"ws_tx\",\"msg\":{\"id\":1}}\noops\n";
     fs::write(folder.path().join("theirs.jsonl"), lines).unwrap();
     let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
     ended.expect(0);
-    assert!(ended.stderr.contains("theirs.jsonl, line 2, is left out: expected value"), "{}", ended.stderr);
-    assert_eq!(ended.stdout, "1 line is in ours now\n");
+    assert!(ended.stderr.contains("theirs.jsonl, line 2: skipped: expected value"), "{}", ended.stderr);
+    assert_eq!(ended.stdout, "ours: converted 1 line\n");
     let ended = run(&folder, &["import", "theirs.jsonl", "-o", "ours"]);
     ended.expect(2);
     assert!(ended.stderr.contains("cannot begin a recording in"), "{}", ended.stderr);
@@ -72,7 +72,7 @@ fn import_names_the_lines_that_it_leaves_out() {
 }
 
 #[test]
-fn sessions_are_recorded_on_both_sides() {
+fn both_sides_record_the_same_messages() {
     let folder = folder();
     let mut command = command(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--record", "theirs"]);
@@ -96,9 +96,9 @@ fn sessions_are_recorded_on_both_sides() {
     assert_eq!(names("ours"), names("theirs"));
     for side in ["ours", "theirs"] {
         let text = fs::read_to_string(folder.path().join(side).join("session.jsonl")).unwrap();
-        assert!(!text.contains("12345678\"") && !text.contains(":12345678"), "{side} says which machine it is");
+        assert!(!text.contains("12345678\"") && !text.contains(":12345678"), "the serial number is in {side}");
     }
-    // One of our own needs no import.
+    // Our own recordings need no import.
     for recording in ["ours/session.jsonl", "ours"] {
         let ended = run(&folder, &["import", recording, "-o", "no/thing"]);
         ended.expect(1);
@@ -106,20 +106,26 @@ fn sessions_are_recorded_on_both_sides() {
         assert!(!folder.path().join("no").exists());
     }
     assert!(names("ours").contains(&"print:completed".to_owned()));
-    // Never over another one.
+    // A recording is never overwritten.
     let ended = run(&folder, &["demo", "--record", "ours"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("cannot begin a recording in ours/session.jsonl: there is a recording"), "{ended:?}");
-    assert_eq!(ended.stdout, "", "before anything else is said");
+    assert!(
+        ended.stderr.contains("cannot begin a recording in ours/session.jsonl: it already contains a recording"),
+        "{ended:?}"
+    );
+    assert_eq!(ended.stdout, "", "printed before the check");
     for command in ["run", "collect"] {
         let ended = run(&folder, &[command, "--record", "ours"]);
         ended.expect(2);
-        assert!(ended.stderr.contains("there is a recording") && ended.stderr.lines().count() == 1, "{ended:?}");
+        assert!(
+            ended.stderr.contains("it already contains a recording") && ended.stderr.lines().count() == 1,
+            "{ended:?}"
+        );
     }
 }
 
 #[test]
-fn an_import_that_fails_leaves_nothing_behind() {
+fn a_failed_import_leaves_no_file() {
     let folder = folder();
     let lines = "{\"t\":0.5,\"kind\":\"ws_rx\"}\n{\"t\":0.5,\"kind\":\"ws_tx\"}\n";
     fs::write(folder.path().join("useless.jsonl"), lines).unwrap();
@@ -127,7 +133,7 @@ fn an_import_that_fails_leaves_nothing_behind() {
     for output in ["new/folder", "there"] {
         let ended = run(&folder, &["import", "useless.jsonl", "-o", output]);
         ended.expect(1);
-        assert!(ended.stderr.contains("useless.jsonl, line 1: no line from"), "{ended:?}");
+        assert!(ended.stderr.contains("useless.jsonl, line 1: no valid lines"), "{ended:?}");
     }
     assert!(!folder.path().join("new").exists());
     assert_eq!(fs::read_dir(folder.path().join("there")).unwrap().count(), 0);
@@ -141,29 +147,29 @@ fn an_import_that_fails_leaves_nothing_behind() {
             assert!(ended.stderr.contains("not a regular file"), "{ended:?}");
         }
     }
-    // A line without end takes no memory, and costs no other line.
+    // A very long line is skipped alone.
     let huge =
         format!("{{\"t\":1,\"kind\":\"done\"}}\n{{\"t\":\"{}\n{{\"t\":2,\"kind\":\"done\"}}\n", "x".repeat(9 << 20));
     fs::write(folder.path().join("huge.jsonl"), huge).unwrap();
     let ended = run(&folder, &["import", "huge.jsonl", "-o", "huge"]);
     ended.expect(0);
-    assert!(ended.stderr.contains("huge.jsonl, line 2, is left out: it is longer than"), "{ended:?}");
-    assert_eq!(ended.stdout, "2 lines are in huge now\n");
+    assert!(ended.stderr.contains("huge.jsonl, line 2: skipped: it is longer than"), "{ended:?}");
+    assert_eq!(ended.stdout, "huge: converted 2 lines\n");
 }
 
 #[test]
-fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
+fn a_session_without_a_recording_can_be_followed_and_stopped() {
     let folder = folder();
     let service = LocalService::builder().tls(false).start().unwrap();
     configure(&folder, service.http_url(), &service.ws_url(), "", "");
-    let passing = folder.path().join("passing");
-    fs::create_dir(&passing).unwrap();
+    let temp = folder.path().join("temp");
+    fs::create_dir(&temp).unwrap();
     let mut command = command(folder.path());
-    command.args(["run", "--follow", "0"]).env("TMPDIR", &passing);
+    command.args(["run", "--follow", "0"]).env("TMPDIR", &temp);
     let program = Program::start(command);
     let line = program.wait_line("follow it at ");
     let (host, token) = line.split_once("http://").unwrap().1.split_once("/?token=").unwrap();
-    let say = |request: &str| {
+    let send = |request: &str| {
         let mut socket = TcpStream::connect(host).unwrap();
         socket.set_read_timeout(Some(LIMIT)).unwrap();
         socket.write_all(request.as_bytes()).unwrap();
@@ -173,26 +179,27 @@ fn a_session_that_nobody_keeps_is_followed_and_stopped_from_its_page() {
     };
     let opened = service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. })), LIMIT);
     assert!(opened, "{:?}", service.seen());
-    let page = say(&format!("GET /?token={token} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
+    let page = send(&format!("GET /?token={token} HTTP/1.1\r\nHost: {host}\r\n\r\n"));
     assert!(page.contains("/machines/sign_in"), "{page}");
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
-        let recording = fs::read_dir(&passing).unwrap().next().unwrap().unwrap().path();
+        let recording = fs::read_dir(&temp).unwrap().next().unwrap().unwrap().path();
         assert_eq!((mode(&recording), mode(&recording.join("session.jsonl"))), (0o700, 0o600));
     }
-    let refused = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
+    let refused = send(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nContent-Length: 0\r\n\r\n"));
     assert!(refused.starts_with("HTTP/1.1 403 "), "{refused}");
-    let stopped = say(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nX-Token: {token}\r\nContent-Length: 0\r\n\r\n"));
+    let stopped =
+        send(&format!("POST /stop HTTP/1.1\r\nHost: {host}\r\nX-Token: {token}\r\nContent-Length: 0\r\n\r\n"));
     assert!(stopped.starts_with("HTTP/1.1 204 "), "{stopped}");
     program.end().expect(0);
     if cfg!(unix) {
-        assert_eq!(fs::read_dir(&passing).unwrap().count(), 0, "the recording is left behind");
+        assert_eq!(fs::read_dir(&temp).unwrap().count(), 0, "the temp recording is left");
     }
 }
 
-/// Memory is bounded by the system: what takes more is ended.
+/// The memory limit is set with `ulimit`.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_report_takes_bounded_memory() {
@@ -204,7 +211,7 @@ fn a_report_takes_bounded_memory() {
     let mut text = String::from(
         "{\"n\":0,\"t\":0,\"at\":\"\",\"kind\":\"session\",\"format\":1,\"recorder\":\"a test\",\"side\":\"machine\"}\n",
     );
-    // The longest lines that are read: whole, each of them would take 25 MB or more.
+    // The longest lines that are read. Parsed, each would take 25 MB or more.
     let much = "{\"\":0},".repeat((1 << 20) / 7 - 100);
     for n in 1..=LINES {
         let line = format!("{{\"n\":{n},\"t\":0,\"at\":\"\",\"kind\":\"in\",\"bytes\":1,\"json\":[{much}0]}}\n");
@@ -220,30 +227,30 @@ fn a_report_takes_bounded_memory() {
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert_eq!(page.matches("<details class=\"row ").count(), LINES);
     assert!(
-        page.contains("This is not all of it: line 2 of session.jsonl is.") && page.len() < 8 << 20,
+        page.contains("Truncated. The full entry is line 2 of session.jsonl.") && page.len() < 8 << 20,
         "{}",
         page.len()
     );
 }
 
 #[test]
-fn a_recording_becomes_a_page() {
+fn report_renders_a_recording() {
     let folder = folder();
     run(&folder, &["demo", "--record", "ours"]).expect(0);
     let ended = run(&folder, &["report", "ours"]);
     ended.expect(0);
     assert_eq!(ended.stdout, "");
     assert!(ended.stderr.starts_with("report.html: 13 actions, "), "{}", ended.stderr);
-    assert!(ended.stderr.ends_with(" 0 things to look at\n"), "{}", ended.stderr);
+    assert!(ended.stderr.ends_with(" 0 problems\n"), "{}", ended.stderr);
     let page = fs::read_to_string(folder.path().join("report.html")).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.ends_with("</html>\n"));
 
     let ended = run(&folder, &["report", "ours", "-o", "-"]);
     ended.expect(0);
-    assert_eq!((ended.stdout == page, &*ended.stderr), (true, ""), "the same page, and nothing beside it");
+    assert_eq!((ended.stdout == page, &*ended.stderr), (true, ""), "the same page, and no other output");
     let of_file = run(&folder, &["report", "ours/session.jsonl", "-o", "-"]);
     of_file.expect(0);
-    assert!(of_file.stdout == page, "of the file as of its folder");
+    assert!(of_file.stdout == page, "the file gives the same page as its folder");
     run(&folder, &["report", "ours", "-o", "no/such/folder.html"]).expect(2);
     let ended = run(&folder, &["report", "demo"]);
     ended.expect(2);

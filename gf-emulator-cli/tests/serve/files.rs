@@ -1,4 +1,4 @@
-//! What `serve` is given: files that are checked before anybody can connect.
+//! The input files of `serve`, which are checked before it listens.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use crate::{folder, run};
 const SERVE: [&str; 4] = ["serve", "--listen", "127.0.0.1:0", "--plain"];
 
 #[test]
-fn a_pulse_file_that_no_machine_would_play_is_refused_unless_it_is_meant() {
+fn refuses_a_pulse_file_that_machines_refuse_unless_unchecked() {
     let folder = folder();
     let mut other_format = Builder::new();
     other_format.set(code::DATA_FORMAT, 7).unwrap();
@@ -19,12 +19,12 @@ fn a_pulse_file_that_no_machine_would_play_is_refused_unless_it_is_meant() {
     locked.set(code::SERIAL_LOCK, 7).unwrap();
     let whole = Builder::new().move_to(3.0, 4.0).unwrap().to_gzip();
     for (name, bytes, words) in [
-        ("my.json", b"[]".to_vec(), "no machine would play this"),
-        ("empty.puls", Vec::new(), "no machine would play this"),
+        ("my.json", b"[]".to_vec(), "machines would refuse this"),
+        ("empty.puls", Vec::new(), "machines would refuse this"),
         ("format.puls", other_format.to_bytes(), "PDfm"),
-        ("cut.puls", whole[..whole.len() - 9].to_vec(), "no machine would play this"),
+        ("cut.puls", whole[..whole.len() - 9].to_vec(), "machines would refuse this"),
         ("good.puls", whole.clone(), ""),
-        // It is for one machine, and that may be the one that comes.
+        // Locked to a serial number, which may be that of the machine.
         ("locked.puls", locked.to_bytes(), ""),
     ] {
         fs::write(folder.path().join(name), bytes).unwrap();
@@ -42,7 +42,7 @@ fn a_pulse_file_that_no_machine_would_play_is_refused_unless_it_is_meant() {
 }
 
 #[test]
-fn a_script_with_a_mistake_is_named_with_its_place() {
+fn names_the_place_of_a_mistake_in_a_script() {
     let folder = folder();
     for (script, words) in [
         (
@@ -63,7 +63,7 @@ fn a_script_with_a_mistake_is_named_with_its_place() {
 }
 
 #[test]
-fn what_is_no_regular_file_is_refused_at_once() {
+fn refuses_files_that_are_not_regular_without_blocking() {
     let folder = folder();
     assert!(std::process::Command::new("mkfifo").arg(folder.path().join("fifo")).status().unwrap().success());
     fs::create_dir(folder.path().join("recording")).unwrap();
@@ -87,7 +87,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
         ended.expect(2);
         assert!(ended.stderr.contains("cannot read "), "{option:?}: {}", ended.stderr);
     }
-    // Regular, and larger than any script.
+    // A regular file that is too large.
     let large = fs::File::create(folder.path().join("large.json")).unwrap();
     large.set_len(2 << 20).unwrap();
     let ended = run(&folder, &[&SERVE[..], &["--script", "large.json"]].concat());
@@ -96,7 +96,7 @@ fn what_is_no_regular_file_is_refused_at_once() {
 }
 
 #[test]
-fn a_recording_that_cannot_be_begun_holds_nobody() {
+fn ends_if_it_cannot_record() {
     let folder = folder();
     fs::create_dir(folder.path().join("taken")).unwrap();
     fs::write(folder.path().join("taken/session.jsonl"), "").unwrap();

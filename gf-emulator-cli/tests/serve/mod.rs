@@ -1,11 +1,11 @@
-//! `serve` and whoever can reach its port: what strangers can make it hold, and that others still get in.
+//! `serve` under load and with hostile peers: its memory and threads are bounded, and other machines still connect.
 //!
 //! Memory and threads are read from `/proc`, so these tests are for Linux.
 
 mod files;
 mod floods;
 mod replay;
-mod visitors;
+mod sign_in;
 
 use std::fs;
 use std::io::{self, Read, Write};
@@ -15,15 +15,15 @@ use std::thread;
 
 use crate::program::{Ended, LIMIT, Program, command};
 
-/// A `serve` on a free port.
+/// A running `serve` on a free port.
 struct Serve {
     program: Program,
     address: String,
 }
 
-/// An answer: its status and its body.
+/// An HTTP response.
 #[derive(Debug)]
-struct Reply {
+struct Response {
     status: u16,
     body: String,
 }
@@ -39,7 +39,7 @@ impl Serve {
         Self { program, address }
     }
 
-    /// With a script that does not end while the test goes on: one machine is there and answers nothing.
+    /// Starts it with a script that does not end: one machine is connected and sends nothing.
     fn under_flood(folder: &Path, script: &str, more: &[&str]) -> Self {
         fs::write(folder.join("script.json"), script).unwrap();
         let service = Self::start(folder, &[&["--script", "script.json"], more].concat());
@@ -57,15 +57,15 @@ impl Serve {
         socket
     }
 
-    /// Sends a request on a connection of its own.
-    fn ask(&self, head: &str, body: &str) -> Reply {
+    /// Sends a request on a new connection.
+    fn ask(&self, head: &str, body: &str) -> Response {
         let mut socket = self.connect();
         let request = format!("{head}\r\nHost: localhost\r\nContent-Length: {}\r\n\r\n{body}", body.len());
         socket.write_all(request.as_bytes()).unwrap();
-        reply(&mut socket).unwrap()
+        read_response(&mut socket).unwrap()
     }
 
-    fn sign_in(&self, serial: &str) -> Reply {
+    fn sign_in(&self, serial: &str) -> Response {
         let body = format!("{{\"serial\": \"{serial}\", \"password\": \"x\"}}");
         self.ask("POST /machines/sign_in HTTP/1.1\r\nContent-Type: application/json", &body)
     }
@@ -77,14 +77,14 @@ impl Serve {
         tungstenite::client(url, self.connect()).unwrap().0
     }
 
-    /// A number from `/proc/PID/status`: kB of memory, or threads.
+    /// Returns a number from `/proc/PID/status`, such as kB of memory or threads.
     fn status(&self, name: &str) -> u64 {
         let text = fs::read_to_string(format!("/proc/{}/status", self.program.pid())).unwrap();
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).unwrap();
         line.split_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// The most memory that it has ever used, in MB.
+    /// Returns the peak memory, in MB.
     fn peak_mb(&self) -> u64 {
         self.status("VmHWM") / 1000
     }
@@ -95,8 +95,8 @@ impl Serve {
     }
 }
 
-/// Reads one answer. What the service sends before it closes is not lost to what it did not read.
-fn reply(socket: &mut TcpStream) -> io::Result<Reply> {
+/// Reads a response. The service lingers when it closes, so that a response is not lost to a reset.
+fn read_response(socket: &mut TcpStream) -> io::Result<Response> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -107,10 +107,10 @@ fn reply(socket: &mut TcpStream) -> io::Result<Reply> {
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |n| n.parse().unwrap());
     let mut body = vec![0; length];
     socket.read_exact(&mut body)?;
-    Ok(Reply { status: head.split(' ').nth(1).unwrap().parse().unwrap(), body: String::from_utf8(body).unwrap() })
+    Ok(Response { status: head.split(' ').nth(1).unwrap().parse().unwrap(), body: String::from_utf8(body).unwrap() })
 }
 
-/// All bytes in a folder.
+/// Returns the size of all files in a folder.
 fn size_of(folder: &Path) -> u64 {
     let paths: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     paths.iter().map(|path| if path.is_dir() { size_of(path) } else { fs::metadata(path).unwrap().len() }).sum()

@@ -1,4 +1,4 @@
-//! `serve --replay`, and machines that do not do what was recorded.
+//! `serve --replay` with machines that differ from the recording.
 
 use std::fs;
 use std::path::Path;
@@ -11,18 +11,18 @@ use crate::folder;
 
 /// A recording of a machine that reports its settings and hunts.
 fn record(folder: &Path) {
-    let said = |id: i64, kind: &str| json!({"kind": "in", "json": {"id": id, "action_type": kind, "status": "ready"}});
-    let heard = |id: i64, action: i64, event: &str, a: i64| json!({"kind": "out", "json": {"id": id, "action_id": action, "event": event, "settings": {"a": a}}});
+    let sent = |id: i64, kind: &str| json!({"kind": "in", "json": {"id": id, "action_type": kind, "status": "ready"}});
+    let received = |id: i64, action: i64, event: &str, a: i64| json!({"kind": "out", "json": {"id": id, "action_id": action, "event": event, "settings": {"a": a}}});
     let lines = [
         json!({"kind": "session", "format": 1, "recorder": "a test", "side": "service"}),
-        said(1, "settings"),
-        heard(32, 1, "settings:completed", 1),
-        said(2, "hunt"),
-        heard(33, 2, "hunt:starting", 1),
-        heard(34, 2, "hunt:completed", 1),
-        said(3, "hunt"),
-        heard(35, 3, "hunt:starting", 1),
-        heard(36, 3, "hunt:completed", 1),
+        sent(1, "settings"),
+        received(32, 1, "settings:completed", 1),
+        sent(2, "hunt"),
+        received(33, 2, "hunt:starting", 1),
+        received(34, 2, "hunt:completed", 1),
+        sent(3, "hunt"),
+        received(35, 3, "hunt:starting", 1),
+        received(36, 3, "hunt:completed", 1),
     ];
     let mut text = String::new();
     for (n, mut line) in lines.into_iter().enumerate() {
@@ -35,11 +35,11 @@ fn record(folder: &Path) {
 }
 
 #[test]
-fn a_replay_tells_what_is_otherwise_and_what_it_waits_for_and_ends_when_the_machine_has_left() {
+fn reports_differences_and_waits_and_ends_when_the_machine_leaves() {
     let folder = folder();
     record(folder.path());
     let service = Serve::start(folder.path(), &["--replay", "recording", "--patience", "3"]);
-    // Who has signed in and not connected does not take the place of the machine.
+    // The replay is for the first machine that opens a WebSocket, not the first that signs in.
     assert_eq!(service.sign_in("S9").status, 200);
     let mut machine = service.open("S1");
     assert_eq!(service.sign_in("S9").status, 401);
@@ -47,11 +47,11 @@ fn a_replay_tells_what_is_otherwise_and_what_it_waits_for_and_ends_when_the_mach
     assert_eq!(serde_json::from_str::<Value>(&action).unwrap()["id"], 1);
     let event = json!({"id": 32, "action_id": 1, "event": "settings:completed", "settings": {"a": 2}});
     machine.send(Message::text(event.to_string())).unwrap();
-    // While the machine is still there; in which order depends on how fast it is.
+    // While the machine is connected. The order depends on timing.
     let mut awaited = vec![
         "settings 1: settings:completed: settings.a is 2, recorded: 1",
-        "waits for hunt:starting (number 1 in the recording of action 2), for 2 s more at most",
-        "hunt:starting (number 1 in the recording of action 2) did not come within 3s",
+        "waiting for hunt:starting (message 1 of action 2 in the recording), at most 2 s more",
+        "hunt:starting (message 1 of action 2 in the recording) did not arrive within 3s",
     ];
     while !awaited.is_empty() {
         let line = service.program.wait_line("");
@@ -60,16 +60,16 @@ fn a_replay_tells_what_is_otherwise_and_what_it_waits_for_and_ends_when_the_mach
     drop(machine);
     let ended = service.program.end();
     ended.expect(1);
-    assert!(ended.stdout.contains("the machine has left and did not come back within 3s"), "{ended:?}");
+    assert!(ended.stdout.contains("the machine left and did not come back within 3s"), "{ended:?}");
     assert_eq!(ended.stdout.matches("settings.a is 2").count(), 1, "{ended:?}");
-    for words in ["hunt 2: hunt:starting (1 of 2) did not come", "hunt 3: hunt:completed (2 of 2) did not come"] {
+    for words in ["hunt 2: hunt:starting (1 of 2) did not arrive", "hunt 3: hunt:completed (2 of 2) did not arrive"] {
         assert!(ended.stdout.contains(words), "{words}: {ended:?}");
     }
     assert!(ended.stderr.contains("5 differences: 3 actions, 5 messages, 0 requests"), "{}", ended.stderr);
 }
 
 #[test]
-fn differences_without_end_are_counted() {
+fn counts_differences_beyond_the_limit() {
     let folder = folder();
     record(folder.path());
     let service = Serve::start(folder.path(), &["--replay", "recording", "--patience", "3600"]);

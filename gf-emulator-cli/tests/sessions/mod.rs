@@ -1,4 +1,4 @@
-//! A machine and a service: whole sessions, how they end, and what they say.
+//! Whole sessions of a machine and a service: their output and their end.
 
 use std::fs;
 use std::process::Stdio;
@@ -11,7 +11,7 @@ use crate::program::{LIMIT, Program, command};
 use crate::{PASSWORD, configure, folder, names, run};
 
 #[test]
-fn serve_names_the_step_that_did_not_come() {
+fn serve_names_the_step_that_timed_out() {
     let folder = folder();
     let script = r#"[{"send": {"id": 1, "action_type": "settings", "status": "ready"}},
                      {"await": "settings:completed", "action_id": 1},
@@ -23,12 +23,12 @@ fn serve_names_the_step_that_did_not_come() {
     let machine = start_machine(&folder, &service, "", "console_log_level: INFO");
     let ended = service.end();
     ended.expect(1);
-    assert!(ended.stderr.contains("step 3 of the script: never:came did not come"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("step 3 of the script: never:came did not arrive"), "{}", ended.stderr);
     assert!(ended.stdout.contains("settings:completed (1)"), "{}", ended.stdout);
     drop(machine);
 }
 
-/// A configuration for what a `serve` has printed.
+/// Writes a configuration with the addresses that `serve` has printed.
 pub(crate) fn configure_for(folder: &TempDir, service: &Program, ca_file: &str, more: &str) {
     let value = |line: String| line.split_once(": ").unwrap().1.trim().to_owned();
     let http = value(service.wait_line("server_url: "));
@@ -36,7 +36,7 @@ pub(crate) fn configure_for(folder: &TempDir, service: &Program, ca_file: &str, 
     configure(folder, &http, &ws, ca_file, more);
 }
 
-/// Runs a machine against what a `serve` has printed.
+/// Starts a machine for the addresses that `serve` has printed.
 pub(crate) fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, more: &str) -> Program {
     configure_for(folder, service, ca_file, more);
     let mut command = command(folder.path());
@@ -45,8 +45,8 @@ pub(crate) fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, 
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn serve_takes_a_machine_through_the_default_script_and_no_log_has_a_secret() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn serve_runs_the_default_script_and_no_log_has_a_secret() {
     let folder = folder();
     let mut command = command(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--ca-out", "ca.pem", "--gzip"]);
@@ -56,7 +56,7 @@ fn serve_takes_a_machine_through_the_default_script_and_no_log_has_a_secret() {
     ended.expect(0);
     assert!(ended.stdout.contains("print:completed (1013)"), "{}", ended.stdout);
     assert!(ended.stdout.contains("the script is done"), "{}", ended.stdout);
-    assert!(!ended.stdout.contains("not of this computer"));
+    assert!(!ended.stderr.contains("from other computers"));
     machine.wait_line("connection lost");
     machine.terminate();
     let ended = machine.end();
@@ -65,12 +65,12 @@ fn serve_takes_a_machine_through_the_default_script_and_no_log_has_a_secret() {
 
     let file = fs::read_to_string(folder.path().join("logs/run.log")).unwrap();
     for log in [&ended.stderr, &file] {
-        // RUST_LOG wins over ERROR, in the file as well.
+        // RUST_LOG takes precedence over ERROR, also in the file.
         assert!(log.contains("event print:completed (action 1013)"), "{log}");
         for secret in [PASSWORD, "Bearer", "auth_token", "ws_token", "X-Goog-Signature", "Sec-WebSocket"] {
             assert!(!log.contains(secret), "{secret} is in the log: {log}");
         }
-        // Whatever a token looks like, it is long.
+        // Any token is long.
         let longest = log.split(|c: char| !c.is_ascii_alphanumeric()).map(str::len).max();
         assert!(longest < Some(24), "{log}");
     }
@@ -80,13 +80,13 @@ fn serve_takes_a_machine_through_the_default_script_and_no_log_has_a_secret() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn serve_is_a_failure_when_it_is_stopped_before_the_end() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn serve_fails_if_stopped_before_the_end() {
     let folder = folder();
     let mut command = command(folder.path());
     command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]);
     let service = Program::start(command);
-    service.wait_line("Ctrl-C ends it");
+    service.wait_line("Press Ctrl-C to stop");
     service.terminate();
     let ended = service.end();
     ended.expect(1);
@@ -94,14 +94,14 @@ fn serve_is_a_failure_when_it_is_stopped_before_the_end() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn a_machine_that_is_told_to_end_withdraws_what_it_does_and_closes_in_order() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn sigterm_cancels_the_running_action_and_closes_cleanly() {
     let script = Script::from_json(
         r#"[{"send": {"id": 7, "action_type": "print", "status": "ready", "motion_url": "{puls}"}}]"#,
     );
     let service = LocalService::builder().tls(false).script(script.unwrap()).start().unwrap();
     let folder = folder();
-    // Nobody presses the button.
+    // The print waits for the button.
     let more = "[EMULATOR]\nbutton: wait";
     configure(&folder, service.http_url(), &service.ws_url(), "", more);
     let mut command = command(folder.path());
@@ -110,7 +110,7 @@ fn a_machine_that_is_told_to_end_withdraws_what_it_does_and_closes_in_order() {
     let came = |event: &str| service.wait_for(|seen| seen.iter().any(|s| s.is_event(event, Some(7))), LIMIT);
     assert!(came("print:download:completed"));
     machine.terminate();
-    // More than 1.9 seconds would be a 1.
+    // It would be 1 after more than 1.9 seconds.
     let ended = machine.end();
     ended.expect(0);
     assert!(came("print:cancelled"), "{:#?}", service.seen());
@@ -122,20 +122,20 @@ fn a_machine_that_is_told_to_end_withdraws_what_it_does_and_closes_in_order() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn a_machine_that_finds_no_service_can_be_told_to_end() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn sigterm_ends_a_machine_that_cannot_connect() {
     let folder = folder();
-    // Nobody listens there any more.
+    // A port on which nothing listens.
     let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     configure(&folder, &format!("http://{address}"), &format!("ws://{address}"), "", "console_log_level: WARNING");
     let machine = Program::start(command(folder.path()));
-    machine.wait_line("trying again");
+    machine.wait_line("retrying in");
     machine.terminate();
     machine.end().expect(0);
 }
 
 #[test]
-fn a_sign_in_that_is_refused_is_a_failure() {
+fn a_refused_sign_in_is_a_failure() {
     let service = LocalService::builder().tls(false).password(Secret::new("f".repeat(64))).start().unwrap();
     let folder = folder();
     configure(&folder, service.http_url(), &service.ws_url(), "", "console_log_level: DEBUG");
@@ -145,7 +145,7 @@ fn a_sign_in_that_is_refused_is_a_failure() {
 }
 
 #[test]
-fn a_log_file_that_cannot_be_written_is_a_matter_of_configuration() {
+fn an_unwritable_log_file_is_a_configuration_error() {
     let folder = folder();
     configure(&folder, "http://127.0.0.1:1", "ws://127.0.0.1:1", "", "log_file: images");
     let ended = run(&folder, &["run"]);
@@ -154,8 +154,8 @@ fn a_log_file_that_cannot_be_written_is_a_matter_of_configuration() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "no signal to end it with")]
-fn a_secret_that_a_service_puts_into_a_path_is_in_no_line() {
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn a_secret_in_a_path_is_in_no_log() {
     let folder = folder();
     let service = LocalService::builder().tls(false).start().unwrap();
     configure(&folder, service.http_url(), &service.ws_url(), "", "log_file: run.log\nlog_level: DEBUG");
@@ -184,7 +184,7 @@ fn a_secret_that_a_service_puts_into_a_path_is_in_no_line() {
 }
 
 #[test]
-fn a_print_that_waits_for_its_button_is_told_where_that_is() {
+fn run_says_that_the_button_is_on_the_follow_page() {
     let folder = folder();
     let service = LocalService::builder().tls(false).start().unwrap();
     configure(&folder, service.http_url(), &service.ws_url(), "", "[EMULATOR]\nbutton: wait");
@@ -192,15 +192,15 @@ fn a_print_that_waits_for_its_button_is_told_where_that_is() {
     command.args(["run", "--follow", "0"]).stdin(Stdio::null());
     let program = Program::start(command);
     program.wait_line("follow it at ");
-    assert!(program.wait_line("button").contains("it is on that page"));
+    assert!(program.wait_line("button").contains("press it on that page"));
     program.terminate();
     let ended = program.end();
     assert!(!ended.stderr.contains("no terminal"), "{}", ended.stderr);
 }
 
 #[test]
-fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
-    // Two jobs and no more: what comes does not depend on how fast either side is.
+fn collect_ends_after_the_jobs_and_lists_them() {
+    // Exactly two jobs, so that speed does not matter.
     let script = r#"[{"send": {"id": 1, "action_type": "motion", "status": "ready", "motion_url": "{puls}"}},
                      {"await": "motion:completed", "action_id": 1},
                      {"send": {"id": 2, "action_type": "motion", "status": "ready", "motion_url": "{puls}"}}]"#;
@@ -217,12 +217,12 @@ fn collect_ends_once_jobs_have_come_and_says_what_they_are() {
 }
 
 #[test]
-fn collect_ends_without_a_job_when_its_time_is_over() {
-    // A service that sends nothing, so that no job can come however long this takes.
+fn collect_fails_if_no_job_arrived_in_time() {
+    // A service that sends nothing.
     let service = LocalService::builder().tls(false).start().unwrap();
     let folder = folder();
     configure(&folder, service.http_url(), &service.ws_url(), "", "");
     let ended = run(&folder, &["collect", "--for", "0.2"]);
     ended.expect(1);
-    assert!(ended.stderr.contains("no job has come"), "{ended:?}");
+    assert!(ended.stderr.contains("no job arrived"), "{ended:?}");
 }

@@ -1,88 +1,106 @@
-//! The machine's messages on their way into the tx queue: numbered, dated, in order.
-//!
-//! `id` counts up by one for each message of a machine's life, the first being 32. `timestamp` is in hundredths of a
-//! second since it was started, plus 3800: the time that a machine takes to boot.
+//! Outgoing WebSocket messages: numbers, timestamps and enqueues them in order.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::actions::{Channel, Emit, Values, Variable};
+use crate::actions::{Channel, Emit, Signal, Table, Values, Variable};
 use crate::websocket::queues::{Outgoing, Tx};
 
+/// The number of the first message. As in Glowforge-Utilities, whose messages the service accepts; not confirmed on
+/// hardware.
 const FIRST_ID: u64 = 32;
-const BOOT_HUNDREDTHS: u128 = 3800;
+/// The time a machine takes to boot, in 1/100 s. As in Glowforge-Utilities; not confirmed on hardware.
+const BOOT_TIME: u128 = 3800;
 
-/// Says things on the WebSocket.
+/// Numbers, timestamps and enqueues outgoing messages.
 #[derive(Debug)]
 pub(crate) struct MessageSender {
-    line_end: String,
     started: Instant,
     state: Mutex<SenderState>,
-    /// What [`defer`](MessageSender::defer) was given and is not queued yet.
-    deferred: Mutex<VecDeque<Emit>>,
+    signals: Mutex<Signals>,
 }
 
 #[derive(Debug)]
 struct SenderState {
     next_id: u64,
-    /// None once nothing more is said.
+    line_end: String,
+    /// `None` once closed.
     tx: Option<Tx>,
 }
 
+#[derive(Debug)]
+struct Signals {
+    table: Arc<Table>,
+    /// Messages of signals that are not queued yet.
+    pending: VecDeque<Emit>,
+}
+
 impl MessageSender {
-    pub(crate) fn new(tx: Tx, line_end: &str) -> Self {
-        let state = Mutex::new(SenderState { next_id: FIRST_ID, tx: Some(tx) });
-        Self { line_end: line_end.to_owned(), started: Instant::now(), state, deferred: Mutex::default() }
+    pub(crate) fn new(tx: Tx, table: Arc<Table>) -> Self {
+        let state = SenderState { next_id: FIRST_ID, line_end: table.line_end.clone(), tx: Some(tx) };
+        let signals = Signals { table, pending: VecDeque::new() };
+        Self { started: Instant::now(), state: Mutex::new(state), signals: Mutex::new(signals) }
     }
 
-    /// Fills in the message and queues it, behind what was deferred; waits while the queue is full. The number is taken
-    /// and the message queued in one step, so that numbers go out in order whoever speaks.
-    pub(crate) fn say(&self, say: &Emit, values: &Values) {
+    /// Uses the line end and the signals of another table.
+    pub(crate) fn set_table(&self, table: Arc<Table>) {
+        self.state().line_end.clone_from(&table.line_end);
+        self.signals().table = table;
+    }
+
+    /// Fills in a message and enqueues it after pending signals. Blocks while the queue is full.
+    ///
+    /// A message is numbered and enqueued under one lock, so that numbers are in order across threads.
+    pub(crate) fn send(&self, emit: &Emit, values: &Values) {
         let mut state = self.state();
-        self.send_deferred(&mut state);
-        self.queue(&mut state, say, values);
+        self.send_pending(&mut state);
+        self.enqueue(&mut state, emit, values);
     }
 
-    /// Has this said before anything else that is said from now on, and does not wait for it: for what has to take effect
-    /// though the queue is full. [`flush`](Self::flush) follows.
-    pub(crate) fn defer(&self, says: &[Emit]) {
-        self.deferred().extend(says.iter().cloned());
+    /// Adds the messages of a signal, to be sent before any other message. Never blocks on a full queue;
+    /// [`flush`](Self::flush) must follow.
+    pub(crate) fn signal(&self, signal: Signal) {
+        let Signals { table, pending } = &mut *self.signals();
+        pending.extend(table.signal(signal).iter().cloned());
     }
 
-    /// Queues what was deferred; waits while the queue is full.
+    /// Enqueues pending signals. Blocks while the queue is full.
     pub(crate) fn flush(&self) {
         let mut state = self.state();
-        self.send_deferred(&mut state);
+        self.send_pending(&mut state);
     }
 
-    fn send_deferred(&self, state: &mut SenderState) {
+    fn send_pending(&self, state: &mut SenderState) {
         loop {
-            // A statement of its own: the lock must not be held while the message waits for room.
-            let next = self.deferred().pop_front();
+            // A statement of its own, so that the lock is released before `enqueue` blocks.
+            let next = self.signals().pending.pop_front();
             match next {
-                Some(say) => self.queue(state, &say, &Values::new()),
+                Some(emit) => self.enqueue(state, &emit, &Values::new()),
                 None => return,
             }
         }
     }
 
-    fn queue(&self, state: &mut SenderState, say: &Emit, values: &Values) {
-        let mut own = Values::from([(Variable::Timestamp, self.timestamp()), (Variable::MilliEpoch, milli_epoch())]);
-        let SenderState { next_id, tx: Some(tx) } = state else {
-            return log::debug!("nothing is said any more: the machine has stopped");
+    fn enqueue(&self, state: &mut SenderState, emit: &Emit, values: &Values) {
+        let SenderState { next_id, line_end, tx: Some(tx) } = state else {
+            return log::debug!("message dropped: the emulator has stopped");
         };
-        own.insert(Variable::Id, json!(*next_id));
+        let own = Values::from([
+            (Variable::Id, json!(*next_id)),
+            (Variable::Timestamp, self.timestamp()),
+            (Variable::MilliEpoch, json!(milli_epoch())),
+        ]);
         *next_id += 1;
-        let text = say.message.fill(&[&own, values]) + &self.line_end;
-        let label = label(say, values);
-        if say.channel == Channel::Event {
+        let text = emit.message.fill(&[&own, values]) + line_end;
+        let label = label(emit, values);
+        if emit.channel == Channel::Event {
             log::info!("{label}");
         }
-        if let Err(unsent) = tx.send(Outgoing::new(text, label, say.channel == Channel::Progress)) {
-            log::error!("dropped (nobody carries messages any more): {}", unsent.label());
+        if let Err(unsent) = tx.send(Outgoing::new(text, label, emit.channel == Channel::Progress)) {
+            log::error!("message dropped (the WebSocket client has stopped): {}", unsent.0.label());
         }
     }
 
@@ -90,27 +108,26 @@ impl MessageSender {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn deferred(&self) -> MutexGuard<'_, VecDeque<Emit>> {
-        self.deferred.lock().unwrap_or_else(PoisonError::into_inner)
+    fn signals(&self) -> MutexGuard<'_, Signals> {
+        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets go of the queue: whoever reads its other end hears that nothing more will come, however many handles are
-    /// still about.
+    /// Drops the sending end of the queue: later messages are dropped, and the receiver sees a disconnect.
     pub(crate) fn close(&self) {
         self.state().tx = None;
     }
 
     fn timestamp(&self) -> Value {
-        let hundredths = BOOT_HUNDREDTHS + self.started.elapsed().as_millis() / 10;
+        let hundredths = BOOT_TIME + self.started.elapsed().as_millis() / 10;
         json!(u64::try_from(hundredths).unwrap_or(u64::MAX))
     }
 }
 
-/// What a log may say of a message: nothing in it is the service's word but the action's number.
-fn label(say: &Emit, values: &Values) -> String {
-    let (kind, name) = match say.message.fixed_text("event") {
+/// Describes a message for the log. The action's id is the only value in it that comes from the service.
+fn label(emit: &Emit, values: &Values) -> String {
+    let (kind, name) = match emit.message.fixed_text("event") {
         Some(event) => ("event", event),
-        None => ("progress", say.message.fixed_text("progress").unwrap_or_default()),
+        None => ("progress", emit.message.fixed_text("progress").unwrap_or_default()),
     };
     match values.get(&Variable::ActionId) {
         Some(action_id) => format!("{kind} {name} (action {action_id})"),
@@ -118,8 +135,8 @@ fn label(say: &Emit, values: &Values) -> String {
     }
 }
 
-/// Milliseconds since 1970.
-pub(crate) fn milli_epoch() -> Value {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    json!(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+/// Returns the Unix time in milliseconds.
+pub(crate) fn milli_epoch() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,7 +1,6 @@
-//! The one runner that walks any row of any table.
+//! Runs the row of any action of any table.
 //!
-//! It knows what each kind of step means and nothing of what actions there are. However a row ends, exactly one of its
-//! three endings is sent.
+//! The runner knows the kinds of steps, not the actions. However a row ends, it sends exactly one of the row's endings.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,38 +9,32 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use tungstenite::Bytes;
 
-use super::{Action, Channel, Emit, Laser, Row, Step, StepKind, Table, Values, Variable};
+use super::steps::{download_firmware, probe_firmware, send, send_all};
+use super::{Action, Destination, Emit, Laser, Row, Step, StepKind, Table, Values, Variable, Word};
 use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
-use crate::machine::{Capture, Controls, End, Event, Halt, Job, Machine, Moment};
-use crate::record::Tap;
-use crate::service::{FirmwareOffer, Uplink, Upload, firmware};
+use crate::events::{EmulatorEvent, Ending};
+use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason};
+use crate::record::Telemetry;
+use crate::service::{Uplink, Upload};
 use crate::storage::JobStore;
 use crate::{Config, Error};
 
-/// How often a transfer says how far it is.
-const PROGRESS_EVERY: Duration = Duration::from_secs(30);
+/// Interval of a download's progress messages, measured on hardware (firmware 2.6).
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How an action came to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ending {
-    Completed,
-    /// Withdrawn, or refused before it moved.
-    Cancelled,
-    /// Tried, and it did not happen.
-    Failed,
-}
-
-/// Why a row's steps were not done to the last.
+/// Why the steps of a row were not completed.
 enum Abort {
     Cancelled(String),
+    /// A request was cancelled. [`Controls`] say why.
+    Interrupted,
     Failed(Error),
 }
 
 impl From<Error> for Abort {
     fn from(e: Error) -> Self {
         match e {
-            Error::Interrupted => Self::Cancelled("withdrawn".into()),
+            Error::Interrupted => Self::Interrupted,
             Error::JobRefused { .. } | Error::TooLarge { .. } => Self::Cancelled(e.to_string()),
             Error::Puls(ref puls) if puls.is_refusal() => Self::Cancelled(e.to_string()),
             other => Self::Failed(other),
@@ -49,134 +42,150 @@ impl From<Error> for Abort {
     }
 }
 
-impl From<End> for Abort {
-    fn from(end: End) -> Self {
-        Self::Cancelled(match end {
-            End::Cancelled => "withdrawn".into(),
-            End::LidOpened => "the lid was opened".into(),
-            End::Stopped => "the emulator stops".into(),
-        })
+impl From<StopReason> for Abort {
+    fn from(reason: StopReason) -> Self {
+        Self::Cancelled(describe_stop(reason).to_owned())
     }
 }
 
-fn halted(doing: &'static str) -> impl Fn(Halt) -> Abort {
-    move |halt| match halt {
-        Halt::Ended(end) => end.into(),
-        Halt::Refused(reason) => Abort::Cancelled(reason),
-        Halt::Failed(reason) => Abort::Failed(Error::Machine { doing, reason }),
+fn describe_stop(reason: StopReason) -> &'static str {
+    match reason {
+        StopReason::Cancelled => "cancelled by the service",
+        StopReason::LidOpened => "the lid was opened",
+        StopReason::Shutdown => "the emulator is shutting down",
     }
 }
 
-/// What outlasts an action: of one machine, for as long as it lives.
+/// Converts the machine's errors.
+fn aborted(doing: &'static str) -> impl Fn(MachineError) -> Abort {
+    move |e| match e {
+        MachineError::Stopped(reason) => reason.into(),
+        MachineError::Refused(reason) => Abort::Cancelled(reason),
+        MachineError::Failed(reason) => Abort::Failed(Error::Machine { doing, reason }),
+    }
+}
+
+/// State kept between actions.
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
     /// The settings have been reported in full.
-    reported: bool,
-    /// The type of the action before.
+    settings_reported: bool,
     previous_action: Option<String>,
 }
 
-/// All that an action needs while it runs.
-pub(crate) struct Runner<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) table: &'a Table,
-    pub(crate) messages: &'a MessageSender,
-    pub(crate) uplink: &'a dyn Uplink,
-    pub(crate) jobs: &'a JobStore,
-    pub(crate) controls: &'a Controls,
-    pub(crate) machine: &'a mut dyn Machine,
-    pub(crate) kept: &'a mut SessionState,
-    /// Where it is noted why an action has not ended well.
-    pub(crate) tap: &'a Tap,
-    /// Told of every job that has come, once its action is over.
-    pub(crate) on_job: &'a mut (dyn FnMut(&Job) + Send),
+/// What all parts of one emulator share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) messages: MessageSender,
+    pub(crate) controls: Controls,
+    pub(crate) telemetry: Telemetry,
 }
 
-/// What an action has gathered on its way.
+impl Shared {
+    /// Reports that an action has ended and its terminal event is queued.
+    pub(crate) fn action_ended(&self, action: &Action, ending: Ending, reason: Option<String>) {
+        self.telemetry.emit(|| EmulatorEvent::ActionEnded {
+            action_id: action.id,
+            action: action.action_type.clone(),
+            ending,
+            reason: reason.map(|reason| self.telemetry.secrets().redact(&reason)),
+        });
+    }
+}
+
+/// Runs actions, one at a time.
+pub(crate) struct Runner<'a> {
+    pub(crate) shared: &'a Shared,
+    pub(crate) table: &'a Table,
+    pub(crate) uplink: &'a dyn Uplink,
+    pub(crate) jobs: &'a JobStore,
+    pub(crate) machine: &'a mut dyn Machine,
+    pub(crate) session: &'a mut SessionState,
+}
+
+/// The state of the running action.
 struct ActionContext<'a> {
     action: &'a Action,
     values: Values,
     pictures: VecDeque<Bytes>,
     job: Option<Job>,
-    /// What is left to do before the head is where it started and the service knows; empty where it has not left.
+    /// The remaining cleanup steps (`stopped`) of a job that has started to play.
     cleanup: &'a [Step],
 }
 
 impl Runner<'_> {
-    /// Does an action from beginning to end. Whatever happens, a panic of the machine included, one ending is sent.
+    /// Runs an action and sends one ending, even if the machine panics.
     ///
-    /// `over` is called once the ending is settled and before any of it is said: whoever answers to what is said finds
-    /// the action over.
-    pub(crate) fn run(&mut self, action: &Action, over: &dyn Fn()) {
+    /// Calls `on_ending_decided` before the ending is sent, so that the service's answer to it finds the action over.
+    pub(crate) fn run(&mut self, action: &Action, on_ending_decided: &dyn Fn()) {
         let table = self.table;
-        let Some(row) = table.row(&action.action_type) else { return over() };
-        let mut context =
-            ActionContext { action, values: values_of(action), pictures: VecDeque::new(), job: None, cleanup: &[] };
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.walk(row, &mut context)));
-        // What an cancel breaks off may look like a failure of the network: the reason is what counts.
-        let withdrawn = self.controls.end();
-        self.controls.set_interlock(false);
-        self.controls.heed_button(false);
-        let what = format!("{} {}", action.action_type, action.id);
+        let Some(row) = table.row(&action.action_type) else { return on_ending_decided() };
+        let mut context = ActionContext {
+            action,
+            values: initial_values(action),
+            pictures: VecDeque::new(),
+            job: None,
+            cleanup: &[],
+        };
+        let outcome = catch_unwind(AssertUnwindSafe(|| self.run_row(row, &mut context)));
+        // A cancelled request can look like a network failure: the stop reason decides.
+        let stop_reason = self.shared.controls.stop_reason();
+        self.shared.controls.set_interlock(false);
+        self.shared.controls.enable_button(false);
         let (ending, reason) = match outcome {
             Ok(Ok(())) => (Ending::Completed, None),
-            Ok(Err(Abort::Cancelled(reason))) => {
-                log::warn!("{what} cancelled: {reason}");
-                (Ending::Cancelled, Some(reason))
+            Ok(Err(Abort::Cancelled(reason))) => (Ending::Cancelled, Some(reason)),
+            Ok(Err(Abort::Interrupted)) => {
+                (Ending::Cancelled, Some(stop_reason.map_or("cancelled", describe_stop).to_owned()))
             }
-            Ok(Err(Abort::Failed(e))) if withdrawn.is_some() => {
-                log::warn!("{what} cancelled while it was under way ({e})");
-                (Ending::Cancelled, Some(format!("while it was under way ({e})")))
+            Ok(Err(Abort::Failed(e))) if stop_reason.is_some() => {
+                (Ending::Cancelled, Some(format!("while running ({e})")))
             }
-            Ok(Err(Abort::Failed(e))) => {
-                log::error!("{what} failed: {e}");
-                (Ending::Failed, Some(e.to_string()))
-            }
-            Err(_) => {
-                log::error!("{what} failed: the machine panicked");
-                (Ending::Failed, Some("the machine panicked".to_owned()))
-            }
+            Ok(Err(Abort::Failed(e))) => (Ending::Failed, Some(e.to_string())),
+            Err(_) => (Ending::Failed, Some("the machine panicked".to_owned())),
         };
-        // Before the ending is said: a recording has the reason first.
-        if let (Some(reason), Some(recorder)) = (reason, self.tap.recorder()) {
-            let state = if ending == Ending::Failed { "failed" } else { "cancelled" };
-            recorder.ended(action.id, state, reason);
-        }
-        over();
-        end(row, ending, self.messages, &context.values, &mut |delay| self.delay(delay));
-        if let Some(job) = &context.job {
-            // The actions that wait have their endings to come, whatever whoever hears of jobs does.
-            if catch_unwind(AssertUnwindSafe(|| (self.on_job)(job))).is_err() {
-                log::error!("{what}: what was to be called with its job panicked");
+        let what = format!("{} {}", action.action_type, action.id);
+        if let Some(reason) = &reason {
+            let level = if ending == Ending::Failed { log::Level::Error } else { log::Level::Warn };
+            log::log!(level, "{what} {ending}: {reason}");
+            // Recorded before the ending, so that the reason comes first.
+            if let Some(recorder) = self.shared.telemetry.recorder() {
+                recorder.record_ending(action.id, &ending.to_string(), reason.clone());
             }
+        }
+        on_ending_decided();
+        send_ending(row, ending, &self.shared.messages, &context.values, &mut |delay| self.delay(delay));
+        self.shared.action_ended(action, ending, reason);
+        if let Some(job) = &context.job {
+            self.shared.telemetry.emit(|| EmulatorEvent::JobCollected(Box::new(job.clone())));
             self.jobs.delete_unless_kept(job);
         }
-        self.kept.previous_action = Some(action.action_type.clone());
+        self.session.previous_action = Some(action.action_type.clone());
     }
 
-    fn walk<'a>(&mut self, row: &'a Row, context: &mut ActionContext<'a>) -> Result<(), Abort> {
+    fn run_row<'a>(&mut self, row: &'a Row, context: &mut ActionContext<'a>) -> Result<(), Abort> {
         if row.needs_motion_url() {
             let url = motion_url(context.action)?;
             context.values.insert(Variable::MotionUrl, json!(url));
         }
-        let walked = self.steps(&row.steps, context);
-        if walked.is_err() {
+        let outcome = self.steps(&row.steps, context);
+        if outcome.is_err() {
             self.run_cleanup(context);
         }
-        walked
+        outcome
     }
 
     fn steps<'a>(&mut self, steps: &'a [Step], context: &mut ActionContext<'a>) -> Result<(), Abort> {
         for step in steps {
-            if let Some(end) = self.controls.end() {
-                return Err(end.into());
+            if let Some(reason) = self.shared.controls.stop_reason() {
+                return Err(reason.into());
             }
             self.delay(step.delay)?;
             match self.step(step, context) {
                 Err(Abort::Failed(e)) if step.optional => log::warn!("{}: {e}", context.action.action_type),
                 other => other?,
             }
-            // A row that goes home by itself has gone that part of the way.
+            // The row has done this cleanup step itself.
             if let Some((next, rest)) = context.cleanup.split_first()
                 && next.kind == step.kind
             {
@@ -186,96 +195,101 @@ impl Runner<'_> {
         Ok(())
     }
 
-    fn delay(&self, delay: Duration) -> Result<(), End> {
-        match Duration::try_from_secs_f64(delay.as_secs_f64() * self.config.emulator.time_scale) {
+    fn delay(&self, delay: Duration) -> Result<(), StopReason> {
+        match Duration::try_from_secs_f64(delay.as_secs_f64() * self.shared.config.emulator.time_scale) {
             Ok(Duration::ZERO) | Err(_) => Ok(()),
-            Ok(delay) => self.controls.pause(delay),
+            Ok(delay) => self.shared.controls.sleep(delay),
         }
     }
 
     fn step<'a>(&mut self, step: &'a Step, context: &mut ActionContext<'a>) -> Result<(), Abort> {
         match &step.kind {
-            StepKind::Send(say) => Ok(send(say, &context.values, self.messages, self.uplink)?),
+            StepKind::Send(emit) => Ok(send(emit, &context.values, &self.shared.messages, self.uplink)?),
             StepKind::Capture { camera, laser, homing_after } => {
-                let laser = match laser {
-                    Laser::AsRequested => {
-                        context.action.settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0)
-                    }
-                    Laser::On => true,
-                    Laser::Off => false,
-                };
+                let settings = &context.action.settings;
                 let request = Capture {
                     camera: *camera,
-                    laser,
-                    settings: &context.action.settings,
-                    begins_homing: homing_after.is_some() && *homing_after == self.kept.previous_action,
+                    laser: match laser {
+                        Laser::AsRequested => settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0),
+                        Laser::On => true,
+                        Laser::Off => false,
+                    },
+                    settings,
+                    begins_homing: homing_after.is_some() && *homing_after == self.session.previous_action,
                 };
-                let picture = self.machine.capture(&request).map_err(halted("take a picture"))?;
+                let picture = self.machine.capture(&request).map_err(aborted("take a picture"))?;
                 context.pictures.push_back(picture.into());
                 Ok(())
             }
-            StepKind::Upload { kind, to_endpoint, failed } => {
-                let uploaded = self.upload(kind, *to_endpoint, context);
+            StepKind::Upload { kind, to, failed } => {
+                let uploaded = self.upload(kind, *to, context);
                 if let Err(Abort::Failed(_)) = uploaded {
-                    send_all(failed, self.messages, &context.values);
+                    send_all(failed, &self.shared.messages, &context.values);
                 }
                 uploaded
             }
             StepKind::Download { progress } => self.download(progress.as_ref(), context),
-            StepKind::Button => {
-                let job = context.job.as_ref().ok_or_else(|| lacks(context.action, "job"))?;
-                Ok(self.machine.wait_for_button(job, self.controls).map_err(halted("wait for the button"))?)
+            StepKind::Button {} => {
+                let job = context.job()?;
+                self.machine.wait_for_button(job, &self.shared.controls).map_err(aborted("wait for the button"))
             }
-            StepKind::WarmUp => {
-                let job = context.job.as_ref().ok_or_else(|| lacks(context.action, "job"))?;
-                self.controls.set_interlock(true);
-                Ok(self.machine.warm_up(job, self.controls).map_err(halted("warm up"))?)
+            StepKind::WarmUp {} => {
+                let job = context.job()?;
+                self.shared.controls.set_interlock(true);
+                self.machine.warm_up(job, &self.shared.controls).map_err(aborted("warm up"))
             }
             StepKind::Play { progress, paused, resumed, stopped } => {
                 context.cleanup = stopped;
-                // Nothing would say that the machine waits for another press.
+                // Without a `paused` event, the service would not learn of the pause.
                 if paused.is_empty() {
-                    self.controls.heed_button(false);
+                    self.shared.controls.enable_button(false);
                 }
                 let played = self.play(progress.as_ref(), paused, resumed, context);
-                self.controls.set_interlock(false);
-                self.controls.heed_button(false);
+                self.shared.controls.set_interlock(false);
+                self.shared.controls.enable_button(false);
                 played
             }
-            StepKind::Park => Ok(self.machine.park(self.controls).map_err(|halt| {
-                // There is no other way, and nothing to be told.
+            StepKind::Park {} => self.machine.park(&self.shared.controls).map_err(|e| {
+                // Parking is not retried, and the head is not back, so the cleanup must not report that it is.
                 context.cleanup = &[];
-                halted("park")(halt)
-            })?),
-            StepKind::Rest => Ok(self.machine.rest(self.controls).map_err(halted("come to rest"))?),
+                aborted("park")(e)
+            }),
+            StepKind::Rest {} => self.machine.rest(&self.shared.controls).map_err(aborted("come to rest")),
+            StepKind::Custom { name, arguments, fields } => self.custom(name, arguments, fields, context),
             StepKind::ReportSettings { once } => {
-                let settings = self.report(*once, context.action.id);
+                let settings = self.settings_report(*once, context.action.id);
                 context.values.insert(Variable::Settings, settings);
                 Ok(())
             }
-            StepKind::ProbeFirmware => {
-                let offer = probe(self.config, self.uplink)?;
+            StepKind::ProbeFirmware {} => {
+                let offer = probe_firmware(&self.shared.config, self.uplink)?;
                 context.values.insert(Variable::AvailableFirmware, json!(offer.version));
                 Ok(())
             }
-            StepKind::DownloadFirmware => {
+            StepKind::DownloadFirmware {} => {
                 let offer = self.uplink.firmware()?;
-                Ok(download_firmware(self.config, self.uplink, &offer)?)
+                Ok(download_firmware(&self.shared.config, self.uplink, &offer)?)
             }
-            StepKind::Refuse { reason } => Err(Abort::Failed(cannot(context.action, reason.clone()))),
+            StepKind::Refuse { reason } => Err(Abort::Failed(action_error(context.action, reason.clone()))),
         }
     }
 
-    fn upload(&mut self, kind: &str, to_endpoint: bool, context: &mut ActionContext<'_>) -> Result<(), Abort> {
+    fn upload(&mut self, kind: &str, to: Destination, context: &mut ActionContext<'_>) -> Result<(), Abort> {
         let action = context.action;
         while let Some(picture) = context.pictures.pop_front() {
-            let endpoint = if to_endpoint {
-                action.endpoint.get().map_err(|flaw| cannot(action, format!("its endpoint {flaw}")))?
-            } else {
-                None
+            let endpoint = match to {
+                Destination::Endpoint => {
+                    action.endpoint.get().map_err(|reason| action_error(action, format!("its endpoint {reason}")))?
+                }
+                Destination::Service => None,
             };
             self.uplink.upload(&Upload::new(action.id, kind, endpoint, &picture))?;
             self.jobs.save_picture(&action.action_type, action.id, &picture);
+            self.shared.telemetry.emit(|| EmulatorEvent::PictureSent {
+                action_id: action.id,
+                action: action.action_type.clone(),
+                bytes: picture.len(),
+            });
         }
         Ok(())
     }
@@ -283,23 +297,23 @@ impl Runner<'_> {
     fn download(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
         let action = context.action;
         let url = motion_url(action)?;
-        let (messages, mut values) = (self.messages, context.values.clone());
-        let mut next = Instant::now() + PROGRESS_EVERY;
-        let mut tell = |bytes: u64| {
+        let (messages, mut values) = (&self.shared.messages, context.values.clone());
+        let mut next = Instant::now() + PROGRESS_INTERVAL;
+        let mut on_bytes = |bytes: u64| {
             if let Some(progress) = progress.filter(|_| Instant::now() >= next) {
-                next += PROGRESS_EVERY;
+                next += PROGRESS_INTERVAL;
                 values.insert(Variable::Current, json!(bytes));
-                messages.say(progress, &values);
+                messages.send(progress, &values);
             }
             Ok(())
         };
-        let job = self.jobs.collect(self.uplink.download(url)?, &action.action_type, action.id, &mut tell)?;
-        // Refused or not, it has come.
+        let job = self.jobs.collect(self.uplink.download(url)?, &action.action_type, action.id, &mut on_bytes)?;
+        // Set before the check: refused jobs are collected as well.
         let job = &*context.job.insert(job);
         self.jobs.check(job)?;
-        // Whoever presses the button on hearing what comes next is heard, and nobody who did before.
-        self.controls.heed_button(true);
-        self.machine.load(job).map_err(halted("load the job"))
+        // Presses count from here on: the next event asks for one.
+        self.shared.controls.enable_button(true);
+        self.machine.load(job).map_err(aborted("load the job"))
     }
 
     fn play(
@@ -309,68 +323,95 @@ impl Runner<'_> {
         resumed: &[Step],
         context: &ActionContext<'_>,
     ) -> Result<(), Abort> {
-        let job = context.job.as_ref().ok_or_else(|| lacks(context.action, "job"))?;
-        let (messages, mut values) = (self.messages, context.values.clone());
+        let job = context.job()?;
+        let (messages, mut values) = (&self.shared.messages, context.values.clone());
         values.insert(Variable::Total, json!(job.measured.ticks));
-        let mut watch = |moment: Moment| {
-            match moment.event {
-                Event::Paused => send_all(paused, messages, &values),
-                Event::Resumed => send_all(resumed, messages, &values),
-                Event::Progress => {}
+        let mut on_update = |update: PlayUpdate| {
+            match update.event {
+                PlayEvent::Paused => send_all(paused, messages, &values),
+                PlayEvent::Resumed => send_all(resumed, messages, &values),
+                PlayEvent::Progress => {}
             }
             if let Some(progress) = progress {
-                values.insert(Variable::Current, json!(moment.tick));
-                for (variable, value) in [Variable::X, Variable::Y, Variable::Z].into_iter().zip(moment.position) {
+                values.insert(Variable::Current, json!(update.tick));
+                for (variable, value) in [Variable::X, Variable::Y, Variable::Z].into_iter().zip(update.position) {
                     values.insert(variable, json!(value));
                 }
-                messages.say(progress, &values);
+                messages.send(progress, &values);
             }
         };
-        self.machine.play(job, self.controls, &mut watch).map_err(halted("play the job"))
+        self.machine.play(job, &self.shared.controls, &mut on_update).map_err(aborted("play the job"))
     }
 
-    /// What is left of the way home where an action ends before its row has gone it, in whatever phase that is. It is
-    /// over already: whatever fails here is logged and no more.
+    fn custom(
+        &mut self,
+        name: &str,
+        arguments: &Value,
+        fields: &[Word],
+        context: &mut ActionContext<'_>,
+    ) -> Result<(), Abort> {
+        let ActionContext { action, job, .. } = &*context;
+        let step = CustomStep { name, arguments, settings: &action.settings, action_id: action.id, job: job.as_ref() };
+        let result = self.machine.custom(&step, &self.shared.controls).map_err(aborted("do a custom step"))?;
+        let field = |field: &Word| match result.get(&**field) {
+            Some(value) => Ok((Variable::result(name, Some(field)), value.clone())),
+            None => Err(action_error(action, format!("the result of the custom step {name:?} has no {:?}", &**field))),
+        };
+        let values = fields.iter().map(field).collect::<crate::Result<Vec<_>>>()?;
+        context.values.extend(values);
+        context.values.insert(Variable::result(name, None), result);
+        Ok(())
+    }
+
+    /// Runs the rest of the cleanup of an action that has ended early. Errors are logged: the ending is decided.
     fn run_cleanup(&mut self, context: &ActionContext<'_>) {
         for step in context.cleanup {
-            let done = match &step.kind {
-                StepKind::Park => self.machine.park(self.controls).map_err(halted("park")),
-                StepKind::Send(say) => send(say, &context.values, self.messages, self.uplink).map_err(Abort::from),
+            let outcome = match &step.kind {
+                StepKind::Park {} => self.machine.park(&self.shared.controls).map_err(aborted("park")),
+                StepKind::Send(emit) => {
+                    send(emit, &context.values, &self.shared.messages, self.uplink).map_err(Abort::from)
+                }
                 _ => Ok(()),
             };
-            match done {
+            match outcome {
                 Ok(()) => {}
-                Err(Abort::Failed(e)) => return log::error!("on the way home: {e}"),
-                Err(Abort::Cancelled(reason)) => return log::warn!("on the way home: {reason}"),
+                Err(Abort::Failed(e)) => return log::error!("cleanup failed: {e}"),
+                Err(Abort::Cancelled(reason)) => return log::warn!("cleanup cancelled: {reason}"),
+                Err(Abort::Interrupted) => return log::warn!("cleanup cancelled"),
             }
         }
     }
 
-    fn report(&mut self, once: bool, action_id: i64) -> Value {
-        let already = self.kept.reported || self.config.emulator.bypass_homing;
-        self.kept.reported = true;
+    fn settings_report(&mut self, once: bool, action_id: i64) -> Value {
+        let already = self.session.settings_reported || self.shared.config.emulator.bypass_homing;
+        self.session.settings_reported = true;
         if once && already {
             // The service takes empty settings for a machine that has been homed before, and skips homing.
             return json!({});
         }
         let readings = self.machine.readings();
-        let epoch_s = milli_epoch().as_i64().unwrap_or_default() / 1000;
-        json!({ "values": settings::report(self.config, &readings, action_id, epoch_s) })
+        json!({ "values": settings::report(&self.shared.config, &readings, action_id, milli_epoch() / 1000) })
     }
 }
 
-/// What every message about an action can hold.
-pub(crate) fn values_of(action: &Action) -> Values {
+impl ActionContext<'_> {
+    fn job(&self) -> crate::Result<&Job> {
+        self.job.as_ref().ok_or_else(|| missing(self.action, "job"))
+    }
+}
+
+/// Returns the values that every message of an action can use.
+pub(crate) fn initial_values(action: &Action) -> Values {
     Values::from([(Variable::ActionId, json!(action.id)), (Variable::Current, json!(0))])
 }
 
-/// Sends what ends an action. For one that never ran, too.
-pub(crate) fn end(
+/// Sends an ending of an action, which need not have run.
+pub(crate) fn send_ending(
     row: &Row,
     ending: Ending,
     messages: &MessageSender,
     values: &Values,
-    delay: &mut dyn FnMut(Duration) -> Result<(), End>,
+    delay: &mut dyn FnMut(Duration) -> Result<(), StopReason>,
 ) {
     let steps = match ending {
         Ending::Completed => &row.completed,
@@ -378,99 +419,23 @@ pub(crate) fn end(
         Ending::Failed => &row.failed,
     };
     for step in steps {
-        // It is over: a cancel or a stop only hastens what is left to say.
+        // A stop request only shortens the delays.
         let _ = delay(step.delay);
-        if let StepKind::Send(say) = &step.kind {
-            messages.say(say, values);
+        if let Some(emit) = step.kind.emit() {
+            messages.send(emit, values);
         }
     }
-}
-
-/// What is done once signed in, before the WebSocket opens. No failure here keeps a machine from going online.
-pub(crate) fn start(
-    config: &Config,
-    table: &Table,
-    messages: &MessageSender,
-    uplink: &dyn Uplink,
-) -> Result<(), Error> {
-    let mut values = Values::new();
-    let mut offer = None;
-    for step in &table.start {
-        let done = match &step.kind {
-            StepKind::Send(say) => send(say, &values, messages, uplink),
-            StepKind::ProbeFirmware => probe(config, uplink).map(|found| {
-                values.insert(Variable::AvailableFirmware, json!(found.version));
-                offer = Some(found);
-            }),
-            StepKind::DownloadFirmware => match &offer {
-                Some(offer) => download_firmware(config, uplink, offer),
-                None => Ok(()),
-            },
-            _ => Ok(()),
-        };
-        match done {
-            Ok(()) => {}
-            Err(e @ (Error::Interrupted | Error::SignInRefused { .. })) => return Err(e),
-            Err(e) if step.optional => log::warn!("firmware check: {e}"),
-            Err(e) => {
-                log::warn!("firmware check: {e}");
-                return Ok(());
-            }
-        }
-    }
-    Ok(())
-}
-
-fn send(say: &Emit, values: &Values, messages: &MessageSender, uplink: &dyn Uplink) -> crate::Result<()> {
-    let body = || {
-        let now = Values::from([(Variable::MilliEpoch, milli_epoch())]);
-        say.message.fill(&[&now, values])
-    };
-    match say.channel {
-        Channel::Event | Channel::Progress => {
-            messages.say(say, values);
-            Ok(())
-        }
-        Channel::Web => uplink.post_event(&body()),
-        Channel::Status => uplink.put_status(&body()),
-    }
-}
-
-fn send_all(steps: &[Step], messages: &MessageSender, values: &Values) {
-    for step in steps {
-        if let StepKind::Send(say) = &step.kind {
-            messages.say(say, values);
-        }
-    }
-}
-
-fn probe(config: &Config, uplink: &dyn Uplink) -> crate::Result<FirmwareOffer> {
-    let offer = uplink.firmware()?;
-    let ours = &config.machine.firmware;
-    if offer.version == *ours {
-        log::info!("firmware {ours} is current");
-    } else {
-        log::info!("firmware {} is available, {ours} is configured", super::request::shown(&offer.version));
-    }
-    Ok(offer)
-}
-
-fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &FirmwareOffer) -> crate::Result<()> {
-    if offer.version == config.machine.firmware || !config.downloads_firmware() {
-        return Ok(());
-    }
-    firmware::download(uplink, offer, &config.firmware.dir).map(|_| ())
 }
 
 fn motion_url(action: &Action) -> crate::Result<&str> {
-    let url = action.motion_url.get().map_err(|flaw| cannot(action, format!("its motion_url {flaw}")))?;
-    url.ok_or_else(|| lacks(action, "motion_url"))
+    let url = action.motion_url.get().map_err(|reason| action_error(action, format!("its motion_url {reason}")))?;
+    url.ok_or_else(|| missing(action, "motion_url"))
 }
 
-fn lacks(action: &Action, what: &str) -> Error {
-    cannot(action, format!("the service has sent no {what} with it"))
+fn missing(action: &Action, what: &str) -> Error {
+    action_error(action, format!("it has no {what}"))
 }
 
-fn cannot(action: &Action, reason: String) -> Error {
+fn action_error(action: &Action, reason: String) -> Error {
     Error::Action { action_id: action.id, action: action.action_type.clone(), reason }
 }

@@ -1,4 +1,5 @@
-//! Any table that passes the check sends exactly one ending an action, whatever goes wrong on the way.
+//! Property: an action of any loadable table sends exactly one terminal event, whichever call fails and however.
+//! Also: the results of custom steps.
 
 use std::cell::Cell;
 use std::io;
@@ -11,20 +12,20 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config as Cases, TestRunner};
 use serde_json::{Value, json};
 
-use super::{Action, Runner, SessionState, Table};
+use super::{Action, Runner, SessionState, Shared, Table};
 use crate::actions::messages::MessageSender;
-use crate::machine::{Capture, Controls, Event, Halt, Job, Machine, Moment};
+use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate};
 use crate::net::CancelToken;
 use crate::puls::Builder;
-use crate::record::Tap;
+use crate::record::Telemetry;
 use crate::service::{FirmwareOffer, Uplink, Upload};
 use crate::storage::{Download, DownloadEnd, JobStore};
 use crate::websocket::queues::MachineQueues;
 use crate::{Config, Error, Result};
 
-/// What happens at one of the calls of machine and service.
+/// What goes wrong at one of the calls of machine and service.
 #[derive(Debug, Clone, Copy)]
-enum Trouble {
+enum Fault {
     Fails,
     Refuses,
     Panics,
@@ -33,79 +34,88 @@ enum Trouble {
     Stopped,
 }
 
-/// Machine and service of an action, of whose calls one goes wrong.
-struct World {
+/// A machine and a service with a fault at one of their calls.
+struct FaultyWorld {
     calls: AtomicUsize,
-    wrong: usize,
-    trouble: Trouble,
+    faulty_call: usize,
+    fault: Fault,
     controls: Controls,
     cancel: CancelToken,
-    /// What was said over HTTP.
+    /// Bodies of HTTP requests.
     bodies: Mutex<Vec<String>>,
 }
 
-impl World {
-    fn call(&self) -> std::result::Result<(), Halt> {
-        if self.calls.fetch_add(1, Ordering::Relaxed) != self.wrong {
+impl FaultyWorld {
+    fn call(&self) -> std::result::Result<(), MachineError> {
+        if self.calls.fetch_add(1, Ordering::Relaxed) != self.faulty_call {
             return Ok(());
         }
-        match self.trouble {
-            Trouble::Fails => return Err(Halt::Failed("as the test wants it".into())),
-            Trouble::Refuses => return Err(Halt::Refused("as the test wants it".into())),
-            // Without the message that a panic prints.
-            Trouble::Panics => std::panic::resume_unwind(Box::new("as the test wants it")),
-            Trouble::Cancelled => self.controls.cancel(),
-            Trouble::LidOpened => self.controls.open_lid(),
-            Trouble::Stopped => self.controls.stop(),
+        match self.fault {
+            Fault::Fails => return Err(MachineError::Failed("injected fault".into())),
+            Fault::Refuses => return Err(MachineError::Refused("injected fault".into())),
+            // Does not print a message, as `panic!` would.
+            Fault::Panics => std::panic::resume_unwind(Box::new("injected fault")),
+            Fault::Cancelled => self.controls.cancel(),
+            Fault::LidOpened => self.controls.open_lid(),
+            Fault::Stopped => self.controls.stop(),
         }
         self.cancel.cancel();
-        self.controls.end().map_or(Ok(()), |end| Err(end.into()))
+        self.controls.stop_reason().map_or(Ok(()), |reason| Err(reason.into()))
     }
 
     fn request(&self) -> Result<()> {
-        self.call().map_err(|halt| match halt {
-            Halt::Ended(_) => Error::Interrupted,
-            Halt::Refused(reason) => Error::JobRefused { reason },
-            Halt::Failed(reason) => Error::Unreachable { host: "the service".into(), reason },
+        self.call().map_err(|e| match e {
+            MachineError::Stopped(_) => Error::Interrupted,
+            MachineError::Refused(reason) => Error::JobRefused { reason },
+            MachineError::Failed(reason) => Error::Unreachable { host: "the service".into(), reason },
         })
     }
 }
 
-impl Machine for Arc<World> {
-    fn capture(&mut self, _: &Capture<'_>) -> std::result::Result<Vec<u8>, Halt> {
+impl Machine for Arc<FaultyWorld> {
+    fn capture(&mut self, _: &Capture<'_>) -> std::result::Result<Vec<u8>, MachineError> {
         self.call().map(|()| vec![0; 10])
     }
 
-    fn load(&mut self, _: &Job) -> std::result::Result<(), Halt> {
+    fn load(&mut self, _: &Job) -> std::result::Result<(), MachineError> {
         self.call()
     }
 
-    fn wait_for_button(&mut self, _: &Job, _: &Controls) -> std::result::Result<(), Halt> {
+    fn wait_for_button(&mut self, _: &Job, _: &Controls) -> std::result::Result<(), MachineError> {
         self.call()
     }
 
-    fn warm_up(&mut self, _: &Job, _: &Controls) -> std::result::Result<(), Halt> {
+    fn warm_up(&mut self, _: &Job, _: &Controls) -> std::result::Result<(), MachineError> {
         self.call()
     }
 
-    fn play(&mut self, _: &Job, _: &Controls, watch: &mut dyn FnMut(Moment)) -> std::result::Result<(), Halt> {
-        for event in [Event::Progress, Event::Paused, Event::Resumed, Event::Progress] {
+    fn play(
+        &mut self,
+        _: &Job,
+        _: &Controls,
+        on_update: &mut dyn FnMut(PlayUpdate),
+    ) -> std::result::Result<(), MachineError> {
+        for event in [PlayEvent::Progress, PlayEvent::Paused, PlayEvent::Resumed, PlayEvent::Progress] {
             self.call()?;
-            watch(Moment { event, tick: 1, position: [1, 2, 3] });
+            on_update(PlayUpdate::new(event, 1, [1, 2, 3]));
         }
         Ok(())
     }
 
-    fn park(&mut self, _: &Controls) -> std::result::Result<(), Halt> {
+    fn park(&mut self, _: &Controls) -> std::result::Result<(), MachineError> {
         self.call()
     }
 
-    fn rest(&mut self, _: &Controls) -> std::result::Result<(), Halt> {
+    fn rest(&mut self, _: &Controls) -> std::result::Result<(), MachineError> {
         self.call()
+    }
+
+    fn custom(&mut self, step: &CustomStep<'_>, _: &Controls) -> std::result::Result<Value, MachineError> {
+        self.call().map(|()| step.arguments.clone())
     }
 }
 
-impl Uplink for World {
+impl Uplink for FaultyWorld {
     fn upload(&self, _: &Upload<'_>) -> Result<()> {
         self.request()
     }
@@ -142,7 +152,7 @@ impl Uplink for World {
     }
 }
 
-/// A step that says something: mostly what anybody may say, now and then what ends an action.
+/// A step that sends an event: sometimes a terminal one.
 fn emits() -> impl Strategy<Value = Value> {
     let event = prop_oneof![
         30 => Just("a:starting"),
@@ -152,8 +162,7 @@ fn emits() -> impl Strategy<Value = Value> {
         1 => Just("a:failed"),
         1 => Just("b:completed"),
     ];
-    let template =
-        prop_oneof![20 => Just("event"), 1 => Just("far"), 1 => Just("web"), 1 => Just("offer"), 1 => Just("report")];
+    let template = prop_oneof![20 => Just("event"), 1 => Just("far"), 1 => Just("web"), 1 => Just("offer"), 1 => Just("report"), 1 => Just("result")];
     (template, event).prop_map(|(template, event)| json!({"send": template, "event": event}))
 }
 
@@ -183,6 +192,9 @@ fn step() -> impl Strategy<Value = Value> {
         json!({"do": "probe_firmware"}),
         json!({"do": "download_firmware"}),
         json!({"do": "refuse", "reason": "no"}),
+        json!({"do": "custom", "name": "probe", "arguments": {"x": 1.5}, "fields": ["x"]}),
+        json!({"do": "custom", "name": "probe", "arguments": {"x": 1.5}, "fields": ["y"]}),
+        json!({"do": "custom", "name": "probe"}),
         json!({"do": "download", "progress": "far"}),
     ]);
     let step = prop_oneof![3 => emits(), 2 => play, 1 => upload, 4 => plain];
@@ -192,7 +204,7 @@ fn step() -> impl Strategy<Value = Value> {
     })
 }
 
-/// What ends an action in this way, between other words.
+/// An ending: its terminal event among other events.
 fn ending(which: &'static str) -> impl Strategy<Value = Vec<Value>> {
     (list(emits()), list(emits())).prop_map(move |(mut before, after)| {
         before.push(json!({"send": "event", "event": format!("a:{which}")}));
@@ -217,6 +229,7 @@ fn table() -> impl Strategy<Value = Value> {
                 "event": {"channel": "ws", "message": {"id": "<ID>", "action_id": "<ACTION_ID>", "event": "<event>"}},
                 "offer": {"channel": "ws", "message": {"action_id": "<ACTION_ID>", "version": "<AVAILABLE_FIRMWARE>"}},
                 "report": {"channel": "ws", "message": {"action_id": "<ACTION_ID>", "settings": "<SETTINGS>"}},
+                "result": {"channel": "ws", "message": {"action_id": "<ACTION_ID>", "x": "<RESULT.probe.x>"}},
                 "far": {"channel": "progress", "message": {"action_id": "<ACTION_ID>", "current": "<CURRENT>"}},
                 "web": {"channel": "web", "message": {"action_id": "<ACTION_ID>", "event": "<event>"}}
             },
@@ -228,34 +241,35 @@ fn table() -> impl Strategy<Value = Value> {
     })
 }
 
-/// All that an action of this table says.
-fn said(table: &Table, config: &Config, wrong: usize, trouble: Trouble) -> Vec<String> {
+/// Returns all messages that action `a` of a table sends.
+fn messages_of(table: &Arc<Table>, config: &Config, faulty_call: usize, fault: Fault) -> Vec<String> {
     let controls = Controls::default();
-    let world = Arc::new(World {
+    let world = Arc::new(FaultyWorld {
         calls: AtomicUsize::new(0),
-        wrong,
-        trouble,
+        faulty_call,
+        fault,
         controls: controls.clone(),
         cancel: CancelToken::default(),
         bodies: Mutex::default(),
     });
     let (connection, peer) = MachineQueues::in_memory();
-    let messages = MessageSender::new(connection.tx, &table.line_end);
+    let shared = Shared {
+        config: config.clone(),
+        messages: MessageSender::new(connection.tx, Arc::clone(table)),
+        controls,
+        telemetry: Telemetry::default(),
+    };
     let mut runner = Runner {
-        config,
+        shared: &shared,
         table,
-        messages: &messages,
-        tap: &Tap::default(),
         uplink: &*world,
         jobs: &JobStore::new(config),
-        controls: &controls,
         machine: &mut Arc::clone(&world),
-        kept: &mut SessionState::default(),
-        on_job: &mut |_| (),
+        session: &mut SessionState::default(),
     };
     let line = r#"{"id":1,"action_type":"a","status":"ready","motion_url":"https://storage/job"}"#;
     runner.run(&Action::parse(line).unwrap(), &|| ());
-    messages.close();
+    shared.messages.close();
     let bodies = std::mem::take(&mut *world.bodies.lock().unwrap());
     peer.rx.iter().map(|message| message.text().to_owned()).chain(bodies).collect()
 }
@@ -269,43 +283,117 @@ fn config(folder: &Path) -> Config {
 }
 
 #[test]
-fn a_table_that_passes_the_check_ends_every_action_once() {
+fn every_loadable_table_ends_an_action_exactly_once() {
     let folder = tempfile::tempdir().unwrap();
     let config = config(folder.path());
-    let trouble = prop::sample::select(vec![
-        Trouble::Fails,
-        Trouble::Refuses,
-        Trouble::Panics,
-        Trouble::Cancelled,
-        Trouble::LidOpened,
-        Trouble::Stopped,
+    let fault = prop::sample::select(vec![
+        Fault::Fails,
+        Fault::Refuses,
+        Fault::Panics,
+        Fault::Cancelled,
+        Fault::LidOpened,
+        Fault::Stopped,
     ]);
-    let (taken, refused) = (Cell::new(0), Cell::new(0));
+    let (loaded, rejected) = (Cell::new(0), Cell::new(0));
     let cases = Cases { cases: 1000, failure_persistence: None, ..Cases::default() };
-    let outcome = TestRunner::new(cases).run(&(table(), 0..14_usize, trouble), |(text, wrong, trouble)| {
-        let table = match Table::parse("generated", &text.to_string(), &config) {
-            Ok(table) => table,
+    let outcome = TestRunner::new(cases).run(&(table(), 0..14_usize, fault), |(text, faulty_call, fault)| {
+        let table = match Table::from_text("generated", &text.to_string(), &config) {
+            Ok(table) => Arc::new(table),
             Err(e) => {
-                let reasons = ["a second time", "in place of one", "has no value", "here one only"];
+                let reasons = ["only allowed in the ending", "once, not", "has no value", "not allowed here"];
                 prop_assert!(reasons.iter().any(|reason| e.to_string().contains(reason)), "{}", e);
-                refused.set(refused.get() + 1);
+                rejected.set(rejected.get() + 1);
                 return Ok(());
             }
         };
-        taken.set(taken.get() + 1);
-        let said = said(&table, &config, wrong, trouble);
-        let messages: Vec<Value> = said.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        loaded.set(loaded.get() + 1);
+        let texts = messages_of(&table, &config, faulty_call, fault);
+        let messages: Vec<Value> = texts.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
         let is_ending = |message: &&Value| {
             let event = message["event"].as_str().unwrap_or_default();
             message["action_id"] == 1
                 && matches!(event.split_once(':'), Some(("a" | "b", "completed" | "cancelled" | "failed")))
         };
-        prop_assert_eq!(messages.iter().filter(is_ending).count(), 1, "{:#?}", said);
+        prop_assert_eq!(messages.iter().filter(is_ending).count(), 1, "{:#?}", texts);
         let has_values = |message: &Value| message.as_object().unwrap().values().all(|value| !value.is_null());
-        prop_assert!(messages.iter().all(has_values), "a placeholder without a value: {:#?}", said);
+        prop_assert!(messages.iter().all(has_values), "a placeholder without a value: {:#?}", texts);
         Ok(())
     });
     outcome.unwrap();
-    // More than a tenth are taken: chance does not make that fewer than 20.
-    assert!(taken.get() > 20 && refused.get() > 20, "{} tables taken, {} refused", taken.get(), refused.get());
+    // More than a tenth load on average: fewer than 20 of 1000 are practically impossible.
+    assert!(loaded.get() > 20 && rejected.get() > 20, "{} tables loaded, {} rejected", loaded.get(), rejected.get());
+}
+
+/// A table whose action `a` has these steps, and templates `result` and `field` for a custom step `probe`.
+fn custom_table(steps: &Value) -> Result<Arc<Table>> {
+    let ending = |which: &str| json!([{"send": "event", "event": format!("a:{which}")}]);
+    let table = json!({
+        "line_end": "",
+        "templates": {
+            "event": {"channel": "ws", "message": {"action_id": "<ACTION_ID>", "event": "<event>"}},
+            "result": {"channel": "ws", "message": {"result": "<RESULT.probe>"}},
+            "field": {"channel": "ws", "message": {"x": "<RESULT.probe.x>", "text": "x = <RESULT.probe.x>"}},
+        },
+        "actions": {"a": {
+            "steps": steps, "completed": ending("completed"), "cancelled": ending("cancelled"), "failed": ending("failed")
+        }}
+    });
+    Table::from_text("custom", &table.to_string(), &Config::default()).map(Arc::new)
+}
+
+#[test]
+fn templates_use_the_result_of_a_custom_step() {
+    let probe = json!({"do": "custom", "name": "probe", "arguments": {"x": 1.5, "y": [2]}, "fields": ["x"]});
+    let table = custom_table(&json!([probe, {"send": "result"}, {"send": "field"}])).unwrap();
+    let texts = messages_of(&table, &Config::default(), usize::MAX, Fault::Fails);
+    let expected = [
+        r#"{"result":{"x":1.5,"y":[2]}}"#,
+        r#"{"x":1.5,"text":"x = 1.5"}"#,
+        r#"{"action_id":1,"event":"a:completed"}"#,
+    ];
+    assert_eq!(texts, expected);
+}
+
+#[test]
+fn any_fault_of_a_custom_step_ends_the_action_once() {
+    let table = custom_table(&json!([{"do": "custom", "name": "probe"}, {"send": "result"}])).unwrap();
+    for (fault, ending) in [
+        (Fault::Fails, "failed"),
+        (Fault::Panics, "failed"),
+        (Fault::Refuses, "cancelled"),
+        (Fault::Cancelled, "cancelled"),
+        (Fault::Stopped, "cancelled"),
+    ] {
+        let texts = messages_of(&table, &Config::default(), 0, fault);
+        assert_eq!(texts, [format!(r#"{{"action_id":1,"event":"a:{ending}"}}"#)], "{fault:?}");
+    }
+}
+
+#[test]
+fn a_result_without_a_listed_field_fails_the_action() {
+    let probe =
+        |optional| json!({"do": "custom", "name": "probe", "arguments": 1, "fields": ["x"], "optional": optional});
+    for (optional, ending) in [(false, "failed"), (true, "completed")] {
+        let table = custom_table(&json!([probe(optional)])).unwrap();
+        let texts = messages_of(&table, &Config::default(), usize::MAX, Fault::Fails);
+        assert_eq!(texts, [format!(r#"{{"action_id":1,"event":"a:{ending}"}}"#)]);
+    }
+}
+
+#[test]
+fn a_result_cannot_be_used_before_its_step_or_after_an_optional_one() {
+    let probe = json!({"do": "custom", "name": "probe", "fields": ["x"]});
+    let other = json!({"do": "custom", "name": "other", "fields": ["x"]});
+    let optional = json!({"do": "custom", "name": "probe", "fields": ["x"], "optional": true});
+    let no_fields = json!({"do": "custom", "name": "probe"});
+    for (steps, at, placeholder) in [
+        (json!([{"send": "result"}, probe]), 0, "<RESULT.probe>"),
+        (json!([other, {"send": "field"}]), 1, "<RESULT.probe.x>"),
+        (json!([no_fields, {"send": "field"}]), 1, "<RESULT.probe.x>"),
+        (json!([optional, {"send": "result"}]), 1, "<RESULT.probe>"),
+    ] {
+        let error = custom_table(&steps).unwrap_err().to_string();
+        let expected = format!("actions.a.steps[{at}]: {placeholder} has no value at this point");
+        assert!(error.ends_with(&expected), "{error}");
+    }
 }

@@ -1,8 +1,7 @@
-//! From a `.cfg` file to a typed [`Config`].
+//! Reads `.cfg` files into a typed [`Config`].
 //!
-//! Owns the names of the keys, in both generations of the Python client's files and the project's own. Reads files and
-//! the environment (serial number and password, proxies); opens no socket and knows nothing of what the values are used
-//! for.
+//! Owns the keys of both generations of the Python client and of this project. Reads files and environment variables
+//! (serial number, password, proxies); opens no sockets.
 
 mod interpolation;
 mod keys;
@@ -17,32 +16,39 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use crate::problems::{Problem, Problems, Warning};
 pub use proxy::Proxy;
 
 use crate::{Secret, puls};
 
-/// Which of the two protocols the machine speaks.
+/// The generation of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Generation {
-    /// 1.x: 2017 to 2020.
+    /// 1.x, used from 2017 to 2020.
     V1,
-    /// 2.6: the factory firmware in use today.
+    /// 2.6, the factory firmware in use today.
     V2,
 }
 
-/// Who presses the button when a print waits for it.
+/// What happens when a print waits for the button.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum Button {
-    /// Nobody has to: it counts as pressed at once.
+    /// The button counts as pressed immediately.
     #[default]
     Auto,
-    /// Somebody does, through the emulator's handle.
+    /// The print waits until the button is pressed: see [`Handle`](crate::Handle).
     Wait,
 }
 
-/// Everything that is set from outside.
+/// The configuration of a machine.
 ///
-/// From a file with [`Config::from_file`], or built in code:
+/// Read from a file by [`Config::from_file`], or built in code. [`Emulator::new`](crate::Emulator::new) and
+/// [`WsClient::connect`](crate::WsClient::connect) call [`Config::check`]. `serial`, `hostname` and `password` have no
+/// valid default; an [offline](crate::Emulator::offline) machine needs none of them.
+///
+/// Relative paths are relative to the current directory. The folders for jobs, firmware, pictures sent and
+/// recordings are created when needed.
 ///
 /// ```
 /// use gf_emulator_core::{Config, Secret};
@@ -56,169 +62,184 @@ pub enum Button {
 /// # Ok::<(), gf_emulator_core::config::Problems>(())
 /// ```
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Config {
-    /// Where the service is and how to talk to it.
+    /// The service's addresses and how to connect.
     pub service: Service,
-    /// Who this machine says it is.
+    /// The machine's identity.
     pub machine: Identity,
-    /// What to do about new firmware.
+    /// Firmware checks and downloads.
     pub firmware: Firmware,
-    /// How the emulated machine behaves.
+    /// The emulated machine's behaviour.
     pub emulator: Behaviour,
-    /// Where jobs are kept, and how large they may be.
+    /// Storage and size limits of jobs.
     pub motion: Motion,
-    /// What is logged, and where.
+    /// Logs and recordings.
     pub logging: Logging,
 }
 
-/// Where the service is and how to talk to it: `[SERVICE]`.
+/// The service's addresses and how to connect: `[SERVICE]`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Service {
-    /// `server_url`: sign-in, firmware, image upload. Plain `http` for loopback addresses only.
+    /// `server_url`: sign-in, firmware, image upload; without a trailing slash. `http` is accepted for loopback
+    /// addresses only. Default: `https://app.glowforge.com`.
     pub server_url: String,
-    /// `status_service_url`: the WebSocket. Plain `ws` for loopback addresses only.
+    /// `status_service_url`: the WebSocket; without a trailing slash. `ws` is accepted for loopback addresses only.
+    /// Default: `wss://status.glowforge.com`.
     pub status_service_url: String,
-    /// `protocol`: the generation to speak, whatever the firmware version says.
+    /// `protocol`: overrides the generation implied by the firmware version. Default: `None`.
     pub protocol: Option<Generation>,
-    /// `ca_file`: a PEM file with root certificates to trust beside the system's, one or more.
+    /// `ca_file`: a PEM file with root certificates to trust in addition to the system's. Default: `None`.
     pub ca_file: Option<PathBuf>,
-    /// `user_agent`: in place of `OpenGlow/<firmware version>`.
+    /// `user_agent`: replaces `OpenGlow/<firmware version>`. Default: `None`.
     pub user_agent: Option<String>,
-    /// `actions_file`: a table in place of the built-in one.
+    /// `actions_file`: replaces the built-in [actions table](crate::actions). Default: `None`.
     pub actions_file: Option<PathBuf>,
-    /// `retry_for_s`: how long to keep trying at start while the service cannot be reached or answers something
-    /// unexpected. At most a year. Once connected, a machine tries again until it is stopped.
+    /// `retry_for_s`: how long to retry at start if the service cannot be reached or responds unexpectedly. At most a
+    /// year. Default: 300 s. Once connected, a machine reconnects until it is stopped.
     pub retry_for: Duration,
-    /// `proxy`: the HTTP proxy to go through. A file without the key has what [`Proxy::from_environment`] finds; built in
-    /// code, nothing looks at the environment, and none is none.
+    /// `proxy`: the HTTP proxy. Without the key, [`Config::from_file`] uses [`Proxy::from_environment`]; a
+    /// configuration built in code ignores the environment. Default: `None`.
     pub proxy: Option<Proxy>,
 }
 
-/// Who this machine says it is: `[MACHINE]`, and the versions of its firmware.
+/// The machine's identity: `[MACHINE]`, and the versions of its firmware.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Identity {
-    /// `serial`: the number behind the `S`.
+    /// `serial`: the number without the leading `S`, 1 or more. Required.
     pub serial: u32,
-    /// `hostname`.
+    /// `hostname`: letters, digits, dots, dashes and underscores. Required.
     pub hostname: String,
-    /// `password`: 64 hex digits.
+    /// `password`: 64 hex digits. Required.
     pub password: Secret,
-    /// `firmware` (1.x) or `fw_version` (2.6), such as `2.6.0-2228`.
+    /// `firmware` (1.x) or `fw_version` (2.6). Default: `2.6.0-2228`.
     pub firmware: String,
-    /// `app_version`: where not configured, what the settings catalogue has.
+    /// `app_version`. Default: `None`, the value in the settings catalogue.
     pub app_version: Option<String>,
-    /// `head_id` (2.6).
+    /// `head_id` (2.6). Default: `None`, the value in the settings catalogue.
     pub head_id: Option<i64>,
-    /// `head_serial`.
+    /// `head_serial`. Default: as for `head_id`.
     pub head_serial: Option<i64>,
-    /// `head_firmware`.
+    /// `head_firmware`. Default: as for `head_id`.
     pub head_firmware: Option<i64>,
-    /// `ip_address` (1.x): what the machine reports as its own.
+    /// `ip_address` (1.x): the address that the machine reports. Default: `127.0.0.1`.
     pub ip_address: String,
 }
 
-/// What to do about new firmware.
+/// Firmware checks and downloads.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Firmware {
-    /// `firmware_check` (`check`): ask for the current version at start.
+    /// `firmware_check` (`check`): query the current version at start. Default: `true`.
     pub check: bool,
-    /// `firmware_download`: fetch it where it differs. On for 1.x unless set, off for 2.6.
+    /// `firmware_download`: download it if it differs. Default: `None`, which is on for 1.x and off for 2.6.
     pub download: Option<bool>,
-    /// `firmware_dir` (`download_dir`, `firmware_dl_dir`): where to.
+    /// `firmware_dir` (`download_dir`, `firmware_dl_dir`): the download folder. Default: `firmware`.
     pub dir: PathBuf,
 }
 
-/// How the emulated machine behaves: `[EMULATOR]`.
+/// The emulated machine's behaviour: `[EMULATOR]`.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Behaviour {
-    /// `image_dir` (`image_src_dir`): where the canned pictures are.
+    /// `image_dir` (`image_src_dir`): the folder of the pictures of [`CannedMachine`](crate::machine::CannedMachine);
+    /// it is not created. Default: `images`.
     pub image_dir: PathBuf,
-    /// `thickness` (`material_thickness`): the text in the head pictures' names, such as `.230`.
+    /// `thickness` (`material_thickness`): part of the head pictures' file names. Default: `.230`.
     pub material_thickness: String,
-    /// `bypass_homing` (2.6): report empty settings from the start, so that the service skips homing.
+    /// `bypass_homing` (2.6): report empty settings from the start, so that the service skips homing. Default: `false`.
     pub bypass_homing: bool,
-    /// `time_scale`: 0 for at once, 1 for as long as the machine would take; from 0 to 1000.
+    /// `time_scale`: the duration of actions relative to a real machine; 0 (immediate) to 1000. Default: 0.
     pub time_scale: f64,
-    /// `button`: `auto` or `wait`.
+    /// `button`: `auto` or `wait`. Default: [`Button::Auto`].
     pub button: Button,
-    /// `warm_up_delay`: before a print runs, at time scale 1. At most a year.
+    /// `warm_up_delay`: the pause before a print runs, at time scale 1. At most a year. Default: 3.05 s, measured on
+    /// hardware with firmware 2.6.
     pub warm_up: Duration,
-    /// `cool_down_delay`: after a print has parked, at time scale 1. At most a year.
+    /// `cool_down_delay`: the pause after a print has parked, at time scale 1. At most a year. Default: 10.35 s,
+    /// measured on hardware with firmware 2.6.
     pub cool_down: Duration,
 }
 
-/// Where jobs are kept, and how large they may be.
+/// Storage and size limits of jobs.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Motion {
-    /// `motion_dir` (`motion_dl_dir`): one `.puls` and one `.info` a job.
+    /// `motion_dir` (`motion_dl_dir`): the folder for a `.puls` and an `.info` file per job. Default: `motion`.
     pub dir: PathBuf,
-    /// `save_puls`: keep the files once the job is over.
+    /// `save_puls`: keep both files after their job has ended. Default: `true`.
     pub keep: bool,
-    /// `remark_bytes`: a job's steps, still compressed or not, past which a line is logged; 1 or more.
+    /// `remark_bytes`: larger downloads are logged (bytes as transferred); 1 or more. Default: 32 MiB.
     pub remark_bytes: u64,
-    /// `refuse_bytes`: past which it is refused while it still arrives; 1 or more.
+    /// `refuse_bytes`: larger downloads are aborted; 1 or more. Default: 128 MiB.
     pub refuse_bytes: u64,
-    /// `refuse_inflated_bytes`: a job's steps in bytes, inflated where it came compressed, past which it is refused before
-    /// anything moves; 1 or more.
+    /// `refuse_inflated_bytes`: jobs with more ticks (one byte each, uncompressed) are refused before anything moves; 1
+    /// or more. Default: [`puls::MAX_TICKS`].
     pub refuse_inflated_bytes: u64,
 }
 
 impl Motion {
-    /// What limits the reading of a job that this machine has fetched.
+    /// Returns the limits for reading downloaded jobs.
     #[must_use]
     pub fn limits(&self) -> puls::Limits {
         puls::Limits { body_bytes: Some(self.refuse_inflated_bytes) }
     }
 }
 
-/// What is logged, and where.
+/// Logs and recordings.
+///
+/// This library installs no logger: `file`, `level` and `console_level` are for the program that does.
 #[derive(Debug, Clone, Default)]
+#[non_exhaustive]
 pub struct Logging {
-    /// `log_file` (`file`). A `console_log_level` (1.x) takes its place; with a `console_level` (2.6) there are both.
+    /// `log_file` (`file`). `console_log_level` (1.x) replaces the file; with `console_level` (2.6) both are used.
+    /// Default: `None`.
     pub file: Option<PathBuf>,
-    /// `log_level` (`level`): of the file. `False` for no file.
+    /// `log_level` (`level`): the file's level. `False` disables the file. Default: [`LogLevel::Debug`].
     pub level: LogLevel,
-    /// `console_log_level` (`console_level`): of the console; none where it is `False` or absent.
+    /// `console_log_level` (`console_level`): the console's level; `None` if it is `False` or absent. Default: `None`.
     pub console_level: Option<LogLevel>,
-    /// Where pictures that were sent are kept too: `save_sent_images` in `[LOGGING]` `dir`, the current directory where
-    /// that is not given.
+    /// The folder for copies of sent pictures: `[LOGGING] dir` (default: the current directory) if `save_sent_images`
+    /// is `True`. Default: `None`.
     pub sent_images_dir: Option<PathBuf>,
-    /// `record`: where each session is recorded, in a folder of its own named by its time.
+    /// `record`: the parent folder of recordings; each session gets a folder named by its time. Default: `None`.
     pub record_dir: Option<PathBuf>,
-    /// `record_serial`: recordings have the machine's serial number in them.
+    /// `record_serial`: include the machine's serial number in recordings. Default: `false`.
     pub record_serial: bool,
 }
 
-/// The levels of the Python clients' logs, which people's configuration files name.
+/// The log levels of the Python clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum LogLevel {
-    /// Everything.
+    /// All messages.
     #[default]
     Debug,
-    /// What happens.
+    /// Normal events and above.
     Info,
-    /// What is odd.
+    /// Warnings and errors.
     Warning,
-    /// What went wrong.
+    /// Errors.
     Error,
-    /// Nearly nothing: errors too, since the `log` crate has no level above.
+    /// As [`Error`](Self::Error): the `log` crate has no higher level.
     Critical,
 }
 
 impl Config {
-    /// The generation to speak: `[SERVICE] protocol` where given, else by the firmware's major version.
+    /// Returns the generation: `[SERVICE] protocol` if set, else by the firmware's major version.
     #[must_use]
     pub fn generation(&self) -> Generation {
         self.service.protocol.unwrap_or_else(|| Generation::of_firmware(&self.machine.firmware))
     }
 
-    /// Whether firmware that differs is fetched: as configured, else for 1.x alone.
+    /// Returns whether firmware is downloaded if it differs: as configured, else only for 1.x.
     #[must_use]
     pub fn downloads_firmware(&self) -> bool {
         self.firmware.download.unwrap_or(self.generation() == Generation::V1)
     }
 
-    /// The User-Agent of every request and of the WebSocket handshake.
+    /// Returns the `User-Agent` of every request and of the WebSocket handshake.
     #[must_use]
     pub fn user_agent(&self) -> String {
         self.service.user_agent.clone().unwrap_or_else(|| format!("OpenGlow/{}", self.machine.firmware))
@@ -226,7 +247,7 @@ impl Config {
 }
 
 impl Generation {
-    /// Major 2 and up is 2.6; everything else, what is no version at all included, is 1.x.
+    /// Returns 2.6 for major versions 2 and higher, and 1.x for anything else.
     #[must_use]
     pub fn of_firmware(version: &str) -> Self {
         match version.split('.').next().and_then(|major| major.parse::<u32>().ok()) {
@@ -305,60 +326,5 @@ impl Default for Motion {
             refuse_bytes: 128 << 20,
             refuse_inflated_bytes: puls::MAX_TICKS as u64,
         }
-    }
-}
-
-/// Everything that is wrong with a configuration, in the order of its lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problems {
-    /// The file, or how else the configuration came about.
-    pub source: String,
-    /// One or more.
-    pub list: Vec<Problem>,
-    /// What is odd as well: a key that nobody knows is most likely the one that is missing.
-    pub remarks: Vec<Remark>,
-}
-
-/// One thing that is wrong with a configuration.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The line, counted from 1; none where something is missing.
-    pub line: Option<usize>,
-    /// What is wrong and what would be right. Never a password.
-    pub what: String,
-}
-
-impl fmt::Display for Problems {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (n, problem) in self.list.iter().enumerate() {
-            if n > 0 {
-                f.write_str("\n")?;
-            }
-            match problem.line {
-                Some(line) => write!(f, "{}:{line}: {}", self.source, problem.what)?,
-                None => write!(f, "{}: {}", self.source, problem.what)?,
-            }
-        }
-        for remark in &self.remarks {
-            write!(f, "\n{}:{}: {} (this is a remark)", self.source, remark.line, remark.what)?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Problems {}
-
-/// Something in a configuration that is no problem and most likely a mistake, such as a key that nobody knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Remark {
-    /// The line, counted from 1.
-    pub line: usize,
-    /// What is odd there. Never a value.
-    pub what: String,
-}
-
-impl fmt::Display for Remark {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.what)
     }
 }

@@ -1,4 +1,4 @@
-//! Which HTTP proxy to go through, and for which hosts: `[SERVICE] proxy`, or what the environment says.
+//! The HTTP proxy and the hosts it is used for: from `[SERVICE] proxy`, or from environment variables.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -6,17 +6,16 @@ use std::net::IpAddr;
 use http::Uri;
 use percent_encoding::percent_decode_str;
 
-use super::value::{Checked, is_loopback};
+use super::value::{Parsed, is_loopback};
 use crate::Secret;
 
-/// In the order in which they are asked. `HTTP_PROXY` comes last: elsewhere it is for plain HTTP, which this machine
-/// speaks with nobody but this computer.
+/// In order of precedence. `HTTP_PROXY` is last: it is meant for unencrypted HTTP, which is used only on this computer.
 const VARIABLES: [&str; 3] = ["HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY"];
-const EXCEPTIONS: &str = "NO_PROXY";
+const NO_PROXY: &str = "NO_PROXY";
 
-/// An HTTP proxy that connects to other hosts by CONNECT, and which hosts it is used for.
+/// An HTTP proxy (CONNECT), and the hosts it is used for.
 ///
-/// It prints without its user name and password.
+/// `Display` and `Debug` omit the user name and password.
 ///
 /// ```
 /// use gf_emulator_core::Config;
@@ -30,18 +29,18 @@ const EXCEPTIONS: &str = "NO_PROXY";
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// A name in lower case, or an address; one of IPv6 without its brackets.
+    /// A name in lower case, or an address; IPv6 without brackets.
     host: String,
     port: u16,
-    /// The user name, a colon and the password.
+    /// `user:password`.
     credentials: Option<Secret>,
-    except: Vec<Exception>,
-    loopback_too: bool,
+    bypass: Vec<Bypass>,
+    for_loopback: bool,
 }
 
 /// An entry of `NO_PROXY`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Exception {
+struct Bypass {
     hosts: Hosts,
     port: Option<u16>,
 }
@@ -51,25 +50,25 @@ enum Hosts {
     All,
     /// A domain and everything below it.
     Domain(String),
-    /// The addresses whose first bits are these.
+    /// The addresses with this prefix of this many bits.
     Network(IpAddr, u8),
 }
 
 impl Proxy {
-    /// A proxy for every host, this computer's own addresses included.
+    /// Creates a proxy that is used for all hosts, including loopback addresses.
     ///
-    /// `url` is `http://host:port`, with `user:password@` before the host where the proxy wants that, percent-encoded
-    /// where they have characters that a URL cannot have. `http://` and the port (80) can be left out.
+    /// `url` is `http://host:port` or `http://user:password@host:port`, with user name and password percent-encoded.
+    /// `http://` and the port (default 80) are optional.
     ///
     /// # Errors
     ///
-    /// What would be right in its place, without what is there: it may have a password in it.
+    /// A description of a valid value. It does not contain `url`, which may contain a password.
     pub fn parse(url: &str) -> Result<Self, &'static str> {
         const RIGHT: &str = "an HTTP proxy such as http://localhost:8080, or none";
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         match scheme.to_ascii_lowercase().as_str() {
             "http" => {}
-            "https" => return Err("an http:// proxy: a connection to the proxy itself by TLS is not supported"),
+            "https" => return Err("an http:// proxy: TLS to the proxy itself is not supported"),
             socks if socks.starts_with("socks") => return Err("an http:// proxy: SOCKS is not supported"),
             _ => return Err(RIGHT),
         }
@@ -88,17 +87,16 @@ impl Proxy {
                 Some(Secret::new(format!("{}:{}", decode(name)?, decode(password)?)))
             }
         };
-        Ok(Self { host, port: port.unwrap_or(80), credentials, except: Vec::new(), loopback_too: true })
+        Ok(Self { host, port: port.unwrap_or(80), credentials, bypass: Vec::new(), for_loopback: true })
     }
 
-    /// The proxy that the environment names, with `variable` to look it up: `HTTPS_PROXY`, else `ALL_PROXY`, else
-    /// `HTTP_PROXY`, each in lower case first. This computer's own addresses are reached without it, and so are the
-    /// hosts in `NO_PROXY`: names with everything below them, addresses, networks such as `10.0.0.0/8`, each with a
-    /// port or without, or `*`.
+    /// Reads the proxy from environment variables, looked up by `variable`: `HTTPS_PROXY`, else `ALL_PROXY`, else
+    /// `HTTP_PROXY`, each in lower case first. It is not used for loopback addresses, nor for the hosts in `NO_PROXY`:
+    /// domains with their subdomains, addresses, networks such as `10.0.0.0/8`, each with an optional port, or `*`.
     ///
     /// # Errors
     ///
-    /// The variable's name and what it must be, without what it is.
+    /// The variable's name and a description of a valid value, without its value.
     pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, String> {
         let look_up = |name: &str| {
             [name.to_ascii_lowercase(), name.to_owned()].iter().find_map(|name| {
@@ -108,19 +106,19 @@ impl Proxy {
         };
         let Some((name, url)) = VARIABLES.iter().find_map(|name| look_up(name)) else { return Ok(None) };
         let mut proxy = Self::parse(&url).map_err(|right| {
-            format!("{name} in the environment must be {right}; \"proxy: none\" in [SERVICE] has it not count")
+            format!("{name} in the environment must be {right}; set \"proxy: none\" in [SERVICE] to ignore it")
         })?;
-        proxy.loopback_too = false;
-        let except = look_up(EXCEPTIONS).map(|(_, list)| list).unwrap_or_default();
-        proxy.except = except.split([',', ' ']).filter_map(Exception::parse).collect();
+        proxy.for_loopback = false;
+        let bypass = look_up(NO_PROXY).map(|(_, list)| list).unwrap_or_default();
+        proxy.bypass = bypass.split([',', ' ']).filter_map(Bypass::parse).collect();
         Ok(Some(proxy))
     }
 
-    /// Whether connections to that host and port go through this proxy.
+    /// Returns whether connections to this host and port use the proxy.
     #[must_use]
     pub fn is_used_for(&self, host: &str, port: u16) -> bool {
         let host = host.trim_end_matches('.').to_ascii_lowercase();
-        (self.loopback_too || !is_loopback(&host)) && !self.except.iter().any(|except| except.has(&host, port))
+        (self.for_loopback || !is_loopback(&host)) && !self.bypass.iter().any(|bypass| bypass.matches(&host, port))
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -131,7 +129,7 @@ impl Proxy {
         self.port
     }
 
-    /// The user name, a colon and the password.
+    /// Returns `user:password`.
     pub(crate) fn credentials(&self) -> Option<&Secret> {
         self.credentials.as_ref()
     }
@@ -145,7 +143,7 @@ impl fmt::Display for Proxy {
 }
 
 impl super::Service {
-    /// The proxy that connections to the host of `url` go through; none where they are direct.
+    /// Returns the proxy for connections to the host of `url`, or `None` if they are direct.
     #[must_use]
     pub fn proxy_for(&self, url: &str) -> Option<&Proxy> {
         let uri: Uri = url.parse().ok()?;
@@ -154,7 +152,7 @@ impl super::Service {
         self.proxy.as_ref().filter(|proxy| proxy.is_used_for(uri.host().unwrap_or_default(), port))
     }
 
-    /// Whether all of the service is on this computer, by how its addresses are written.
+    /// Returns whether both addresses of the service are loopback addresses.
     pub(super) fn is_on_this_computer(&self) -> bool {
         [&self.server_url, &self.status_service_url].into_iter().all(|url| {
             let uri = url.parse::<Uri>();
@@ -163,13 +161,13 @@ impl super::Service {
     }
 }
 
-/// The value of `[SERVICE] proxy`.
-pub(super) fn setting(text: &str) -> Checked<Option<Proxy>> {
+/// Parses the value of `[SERVICE] proxy`.
+pub(super) fn setting(text: &str) -> Parsed<Option<Proxy>> {
     if text.eq_ignore_ascii_case("none") { Ok(None) } else { Proxy::parse(text).map(Some) }
 }
 
-impl Exception {
-    /// None where an entry is empty or cannot be understood: it then excepts nothing.
+impl Bypass {
+    /// Parses an entry; `None` if it is empty or invalid. Invalid entries are ignored.
     fn parse(entry: &str) -> Option<Self> {
         let entry = entry.trim();
         if entry == "*" {
@@ -190,8 +188,8 @@ impl Exception {
         if hosts == Hosts::Domain(String::new()) { None } else { Some(Self { hosts, port }) }
     }
 
-    fn has(&self, host: &str, port: u16) -> bool {
-        let is_meant = match &self.hosts {
+    fn matches(&self, host: &str, port: u16) -> bool {
+        let is_match = match &self.hosts {
             Hosts::All => true,
             Hosts::Domain(domain) => {
                 host.strip_suffix(domain.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
@@ -201,12 +199,12 @@ impl Exception {
                 address.is_ok_and(|address| is_within(address.to_canonical(), network.to_canonical(), *bits))
             }
         };
-        is_meant && self.port.is_none_or(|meant| meant == port)
+        is_match && self.port.is_none_or(|only| only == port)
     }
 }
 
 fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
-    // The bits behind the network's own are shifted out.
+    // Shift out the bits after the prefix.
     let (differing, width) = match (address, network) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits() ^ b.to_bits()), 32),
         (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits() ^ b.to_bits(), 128),
@@ -215,12 +213,12 @@ fn is_within(address: IpAddr, network: IpAddr, bits: u8) -> bool {
     differing.checked_shr(width - u32::from(bits).min(width)).unwrap_or(0) == 0
 }
 
-/// Host, in lower case and without brackets, and port. None where the port is not a number from 1 to 65535.
+/// Splits into a host, in lower case and without brackets, and a port. `None` if the port is not from 1 to 65535.
 fn split_port(address: &str) -> Option<(String, Option<u16>)> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
-            let (host, behind) = rest.split_once(']')?;
-            (host, if behind.is_empty() { None } else { Some(behind.strip_prefix(':')?) })
+            let (host, after) = rest.split_once(']')?;
+            (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
         }
         None => address.rsplit_once(':').map_or((address, None), |(host, port)| (host, Some(port))),
     };
@@ -245,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn takes_a_proxy_apart_and_shows_no_secret() {
+    fn parses_proxies_and_hides_credentials() {
         for (text, shown, credentials) in [
             ("http://Proxy.Example:3128", "http://proxy.example:3128", None),
             ("proxy.example", "http://proxy.example:80", None),
@@ -281,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn the_environment_names_one_in_either_case() {
+    fn reads_environment_variables_in_either_case() {
         let named = |variables: &[(&str, &str)]| environment(variables).unwrap().map(|proxy| proxy.to_string());
         assert_eq!(named(&[]), None);
         assert_eq!(named(&[("HTTPS_PROXY", " "), ("NO_PROXY", "*")]), None);
@@ -298,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn no_proxy_is_hosts_domains_addresses_and_networks() {
+    fn no_proxy_has_domains_addresses_and_networks() {
         let direct = |no_proxy: &str, host: &str, port: u16| {
             let proxy = environment(&[("HTTPS_PROXY", "h:1"), ("no_proxy", no_proxy)]).unwrap().unwrap();
             !proxy.is_used_for(host, port)
@@ -342,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn the_key_wins_and_the_environment_counts_without_it() {
+    fn the_key_overrides_the_environment() {
         let read = |service: &str, variable: &str, value: &str| {
             let text = format!("[SERVICE]\n{service}\n[MACHINE]\nserial: 1\nhostname: ABC-123\n");
             let look_up = |name: &str| match name {
@@ -373,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_that_is_set_is_for_this_computer_too() {
+    fn a_configured_proxy_is_used_for_loopback() {
         let proxy = Proxy::parse("http://h:1").unwrap();
         assert!(proxy.is_used_for("localhost", 80) && proxy.is_used_for("app.example", 443));
         assert_eq!(setting("None"), Ok(None));

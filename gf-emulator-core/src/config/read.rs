@@ -1,35 +1,34 @@
-//! From a file, or its text, to a [`Config`]: the ways in, and the checks of a whole configuration.
+//! Reads a [`Config`] from a file or text, and checks whole configurations.
 //!
-//! Walks the table of keys; knows no key by name but those without which there is nobody to sign in, and the one pair
-//! whose meaning differs between the generations.
+//! Driven by the table of keys. Refers by name only to the required keys, and to those with special rules.
 
 use std::io::Read;
 use std::path::Path;
 
-use super::interpolation::{Budget, Fault, Scope};
+use super::interpolation::{Budget, InterpolationError, Scope};
 use super::keys::{self, Draft, HOSTNAME, KEYS, Key, Origin, PASSWORD, SERIAL};
 use super::text::{Entry, Text, shown};
-use super::value::{self, Checked};
-use super::{Config, Generation, Problem, Problems, Proxy, Remark};
+use super::value::{self, Parsed};
+use super::{Config, Generation, Problem, Problems, Proxy, Warning};
 use crate::{Error, files};
 
-/// More than any configuration needs, and little enough to be read whole.
+/// More than any configuration needs.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
-/// The environment variables that win over the file, by the field that they set.
+/// Environment variables that override the file, by field.
 const VARIABLES: [(&str, &str); 2] = [(SERIAL, "GF_MACHINE_SERIAL"), (PASSWORD, "GF_MACHINE_PASSWORD")];
 
-/// A key that the file gives, directly or by `[DEFAULT]`.
-struct Given<'t> {
+/// A key set by the file, in its section or in `[DEFAULT]`.
+struct Setting<'t> {
     key: &'static Key,
     line: usize,
-    /// By `[DEFAULT]`, which gives way to a key that stands where it belongs.
-    by_default: bool,
-    value: Result<String, Fault>,
+    /// Set in `[DEFAULT]`; a key in its own section takes precedence.
+    is_default: bool,
+    value: Result<String, InterpolationError>,
     entry: &'t Entry,
 }
 
-impl Given<'_> {
+impl Setting<'_> {
     fn is_empty(&self) -> bool {
         self.value.as_ref().is_ok_and(String::is_empty)
     }
@@ -37,29 +36,29 @@ impl Given<'_> {
 
 /// What a configuration is read for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Use {
-    /// To sign in to a service.
+pub(super) enum Purpose {
+    /// A machine that signs in to a service.
     Online,
-    /// To sign in nowhere: see [`Config::load_offline`].
+    /// A machine without a service: see [`Config::load_offline`].
     Offline,
 }
 
-/// A file's sections with everything filled in.
+/// Reads the fields of a parsed file.
 struct Reader<'t> {
-    purpose: Use,
+    purpose: Purpose,
     text: &'t Text,
     scopes: Vec<Scope<'t>>,
     budget: Budget,
     problems: Vec<Problem>,
-    remarks: Vec<Remark>,
+    warnings: Vec<Warning>,
 }
 
 impl Config {
-    /// Reads a `.cfg` file of either generation of the Python client, or one with this project's own keys.
+    /// Reads a `.cfg` file: of either generation of the Python client, or with this project's own keys.
     ///
-    /// `GF_MACHINE_SERIAL` and `GF_MACHINE_PASSWORD` in the environment win over the file. Where the file has no `proxy`,
-    /// the environment's `HTTPS_PROXY` and the like count ([`Proxy::from_environment`]). What is odd but no problem
-    /// (an unknown key, say) is logged as a warning. Relative paths in the file are relative to the current directory.
+    /// The environment variables `GF_MACHINE_SERIAL` and `GF_MACHINE_PASSWORD` override the file. If the file has no
+    /// `proxy`, the environment's proxy is used ([`Proxy::from_environment`]). Warnings, such as unknown keys, are
+    /// logged. Relative paths are relative to the current directory.
     ///
     /// ```no_run
     /// use gf_emulator_core::Config;
@@ -71,41 +70,40 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where the file cannot be read or is no regular file; [`Error::Config`] with everything that is wrong
-    /// in it.
+    /// [`Error::File`] if the file cannot be read or is not a regular file; [`Error::Config`] with all problems in it.
     pub fn from_file(path: impl AsRef<Path>) -> crate::Result<Self> {
         let path = path.as_ref();
-        let (config, remarks) = Self::load(path)?;
-        for remark in remarks {
-            log::warn!("{}:{}: {}", path.display(), remark.line, remark.what);
+        let (config, warnings) = Self::load(path)?;
+        for warning in warnings {
+            log::warn!("{}:{}: {}", path.display(), warning.line, warning.what);
         }
         Ok(config)
     }
 
-    /// As [`Config::from_file`], with the remarks handed over in place of logged.
+    /// As [`Config::from_file`], but returns the warnings instead of logging them.
     ///
     /// # Errors
     ///
     /// As [`Config::from_file`].
-    pub fn load(path: impl AsRef<Path>) -> crate::Result<(Self, Vec<Remark>)> {
-        Self::load_for(Use::Online, path.as_ref())
+    pub fn load(path: impl AsRef<Path>) -> crate::Result<(Self, Vec<Warning>)> {
+        Self::load_for(Purpose::Online, path.as_ref())
     }
 
-    /// As [`Config::load`], for a machine that signs in nowhere ([`Emulator::offline`](crate::Emulator::offline)): serial
-    /// number, host name and password may be missing, the password is not checked, and the environment's proxies do not
-    /// count. A serial number that is missing is 0.
+    /// As [`Config::load`], for a machine without a service ([`Emulator::offline`](crate::Emulator::offline)): serial
+    /// number (default 0), host name and password are optional, the password is not checked, and the environment's
+    /// proxy is ignored.
     ///
     /// # Errors
     ///
     /// As [`Config::from_file`].
-    pub fn load_offline(path: impl AsRef<Path>) -> crate::Result<(Self, Vec<Remark>)> {
-        Self::load_for(Use::Offline, path.as_ref())
+    pub fn load_offline(path: impl AsRef<Path>) -> crate::Result<(Self, Vec<Warning>)> {
+        Self::load_for(Purpose::Offline, path.as_ref())
     }
 
-    fn load_for(purpose: Use, path: &Path) -> crate::Result<(Self, Vec<Remark>)> {
+    fn load_for(purpose: Purpose, path: &Path) -> crate::Result<(Self, Vec<Warning>)> {
         let file_error = |source| Error::File { doing: "read", path: path.into(), source };
         let mut bytes = Vec::new();
-        // One byte more than is allowed tells that there is more.
+        // One more byte, to detect a larger file.
         let limit = MAX_FILE_BYTES as u64 + 1;
         files::open(path)?.take(limit).read_to_end(&mut bytes).map_err(file_error)?;
 
@@ -113,55 +111,52 @@ impl Config {
         let too_large = bytes.len() > MAX_FILE_BYTES;
         let text = match String::from_utf8(bytes) {
             Ok(text) => text,
-            // Cut off by the limit, perhaps within a character.
+            // The limit may have split a character.
             Err(_) if too_large => return Err(Error::Config(file_too_large(&source))),
             Err(error) => {
                 let good = error.utf8_error().valid_up_to();
                 let line = error.as_bytes()[..good].split(|&byte| byte == b'\n').count();
-                let what = "not UTF-8: save the file in that encoding".into();
-                return Err(
-                    Problems { source, list: vec![Problem { line: Some(line), what }], remarks: Vec::new() }.into()
-                );
+                return Err(Problems::one(&source, Some(line), "not UTF-8: save the file in that encoding").into());
             }
         };
-        // A variable that is not Unicode is there all the same, and its value is then refused.
+        // A value that is not Unicode is converted lossily and then rejected.
         let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
         Ok(Self::read_cfg(purpose, &source, &text, &variable)?)
     }
 
-    /// Reads the text of a `.cfg` file, with `variable` to look up environment variables.
+    /// Reads the text of a `.cfg` file. `variable` looks up environment variables; `source_name` is used in messages.
     ///
-    /// `source_name` is what problems name as their source. Two names of one thing, where both are given, must agree;
-    /// among the 2.6 names alone, `[FACTORY_FIRMWARE]` wins over `[EMULATOR]`, and a remark says so.
+    /// If a file uses several names of a setting, their values must be equal. Among 2.6 names, `[FACTORY_FIRMWARE]`
+    /// takes precedence over `[EMULATOR]`, with a warning.
     ///
     /// ```
     /// use gf_emulator_core::Config;
     ///
     /// let text = "[MACHINE]\nserial: 12345678\nhostname: ABC-123\n[EMULATOR]\nmotion_dir: jobs\n";
     /// let variable = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| "0123456789abcdef".repeat(4));
-    /// let (config, remarks) = Config::from_cfg("example", text, &variable)?;
+    /// let (config, warnings) = Config::from_cfg("example", text, &variable)?;
     /// assert_eq!(config.machine.serial, 12_345_678);
-    /// assert_eq!(remarks[0].to_string(), "line 5: unknown key motion_dir in [EMULATOR]: [GENERAL] has it");
+    /// assert_eq!(warnings[0].to_string(), "line 5: unknown key motion_dir in [EMULATOR]: it belongs in [GENERAL]");
     /// # Ok::<(), gf_emulator_core::config::Problems>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, in the order of the lines, what is missing at the end.
+    /// All problems in the order of their lines, followed by what is missing.
     pub fn from_cfg(
         source_name: &str,
         text: &str,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<(Self, Vec<Remark>), Problems> {
-        Self::read_cfg(Use::Online, source_name, text, variable)
+    ) -> Result<(Self, Vec<Warning>), Problems> {
+        Self::read_cfg(Purpose::Online, source_name, text, variable)
     }
 
     pub(super) fn read_cfg(
-        purpose: Use,
+        purpose: Purpose,
         source_name: &str,
         text: &str,
         variable: &dyn Fn(&str) -> Option<String>,
-    ) -> Result<(Self, Vec<Remark>), Problems> {
+    ) -> Result<(Self, Vec<Warning>), Problems> {
         if text.len() > MAX_FILE_BYTES {
             return Err(file_too_large(source_name));
         }
@@ -170,50 +165,50 @@ impl Config {
         let mut reader = Reader::new(purpose, &text, problems);
         let config = reader.config(variable);
 
-        let Reader { mut problems, mut remarks, .. } = reader;
-        remarks.sort_by_key(|remark| remark.line);
+        let Reader { mut problems, mut warnings, .. } = reader;
+        warnings.sort_by_key(|warning| warning.line);
         if problems.is_empty() {
-            return Ok((config, remarks));
+            return Ok((config, warnings));
         }
         problems.sort_by_key(|problem| problem.line.unwrap_or(usize::MAX));
-        // A value with a fault is met again by every value that refers to it.
+        // An invalid value is reported again for every value that refers to it.
         problems.dedup();
-        Err(Problems { source: source_name.into(), list: problems, remarks })
+        Err(Problems { source: source_name.into(), list: problems, warnings })
     }
 
-    /// Checks a configuration that was built in code, by the same rules as one from a file.
+    /// Checks a configuration built in code by the rules for files.
     ///
     /// # Errors
     ///
-    /// Everything that is wrong, in the order of the fields.
+    /// All problems in the order of the fields.
     pub fn check(&self) -> Result<(), Problems> {
         self.check_fields(|_| true)
     }
 
-    /// As [`Config::check`], for a machine that signs in nowhere: who it is and where its service is do not count.
+    /// As [`Config::check`], for a machine without a service: ignores its identity and `[SERVICE]`.
     pub(crate) fn check_offline(&self) -> Result<(), Problems> {
         self.check_fields(|field| !field.starts_with("service.") && ![SERIAL, HOSTNAME, PASSWORD].contains(&field))
     }
 
     fn check_fields(&self, counts: impl Fn(&str) -> bool) -> Result<(), Problems> {
-        fn base_url(url: &str, secure: &str, plain: &str) -> Checked<()> {
-            let trimmed = value::url(url, secure, plain)?;
-            if trimmed.len() == url.len() { Ok(()) } else { Err("without a slash at its end") }
+        fn base_url(url: &str, parse: fn(&str) -> Parsed<&str>) -> Parsed<()> {
+            let trimmed = parse(url)?;
+            if trimmed.len() == url.len() { Ok(()) } else { Err("a URL that does not end with a slash") }
         }
-        fn path(path: &Path) -> Checked<()> {
+        fn path(path: &Path) -> Parsed<()> {
             if path.as_os_str().is_empty() { Err("a path") } else { Ok(()) }
         }
-        fn unit<T>(checked: Checked<T>) -> Checked<()> {
+        fn unit<T>(checked: Parsed<T>) -> Parsed<()> {
             checked.map(|_| ())
         }
         let Self { service, machine, firmware, emulator, motion, logging } = self;
-        let optional = |text: &Option<String>, check: fn(&str) -> Checked<&str>| match text {
+        let optional = |text: &Option<String>, check: fn(&str) -> Parsed<&str>| match text {
             Some(text) => unit(check(text)),
             None => Ok(()),
         };
         let checks = [
-            ("service.server_url", base_url(&service.server_url, "https", "http")),
-            ("service.status_service_url", base_url(&service.status_service_url, "wss", "ws")),
+            ("service.server_url", base_url(&service.server_url, value::https_url)),
+            ("service.status_service_url", base_url(&service.status_service_url, value::wss_url)),
             ("service.ca_file", service.ca_file.as_deref().map_or(Ok(()), path)),
             ("service.user_agent", optional(&service.user_agent, value::header)),
             ("service.actions_file", service.actions_file.as_deref().map_or(Ok(()), path)),
@@ -240,27 +235,26 @@ impl Config {
             ("logging.file", logging.file.as_deref().map_or(Ok(()), path)),
             ("logging.sent_images_dir", logging.sent_images_dir.as_deref().map_or(Ok(()), path)),
         ];
-        let wrong = |(field, checked): (&str, Checked<()>)| {
+        let wrong = |(field, checked): (&str, Parsed<()>)| {
             checked.err().map(|right| Problem { line: None, what: format!("{field} must be {right}") })
         };
         let list: Vec<_> = checks.into_iter().filter(|(field, _)| counts(field)).filter_map(wrong).collect();
         if list.is_empty() {
             Ok(())
         } else {
-            Err(Problems { source: "the configuration".into(), list, remarks: Vec::new() })
+            Err(Problems { source: "configuration".into(), list, warnings: Vec::new() })
         }
     }
 }
 
 fn file_too_large(source: &str) -> Problems {
-    let what = format!("larger than {MAX_FILE_BYTES} bytes: this is no configuration file");
-    Problems { source: source.into(), list: vec![Problem { line: None, what }], remarks: Vec::new() }
+    Problems::one(source, None, format!("larger than {MAX_FILE_BYTES} bytes: not a configuration file"))
 }
 
 impl<'t> Reader<'t> {
-    fn new(purpose: Use, text: &'t Text, problems: Vec<Problem>) -> Self {
+    fn new(purpose: Purpose, text: &'t Text, problems: Vec<Problem>) -> Self {
         let scopes = text.sections.iter().map(|section| Scope::new(section, &text.defaults)).collect();
-        Self { purpose, text, scopes, budget: Budget::default(), problems, remarks: Vec::new() }
+        Self { purpose, text, scopes, budget: Budget::default(), problems, warnings: Vec::new() }
     }
 
     fn problem(&mut self, line: Option<usize>, what: String) {
@@ -268,108 +262,108 @@ impl<'t> Reader<'t> {
     }
 
     fn config(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Config {
-        self.look_at_every_value();
-        self.remark_on_what_is_unknown();
+        self.check_interpolation();
+        self.warn_about_unknown_names();
 
         let mut draft = Draft::default();
         for (index, key) in KEYS.iter().enumerate() {
-            // Every field once, with all the names that it has.
+            // Each field once, with all its keys.
             if KEYS[..index].iter().all(|before| before.field != key.field) {
                 self.set_field(key, variable, &mut draft);
             }
         }
-        if !draft.proxy_is_set && self.purpose == Use::Online {
+        if !draft.proxy_is_set && self.purpose == Purpose::Online {
             match Proxy::from_environment(variable) {
                 Ok(proxy) => draft.config.service.proxy = proxy,
-                // Without which a service on this computer is reached all the same.
+                // Not needed for a service on this computer.
                 Err(_) if draft.config.service.is_on_this_computer() => {}
                 Err(what) => self.problem(None, what),
             }
         }
-        let console_only = self.gives("GENERAL", "console_log_level") && !self.gives("LOGGING", "file");
+        let console_only = self.is_set("GENERAL", "console_log_level") && !self.is_set("LOGGING", "file");
         let config = draft.finish(console_only);
-        self.remark_on_the_machine(&config);
+        self.warn_about_the_machine(&config);
         config
     }
 
-    /// What is good as it is written, and hardly what was meant.
-    fn remark_on_the_machine(&mut self, config: &Config) {
+    /// Warns about values that are valid but probably not intended.
+    fn warn_about_the_machine(&mut self, config: &Config) {
         let hostname = &config.machine.hostname;
         if hostname.to_ascii_uppercase().trim_start_matches("GF-") != hostname {
-            self.remark(HOSTNAME, "hostname is as in ABC-123: in capitals, without gf- before it".into());
+            self.warn(HOSTNAME, "hostname should be as in ABC-123: in capitals, without gf-".into());
         }
         if let Some(protocol) = config.service.protocol {
             let of_firmware = Generation::of_firmware(&config.machine.firmware);
             if protocol != of_firmware {
-                let what = format!("protocol is {protocol}, and the firmware version is one of {of_firmware}");
-                self.remark("service.protocol", what);
+                let what = format!("protocol is {protocol}, but the firmware version is for {of_firmware}");
+                self.warn("service.protocol", what);
             }
         }
     }
 
-    /// On the line that gives a field, where one does.
-    fn remark(&mut self, field: &str, what: String) {
-        let given = KEYS.iter().filter(|key| key.field == field).find_map(|key| self.given(key));
-        if let Some(Given { line, .. }) = given {
-            self.remarks.push(Remark { line, what });
+    /// Adds a warning on the line that sets `field`, if any.
+    fn warn(&mut self, field: &str, what: String) {
+        let setting = KEYS.iter().filter(|key| key.field == field).find_map(|key| self.setting(key));
+        if let Some(Setting { line, .. }) = setting {
+            self.warnings.push(Warning { line, what });
         }
     }
 
-    /// A `%` that is wrong is wrong in a key that nobody knows too, as Python has it.
-    fn look_at_every_value(&mut self) {
+    /// Reports invalid interpolation, also in unknown keys, as Python does.
+    fn check_interpolation(&mut self) {
         for (section, scope) in self.text.sections.iter().zip(&mut self.scopes) {
             for entry in &section.entries {
-                if let Err(Fault { line, what }) = scope.value(entry, &mut self.budget) {
+                if let Err(InterpolationError { line, what }) = scope.value(entry, &mut self.budget) {
                     self.problems.push(Problem { line: Some(line), what });
                 }
             }
         }
     }
 
-    fn remark_on_what_is_unknown(&mut self) {
+    fn warn_about_unknown_names(&mut self) {
         for (section, scope) in self.text.sections.iter().zip(&self.scopes) {
             let name = section.name.to_uppercase();
             if KEYS.iter().all(|key| key.section != name) {
                 let mut what = format!("unknown section [{}]", shown(&name));
                 if let Some(near) = keys::near_section(&name) {
-                    what = format!("{what}: is it [{near}]?");
+                    what = format!("{what}: did you mean [{near}]?");
                 }
-                self.remarks.push(Remark { line: section.line, what });
+                self.warnings.push(Warning { line: section.line, what });
                 continue;
             }
             for entry in &section.entries {
                 let known = KEYS.iter().any(|key| key.section == name && key.name == entry.key);
-                // Somebody's own name for a part of other values.
-                if known || scope.referred.contains(entry.key.as_str()) {
+                // A name that only other values refer to is intended.
+                if known || scope.referenced.contains(entry.key.as_str()) {
                     continue;
                 }
                 let mut what = format!("unknown key {} in [{name}]", shown(&entry.key));
                 match keys::near(&name, &entry.key) {
-                    Some(near) if near.section == name => what = format!("{what}: is it {}?", near.name),
-                    Some(near) => what = format!("{what}: [{}] has it", near.section),
+                    Some(near) if near.section == name => what = format!("{what}: did you mean {}?", near.name),
+                    Some(near) => what = format!("{what}: it belongs in [{}]", near.section),
                     None => {}
                 }
-                self.remarks.push(Remark { line: entry.line, what });
+                self.warnings.push(Warning { line: entry.line, what });
             }
         }
     }
 
-    fn gives(&mut self, section: &str, name: &str) -> bool {
+    fn is_set(&mut self, section: &str, name: &str) -> bool {
         KEYS.iter()
             .find(|key| key.section == section && key.name == name)
-            .is_some_and(|key| self.given(key).is_some_and(|given| !given.is_empty()))
+            .is_some_and(|key| self.setting(key).is_some_and(|setting| !setting.is_empty()))
     }
 
-    /// What the file has for `key`. `[DEFAULT]` speaks for those sections that are in the file.
-    fn given(&mut self, key: &'static Key) -> Option<Given<'t>> {
+    /// Returns the file's value for `key`. `[DEFAULT]` applies only to sections that are in the file.
+    fn setting(&mut self, key: &'static Key) -> Option<Setting<'t>> {
         let section = self.text.position(&key.section.to_lowercase())?;
         let own = self.text.sections[section].entry(key.name);
         let entry = own.or_else(|| self.text.defaults.entry(key.name))?;
         let value = self.scopes[section].value(entry, &mut self.budget);
-        Some(Given { key, line: entry.line, by_default: own.is_none(), value, entry })
+        Some(Setting { key, line: entry.line, is_default: own.is_none(), value, entry })
     }
 
-    /// Sets the field of `first` from the environment, or from whichever of its names the file has.
+    /// Sets the field of the key `first` from the environment, or from any of its keys in the file.
     fn set_field(&mut self, first: &'static Key, variable: &dyn Fn(&str) -> Option<String>, draft: &mut Draft) {
         let environment = VARIABLES.iter().find(|(field, _)| *field == first.field).map(|(_, name)| *name);
         if let Some(name) = environment
@@ -383,55 +377,55 @@ impl<'t> Reader<'t> {
             return;
         }
 
-        let mut given: Vec<Given> =
-            KEYS.iter().filter(|key| key.field == first.field).filter_map(|key| self.given(key)).collect();
-        if given.iter().any(|given| !given.by_default) {
-            given.retain(|given| !given.by_default);
+        let mut settings: Vec<Setting> =
+            KEYS.iter().filter(|key| key.field == first.field).filter_map(|key| self.setting(key)).collect();
+        if settings.iter().any(|setting| !setting.is_default) {
+            settings.retain(|setting| !setting.is_default);
         }
-        self.compare(&given);
-        let needed = [SERIAL, HOSTNAME, PASSWORD].contains(&first.field);
-        match given.first() {
-            Some(given) if !(needed && given.is_empty()) => {
-                // Where it has a fault, that has been said.
-                if let Ok(value) = &given.value
-                    && let Err(right) = (given.key.set)(draft, value)
+        self.compare(&settings);
+        let is_required = [SERIAL, HOSTNAME, PASSWORD].contains(&first.field);
+        match settings.first() {
+            Some(setting) if !(is_required && setting.is_empty()) => {
+                // Interpolation errors have been reported.
+                if let Ok(value) = &setting.value
+                    && let Err(right) = (setting.key.set)(draft, value)
                     && self.checks(first)
                 {
-                    self.problem(Some(given.line), format!("{} must be {right}", given.key.name));
+                    self.problem(Some(setting.line), format!("{} must be {right}", setting.key.name));
                 }
             }
-            empty if needed && self.purpose == Use::Online => {
-                let line = empty.map(|given| given.line);
-                let Key { section, name, about, .. } = first;
-                let or = environment.map(|name| format!(", or set {name} in the environment")).unwrap_or_default();
-                self.problem(line, format!("{about} is missing: fill in {name} in [{section}]{or}"));
+            empty if is_required && self.purpose == Purpose::Online => {
+                let line = empty.map(|setting| setting.line);
+                let Key { section, name, .. } = first;
+                let or = environment.map(|name| format!(" in the file, or set {name} in the environment"));
+                let or = or.unwrap_or_default();
+                self.problem(line, format!("{name} in [{section}] is missing: set it{or}"));
             }
             _ => {}
         }
     }
 
-    /// Whether a wrong value of this key is a problem.
+    /// Returns whether an invalid value of this key is a problem.
     fn checks(&self, key: &Key) -> bool {
-        key.field != PASSWORD || self.purpose == Use::Online
+        key.field != PASSWORD || self.purpose == Purpose::Online
     }
 
-    /// Two names of one thing should say the same of it.
-    fn compare(&mut self, given: &[Given]) {
-        let Some((first, others)) = given.split_first() else { return };
+    /// Reports different values for several keys of a field.
+    fn compare(&mut self, settings: &[Setting]) {
+        let Some((first, others)) = settings.split_first() else { return };
         for other in others {
             let (Ok(one), Ok(two)) = (&first.value, &other.value) else { continue };
             if one == two || std::ptr::eq(first.entry, other.entry) {
                 continue;
             }
-            let name = |given: &Given| format!("{} in [{}]", given.key.name, given.key.section);
+            let name = |setting: &Setting| format!("{} in [{}]", setting.key.name, setting.key.section);
             if first.key.origin == Origin::V2 && other.key.origin == Origin::V2 {
-                let what = format!("{} is not used: {} on line {} wins", name(other), name(first), first.line);
-                self.remarks.push(Remark { line: other.line, what });
-            } else {
-                // On the later of the two lines, which is where the reader's eye has both.
-                let (early, late) = if first.line < other.line { (first, other) } else { (other, first) };
                 let what =
-                    format!("{} is another value than {} on line {}: keep one", name(late), name(early), early.line);
+                    format!("{} is ignored: {} on line {} takes precedence", name(other), name(first), first.line);
+                self.warnings.push(Warning { line: other.line, what });
+            } else {
+                let (early, late) = if first.line < other.line { (first, other) } else { (other, first) };
+                let what = format!("{} differs from {} on line {}: remove one", name(late), name(early), early.line);
                 self.problem(Some(late.line), what);
             }
         }

@@ -1,4 +1,4 @@
-//! Whole files: both generations, the sample, everything wrong at once, and what must never show.
+//! Whole files: both generations, the sample, and invalid ones.
 
 mod edges;
 
@@ -11,7 +11,7 @@ use insta::assert_snapshot;
 use proptest::prelude::*;
 
 use super::keys::{KEYS, Key};
-use super::read::Use;
+use super::read::Purpose;
 use super::*;
 use crate::Error;
 
@@ -19,14 +19,14 @@ const PASSWORD: &str = "0123456789abcdefFEDCBA98765432100123456789abcdef01234567
 
 const SAMPLE: &str = include_str!("../../../gf-machine-emulator.cfg.sample");
 
-/// In the shape of the 1.x client's files.
+/// A file as the 1.x client uses it.
 const FILE_1X: &str = "\
 [GENERAL]
 base_dir: resources
 log_file: %(base_dir)s/LOG/emulator.log
 log_level: WARNING
 
-# Take the comment sign away for the console.
+# Uncomment for the console.
 #console_log_level: DEBUG
 
 motion_dir: %(base_dir)s/MOTION
@@ -52,7 +52,7 @@ head_firmware: 199234110
 thickness: .125
 ";
 
-/// In the shape of the 2.6 client's files.
+/// A file as the 2.6 client uses it.
 const FILE_26: &str = "\
 [DEFAULT]
 root = /var/gf
@@ -107,22 +107,22 @@ fn no_variable(_: &str) -> Option<String> {
     None
 }
 
-fn read(text: &str) -> Result<(Config, Vec<Remark>), Problems> {
+fn read(text: &str) -> Result<(Config, Vec<Warning>), Problems> {
     Config::from_cfg("test.cfg", text, &no_variable)
 }
 
-/// The configuration of a text that has neither problems nor remarks.
+/// Reads a text that has neither problems nor warnings.
 fn clean(text: &str) -> Config {
     match read(text) {
-        Ok((config, remarks)) => {
-            assert_eq!(remarks, []);
+        Ok((config, warnings)) => {
+            assert_eq!(warnings, []);
             config
         }
         Err(problems) => panic!("{problems}"),
     }
 }
 
-/// What the emulator needs, and then `more`.
+/// Returns a file with the required keys, followed by `more`.
 fn with_identity(more: &str) -> String {
     format!("[MACHINE]\nserial: 12345678\nhostname: ABC-123\npassword: {PASSWORD}\n{more}")
 }
@@ -132,7 +132,7 @@ fn problems(text: &str) -> String {
 }
 
 #[test]
-fn a_1x_file_works() {
+fn reads_a_1x_file() {
     let config = clean(FILE_1X);
     assert_eq!(config.generation(), Generation::V1);
     assert_eq!(config.user_agent(), "OpenGlow/1.8.0-45");
@@ -150,16 +150,16 @@ fn a_1x_file_works() {
 }
 
 #[test]
-fn a_26_file_works() {
-    let (config, remarks) = read(FILE_26).expect("no problems");
+fn reads_a_26_file() {
+    let (config, warnings) = read(FILE_26).expect("no problems");
     assert_eq!(config.generation(), Generation::V2);
-    // That client has two names for these, and acts on the first.
+    // Two names for the same setting; the first takes precedence.
     assert!(config.firmware.check);
     assert_eq!(config.firmware.dir, Path::new("/var/gf/fw"));
-    let remarks: Vec<_> = remarks.iter().map(Remark::to_string).collect();
-    assert_snapshot!(remarks.join("\n"), @r"
-    line 24: firmware_check in [EMULATOR] is not used: check in [FACTORY_FIRMWARE] on line 17 wins
-    line 25: firmware_dl_dir in [EMULATOR] is not used: download_dir in [FACTORY_FIRMWARE] on line 18 wins
+    let warnings: Vec<_> = warnings.iter().map(Warning::to_string).collect();
+    assert_snapshot!(warnings.join("\n"), @r"
+    line 24: firmware_check in [EMULATOR] is ignored: check in [FACTORY_FIRMWARE] on line 17 takes precedence
+    line 25: firmware_dl_dir in [EMULATOR] is ignored: download_dir in [FACTORY_FIRMWARE] on line 18 takes precedence
     ");
     assert_eq!(config.service.server_url, "https://app.example.com");
     assert_eq!(config.service.status_service_url, "wss://status.example.com");
@@ -176,7 +176,7 @@ fn a_26_file_works() {
 }
 
 #[test]
-fn everything_wrong_is_told_at_once() {
+fn reports_all_problems_at_once() {
     let text = "\
 stray: 1
 [GENERAL]
@@ -209,27 +209,27 @@ refuse_bytes: 0
 ";
     assert_snapshot!(problems(text), @r"
     test.cfg:1: a key before the first [section]
-    test.cfg:3: motion_dir refers to %(base)s, which is neither in its section nor in [DEFAULT]
-    test.cfg:4: firmware_check must be True or False, written just so
+    test.cfg:3: motion_dir refers to %(base)s, which is not in its section or [DEFAULT]
+    test.cfg:4: firmware_check must be True or False (case-sensitive)
     test.cfg:5: log_level must be DEBUG, INFO, WARNING, ERROR, CRITICAL or False
-    test.cfg:6: neither a [section], a `key: value` nor a # comment
-    test.cfg:8: server_url must be https: plain http is for localhost, 127.x.x.x and [::1] only
+    test.cfg:6: expected a [section], a `key: value` or a # comment
+    test.cfg:8: server_url must be an https URL: http is for localhost, 127.x.x.x and [::1] only
     test.cfg:9: status_service_url must be a URL such as wss://host
-    test.cfg:10: protocol must be 1.x or 2.6, or empty to go by the firmware version
-    test.cfg:12: serial must be the digits alone: leave out the S that it begins with
+    test.cfg:10: protocol must be 1.x or 2.6, or empty to use the firmware version
+    test.cfg:12: serial must be digits only, without the leading S
     test.cfg:13: password must be 64 hexadecimal digits (it is not shown here)
     test.cfg:14: head_serial must be a whole number from 0 to 4294967295
-    test.cfg:15: head_serial is there already, on line 14: keep one
-    test.cfg:16: a % in firmware must be followed by (name)s, or doubled where a percent sign is meant
-    test.cfg:18: thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
-    test.cfg:21: material_thickness in [EMULATOR] is another value than thickness in [MATERIAL] on line 18: keep one
-    test.cfg:22: time_scale must be a number from 0 (at once) through 1 (as the machine) to 1000
+    test.cfg:15: duplicate key head_serial, first on line 14: remove one
+    test.cfg:16: a % in firmware must be followed by (name)s, or written %% for a percent sign
+    test.cfg:18: thickness must be text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)
+    test.cfg:21: material_thickness in [EMULATOR] differs from thickness in [MATERIAL] on line 18: remove one
+    test.cfg:22: time_scale must be a number from 0 (immediate) to 1000; 1 is real time
     test.cfg:23: button must be auto or wait
-    test.cfg:24: [emulator] is there already, on line 19: join the two
-    test.cfg:25: bypass_homing must be True or False, written just so
-    test.cfg:27: z_home_offset must be a number of half steps, from -100 to 100
+    test.cfg:24: duplicate section [emulator], first on line 19: merge them
+    test.cfg:25: bypass_homing must be True or False (case-sensitive)
+    test.cfg:27: z_home_offset must be a number of half steps from -100 to 100
     test.cfg:28: refuse_bytes must be a number of bytes, 1 or more
-    test.cfg: the machine's name is missing: fill in hostname in [MACHINE]
+    test.cfg: hostname in [MACHINE] is missing: set it
     ");
     let Err(Problems { list, .. }) = read(text) else { panic!("no problems") };
     let lines: Vec<_> = list.iter().filter_map(|problem| problem.line).collect();
@@ -237,81 +237,81 @@ refuse_bytes: 0
 }
 
 #[test]
-fn what_is_missing_is_named() {
+fn reports_missing_keys() {
     assert_snapshot!(problems(""), @r"
-    test.cfg: the machine's serial number is missing: fill in serial in [MACHINE], or set GF_MACHINE_SERIAL in the environment
-    test.cfg: the machine's name is missing: fill in hostname in [MACHINE]
-    test.cfg: the machine's password is missing: fill in password in [MACHINE], or set GF_MACHINE_PASSWORD in the environment
+    test.cfg: serial in [MACHINE] is missing: set it in the file, or set GF_MACHINE_SERIAL in the environment
+    test.cfg: hostname in [MACHINE] is missing: set it
+    test.cfg: password in [MACHINE] is missing: set it in the file, or set GF_MACHINE_PASSWORD in the environment
     ");
     assert_snapshot!(problems("[MACHINE]\nserial:\nhostname: ABC-123\npassword:\n"), @r"
-    test.cfg:2: the machine's serial number is missing: fill in serial in [MACHINE], or set GF_MACHINE_SERIAL in the environment
-    test.cfg:4: the machine's password is missing: fill in password in [MACHINE], or set GF_MACHINE_PASSWORD in the environment
+    test.cfg:2: serial in [MACHINE] is missing: set it in the file, or set GF_MACHINE_SERIAL in the environment
+    test.cfg:4: password in [MACHINE] is missing: set it in the file, or set GF_MACHINE_PASSWORD in the environment
     ");
 }
 
 #[test]
-fn the_environment_wins() {
+fn the_environment_overrides_the_file() {
     let environment = |name: &str| match name {
         "GF_MACHINE_SERIAL" => Some("87654321".to_owned()),
         "GF_MACHINE_PASSWORD" => Some("f".repeat(64)),
         _ => None,
     };
-    // With the keys, with other values in them that would not do, and without.
+    // Valid, invalid, empty and missing keys.
     for machine in ["serial: 12345678\npassword: 0123\n", "serial:\npassword:\n", ""] {
         let text = format!("[MACHINE]\nhostname: ABC-123\n{machine}");
         let (config, _) = Config::from_cfg("test.cfg", &text, &environment).expect("no problems");
         assert_eq!(config.machine.serial, 87_654_321);
         assert_eq!(config.machine.password.reveal(), "f".repeat(64));
     }
-    // An empty variable is as good as none.
+    // An empty variable is ignored.
     let (config, _) = Config::from_cfg("test.cfg", FILE_1X, &|_| Some(String::new())).expect("no problems");
     assert_eq!(config.machine.serial, 12_345_678);
 
     let wrong = |name: &str| name.starts_with("GF_").then(|| "S-nonsense".to_owned());
     let text = Config::from_cfg("test.cfg", FILE_1X, &wrong).expect_err("both are wrong").to_string();
     assert_snapshot!(text, @r"
-    test.cfg: GF_MACHINE_SERIAL in the environment must be the digits alone: leave out the S that it begins with
+    test.cfg: GF_MACHINE_SERIAL in the environment must be digits only, without the leading S
     test.cfg: GF_MACHINE_PASSWORD in the environment must be 64 hexadecimal digits (it is not shown here)
     ");
 }
 
 #[test]
-fn unknown_names_are_remarked_on_and_no_more() {
+fn warns_about_unknown_names() {
     let text = with_identity(
         "pasword: x\ncolour: blue\nmotion_dir: here\nroot: data\napp_version: %(root)s\n[MASCHINE]\nserial: 1\n[OTHER]\na: b\n",
     );
-    let (config, remarks) = read(&text).expect("no problems");
+    let (config, warnings) = read(&text).expect("no problems");
     assert_eq!(config.machine.serial, 12_345_678);
-    let remarks: Vec<_> = remarks.iter().map(Remark::to_string).collect();
-    assert_snapshot!(remarks.join("\n"), @r"
-    line 5: unknown key pasword in [MACHINE]: is it password?
+    let warnings: Vec<_> = warnings.iter().map(Warning::to_string).collect();
+    assert_snapshot!(warnings.join("\n"), @r"
+    line 5: unknown key pasword in [MACHINE]: did you mean password?
     line 6: unknown key colour in [MACHINE]
-    line 7: unknown key motion_dir in [MACHINE]: [GENERAL] has it
-    line 10: unknown section [MASCHINE]: is it [MACHINE]?
+    line 7: unknown key motion_dir in [MACHINE]: it belongs in [GENERAL]
+    line 10: unknown section [MASCHINE]: did you mean [MACHINE]?
     line 12: unknown section [OTHER]
     ");
 }
 
 #[test]
-fn two_names_of_one_thing_must_agree() {
+fn synonyms_must_have_equal_values() {
     let text = with_identity("[GENERAL]\nmotion_dir: a\n[EMULATOR]\nmotion_dl_dir: a\n");
     assert_eq!(clean(&text).motion.dir, Path::new("a"));
     let text = with_identity("[EMULATOR]\nmotion_dl_dir: a\n[GENERAL]\nmotion_dir: b\n");
-    assert_snapshot!(problems(&text), @r"test.cfg:8: motion_dir in [GENERAL] is another value than motion_dl_dir in [EMULATOR] on line 6: keep one");
-    // What [DEFAULT] says gives way to what stands where it belongs.
+    assert_snapshot!(problems(&text), @r"test.cfg:8: motion_dir in [GENERAL] differs from motion_dl_dir in [EMULATOR] on line 6: remove one");
+    // A key in its own section takes precedence over [DEFAULT].
     let text = with_identity("[DEFAULT]\nmotion_dl_dir: a\n[EMULATOR]\ntime_scale: 1\n[GENERAL]\nmotion_dir: b\n");
     assert_eq!(clean(&text).motion.dir, Path::new("b"));
 }
 
 #[test]
-fn default_speaks_for_the_sections_that_are_there() {
+fn default_applies_only_to_existing_sections() {
     let config = clean(&with_identity("[DEFAULT]\nhead_id: 7\nmotion_dir: x\nanything: goes\n"));
     assert_eq!(config.machine.head_id, Some(7));
     assert_eq!(config.motion.dir, Motion::default().dir);
 }
 
 #[test]
-fn the_console_takes_the_place_of_the_file_by_its_1x_name() {
+fn the_1x_console_key_replaces_the_file() {
     let logging = |text: &str| clean(&with_identity(text)).logging;
     let file = Some(Path::new("x.log"));
 
@@ -326,7 +326,7 @@ fn the_console_takes_the_place_of_the_file_by_its_1x_name() {
     assert_eq!(logging("[LOGGING]\nfile: x.log\nlevel: False\n").file, None);
 }
 
-/// A value for each field that is not its default, and how to see that it has arrived.
+/// Returns a non-default value for a field, and a function that reads the field.
 fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
     match field {
         "general.base_dir" | "emulator.base_dir" => ("x", |_| "x".into()),
@@ -336,7 +336,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "logging.console_level" => {
             ("INFO", |c| c.logging.console_level.map(|level| format!("{level:?}").to_uppercase()).unwrap_or_default())
         }
-        // Only seen where pictures are saved.
+        // Has an effect only with save_sent_images.
         "logging.dir" => ("sent\nsave_sent_images: True", |c| {
             format!("{}\nsave_sent_images: True", shown(c.logging.sent_images_dir.as_ref()))
         }),
@@ -401,28 +401,28 @@ fn each_key_sets_its_field() {
         let of_machine =
             |text: &str| if *section == "MACHINE" { text.to_owned() } else { format!("[MACHINE]\n{text}") };
         let mut text = format!("[{section}]\n{name}: {value}\n");
-        // What this key does not give is given by others, so that only it can make the difference.
+        // Other required keys are set elsewhere, so that only this key makes a difference.
         if *field != "machine.hostname" {
             text.push_str(&of_machine("hostname: ABC-123\n"));
         }
         if *field == "service.protocol" {
-            // One that goes with it.
+            // A matching version, which causes no warning.
             text.push_str("firmware: 1.6.0-35\n");
         }
         let no_variable_for_it = |variable_name: &str| match (*field, variable_name) {
             ("machine.serial", "GF_MACHINE_SERIAL") | ("machine.password", "GF_MACHINE_PASSWORD") => None,
             _ => variable(variable_name),
         };
-        let (config, remarks) = Config::from_cfg("test.cfg", &text, &no_variable_for_it)
+        let (config, warnings) = Config::from_cfg("test.cfg", &text, &no_variable_for_it)
             .unwrap_or_else(|problems| panic!("[{section}] {name}: {problems}"));
-        assert_eq!(remarks, [], "[{section}] {name}");
+        assert_eq!(warnings, [], "[{section}] {name}");
         assert_eq!(seen(&config), value, "[{section}] {name}");
         assert_eq!(config.check(), Ok(()), "[{section}] {name}");
     }
 }
 
 #[test]
-fn keys_of_one_field_do_the_same() {
+fn synonyms_have_the_same_effect() {
     for key in KEYS {
         let (value, seen) = example(key.field);
         let Some(value) = value.lines().next() else { panic!("no value for {}", key.field) };
@@ -437,19 +437,19 @@ fn keys_of_one_field_do_the_same() {
 }
 
 #[test]
-fn the_sample_is_good_once_it_is_filled_in() {
+fn the_sample_is_valid_with_the_required_keys() {
     let variable = |name: &str| match name {
         "GF_MACHINE_SERIAL" => Some("12345678".to_owned()),
         "GF_MACHINE_PASSWORD" => Some(PASSWORD.to_owned()),
         _ => None,
     };
     let filled_in = SAMPLE.replace("\nhostname:\n", "\nhostname: ABC-123\n");
-    let (config, remarks) = Config::from_cfg("sample", &filled_in, &variable).expect("no problems");
-    assert_eq!(remarks, []);
+    let (config, warnings) = Config::from_cfg("sample", &filled_in, &variable).expect("no problems");
+    assert_eq!(warnings, []);
     assert_eq!(config.machine.firmware, "2.6.0-2228");
     assert_eq!(config.generation(), Generation::V2);
     assert_eq!((config.machine.head_id, config.machine.head_serial, config.machine.head_firmware), (None, None, None));
-    // What the sample sets explicitly is what counts without it.
+    // The sample shows the defaults.
     let default = Config::default();
     assert_eq!(config.service.server_url, default.service.server_url);
     assert_eq!(config.service.status_service_url, default.service.status_service_url);
@@ -462,22 +462,22 @@ fn the_sample_is_good_once_it_is_filled_in() {
 }
 
 #[test]
-fn the_sample_as_it_stands_lacks_three_things() {
+fn the_sample_lacks_only_the_required_keys() {
     let Err(Problems { list, .. }) = Config::from_cfg("sample", SAMPLE, &no_variable) else { panic!("no problems") };
     let what: Vec<_> = list.iter().map(|problem| problem.what.as_str()).collect();
     assert_snapshot!(what.join("\n"), @r"
-    the machine's serial number is missing: fill in serial in [MACHINE], or set GF_MACHINE_SERIAL in the environment
-    the machine's name is missing: fill in hostname in [MACHINE]
-    the machine's password is missing: fill in password in [MACHINE], or set GF_MACHINE_PASSWORD in the environment
+    serial in [MACHINE] is missing: set it in the file, or set GF_MACHINE_SERIAL in the environment
+    hostname in [MACHINE] is missing: set it
+    password in [MACHINE] is missing: set it in the file, or set GF_MACHINE_PASSWORD in the environment
     ");
 }
 
 #[test]
-fn the_sample_documents_every_key_and_no_other() {
+fn the_sample_documents_exactly_the_known_keys() {
     let mut documented = HashSet::new();
     let mut section = "";
     for line in SAMPLE.lines() {
-        // Keys that are commented out have no space behind the comment sign; prose has.
+        // In contrast to prose, keys that are commented out have no space after the #.
         let line = line.strip_prefix('#').unwrap_or(line);
         if let Some(name) = line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
             section = name;

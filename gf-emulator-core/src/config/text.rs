@@ -1,8 +1,8 @@
-//! A `.cfg` file's text, as Python's `configparser` reads it: sections, keys, values, and the line of each.
+//! Parses the text of a `.cfg` file as Python's `configparser` does: sections, keys, values and their lines.
 //!
-//! Owns the grammar and nothing of what the names mean. `[DEFAULT]` answers for every other section, names are equal in
-//! any case, `:` and `=` both set a value, an indented line carries a value on, whole lines are comments after `#` or
-//! `;`. What Python refuses is a problem here: a line that is none of these, a key or a section given twice.
+//! `[DEFAULT]` provides defaults for all sections, names are case-insensitive, `:` and `=` are delimiters, indented
+//! lines continue a value, and lines starting with `#` or `;` are comments. As in Python, any other line and duplicate
+//! keys or sections are errors.
 
 use std::collections::HashMap;
 
@@ -10,17 +10,17 @@ use ini::configparser::ini::{Ini, IniDefault};
 
 use super::Problem;
 
-/// The name, in lower case, of the section that answers for all others.
+/// The name, in lower case, of the section with defaults for all others.
 const DEFAULT: &str = "default";
 
-/// What the text says, every name in lower case.
+/// A parsed file. All names are in lower case.
 #[derive(Default)]
 pub(super) struct Text {
-    /// In the order of the file; `[DEFAULT]` is not among them.
+    /// In the order of the file, without `[DEFAULT]`.
     pub(super) sections: Vec<Section>,
     /// `[DEFAULT]`.
     pub(super) defaults: Section,
-    /// By name, where in `sections`.
+    /// Positions in `sections` by name.
     index: HashMap<String, usize>,
 }
 
@@ -29,11 +29,11 @@ pub(super) struct Text {
 pub(super) struct Section {
     /// In lower case.
     pub(super) name: String,
-    /// Of its header.
+    /// The line of its header.
     pub(super) line: usize,
     /// In the order of the file.
     pub(super) entries: Vec<Entry>,
-    /// By key, where in `entries`.
+    /// Positions in `entries` by key.
     index: HashMap<String, usize>,
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Section {
 pub(super) struct Entry {
     /// In lower case.
     pub(super) key: String,
-    /// Where its key stands.
+    /// The line of its key.
     pub(super) line: usize,
     /// Before interpolation.
     pub(super) value: String,
@@ -54,34 +54,35 @@ impl Section {
 }
 
 impl Text {
-    /// Where in `sections` the one with this name, in lower case, is.
+    /// Returns the position in `sections` of the section with this name, in lower case.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
     }
 
-    /// Reads what can be read of `text` and adds what cannot to `problems`.
+    /// Parses `text`, and appends errors to `problems`.
     ///
-    /// The `ini` crate reads the values. It knows no lines and lets malformed ones and duplicates pass, so the lines are
-    /// looked at here first, and it gets only the good ones.
+    /// The `ini` crate parses the values. It has no line numbers and accepts malformed and duplicate lines, so lines
+    /// are checked here first, and only the valid ones are passed on.
     pub(super) fn parse(text: &str, problems: &mut Vec<Problem>) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).replace("\r\n", "\n").replace('\r', "\n");
-        let mut scan = Scan { problems, found: Self::default(), at: At::Nowhere, open: None, good: String::new() };
+        let mut scan =
+            Scan { problems, found: Self::default(), section: CurrentSection::None, open: None, valid: String::new() };
         for (number, line) in (1..).zip(text.lines()) {
             scan.line(number, line);
-            scan.good.push('\n');
+            scan.valid.push('\n');
         }
-        let Scan { mut found, good, .. } = scan;
+        let Scan { mut found, valid, .. } = scan;
 
         let mut ini = Ini::new_from_defaults(grammar());
-        if let Err(what) = ini.read(good) {
-            // Only lines that it can read were kept; should that ever be wrong, it must not pass in silence.
+        if let Err(what) = ini.read(valid) {
+            // Cannot happen, since only valid lines were passed on; must not be ignored if it does.
             debug_assert!(false, "{what}");
             problems.push(Problem { line: None, what: "cannot be read as a configuration file".into() });
         }
         found.defaults.name = DEFAULT.into();
         for section in found.sections.iter_mut().chain([&mut found.defaults]) {
             for entry in &mut section.entries {
-                // Lines of a value are joined with the platform's line ending.
+                // `ini` joins lines with the platform's line ending.
                 entry.value = ini.get(&section.name, &entry.key).unwrap_or_default().replace("\r\n", "\n");
             }
         }
@@ -89,7 +90,7 @@ impl Text {
     }
 }
 
-/// Python's grammar, which inline comments are not part of.
+/// Returns Python's grammar, without inline comments.
 fn grammar() -> IniDefault {
     let mut grammar = IniDefault::default();
     grammar.default_section = DEFAULT.into();
@@ -100,31 +101,31 @@ fn grammar() -> IniDefault {
     grammar
 }
 
-/// The section that a line belongs to.
+/// The section of the current line.
 #[derive(Clone, Copy)]
-enum At {
+enum CurrentSection {
     /// Before the first header.
-    Nowhere,
-    /// Below a header that names nothing: a problem already, and so its lines are passed over.
+    None,
+    /// After a header without a name, which has been reported: its lines are ignored.
     Unnamed,
     Defaults,
     Section(usize),
 }
 
-/// The key that an indented line would carry on.
-struct Open {
+/// The key that an indented line would continue.
+struct OpenKey {
     indent: usize,
-    /// Whether the key was good; what carries a bad one on is passed over with it.
-    good: bool,
+    /// Continuations of an invalid key are ignored.
+    is_valid: bool,
 }
 
 struct Scan<'p> {
     problems: &'p mut Vec<Problem>,
     found: Text,
-    at: At,
-    open: Option<Open>,
-    /// The lines that `ini` gets, with nothing in place of the bad ones.
-    good: String,
+    section: CurrentSection,
+    open: Option<OpenKey>,
+    /// The text for `ini`: invalid lines are empty.
+    valid: String,
 }
 
 impl Scan<'_> {
@@ -141,11 +142,11 @@ impl Scan<'_> {
         if let Some(open) = &self.open
             && indent > open.indent
         {
-            // Python takes it for a part of the value, `ini` for a section: it is neither of what was meant.
+            // Part of the value for Python, a section for `ini`.
             if trimmed.starts_with('[') {
-                self.problem(number, "an indented line cannot begin with [: move it to the left if it is a section");
-            } else if open.good {
-                self.good.push_str(line);
+                self.problem(number, "an indented line cannot start with [: remove the indentation if it is a section");
+            } else if open.is_valid {
+                self.valid.push_str(line);
             }
         } else if let Some(header) = trimmed.strip_prefix('[') {
             self.header(number, header);
@@ -159,61 +160,61 @@ impl Scan<'_> {
         let name = if let Some((name, _)) = header.rsplit_once(']') {
             name.trim()
         } else {
-            self.problem(number, "a section's name must end in ]");
+            self.problem(number, "a section name must end with ]");
             header.trim()
         };
         if name.is_empty() {
             self.problem(number, "a section needs a name between [ and ]");
-            self.at = At::Unnamed;
+            self.section = CurrentSection::Unnamed;
             return;
         }
         let name = name.to_lowercase();
-        self.good.extend(["[", &name, "]"]);
-        self.at = if name == DEFAULT {
-            // Python lets this one come again.
-            At::Defaults
+        self.valid.extend(["[", &name, "]"]);
+        self.section = if name == DEFAULT {
+            // Python allows duplicates of this one.
+            CurrentSection::Defaults
         } else if let Some(index) = self.found.position(&name) {
             let first = self.found.sections[index].line;
-            self.problem(number, format!("[{}] is there already, on line {first}: join the two", shown(&name)));
-            At::Section(index)
+            self.problem(number, format!("duplicate section [{}], first on line {first}: merge them", shown(&name)));
+            CurrentSection::Section(index)
         } else {
             let index = self.found.sections.len();
             self.found.index.insert(name.clone(), index);
             self.found.sections.push(Section { name, line: number, ..Section::default() });
-            At::Section(index)
+            CurrentSection::Section(index)
         };
     }
 
     fn key(&mut self, number: usize, line: &str, indent: usize) {
-        self.open = Some(Open { indent, good: false });
-        // The line itself is not shown: it may be a password whose key was lost.
+        self.open = Some(OpenKey { indent, is_valid: false });
+        // The line is not shown: it may be a password without its key.
         let Some((key, _)) = line.split_once(['=', ':']) else {
-            return self.problem(number, "neither a [section], a `key: value` nor a # comment");
+            return self.problem(number, "expected a [section], a `key: value` or a # comment");
         };
         let key = key.trim().to_lowercase();
         if key.is_empty() {
             return self.problem(number, "a value without a key");
         }
-        let section = match self.at {
-            At::Nowhere => return self.problem(number, "a key before the first [section]"),
-            At::Unnamed => return,
-            At::Defaults => &mut self.found.defaults,
-            At::Section(index) => &mut self.found.sections[index],
+        let section = match self.section {
+            CurrentSection::None => return self.problem(number, "a key before the first [section]"),
+            CurrentSection::Unnamed => return,
+            CurrentSection::Defaults => &mut self.found.defaults,
+            CurrentSection::Section(index) => &mut self.found.sections[index],
         };
         if let Some(first) = section.entry(&key).map(|entry| entry.line) {
-            return self.problem(number, format!("{} is there already, on line {first}: keep one", shown(&key)));
+            return self.problem(number, format!("duplicate key {}, first on line {first}: remove one", shown(&key)));
         }
         section.index.insert(key.clone(), section.entries.len());
         section.entries.push(Entry { key, line: number, value: String::new() });
-        self.open = Some(Open { indent, good: true });
-        self.good.push_str(line);
+        self.open = Some(OpenKey { indent, is_valid: true });
+        self.valid.push_str(line);
     }
 }
 
-/// A name from the file as problems and remarks show it: not where it may be something else, lost or misplaced.
+/// Returns a name from the file for use in messages, unless it may be something else, such as a misplaced value.
 pub(super) fn shown(name: &str) -> &str {
-    const LONGEST_NAME: usize = 40;
-    if name.len() > LONGEST_NAME || name.contains(char::is_control) { "a long name" } else { name }
+    const MAX_NAME_BYTES: usize = 40;
+    if name.len() > MAX_NAME_BYTES || name.contains(char::is_control) { "a long name" } else { name }
 }
 
 #[cfg(test)]
@@ -233,7 +234,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_read_as_python_reads_them() {
+    fn parses_values_as_python_does() {
         assert_eq!(value("[A]\nk: v", "a", "k"), "v");
         assert_eq!(value("[A]\nK=v", "a", "k"), "v");
         assert_eq!(value("[A]\nk : a=b : c", "a", "k"), "a=b : c");
@@ -246,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn each_oddity_is_found_with_its_line() {
+    fn reports_errors_with_their_lines() {
         let line_of = |text: &str| parse(text).1.into_iter().map(|(line, _)| line).collect::<Vec<_>>();
         assert_eq!(line_of("k = v\n[A]"), [1]);
         assert_eq!(line_of("[A]\nno delimiter\n  carried on\nk = v"), [2]);
@@ -259,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_bad_line_takes_its_continuation_with_it_and_nothing_else() {
+    fn ignores_an_invalid_line_with_its_continuation() {
         let (text, problems) = parse("[A]\nk = v\nk = w\n   x\nl = y\n  z");
         assert_eq!(problems.len(), 1);
         let section = &text.sections[text.position("a").expect("the section")];

@@ -1,7 +1,6 @@
-//! What a value must look like: one function for each kind, from text to value or to what is wrong with it.
+//! Parses and validates values, one function per type.
 //!
-//! The complaints never hold the value itself. Any value may have a secret in it, be it by a reference to the password
-//! or by a line that went astray, and whoever reads the complaint has the line before them.
+//! Errors never contain the value: it may be or refer to a password.
 
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
@@ -12,26 +11,26 @@ use http::Uri;
 
 use super::{Button, Generation, LogLevel};
 
-/// A value, or what would be right in its place: the words that follow "must be".
-pub(super) type Checked<T> = Result<T, &'static str>;
+/// A value, or a description of a valid one that completes "must be ...".
+pub(super) type Parsed<T> = Result<T, &'static str>;
 
-/// The longest time that can be set: a year. It can be multiplied by any time scale without overflow.
+/// A year. Cannot overflow when multiplied by a time scale.
 const MAX_TIME_S: f64 = 365.0 * 24.0 * 3600.0;
 
-/// The largest time scale.
 const MAX_TIME_SCALE: f64 = 1000.0;
+const TIME_SCALE: &str = "a number from 0 (immediate) to 1000; 1 is real time";
 
-/// `True` or `False`, as Python writes them and as the Python clients want them.
-pub(super) fn boolean(text: &str) -> Checked<bool> {
+/// Parses `True` or `False`, the only forms that the Python clients accept.
+pub(super) fn boolean(text: &str) -> Parsed<bool> {
     match text {
         "True" => Ok(true),
         "False" => Ok(false),
-        _ => Err("True or False, written just so"),
+        _ => Err("True or False (case-sensitive)"),
     }
 }
 
-/// A level's name in any case; `None` for `False`.
-pub(super) fn level(text: &str) -> Checked<Option<LogLevel>> {
+/// Parses the case-insensitive name of a level; `False` is `None`.
+pub(super) fn level(text: &str) -> Parsed<Option<LogLevel>> {
     Ok(Some(match text.to_ascii_uppercase().as_str() {
         "DEBUG" => LogLevel::Debug,
         "INFO" => LogLevel::Info,
@@ -43,16 +42,16 @@ pub(super) fn level(text: &str) -> Checked<Option<LogLevel>> {
     }))
 }
 
-pub(super) fn generation(text: &str) -> Checked<Option<Generation>> {
+pub(super) fn generation(text: &str) -> Parsed<Option<Generation>> {
     match text {
         "" => Ok(None),
         "1.x" => Ok(Some(Generation::V1)),
         "2.6" => Ok(Some(Generation::V2)),
-        _ => Err("1.x or 2.6, or empty to go by the firmware version"),
+        _ => Err("1.x or 2.6, or empty to use the firmware version"),
     }
 }
 
-pub(super) fn button(text: &str) -> Checked<Button> {
+pub(super) fn button(text: &str) -> Parsed<Button> {
     match text {
         "auto" => Ok(Button::Auto),
         "wait" => Ok(Button::Wait),
@@ -60,11 +59,11 @@ pub(super) fn button(text: &str) -> Checked<Button> {
     }
 }
 
-/// The serial number: digits, without the S that the service puts before them.
-pub(super) fn serial(text: &str) -> Checked<u32> {
+/// Parses a serial number: digits without the S that is printed before them.
+pub(super) fn serial(text: &str) -> Parsed<u32> {
     const RIGHT: &str = "a number from 1 to 4294967295, digits only";
     if text.starts_with(['S', 's']) {
-        return Err("the digits alone: leave out the S that it begins with");
+        return Err("digits only, without the leading S");
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(RIGHT);
@@ -72,8 +71,8 @@ pub(super) fn serial(text: &str) -> Checked<u32> {
     text.parse().ok().filter(|&serial| serial != 0).ok_or(RIGHT)
 }
 
-/// The password: 64 hex digits.
-pub(super) fn password(text: &str) -> Checked<&str> {
+/// Checks a password: 64 hexadecimal digits.
+pub(super) fn password(text: &str) -> Parsed<&str> {
     if text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         Ok(text)
     } else {
@@ -81,39 +80,49 @@ pub(super) fn password(text: &str) -> Checked<&str> {
     }
 }
 
-/// The machine's name, or the version of its application: what travels in JSON and needs no escape.
-pub(super) fn name(text: &str) -> Checked<&str> {
+/// Checks a host name or application version: characters that need no escaping in JSON.
+pub(super) fn name(text: &str) -> Parsed<&str> {
     if is_plain(text) { Ok(text) } else { Err("letters, digits, dots, dashes and underscores") }
 }
 
-/// A firmware version: two numbers with a dot between them, and what follows.
-pub(super) fn version(text: &str) -> Checked<&str> {
-    const MOST_CHARS: usize = 64;
+/// Checks a firmware version: at least two numbers separated by a dot.
+pub(super) fn version(text: &str) -> Parsed<&str> {
+    const MAX_CHARS: usize = 64;
     let mut parts = text.splitn(2, '.');
     let digits = |c: char| c.is_ascii_digit();
     let begins = parts.next().is_some_and(|major| !major.is_empty() && major.chars().all(digits))
         && parts.next().is_some_and(|minor| minor.starts_with(digits));
-    let plain = text.len() <= MOST_CHARS && is_plain(&text.replace('+', "-")) && !text.contains("..");
+    let plain = text.len() <= MAX_CHARS && is_plain(&text.replace('+', "-")) && !text.contains("..");
     if begins && plain { Ok(text) } else { Err("a version such as 2.6.0-2228") }
 }
 
-/// An address as the machine reports it. None is connected to.
-pub(super) fn address(text: &str) -> Checked<IpAddr> {
-    text.parse().map_err(|_| "an IP address such as 192.168.100.101")
+/// Checks the address that the machine reports. It is never connected to.
+pub(super) fn address(text: &str) -> Parsed<&str> {
+    text.parse::<IpAddr>().map(|_| text).map_err(|_| "an IP address such as 192.168.100.101")
 }
 
-/// What can stand in a header of HTTP: a User-Agent.
-pub(super) fn header(text: &str) -> Checked<&str> {
+/// Checks the value of an HTTP header.
+pub(super) fn header(text: &str) -> Parsed<&str> {
     let plain = !text.is_empty() && text.trim() == text && text.bytes().all(|byte| matches!(byte, b' '..=b'~'));
-    if plain { Ok(text) } else { Err("some text in plain ASCII, on one line") }
+    if plain { Ok(text) } else { Err("ASCII text on a single line") }
 }
 
-/// What can be a part of a file's name and lead nowhere else.
-pub(super) fn thickness(text: &str) -> Checked<&str> {
+/// As [`header`]; empty is `None`.
+pub(super) fn optional_header(text: &str) -> Parsed<Option<String>> {
+    if text.is_empty() { Ok(None) } else { header(text).map(|text| Some(text.into())) }
+}
+
+/// As [`name`]; empty is `None`.
+pub(super) fn optional_name(text: &str) -> Parsed<Option<String>> {
+    if text.is_empty() { Ok(None) } else { name(text).map(|text| Some(text.into())) }
+}
+
+/// Checks text that becomes part of a file name.
+pub(super) fn thickness(text: &str) -> Parsed<&str> {
     if is_plain(text) {
         Ok(text)
     } else {
-        Err("what the pictures' names have, such as .230: letters, digits, dots, dashes")
+        Err("text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)")
     }
 }
 
@@ -121,19 +130,19 @@ fn is_plain(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'))
 }
 
-/// A path, relative to the current directory where it is relative.
-pub(super) fn path(text: &str) -> Checked<PathBuf> {
-    if text.is_empty() || text.contains(char::is_control) { Err("a path, on one line") } else { Ok(text.into()) }
+/// Parses a path. Relative paths are relative to the current directory.
+pub(super) fn path(text: &str) -> Parsed<PathBuf> {
+    if text.is_empty() || text.contains(char::is_control) { Err("a path on a single line") } else { Ok(text.into()) }
 }
 
-/// A path, or nothing.
-pub(super) fn optional_path(text: &str) -> Checked<Option<PathBuf>> {
+/// Parses a path; empty is `None`.
+pub(super) fn optional_path(text: &str) -> Parsed<Option<PathBuf>> {
     if text.is_empty() { Ok(None) } else { path(text).map(Some) }
 }
 
-/// A number of the head, or nothing: as in the header of a pulse file, 32 bits. `1100.0` is one too: the Python clients
-/// take it.
-pub(super) fn head_number(text: &str) -> Checked<Option<i64>> {
+/// Parses a head number: 32 bits, as in the header of a pulse file; empty is `None`. `1100.0` is valid, as in the
+/// Python clients.
+pub(super) fn head_number(text: &str) -> Parsed<Option<i64>> {
     if text.is_empty() {
         return Ok(None);
     }
@@ -141,49 +150,51 @@ pub(super) fn head_number(text: &str) -> Checked<Option<i64>> {
     if number.fract() != 0.0 || !(0.0..=f64::from(u32::MAX)).contains(&number) {
         return Err(HEAD_NUMBER);
     }
-    #[expect(clippy::cast_possible_truncation, reason = "whole, and in the range of 32 bits")]
+    #[expect(clippy::cast_possible_truncation, reason = "a whole number within 32 bits")]
     Ok(Some(number as i64))
 }
 
 const HEAD_NUMBER: &str = "a whole number from 0 to 4294967295";
 
-/// The same, of a configuration that was built in code.
-pub(super) fn head(number: Option<i64>) -> Checked<()> {
+/// Checks a head number of a configuration built in code.
+pub(super) fn head(number: Option<i64>) -> Parsed<()> {
     if number.is_none_or(|number| u32::try_from(number).is_ok()) { Ok(()) } else { Err(HEAD_NUMBER) }
 }
 
-/// How far something is on, in a hundred, or nothing.
-pub(super) fn percent(text: &str) -> Checked<()> {
+/// Checks a percentage; empty is valid.
+pub(super) fn percent(text: &str) -> Parsed<()> {
     optional_number(text, 0.0..=100.0, "a number from 0 to 100")
 }
 
-/// A temperature of the coolant in degrees Celsius, or nothing.
-pub(super) fn temperature(text: &str) -> Checked<()> {
-    optional_number(text, -100.0..=200.0, "a number of degrees Celsius, from -100 to 200")
+/// Checks a coolant temperature in degrees Celsius; empty is valid.
+pub(super) fn temperature(text: &str) -> Parsed<()> {
+    optional_number(text, -100.0..=200.0, "a temperature from -100 to 200 degrees Celsius")
 }
 
-/// Half steps of the lens, or nothing. Its whole way has 36.
-pub(super) fn steps(text: &str) -> Checked<()> {
-    optional_number(text, -100.0..=100.0, "a number of half steps, from -100 to 100")
+/// Checks a number of lens half steps; empty is valid. The full travel is 36 (measured on hardware).
+pub(super) fn steps(text: &str) -> Parsed<()> {
+    optional_number(text, -100.0..=100.0, "a number of half steps from -100 to 100")
 }
 
-fn optional_number(text: &str, range: RangeInclusive<f64>, right: &'static str) -> Checked<()> {
+fn optional_number(text: &str, range: RangeInclusive<f64>, right: &'static str) -> Parsed<()> {
     // NaN is in no range.
     let good = text.is_empty() || text.parse().is_ok_and(|number: f64| range.contains(&number));
     if good { Ok(()) } else { Err(right) }
 }
 
-/// A size that something may not pass.
-pub(super) fn limit_bytes(text: &str) -> Checked<u64> {
-    text.parse().map_err(|_| "a number of bytes, 1 or more").and_then(limit)
+const LIMIT: &str = "a number of bytes, 1 or more";
+
+/// Parses a size limit.
+pub(super) fn limit_bytes(text: &str) -> Parsed<u64> {
+    text.parse().map_err(|_| LIMIT).and_then(limit)
 }
 
-pub(super) fn limit(bytes: u64) -> Checked<u64> {
-    if bytes == 0 { Err("a number of bytes, 1 or more") } else { Ok(bytes) }
+pub(super) fn limit(bytes: u64) -> Parsed<u64> {
+    if bytes == 0 { Err(LIMIT) } else { Ok(bytes) }
 }
 
-pub(super) fn seconds(text: &str) -> Checked<Duration> {
-    const RIGHT: &str = "a number of seconds, from 0 to 31536000 (a year)";
+pub(super) fn seconds(text: &str) -> Parsed<Duration> {
+    const RIGHT: &str = "a number of seconds from 0 to 31536000 (a year)";
     let seconds: f64 = text.parse().map_err(|_| RIGHT)?;
     if !(0.0..=MAX_TIME_S).contains(&seconds) {
         return Err(RIGHT);
@@ -191,34 +202,42 @@ pub(super) fn seconds(text: &str) -> Checked<Duration> {
     Duration::try_from_secs_f64(seconds).map_err(|_| RIGHT)
 }
 
-pub(super) fn time(time: Duration) -> Checked<Duration> {
+pub(super) fn time(time: Duration) -> Parsed<Duration> {
     if time.as_secs_f64() <= MAX_TIME_S { Ok(time) } else { Err("at most a year") }
 }
 
-pub(super) fn time_scale_text(text: &str) -> Checked<f64> {
-    text.parse().map_err(|_| "a number from 0 (at once) through 1 (as the machine) to 1000").and_then(time_scale)
+pub(super) fn time_scale_text(text: &str) -> Parsed<f64> {
+    text.parse().map_err(|_| TIME_SCALE).and_then(time_scale)
 }
 
-pub(super) fn time_scale(scale: f64) -> Checked<f64> {
+pub(super) fn time_scale(scale: f64) -> Parsed<f64> {
     // NaN is in no range.
     if (0.0..=MAX_TIME_SCALE).contains(&scale) {
-        // Not -0.0, which would make a negative duration's sign out of nothing.
+        // Turns -0.0 into 0.
         Ok(scale.abs())
     } else {
-        Err("a number from 0 (at once) through 1 (as the machine) to 1000")
+        Err(TIME_SCALE)
     }
 }
 
-/// A service's base address, without the slashes at its end.
-///
-/// `secure` is its scheme (`https`, `wss`), `plain` the one for loopback hosts only.
-pub(super) fn url<'t>(text: &'t str, secure: &str, plain: &str) -> Checked<&'t str> {
-    // What http::Uri would take for a part of the host, or drop.
+/// Checks the base URL of HTTP requests, and returns it without trailing slashes.
+pub(super) fn https_url(text: &str) -> Parsed<&str> {
+    url(text, "https", "http")
+}
+
+/// Checks the base URL of the WebSocket, and returns it without trailing slashes.
+pub(super) fn wss_url(text: &str) -> Parsed<&str> {
+    url(text, "wss", "ws")
+}
+
+/// `secure` is the scheme (`https`, `wss`); `plain` is accepted for loopback hosts only.
+fn url<'t>(text: &'t str, secure: &str, plain: &str) -> Parsed<&'t str> {
+    // http::Uri would accept or drop these.
     if text.contains('@') {
-        return Err("a URL without a name and password in it");
+        return Err("a URL without a user name and password");
     }
     if text.contains(['?', '#']) {
-        return Err("a URL without ? and #: they would end up in the middle of others");
+        return Err("a URL without ? and #: paths are appended to it");
     }
     let right = || if secure == "https" { "a URL such as https://host" } else { "a URL such as wss://host" };
     let trimmed = text.trim_end_matches('/');
@@ -227,7 +246,7 @@ pub(super) fn url<'t>(text: &'t str, secure: &str, plain: &str) -> Checked<&'t s
         return Err(right());
     };
     let host = authority.host();
-    // A port that is empty or too large is one that `port_u16` does not know.
+    // `port_u16` is `None` for an empty or too large port.
     let port_is_right = authority.as_str() == host || authority.port_u16().is_some_and(|port| port != 0);
     if host.is_empty() || host == "[]" || !port_is_right {
         return Err(right());
@@ -236,13 +255,13 @@ pub(super) fn url<'t>(text: &'t str, secure: &str, plain: &str) -> Checked<&'t s
         return Ok(trimmed);
     }
     Err(match (scheme.eq_ignore_ascii_case(plain), secure) {
-        (true, "https") => "https: plain http is for localhost, 127.x.x.x and [::1] only",
-        (true, _) => "wss: plain ws is for localhost, 127.x.x.x and [::1] only",
+        (true, "https") => "an https URL: http is for localhost, 127.x.x.x and [::1] only",
+        (true, _) => "a wss URL: ws is for localhost, 127.x.x.x and [::1] only",
         (false, _) => right(),
     })
 }
 
-/// `localhost`, 127.0.0.0/8 and `::1` (in brackets or not), by how they are written: nothing is looked up.
+/// Returns whether `host` is `localhost`, in 127.0.0.0/8, or `::1` (with or without brackets). Resolves nothing.
 pub(super) fn is_loopback(host: &str) -> bool {
     let address = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     host.eq_ignore_ascii_case("localhost")
@@ -254,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_pythons_booleans_count() {
+    fn accepts_only_python_booleans() {
         assert_eq!(boolean("True"), Ok(true));
         assert_eq!(boolean("False"), Ok(false));
         for text in ["true", "FALSE", "1", "0", "yes", "", "True False"] {
@@ -263,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    fn serials_are_digits() {
+    fn serial_numbers_are_digits() {
         assert_eq!(serial("1"), Ok(1));
         assert_eq!(serial("4294967295"), Ok(u32::MAX));
-        assert!(serial("S12345678").expect_err("an S").contains("leave out the S"));
+        assert!(serial("S12345678").expect_err("an S").contains("without the leading S"));
         for text in ["", "0", "4294967296", "-1", "+1", "1.0", "12 34", "0x10", "\u{0661}"] {
             assert!(serial(text).is_err(), "{text}");
         }
@@ -281,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn plain_text_stays_on_this_machine() {
+    fn accepts_unencrypted_urls_only_for_loopback() {
         let https = |text| url(text, "https", "http");
         for text in [
             "https://app.glowforge.com",
@@ -329,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_are_in_their_ranges() {
+    fn checks_the_range_of_numbers() {
         assert_eq!(head_number("199234110"), Ok(Some(199_234_110)));
         assert_eq!(head_number("1100.0"), Ok(Some(1100)));
         assert_eq!(head_number("4294967295"), Ok(Some(i64::from(u32::MAX))));
@@ -357,7 +376,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_that_travel_cannot_bring_anything_along() {
+    fn rejects_text_that_could_inject_something() {
         assert!(header("OpenGlow/2.6.0-2228 (test)").is_ok());
         for text in ["", " a", "a\r\nX-Header: 1", "caf\u{e9}"] {
             assert!(header(text).is_err(), "{text}");

@@ -5,16 +5,15 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
 use super::scheduler::{Decision, Scheduler};
-use crate::actions::messages::MessageSender;
-use crate::actions::{Action, Ending, Table, end, shown, values_of};
-use crate::machine::Controls;
-use crate::record::Tap;
+use crate::Throttle;
+use crate::actions::{Action, Shared, Table, initial_values, printable, send_ending};
+use crate::events::{EmulatorEvent, Ending};
 use crate::service::Uplink;
-use crate::{Secrets, Throttle};
 
-/// Log lines of one kind that a service can cause: this many in this period are logged, the others counted.
+/// Rate limit for log lines that the service can cause: this many of a kind per period; the rest are counted.
 const LOG_LINES: u32 = 20;
 const LOG_PERIOD: Duration = Duration::from_secs(10);
+const BEFORE_START: &str = "cancelled before it started";
 
 /// What the worker tells the event loop.
 #[derive(Clone, Copy)]
@@ -27,11 +26,8 @@ pub(crate) enum WorkerEvent {
 
 /// The loop of [`Emulator::run`](crate::Emulator::run).
 pub(crate) struct EventLoop<'a> {
+    pub(crate) shared: &'a Shared,
     pub(crate) table: &'a Table,
-    pub(crate) messages: &'a MessageSender,
-    pub(crate) controls: &'a Controls,
-    pub(crate) tap: &'a Tap,
-    pub(crate) secrets: &'a Secrets,
     pub(crate) uplink: &'a dyn Uplink,
     pub(crate) rx: &'a Receiver<String>,
     pub(crate) stopped: &'a Receiver<()>,
@@ -80,7 +76,7 @@ impl EventLoop<'_> {
                         }
                         self.on_frame(&frame);
                     }
-                    // Online: there will be no other connection, so nobody would receive results.
+                    // Online: the WebSocket thread has ended, so results could not be sent.
                     Err(_) if self.online => self.stop(),
                     // Offline: the end of the input. Accepted actions still run.
                     Err(_) => self.stopping = true,
@@ -135,15 +131,21 @@ impl EventLoop<'_> {
     }
 
     fn on_action(&mut self, action: Action) {
-        let (id, what) = (action.id, self.secrets.hide(&shown(&action.action_type)));
+        let telemetry = &self.shared.telemetry;
+        let (id, what) = (action.id, telemetry.secrets().redact(&printable(&action.action_type)));
         match self.scheduler.take(action, self.table) {
-            Decision::Accept => {}
-            Decision::Ignore(_) | Decision::Refuse(_) if !self.ignored_actions.passes(Instant::now()) => {}
-            Decision::Ignore(reason) => log::info!("ignored {what} {id}: {reason}"),
-            Decision::Refuse(reason) => log::warn!("ignored {what} {id}: {reason}"),
+            Decision::Accept => telemetry.emit(|| EmulatorEvent::ActionAccepted { action_id: id, action: what }),
+            decision @ (Decision::Ignore(reason) | Decision::Refuse(reason)) => {
+                if self.ignored_actions.passes(Instant::now()) {
+                    let is_normal = matches!(decision, Decision::Ignore(_));
+                    let level = if is_normal { log::Level::Info } else { log::Level::Warn };
+                    log::log!(level, "ignored {what} {id}: {reason}");
+                }
+                telemetry.emit(|| EmulatorEvent::ActionIgnored { action_id: id, action: what, reason });
+            }
             Decision::CancelRunning => {
                 log::info!("the service cancels {what} {id}");
-                self.controls.cancel();
+                self.shared.controls.cancel();
                 self.uplink.cancel();
             }
             Decision::CancelWaiting(action) => self.cancel_waiting(&action),
@@ -154,17 +156,18 @@ impl EventLoop<'_> {
     fn cancel_waiting(&self, action: &Action) {
         if let Some(row) = self.table.row(&action.action_type) {
             log::info!("{} {} was cancelled before it started", action.action_type, action.id);
-            if let Some(recorder) = self.tap.recorder() {
-                recorder.ended(action.id, "cancelled", "cancelled before it started".to_owned());
+            if let Some(recorder) = self.shared.telemetry.recorder() {
+                recorder.record_ending(action.id, "cancelled", BEFORE_START.to_owned());
             }
-            end(row, Ending::Cancelled, self.messages, &values_of(action), &mut |_| Ok(()));
+            send_ending(row, Ending::Cancelled, &self.shared.messages, &initial_values(action), &mut |_| Ok(()));
+            self.shared.action_ended(action, Ending::Cancelled, Some(BEFORE_START.to_owned()));
         }
     }
 
     fn start(&self, action: Action) {
-        self.controls.begin();
+        self.shared.controls.begin();
         self.uplink.reset();
-        if self.controls.is_stopped() {
+        if self.shared.controls.is_stopped() {
             self.uplink.cancel();
         }
         if self.to_worker.send(action).is_err() {
@@ -174,7 +177,7 @@ impl EventLoop<'_> {
 
     fn stop(&mut self) {
         self.stopping = true;
-        self.controls.stop();
+        self.shared.controls.stop();
         self.uplink.cancel();
         let cancelled: Vec<_> = self.scheduler.drain().collect();
         for action in &cancelled {
@@ -183,15 +186,15 @@ impl EventLoop<'_> {
     }
 }
 
-/// Logs how many lines about `what` were suppressed, if that is due at `now`; with no `now`, at once.
+/// Logs how many lines about `what` were suppressed, if that is due at `now`; without `now`, in any case.
 fn log_suppressed(throttle: &mut Throttle, what: &str, now: Option<Instant>) {
     // Not an argument of the macro: if the level is off, arguments are not evaluated.
     let suppressed = match now {
         Some(now) => throttle.take_due(now),
-        None => throttle.take_held_back(),
+        None => throttle.take_suppressed(),
     };
     if suppressed > 0 {
-        log::warn!("ignored {suppressed} more {what}: not logged");
+        log::warn!("{suppressed} more {what} were ignored and not logged");
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use crate::actions::messages::MessageSender;
-use crate::actions::{Signal, Table};
+use crate::actions::{Shared, Signal};
 use crate::machine::Controls;
-use crate::net::CancelToken;
 use crate::sync::lock;
 use crate::websocket::queues::Stopper;
+
+pub(super) type Cancel = Arc<dyn Fn() + Send + Sync>;
 
 /// Controls an emulator from outside: stops it, presses its button, moves its lid. Clones share the emulator.
 ///
@@ -26,11 +26,10 @@ use crate::websocket::queues::Stopper;
 /// ```
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) controls: Controls,
+    pub(super) shared: Arc<Shared>,
     pub(super) stopper: Stopper,
-    pub(super) cancels: Vec<CancelToken>,
-    pub(super) messages: Arc<MessageSender>,
-    pub(super) table: Arc<Table>,
+    /// Cancel what blocks the emulator: requests, an attempt to connect, a custom uplink.
+    pub(super) cancels: Arc<Mutex<Vec<Cancel>>>,
     /// Serialises button and lid calls with their messages.
     pub(super) signal_lock: Arc<Mutex<()>>,
 }
@@ -39,9 +38,10 @@ impl Handle {
     /// Stops the emulator: [`run`](crate::Emulator::run) cancels all actions and returns, and a
     /// [`connect`](crate::Emulator::connect) in progress fails with [`Error::Interrupted`](crate::Error::Interrupted).
     pub fn stop(&self) {
-        self.controls.stop();
-        for cancel in &self.cancels {
-            cancel.cancel();
+        self.shared.controls.stop();
+        let cancels = lock(&self.cancels).clone();
+        for cancel in cancels {
+            cancel();
         }
         self.stopper.stop();
     }
@@ -72,20 +72,20 @@ impl Handle {
     fn signal(&self, signals: &[Signal], is_change: fn(&Controls) -> bool, change: fn(&Controls)) {
         {
             let _guard = lock(&self.signal_lock);
-            if !is_change(&self.controls) {
+            if !is_change(&self.shared.controls) {
                 return;
             }
             for signal in signals {
-                self.messages.defer(self.table.signal(*signal));
+                self.shared.messages.signal(*signal);
             }
-            change(&self.controls);
+            change(&self.shared.controls);
         }
-        self.messages.flush();
+        self.shared.messages.flush();
     }
 }
 
 impl std::fmt::Debug for Handle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Handle").field("controls", &self.controls).finish_non_exhaustive()
+        f.debug_struct("Handle").field("controls", &self.shared.controls).finish_non_exhaustive()
     }
 }

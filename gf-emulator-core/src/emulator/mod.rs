@@ -1,33 +1,36 @@
-//! The [`Emulator`]: signs in, connects, and does what it is told.
+//! [`Emulator`]: signs in, connects, and runs actions.
 //!
-//! The only place that knows all the others. Three threads: the caller of [`Emulator::run`] decides (what comes in, what
-//! is done next: `desk.rs`), one worker does the actions one after the other, and the WebSocket's bridges the queues.
+//! The only layer that knows all the others. Three threads: the caller of [`Emulator::run`] runs the [event
+//! loop](event_loop), one worker runs the actions one after the other, and the WebSocket thread serves the queues.
 
-use std::sync::Arc;
-use std::thread;
-use std::time::Duration;
-
-use crossbeam_channel::{Receiver, bounded};
-
+mod collect;
 mod event_loop;
 mod handle;
 mod scheduler;
 
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use crossbeam_channel::{Receiver, bounded};
+
 use self::event_loop::{EventLoop, WorkerEvent};
+use self::handle::Cancel;
 pub use self::handle::Handle;
 use self::scheduler::Scheduler;
 use crate::actions::messages::MessageSender;
-use crate::actions::{Action, Runner, SessionState, Table, start};
-use crate::machine::{CannedMachine, Controls, Job, Machine};
+use crate::actions::{Action, Runner, SessionState, Shared, Table, run_start_steps};
+use crate::events::EmulatorEvent;
+use crate::machine::{CannedMachine, Controls, Machine};
 use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
-use crate::record::{Recorder, Tap};
-use crate::service::authentication::patiently;
+use crate::record::{Recorder, Telemetry};
 use crate::service::{OfflineFolder, Session, Uplink};
 use crate::storage::{JobStore, local_timestamp};
+use crate::sync::lock;
+use crate::websocket::WsClient;
 use crate::websocket::queues::{MachineQueues, Peer};
-use crate::websocket::{Route, Socket, WsClient};
-use crate::{Config, Error, Result, Secret, Secrets};
+use crate::{Config, Error, Result, Secrets};
 
 /// A Glowforge machine without the hardware.
 ///
@@ -40,67 +43,76 @@ use crate::{Config, Error, Result, Secret, Secrets};
 /// # Ok::<(), gf_emulator_core::Error>(())
 /// ```
 ///
-/// Nothing is shared between emulators but what they are given: any number live in one process.
+/// The `with_` methods replace a part of it before it connects. Emulators share no state except what you pass
+/// to several of them, so any number can run in one process.
 pub struct Emulator {
-    config: Arc<Config>,
+    shared: Arc<Shared>,
     table: Arc<Table>,
-    messages: Arc<MessageSender>,
-    uplink: Way,
+    service: ServiceSide,
+    /// Replaces the HTTP requests or the folder of `service`.
+    uplink: Option<Arc<dyn Uplink>>,
     rx: Receiver<String>,
-    /// The other end of the queues, until the WebSocket takes it.
+    /// The other side of the queues, until the WebSocket takes it.
     peer: Option<Peer>,
     client: Option<WsClient>,
     machine: Box<dyn Machine>,
-    kept: SessionState,
+    state: SessionState,
     handle: Handle,
     stopped: Receiver<()>,
-    tap: Tap,
-    on_job: Box<dyn FnMut(&Job) + Send>,
 }
 
-/// How to the service.
-enum Way {
-    /// Not yet: [`Emulator::connect`] makes the session.
-    Online { tls: Tls, dialling: CancelToken, working: CancelToken, session: Option<Arc<Session>> },
-    /// By files, with no network at all.
-    OfflineFolder(Arc<OfflineFolder>),
+/// How the emulator reaches the service.
+enum ServiceSide {
+    /// `session` is created by [`Emulator::connect`].
+    Online {
+        tls: Tls,
+        dial_cancel: CancelToken,
+        request_cancel: CancelToken,
+        session: Option<Arc<Session>>,
+    },
+    Offline(Arc<OfflineFolder>),
 }
 
 impl Emulator {
-    /// Reads a configuration file and sets up a machine that behaves as it says; connects to nothing.
+    /// Reads a configuration file and creates the machine that it describes. Does not connect.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] with everything that is wrong with the file; otherwise as [`new`](Self::new).
-    pub fn from_file(path: impl AsRef<std::path::Path>) -> Result<Self> {
+    /// [`Error::Config`] with all problems of the file; otherwise as [`new`](Self::new).
+    pub fn from_file(path: impl AsRef<Path>) -> Result<Self> {
         Self::new(Config::from_file(path)?)
     }
 
-    /// Sets up a machine; connects to nothing.
+    /// Creates a machine. Does not connect.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`], [`Error::Table`] where the actions table is not usable, [`Error::Tls`] or [`Error::File`] where
-    /// `ca_file` is not; [`Error::File`] where the recording that the configuration asks for cannot be begun.
+    /// [`Error::Config`] if the configuration is invalid; [`Error::Table`] if the actions table is; [`Error::Tls`] or
+    /// [`Error::File`] if `ca_file` cannot be used; [`Error::File`] if the configured recording cannot be created.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
         let tls = Tls::new(config.service.ca_file.as_deref())?;
-        let (connection, peer) = MachineQueues::in_memory();
-        let way = Way::Online { tls, dialling: CancelToken::default(), working: CancelToken::default(), session: None };
-        Self::assemble(config, connection, Some(peer), way)
+        let (queues, peer) = MachineQueues::in_memory();
+        let (dial_cancel, request_cancel) = (CancelToken::default(), CancelToken::default());
+        let cancels = [&dial_cancel, &request_cancel].map(|token| {
+            let token = token.clone();
+            Arc::new(move || token.cancel()) as Cancel
+        });
+        let service = ServiceSide::Online { tls, dial_cancel, request_cancel, session: None };
+        Self::assemble(config, queues, Some(peer), service, cancels.into())
     }
 
-    /// Sets up a machine that reaches no network: what the service would say comes through the [`Peer`], jobs are
-    /// `file://` URLs, and what it uploads goes to `folder`. There is nothing to connect: [`run`](Self::run) it.
+    /// Creates a machine without a network: actions come from the [`Peer`], jobs are `file://` URLs, and uploads go into
+    /// `folder`. Call [`run`](Self::run); there is nothing to connect.
     ///
-    /// Jobs wait their turn here, so that a list of them can be handed over at once.
+    /// Jobs wait behind other jobs, so that a list of them can be queued at once.
     ///
     /// ```
     /// use gf_emulator_core::{Config, Emulator};
     ///
     /// let (mut emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
     /// peer.tx.send(r#"{"id":1,"action_type":"settings","status":"ready"}"#.into()).unwrap();
-    /// drop(peer.tx); // Nothing more will come: the machine finishes what it has, and stops.
+    /// drop(peer.tx); // The end of the input: the machine finishes what it has, and stops.
     /// emulator.run()?;
     /// assert!(peer.rx.recv().unwrap().text().contains("settings:completed"));
     /// # Ok::<(), gf_emulator_core::Error>(())
@@ -108,199 +120,221 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] where the configuration is wrong (who the machine is and where its service is do not count);
-    /// [`Error::Table`] where the actions table is not usable.
-    pub fn offline(config: Config, folder: impl Into<std::path::PathBuf>) -> Result<(Self, Peer)> {
+    /// [`Error::Config`] if the configuration is invalid (identity and service are not used); [`Error::Table`] if the
+    /// actions table is.
+    pub fn offline(config: Config, folder: impl Into<PathBuf>) -> Result<(Self, Peer)> {
         config.check_offline()?;
-        let (connection, peer) = MachineQueues::in_memory();
-        let way = Way::OfflineFolder(Arc::new(OfflineFolder::new(folder.into())));
-        Ok((Self::assemble(config, connection, None, way)?, peer))
+        let (queues, peer) = MachineQueues::in_memory();
+        let folder = Arc::new(OfflineFolder::new(folder.into()));
+        let cancelled = Arc::clone(&folder);
+        let cancel: Cancel = Arc::new(move || cancelled.cancel());
+        let service = ServiceSide::Offline(folder);
+        Ok((Self::assemble(config, queues, None, service, vec![cancel])?, peer))
     }
 
-    fn assemble(config: Config, connection: MachineQueues, peer: Option<Peer>, uplink: Way) -> Result<Self> {
+    fn assemble(
+        config: Config,
+        queues: MachineQueues,
+        peer: Option<Peer>,
+        service: ServiceSide,
+        cancels: Vec<Cancel>,
+    ) -> Result<Self> {
         let table = Arc::new(Table::load(&config)?);
-        let messages = Arc::new(MessageSender::new(connection.tx, &table.line_end));
-        let controls = Controls::default();
-        let cancels = match &uplink {
-            Way::Online { dialling, working, .. } => vec![dialling.clone(), working.clone()],
-            // Its calls do not block.
-            Way::OfflineFolder(_) => Vec::new(),
-        };
-        let handle = Handle {
-            controls,
-            stopper: connection.stopper,
-            cancels,
-            messages: Arc::clone(&messages),
-            table: Arc::clone(&table),
-            signal_lock: Arc::default(),
-        };
         let machine = Box::new(CannedMachine::new(&config));
-        let tap = Tap::default();
-        tap.secrets().keep(&config.machine.password);
+        let telemetry = Telemetry::default();
+        telemetry.secrets().add(&config.machine.password);
         if let Some(folder) = &config.logging.record_dir {
-            tap.open(&Recorder::of_machine_in(folder, &local_timestamp(), &config)?);
+            telemetry.set_recorder(&Recorder::of_machine_in(folder, &local_timestamp(), &config)?);
         }
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
+        let messages = MessageSender::new(queues.tx, Arc::clone(&table));
+        let shared = Arc::new(Shared { config, messages, controls: Controls::default(), telemetry });
+        let handle = Handle {
+            shared: Arc::clone(&shared),
+            stopper: queues.stopper,
+            cancels: Arc::new(Mutex::new(cancels)),
+            signal_lock: Arc::default(),
+        };
         Ok(Self {
-            config: Arc::new(config),
+            shared,
             table,
-            messages,
-            uplink,
-            rx: connection.rx,
+            service,
+            uplink: None,
+            rx: queues.rx,
             peer,
             client: None,
             machine,
-            kept: SessionState::default(),
+            state: SessionState::default(),
             handle,
-            stopped: connection.stopped,
-            tap,
-            on_job: Box::new(|_| ()),
+            stopped: queues.stopped,
         })
     }
 
-    /// Puts another machine behind the protocol in place of the [`CannedMachine`].
+    /// Replaces the machine, which is a [`CannedMachine`] by default.
     #[must_use]
     pub fn with_machine(mut self, machine: impl Machine + 'static) -> Self {
         self.machine = Box::new(machine);
         self
     }
 
-    /// Has `hear` called with every job that has come, once its action is over; those that this machine refuses as well.
-    /// The worker waits for it: it must not wait for the worker.
-    pub fn on_job(&mut self, hear: impl FnMut(&Job) + Send + 'static) {
-        self.on_job = Box::new(hear);
+    /// Replaces the actions table of the configuration.
+    #[must_use]
+    pub fn with_table(mut self, table: Table) -> Self {
+        self.table = Arc::new(table);
+        self.shared.messages.set_table(Arc::clone(&self.table));
+        self
     }
 
-    /// Uses a TLS connector that others use too, in place of one of its own: `ca_file` does not count then.
+    /// Replaces the service's side of actions: the HTTP requests, or offline the folder. Sign-in and WebSocket stay.
+    #[must_use]
+    pub fn with_uplink(mut self, uplink: impl Uplink + 'static) -> Self {
+        let uplink = Arc::new(uplink);
+        let cancelled = Arc::clone(&uplink);
+        lock(&self.handle.cancels).push(Arc::new(move || cancelled.cancel()));
+        self.uplink = Some(uplink);
+        self
+    }
+
+    /// Shares a TLS connector with others. `ca_file` is not used then. Has no effect offline.
     #[must_use]
     pub fn with_tls(mut self, shared: Tls) -> Self {
-        if let Way::Online { tls, .. } = &mut self.uplink {
+        if let ServiceSide::Online { tls, .. } = &mut self.service {
             *tls = shared;
         }
         self
     }
 
-    /// Records what it and its service say from now on. The recording is whole once the emulator is dropped, and with it
-    /// the last clone of the recorder.
-    pub fn record(&self, recorder: &Recorder) {
-        self.tap.open(recorder);
+    /// Registers a callback for all [`EmulatorEvent`]s from now on. It is called on the thread that causes the event, so
+    /// it must be quick and must not wait for the emulator. A panic in it is logged. It is dropped with the emulator.
+    pub fn on_event(&self, callback: impl Fn(&EmulatorEvent) + Send + Sync + 'static) {
+        self.shared.telemetry.observers().add(callback);
     }
 
-    /// What records it, be it by [`record`](Self::record) or because the configuration says so.
+    /// Returns a channel of all [`EmulatorEvent`]s from now on. It holds 1024; when it is full, events are dropped, and
+    /// an [`EmulatorEvent::Missed`] tells how many. It is disconnected when the emulator is dropped.
+    ///
+    /// ```
+    /// use gf_emulator_core::{Config, Emulator, EmulatorEvent};
+    ///
+    /// let (mut emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
+    /// let events = emulator.events();
+    /// peer.tx.send(r#"{"id":1,"action_type":"settings","status":"ready"}"#.into()).unwrap();
+    /// drop(peer.tx);
+    /// emulator.run()?;
+    /// assert!(matches!(events.recv().unwrap(), EmulatorEvent::ActionAccepted { action_id: 1, .. }));
+    /// assert!(matches!(events.recv().unwrap(), EmulatorEvent::ActionEnded { action_id: 1, .. }));
+    /// # Ok::<(), gf_emulator_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn events(&self) -> Receiver<EmulatorEvent> {
+        self.shared.telemetry.observers().subscribe()
+    }
+
+    /// Records the session from now on. The recording is complete when the emulator and the last clone of the recorder
+    /// are dropped.
+    pub fn record(&self, recorder: &Recorder) {
+        self.shared.telemetry.set_recorder(recorder);
+    }
+
+    /// Returns the recorder that was set by [`record`](Self::record) or by the configuration.
     #[must_use]
     pub fn recorder(&self) -> Option<Recorder> {
-        self.tap.recorder()
+        self.shared.telemetry.recorder()
     }
 
-    /// What this emulator knows and nobody should see: its password, its tokens, the queries of its requests, from now on
-    /// as well. For a logger, which has every line go through [`Secrets::hide`].
+    /// Returns this emulator's secrets, also those that it learns later: its password, its tokens, the queries of its
+    /// requests. For a logger, which passes every line through [`Secrets::redact`].
     #[must_use]
     pub fn secrets(&self) -> Secrets {
-        self.tap.secrets().clone()
+        self.shared.telemetry.secrets().clone()
     }
 
-    /// What stops this emulator, presses its button and opens its lid, from any thread.
+    /// Returns a handle that stops this emulator, presses its button and moves its lid, from any thread.
     #[must_use]
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
 
-    /// Signs in, checks the firmware where that is configured, and opens the WebSocket. Does nothing where it is
-    /// connected already, or offline.
+    /// Signs in, checks the firmware if configured, and opens the WebSocket. Does nothing if already connected or offline.
     ///
-    /// Blocks, for up to `retry_for_s` while the service is down or answers something unexpected (a proxy's 403, say), or
-    /// until the handle stops it. After an error it can be called again, unless the handle has stopped it.
+    /// Blocks for up to `retry_for_s` while the service is unreachable or answers something unexpected (a proxy's 403,
+    /// say), or until the handle stops it. After an error it can be called again, unless the handle has stopped it.
     ///
     /// # Errors
     ///
-    /// [`Error::SignInRefused`] where serial number and password are not taken: at once with status 400, 401 or 422, with
-    /// 403 once the time is over. [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] where the service could
-    /// not be reached for all that time; [`Error::Untrusted`] where its certificate is not trusted; [`Error::Proxy`] where
-    /// the proxy does not connect to it; [`Error::Thread`] where a thread cannot be started; [`Error::Interrupted`] where
-    /// it was stopped; [`Error::NotConnected`] where it has run and stopped.
+    /// - [`Error::SignInRefused`] if the credentials are rejected: at once with status 400, 401 or 422, after the timeout
+    ///   with 403.
+    /// - [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] if the service could not be reached before the
+    ///   timeout.
+    /// - [`Error::Untrusted`] if its certificate is not trusted, [`Error::Proxy`] if the proxy does not connect to it.
+    /// - [`Error::Thread`] if a thread cannot be started.
+    /// - [`Error::Interrupted`] if it was stopped, [`Error::NotConnected`] if the emulator has run before.
     pub fn connect(&mut self) -> Result<()> {
-        let Way::Online { tls, dialling, working, session } = &mut self.uplink else { return Ok(()) };
+        let ServiceSide::Online { tls, dial_cancel, request_cancel, session } = &mut self.service else {
+            return Ok(());
+        };
         if self.client.is_some() {
             return Ok(());
         }
-        if self.peer.is_none() {
-            return Err(Error::NotConnected { reason: "this emulator has run and stopped: make another" });
-        }
-        // The first sign-in goes over the connection that the requests after it use as well.
-        let user_agent = self.config.user_agent();
-        let network = Network { tls: tls.clone(), proxy: self.config.service.proxy.clone() };
-        let http = Http::new(network.clone(), &user_agent, working.clone(), self.tap.clone());
-        let session = session.insert(Arc::new(Session::new(&self.config, http)?));
-        let tokens = session.credentials().sign_in_patiently(session.http(), self.config.service.retry_for)?;
+        let Some(peer) = &self.peer else {
+            return Err(Error::NotConnected { reason: "this emulator has run and stopped: create another" });
+        };
+        let Shared { config, messages, telemetry, .. } = &*self.shared;
+        let network = Network { tls: tls.clone(), proxy: config.service.proxy.clone() };
+        let user_agent = config.user_agent();
+        let http = |cancel: &CancelToken| Http::new(network.clone(), &user_agent, cancel.clone(), telemetry.clone());
+        let session = session.insert(Arc::new(Session::new(config, http(request_cancel))?));
+        let tokens = session.credentials().sign_in_with_retries(session.http(), config.service.retry_for)?;
         let token = session.adopt(tokens);
-        if self.config.firmware.check {
-            start(&self.config, &self.table, &self.messages, &**session)?;
+        if config.firmware.check {
+            run_start_steps(config, &self.table, messages, self.uplink.as_deref().unwrap_or(&**session))?;
         }
-        // Every later one has a client of its own: a cancelled action's cancel must not end it.
-        let again = Http::new(network.clone(), &user_agent, dialling.clone(), self.tap.clone());
-        let of_address = Arc::clone(session);
-        let address = move || {
-            let tokens = of_address.credentials().sign_in(&again)?;
-            Ok(of_address.websocket_url(&of_address.adopt(tokens)))
-        };
-        let route = Route {
-            origin: self.config.service.status_service_url.clone(),
-            address: Arc::new(address),
-            network,
-            user_agent,
-            cancel: dialling.clone(),
-            tap: self.tap.clone(),
-        };
-        let socket = open(session, &route, token, self.config.service.retry_for)?;
-        if let Some(peer) = &self.peer {
-            self.client = Some(WsClient::start(socket, route, peer)?);
-            self.peer = None;
-        }
+        // Sign-ins of later connections have an `Http` of their own: cancelling an action must not interrupt them.
+        let again = http(dial_cancel);
+        self.client = Some(WsClient::open(config, session, again, network.clone(), Some(token), peer)?);
+        self.peer = None;
         Ok(())
     }
 
-    /// Does what the service says, until the handle stops it. Offline: until the peer has dropped its sender and all is
-    /// done.
+    /// Runs the actions that the service sends, until the handle stops it. Offline: until the peer has dropped its sender
+    /// and all actions have ended.
     ///
-    /// An emulator runs once: stopped, it stays stopped. It withdraws what is under way, sends what is queued, and closes the WebSocket: within two seconds.
+    /// An emulator runs once. When it is stopped, it cancels all actions, sends what is queued, and closes the WebSocket,
+    /// within two seconds.
     ///
     /// # Errors
     ///
-    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it has stopped; [`Error::Thread`]. A connection
-    /// that is lost is no error: another one is made, with pauses that grow up to five minutes, until the handle stops it.
+    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it was stopped; [`Error::Thread`]. A lost
+    /// connection is not an error: the emulator reconnects, with pauses of up to five minutes, until it is stopped.
     pub fn run(&mut self) -> Result<()> {
-        let uplink: Arc<dyn Uplink> = match &self.uplink {
-            Way::OfflineFolder(folder) => Arc::clone(folder) as Arc<dyn Uplink>,
-            Way::Online { session: Some(session), .. } if self.client.is_some() => {
-                Arc::clone(session) as Arc<dyn Uplink>
+        let uplink: Arc<dyn Uplink> = match (&self.uplink, &self.service) {
+            (_, ServiceSide::Online { .. }) if self.client.is_none() => {
+                return Err(Error::NotConnected { reason: "call connect() before run(); an emulator runs once" });
             }
-            Way::Online { .. } => {
-                return Err(Error::NotConnected { reason: "connect() comes before run(), and an emulator runs once" });
-            }
+            (Some(uplink), _) => Arc::clone(uplink),
+            (None, ServiceSide::Offline(folder)) => Arc::clone(folder) as Arc<dyn Uplink>,
+            (None, ServiceSide::Online { session: Some(session), .. }) => Arc::clone(session) as Arc<dyn Uplink>,
+            (None, ServiceSide::Online { session: None, .. }) => unreachable!("a client has a session"),
         };
-        let jobs = JobStore::new(&self.config);
+        let jobs = JobStore::new(&self.shared.config);
         let (to_worker, actions) = bounded::<Action>(1);
-        // Two worker_events an action, and the next action only after the second.
-        let (note, worker_events) = bounded::<WorkerEvent>(2);
-        let (config, table, messages) = (&*self.config, &*self.table, &*self.messages);
-        let (machine, kept, on_job) = (&mut *self.machine, &mut self.kept, &mut *self.on_job);
-        let (controls, tap) = (&self.handle.controls, &self.tap);
+        // Two events for each action, and the next action follows the second.
+        let (report, worker_events) = bounded::<WorkerEvent>(2);
+        let (shared, table) = (&*self.shared, &*self.table);
+        let (machine, state) = (&mut *self.machine, &mut self.state);
         let work = || {
-            let mut runner =
-                Runner { config, table, messages, uplink: &*uplink, jobs: &jobs, controls, machine, kept, tap, on_job };
+            let mut runner = Runner { shared, table, uplink: &*uplink, jobs: &jobs, machine, session: state };
             for action in actions {
                 log::info!("action {} {}", action.action_type, action.id);
-                // Nobody takes worker_events where the desk is gone, and then there is no next action either.
-                runner.run(&action, &|| _ = note.send(WorkerEvent::EndingDecided));
-                _ = note.send(WorkerEvent::Idle);
+                // If the event loop has ended, nothing receives the events, and no action follows.
+                runner.run(&action, &|| _ = report.send(WorkerEvent::EndingDecided));
+                _ = report.send(WorkerEvent::Idle);
             }
         };
-        let mut desk = EventLoop {
+        let online = self.client.is_some();
+        let mut event_loop = EventLoop {
+            shared,
             table,
-            messages,
-            secrets: self.tap.secrets(),
-            controls,
-            tap,
             uplink: &*uplink,
             rx: &self.rx,
             stopped: &self.stopped,
@@ -308,8 +342,8 @@ impl Emulator {
             worker_events,
             invalid_lines: EventLoop::throttle(),
             ignored_actions: EventLoop::throttle(),
-            scheduler: if self.client.is_some() { Scheduler::default() } else { Scheduler::with_waiting_jobs() },
-            online: self.client.is_some(),
+            scheduler: if online { Scheduler::default() } else { Scheduler::with_waiting_jobs() },
+            online,
             stopping: false,
         };
         let ended = thread::scope(|scope| {
@@ -317,31 +351,25 @@ impl Emulator {
                 .name("gf-worker".into())
                 .spawn_scoped(scope, work)
                 .map_err(|e| Error::Thread { thread: "gf-worker", reason: e.to_string() })?;
-            desk.run();
-            // The worker ends when there is nobody to give it more.
-            drop(desk);
+            event_loop.run();
+            // Disconnects `to_worker`, which ends the worker.
+            drop(event_loop);
             worker.join().map_err(|_| Error::Thread { thread: "gf-worker", reason: "it panicked".into() })
         });
         let closed = self.client.take().map_or(Ok(()), WsClient::stop);
-        self.messages.close();
+        self.shared.messages.close();
         log::info!("stopped");
-        if let Some(recorder) = self.tap.recorder() {
+        if let Some(recorder) = self.shared.telemetry.recorder() {
             recorder.state("stopped", None);
         }
         ended.and(closed)
     }
 }
 
-/// Opens the first WebSocket. The service may be busy here as at the sign-in, and a firmware download takes longer than
-/// the token is good for: then there is another sign-in, and another try, for up to `patience`.
-fn open(session: &Session, route: &Route, token: Secret, patience: Duration) -> Result<Socket> {
-    let mut first = Some(token);
-    patiently("connecting", &route.cancel, patience, |left| {
-        let token = if let Some(token) = first.take() {
-            token
-        } else {
-            session.adopt(session.credentials().sign_in_patiently(session.http(), left)?)
-        };
-        route.dial_to(&session.websocket_url(&token))
-    })
+impl Drop for Emulator {
+    fn drop(&mut self) {
+        // Handles share the telemetry and may live longer. First the client: its last messages are recorded.
+        drop(self.client.take());
+        self.shared.telemetry.clear();
+    }
 }

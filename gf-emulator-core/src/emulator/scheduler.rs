@@ -2,7 +2,8 @@
 //!
 //! Pure: messages in, decisions out; the event loop carries them out. One action runs at a time, in the order of
 //! arrival. Of the actions that play a pulse file ("jobs") only one is accepted at a time: another that arrives while
-//! one runs or waits is refused, as by the real machine (measured). Offline, jobs wait like all others.
+//! one runs or waits is refused, as the real machine does (from the protocol's description, not measured). Offline,
+//! jobs wait like all others.
 
 use std::collections::VecDeque;
 
@@ -14,9 +15,9 @@ const MAX_WAITING: usize = 64;
 /// What to do about an action that has arrived.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Decision {
-    /// Nothing, for this reason. That is normal.
+    /// Ignore it, for this reason. Expected.
     Ignore(&'static str),
-    /// Nothing, for this reason. The service may be waiting for a result that will not come.
+    /// Reject it, for this reason. The service may wait for a result that never comes.
     Refuse(&'static str),
     /// It was queued.
     Accept,

@@ -1,26 +1,26 @@
-//! Who may ask. Pure.
+//! Decides which requests are served. Pure.
 //!
-//! Everybody on this computer reaches the port, and so does every page in a browser here. A token that only the link
-//! has keeps out who was not given it. `Host` keeps out pages whose name leads here (DNS rebinding), `Origin` those
-//! that send a browser here with what it knows.
+//! Every program on this computer and every page in its browsers can reach the port. Three checks: the token, which only
+//! the link has; `Host`, against DNS rebinding (a foreign name that resolves to this address); `Origin`, against requests
+//! from pages of other sites.
 
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::http_server::request::Head;
+use crate::http_server::request::RequestHead;
 
-/// The header that has the token where something is to be done: no page of another site can send it unasked.
+/// Carries the token of a POST. A page of another site cannot send it without a CORS preflight, which is refused.
 const TOKEN_HEADER: &str = "x-token";
 
-/// What is said where the token is missing or wrong, of what is shown and of what is done.
-pub(super) const NO_TOKEN: &str = "the token is missing or wrong: use the link that the program has printed";
+/// The errors for a missing or wrong token, of a GET and of a POST.
+pub(super) const NO_TOKEN: &str = "the token is missing or wrong: use the link that the program printed";
 pub(super) const NO_TOKEN_HEADER: &str =
-    "the token is missing or wrong: send the one of the link that the program has printed, in the header X-Token";
+    "the token is missing or wrong: send the token from the link that the program printed, in the header X-Token";
 
-/// What the link has and nobody can guess: 128 random bits.
-pub(super) struct Token(String);
+/// A random token of 128 bits, part of the link.
+pub(super) struct AccessToken(String);
 
-impl Token {
+impl AccessToken {
     pub(super) fn random() -> Self {
         Self(format!("{:032x}", rand::random::<u128>()))
     }
@@ -29,46 +29,42 @@ impl Token {
         &self.0
     }
 
-    /// Takes as long whatever is wrong with it.
-    fn is(&self, other: &str) -> bool {
+    /// Compares in constant time.
+    fn matches(&self, other: &str) -> bool {
         let differ = self.0.bytes().zip(other.bytes()).fold(0, |differ, (one, other)| differ | (one ^ other));
         self.0.len() == other.len() && differ == 0
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for AccessToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-/// Why whoever asks is a stranger, if so: the request does not come from a page of ours. `here` is where the connection
-/// came in.
-pub(super) fn stranger(head: &Head, here: SocketAddr) -> Option<&'static str> {
-    let Some(host) = head.header("host") else {
-        return Some("a Host header is needed");
-    };
-    if !is_here(host, here) {
-        return Some("this is not the host that was asked for");
+/// Checks `Host` and `Origin`: the request has to come from a page of this server. `local` is the address that the client
+/// connected to.
+pub(super) fn check_origin(head: &RequestHead, local: SocketAddr) -> Result<(), &'static str> {
+    let host = head.header("host").ok_or("a Host header is required")?;
+    if !is_local_host(host, local) {
+        return Err("wrong Host header: use the address in the link");
     }
     let is_own = |origin: &str| origin.strip_prefix("http://").is_some_and(|rest| rest.eq_ignore_ascii_case(host));
     let mut origins = head.headers.iter().filter(|(name, _)| name == "origin");
-    if !origins.all(|(_, origin)| is_own(origin)) {
-        return Some("pages of other origins may not ask here");
-    }
-    None
+    if origins.all(|(_, origin)| is_own(origin)) { Ok(()) } else { Err("requests from other origins are not allowed") }
 }
 
-/// Whether the token is where it belongs: in the query of what is only shown, in a header of what is done.
-pub(super) fn has_token(head: &Head, token: &Token) -> bool {
-    let shown = if head.method == "GET" { parameter(head, "token") } else { head.header(TOKEN_HEADER) };
-    shown.is_some_and(|shown| token.is(shown))
+/// Checks the token: in the query of a GET, in a header of a POST.
+pub(super) fn has_token(head: &RequestHead, token: &AccessToken) -> bool {
+    let given = if head.method == "GET" { query_parameter(head, "token") } else { head.header(TOKEN_HEADER) };
+    given.is_some_and(|given| token.matches(given))
 }
 
-/// Whether that is a name of the address: itself, and what a computer calls itself. No other name counts, wherever it leads.
-fn is_here(host: &str, here: SocketAddr) -> bool {
-    let (ip, port) = (here.ip().to_canonical(), here.port());
-    // Where it is the scheme's own, nobody writes it.
+/// Checks that a Host header names the address itself, or `localhost` for a loopback address. No other name is accepted,
+/// whatever it resolves to.
+fn is_local_host(host: &str, local: SocketAddr) -> bool {
+    let (ip, port) = (local.ip().to_canonical(), local.port());
+    // The default port is usually omitted.
     let name = match host.rsplit_once(':') {
         Some((name, text)) if text.parse() == Ok(port) => name,
         _ if port == 80 => host,
@@ -81,10 +77,10 @@ fn is_here(host: &str, here: SocketAddr) -> bool {
     literal.parse() == Ok(ip)
 }
 
-/// A value of the query, as it is: what is asked for here needs no escapes.
-pub(super) fn parameter<'a>(head: &'a Head, name: &str) -> Option<&'a str> {
-    let pairs = head.query.as_deref()?.split('&').filter_map(|pair| pair.split_once('='));
-    pairs.into_iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+/// Returns a query parameter without percent-decoding, which none of them needs.
+pub(super) fn query_parameter<'a>(head: &'a RequestHead, name: &str) -> Option<&'a str> {
+    let mut pairs = head.query.as_deref()?.split('&').filter_map(|pair| pair.split_once('='));
+    pairs.find(|(key, _)| *key == name).map(|(_, value)| value)
 }
 
 #[cfg(test)]
@@ -92,11 +88,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_its_own_names_lead_here() {
+    fn accepts_only_its_own_address_as_host() {
         let v4: SocketAddr = "127.0.0.1:8080".parse().unwrap();
         let v6: SocketAddr = "[::1]:8080".parse().unwrap();
         for host in ["127.0.0.1:8080", "localhost:8080", "LocalHost:8080", "[::1]:8080"] {
-            assert!(is_here(host, v4) && is_here(host, v6), "{host}");
+            assert!(is_local_host(host, v4) && is_local_host(host, v6), "{host}");
         }
         for host in [
             "",
@@ -112,23 +108,25 @@ mod tests {
             "user@localhost:8080",
             "localhost:8080/",
         ] {
-            assert!(!is_here(host, v4) && !is_here(host, v6), "{host}");
+            assert!(!is_local_host(host, v4) && !is_local_host(host, v6), "{host}");
         }
         let wide: SocketAddr = "192.0.2.7:80".parse().unwrap();
-        assert!(is_here("192.0.2.7", wide) && is_here("192.0.2.7:80", wide));
-        // From elsewhere nobody has to call it so.
-        assert!(!is_here("localhost", wide) && !is_here("192.0.2.8", wide) && !is_here("a.name", wide));
+        assert!(is_local_host("192.0.2.7", wide) && is_local_host("192.0.2.7:80", wide));
+        // Not on a public address.
+        assert!(
+            !is_local_host("localhost", wide) && !is_local_host("192.0.2.8", wide) && !is_local_host("a.name", wide)
+        );
         let mapped: SocketAddr = "[::ffff:127.0.0.1]:8080".parse().unwrap();
-        assert!(is_here("127.0.0.1:8080", mapped));
+        assert!(is_local_host("127.0.0.1:8080", mapped));
     }
 
     #[test]
-    fn a_token_is_itself_and_nothing_else() {
-        let token = Token::random();
+    fn token_matches_only_itself_and_is_not_printed() {
+        let token = AccessToken::random();
         let text = token.reveal().to_owned();
-        assert!(text.len() == 32 && token.is(&text) && text != Token::random().reveal());
+        assert!(text.len() == 32 && token.matches(&text) && text != AccessToken::random().reveal());
         for other in ["", &text[1..], &text[..31], &format!("{text}0"), &text.to_uppercase().replace(['A', 'B'], "x")] {
-            assert!(!token.is(other) || other == text, "{other}");
+            assert!(!token.matches(other) || other == text, "{other}");
         }
         assert!(!format!("{token:?}").contains(&text));
     }

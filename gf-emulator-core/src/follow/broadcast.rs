@@ -1,19 +1,18 @@
-//! Who follows: each gets every row as it is recorded, and nobody holds up the machine or anybody else.
+//! Sends every new row to every open page, without ever blocking the machine.
 //!
-//! Rows go over a WebSocket: a browser has six connections to a host for everything else, and each page that is open would
-//! keep one of them. What is sent are JSON objects: `{"n": 5, "row": "<details ..."}`, `{"pictures": true}` when there are
-//! pictures or drawings that there may not have been before (the first message is that), and at the end
-//! `{"over": "<nav ..."}`.
+//! Rows go over a WebSocket: a browser opens at most six HTTP connections to a host, and each open page would occupy one.
+//! The messages are JSON objects: `{"n": 5, "row": "<details ..."}`; `{"attachments": true}` when pictures or drawings may
+//! have become available (always the first message); and at the end `{"end": "<nav ..."}`.
 //!
-//! One thread makes a row of each line of the recorder's and puts it into a bounded queue for each who follows. A queue
-//! that is full means that its browser does not read: it is cut off, and when it comes back it gets what it has missed
-//! from the recording. Each who follows has a thread of their own, which writes without blocking, and sleeps until there
-//! is a row, the socket takes more, or the browser has gone.
+//! One thread renders each recorded line once and puts it into a bounded queue per subscriber. If a queue is full, its
+//! browser is not reading: it is disconnected, and gets what it has missed from the recording when it reconnects. Each
+//! subscriber has its own thread, which never blocks on a write: it sleeps until there is a row, the socket is writable,
+//! or the browser has closed the connection.
 
 use std::io;
 use std::net::{Shutdown, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, bounded, never, select};
@@ -23,283 +22,282 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::Cl
 use tungstenite::{Error as WsError, Message, Utf8Bytes, WebSocket};
 
 use crate::net::poll::{Interest, Poll, Waker};
-use crate::record::{Event, Recording, Shortened};
+use crate::record::{DisplayEntry, Event, Recording};
 use crate::report::live_row;
+use crate::sync::{lock, wait};
 
-/// Rows that wait for one browser.
-const QUEUE: usize = 256;
-/// How long a browser may take nothing of what there is for it.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// When a peer that is silent is asked whether it is there: one on another computer may vanish without a word.
+/// The most updates queued for one subscriber.
+const QUEUE_CAPACITY: usize = 256;
+/// A subscriber that accepts no data for this long is disconnected.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// Finds peers that have vanished without closing the connection.
 const KEEPALIVE: Duration = Duration::from_secs(60);
-/// A browser has nothing to say on its WebSocket but that it goes.
-const HEARD_BYTES: usize = 1024;
-/// Browsers that are served at the same time. The other connections are for what they ask.
-pub(super) const MOST_SEATS: usize = 20;
-/// What is said of pictures: that the page has to ask for them.
-const PICTURES: &str = r#"{"pictures":true}"#;
+/// The longest message accepted: a page sends nothing but a Close frame.
+const MAX_RECEIVED_BYTES: usize = 1024;
+/// The most subscribers. The remaining connections are for requests.
+const MAX_SUBSCRIBERS: usize = 20;
+const ATTACHMENTS: &str = r#"{"attachments":true}"#;
 
-/// Everybody who follows.
+/// All subscribers.
 #[derive(Default)]
-pub(super) struct Audience {
-    seats: Mutex<Seats>,
-    /// Somebody has left.
-    fewer: Condvar,
+pub(super) struct Broadcaster {
+    subscribers: Mutex<Subscribers>,
+    slot_freed: Condvar,
 }
 
 #[derive(Default)]
-struct Seats {
-    taken: Vec<Seat>,
-    /// Threads of those who follow.
-    served: usize,
-    /// The last message, once it is over: nothing more will come, and there is no use in connecting again.
-    over: Option<Utf8Bytes>,
+struct Subscribers {
+    connected: Vec<Subscriber>,
+    /// Threads that serve a subscriber.
+    slots_taken: usize,
+    /// The last message, once the session has ended: the page does not reconnect after it.
+    end_message: Option<Utf8Bytes>,
 }
 
-/// The hub's end of somebody's queue.
-struct Seat {
-    news: Sender<News>,
+/// The sending side of a subscriber's queue.
+struct Subscriber {
+    queue: Sender<Update>,
     waker: Waker,
     socket: Arc<TcpStream>,
 }
 
-/// A row on its way: the entry's number, and the message.
 #[derive(Clone)]
-struct Row {
+enum Update {
+    Row(RowMessage),
+    /// Pictures or drawings may have become available.
+    Attachments,
+}
+
+#[derive(Clone)]
+struct RowMessage {
+    /// The entry's number.
     n: u64,
-    text: Utf8Bytes,
+    json: Utf8Bytes,
 }
 
-/// What goes through somebody's queue.
-#[derive(Clone)]
-enum News {
-    Row(Row),
-    /// There are pictures or drawings that there were not before.
-    Pictures,
-}
-
-impl Row {
-    fn of(entry: &Shortened) -> Self {
+impl RowMessage {
+    fn new(entry: &DisplayEntry) -> Self {
         let n = entry.entry.n;
-        Self { n, text: json!({"n": n, "row": live_row(entry)}).to_string().into() }
+        Self { n, json: json!({"n": n, "row": live_row(entry)}).to_string().into() }
     }
 }
 
-impl Audience {
-    /// Hands on what is recorded, and tells of `files` that are there, until the sender of `ended` is gone. Runs on the
-    /// hub's thread.
-    pub(super) fn entertain(&self, lines: &Receiver<Arc<str>>, mut files: Receiver<()>, ended: &Receiver<()>) {
-        let mut more = lines.clone();
+impl Broadcaster {
+    /// Publishes recorded `lines` and finished `files` until the sender of `stop` is dropped.
+    pub(super) fn run(&self, lines: &Receiver<Arc<str>>, mut files: Receiver<()>, stop: &Receiver<()>) {
+        let mut open_lines = lines.clone();
         loop {
             select! {
-                recv(more) -> line => match line {
-                    Ok(line) => self.hand_on(&line),
-                    // Nothing more is recorded; the page can be read still.
-                    Err(_) => more = never(),
+                recv(open_lines) -> line => match line {
+                    Ok(line) => self.publish_line(&line),
+                    // The recorder has ended; pages can still be requested.
+                    Err(_) => open_lines = never(),
                 },
                 recv(files) -> file => match file {
-                    Ok(()) => self.tell_of_pictures(),
+                    Ok(()) => self.publish_attachments(),
                     Err(_) => files = never(),
                 },
-                recv(ended) -> _ => break,
+                recv(stop) -> _ => break,
             }
         }
-        lines.try_iter().for_each(|line| self.hand_on(&line));
+        lines.try_iter().for_each(|line| self.publish_line(&line));
     }
 
-    fn hand_on(&self, line: &str) {
-        if self.seats().taken.is_empty() {
+    fn publish_line(&self, line: &str) {
+        if self.lock().connected.is_empty() {
             return;
         }
-        let Some(entry) = Shortened::of_line(line) else { return };
+        let Some(entry) = DisplayEntry::parse(line) else { return };
         if !matches!(entry.entry.event, Event::Session(_)) {
-            self.tell(&News::Row(Row::of(&entry)));
+            self.publish(&Update::Row(RowMessage::new(&entry)));
         }
     }
 
-    /// Says that there are pictures or drawings that there were not before.
-    pub(super) fn tell_of_pictures(&self) {
-        self.tell(&News::Pictures);
+    /// Tells every page that pictures or drawings may have become available.
+    pub(super) fn publish_attachments(&self) {
+        self.publish(&Update::Attachments);
     }
 
-    fn tell(&self, news: &News) {
-        self.seats().taken.retain(|seat| match seat.news.try_send(news.clone()) {
+    fn publish(&self, update: &Update) {
+        self.lock().connected.retain(|subscriber| match subscriber.queue.try_send(update.clone()) {
             Ok(()) => {
-                seat.waker.wake();
+                subscriber.waker.wake();
                 true
             }
             Err(TrySendError::Full(_)) => {
-                log::info!("follow: cut off a browser that does not read");
-                // Wakes its thread, which ends.
-                let _ = seat.socket.shutdown(Shutdown::Both);
+                log::info!("follow: disconnected a browser that does not read");
+                // Wakes its thread, which then ends.
+                let _ = subscriber.socket.shutdown(Shutdown::Both);
                 false
             }
             Err(TrySendError::Disconnected(_)) => false,
         });
     }
 
-    /// Tells everybody that it is over, and waits until they have left, which they do at once. `last_words` is the page's
-    /// other parts at the end, when nobody can be asked for them any more.
-    pub(super) fn dismiss(&self, last_words: impl FnOnce() -> String) {
-        let is_anybody_there = self.seats().served > 0;
-        let words = if is_anybody_there { last_words() } else { String::new() };
-        let mut seats = self.seats();
-        seats.over = Some(json!({ "over": words }).to_string().into());
-        for Seat { news, waker, .. } in seats.taken.drain(..) {
-            drop(news);
+    /// Sends the end message to every subscriber, and waits until their threads have ended, which happens at once.
+    /// `sections` renders the final state of the page; it is not called if nobody is connected.
+    pub(super) fn end(&self, sections: impl FnOnce() -> String) {
+        let has_subscribers = self.lock().slots_taken > 0;
+        let sections = if has_subscribers { sections() } else { String::new() };
+        let mut subscribers = self.lock();
+        subscribers.end_message = Some(json!({ "end": sections }).to_string().into());
+        for Subscriber { queue, waker, .. } in subscribers.connected.drain(..) {
+            drop(queue);
             waker.wake();
         }
-        while seats.served > 0 {
-            seats = self.fewer.wait(seats).unwrap_or_else(PoisonError::into_inner);
+        while subscribers.slots_taken > 0 {
+            subscribers = wait(&self.slot_freed, subscribers, None);
         }
     }
 
-    /// A seat for one more, for as long as it is kept; nothing where all are taken, or it is over.
-    pub(super) fn seat(&self) -> Option<Leaving<'_>> {
-        let mut seats = self.seats();
-        if seats.over.is_some() || seats.served >= MOST_SEATS {
+    /// Reserves a slot for a subscriber until the guard is dropped. `None` if all are taken, or after the end.
+    pub(super) fn reserve_slot(&self) -> Option<SlotGuard<'_>> {
+        let mut subscribers = self.lock();
+        if subscribers.end_message.is_some() || subscribers.slots_taken >= MAX_SUBSCRIBERS {
             return None;
         }
-        seats.served += 1;
-        Some(Leaving(self))
+        subscribers.slots_taken += 1;
+        Some(SlotGuard(self))
     }
 
-    /// Serves somebody who has had the rows up to `after`, until they go or it is over. The answer's head is written
-    /// already; `early` is what was read behind the request.
+    /// Sends the rows after number `last` until the page disconnects or the session ends. The handshake response has been
+    /// sent; `early` is what was read after the request.
     pub(super) fn serve(
         &self,
         socket: &Arc<TcpStream>,
         early: Vec<u8>,
         folder: &Path,
-        after: u64,
-        _seat: Leaving<'_>,
+        last: u64,
+        _slot: SlotGuard<'_>,
     ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
         socket2::SockRef::from(&**socket).set_tcp_keepalive(&keepalive)?;
         let mut poll = Poll::new()?;
         poll.watch(Arc::clone(socket))?;
-        let (news, queue) = bounded(QUEUE);
+        let (sender, queue) = bounded(QUEUE_CAPACITY);
         {
-            let mut seats = self.seats();
-            if seats.over.is_some() {
+            let mut subscribers = self.lock();
+            if subscribers.end_message.is_some() {
                 return Ok(());
             }
-            seats.taken.push(Seat { news, waker: poll.waker(), socket: Arc::clone(socket) });
+            let subscriber = Subscriber { queue: sender, waker: poll.waker(), socket: Arc::clone(socket) };
+            subscribers.connected.push(subscriber);
         }
-        // Opened after the seat was taken: what is not in the file is in the queue.
-        let served = Recording::open(folder).map_err(io::Error::other).and_then(|past| {
-            let source = Source { is_new: true, past: Some(past), queue, last: after, told_over: false };
-            let limits =
-                WebSocketConfig::default().max_message_size(Some(HEARD_BYTES)).max_frame_size(Some(HEARD_BYTES));
+        // Opened after subscribing: what is not yet in the file is in the queue.
+        let result = Recording::open(folder).map_err(io::Error::other).and_then(|missed| {
+            let feed =
+                Feed { announces_attachments: true, missed: Some(missed), queue, last, has_sent_end_message: false };
+            let limits = WebSocketConfig::default()
+                .max_message_size(Some(MAX_RECEIVED_BYTES))
+                .max_frame_size(Some(MAX_RECEIVED_BYTES));
             let socket = WebSocket::from_partially_read(&**socket, early, Role::Server, Some(limits));
-            Stream { audience: self, socket, source, stuck: None }.run(&mut poll)
+            RowSocket { broadcaster: self, socket, feed, blocked_since: None }.run(&mut poll)
         });
-        // Its socket and its poller are closed now, and not when there is something to tell.
-        self.seats().taken.retain(|seat| !Arc::ptr_eq(&seat.socket, socket));
-        served
+        // Now, and not at the next update: the entry keeps the socket open.
+        self.lock().connected.retain(|subscriber| !Arc::ptr_eq(&subscriber.socket, socket));
+        result
     }
 
-    fn is_over(&self) -> bool {
-        self.seats().over.is_some()
+    fn has_ended(&self) -> bool {
+        self.lock().end_message.is_some()
     }
 
-    fn seats(&self) -> MutexGuard<'_, Seats> {
-        self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Subscribers> {
+        lock(&self.subscribers)
     }
 }
 
-/// Somebody's seat, until they leave it, however that comes.
-pub(super) struct Leaving<'a>(&'a Audience);
+/// Frees a subscriber's slot when dropped.
+pub(super) struct SlotGuard<'a>(&'a Broadcaster);
 
-impl Drop for Leaving<'_> {
+impl Drop for SlotGuard<'_> {
     fn drop(&mut self) {
-        self.0.seats().served -= 1;
-        self.0.fewer.notify_all();
+        self.0.lock().slots_taken -= 1;
+        self.0.slot_freed.notify_all();
     }
 }
 
-/// What there is for somebody: first what they have missed, then what comes.
-struct Source {
-    /// Nobody has told them yet of pictures that came between their page and their seat.
-    is_new: bool,
-    past: Option<Recording>,
-    queue: Receiver<News>,
-    /// The number of the last row that they have.
+/// The messages for one subscriber: first those it has missed, then its queue.
+struct Feed {
+    /// Attachments may have become available between the page and the subscription.
+    announces_attachments: bool,
+    missed: Option<Recording>,
+    queue: Receiver<Update>,
+    /// The number of the last row sent.
     last: u64,
-    told_over: bool,
+    has_sent_end_message: bool,
 }
 
-/// What is next.
-enum Next {
+enum FeedItem {
     Message(Utf8Bytes),
-    NothingYet,
-    Over,
+    Empty,
+    End,
 }
 
-impl Source {
-    fn next(&mut self, audience: &Audience) -> Next {
-        if std::mem::take(&mut self.is_new) {
-            return Next::Message(PICTURES.into());
+impl Feed {
+    fn next(&mut self, broadcaster: &Broadcaster) -> FeedItem {
+        if std::mem::take(&mut self.announces_attachments) {
+            return FeedItem::Message(ATTACHMENTS.into());
         }
-        while let Some(past) = &mut self.past {
-            match past.next_shortened() {
+        while let Some(missed) = &mut self.missed {
+            match missed.next_for_display() {
                 Some(Ok(entry)) if entry.entry.n > self.last => {
                     self.last = entry.entry.n;
-                    return Next::Message(Row::of(&entry).text);
+                    return FeedItem::Message(RowMessage::new(&entry).json);
                 }
                 Some(Ok(_)) => {}
-                Some(Err(_)) | None => self.past = None,
+                Some(Err(_)) | None => self.missed = None,
             }
         }
         loop {
             match self.queue.try_recv() {
-                Ok(News::Row(row)) if row.n > self.last => {
+                Ok(Update::Row(row)) if row.n > self.last => {
                     self.last = row.n;
-                    return Next::Message(row.text);
+                    return FeedItem::Message(row.json);
                 }
-                Ok(News::Row(_)) => {}
-                Ok(News::Pictures) => return Next::Message(PICTURES.into()),
-                Err(TryRecvError::Empty) => return Next::NothingYet,
-                Err(TryRecvError::Disconnected) if self.told_over => return Next::Over,
+                Ok(Update::Row(_)) => {}
+                Ok(Update::Attachments) => return FeedItem::Message(ATTACHMENTS.into()),
+                Err(TryRecvError::Empty) => return FeedItem::Empty,
+                Err(TryRecvError::Disconnected) if self.has_sent_end_message => return FeedItem::End,
                 Err(TryRecvError::Disconnected) => {
-                    self.told_over = true;
-                    // Without one it was cut off.
-                    return audience.seats().over.clone().map_or(Next::Over, Next::Message);
+                    self.has_sent_end_message = true;
+                    // There is none if the subscriber was disconnected.
+                    return broadcaster.lock().end_message.clone().map_or(FeedItem::End, FeedItem::Message);
                 }
             }
         }
     }
 }
 
-/// Somebody's connection.
-struct Stream<'a> {
-    audience: &'a Audience,
+/// A subscriber's WebSocket and its feed.
+struct RowSocket<'a> {
+    broadcaster: &'a Broadcaster,
     socket: WebSocket<&'a TcpStream>,
-    source: Source,
-    /// Since when the socket has not taken all that there is.
-    stuck: Option<Instant>,
+    feed: Feed,
+    /// Since when the socket has not accepted all data.
+    blocked_since: Option<Instant>,
 }
 
-impl Stream<'_> {
+impl RowSocket<'_> {
     fn run(&mut self, poll: &mut Poll) -> io::Result<()> {
         while self.write()? {
-            if self.stuck.is_some_and(|since| since.elapsed() >= PATIENCE) {
+            if self.blocked_since.is_some_and(|since| since.elapsed() >= WRITE_TIMEOUT) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             if !self.read()? {
                 return Ok(());
             }
-            let interest = if self.stuck.is_some() { Interest::Both } else { Interest::Readable };
-            poll.wait(interest, self.stuck.map(|since| since + PATIENCE))?;
+            let interest = if self.blocked_since.is_some() { Interest::Both } else { Interest::Readable };
+            poll.wait(interest, self.blocked_since.map(|since| since + WRITE_TIMEOUT))?;
         }
-        // Nobody is waited for: who reads gets what was sent.
+        // Does not wait for the Close reply.
         let frame = CloseFrame { code: CloseCode::Normal, reason: Utf8Bytes::default() };
         let _ = self.socket.close(Some(frame)).and_then(|()| self.socket.flush());
         Ok(())
     }
 
-    /// Reads what there is: nothing but that the browser goes. Whether it has not.
+    /// Discards what the page sends. Returns false if it has closed the connection.
     fn read(&mut self) -> io::Result<bool> {
         loop {
             match self.socket.read() {
@@ -316,30 +314,30 @@ impl Stream<'_> {
         }
     }
 
-    /// Writes what there is, as far as the socket takes it. Whether there may be more.
+    /// Writes until the feed is empty or the socket would block. Returns false after the end of the feed.
     fn write(&mut self) -> io::Result<bool> {
         loop {
             match self.socket.flush() {
-                Ok(()) => self.stuck = None,
+                Ok(()) => self.blocked_since = None,
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
-                    self.stuck.get_or_insert_with(Instant::now);
-                    // At the end nobody is waited for.
-                    return Ok(!self.audience.is_over());
+                    self.blocked_since.get_or_insert_with(Instant::now);
+                    // Shutdown does not wait for a slow browser.
+                    return Ok(!self.broadcaster.has_ended());
                 }
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(io::Error::other(e)),
             }
-            if self.source.past.is_some() && self.audience.is_over() {
+            if self.feed.missed.is_some() && self.broadcaster.has_ended() {
                 return Ok(false);
             }
-            let text = match self.source.next(self.audience) {
-                Next::Message(text) => text,
-                Next::NothingYet => return Ok(true),
-                Next::Over => return Ok(false),
+            let text = match self.feed.next(self.broadcaster) {
+                FeedItem::Message(text) => text,
+                FeedItem::Empty => return Ok(true),
+                FeedItem::End => return Ok(false),
             };
             match self.socket.write(Message::Text(text)) {
                 Ok(()) => {}
-                // It is queued all the same.
+                // The message is in tungstenite's buffer anyway.
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {}
                 Err(e) => return Err(io::Error::other(e)),
             }

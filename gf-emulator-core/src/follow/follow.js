@@ -1,95 +1,95 @@
 "use strict";
-// Keeps the page up to date, and presses the machine's buttons. All markup that comes is made by the report.
+// Keeps the page up to date, and sends button presses to the machine. All markup comes from the report.
 {
-  // The token leaves the address bar. Opened again, the page has it from the session storage, which is this tab's alone.
+  // Removes the token from the address bar. The tab's session storage keeps it for a reload.
   const token = new URLSearchParams(location.search).get("token");
   try {
     sessionStorage.setItem("token", token);
     history.replaceState(null, "", location.pathname + location.hash);
   } catch {
-    // Where nothing can be stored, opening it again needs the token where it is.
+    // Without storage, a reload needs the token in the address bar.
   }
 
   const bar = document.getElementById("live");
-  const state = document.getElementById("state");
+  const status = document.getElementById("status");
   const conversation = document.getElementById("conversation");
   const form = document.getElementById("filter");
   const buttons = Array.from(bar.querySelectorAll("button"));
-  // Other parts of the page are asked for once in so many milliseconds at the most.
-  const PAUSE_MS = 1000;
-  // Pauses before connecting again.
+  // The least time between two requests for the sections.
+  const REFRESH_INTERVAL_MS = 1000;
+  // The wait before reconnecting, doubled after each failure.
   const FIRST_RETRY_MS = 1000;
-  const LAST_RETRY_MS = 15000;
-  // Rows in a stretch, as the report has them; so many are added in one frame.
-  const STRETCH = 64;
-  // The oldest go when there are more.
-  const MOST_ROWS = 20000;
-  const MOST_ARTICLES = 2000;
+  const MAX_RETRY_MS = 15000;
+  // Rows per block, as in the report; also the most rows added in one frame.
+  const BLOCK_ROWS = 64;
+  // The oldest are removed when there are more.
+  const MAX_ROWS = 20000;
+  const MAX_ACTIONS = 2000;
 
-  const stretches = Array.from(conversation.querySelectorAll(".rows"), (element) => ({
+  const blocks = Array.from(conversation.querySelectorAll(".rows"), (element) => ({
     element,
     rows: element.childElementCount,
   }));
-  let rows = stretches.reduce((sum, stretch) => sum + stretch.rows, 0);
-  let dropped = 0;
-  // The number of the last row that has come.
-  let last = Number(stretches.at(-1)?.element.lastElementChild?.id.slice(1) ?? 0);
-  // Rows that are not on the page yet.
-  let waiting = [];
-  let taken = 0;
-  let framed = false;
-  // What there was to say at the end.
-  let over = null;
-  let socket = null;
+  let rowCount = blocks.reduce((sum, block) => sum + block.rows, 0);
+  let removedCount = 0;
+  // The number of the last row received.
+  let last = Number(blocks.at(-1)?.element.lastElementChild?.id.slice(1) ?? 0);
+  // Received rows; those before `queueStart` are on the page.
+  let queue = [];
+  let queueStart = 0;
+  let hasFrame = false;
+  // The final sections, once the session has ended.
+  let finalSections = null;
   let retryMs = FIRST_RETRY_MS;
-  let asked = 0;
-  let due = false;
-  let asking = false;
+  let refreshedAt = 0;
+  let isRefreshDue = false;
+  let isRefreshing = false;
 
   const parse = (text) => new DOMParser().parseFromString(text, "text/html");
 
-  function tell(words, kind) {
-    state.textContent = words;
-    state.className = kind;
+  function showStatus(text, kind) {
+    status.textContent = text;
+    status.className = kind;
   }
 
-  function more(items, gone) {
-    dispatchEvent(new CustomEvent("more", { detail: { items, gone } }));
+  // Tells the filter about changes.
+  function notify(added, removed) {
+    dispatchEvent(new CustomEvent("items", { detail: { added, removed } }));
   }
 
-  // What has not changed is not sent: it may be open, and its pictures are large.
-  function replaceActions(section) {
-    const here = document.getElementById("actions");
-    const items = [];
-    const gone = [];
+  // Inserts the actions that have changed. Others are not sent: they may be open, and their pictures are large.
+  function updateActions(section) {
+    const actions = document.getElementById("actions");
+    const added = [];
+    const removed = [];
     for (const article of section.querySelectorAll(":scope > article")) {
       const old = document.getElementById(article.id);
       if (old !== null) {
-        const open = Array.from(old.querySelectorAll("details"), (part) => part.open);
-        article.querySelectorAll("details").forEach((part, i) => open[i] && (part.open = true));
+        const open = Array.from(old.querySelectorAll("details"), (details) => details.open);
+        article.querySelectorAll("details").forEach((details, i) => open[i] && (details.open = true));
         old.replaceWith(article);
-        gone.push(old);
+        removed.push(old);
       } else {
-        here.append(article);
+        actions.append(article);
       }
-      items.push(article, ...place(article));
+      added.push(article, ...updateRows(article));
     }
-    const articles = here.querySelectorAll(":scope > article");
-    for (const old of Array.from(articles).slice(0, -MOST_ARTICLES)) {
+    const articles = actions.querySelectorAll(":scope > article");
+    for (const old of Array.from(articles).slice(0, -MAX_ACTIONS)) {
       old.remove();
-      gone.push(old);
+      removed.push(old);
     }
-    here.querySelectorAll(":scope > .note").forEach((note) => note.remove());
-    here.querySelector("h2").after(...section.querySelectorAll(":scope > .note"));
-    here.dataset.entries = section.dataset.entries;
-    more(items, gone);
+    actions.querySelectorAll(":scope > .note").forEach((note) => note.remove());
+    actions.querySelector("h2").after(...section.querySelectorAll(":scope > .note"));
+    actions.dataset.entries = section.dataset.entries;
+    notify(added, removed);
   }
 
-  // A row does not know how its action ends, nor always whose it is. Gives the rows that have changed.
-  function place(article) {
+  // Sets the action and outcome of an action's rows, which were sent before both were known. Returns the changed rows.
+  function updateRows(article) {
     const { action, outcome } = article.dataset;
     const changed = [];
-    for (const link of article.querySelectorAll(".steps a")) {
+    for (const link of article.querySelectorAll(".entries a")) {
       const row = document.getElementById(link.hash.slice(1));
       if (row === null || (row.dataset.action === action && (outcome === "none" || row.dataset.outcome === outcome))) {
         continue;
@@ -97,7 +97,7 @@
       row.dataset.action = action;
       if (outcome !== "none") {
         row.dataset.outcome = outcome;
-        if (!row.classList.contains("trouble")) {
+        if (!row.classList.contains("problem")) {
           row.classList.add(outcome);
         }
       }
@@ -106,185 +106,185 @@
     return changed;
   }
 
-  function replace(page) {
-    for (const id of ["summary", "troubles"]) {
-      const [here, there] = [document.getElementById(id), page.getElementById(id)];
-      // Somebody may be reading there, or selecting.
-      if (here.outerHTML !== there.outerHTML) {
-        here.replaceWith(there);
+  function updateSections(page) {
+    for (const id of ["summary", "problems"]) {
+      const [old, updated] = [document.getElementById(id), page.getElementById(id)];
+      // Keeps the selection if nothing has changed.
+      if (old.outerHTML !== updated.outerHTML) {
+        old.replaceWith(updated);
       }
     }
     const links = page.querySelectorAll("nav a");
     document.querySelectorAll("nav a").forEach((link, n) => (link.textContent = links[n].textContent));
-    const [here, there] = [form, page.getElementById("filter")].map((form) => form.elements.action);
-    const known = new Set(Array.from(here.options, (option) => option.value));
-    for (const option of Array.from(there.options)) {
+    const [old, updated] = [form, page.getElementById("filter")].map((filter) => filter.elements.action);
+    const known = new Set(Array.from(old.options, (option) => option.value));
+    for (const option of Array.from(updated.options)) {
       if (!known.has(option.value)) {
-        here.append(option);
+        old.append(option);
       }
     }
   }
 
-  async function ask() {
-    due = false;
-    asking = true;
-    asked = performance.now();
+  async function refresh() {
+    isRefreshDue = false;
+    isRefreshing = true;
+    refreshedAt = performance.now();
     const since = document.getElementById("actions").dataset.entries;
-    // They have pictures or drawings that were not there when they were sent.
-    const again = Array.from(document.querySelectorAll("#actions > article:has(.pending)"), (one) => one.id.slice(1));
+    // Actions that had incomplete pictures or drawings.
+    const pending = Array.from(document.querySelectorAll("#actions > article:has(.pending)"), (one) => one.id.slice(1));
     try {
-      const answer = await fetch(`/sections?token=${token}&since=${since}&again=${again.slice(0, 500).join(",")}`);
-      const page = parse(await answer.text());
-      // At the end all was told already, and this is older.
-      if (answer.ok && over === null) {
-        replaceActions(page.getElementById("actions"));
-        replace(page);
+      const response = await fetch(`/sections?token=${token}&since=${since}&also=${pending.slice(0, 500).join(",")}`);
+      const page = parse(await response.text());
+      // The final sections are newer.
+      if (response.ok && finalSections === null) {
+        updateActions(page.getElementById("actions"));
+        updateSections(page);
       }
     } catch {
-      // The stream of rows says that nobody is there.
+      // The WebSocket reports a lost connection.
     }
-    asking = false;
-    if (due) {
-      due = false;
-      soon();
+    isRefreshing = false;
+    if (isRefreshDue) {
+      isRefreshDue = false;
+      scheduleRefresh();
     }
   }
 
-  function soon() {
-    if (!due) {
-      due = true;
-      if (!asking) {
-        setTimeout(ask, Math.max(0, asked + PAUSE_MS - performance.now()));
+  function scheduleRefresh() {
+    if (!isRefreshDue) {
+      isRefreshDue = true;
+      if (!isRefreshing) {
+        setTimeout(refresh, Math.max(0, refreshedAt + REFRESH_INTERVAL_MS - performance.now()));
       }
     }
   }
 
-  // Puts rows on the page in the next frame. In a tab that nobody sees there are no frames.
-  function frame() {
-    if (!framed) {
-      framed = true;
+  // Background tabs have no animation frames.
+  function scheduleRows() {
+    if (!hasFrame) {
+      hasFrame = true;
       if (document.hidden) {
-        setTimeout(add, 0);
+        setTimeout(addRows, 0);
       } else {
-        requestAnimationFrame(add);
+        requestAnimationFrame(addRows);
       }
     }
   }
 
-  // A few rows at a time, so that the buttons answer meanwhile; nothing here looks at all rows.
-  function add() {
-    framed = false;
-    const end = document.documentElement;
-    const atEnd = end.scrollHeight - end.clientHeight - scrollY < 80;
-    if (stretches.length === 0 || stretches.at(-1).rows >= STRETCH) {
+  // Adds a few rows at a time, so that the buttons stay responsive. Nothing here visits all rows.
+  function addRows() {
+    hasFrame = false;
+    const root = document.documentElement;
+    const isAtEnd = root.scrollHeight - root.clientHeight - scrollY < 80;
+    if (blocks.length === 0 || blocks.at(-1).rows >= BLOCK_ROWS) {
       const element = document.createElement("div");
       element.className = "rows";
       conversation.append(element);
-      stretches.push({ element, rows: 0 });
+      blocks.push({ element, rows: 0 });
     }
-    const stretch = stretches.at(-1);
-    const batch = waiting.slice(taken, taken + STRETCH - stretch.rows);
-    taken += batch.length;
-    if (taken === waiting.length) {
-      waiting = [];
-      taken = 0;
+    const block = blocks.at(-1);
+    const batch = queue.slice(queueStart, queueStart + BLOCK_ROWS - block.rows);
+    queueStart += batch.length;
+    if (queueStart === queue.length) {
+      queue = [];
+      queueStart = 0;
     }
     const template = document.createElement("template");
     template.innerHTML = batch.join("");
-    const items = Array.from(template.content.children);
-    stretch.element.append(template.content);
-    stretch.rows += items.length;
-    rows += items.length;
-    more(items, drop());
-    if (atEnd) {
-      scrollTo(0, end.scrollHeight);
+    const added = Array.from(template.content.children);
+    block.element.append(template.content);
+    block.rows += added.length;
+    rowCount += added.length;
+    notify(added, removeOldRows());
+    if (isAtEnd) {
+      scrollTo(0, root.scrollHeight);
     }
-    if (waiting.length > 0) {
-      frame();
-    } else if (over !== null) {
+    if (queue.length > 0) {
+      scheduleRows();
+    } else if (finalSections !== null) {
       finish();
     } else {
-      soon();
+      scheduleRefresh();
     }
   }
 
-  // Takes the oldest rows off the page while there are too many. Gives those that are gone.
-  function drop() {
-    const gone = [];
-    while (rows > MOST_ROWS && stretches.length > 1) {
-      const [stretch] = stretches.splice(0, 1);
-      gone.push(...stretch.element.children);
-      stretch.element.remove();
-      rows -= stretch.rows;
-      dropped += stretch.rows;
+  // Removes the oldest blocks while there are too many rows. Returns the removed rows.
+  function removeOldRows() {
+    const removed = [];
+    while (rowCount > MAX_ROWS && blocks.length > 1) {
+      const [block] = blocks.splice(0, 1);
+      removed.push(...block.element.children);
+      block.element.remove();
+      rowCount -= block.rows;
+      removedCount += block.rows;
     }
-    if (gone.length > 0) {
-      let note = document.getElementById("dropped");
+    if (removed.length > 0) {
+      let note = document.getElementById("removed");
       if (note === null) {
         note = document.createElement("p");
-        note.id = "dropped";
+        note.id = "removed";
         note.className = "note";
         conversation.querySelector(".lifelines").before(note);
       }
-      note.textContent = `${dropped} earlier rows are off this page now: a page has ${MOST_ROWS} at the most. They are in the recording.`;
+      note.textContent = `${removedCount} earlier rows were removed: the limit is ${MAX_ROWS} per page. They are in the recording.`;
     }
-    return gone;
+    return removed;
   }
 
   function finish() {
-    if (over !== "") {
-      replace(parse(over));
+    if (finalSections !== "") {
+      updateSections(parse(finalSections));
     }
     buttons.forEach((button) => (button.disabled = true));
-    tell("over: the machine has stopped", "");
+    bar.querySelector("details").hidden = true;
+    showStatus("the machine has stopped", "");
   }
 
   async function press(button) {
-    const from = button.textContent;
     buttons.forEach((other) => (other.disabled = true));
-    let refused = "";
+    let error = "";
     try {
-      const { do: what, how } = button.dataset;
-      const answer = await fetch(what, { method: "POST", headers: { "X-Token": token }, body: how ?? "" });
-      refused = answer.ok ? "" : await answer.text();
+      const { path, body } = button.dataset;
+      const response = await fetch(path, { method: "POST", headers: { "X-Token": token }, body: body ?? "" });
+      error = response.ok ? "" : await response.text();
     } catch {
-      refused = "nobody answers";
+      error = "no response";
     }
-    if (over === null) {
+    if (finalSections === null) {
       buttons.forEach((other) => (other.disabled = false));
       button.focus();
     }
-    if (refused !== "") {
-      tell(`${from}: ${refused}`, "lost");
+    if (error !== "") {
+      showStatus(`${button.textContent}: ${error}`, "lost");
     }
   }
 
-  function hear({ data }) {
-    const news = JSON.parse(data);
-    if (news.over !== undefined) {
-      over = news.over;
-      frame();
-    } else if (news.pictures) {
-      soon();
-    } else if (news.n > last) {
-      last = news.n;
-      waiting.push(news.row);
-      frame();
+  function receive({ data }) {
+    const message = JSON.parse(data);
+    if (message.end !== undefined) {
+      finalSections = message.end;
+      scheduleRows();
+    } else if (message.attachments) {
+      scheduleRefresh();
+    } else if (message.n > last) {
+      last = message.n;
+      queue.push(message.row);
+      scheduleRows();
     }
   }
 
   function connect() {
-    socket = new WebSocket(`ws://${location.host}/rows?token=${token}&after=${last}`);
+    const socket = new WebSocket(`ws://${location.host}/rows?token=${token}&after=${last}`);
     socket.addEventListener("open", () => {
       retryMs = FIRST_RETRY_MS;
-      tell("live", "live");
+      showStatus("live", "live");
     });
-    socket.addEventListener("message", hear);
+    socket.addEventListener("message", receive);
     socket.addEventListener("close", () => {
-      if (over === null) {
-        tell("not connected: trying again", "lost");
+      if (finalSections === null) {
+        showStatus("connection lost, retrying", "lost");
         setTimeout(connect, retryMs);
-        retryMs = Math.min(2 * retryMs, LAST_RETRY_MS);
+        retryMs = Math.min(2 * retryMs, MAX_RETRY_MS);
       }
     });
   }

@@ -1,11 +1,11 @@
-//! A session while it goes on: the report's page, served on this computer, with the machine's controls on it.
+//! The live page: a report served on this computer while the session runs, with the machine's controls.
 //!
-//! `gate` decides who may ask, `desk` answers, `audience` hands on what is said as it is said, `drawings` has jobs drawn.
-//! What is shown is the recording: what is in no recording is on no page. HTTP is spoken as the local service speaks it.
+//! `access` checks who may send requests, `server` handles them, `broadcast` sends new rows to open
+//! pages, `drawing_cache` draws jobs. The page shows what is recorded, and nothing else.
 
 mod access;
 mod broadcast;
-mod drawings;
+mod drawing_cache;
 mod page;
 mod server;
 #[cfg(test)]
@@ -18,22 +18,22 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
-use crate::http_server::connections::Visitors;
+use crate::http_server::connections::Connections;
 use crate::record::Recorder;
 use crate::{Error, Handle, Result};
-use access::Token;
-use drawings::Drawings;
-use server::Desk;
+use access::AccessToken;
+use drawing_cache::DrawingCache;
+use server::Server;
 
-/// Most connections at a time: a page that is open keeps one, and a browser opens six for what pages ask. One more ends
-/// the oldest that has not shown the token.
-const CONNECTIONS_LIMIT: usize = 32;
+/// The most connections. An open page keeps one, and a browser opens up to six for requests. A further one evicts
+/// the oldest connection that has not sent the token.
+const MAX_CONNECTIONS: usize = 32;
 
-/// Serves a session as a page while it goes on, to whoever has the link. Dropping it ends that, and joins its threads.
+/// Serves the live page. Dropping it stops the server and joins its threads.
 ///
-/// The page is the [`Report`](crate::report::Report) of what was recorded so far. New messages come to it as they pass,
-/// and it has the machine's button, its lid, and a way to stop it. Without the token that is in the link there is none
-/// of this, and no page of another site can get any of it.
+/// The page is the [`Report`](crate::report::Report) of the recording so far. New entries appear as they are recorded,
+/// and buttons press the machine's button, open and close its lid, and stop it. All of it requires the token in the link;
+/// pages of other sites have no access.
 ///
 /// ```
 /// use gf_emulator_core::follow::Follower;
@@ -46,7 +46,7 @@ const CONNECTIONS_LIMIT: usize = 32;
 /// let (mut emulator, peer) = Emulator::offline(config, folder.path())?;
 /// emulator.record(&recorder);
 /// let follower = Follower::start("127.0.0.1:0", &recorder, emulator.handle())?;
-/// println!("{}", follower.url()); // for a browser
+/// println!("{}", follower.url()); // open it in a browser
 /// drop(peer.tx);
 /// emulator.run()?;
 /// # Ok::<(), gf_emulator_core::Error>(())
@@ -54,94 +54,102 @@ const CONNECTIONS_LIMIT: usize = 32;
 pub struct Follower {
     address: SocketAddr,
     url: String,
-    desk: Arc<Desk>,
-    /// Whose end ends the audience.
-    over: Option<Sender<()>>,
-    hub: Option<JoinHandle<()>>,
+    server: Arc<Server>,
+    /// Dropped to stop the broadcast thread.
+    broadcast_stop: Option<Sender<()>>,
+    broadcast: Option<JoinHandle<()>>,
     listener: Option<JoinHandle<()>>,
-    artist: Option<JoinHandle<()>>,
+    drawing: Option<JoinHandle<()>>,
 }
 
 impl Follower {
-    /// Listens on `address` (port 0 is any that is free) and serves what `recorder` records; the page's controls are
-    /// `handle`'s.
+    /// Listens on `address` (port 0 picks a free one) and serves what `recorder` records. The page's buttons act on
+    /// `handle`.
     ///
-    /// Another address than this computer's own lets everybody who reaches it and has the link see what is said and
-    /// press the button; the link travels there as plain text.
+    /// On an address other than loopback, anyone who has the link can see the session and use the controls. The
+    /// link is sent there unencrypted.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] where the address cannot be had; [`Error::Thread`].
+    /// [`Error::Listen`] if the address is not available; [`Error::Thread`] if a thread cannot be started.
     pub fn start(address: &str, recorder: &Recorder, handle: Handle) -> Result<Self> {
-        Self::on(Self::listen(address)?, recorder, handle)
+        Self::with_listener(Self::listen(address)?, recorder, handle)
     }
 
-    /// Takes `address`, so that nobody else can have it: what [`on`](Self::on) is given before there is a recording.
+    /// Binds `address` for [`with_listener`](Self::with_listener), to find out whether it is available before a recording
+    /// is started.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] where the address cannot be had.
+    /// [`Error::Listen`] if the address is not available.
     pub fn listen(address: &str) -> Result<TcpListener> {
         TcpListener::bind(address).map_err(|source| Error::Listen { address: address.to_owned(), source })
     }
 
-    /// As [`start`](Self::start), with an address that is taken already.
+    /// Like [`start`](Self::start), with a listener that is already bound.
     ///
     /// # Errors
     ///
-    /// [`Error::Listen`] where the system does not say which address that is; [`Error::Thread`].
-    pub fn on(listener: TcpListener, recorder: &Recorder, handle: Handle) -> Result<Self> {
-        let failed = |source| Error::Listen { address: "what is listened on".into(), source };
-        let bound = listener.local_addr().map_err(failed)?;
-        let token = Token::random();
-        let url = format!("http://{}/?token={}", reachable(bound), token.reveal());
-        let (drawings, wanted) = Drawings::new(recorder.folder().into());
-        let desk = Arc::new(Desk {
+    /// [`Error::Listen`] if the listener's address cannot be read; [`Error::Thread`] if a thread cannot be started.
+    pub fn with_listener(listener: TcpListener, recorder: &Recorder, handle: Handle) -> Result<Self> {
+        let failed = |source| Error::Listen { address: "the given listener".into(), source };
+        let address = listener.local_addr().map_err(failed)?;
+        let token = AccessToken::random();
+        let url = format!("http://{}/?token={}", connectable(address), token.reveal());
+        let (drawings, drawing_queue) = DrawingCache::new(recorder.folder().into());
+        let server = Arc::new(Server {
             token,
             handle,
             folder: recorder.folder().into(),
             progress: recorder.progress(),
-            reader: Mutex::default(),
+            report: Mutex::default(),
             drawings,
-            audience: Arc::default(),
-            visitors: Visitors::keeping_settled("follow", CONNECTIONS_LIMIT),
+            broadcaster: Arc::default(),
+            connections: Connections::keeping_authenticated("follow", MAX_CONNECTIONS),
         });
-        let (over, ended) = bounded(0);
-        let over = Some(over);
-        let mut follower =
-            Self { address: bound, url, desk: Arc::clone(&desk), over, hub: None, listener: None, artist: None };
-        let (lines, files) = (recorder.subscribe(), desk.progress.finished_files());
-        let audience = Arc::clone(&desk.audience);
-        follower.hub = Some(begin("gf-follow-audience", move || audience.entertain(&lines, files, &ended))?);
-        let (drawings, audience) = (Arc::clone(&desk.drawings), Arc::clone(&desk.audience));
-        follower.artist =
-            Some(begin("gf-follow-drawings", move || drawings.draw(&wanted, || audience.tell_of_pictures()))?);
-        let visitors = Arc::clone(&desk.visitors);
-        let serve = move |socket: &Arc<_>| desk.serve(socket);
-        let listen = move || visitors.listen(&listener, "gf-follow-connection", serve);
-        follower.listener = Some(begin("gf-follow-listener", listen)?);
+        let (broadcast_stop, stop) = bounded(0);
+        let mut follower = Self {
+            address,
+            url,
+            server: Arc::clone(&server),
+            broadcast_stop: Some(broadcast_stop),
+            broadcast: None,
+            listener: None,
+            drawing: None,
+        };
+        let (lines, files) = (recorder.subscribe(), server.progress.finished_files());
+        let broadcaster = Arc::clone(&server.broadcaster);
+        follower.broadcast = Some(spawn("gf-follow-broadcast", move || broadcaster.run(&lines, files, &stop))?);
+        let (drawings, broadcaster) = (Arc::clone(&server.drawings), Arc::clone(&server.broadcaster));
+        let draw = move || drawings.run(&drawing_queue, || broadcaster.publish_attachments());
+        follower.drawing = Some(spawn("gf-follow-drawing", draw)?);
+        let connections = Arc::clone(&server.connections);
+        let serve = move |socket: &Arc<_>| server.serve(socket);
+        let listen = move || connections.accept_loop(&listener, "gf-follow-connection", serve);
+        follower.listener = Some(spawn("gf-follow-listener", listen)?);
         Ok(follower)
     }
 
-    /// The link for a browser, with the token in it. Who has it may press the button.
+    /// Returns the link to the page, with the token. Anyone who has it can see the session and use the controls.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Where it listens.
+    /// Returns the address it listens on.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
 
-fn begin(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
+fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let started = thread::Builder::new().name(name.into()).spawn(work);
     started.map_err(|e| Error::Thread { thread: name, reason: e.to_string() })
 }
 
-fn join(thread: JoinHandle<()>) {
+fn join(thread: Option<JoinHandle<()>>) {
+    let Some(thread) = thread else { return };
     let name = thread.thread().name().unwrap_or_default().to_owned();
     if thread.join().is_err() {
         log::error!("follow: the thread {name} panicked");
@@ -156,30 +164,26 @@ impl fmt::Debug for Follower {
 
 impl Drop for Follower {
     fn drop(&mut self) {
-        let Desk { visitors, audience, drawings, .. } = &*self.desk;
-        visitors.close();
+        let Server { connections, broadcaster, drawings, progress, .. } = &*self.server;
+        connections.stop_accepting();
         drawings.stop();
-        self.desk.progress.flush();
-        self.over = None;
-        if let Some(hub) = self.hub.take() {
-            join(hub);
-        }
-        // Who follows gets what there is still to say; everybody else is cut.
-        audience.dismiss(|| self.desk.last_words());
-        visitors.cut();
+        progress.flush();
+        self.broadcast_stop = None;
+        join(self.broadcast.take());
+        // Open pages get their remaining rows and the end; other connections are closed.
+        broadcaster.end(|| self.server.final_sections());
+        connections.shutdown_sockets();
         if let Some(listener) = self.listener.take() {
-            visitors.knock(self.address);
-            join(listener);
+            connections.wake_listener(self.address);
+            join(Some(listener));
         }
-        visitors.join_threads();
-        if let Some(artist) = self.artist.take() {
-            join(artist);
-        }
+        connections.join_threads();
+        join(self.drawing.take());
     }
 }
 
-/// An address that can be connected to: all of a computer's is none.
-fn reachable(mut address: SocketAddr) -> SocketAddr {
+/// Returns an address that a browser can connect to: for the unspecified address, loopback.
+fn connectable(mut address: SocketAddr) -> SocketAddr {
     match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => address.set_ip(Ipv4Addr::LOCALHOST.into()),
         IpAddr::V6(ip) if ip.is_unspecified() => address.set_ip(Ipv6Addr::LOCALHOST.into()),

@@ -1,33 +1,33 @@
-//! What the page has beside the report: a bar with the machine's controls, and the script that keeps the page up to date.
+//! What the live page adds to the report (a bar with status and buttons, and its script), and the page for a request
+//! without token.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use maud::{DOCTYPE, PreEscaped, html};
-use sha2::{Digest, Sha256};
 
-use crate::report::Live;
+use crate::report::{LiveParts, csp};
 
-pub(super) fn live() -> Live {
+const TOKEN_SCRIPT: &str = include_str!("token.js");
+
+pub(super) fn live_parts() -> LiveParts {
     let bar = html! {
-        aside #live aria-label="The machine's controls" {
-            p #state role="status" { "connecting" }
-            button type="button" data-do="/button" { "Press the button" }
-            button type="button" data-do="/lid" data-how="open" { "Open the lid" }
-            button type="button" data-do="/lid" data-how="close" { "Close the lid" }
+        aside #live aria-label="Machine controls" {
+            p #status role="status" { "connecting" }
+            button type="button" data-path="/button" { "Press the button" }
+            button type="button" data-path="/lid" data-body="open" { "Open the lid" }
+            button type="button" data-path="/lid" data-body="close" { "Close the lid" }
             details {
                 summary { "Stop …" }
-                p { "What is under way is withdrawn, and the program ends." }
-                button.stop type="button" data-do="/stop" { "Stop the machine" }
+                p { "Running actions are cancelled, and the program exits." }
+                button.stop type="button" data-path="/stop" { "Stop the machine" }
             }
-            noscript { p { "Scripts are off: this is how it was when the page was opened, and the buttons do nothing." } }
+            noscript { p { "Scripts are disabled: this page does not update, and the buttons do not work." } }
         }
     };
-    Live { style: include_str!("follow.css"), script: include_str!("follow.js"), bar }
+    LiveParts { style: include_str!("follow.css"), script: include_str!("follow.js"), bar }
 }
 
-/// What somebody sees who comes without the token. A page that is opened again has it in its session storage: it leaves
-/// the address bar once it has been used.
-pub(super) fn entrance(words: &str) -> String {
+/// Returns the page for a request without token. Its script looks for the token in the tab's session storage: the live
+/// page removes it from the address bar, so a reload comes without.
+pub(super) fn token_page(message: &str) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -35,32 +35,27 @@ pub(super) fn entrance(words: &str) -> String {
                 meta charset="utf-8";
                 meta name="color-scheme" content="light dark";
                 meta name="referrer" content="no-referrer";
-                title { "A machine" }
+                title { "Machine" }
             }
-            body { p { (words) } script { (PreEscaped(ENTRANCE)) } }
+            body { p { (message) } script { (PreEscaped(TOKEN_SCRIPT)) } }
         }
     };
     page.into_string()
 }
 
-/// What that page may do: run its own script.
-pub(super) fn entrance_policy() -> String {
-    let hash = STANDARD.encode(Sha256::digest(ENTRANCE.as_bytes()));
-    format!("default-src 'none'; script-src 'sha256-{hash}'; base-uri 'none'; form-action 'none'")
+/// Returns the Content Security Policy of [`token_page`].
+pub(super) fn token_page_policy() -> String {
+    csp::policy(&[], &[TOKEN_SCRIPT], &[])
 }
-
-const ENTRANCE: &str = include_str!("entrance.js");
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn style_and_script_can_stand_in_a_page() {
-        let live = live();
-        for text in [live.style, live.script, ENTRANCE] {
-            assert!(!text.contains('\r') && !text.contains("</") && !text.contains("<!--"));
-        }
+    fn styles_and_scripts_can_be_inlined() {
+        let live = live_parts();
+        assert!([live.style, live.script, TOKEN_SCRIPT].into_iter().all(csp::is_inlinable));
         assert_eq!(live.policy().matches("sha256-").count(), 4);
     }
 }

@@ -1,84 +1,85 @@
-//! What is asked for, and what is answered: one request a connection.
+//! The request handler: one request per connection.
 
 use std::io::{self, BufWriter, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use super::access::{self, Token};
-use super::broadcast::Audience;
-use super::drawings::Drawings;
+use super::access::{self, AccessToken};
+use super::broadcast::Broadcaster;
+use super::drawing_cache::DrawingCache;
 use super::page;
-use crate::http_server::connections::Visitors;
-use crate::http_server::request::{Answer, Broken, Connection, Head, Length};
-use crate::http_server::wire::{Stream, Wire};
-use crate::record::Progress;
-use crate::report::{Drawer, Reader, Report, Since};
+use crate::http_server::connections::Connections;
+use crate::http_server::request::{BodyLength, HttpConnection, RequestError, RequestHead};
+use crate::http_server::response::Response;
+use crate::http_server::stream::{ServerStream, Transport};
+use crate::record::WriteProgress;
+use crate::report::{ChangedSince, JobRenderer, LiveReport, Report};
+use crate::sync::lock;
 use crate::{Error, Handle, Result};
 
-/// How long a request may take to arrive whole. A browser may open a connection before it has anything to ask.
-const ARRIVAL: Duration = Duration::from_secs(10);
-/// How long a peer may take nothing of its answer.
-const SILENCE: Duration = Duration::from_secs(60);
-/// The longest body that something can be asked for with: a word.
-const BODY_LIMIT: u64 = 64;
-/// A page leaves in pieces of this size.
+/// How long a request may take to arrive. Browsers open connections before they have a request.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that accepts no data for this long is disconnected.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+/// The longest request body, in bytes: `open` or `close`.
+const MAX_BODY_BYTES: u64 = 64;
+/// The size of a chunk of a page.
 const CHUNK_BYTES: usize = 64 << 10;
-/// Actions that somebody asks for again by name.
-const MOST_AGAIN: usize = 1000;
+/// The most actions that a page may ask for by number.
+const MAX_ACTIONS_BY_NUMBER: usize = 1000;
 
-/// Answers.
-pub(super) struct Desk {
-    pub(super) token: Token,
+/// What the connection threads share.
+pub(super) struct Server {
+    pub(super) token: AccessToken,
     pub(super) handle: Handle,
-    /// Where the recording is.
+    /// The folder of the recording.
     pub(super) folder: PathBuf,
-    /// Has the recorder write what was noted before somebody asks: that is on the page. Knows which files are to come.
-    pub(super) progress: Progress,
-    /// What was read of it so far, once anybody has asked.
-    pub(super) reader: Mutex<Option<Reader>>,
-    pub(super) drawings: Arc<Drawings>,
-    pub(super) audience: Arc<Audience>,
-    pub(super) visitors: Arc<Visitors>,
+    /// The recorder's progress, to flush it before a page is written, and to know which files are incomplete.
+    pub(super) progress: WriteProgress,
+    /// Opened at the first request.
+    pub(super) report: Mutex<Option<LiveReport>>,
+    pub(super) drawings: Arc<DrawingCache>,
+    pub(super) broadcaster: Arc<Broadcaster>,
+    pub(super) connections: Arc<Connections>,
 }
 
-/// How an answer is given.
 enum Reply {
-    /// As it is.
-    Whole(Answer),
-    /// With a page of its own for who has the token elsewhere.
-    Entrance,
-    /// The page as it is now.
+    Short(Response),
+    /// 403, with a page that looks for the token in the browser's session storage.
+    TokenPage,
     Page,
-    /// What changes of it.
-    Sections(Since),
-    /// Rows as they come, after this one, on a WebSocket.
-    Rows { after: u64, accept: String },
-    /// The machine stops, once that has been answered.
+    Sections(ChangedSince),
+    /// The rows after this number, over a WebSocket.
+    Rows {
+        after: u64,
+        accept_key: String,
+    },
+    /// 204, then the machine stops.
     Stop,
 }
 
-impl Desk {
+impl Server {
     /// Serves a connection.
     pub(super) fn serve(&self, socket: &Arc<TcpStream>) {
-        let limits = socket.set_nodelay(true).and_then(|()| socket.set_write_timeout(Some(SILENCE)));
-        let Ok(here) = limits.and_then(|()| socket.local_addr()) else { return };
-        let wire = Wire::until(Arc::clone(socket), Instant::now() + ARRIVAL);
-        let mut connection = Connection::new(Stream::Plain(wire));
-        let answered = match self.ask(&mut connection, socket, here) {
-            Ok(Reply::Rows { after, accept }) => {
-                if let Err(e) = self.send_rows(connection, socket, after, &accept) {
-                    log::debug!("follow: a page left: {e}");
+        let configured = socket.set_nodelay(true).and_then(|()| socket.set_write_timeout(Some(WRITE_TIMEOUT)));
+        let Ok(local) = configured.and_then(|()| socket.local_addr()) else { return };
+        let wire = Transport::with_deadline(Arc::clone(socket), Instant::now() + REQUEST_TIMEOUT);
+        let mut connection = HttpConnection::new(ServerStream::Plain(wire));
+        let sent = match self.handle_request(&mut connection, socket, local) {
+            Ok(Reply::Rows { after, accept_key }) => {
+                if let Err(e) = self.send_rows(connection, socket, after, &accept_key) {
+                    log::debug!("follow: lost the connection to a page: {e}");
                 }
                 let _ = socket.shutdown(Shutdown::Both);
                 return;
             }
-            Ok(reply) => self.answer(&mut connection, reply),
-            Err(Broken::Refused { status, reason }) => send(&mut connection, Answer::text(status, reason)),
-            Err(Broken::Gone) => Err(io::ErrorKind::NotConnected.into()),
+            Ok(reply) => self.send_reply(&mut connection, reply),
+            Err(RequestError::Rejected { status, reason }) => send(&mut connection, Response::text(status, reason)),
+            Err(RequestError::Disconnected) => Err(io::ErrorKind::NotConnected.into()),
         };
-        match answered {
+        match sent {
             Ok(()) => connection.finish(),
             Err(e) => {
                 log::debug!("follow: a connection ended early: {e}");
@@ -87,190 +88,190 @@ impl Desk {
         }
     }
 
-    /// Reads the request, and does what is to be done.
-    fn ask(
+    /// Reads and checks a request, and carries it out unless it only reads.
+    fn handle_request(
         &self,
-        connection: &mut Connection,
+        connection: &mut HttpConnection,
         socket: &Arc<TcpStream>,
-        here: SocketAddr,
-    ) -> std::result::Result<Reply, Broken> {
+        local: SocketAddr,
+    ) -> std::result::Result<Reply, RequestError> {
         let head = connection.read_head()?;
-        // All of this before its body. Whoever has no token learns which paths there are, which is no secret.
-        if let Some(reason) = access::stranger(&head, here) {
-            return Err(Broken::Refused { status: 403, reason });
-        }
-        let allowed = match head.path.as_str() {
+        // All checks come before the body. Which paths exist is no secret.
+        access::check_origin(&head, local).map_err(|reason| RequestError::Rejected { status: 403, reason })?;
+        let method = match head.path.as_str() {
             "/" | "/rows" | "/sections" => "GET",
             "/button" | "/lid" | "/stop" => "POST",
-            _ => return Err(Broken::Refused { status: 404, reason: "there is nothing of that name" }),
+            _ => return Err(RequestError::Rejected { status: 404, reason: "not found" }),
         };
-        if head.method != allowed {
-            return Ok(Reply::Whole(Answer::text(405, "not with this method").with("Allow", allowed)));
+        if head.method != method {
+            return Ok(Reply::Short(Response::text(405, "method not allowed").with_header("Allow", method)));
         }
         if !access::has_token(&head, &self.token) {
-            return match (head.path.as_str(), allowed) {
-                ("/", _) => Ok(Reply::Entrance),
-                (_, "GET") => Err(Broken::Refused { status: 403, reason: access::NO_TOKEN }),
-                _ => Err(Broken::Refused { status: 403, reason: access::NO_TOKEN_HEADER }),
+            return match (head.path.as_str(), method) {
+                ("/", _) => Ok(Reply::TokenPage),
+                (_, "GET") => Err(RequestError::Rejected { status: 403, reason: access::NO_TOKEN }),
+                _ => Err(RequestError::Rejected { status: 403, reason: access::NO_TOKEN_HEADER }),
             };
         }
-        self.visitors.settle(socket);
-        let body = connection.read_body(Length::of(&head)?, BODY_LIMIT)?;
+        self.connections.mark_authenticated(socket);
+        let body = connection.read_body(BodyLength::of(&head)?, MAX_BODY_BYTES)?;
         Ok(match (head.path.as_str(), body.as_slice()) {
             ("/", _) => Reply::Page,
             ("/rows", _) => rows(&head)?,
-            ("/sections", _) => Reply::Sections(since(&head)),
+            ("/sections", _) => Reply::Sections(changed_since(&head)),
             ("/stop", _) => Reply::Stop,
-            ("/button", _) => self.done(Handle::press_button),
-            (_, b"open") => self.done(Handle::open_lid),
-            (_, b"close") => self.done(Handle::close_lid),
-            _ => return Err(Broken::Refused { status: 400, reason: "the body says open or close" }),
+            ("/button", _) => self.control(Handle::press_button),
+            (_, b"open") => self.control(Handle::open_lid),
+            (_, b"close") => self.control(Handle::close_lid),
+            _ => return Err(RequestError::Rejected { status: 400, reason: "the body must be open or close" }),
         })
     }
 
-    fn done(&self, act: impl FnOnce(&Handle)) -> Reply {
+    fn control(&self, act: impl FnOnce(&Handle)) -> Reply {
         act(&self.handle);
-        Reply::Whole(Answer::new(204))
+        Reply::Short(Response::new(204))
     }
 
-    fn answer(&self, connection: &mut Connection, reply: Reply) -> io::Result<()> {
+    fn send_reply(&self, connection: &mut HttpConnection, reply: Reply) -> io::Result<()> {
         match reply {
-            Reply::Whole(answer) => send(connection, answer),
-            Reply::Entrance => {
-                let answer = Answer::new(403)
-                    .with("Content-Type", "text/html; charset=utf-8")
-                    .holding(page::entrance(access::NO_TOKEN).into_bytes().into());
-                let answer = guarded(answer, &page::entrance_policy());
-                connection.write(&answer, &answer.true_length())
+            Reply::Short(answer) => send(connection, answer),
+            Reply::TokenPage => {
+                let answer = Response::new(403)
+                    .with_header("Content-Type", "text/html; charset=utf-8")
+                    .with_body(page::token_page(access::NO_TOKEN).into_bytes().into());
+                let answer = with_security_headers(answer, &page::token_page_policy());
+                connection.write(&answer)
             }
             Reply::Stop => {
-                let sent = send(connection, Answer::new(204));
+                let sent = send(connection, Response::new(204));
                 self.handle.stop();
                 sent
             }
-            Reply::Page => self.show(connection, |report, out| report.write_live(&page::live(), &self.drawer(), out)),
-            Reply::Sections(since) => {
-                self.show(connection, |report, out| report.write_sections(&self.drawer(), Some(&since), out))
+            Reply::Page => {
+                self.send_page(connection, |report, out| report.write_live(&page::live_parts(), &self.renderer(), out))
             }
+            Reply::Sections(changed) => {
+                self.send_page(connection, |report, out| report.write_sections(&self.renderer(), Some(&changed), out))
+            }
+            // Taken by `serve`: the socket changes hands.
             Reply::Rows { .. } => Ok(()),
         }
     }
 
-    /// Sends rows until the page goes or it is over.
+    /// Sends rows until the page disconnects or the session ends.
     fn send_rows(
         &self,
-        mut connection: Connection,
+        mut connection: HttpConnection,
         socket: &Arc<TcpStream>,
         after: u64,
-        accept: &str,
+        accept_key: &str,
     ) -> io::Result<()> {
-        let Some(seat) = self.audience.seat() else {
-            return send(&mut connection, Answer::text(503, "too many pages are open"));
+        let Some(slot) = self.broadcaster.reserve_slot() else {
+            return send(&mut connection, Response::text(503, "too many pages are open"));
         };
-        // Before the answer: what is noted after it comes as it is noted.
+        // Before the handshake response: everything recorded later is sent as it is recorded.
         self.progress.flush();
-        let answer = Answer::new(101)
-            .with("Connection", "Upgrade")
-            .with("Upgrade", "websocket")
-            .with("Sec-WebSocket-Accept", accept);
+        let answer = Response::new(101)
+            .with_header("Connection", "Upgrade")
+            .with_header("Upgrade", "websocket")
+            .with_header("Sec-WebSocket-Accept", accept_key);
         connection.stream().write_all(&answer.head(""))?;
         let (_, early) = connection.into_parts();
-        self.audience.serve(socket, early, &self.folder, after, seat)
+        self.broadcaster.serve(socket, early, &self.folder, after, slot)
     }
 
-    /// Sends what is written of the recording so far, as it is written.
-    fn show(
+    /// Sends what `write` renders of the recording so far, in chunks.
+    fn send_page(
         &self,
-        connection: &mut Connection,
+        connection: &mut HttpConnection,
         write: impl FnOnce(&Report, &mut dyn Write) -> io::Result<()>,
     ) -> io::Result<()> {
         self.progress.flush();
-        let report = match self.report() {
+        let report = match self.current_report() {
             Ok(report) => report,
-            Err(e) => return send(connection, Answer::text(500, &e.to_string())),
+            Err(e) => return send(connection, Response::text(500, &e.to_string())),
         };
-        let answer = Answer::new(200).with("Content-Type", "text/html; charset=utf-8");
-        let answer = guarded(answer, &page::live().policy());
+        let answer = Response::new(200).with_header("Content-Type", "text/html; charset=utf-8");
+        let answer = with_security_headers(answer, &page::live_parts().policy());
         connection.stream().write_all(&answer.head("Transfer-Encoding: chunked\r\n"))?;
-        let mut out = BufWriter::with_capacity(CHUNK_BYTES, Chunks(connection.stream()));
+        let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChunkedWriter(connection.stream()));
         write(&report, &mut out)?;
         out.flush()?;
         drop(out);
         connection.stream().write_all(b"0\r\n\r\n")
     }
 
-    /// What there is by now. Each entry is read once, however many pages ask how often.
-    fn report(&self) -> Result<Report> {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let reader = match &mut *reader {
-            Some(reader) => reader,
-            none => none.insert(Reader::open(&self.folder)?),
+    fn current_report(&self) -> Result<Report> {
+        let mut report = lock(&self.report);
+        let report = match &mut *report {
+            Some(report) => report,
+            none => none.insert(LiveReport::open(&self.folder)?),
         };
-        reader.read_on(&|| !self.visitors.stopping())?.ok_or(Error::Interrupted)
+        report.update(&|| !self.connections.is_stopping())?.ok_or(Error::Interrupted)
     }
 
-    /// The page's other parts at the end, when nobody can be asked for them any more; no actions, which may be large.
-    pub(super) fn last_words(&self) -> String {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut words = Vec::new();
-        let Some(reader) = &mut *reader else { return String::new() };
-        match reader.read_on(&|| true) {
-            Ok(Some(report)) => _ = report.write_sections(&self.drawer(), None, &mut words),
+    /// Renders the final sections for open pages, which cannot request them any more; without actions, which may be large.
+    pub(super) fn final_sections(&self) -> String {
+        let mut sections = Vec::new();
+        let Some(report) = &mut *lock(&self.report) else { return String::new() };
+        match report.update(&|| true) {
+            Ok(Some(report)) => _ = report.write_sections(&self.renderer(), None, &mut sections),
             Ok(None) => {}
-            Err(e) => log::warn!("follow: the page is not told how it ended: {e}"),
+            Err(e) => log::warn!("follow: cannot render the final summary: {e}"),
         }
-        String::from_utf8_lossy(&words).into_owned()
+        String::from_utf8_lossy(&sections).into_owned()
     }
 
-    fn drawer(&self) -> Drawer<'_> {
-        Drawer::Elsewhere {
-            is_writing: Box::new(|name| self.progress.is_writing(name)),
+    fn renderer(&self) -> JobRenderer<'_> {
+        JobRenderer::Background {
+            is_being_written: Box::new(|name| self.progress.is_writing(name)),
             drawing: Box::new(|name| self.drawings.get(name)),
         }
     }
 }
 
-/// A WebSocket for rows.
-fn rows(head: &Head) -> std::result::Result<Reply, Broken> {
+/// Checks a WebSocket handshake.
+fn rows(head: &RequestHead) -> std::result::Result<Reply, RequestError> {
     let is_upgrade = head.header_has("upgrade", "websocket") && head.header_has("connection", "upgrade");
     let key = head.header("sec-websocket-key").filter(|_| head.header("sec-websocket-version") == Some("13"));
     let Some(key) = key.filter(|_| is_upgrade) else {
-        return Err(Broken::Refused { status: 400, reason: "rows come over a WebSocket of version 13" });
+        return Err(RequestError::Rejected { status: 400, reason: "expected a WebSocket handshake, version 13" });
     };
-    let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
-    Ok(Reply::Rows { after: number(access::parameter(head, "after")).unwrap_or(0), accept })
+    let accept_key = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    Ok(Reply::Rows { after: number(head, "after"), accept_key })
 }
 
-fn since(head: &Head) -> Since {
-    let again = access::parameter(head, "again").unwrap_or_default().split(',');
-    let again = again.take(MOST_AGAIN).filter_map(|text| text.parse().ok()).collect();
-    Since { entries: number(access::parameter(head, "since")).unwrap_or(0), again }
+fn changed_since(head: &RequestHead) -> ChangedSince {
+    let also = access::query_parameter(head, "also").unwrap_or_default().split(',');
+    let also = also.take(MAX_ACTIONS_BY_NUMBER).filter_map(|text| text.parse().ok()).collect();
+    ChangedSince { entries: number(head, "since"), also }
 }
 
-fn send(connection: &mut Connection, answer: Answer) -> io::Result<()> {
-    let answer = guarded(answer, "default-src 'none'");
-    connection.write(&answer, &answer.true_length())
+/// Returns a numeric query parameter, or 0.
+fn number(head: &RequestHead, name: &str) -> u64 {
+    access::query_parameter(head, name).and_then(|text| text.parse().ok()).unwrap_or(0)
 }
 
-/// With what a browser is to know of every answer: nothing of it is anybody else's, or to be kept.
-fn guarded(answer: Answer, policy: &str) -> Answer {
+fn send(connection: &mut HttpConnection, answer: Response) -> io::Result<()> {
+    let answer = with_security_headers(answer, "default-src 'none'");
+    connection.write(&answer)
+}
+
+/// Adds the headers of every response: no framing, sniffing, referrers, cross-origin use or caching.
+fn with_security_headers(answer: Response, policy: &str) -> Response {
     answer
-        .with("Content-Security-Policy", &format!("{policy}; frame-ancestors 'none'"))
-        .with("X-Content-Type-Options", "nosniff")
-        .with("Referrer-Policy", "no-referrer")
-        .with("Cross-Origin-Resource-Policy", "same-origin")
-        .with("Cache-Control", "no-store")
-        .with("Connection", "close")
+        .with_header("Content-Security-Policy", &format!("{policy}; frame-ancestors 'none'"))
+        .with_header("X-Content-Type-Options", "nosniff")
+        .with_header("Referrer-Policy", "no-referrer")
+        .with_header("Cross-Origin-Resource-Policy", "same-origin")
+        .with_header("Cache-Control", "no-store")
+        .with_header("Connection", "close")
 }
 
-fn number<N: std::str::FromStr>(text: Option<&str>) -> Option<N> {
-    text?.parse().ok()
-}
+/// Writes a body in HTTP chunks.
+struct ChunkedWriter<'a>(&'a mut ServerStream);
 
-/// A body whose length nobody knows before it is written.
-struct Chunks<'a>(&'a mut Stream);
-
-impl Write for Chunks<'_> {
+impl Write for ChunkedWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if !bytes.is_empty() {
             self.0.write_all(format!("{:x}\r\n", bytes.len()).as_bytes())?;

@@ -1,4 +1,4 @@
-//! What a page is told of files that come later than the entries that name them.
+//! Files that are written after the entries that name them.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -21,7 +21,7 @@ fn get(follower: &Follower, target: &str) -> String {
 }
 
 #[test]
-fn a_picture_that_is_still_being_written_comes_to_the_page_once_it_is_there() {
+fn shows_a_picture_once_it_has_been_written() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = Recorder::of_machine(folder.path(), &Config::default()).unwrap();
     let (emulator, _peer) = Emulator::offline(Config::default(), folder.path()).unwrap();
@@ -35,22 +35,22 @@ fn a_picture_that_is_still_being_written_comes_to_the_page_once_it_is_there() {
     let in_progress = recorder.progress().begin_file("1.jpg");
     for target in ["/?", "/sections?since=0&"] {
         let page = get(&follower, target);
-        assert!(page.contains("<p class=\"note pending\">1.jpg: it is being written</p>"), "{page}");
+        assert!(page.contains("<p class=\"note pending\">1.jpg: being written</p>"), "{page}");
     }
     let rows =
         format!("ws://{}/rows?after=2&token={}", follower.address(), follower.url().split_once("token=").unwrap().1);
     let (mut rows, _) = tungstenite::client(rows, TcpStream::connect(follower.address()).unwrap()).unwrap();
-    let pictures = Message::text(r#"{"pictures":true}"#);
-    assert_eq!(rows.read().unwrap(), pictures, "what came before it listened");
+    let attachments = Message::text(r#"{"attachments":true}"#);
+    assert_eq!(rows.read().unwrap(), attachments, "for what came before the subscription");
     fs::write(folder.path().join("1.jpg"), b"\xff\xd8\xff picture").unwrap();
     drop(in_progress);
-    assert_eq!(rows.read().unwrap(), pictures);
-    let page = get(&follower, "/sections?since=2&again=0&");
+    assert_eq!(rows.read().unwrap(), attachments);
+    let page = get(&follower, "/sections?since=2&also=0&");
     assert!(page.contains("data:image/jpeg;base64,") && !page.contains("pending"), "{page}");
-    // One that could not be written is not waited for.
+    // A file that could not be written is not pending.
     drop(recorder.progress().begin_file("1.jpg"));
     fs::remove_file(folder.path().join("1.jpg")).unwrap();
-    assert_eq!(rows.read().unwrap(), pictures);
-    let page = get(&follower, "/sections?since=2&again=0&");
+    assert_eq!(rows.read().unwrap(), attachments);
+    let page = get(&follower, "/sections?since=2&also=0&");
     assert!(page.contains("1.jpg: cannot read it") && !page.contains("pending"), "{page}");
 }

@@ -1,4 +1,4 @@
-//! Who is connected to a listener, and the threads that serve them: bounded, named, and joined at the end.
+//! The connections of a listener and the threads that serve them: bounded in number, named, and joined at the end.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -9,102 +9,104 @@ use std::time::{Duration, Instant};
 
 use crate::sync::{lock, wait};
 
-/// How long a connection that has to make room may take to end.
-const MAKING_ROOM: Duration = Duration::from_secs(5);
+/// How long an evicted connection may take to end.
+const EVICTION_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The connections of one listener and all its threads.
-pub(crate) struct Visitors {
-    /// Whose they are, for the log.
-    whose: &'static str,
-    /// Most connections at a time.
+/// The open connections of one listener, and all its threads.
+pub(crate) struct Connections {
+    /// Names the server in log lines.
+    server: &'static str,
+    /// Maximum number of connections.
     limit: usize,
-    /// Whether one that is settled may have to make room, where all are.
-    evicts_settled: bool,
+    /// Whether an authenticated connection may be evicted if all are authenticated.
+    evicts_authenticated: bool,
     sockets: Mutex<Sockets>,
-    fewer: Condvar,
+    removed: Condvar,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 #[derive(Default)]
 struct Sockets {
-    /// By number, in the order in which they came.
-    open: BTreeMap<u64, Open>,
+    /// By number, oldest first.
+    open: BTreeMap<u64, OpenConnection>,
     next: u64,
     stopping: bool,
 }
 
-struct Open {
+struct OpenConnection {
     socket: Arc<TcpStream>,
-    /// It has shown that it may be here (see [`Visitors::settle`]).
-    is_settled: bool,
-    /// It was shut to make room.
-    leaving: bool,
+    /// See [`Connections::mark_authenticated`].
+    is_authenticated: bool,
+    /// It was shut down in favour of a new connection.
+    is_evicted: bool,
 }
 
 impl Sockets {
-    /// Shuts the oldest connection that is not settled; where all are, the oldest, if that is allowed. Says whether one
-    /// is to make room.
-    fn make_room(&mut self, evicts_settled: bool) -> bool {
-        let staying = || self.open.iter().filter(|(_, open)| !open.leaving);
-        let oldest = staying().find(|(_, open)| !open.is_settled);
-        let oldest = oldest.or_else(|| staying().next().filter(|_| evicts_settled));
+    /// Evicts the oldest unauthenticated connection or, if there is none and `evicts_authenticated`, the oldest.
+    /// Returns whether one was evicted.
+    fn evict_oldest(&mut self, evicts_authenticated: bool) -> bool {
+        let candidates = || self.open.iter().filter(|(_, open)| !open.is_evicted);
+        let oldest = candidates().find(|(_, open)| !open.is_authenticated);
+        let oldest = oldest.or_else(|| candidates().next().filter(|_| evicts_authenticated));
         let Some(open) = oldest.map(|(number, _)| *number).and_then(|number| self.open.get_mut(&number)) else {
             return false;
         };
-        open.leaving = true;
-        // An error says that it is closed already.
+        open.is_evicted = true;
+        // Fails if it is already closed.
         let _ = open.socket.shutdown(Shutdown::Both);
         true
     }
 }
 
-/// A connection in the register; it leaves when its thread ends, however it ends.
-pub(crate) struct Visit {
-    visitors: Arc<Visitors>,
+/// Removes its connection from [`Connections`] when dropped, also if the thread panics.
+pub(crate) struct ConnectionGuard {
+    connections: Arc<Connections>,
     number: u64,
 }
 
-impl Drop for Visit {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
-        lock(&self.visitors.sockets).open.remove(&self.number);
-        self.visitors.fewer.notify_all();
+        lock(&self.connections.sockets).open.remove(&self.number);
+        self.connections.removed.notify_all();
     }
 }
 
-impl Visitors {
-    /// One more than `limit` connections ends the oldest that is not [settled](Self::settle), or else the oldest.
-    pub(crate) fn new(whose: &'static str, limit: usize) -> Arc<Self> {
-        Self::with(whose, limit, true)
+impl Connections {
+    /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one, or else the
+    /// oldest.
+    #[cfg(feature = "local-service")]
+    pub(crate) fn new(server: &'static str, limit: usize) -> Arc<Self> {
+        Self::with(server, limit, true)
     }
 
-    /// One more than `limit` connections ends the oldest that is not [settled](Self::settle). Where all are, it is not
-    /// let in.
+    /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one. If there is none,
+    /// the new connection is closed.
     #[cfg(feature = "follow")]
-    pub(crate) fn keeping_settled(whose: &'static str, limit: usize) -> Arc<Self> {
-        Self::with(whose, limit, false)
+    pub(crate) fn keeping_authenticated(server: &'static str, limit: usize) -> Arc<Self> {
+        Self::with(server, limit, false)
     }
 
-    fn with(whose: &'static str, limit: usize, evicts_settled: bool) -> Arc<Self> {
-        let (sockets, fewer, threads) = (Mutex::default(), Condvar::new(), Mutex::default());
-        Arc::new(Self { whose, limit, evicts_settled, sockets, fewer, threads })
+    fn with(server: &'static str, limit: usize, evicts_authenticated: bool) -> Arc<Self> {
+        let (sockets, removed, threads) = (Mutex::default(), Condvar::new(), Mutex::default());
+        Arc::new(Self { server, limit, evicts_authenticated, sockets, removed, threads })
     }
 
-    pub(crate) fn stopping(&self) -> bool {
+    pub(crate) fn is_stopping(&self) -> bool {
         lock(&self.sockets).stopping
     }
 
-    /// Runs `work` on a thread that `join_threads` joins.
+    /// Runs `work` on a new thread, which [`join_threads`](Self::join_threads) joins.
     pub(crate) fn spawn(&self, name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
         let thread = thread::Builder::new().name(name.to_owned()).spawn(work)?;
         let mut threads = lock(&self.threads);
-        let over: Vec<_> = threads.extract_if(.., |thread| thread.is_finished()).collect();
+        let finished: Vec<_> = threads.extract_if(.., |thread| thread.is_finished()).collect();
         threads.push(thread);
         drop(threads);
-        self.join(over);
+        self.join(finished);
         Ok(())
     }
 
-    /// Joins every thread, those that came to be in the meantime as well.
+    /// Joins every thread, including those started meanwhile.
     pub(crate) fn join_threads(&self) {
         loop {
             let threads = std::mem::take(&mut *lock(&self.threads));
@@ -119,92 +121,95 @@ impl Visitors {
         for thread in threads {
             let name = thread.thread().name().unwrap_or_default().to_owned();
             if thread.join().is_err() {
-                log::error!("{}: the thread {name} panicked", self.whose);
+                log::error!("{}: the thread {name} panicked", self.server);
             }
         }
     }
 
-    /// From now on nobody comes in. Who is there is there still: see [`cut`](Self::cut).
-    pub(crate) fn close(&self) {
+    /// Stops accepting connections. Open ones stay open: see [`shutdown_sockets`](Self::shutdown_sockets).
+    pub(crate) fn stop_accepting(&self) {
         lock(&self.sockets).stopping = true;
-        self.fewer.notify_all();
+        self.removed.notify_all();
     }
 
-    /// This connection has shown that it may be here: where there is no room for a newcomer, others have to go first.
-    pub(crate) fn settle(&self, socket: &Arc<TcpStream>) {
+    /// Marks a connection whose peer has shown a valid token: others are evicted before it.
+    pub(crate) fn mark_authenticated(&self, socket: &Arc<TcpStream>) {
         let mut sockets = lock(&self.sockets);
         if let Some(open) = sockets.open.values_mut().find(|open| Arc::ptr_eq(&open.socket, socket)) {
-            open.is_settled = true;
+            open.is_authenticated = true;
         }
     }
 
-    /// Shuts every socket, so that whoever waits for one wakes.
-    pub(crate) fn cut(&self) {
+    /// Shuts down every socket, which wakes the threads that wait for one.
+    pub(crate) fn shutdown_sockets(&self) {
         let open: Vec<_> = lock(&self.sockets).open.values().map(|open| Arc::clone(&open.socket)).collect();
         for socket in open {
-            // An error says that it is closed already.
+            // Fails if it is already closed.
             let _ = socket.shutdown(Shutdown::Both);
         }
-        self.fewer.notify_all();
+        self.removed.notify_all();
     }
 
-    /// Registers a connection. Where there is no room, another one has to go.
-    fn enter(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<Visit> {
+    /// Registers a connection, evicting another if the limit is reached.
+    fn register(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<ConnectionGuard> {
         let mut sockets = lock(&self.sockets);
-        if sockets.open.len() >= self.limit && !sockets.make_room(self.evicts_settled) {
+        if sockets.open.len() >= self.limit && !sockets.evict_oldest(self.evicts_authenticated) {
             return None;
         }
-        let deadline = Instant::now() + MAKING_ROOM;
+        let deadline = Instant::now() + EVICTION_TIMEOUT;
         while sockets.open.len() >= self.limit && !sockets.stopping {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return None;
             }
-            sockets = wait(&self.fewer, sockets, Some(left));
+            sockets = wait(&self.removed, sockets, Some(left));
         }
         if sockets.stopping {
             return None;
         }
         sockets.next += 1;
         let number = sockets.next;
-        sockets.open.insert(number, Open { socket: Arc::clone(socket), is_settled: false, leaving: false });
-        Some(Visit { visitors: Arc::clone(self), number })
+        sockets
+            .open
+            .insert(number, OpenConnection { socket: Arc::clone(socket), is_authenticated: false, is_evicted: false });
+        Some(ConnectionGuard { connections: Arc::clone(self), number })
     }
 
-    /// Accepts until it is closed, and has each connection served on a thread of that name. Runs on the listener's thread.
-    pub(crate) fn listen<S>(self: &Arc<Self>, listener: &TcpListener, name: &str, serve: S)
+    /// Accepts connections until [`stop_accepting`](Self::stop_accepting), and serves each on a thread called `name`.
+    /// Runs on the listener's thread.
+    pub(crate) fn accept_loop<S>(self: &Arc<Self>, listener: &TcpListener, name: &str, serve: S)
     where
         S: Fn(&Arc<TcpStream>) + Clone + Send + 'static,
     {
         loop {
             let accepted = listener.accept();
-            if self.stopping() {
+            if self.is_stopping() {
                 return;
             }
             match accepted {
                 Ok((socket, _)) => {
                     let socket = Arc::new(socket);
-                    let Some(visit) = self.enter(&socket) else { continue };
+                    let Some(guard) = self.register(&socket) else { continue };
                     let serve = serve.clone();
                     let started = self.spawn(name, move || {
-                        let _visit = visit;
+                        let _guard = guard;
                         serve(&socket);
                     });
                     if let Err(error) = started {
-                        log::warn!("{}: cannot start a thread for a connection: {error}", self.whose);
+                        log::warn!("{}: cannot start a thread for a connection: {error}", self.server);
                     }
                 }
                 Err(error) => {
-                    // Mostly a want of file descriptors, which ends when a connection does.
-                    log::warn!("{}: cannot accept a connection: {error}", self.whose);
-                    drop(wait(&self.fewer, lock(&self.sockets), Some(Duration::from_millis(100))));
+                    // Usually too many open files, which ends when a connection closes.
+                    log::warn!("{}: cannot accept a connection: {error}", self.server);
+                    drop(wait(&self.removed, lock(&self.sockets), Some(Duration::from_millis(100))));
                 }
             }
         }
     }
 
-    /// Wakes a listener that waits for a connection.
-    pub(crate) fn knock(&self, mut address: SocketAddr) {
+    /// Wakes a listener that is blocked in `accept`, by connecting to it.
+    pub(crate) fn wake_listener(&self, mut address: SocketAddr) {
         if address.ip().is_unspecified() {
             address.set_ip(if address.is_ipv4() {
                 std::net::Ipv4Addr::LOCALHOST.into()
@@ -213,7 +218,7 @@ impl Visitors {
             });
         }
         if let Err(error) = TcpStream::connect_timeout(&address, Duration::from_secs(1)) {
-            log::warn!("{}: cannot wake its own listener: {error}", self.whose);
+            log::warn!("{}: cannot wake the listener: {error}", self.server);
         }
     }
 }

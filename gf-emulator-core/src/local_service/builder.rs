@@ -1,25 +1,28 @@
-//! How a [`LocalService`] is to be, and its start.
+//! Configures and starts a [`LocalService`].
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::machines::{Machines, Rules};
-use super::replay::Playing;
-use super::seen::{Log, Observer, Seen};
-use super::server::{self, Bodies, Core, Settings, Task};
-use super::{Error, LocalService, Replay, Script, certificate};
-use crate::{Secret, Secrets};
+use super::core::{Bodies, Core, Settings, Task};
+use super::history::{History, Observer};
+use super::machines::{Machines, SignInRules};
+use super::replay_state::ReplayState;
+use super::seen::Seen;
+use super::{LocalService, LocalServiceError, ReplayPlan, Script, certificate, sample_jobs, server};
+use crate::{Secret, Secrets, puls};
 
-/// How a [`LocalService`] is to be. See [`LocalService::builder`].
+/// Configures a [`LocalService`]. See [`LocalService::builder`].
 pub struct Builder {
     tls: bool,
     listen: String,
-    rules: Rules,
+    rules: SignInRules,
     firmware_version: String,
     puls: Option<Vec<u8>>,
+    jobs: BTreeMap<String, Vec<u8>>,
     gzip: bool,
     task: Option<Task>,
     cut_every: Option<Duration>,
@@ -34,7 +37,7 @@ impl Default for Builder {
         Self {
             tls: true,
             listen: "127.0.0.1:0".to_owned(),
-            rules: Rules {
+            rules: SignInRules {
                 serial: None,
                 password: None,
                 token_life: Duration::from_hours(6),
@@ -43,6 +46,7 @@ impl Default for Builder {
             },
             firmware_version: "2.6.0-2228".to_owned(),
             puls: None,
+            jobs: BTreeMap::new(),
             gzip: false,
             task: None,
             cut_every: None,
@@ -55,116 +59,139 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Over TLS (the default), or plain.
+    /// Enables or disables TLS. The default is true. Clients must trust [`LocalService::ca_pem`].
     #[must_use]
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
         self
     }
 
-    /// The address and port; port 0 is any that is free. The default is `127.0.0.1:0`.
+    /// Sets the address and port to listen on; port 0 is any free port. The default is `127.0.0.1:0`.
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
         self
     }
 
-    /// The one serial number that may sign in, with or without its leading `S`. Otherwise any may.
+    /// Sets the only serial number that may sign in, with or without its leading `S`. The default is any.
     #[must_use]
     pub fn serial(mut self, serial: &str) -> Self {
         self.rules.serial = Some(serial.strip_prefix('S').unwrap_or(serial).to_owned());
         self
     }
 
-    /// The one password that signs in. Otherwise any does.
+    /// Sets the only password that is accepted. The default is any.
     #[must_use]
     pub fn password(mut self, password: Secret) -> Self {
         self.rules.password = Some(password);
         self
     }
 
-    /// How long an `auth_token` holds: 6 hours, as with the cloud, where this is not called.
+    /// Sets how long an `auth_token` is valid. The default is 6 hours, about as in the cloud (public documentation).
     #[must_use]
     pub fn token_life(mut self, life: Duration) -> Self {
         self.rules.token_life = life;
         self
     }
 
-    /// How long a `ws_token` can be used: 30 seconds, as with the cloud, where this is not called.
+    /// Sets how long a `ws_token` is valid. The default is 30 seconds, about as in the cloud (public documentation).
     #[must_use]
     pub fn ws_token_life(mut self, life: Duration) -> Self {
         self.rules.ws_token_life = life;
         self
     }
 
-    /// After how long a machine has gone that has no control socket and of which nothing is heard: its script ends
-    /// then. 30 seconds where this is not called.
+    /// Sets how long a machine may be disconnected and silent before it counts as gone and its script ends. The default
+    /// is 30 seconds.
     #[must_use]
     pub fn gone_after(mut self, time: Duration) -> Self {
         self.rules.gone_after = time;
         self
     }
 
-    /// The firmware version on offer; `2.6.0-2228` where this is not called.
+    /// Sets the current firmware version. The default is `2.6.0-2228`.
     #[must_use]
     pub fn firmware_version(mut self, version: impl Into<String>) -> Self {
         self.firmware_version = version.into();
         self
     }
 
-    /// The pulse file on offer. Otherwise it is a short one that moves the head a little.
+    /// Sets the pulse file, `/dl/job.puls`. The default has 400 ticks: 200 microsteps right and 200 back.
     #[must_use]
     pub fn puls(mut self, file: impl Into<Vec<u8>>) -> Self {
         self.puls = Some(file.into());
         self
     }
 
-    /// Whether the pulse file is gzip-compressed before it is served.
+    /// Serves a separate pulse file to actions of one type, such as `hunt`: `{puls}` in their strings is its URL,
+    /// `/dl/<action_type>.puls`. All other actions get the one of [`puls`](Self::puls).
+    #[must_use]
+    pub fn puls_for(mut self, action_type: &str, file: impl Into<Vec<u8>>) -> Self {
+        self.jobs.insert(action_type.to_owned(), file.into());
+        self
+    }
+
+    /// Sets different pulse files for `hunt`, `motion` and `print`, similar to those of the cloud: a hunt that moves
+    /// only the lens, a motion without the laser, and a print of an engraving and cuts.
+    ///
+    /// # Panics
+    ///
+    /// Never: the jobs are the same every time.
+    #[must_use]
+    pub fn sample_jobs(self) -> Self {
+        let job = |made: puls::Result<Vec<u8>>| made.expect("the sample jobs are within all limits");
+        self.puls_for("hunt", job(sample_jobs::hunt()))
+            .puls_for("motion", job(sample_jobs::motion()))
+            .puls_for("print", job(sample_jobs::print()))
+    }
+
+    /// Sets whether pulse files are served gzip-compressed. The default is false.
     #[must_use]
     pub fn gzip(mut self, gzip: bool) -> Self {
         self.gzip = gzip;
         self
     }
 
-    /// What to do with every machine that signs in. Otherwise the service does nothing of its own.
+    /// Sets the script to run with every machine. The default is none: see [`LocalService::send`].
     #[must_use]
     pub fn script(mut self, script: Script) -> Self {
         self.task = Some(Task::Script(script));
         self
     }
 
-    /// A recorded session to go through with the first machine that connects, in place of a script. No other machine may
-    /// connect then.
+    /// Sets a recorded session to replay with the first machine that connects, instead of a script. Other machines are
+    /// rejected.
     #[must_use]
-    pub fn replay(mut self, replay: Replay) -> Self {
-        self.task = Some(Task::Replay(Playing::new(replay)));
+    pub fn replay(mut self, plan: ReplayPlan) -> Self {
+        self.task = Some(Task::Replay(ReplayState::new(plan)));
         self
     }
 
-    /// Cuts each control socket when it has been open for so long; the cloud does so about hourly. Otherwise never.
+    /// Sets after what time each WebSocket is cut. The default is never; the cloud cuts about hourly (public
+    /// documentation).
     #[must_use]
     pub fn cut_every(mut self, after: Duration) -> Self {
         self.cut_every = Some(after);
         self
     }
 
-    /// The longest request body taken, in bytes: 64 MiB where this is not called.
+    /// Sets the maximum size of a request body, in bytes. The default is 64 MiB.
     #[must_use]
     pub fn body_limit(mut self, bytes: u64) -> Self {
         self.body_limit = bytes;
         self
     }
 
-    /// Whether every body that is read is kept in what was [`Seen`], for as long as that is kept; otherwise only those
-    /// of `/api/event` are. For tests: what is seen takes up to 1 GiB then.
+    /// Sets whether every request body is kept in what was [`Seen`], which then takes up to 1 GiB. By default only the
+    /// bodies of `/api/event` are kept.
     #[must_use]
     pub fn keep_bodies(mut self, keep: bool) -> Self {
         self.bodies = if keep { Bodies::Kept } else { Bodies::Small };
         self
     }
 
-    /// Whether the observer gets the pictures that machines upload, up to 2 MiB each and 32 MiB at a time. Otherwise it
-    /// gets bodies of up to 64 KiB of machines that have signed in, and no pictures.
+    /// Sets whether the observer gets the pictures that machines upload, up to 2 MiB each and 32 MiB at a time. By
+    /// default it gets bodies of up to 64 KiB from machines that have signed in, and no pictures.
     #[must_use]
     pub fn observe_pictures(mut self, observe: bool) -> Self {
         if self.bodies != Bodies::Kept {
@@ -173,30 +200,31 @@ impl Builder {
         self
     }
 
-    /// Called with everything seen as it happens, in order. It must be quick and must not call the service.
+    /// Registers a callback for every event, in order. It blocks the service, so it must be quick, and it must not call
+    /// the service.
     #[must_use]
     pub fn observer(mut self, observer: impl Fn(&Seen) + Send + Sync + 'static) -> Self {
         self.observer = Some(Box::new(observer));
         self
     }
 
-    /// As [`LocalService::secrets`], before anybody can connect: for an [observer](Self::observer) that shows what it is
-    /// called with.
+    /// As [`LocalService::secrets`], before the service starts: for an [observer](Self::observer) that prints or
+    /// records.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         self.secrets.clone()
     }
 
-    /// Listens, and serves from now on.
+    /// Starts the service.
     ///
     /// # Errors
-    /// [`Error::Listen`] where the address cannot be had, [`Error::Tls`] where there can be no certificate,
-    /// [`Error::Start`] where a thread cannot be started.
-    pub fn start(self) -> Result<LocalService, Error> {
-        let fail = |source| Error::Listen { address: self.listen.clone(), source };
+    /// [`LocalServiceError::Listen`] if the address is not available, [`LocalServiceError::Tls`] if the certificate
+    /// cannot be generated, [`LocalServiceError::Start`] if a thread cannot be started.
+    pub fn start(self) -> Result<LocalService, LocalServiceError> {
+        let fail = |source| LocalServiceError::Listen { address: self.listen.clone(), source };
         let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;
         let addr = listener.local_addr().map_err(fail)?;
-        let certificate = if self.tls { Some(certificate::make(addr.ip())?) } else { None };
+        let certificate = if self.tls { Some(certificate::generate(addr.ip())?) } else { None };
         let (ca_pem, acceptor) = certificate.map(|made| (made.ca_pem, made.acceptor)).unzip();
         let scheme = if self.tls { "https" } else { "http" };
         let http_url = if addr.ip().is_loopback() || addr.ip().is_unspecified() {
@@ -204,31 +232,35 @@ impl Builder {
         } else {
             format!("{scheme}://{addr}")
         };
-        let puls = self.puls.unwrap_or_else(small_puls);
+        let pack = |file: Vec<u8>| -> Result<Arc<[u8]>, LocalServiceError> {
+            Ok(if self.gzip { compressed(&file).map_err(LocalServiceError::Start)? } else { file }.into())
+        };
+        let jobs = self.jobs.into_iter().map(|(action_type, file)| Ok((action_type, pack(file)?)));
         let settings = Settings {
             http_url,
             firmware: format!("firmware {}\n", self.firmware_version).into_bytes().into(),
             firmware_version: self.firmware_version,
-            puls: if self.gzip { compressed(&puls).map_err(Error::Start)? } else { puls }.into(),
+            puls: pack(self.puls.unwrap_or_else(small_puls))?,
+            jobs: jobs.collect::<Result<_, LocalServiceError>>()?,
             body_limit: self.body_limit,
             bodies: self.bodies,
             cut_every: self.cut_every,
         };
-        // The replay counts first: whoever is told of something may ask how far it is.
-        let counter = self.task.as_ref().and_then(Task::counter);
-        let observers = counter.into_iter().chain(self.observer).collect();
-        let log = Log::new(self.bodies == Bodies::Kept, observers);
-        let core = Core::new(settings, Machines::new(self.rules), log, self.task, self.secrets);
+        // The replay's observer comes first, so that its counts are up to date when the other one is called.
+        let replay_observer = self.task.as_ref().and_then(Task::observer);
+        let observers = replay_observer.into_iter().chain(self.observer).collect();
+        let history = History::new(self.bodies == Bodies::Kept, observers);
+        let core = Core::new(settings, Machines::new(self.rules), history, self.task, self.secrets);
         let shared = Arc::clone(&core);
         let thread = thread::Builder::new()
             .name("gf-service-listener".to_owned())
             .spawn(move || server::listen(&shared, &listener, acceptor.as_ref()))
-            .map_err(Error::Start)?;
+            .map_err(LocalServiceError::Start)?;
         Ok(LocalService { core, listener: Mutex::new(Some(thread)), addr, ca_pem })
     }
 }
 
-/// A pulse file that steps 200 microsteps right and back at 10000 a second.
+/// Returns a pulse file of 200 microsteps right and 200 back, at 10,000 ticks per second.
 pub(super) fn small_puls() -> Vec<u8> {
     const RECORDS: [(&[u8; 4], u32); 5] = [(b"STfr", 10_000), (b"MCsn", 0), (b"PDfm", 0), (b"XSmm", 8), (b"YSmm", 8)];
     let mut file = b"\x80GF1".to_vec();

@@ -1,6 +1,6 @@
-//! The service's identity: a root certificate and a leaf under it, made on the spot.
+//! The service's TLS certificate: a root and a leaf, generated at start.
 //!
-//! Nothing is written to disk here and no key leaves the process; the root's certificate alone is handed out.
+//! Nothing is written to disk and no private key leaves the process.
 
 use std::net::IpAddr;
 
@@ -10,9 +10,9 @@ use rcgen::{
     KeyUsagePurpose, date_time_ymd,
 };
 
-use super::Error;
+use super::LocalServiceError;
 
-/// What a TLS listener needs, and what its clients need to trust it.
+/// A certificate for the listener, and its root for the clients.
 pub(super) struct Certificate {
     /// The root certificate, PEM.
     pub(super) ca_pem: String,
@@ -20,9 +20,9 @@ pub(super) struct Certificate {
     pub(super) acceptor: TlsAcceptor,
 }
 
-/// Makes a root and a leaf for `localhost`, `127.0.0.1` and `::1`, and for `listening` where that is another address.
-pub(super) fn make(listening: IpAddr) -> Result<Certificate, Error> {
-    let fail = |reason: String| Error::Tls { reason };
+/// Generates a root and a leaf for `localhost`, `127.0.0.1` and `::1`, and for `listening` if that is another address.
+pub(super) fn generate(listening: IpAddr) -> Result<Certificate, LocalServiceError> {
+    let fail = |reason: String| LocalServiceError::Tls { reason };
     let (ca_pem, leaf_pem, key_pem) = issue(listening).map_err(|e| fail(e.to_string()))?;
     let chain = format!("{leaf_pem}{ca_pem}");
     let identity = Identity::from_pkcs8(chain.as_bytes(), key_pem.as_bytes()).map_err(|e| fail(e.to_string()))?;
@@ -31,8 +31,8 @@ pub(super) fn make(listening: IpAddr) -> Result<Certificate, Error> {
 }
 
 fn issue(listening: IpAddr) -> Result<(String, String, String), rcgen::Error> {
-    // The strict checks of newer clients want key usages, a subject key and an authority key identifier, and a
-    // validity of about a year.
+    // Clients with strict checks, such as Python 3.13, require key usages and subject and authority key identifiers;
+    // some require a validity of about a year at most.
     let mut root = CertificateParams::new(Vec::new())?;
     root.distinguished_name.push(DnType::CommonName, "gf-machine-emulator local service root");
     root.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));

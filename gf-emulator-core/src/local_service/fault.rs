@@ -1,18 +1,18 @@
-//! What the service is told to do wrong, request by request.
+//! Fault injection: requests that fail on purpose.
 
 use std::sync::{Condvar, Mutex};
 
-use crate::sync::lock;
+use crate::sync::{lock, wait};
 
-/// Something to go wrong with the next requests that fit.
+/// A failure of the next matching requests.
 ///
 /// ```
 /// use gf_emulator_core::local_service::{Failure, Fault};
 ///
-/// // The next two uploads are told to come back in a second.
+/// // The next two uploads are told to retry after a second.
 /// let busy = Fault::status(503).header("Retry-After", "1").on("PUT", "/up/").times(2);
-/// // The next pulse file ends in the middle.
-/// let torn = Fault::new(Failure::CutAnswer).on("GET", "/dl/job.puls");
+/// // The next download of the pulse file is cut in the middle.
+/// let cut = Fault::new(Failure::CutAnswer).on("GET", "/dl/job.puls");
 /// ```
 #[derive(Debug, Clone)]
 pub struct Fault {
@@ -22,45 +22,45 @@ pub struct Fault {
     times: usize,
 }
 
-/// How a request goes wrong.
+/// How a request fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It is answered with this status and these headers, and nothing is done.
+    /// The response has this status and these headers, and the request has no effect.
     Status {
         /// The HTTP status.
         status: u16,
         /// Headers to send with it, such as `Retry-After` or `Location`.
         headers: Vec<(String, String)>,
     },
-    /// The connection is cut when half of the request's body has come. No answer.
+    /// The connection is cut after half of the request's body, without a response.
     CutRequest,
-    /// The connection is cut when half of the answer's body has gone.
+    /// The connection is cut after half of the response's body; before the response, if its body is empty.
     CutAnswer,
-    /// The answer promises 1000 bytes more than it has; then the connection ends.
+    /// `Content-Length` is 1000 bytes too large, and the connection is closed after the body.
     ShortBody,
-    /// The answer promises 1000 bytes more than it has; then nothing comes, and the connection stays, for 30 seconds.
+    /// `Content-Length` is 1000 bytes too large, and the connection stays open after the body, for 30 seconds.
     Stall,
-    /// The answer's body goes on with zeros for as long as somebody reads it.
+    /// The response's body continues with zeros for as long as the machine reads.
     EndlessBody,
-    /// The answer waits until [`LocalService::release`](super::LocalService::release) or the end of the service.
+    /// The response is held back until [`LocalService::release`](super::LocalService::release) or the service stops.
     Hold,
 }
 
 impl Fault {
-    /// The next request of any kind goes wrong in this way.
+    /// Creates a fault that affects the next request, with any method and path.
     #[must_use]
     pub fn new(failure: Failure) -> Self {
         Self { failure, method: None, path_prefix: "/".to_owned(), times: 1 }
     }
 
-    /// The next request of any kind is answered with this status.
+    /// Creates a fault that answers the next request with this status.
     #[must_use]
     pub fn status(status: u16) -> Self {
         Self::new(Failure::Status { status, headers: Vec::new() })
     }
 
-    /// With this header. Only a [`Failure::Status`] has any.
+    /// Adds a header to a [`Failure::Status`]; has no effect on others.
     #[must_use]
     pub fn header(mut self, name: &str, value: &str) -> Self {
         if let Failure::Status { headers, .. } = &mut self.failure {
@@ -69,8 +69,8 @@ impl Fault {
         self
     }
 
-    /// Only requests with this method whose path (without query) begins so. The opening of a control socket has the
-    /// path `/<ws_token>`, with those very letters.
+    /// Limits the fault to requests with this method and a path that starts with `path_prefix`. The path of a WebSocket
+    /// handshake is always the text `/<ws_token>`.
     #[must_use]
     pub fn on(mut self, method: &str, path_prefix: &str) -> Self {
         self.method = Some(method.to_owned());
@@ -78,21 +78,21 @@ impl Fault {
         self
     }
 
-    /// So many times (once, where this is not called).
+    /// Sets how many requests fail. The default is 1.
     #[must_use]
     pub fn times(mut self, times: usize) -> Self {
         self.times = times;
         self
     }
 
-    fn fits(&self, method: &str, path: &str) -> bool {
+    fn matches(&self, method: &str, path: &str) -> bool {
         self.times > 0
             && self.method.as_deref().is_none_or(|wanted| wanted == method)
             && path.starts_with(&self.path_prefix)
     }
 }
 
-/// The faults that are yet to come.
+/// The queued faults.
 #[derive(Default)]
 pub(super) struct Faults {
     state: Mutex<State>,
@@ -112,10 +112,10 @@ impl Faults {
         lock(&self.state).queued.push(fault);
     }
 
-    /// The first queued fault that fits, used up once more.
+    /// Takes the first queued fault that matches.
     pub(super) fn take(&self, method: &str, path: &str) -> Option<Failure> {
         let mut state = lock(&self.state);
-        let index = state.queued.iter().position(|fault| fault.fits(method, path))?;
+        let index = state.queued.iter().position(|fault| fault.matches(method, path))?;
         let fault = &mut state.queued[index];
         fault.times -= 1;
         let failure = fault.failure.clone();
@@ -125,14 +125,14 @@ impl Faults {
         Some(failure)
     }
 
-    /// Waits in line for a release; `announce` is called when the place in the line is sure.
-    pub(super) fn hold(&self, announce: impl FnOnce()) {
+    /// Waits for the next release. `on_held` is called once a release would end the wait.
+    pub(super) fn hold(&self, on_held: impl FnOnce()) {
         let mut state = lock(&self.state);
         state.held += 1;
-        let place = state.held;
-        announce();
-        while state.released < place && !state.stopping {
-            state = crate::sync::wait(&self.changed, state, None);
+        let ticket = state.held;
+        on_held();
+        while state.released < ticket && !state.stopping {
+            state = wait(&self.changed, state, None);
         }
     }
 

@@ -1,41 +1,95 @@
-//! The cloud's side of the conversation, on loopback.
+//! A local stand-in for the cloud service, for tests and demonstrations.
 //!
-//! [`LocalService`] is what a machine talks to where there is no account: sign-in, firmware, uploads, downloads, events
-//! and the control socket of both protocol generations, on one port, over TLS with a certificate made on the spot. It
-//! is driven by a [`Script`] or in code, says what it [`Seen`], and goes wrong when told to ([`Fault`]).
+//! [`LocalService`] serves sign-in, firmware, uploads, downloads, events and the WebSocket of both protocol generations
+//! on one port, over TLS with a generated certificate. It runs a [`Script`] or is driven from code, reports what it has
+//! [`Seen`], and fails on demand ([`Fault`]).
 //!
-//! It shares nothing with the machine's side but [`crate::puls`], so that one mistake cannot cancel itself out. It has
-//! an HTTP server of its own, owns its threads, and is for tests and demonstrations: anybody who can reach its port may
-//! use it.
+//! It shares nothing with the machine's side but [`crate::puls`], [`crate::Secret`] and small helpers, so that a
+//! mistake on one side cannot hide one on the other. Anyone who can reach its port can use it.
 //!
-//! # What strangers can make it hold
+//! # Routes
 //!
-//! | what | at most |
+//! | request | |
 //! |---|---|
-//! | connections, each with a thread | 256; for a newcomer the oldest goes that has shown no token, else the oldest |
-//! | machines, each with a thread while its script runs | 64; for a new one the one goes that was heard of the longest ago, first of those without a control socket |
-//! | tokens of a machine | 8 of each kind |
-//! | events of a machine that nothing has awaited | 1000, their names 200 bytes long |
-//! | a message on a control socket | 1 MiB, of which 100 lines are taken; lines up to 64 KiB are read as JSON |
-//! | the head of a request | 32 KiB, 64 headers; its path 1 KiB |
-//! | the body of a request | 64 MiB are read ([`Builder::body_limit`]), 64 KiB held in memory; none of either where the request is refused for its path or its token |
-//! | what was [`Seen`] | 16 MiB, the oldest goes first ([`LocalService::left_out`]) |
+//! | `POST /machines/sign_in` | takes `serial` (with its `S`) and `password` as JSON or form; returns `ws_token` and `auth_token` |
+//! | `GET /<ws_token>` | WebSocket handshake; each token is valid once |
+//! | `GET /dl/job.puls` | the pulse file ([`Builder::puls`]) |
+//! | `GET /dl/<action_type>.puls` | the pulse file of an action type ([`Builder::puls_for`], [`Builder::sample_jobs`]), if it has one |
+//! | `PUT /up/<anything>` | a picture, as to a presigned URL: `Authorization` is rejected; any query is accepted |
+//! | `GET /dl/firmware` | a file of one line, `firmware <version>` |
+//! | `GET /update/current` * | the firmware's `version` ([`Builder::firmware_version`]) and `download_url` |
+//! | `POST /api/event` * | an event of a 1.x machine |
+//! | `PUT /api/machines/status` * | a status of a 1.x machine |
+//! | `POST /api/machines/<kind>/<action id>` * | a picture of an action without an `endpoint` |
 //!
-//! Tests may ask for more: [`Builder::keep_bodies`], [`Builder::observe_pictures`].
+//! \* needs `Authorization: Bearer <auth_token>`, otherwise 401. Other paths get 404, other methods 405.
+//!
+//! # Connecting with TLS
+//!
+//! The machine must trust [`LocalService::ca_pem`]:
+//!
+//! ```
+//! use gf_emulator_core::local_service::LocalService;
+//! use gf_emulator_core::{Config, Emulator, Secret};
+//!
+//! let service = LocalService::builder().start()?;
+//! let ca_file = std::env::temp_dir().join(format!("local-service-{}.pem", service.addr().port()));
+//! std::fs::write(&ca_file, service.ca_pem().unwrap_or_default())?;
+//!
+//! let mut config = Config::default();
+//! config.service.ca_file = Some(ca_file.clone());
+//! config.service.server_url = service.http_url().into();
+//! config.service.status_service_url = service.ws_url();
+//! config.machine.serial = 12_345_678;
+//! config.machine.hostname = "my-machine".into();
+//! config.machine.password = Secret::new("0123456789abcdef".repeat(4));
+//! Emulator::new(config)?.connect()?;
+//! # std::fs::remove_file(ca_file)?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Limits
+//!
+//! | what | limit |
+//! |---|---|
+//! | connections, each with a thread | 256; then the oldest without a valid token is evicted, or else the oldest |
+//! | machines, each with a thread while its script runs | 64; then the least recently seen is evicted, those without a WebSocket first |
+//! | tokens of a machine | 8 of each kind |
+//! | unawaited events of a machine | 1000, with names of up to 200 bytes |
+//! | a WebSocket message | 1 MiB, of which 100 lines are read; lines of up to 64 KiB are parsed as JSON |
+//! | a request head | 32 KiB, 64 headers, a path of 1 KiB |
+//! | a request body | 64 MiB are read ([`Builder::body_limit`]) and 64 KiB held in memory; neither if the request is rejected for its path or token |
+//! | what was [`Seen`] | 16 MiB; then the oldest is dropped ([`LocalService::left_out`]) |
+//!
+//! [`Builder::keep_bodies`] and [`Builder::observe_pictures`] raise these limits for tests.
 
 mod builder;
 mod certificate;
-mod control_socket;
+mod core;
+mod display;
+mod exchange;
 mod fault;
+mod history;
+mod link;
+mod machine;
 mod machines;
+mod outcomes;
 mod plan;
-mod replay;
+mod protocol;
+mod replay_runner;
+mod replay_state;
 mod routes;
+mod sample_jobs;
 mod script;
+mod script_runner;
 mod seen;
 mod server;
+mod task;
 #[cfg(test)]
 mod tests;
+mod transcript;
+mod urls;
+mod wait_error;
 
 use std::io;
 use std::net::SocketAddr;
@@ -46,74 +100,77 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use self::builder::Builder;
-use self::control_socket::CLOSING;
-pub use self::control_socket::Cut;
 pub use self::fault::{Failure, Fault};
-pub use self::plan::{Cue, Replay, Reply, ReplyBody, ReplyEnd};
-pub(crate) use self::replay::{is_ending, is_opening, rehomed};
-pub use self::script::{Outcome, Script, Step};
+pub use self::link::Cut;
+pub use self::outcomes::Outcome;
+pub use self::plan::{RecordedBody, RecordedResponse, ReplayPlan, ReplayStep, ResponseEnd};
+pub(crate) use self::protocol::{is_connecting, is_ending};
+pub use self::script::{Script, ScriptStep};
 pub use self::seen::{Bearer, Request, Seen};
+pub use self::transcript::{Totals, Transcript};
+pub(crate) use self::urls::rebase_urls;
 
-use self::server::Core;
+use self::core::Core;
+use self::link::{CLOSE_TIMEOUT, Link};
 use crate::Secrets;
 use crate::sync::lock;
 
-/// How long code that sends waits for a machine to be connected.
+/// How long [`LocalService::send`] waits for a machine to connect.
 const SEND_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// What can go wrong with the service itself.
+/// An error of the local service.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
-pub enum Error {
-    /// The address cannot be listened on.
+pub enum LocalServiceError {
+    /// The service cannot listen on the address.
     #[error("cannot listen on {address}: {source}")]
     Listen {
         /// The address as it was given.
         address: String,
-        /// Why not.
+        /// The reason.
         source: io::Error,
     },
-    /// The certificate could not be made or used.
-    #[error("cannot make a certificate for the local service: {reason}")]
+    /// The certificate could not be generated or used.
+    #[error("cannot generate a certificate for the local service: {reason}")]
     Tls {
-        /// Why not.
+        /// The reason.
         reason: String,
     },
-    /// A file that it was to serve could not be compressed, or a thread could not be started.
+    /// The pulse file could not be compressed, or a thread could not be started.
     #[error("cannot start the local service: {0}")]
     Start(#[source] io::Error),
     /// The script is not a JSON list.
     #[error("the script is not a JSON list of steps: {reason}")]
-    ScriptText {
-        /// What is wrong, and where.
+    ScriptSyntax {
+        /// What is wrong.
         reason: String,
     },
-    /// A step of the script is wrong.
+    /// A step of the script is invalid.
     #[error("step {step} of the script: {reason}")]
-    Script {
-        /// Which one, counted from 1.
+    ScriptStep {
+        /// Its number, counted from 1.
         step: usize,
         /// What is wrong with it.
         reason: String,
     },
-    /// There was no machine to send to.
+    /// No machine is connected.
     #[error("no machine is connected to the local service")]
     NotConnected,
 }
 
-/// The cloud's side of both protocol generations on loopback. Dropping it stops it and joins its threads.
+/// A running local service. Dropping it stops it and joins its threads.
 ///
 /// ```
 /// use std::time::Duration;
 /// use gf_emulator_core::local_service::{LocalService, Script, Seen};
 ///
 /// let service = LocalService::builder().tls(false).script(Script::default()).start()?;
-/// println!("point a machine at {} and {}", service.http_url(), service.ws_url());
-/// // A test would wait here for what its machine does, with a limit:
+/// println!("server_url: {}, status_service_url: {}", service.http_url(), service.ws_url());
+/// // Waits for a machine to connect:
 /// let opened = service.wait_for(|seen| seen.iter().any(|s| matches!(s, Seen::WsOpened { .. })), Duration::ZERO);
 /// assert!(!opened);
 /// service.stop();
-/// # Ok::<(), gf_emulator_core::local_service::Error>(())
+/// # Ok::<(), gf_emulator_core::local_service::LocalServiceError>(())
 /// ```
 pub struct LocalService {
     core: Arc<Core>,
@@ -129,143 +186,151 @@ impl std::fmt::Debug for LocalService {
 }
 
 impl LocalService {
-    /// The passwords that machines sign in with and the tokens that they get, from now on as well: for a recorder of what
-    /// is seen, which must not show them.
+    /// Returns the passwords and tokens of all machines, including those that sign in later. Code that records or
+    /// prints what is seen must hide them.
     #[must_use]
     pub fn secrets(&self) -> Secrets {
         self.core.secrets.clone()
     }
 
-    /// A service over TLS on a free port of 127.0.0.1 that takes any credentials and has no script.
+    /// Returns a builder: TLS, a free port of 127.0.0.1, any credentials, no script.
     #[must_use]
     pub fn builder() -> Builder {
         Builder::default()
     }
 
-    /// Its base URL, such as `https://localhost:40763`: the server URL of a machine's configuration.
+    /// Returns the base URL, such as `https://localhost:40763`: `server_url` in a machine's configuration.
     #[must_use]
     pub fn http_url(&self) -> &str {
         &self.core.settings.http_url
     }
 
-    /// The base URL of the control socket, such as `wss://localhost:40763`.
+    /// Returns the base URL of the WebSocket, such as `wss://localhost:40763`: `status_service_url`.
     #[must_use]
     pub fn ws_url(&self) -> String {
-        self.http_url().replacen("http", "ws", 1)
+        self.core.settings.ws_url()
     }
 
-    /// The URL of its pulse file.
+    /// Returns the URL of the pulse file, `/dl/job.puls`.
     #[must_use]
     pub fn puls_url(&self) -> String {
-        format!("{}{}", self.http_url(), routes::PULS_PATH)
+        self.core.settings.puls_url()
     }
 
-    /// Where it listens.
+    /// Returns the address that the service listens on.
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         self.addr
     }
 
-    /// The root certificate that its clients must trust, PEM; nothing where it is plain.
+    /// Returns the root certificate that clients must trust (PEM), or `None` without TLS.
     #[must_use]
     pub fn ca_pem(&self) -> Option<&str> {
         self.ca_pem.as_deref()
     }
 
-    /// What was seen so far, in order: the last 16 MiB of it (1 GiB with [`Builder::keep_bodies`]).
+    /// Returns what was seen so far, in order: the last 16 MiB of it (1 GiB with [`Builder::keep_bodies`]).
     #[must_use]
     pub fn seen(&self) -> Vec<Seen> {
-        self.core.log.all()
+        self.core.history.all()
     }
 
-    /// How many of the oldest are not in [`seen`](Self::seen) any more.
+    /// Returns how many of the oldest events [`seen`](Self::seen) no longer has.
     #[must_use]
     pub fn left_out(&self) -> u64 {
-        self.core.log.left_out()
+        self.core.history.dropped()
     }
 
-    /// Waits until `done` says so of [what was seen](Self::seen) so far; `false` where the time was over first.
+    /// Waits until `done` returns true for [what was seen](Self::seen) so far. Returns `false` on timeout.
     ///
-    /// `done` is called again whenever there is something new. It must not call the service.
+    /// `done` is called again after each event. It must not call the service.
     pub fn wait_for(&self, done: impl FnMut(&[Seen]) -> bool, timeout: Duration) -> bool {
-        self.core.log.wait_for(done, timeout)
+        self.core.history.wait_for(done, timeout)
     }
 
-    /// Sends an action to the machine that connected last; its placeholders are those of a [`Script`].
+    /// Sends an action to the machine that connected last, with the placeholders of a [`Script`] filled in. Waits up to
+    /// 60 s for a machine to connect.
     ///
     /// # Errors
-    /// [`Error::NotConnected`] where no machine was connected within 60 s, or it went away.
-    pub fn send(&self, action: Value) -> Result<(), Error> {
-        let link = self.core.machines.current(SEND_TIMEOUT).ok_or(Error::NotConnected)?;
-        self.core.send(&link, action).map_err(|_| Error::NotConnected)
+    /// [`LocalServiceError::NotConnected`] if no machine is connected within 60 s, or the connection breaks.
+    pub fn send(&self, action: Value) -> Result<(), LocalServiceError> {
+        let (machine, link) = self.core.machines.latest(SEND_TIMEOUT).ok_or(LocalServiceError::NotConnected)?;
+        self.core.send(&machine, &link, action).map_err(|_| LocalServiceError::NotConnected)
     }
 
-    /// Sends a text frame as it is, be it JSON or not.
+    /// Sends a text frame as it is, JSON or not.
     ///
     /// # Errors
     /// As [`send`](Self::send).
-    pub fn send_text(&self, text: &str) -> Result<(), Error> {
-        let link = self.core.machines.current(SEND_TIMEOUT).ok_or(Error::NotConnected)?;
-        self.core.send_text(&link, text).map_err(|_| Error::NotConnected)
+    pub fn send_text(&self, text: &str) -> Result<(), LocalServiceError> {
+        let (machine, link) = self.core.machines.latest(SEND_TIMEOUT).ok_or(LocalServiceError::NotConnected)?;
+        self.core.send_text(&machine, &link, text).map_err(|_| LocalServiceError::NotConnected)
     }
 
-    /// Cuts the control socket that was opened last, and waits until it is gone. Without one it does nothing.
+    /// Cuts the WebSocket of the machine that connected last and waits until it is closed. Does nothing if there is
+    /// none.
     pub fn drop_connection(&self, how: Cut) {
-        if let Some(link) = self.core.machines.current(Duration::ZERO) {
-            self.core.machines.unlink(&link);
+        if let Some(link) = self.detach_latest() {
             link.cut(how);
         }
     }
 
-    /// Closes the control socket that was opened last with this code, and waits until it is gone.
+    /// Closes the WebSocket of the machine that connected last with this code, and waits until it is closed. The
+    /// machine has 5 seconds to close its side.
     pub fn close(&self, code: u16) {
-        self.close_within(code, CLOSING);
+        self.close_within(code, CLOSE_TIMEOUT);
     }
 
-    /// The same; a machine that does not close its side within that time is cut off. With [`close`](Self::close) it has
-    /// 5 seconds.
-    pub fn close_within(&self, code: u16, limit: Duration) {
-        if let Some(link) = self.core.machines.current(Duration::ZERO) {
-            self.core.machines.unlink(&link);
-            link.close(code, limit);
+    /// As [`close`](Self::close), with another time for the machine to close its side.
+    pub fn close_within(&self, code: u16, timeout: Duration) {
+        if let Some(link) = self.detach_latest() {
+            link.close(code, timeout);
         }
     }
 
-    /// From now on, every `auth_token` given so far is answered with 401.
-    pub fn expire_tokens(&self) {
-        self.core.machines.expire_tokens();
+    /// Unregisters the link of the machine that connected last, if there is one.
+    fn detach_latest(&self) -> Option<Arc<Link>> {
+        let (machine, link) = self.core.machines.latest(Duration::ZERO)?;
+        self.core.machines.detach(&machine, &link);
+        Some(link)
     }
 
-    /// Has requests to come go wrong. Faults are used in the order in which they were added.
+    /// Invalidates every `auth_token` issued so far: requests with one of them get 401.
+    pub fn expire_tokens(&self) {
+        self.core.machines.expire_auth_tokens();
+    }
+
+    /// Adds a fault. Faults are used in the order in which they were added.
     pub fn fault(&self, fault: Fault) {
         self.core.faults.add(fault);
     }
 
-    /// Lets every answer go that is held back at this moment (see [`Failure::Hold`]).
+    /// Sends every response that is held back at the moment (see [`Failure::Hold`]).
     pub fn release(&self) {
         self.core.faults.release();
     }
 
-    /// How the script (or the replay) ended. With several machines: when it has ended for all, the first failure if there
-    /// was any. A machine that has left before its end counts only where no other has come to an end.
+    /// Waits until the script or replay has ended with every machine that has connected. Returns the first failure if
+    /// there was one. A machine that left early counts only if the script ended with no other machine.
     ///
-    /// Nothing where the time was over first, the service was stopped, or there is neither.
+    /// Returns `None` on timeout (for example if no machine connects), if the service is stopped, or at once if there
+    /// is neither script nor replay.
     #[must_use]
     pub fn script_outcome(&self, timeout: Duration) -> Option<Outcome> {
         self.core.task.as_ref()?;
-        self.core.walks.outcome(timeout)
+        self.core.runs.outcome(timeout)
     }
 
-    /// Stops serving: every connection is cut, every thread joined. Calling it again does nothing.
+    /// Stops the service: cuts every connection and joins every thread. Further calls of `stop` do nothing.
     pub fn stop(&self) {
         self.core.stop();
         if let Some(listener) = lock(&self.listener).take() {
-            self.core.visitors.knock(self.addr);
+            self.core.connections.wake_listener(self.addr);
             if listener.join().is_err() {
-                log::error!("local service: the listener's thread panicked");
+                log::error!("local service: the listener thread panicked");
             }
         }
-        self.core.visitors.join_threads();
+        self.core.connections.join_threads();
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a recorded session's service said and answered, as plain data. It is read from a recording elsewhere.
+//! What the service of a recorded session sent and answered, as plain data. Made from a recording by
+//! [`Session::plan`](crate::replay::Session::plan).
 
 use std::collections::{HashMap, VecDeque};
 use std::path::PathBuf;
@@ -6,47 +7,50 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-/// What a service says and answers, as it was recorded. One machine is taken through it: the first that connects.
+/// A recorded session to replay with the first machine that connects.
 ///
-/// Every URL in what it says leads to the service that says it now, whatever host was recorded; a recorded query, which
-/// no recording has, becomes `?replay`.
+/// Every URL that the service sends points to the local service, whatever host was recorded. The query of a recorded
+/// URL (recordings hide it) becomes `?replay`.
 #[derive(Debug, Clone, Default)]
-pub struct Replay {
+#[non_exhaustive]
+pub struct ReplayPlan {
     /// What happened, in order.
-    pub cues: Vec<Cue>,
-    /// Answers by method and path, each used once in this order; the last one is for all that come after it. Where there
-    /// is none, the service answers as it always does.
-    pub answers: HashMap<(String, String), VecDeque<Reply>>,
+    pub steps: Vec<ReplayStep>,
+    /// Responses by method and path, used in this order; the last one is repeated. Other requests get the service's
+    /// usual responses.
+    pub responses: HashMap<(String, String), VecDeque<RecordedResponse>>,
 }
 
 /// One thing that happened in a recorded session.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Cue {
-    /// The service said this: it says it again.
-    Say {
-        /// A frame's text.
+#[non_exhaustive]
+pub enum ReplayStep {
+    /// The service sent this; it is sent again.
+    Send {
+        /// The text of the frame.
         text: String,
         /// How long to wait for a machine to be connected.
         timeout: Duration,
     },
-    /// The connection ended: it is cut again.
+    /// The WebSocket was cut; it is cut again.
     Cut {
         /// How long to wait for a machine to be connected.
         timeout: Duration,
     },
-    /// The machine said something on the control socket: what follows waits until it has said one message more of that
-    /// action, or, without one, of its own accord. Progress does not count.
-    Message {
+    /// The machine sent a message: the replay waits until it has sent one more of that action or, if `action` is
+    /// `None`, one more that belongs to no action. Progress messages do not count.
+    AwaitMessage {
         /// The action.
         action: Option<i64>,
-        /// The event, for whoever reads that it did not come.
+        /// The event, named if it does not come.
         event: String,
         /// How long to wait.
         timeout: Duration,
     },
-    /// The machine made a request: what follows waits until it has made one more like it. Sign-ins do not count.
-    Request {
-        /// The action that it was made for, where that is known.
+    /// The machine made a request: the replay waits until it has made one more with this method and path. Sign-ins do
+    /// not count.
+    AwaitRequest {
+        /// The action it was made for, if known.
         action: Option<i64>,
         /// The HTTP method.
         method: String,
@@ -57,42 +61,45 @@ pub enum Cue {
     },
 }
 
-/// How a request was answered.
+/// A recorded HTTP response.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Reply {
-    /// The HTTP status; 200 where it is not known.
+#[non_exhaustive]
+pub struct RecordedResponse {
+    /// The HTTP status; 200 if it is not known.
     pub status: Option<u16>,
-    /// When the machine may ask again, as the service had said it.
+    /// The `Retry-After` header.
     pub retry_after: Option<String>,
-    /// What came with it.
-    pub body: ReplyBody,
-    /// How it ended.
-    pub end: ReplyEnd,
+    /// The body.
+    pub body: RecordedBody,
+    /// How the response ended.
+    pub end: ResponseEnd,
 }
 
-/// How an answer ends.
+/// How a [`RecordedResponse`] ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ReplyEnd {
-    /// Whole.
+#[non_exhaustive]
+pub enum ResponseEnd {
+    /// Complete.
     #[default]
-    Whole,
-    /// The connection ends before it does.
-    Broken,
-    /// It does not: the machine ends it, because what it is for is withdrawn.
-    Open,
+    Complete,
+    /// The connection is cut before the end of the response.
+    Cut,
+    /// The response does not end: the machine disconnects, because the action was cancelled.
+    Stalled,
 }
 
-/// What comes with a [`Reply`].
+/// The body of a [`RecordedResponse`].
 #[derive(Debug, Clone, PartialEq, Default)]
-pub enum ReplyBody {
-    /// Nothing.
+#[non_exhaustive]
+pub enum RecordedBody {
+    /// None.
     #[default]
     Empty,
-    /// JSON, in which URLs lead here.
+    /// JSON. Its URLs are pointed to the local service.
     Json(Value),
-    /// What is in this file.
+    /// The contents of this file.
     File(PathBuf),
-    /// The service's own pulse file: what was sent is not known.
+    /// The service's own pulse file, if the recorded one is not available.
     Job,
     /// The service's own firmware.
     Firmware,

@@ -1,46 +1,49 @@
-//! What the service does on its own: steps read from JSON, walked once for each machine.
+//! Scripts: what the service does with each machine, read from JSON.
 
-use std::sync::{Arc, Condvar, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use serde_path_to_error::Segment;
 
-use super::Error;
-use super::control_socket::Cut;
-use super::machines::{Machine, Waited};
-use super::server::Core;
-use crate::sync::{lock, wait};
+use super::LocalServiceError;
+use super::link::Cut;
 
-/// How long a step waits that does not say it.
+/// The default timeout of a step.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
-/// The longest time that a step may ask for: a year.
+/// The longest time in a script: a year, in seconds.
 const LONGEST_S: f64 = 365.0 * 86_400.0;
-
-/// What a `{word}` in a string of an action may be.
+/// The placeholders in the strings of an action.
 const PLACEHOLDERS: [&str; 3] = ["http", "puls", "serial"];
 
-/// Steps that the service takes with every machine, from its first control socket on, across reconnections.
+/// Steps that the service runs with every machine, starting when it first opens its WebSocket and continuing across
+/// reconnections.
 ///
 /// As JSON it is a list of objects:
 ///
 /// | step | |
 /// |---|---|
-/// | `{"send": {...}, "timeout_s": 60}` | sends the object as an action, once the machine is connected |
-/// | `{"await": "event", "action_id": 7, "timeout_s": 60}` | waits for an event (of that action, if one is named) |
-/// | `{"sleep_s": 0.5}` | lets time pass |
-/// | `{"drop": true}` | cuts the control socket as [`Cut::Drain`] does; `"hard"` as [`Cut::Hard`] |
-/// | `{"close": 1000}` | closes the control socket with a WebSocket Close |
+/// | `{"send": {...}, "timeout_s": 60}` | sends the object as an action; waits for the machine to be connected |
+/// | `{"await": "event", "action_id": 7, "timeout_s": 60}` | waits for an event (of that action, if given) |
+/// | `{"sleep_s": 0.5}` | waits that long |
+/// | `{"drop": true}` | cuts the WebSocket as [`Cut::Drain`] does; `"hard"` as [`Cut::Hard`] |
+/// | `{"close": 1000}` | closes the WebSocket with a Close frame |
 ///
-/// In any string of an action `{http}` is the service's own base URL, `{puls}` the URL of its pulse file and `{serial}`
-/// the machine's serial number as it signed in. An await looks at everything that came and that no await took before,
-/// so an event may come before its step. A machine that has no control socket and of which nothing is heard for 30
-/// seconds has gone, and its script ends (see [`Builder::gone_after`](super::Builder::gone_after)).
+/// `timeout_s` and `action_id` are optional; the default timeout is 60 s.
 ///
-/// An action has an `action_type`, and no other word in braces than these three: both are mistakes as a rule. An action
-/// that is wrong on purpose is made in code ([`Step::Send`]).
+/// In the strings of an action, `{http}` is the service's base URL, `{puls}` the URL of its pulse file and `{serial}`
+/// the machine's serial number as it signed in (`S12345`).
 ///
-/// The default is what the cloud does with a machine that has just connected: settings, homing, a hunt, pictures of
-/// head and bed, a print.
+/// An `await` also finds an event that came before the step, unless an earlier step found it. With `action_id`, an
+/// `await` of a terminal event fails at once if the action ends otherwise: `print:failed` instead of `print:completed`.
+/// A machine that has no WebSocket and is silent for 30 seconds is gone, and its script ends (see
+/// [`Builder::gone_after`](super::Builder::gone_after)).
+///
+/// An action must have an `action_type` and no other placeholders. To send an invalid action on purpose, build a
+/// [`ScriptStep::Send`] in code.
+///
+/// The default script does what the cloud does with a machine that has just connected: settings, homing, a hunt,
+/// pictures of head and bed, a print.
 ///
 /// ```
 /// use gf_emulator_core::local_service::Script;
@@ -48,54 +51,40 @@ const PLACEHOLDERS: [&str; 3] = ["http", "puls", "serial"];
 /// let script = Script::from_json(r#"[{"send": {"id": 1, "action_type": "hunt", "status": "ready"}}]"#)?;
 /// assert_eq!(script.steps().len(), 1);
 /// let wrong = Script::from_json(r#"[{"sleep_s": 1}, {"snd": {}}]"#).unwrap_err();
-/// assert_eq!(wrong.to_string(), "step 2 of the script: unknown key \"snd\"");
-/// # Ok::<(), gf_emulator_core::local_service::Error>(())
+/// assert!(wrong.to_string().starts_with("step 2 of the script: unknown field `snd`"));
+/// # Ok::<(), gf_emulator_core::local_service::LocalServiceError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]
 pub struct Script {
-    steps: Vec<Step>,
+    steps: Vec<ScriptStep>,
 }
 
 /// One step of a [`Script`].
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub enum Step {
-    /// Send an action.
+pub enum ScriptStep {
+    /// Sends an action.
     Send {
         /// The action, with its placeholders.
         action: Map<String, Value>,
         /// How long to wait for a machine to be connected.
         timeout: Duration,
     },
-    /// Wait for an event.
+    /// Waits for an event.
     Await {
         /// The event's name.
         event: String,
-        /// The action it must belong to; any, where there is none.
+        /// The action that it must belong to; `None` for any.
         action_id: Option<i64>,
         /// How long to wait.
         timeout: Duration,
     },
-    /// Let time pass.
+    /// Waits that long.
     Sleep(Duration),
-    /// Cut the control socket.
+    /// Cuts the WebSocket.
     Drop(Cut),
-    /// Close the control socket with this code.
+    /// Closes the WebSocket with this code.
     Close(u16),
-}
-
-/// How a script ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Every step was taken and everything awaited came.
-    Done,
-    /// A step could not be done.
-    Failed {
-        /// Which one, counted from 1.
-        step: usize,
-        /// What it was and why not.
-        reason: String,
-    },
 }
 
 impl Default for Script {
@@ -105,124 +94,187 @@ impl Default for Script {
 }
 
 impl Script {
-    /// These steps.
+    /// Creates a script of these steps.
     #[must_use]
-    pub fn new(steps: Vec<Step>) -> Self {
+    pub fn new(steps: Vec<ScriptStep>) -> Self {
         Self { steps }
     }
 
-    /// The steps.
+    /// Returns the steps.
     #[must_use]
-    pub fn steps(&self) -> &[Step] {
+    pub fn steps(&self) -> &[ScriptStep] {
         &self.steps
     }
 
-    /// Reads a script.
+    /// Parses a script.
     ///
     /// # Errors
-    /// [`Error::Script`] where the text is no JSON list, or a step has an unknown key, lacks one, or has a value that
-    /// cannot be; it names the step, counted from 1.
-    pub fn from_json(text: &str) -> Result<Self, Error> {
+    /// [`LocalServiceError::ScriptSyntax`] if the text is not a JSON list; [`LocalServiceError::ScriptStep`] if a step
+    /// is invalid.
+    pub fn from_json(text: &str) -> Result<Self, LocalServiceError> {
         if text.trim().is_empty() {
-            return Err(Error::ScriptText { reason: "it is empty".to_owned() });
+            return Err(LocalServiceError::ScriptSyntax { reason: "it is empty".to_owned() });
         }
-        let list: Vec<Value> = serde_json::from_str(text).map_err(|e| Error::ScriptText { reason: e.to_string() })?;
-        let step = |(index, value): (usize, &Value)| {
-            read_step(value).map_err(|reason| Error::Script { step: index + 1, reason })
-        };
-        Ok(Self { steps: list.iter().enumerate().map(step).collect::<Result<_, _>>()? })
+        let mut json = serde_json::Deserializer::from_str(text);
+        let fields: Vec<StepFields> = serde_path_to_error::deserialize(&mut json).map_err(|e| locate(&e))?;
+        json.end().map_err(|e| LocalServiceError::ScriptSyntax { reason: e.to_string() })?;
+        let steps = (1..).zip(fields);
+        let steps = steps
+            .map(|(step, fields)| fields.into_step().map_err(|reason| LocalServiceError::ScriptStep { step, reason }));
+        Ok(Self { steps: steps.collect::<Result<_, _>>()? })
     }
 }
 
-fn read_step(value: &Value) -> Result<Step, String> {
-    const KINDS: [&str; 5] = ["send", "await", "sleep_s", "drop", "close"];
-    let object = value.as_object().ok_or("is not an object")?;
-    let mut kinds = object.keys().filter(|key| KINDS.contains(&key.as_str()));
-    let kind = kinds.next().map(String::as_str);
-    if let Some(other) = kinds.next() {
-        return Err(format!("has both {:?} and {other:?}", kind.unwrap_or_default()));
+/// Turns the path of an error, such as `[1].timeout_s`, into the number of the step and the key.
+fn locate(error: &serde_path_to_error::Error<serde_json::Error>) -> LocalServiceError {
+    let reason = error.inner().to_string();
+    let mut path = error.path().iter();
+    match path.next() {
+        Some(Segment::Seq { index }) if error.inner().is_data() => {
+            let key = path.next().filter(|_| !reason.starts_with("unknown field"));
+            let key = key.map(|key| format!("{key}: ")).unwrap_or_default();
+            LocalServiceError::ScriptStep { step: index + 1, reason: format!("{key}{reason}") }
+        }
+        _ => LocalServiceError::ScriptSyntax { reason },
     }
-    let allowed: &[&str] = match kind {
-        Some("send") => &["send", "timeout_s"],
-        Some("await") => &["await", "action_id", "timeout_s"],
-        Some(other) => &[other],
-        None => &[],
-    };
-    if let Some(key) = object.keys().find(|key| !allowed.contains(&key.as_str())) {
-        return Err(format!("unknown key {key:?}"));
-    }
-    let kind = kind.ok_or_else(|| format!("has none of {}", KINDS.join(", ")))?;
-    let value = &object[kind];
-    let timeout = || object.get("timeout_s").map_or(Ok(DEFAULT_TIMEOUT), |value| seconds("timeout_s", value));
-    match kind {
-        "send" => {
-            let action = value.as_object().ok_or("\"send\" wants an object")?.clone();
+}
+
+/// A step as written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, expecting = "an object such as {\"await\": \"hunt:completed\"}")]
+struct StepFields {
+    #[serde(default, deserialize_with = "present")]
+    send: Option<Map<String, Value>>,
+    #[serde(default, deserialize_with = "present")]
+    r#await: Option<String>,
+    #[serde(default, deserialize_with = "present")]
+    sleep_s: Option<Seconds>,
+    #[serde(default, deserialize_with = "present")]
+    drop: Option<DropKind>,
+    #[serde(default, deserialize_with = "present")]
+    close: Option<CloseCode>,
+    #[serde(default, deserialize_with = "present")]
+    action_id: Option<i64>,
+    #[serde(default, deserialize_with = "present")]
+    timeout_s: Option<Seconds>,
+}
+
+/// Reads a field that is present. Unlike serde's own `Option`, refuses `null`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+impl StepFields {
+    fn into_step(self) -> Result<ScriptStep, String> {
+        let Self { send, r#await, sleep_s, drop, close, action_id, timeout_s } = self;
+        if action_id.is_some() && r#await.is_none() {
+            return Err("\"action_id\" belongs to \"await\" only".to_owned());
+        }
+        if timeout_s.is_some() && send.is_none() && r#await.is_none() {
+            return Err("\"timeout_s\" belongs to \"send\" and \"await\" only".to_owned());
+        }
+        let timeout = timeout_s.map_or(DEFAULT_TIMEOUT, |seconds| seconds.0);
+        let steps = [
+            send.map(|action| ("send", ScriptStep::Send { action, timeout })),
+            r#await.map(|event| ("await", ScriptStep::Await { event, action_id, timeout })),
+            sleep_s.map(|seconds| ("sleep_s", ScriptStep::Sleep(seconds.0))),
+            drop.map(|kind| ("drop", ScriptStep::Drop(kind.0))),
+            close.map(|code| ("close", ScriptStep::Close(code.0))),
+        ];
+        let mut steps = steps.into_iter().flatten();
+        let (name, step) = steps.next().ok_or("has none of send, await, sleep_s, drop, close")?;
+        if let Some((other, _)) = steps.next() {
+            return Err(format!("has both {name:?} and {other:?}"));
+        }
+        if let ScriptStep::Send { action, .. } = &step {
             if !action.get("action_type").is_some_and(Value::is_string) {
                 return Err("the action has no \"action_type\", such as \"motion\"".to_owned());
             }
-            check_placeholders("send", &Value::Object(action.clone()))?;
-            Ok(Step::Send { action, timeout: timeout()? })
+            action.iter().try_for_each(|(name, field)| check_placeholders(&format!("send.{name}"), field))?;
         }
-        "await" => {
-            let event = value.as_str().ok_or("\"await\" wants an event's name")?.to_owned();
-            let id = |id: &Value| id.as_i64().ok_or("\"action_id\" wants a whole number");
-            let action_id = object.get("action_id").map(id).transpose()?;
-            Ok(Step::Await { event, action_id, timeout: timeout()? })
-        }
-        "sleep_s" => seconds("sleep_s", value).map(Step::Sleep),
-        "drop" => match value {
-            Value::Bool(true) => Ok(Step::Drop(Cut::Drain)),
-            Value::String(how) if how == "hard" => Ok(Step::Drop(Cut::Hard)),
-            _ => Err("\"drop\" wants true or \"hard\"".to_owned()),
-        },
-        _ => {
-            // 1005, 1006 and 1015 stand for the absence of a code and never go over the wire.
-            let sendable = |code: &u16| (1000..=4999).contains(code) && ![1004, 1005, 1006, 1015].contains(code);
-            let code = value.as_u64().and_then(|code| u16::try_from(code).ok()).filter(sendable);
-            code.map(Step::Close).ok_or_else(|| "\"close\" wants a WebSocket close code, such as 1000".to_owned())
+        Ok(step)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "f64")]
+struct Seconds(Duration);
+
+impl TryFrom<f64> for Seconds {
+    type Error = String;
+
+    fn try_from(seconds: f64) -> Result<Self, String> {
+        let is_valid = (0.0..=LONGEST_S).contains(&seconds);
+        is_valid
+            .then(|| Self(Duration::from_secs_f64(seconds)))
+            .ok_or_else(|| format!("{seconds} is not a number of seconds from 0 to {LONGEST_S}"))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(try_from = "Value")]
+struct DropKind(Cut);
+
+impl TryFrom<Value> for DropKind {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, &'static str> {
+        match value {
+            Value::Bool(true) => Ok(Self(Cut::Drain)),
+            Value::String(kind) if kind == "hard" => Ok(Self(Cut::Hard)),
+            _ => Err("must be true or \"hard\""),
         }
     }
 }
 
-fn seconds(key: &str, value: &Value) -> Result<Duration, String> {
-    let number = value.as_f64().filter(|seconds| (0.0..=LONGEST_S).contains(seconds));
-    number
-        .map(Duration::from_secs_f64)
-        .ok_or_else(|| format!("{key:?} wants a number of seconds from 0 to {LONGEST_S}"))
+#[derive(Deserialize)]
+#[serde(try_from = "u64")]
+struct CloseCode(u16);
+
+impl TryFrom<u64> for CloseCode {
+    type Error = String;
+
+    fn try_from(code: u64) -> Result<Self, String> {
+        // RFC 6455, section 7.4: 1005, 1006 and 1015 are never sent, and 1004 is reserved.
+        let sendable = |code: &u16| (1000..=4999).contains(code) && ![1004, 1005, 1006, 1015].contains(code);
+        let sent = u16::try_from(code).ok().filter(sendable);
+        sent.map(Self).ok_or_else(|| format!("{code} is not a WebSocket close code that can be sent, such as 1000"))
+    }
 }
 
-/// Refuses every `{word}` in a string that is not one of the placeholders; `at` is where the value is.
-fn check_placeholders(at: &str, value: &Value) -> Result<(), String> {
+/// Refuses a `{word}` in a string that is not a placeholder. `path` is the path of `value`, for the error.
+fn check_placeholders(path: &str, value: &Value) -> Result<(), String> {
     match value {
         Value::String(text) => {
             let mut words = text.split('{').skip(1).filter_map(|rest| Some(rest.split_once('}')?.0));
             let is_word =
                 |word: &&str| !word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
             match words.find(|word| is_word(word) && !PLACEHOLDERS.contains(word)) {
-                Some(word) => {
-                    Err(format!("{at}: unknown placeholder {{{word}}}; there are {{http}}, {{puls}} and {{serial}}"))
-                }
+                Some(word) => Err(format!(
+                    "{path}: unknown placeholder {{{word}}}; the placeholders are {{http}}, {{puls}} and {{serial}}"
+                )),
                 None => Ok(()),
             }
         }
         Value::Array(items) => {
-            items.iter().enumerate().try_for_each(|(index, item)| check_placeholders(&format!("{at}[{index}]"), item))
+            items.iter().enumerate().try_for_each(|(index, item)| check_placeholders(&format!("{path}[{index}]"), item))
         }
         Value::Object(fields) => {
-            fields.iter().try_for_each(|(name, field)| check_placeholders(&format!("{at}.{name}"), field))
+            fields.iter().try_for_each(|(name, field)| check_placeholders(&format!("{path}.{name}"), field))
         }
         _ => Ok(()),
     }
 }
 
-/// What the placeholders of an action stand for.
-pub(super) struct Places<'a> {
+/// The values of the placeholders.
+pub(super) struct Placeholders<'a> {
     pub(super) http: &'a str,
     pub(super) puls: &'a str,
     pub(super) serial: &'a str,
 }
 
-impl Places<'_> {
+impl Placeholders<'_> {
+    /// Replaces the placeholders in all strings of `value`.
     pub(super) fn fill(&self, value: &mut Value) {
         match value {
             Value::String(text) if text.contains('{') => {
@@ -231,131 +283,6 @@ impl Places<'_> {
             Value::Array(items) => items.iter_mut().for_each(|item| self.fill(item)),
             Value::Object(fields) => fields.values_mut().for_each(|field| self.fill(field)),
             _ => {}
-        }
-    }
-}
-
-/// How a walk with one machine ended.
-pub(super) enum Ended {
-    /// Like this.
-    With(Outcome),
-    /// Like this, because the machine has left.
-    Left(Outcome),
-    /// The service stopped, or the machine had to make room for another one.
-    Stopped,
-}
-
-/// Walks the script with one machine that has just connected.
-pub(super) fn run(script: &Script, core: &Core, machine: &Arc<Machine>) -> Ended {
-    for (index, step) in script.steps.iter().enumerate() {
-        let (done, what) = match step {
-            Step::Send { action, timeout } => {
-                (send(core, machine, action, Instant::now() + *timeout), "no machine was connected".to_owned())
-            }
-            Step::Await { event, action_id, timeout } => {
-                let done = machine.wait_event(event, *action_id, Instant::now() + *timeout);
-                let of = action_id.map(|id| format!(" of action {id}")).unwrap_or_default();
-                (done, format!("{event}{of} did not come within {timeout:?}"))
-            }
-            Step::Sleep(time) => (machine.sleep(Instant::now() + *time), String::new()),
-            Step::Drop(how) => {
-                core.cut(machine, *how);
-                (Ok(()), String::new())
-            }
-            Step::Close(close_code) => {
-                core.close(machine, *close_code);
-                (Ok(()), String::new())
-            }
-        };
-        let failed = |reason: String| Outcome::Failed { step: index + 1, reason };
-        let unawaited = || format!("(the last events that nothing awaited: {})", machine.unawaited());
-        match done {
-            Ok(()) => {}
-            Err(Waited::Stopped) => return Ended::Stopped,
-            Err(Waited::Ended(event)) => {
-                return Ended::With(failed(format!("the action ended with {event}")));
-            }
-            Err(Waited::Gone) => {
-                let away = machine.gone_after();
-                let reason = format!("the machine has left and did not come back within {away:?} {}", unawaited());
-                return Ended::Left(failed(reason));
-            }
-            Err(Waited::TooLong) => {
-                let outcome = failed(format!("{what} {}", unawaited()));
-                return if machine.link_now().is_none() { Ended::Left(outcome) } else { Ended::With(outcome) };
-            }
-        }
-    }
-    Ended::With(Outcome::Done)
-}
-
-fn send(core: &Core, machine: &Arc<Machine>, action: &Map<String, Value>, deadline: Instant) -> Result<(), Waited> {
-    let action = Value::Object(action.clone());
-    loop {
-        let link = machine.wait_link(deadline, machine.gone_after())?;
-        if core.send(&link, action.clone()).is_ok() {
-            return Ok(());
-        }
-    }
-}
-
-/// How the walks of all machines stand.
-#[derive(Default)]
-pub(super) struct Walks {
-    state: Mutex<State>,
-    ended: Condvar,
-}
-
-#[derive(Default)]
-struct State {
-    under_way: usize,
-    outcome: Option<Outcome>,
-    /// What became of the first machine that left: it counts where nothing else does.
-    left: Option<Outcome>,
-    stopped: bool,
-}
-
-impl Walks {
-    pub(super) fn began(&self) {
-        lock(&self.state).under_way += 1;
-    }
-
-    pub(super) fn ended(&self, how: Ended) {
-        let mut state = lock(&self.state);
-        state.under_way -= 1;
-        match how {
-            // One failure counts more than any number that went well.
-            Ended::With(outcome) if !matches!(state.outcome, Some(Outcome::Failed { .. })) => {
-                state.outcome = Some(outcome);
-            }
-            Ended::Left(outcome) => {
-                state.left.get_or_insert(outcome);
-            }
-            Ended::With(_) | Ended::Stopped => {}
-        }
-        self.ended.notify_all();
-    }
-
-    pub(super) fn stop(&self) {
-        lock(&self.state).stopped = true;
-        self.ended.notify_all();
-    }
-
-    /// The outcome once no walk is under way: the first failure, if there was any. Machines that have left count only
-    /// where no other has come to an end.
-    pub(super) fn outcome(&self, timeout: Duration) -> Option<Outcome> {
-        let deadline = Instant::now() + timeout;
-        let mut state = lock(&self.state);
-        loop {
-            let outcome = state.outcome.as_ref().or(state.left.as_ref()).filter(|_| state.under_way == 0);
-            if let Some(outcome) = outcome {
-                return Some(outcome.clone());
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.stopped {
-                return None;
-            }
-            state = wait(&self.ended, state, Some(left));
         }
     }
 }

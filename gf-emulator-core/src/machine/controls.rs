@@ -1,136 +1,141 @@
-//! What reaches a machine while it is busy: the button, the lid, a cancel, the end of the program.
+//! What reaches a machine while it is busy: button, lid, cancellation and shutdown.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Why whatever a machine does has to end.
+use crate::sync::{lock, wait};
+
+/// Why a machine must stop what it is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The service has withdrawn the action.
+#[non_exhaustive]
+pub enum StopReason {
+    /// The service cancelled the action.
     Cancelled,
     /// The lid was opened.
     LidOpened,
-    /// The emulator stops.
-    Stopped,
+    /// The emulator is shutting down.
+    Shutdown,
 }
 
-/// What ended a wait.
+/// Why [`Controls::wait`] returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Signal {
-    /// The time has come.
-    Time,
+#[non_exhaustive]
+pub enum WakeReason {
+    /// The deadline has passed.
+    Timeout,
     /// The button was pressed.
-    Button,
+    ButtonPressed,
     /// The lid was closed.
     LidClosed,
 }
 
-// Each is a fact of its own that somebody sets and somebody else clears: no state machine hides in them.
+// Independent flags, set and cleared by different threads: not a state machine.
 #[allow(clippy::struct_excessive_bools)]
 #[derive(Debug, Default)]
 struct State {
     cancelled: bool,
     stopped: bool,
     lid_open: bool,
-    /// The lid was opened since the action began.
+    /// The lid was opened since the interlock was switched on.
     lid_was_opened: bool,
-    /// Whether an open lid ends what goes on: while a job warms up or runs.
+    /// Whether an open lid stops the machine: while a job warms up or plays.
     interlock: bool,
-    /// Nothing that goes on has a use for the button.
-    button_ignored: bool,
+    button_disabled: bool,
     presses: u32,
-    closings: u32,
+    lid_closings: u32,
 }
 
 impl State {
-    fn end(&self) -> Option<End> {
+    fn stop_reason(&self) -> Option<StopReason> {
         if self.stopped {
-            Some(End::Stopped)
+            Some(StopReason::Shutdown)
         } else if self.cancelled {
-            Some(End::Cancelled)
+            Some(StopReason::Cancelled)
         } else if self.interlock && (self.lid_open || self.lid_was_opened) {
-            Some(End::LidOpened)
+            Some(StopReason::LidOpened)
         } else {
             None
         }
     }
+
+    fn clear_presses(&mut self) {
+        self.presses = 0;
+        self.lid_closings = 0;
+    }
 }
 
-/// The machine's button, lid and reasons to end, shared between the threads that set them and the one that heeds them.
+/// Button, lid and stop requests, shared between the threads that set them and the machine. Clones share their state.
 #[derive(Debug, Clone, Default)]
 pub struct Controls(Arc<(Mutex<State>, Condvar)>);
 
 impl Controls {
-    /// Whether, and why, whatever goes on has to end.
+    /// Returns why the machine must stop, if it must.
     #[must_use]
-    pub fn end(&self) -> Option<End> {
-        self.lock().end()
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.lock().stop_reason()
     }
 
-    /// Whether the lid is open now.
+    /// Returns whether the lid is open.
     #[must_use]
     pub fn lid_is_open(&self) -> bool {
         self.lock().lid_open
     }
 
-    /// Lets `duration` pass. A press of the button meanwhile is left for the next [`wait`](Self::wait).
+    /// Blocks for `duration`. Does not consume presses of the button: the next [`wait`](Self::wait) returns them.
     ///
     /// # Errors
     ///
-    /// The reason to end before it is over.
-    pub fn pause(&self, duration: Duration) -> Result<(), End> {
-        let waited = self.0.1.wait_timeout_while(self.lock(), duration, |state| state.end().is_none());
-        match waited.unwrap_or_else(PoisonError::into_inner).0.end() {
-            Some(end) => Err(end),
-            None => Ok(()),
-        }
+    /// The [`StopReason`], as soon as there is one.
+    pub fn sleep(&self, duration: Duration) -> Result<(), StopReason> {
+        let waited = self.0.1.wait_timeout_while(self.lock(), duration, |state| state.stop_reason().is_none());
+        waited.unwrap_or_else(PoisonError::into_inner).0.stop_reason().map_or(Ok(()), Err)
     }
 
-    /// Sleeps until `until` (for ever, where there is none) or until something happens. A press is heard once; one that
-    /// came before [`forget_presses`](Self::forget_presses) is not heard at all, and neither is one while a job plays that
-    /// the button cannot pause: a hunt or a motion.
+    /// Blocks until the button is pressed, the lid is closed or `deadline` has passed; `None` never times out.
+    ///
+    /// Each press is returned once. Presses are lost if they come before [`clear_presses`](Self::clear_presses) or while
+    /// a job plays that the button cannot pause (a hunt or a motion).
     ///
     /// # Errors
     ///
-    /// The reason to end, at once where there is one already.
-    pub fn wait(&self, until: Option<Instant>) -> Result<Signal, End> {
+    /// The [`StopReason`], as soon as there is one.
+    pub fn wait(&self, deadline: Option<Instant>) -> Result<WakeReason, StopReason> {
         let mut state = self.lock();
         loop {
-            if let Some(end) = state.end() {
-                return Err(end);
+            if let Some(reason) = state.stop_reason() {
+                return Err(reason);
             }
             if state.presses > 0 {
                 state.presses -= 1;
-                return Ok(Signal::Button);
+                return Ok(WakeReason::ButtonPressed);
             }
-            if state.closings > 0 {
-                state.closings -= 1;
-                return Ok(Signal::LidClosed);
+            if state.lid_closings > 0 {
+                state.lid_closings -= 1;
+                return Ok(WakeReason::LidClosed);
             }
-            state = match until.map(|until| until.saturating_duration_since(Instant::now())) {
-                Some(Duration::ZERO) => return Ok(Signal::Time),
-                Some(left) => self.0.1.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
-                None => self.0.1.wait(state).unwrap_or_else(PoisonError::into_inner),
-            };
+            let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if timeout == Some(Duration::ZERO) {
+                return Ok(WakeReason::Timeout);
+            }
+            state = wait(&self.0.1, state, timeout);
         }
     }
 
-    /// Lets `duration` pass whatever is withdrawn or opened; false where the emulator stops meanwhile.
-    pub fn pause_unless_stopped(&self, duration: Duration) -> bool {
+    /// Blocks for `duration`, ignoring cancellation and lid. Returns false if the emulator shuts down meanwhile.
+    #[must_use]
+    pub fn sleep_unless_shutdown(&self, duration: Duration) -> bool {
         let waited = self.0.1.wait_timeout_while(self.lock(), duration, |state| !state.stopped);
         !waited.unwrap_or_else(PoisonError::into_inner).0.stopped
     }
 
-    /// A press before now does not count: the machine was not waiting for one.
-    pub fn forget_presses(&self) {
-        let mut state = self.lock();
-        state.presses = 0;
-        state.closings = 0;
+    /// Discards presses and lid closings that [`wait`](Self::wait) has not returned yet.
+    pub fn clear_presses(&self) {
+        self.change(State::clear_presses);
     }
 
     pub(crate) fn press_button(&self) {
         self.change(|state| {
-            if !state.button_ignored {
+            if !state.button_disabled {
                 state.presses = state.presses.saturating_add(1);
             }
         });
@@ -146,7 +151,7 @@ impl Controls {
     pub(crate) fn close_lid(&self) {
         self.change(|state| {
             state.lid_open = false;
-            state.closings = state.closings.saturating_add(1);
+            state.lid_closings = state.lid_closings.saturating_add(1);
         });
     }
 
@@ -162,7 +167,7 @@ impl Controls {
         self.lock().stopped
     }
 
-    /// A new action: what was withdrawn is over.
+    /// Clears cancellation and interlock for a new action.
     pub(crate) fn begin(&self) {
         self.change(|state| {
             state.cancelled = false;
@@ -170,7 +175,7 @@ impl Controls {
         });
     }
 
-    /// From here on an open lid ends what goes on, or no longer does.
+    /// Sets whether an open lid stops the machine.
     pub(crate) fn set_interlock(&self, on: bool) {
         self.change(|state| {
             if on && !state.interlock {
@@ -180,12 +185,11 @@ impl Controls {
         });
     }
 
-    /// From here on presses count, or do not. One from before never does.
-    pub(crate) fn heed_button(&self, on: bool) {
+    /// Enables or disables the button, and discards earlier presses.
+    pub(crate) fn enable_button(&self, on: bool) {
         self.change(|state| {
-            state.button_ignored = !on;
-            state.presses = 0;
-            state.closings = 0;
+            state.button_disabled = !on;
+            state.clear_presses();
         });
     }
 
@@ -195,7 +199,7 @@ impl Controls {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.0)
     }
 }
 
@@ -206,59 +210,59 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hears_a_press_once_and_not_one_from_before() {
+    fn wait_returns_each_press_once_and_none_before_clear() {
         let controls = Controls::default();
         controls.press_button();
-        controls.forget_presses();
+        controls.clear_presses();
         controls.press_button();
-        assert_eq!(controls.wait(None), Ok(Signal::Button));
-        assert_eq!(controls.wait(Some(Instant::now())), Ok(Signal::Time));
+        assert_eq!(controls.wait(None), Ok(WakeReason::ButtonPressed));
+        assert_eq!(controls.wait(Some(Instant::now())), Ok(WakeReason::Timeout));
     }
 
     #[test]
-    fn a_press_outlasts_a_pause_and_counts_only_where_the_button_does() {
+    fn sleep_keeps_presses_and_a_disabled_button_loses_them() {
         let controls = Controls::default();
         controls.press_button();
-        assert_eq!(controls.pause(Duration::from_millis(1)), Ok(()));
-        assert_eq!(controls.wait(None), Ok(Signal::Button));
+        assert_eq!(controls.sleep(Duration::from_millis(1)), Ok(()));
+        assert_eq!(controls.wait(None), Ok(WakeReason::ButtonPressed));
         controls.press_button();
-        controls.heed_button(false);
+        controls.enable_button(false);
         controls.press_button();
-        controls.heed_button(true);
-        assert_eq!(controls.wait(Some(Instant::now())), Ok(Signal::Time));
+        controls.enable_button(true);
+        assert_eq!(controls.wait(Some(Instant::now())), Ok(WakeReason::Timeout));
         controls.press_button();
-        assert_eq!(controls.wait(None), Ok(Signal::Button));
+        assert_eq!(controls.wait(None), Ok(WakeReason::ButtonPressed));
     }
 
     #[test]
-    fn a_cancel_wakes_who_waits_and_ends_with_the_action() {
+    fn cancel_wakes_a_waiting_machine_until_the_next_action_begins() {
         let controls = Controls::default();
         thread::scope(|scope| {
             let waiting = scope.spawn(|| controls.wait(None));
             controls.cancel();
-            assert_eq!(waiting.join().unwrap(), Err(End::Cancelled));
+            assert_eq!(waiting.join().unwrap(), Err(StopReason::Cancelled));
         });
-        assert_eq!(controls.end(), Some(End::Cancelled));
+        assert_eq!(controls.stop_reason(), Some(StopReason::Cancelled));
         controls.begin();
-        assert_eq!(controls.end(), None);
+        assert_eq!(controls.stop_reason(), None);
     }
 
     #[test]
-    fn the_lid_ends_only_what_runs_and_stopping_everything() {
+    fn lid_stops_only_under_the_interlock_and_shutdown_stops_everything() {
         let controls = Controls::default();
         controls.open_lid();
-        assert_eq!(controls.end(), None);
+        assert_eq!(controls.stop_reason(), None);
         controls.set_interlock(true);
-        assert_eq!(controls.end(), Some(End::LidOpened));
+        assert_eq!(controls.stop_reason(), Some(StopReason::LidOpened));
         controls.close_lid();
-        assert_eq!(controls.end(), None, "it was opened before the job ran, and is closed");
+        assert_eq!(controls.stop_reason(), None, "opened before the interlock was on, closed now");
         controls.open_lid();
         controls.close_lid();
-        assert_eq!(controls.end(), Some(End::LidOpened), "opened while it ran");
+        assert_eq!(controls.stop_reason(), Some(StopReason::LidOpened), "opened while the interlock was on");
         controls.stop();
-        assert_eq!(controls.end(), Some(End::Stopped));
+        assert_eq!(controls.stop_reason(), Some(StopReason::Shutdown));
         controls.begin();
-        assert_eq!(controls.pause(Duration::from_secs(60)), Err(End::Stopped));
-        assert!(!controls.pause_unless_stopped(Duration::from_secs(60)));
+        assert_eq!(controls.sleep(Duration::from_secs(60)), Err(StopReason::Shutdown));
+        assert!(!controls.sleep_unless_shutdown(Duration::from_secs(60)));
     }
 }

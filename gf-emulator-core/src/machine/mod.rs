@@ -1,7 +1,7 @@
-//! What stands behind the protocol: a machine that takes pictures and plays jobs.
+//! The machine behind the protocol: takes pictures and plays jobs.
 //!
-//! [`Machine`] is the seam. The emulator's own is the [`CannedMachine`]; real hardware, or a simulation, is another
-//! implementation, and no line of protocol code changes for it. Nothing here knows of messages, URLs or sockets.
+//! Implement [`Machine`] for real hardware or a simulation; no protocol code changes. [`CannedMachine`] is the default.
+//! Nothing in this module knows about messages, URLs or sockets.
 
 mod canned;
 mod controls;
@@ -9,173 +9,250 @@ mod controls;
 use std::path::PathBuf;
 
 pub use canned::CannedMachine;
-pub use controls::{Controls, End, Signal};
+pub use controls::{Controls, StopReason, WakeReason};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::puls::Measured;
 
 /// One of the machine's two cameras.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Camera {
-    /// In the lid, over the whole bed.
+    /// In the lid: the whole bed.
     Lid,
-    /// In the head, over a few centimetres of material.
+    /// In the head: a few centimetres of material.
     Head,
 }
 
-/// A picture that the service asks for.
+/// A request for a picture.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Capture<'a> {
     /// Which camera.
     pub camera: Camera,
-    /// Whether the measure laser on the head is to be lit.
+    /// Whether to light the measurement laser on the head.
     pub laser: bool,
-    /// What else was asked: `HCex`, `HCga`, `LCfl` and so on, by their codes. From the service, unchecked but for its
-    /// size: codes of four letters or digits, with numbers, booleans and texts of 64 bytes at most, and the first 64 of
-    /// them.
+    /// The action's settings by code (`HCex`, `HCga`, `LCfl` ...), as sent by the service. Only their size is checked:
+    /// at most 64 codes of four letters or digits, with numbers, booleans or texts of up to 64 bytes.
     pub settings: &'a Map<String, Value>,
-    /// The head has just been moved by the service, which looks where it is: the beginning of homing, unless that is
-    /// under way already.
+    /// Whether the previous action moved the head, so that this picture starts homing (unless homing is in progress).
     pub begins_homing: bool,
 }
 
-/// A pulse file that has arrived whole. One that this machine refuses never gets to a [`Machine`].
-#[derive(Debug, Clone)]
-pub struct Job {
-    /// The action that asks for it.
-    pub action_id: i64,
-    /// Its type: `hunt`, `motion` or `print`.
-    pub action: String,
-    /// The file, compressed or not as it came.
-    pub path: PathBuf,
-    /// Its header, length, run time and step counts.
-    pub measured: Measured,
-}
-
-/// Why a machine did not finish what it was asked to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Halt {
-    /// It was told to end.
-    Ended(End),
-    /// It will not do this, and nothing has moved: the action is cancelled.
-    Refused(String),
-    /// It could not: the action fails. The text is for the log.
-    Failed(String),
-}
-
-impl From<End> for Halt {
-    fn from(end: End) -> Self {
-        Self::Ended(end)
+impl<'a> Capture<'a> {
+    /// Creates a request with the measurement laser off that does not start homing.
+    #[must_use]
+    pub fn new(camera: Camera, settings: &'a Map<String, Value>) -> Self {
+        Self { camera, laser: false, settings, begins_homing: false }
     }
 }
 
-/// What happened while a job plays.
+/// A `custom` step of an [actions table](crate::actions).
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct CustomStep<'a> {
+    /// The step's `name` in the table.
+    pub name: &'a str,
+    /// The step's `arguments` in the table; `null` if it has none.
+    pub arguments: &'a Value,
+    /// The action's settings, as in [`Capture::settings`].
+    pub settings: &'a Map<String, Value>,
+    /// The action's id.
+    pub action_id: i64,
+    /// The downloaded job, if an earlier step of the action has downloaded one.
+    pub job: Option<&'a Job>,
+}
+
+impl<'a> CustomStep<'a> {
+    /// Creates a step of action 0 without a job.
+    #[must_use]
+    pub fn new(name: &'a str, arguments: &'a Value, settings: &'a Map<String, Value>) -> Self {
+        Self { name, arguments, settings, action_id: 0, job: None }
+    }
+}
+
+/// A downloaded pulse file. A [`Machine`] only gets jobs whose header passed the emulator's checks.
+///
+/// Not to be confused with [`puls::Job`](crate::puls::Job), which reads such a file.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Job {
+    /// The id of the action that the file belongs to.
+    pub action_id: i64,
+    /// The type of that action, such as `hunt`, `motion` or `print`.
+    pub action: String,
+    /// The file, plain or gzip as downloaded.
+    pub path: PathBuf,
+    /// Header, length, run time and step counts.
+    pub measured: Measured,
+}
+
+impl Job {
+    /// Creates a job from a measured file.
+    #[must_use]
+    pub fn new(action_id: i64, action: impl Into<String>, path: impl Into<PathBuf>, measured: Measured) -> Self {
+        Self { action_id, action: action.into(), path: path.into(), measured }
+    }
+}
+
+/// Why a machine did not complete a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MachineError {
+    /// The [`Controls`] stopped it: the action is cancelled.
+    Stopped(StopReason),
+    /// It refused before anything moved: the action is cancelled, not failed. The text is for the log.
+    Refused(String),
+    /// It tried and failed: the action fails. The text is for the log.
+    Failed(String),
+}
+
+impl From<StopReason> for MachineError {
+    fn from(reason: StopReason) -> Self {
+        Self::Stopped(reason)
+    }
+}
+
+/// What a [`PlayUpdate`] reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event {
-    /// Time to say how far it is: at the beginning, at the end, and every 30 seconds between.
+#[non_exhaustive]
+pub enum PlayEvent {
+    /// Progress: at the start, every 30 seconds and at the end.
     Progress,
-    /// The button has paused it.
+    /// The button paused the job.
     Paused,
-    /// The button has resumed it.
+    /// The button resumed the job.
     Resumed,
 }
 
-/// How far a job is.
+/// The state of a job that is playing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Moment {
-    /// What makes it worth telling.
-    pub event: Event,
+#[non_exhaustive]
+pub struct PlayUpdate {
+    /// Why the update is sent.
+    pub event: PlayEvent,
     /// The number of ticks (step bytes) played so far.
     pub tick: u64,
-    /// Where the head is, in microsteps from where the job began: X, Y, Z.
+    /// X, Y and Z of the head in microsteps, relative to the start of the job.
     pub position: [i64; 3],
+}
+
+impl PlayUpdate {
+    /// Creates an update.
+    #[must_use]
+    pub fn new(event: PlayEvent, tick: u64, position: [i64; 3]) -> Self {
+        Self { event, tick, position }
+    }
 }
 
 /// A machine behind the protocol.
 ///
-/// All calls come one after the other from one thread, which the emulator owns, and each may take as long as it takes.
-/// Whatever waits or moves has [`Controls`], and ends when they say so. What the hardware's own button and lid do is
-/// told to the emulator through its [`Handle`](crate::Handle), from whatever thread watches them.
+/// All calls come from one thread of the emulator, one at a time, and may block. Calls that wait or move get the
+/// [`Controls`] and must return when these report a [`StopReason`]. Report the hardware's own button and lid through
+/// the emulator's [`Handle`](crate::Handle), from any thread.
 ///
 /// ```
-/// use gf_emulator_core::machine::{Capture, Controls, Halt, Job, Machine, Moment};
+/// use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate};
 ///
 /// struct Blinking;
 ///
 /// impl Machine for Blinking {
-///     fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, Halt> {
-///         Err(Halt::Failed("there is no camera".into()))
+///     fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
+///         Err(MachineError::Failed("there is no camera".into()))
 ///     }
-///     fn play(&mut self, job: &Job, controls: &Controls, _: &mut dyn FnMut(Moment)) -> Result<(), Halt> {
+///     fn play(
+///         &mut self,
+///         job: &Job,
+///         controls: &Controls,
+///         _: &mut dyn FnMut(PlayUpdate),
+///     ) -> Result<(), MachineError> {
 ///         println!("{} ticks", job.measured.ticks);
-///         Ok(controls.pause(std::time::Duration::from_millis(1))?)
+///         Ok(controls.sleep(std::time::Duration::from_millis(1))?)
 ///     }
 /// }
 /// ```
 pub trait Machine: Send {
-    /// Setting codes whose values are measured rather than configured, for the settings report. A code that the
-    /// generation's report does not have, or a value of another type than its own, is left out.
+    /// Returns measured values by setting code, for the settings report. Codes that the generation does not report and
+    /// values of the wrong type are ignored.
     fn readings(&mut self) -> Vec<(String, Value)> {
         Vec::new()
     }
 
-    /// Takes a picture: JPEG.
+    /// Takes a picture and returns it as JPEG.
     ///
     /// # Errors
     ///
-    /// [`Halt`] where there is none; the action fails, or is cancelled.
-    fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, Halt>;
+    /// [`MachineError`] if there is no picture.
+    fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, MachineError>;
 
-    /// Makes ready for a job, before the button is asked for: the last moment to refuse it.
+    /// Prepares for a job, before the wait for the button: the last chance to refuse it.
     ///
     /// # Errors
     ///
-    /// [`Halt::Refused`] cancels the action.
-    fn load(&mut self, _job: &Job) -> Result<(), Halt> {
+    /// [`MachineError::Refused`] cancels the action.
+    fn load(&mut self, _job: &Job) -> Result<(), MachineError> {
         Ok(())
     }
 
-    /// Waits for the button. The default takes it as pressed.
+    /// Waits for a press of the button. By default returns at once.
     ///
     /// # Errors
     ///
-    /// [`Halt::Ended`] where the controls end the wait.
-    fn wait_for_button(&mut self, _job: &Job, _controls: &Controls) -> Result<(), Halt> {
+    /// [`MachineError::Stopped`] if the controls stop the wait.
+    fn wait_for_button(&mut self, _job: &Job, _controls: &Controls) -> Result<(), MachineError> {
         Ok(())
     }
 
-    /// Fans, pumps, laser: what a print needs before it runs.
+    /// Warms up for a print: fans, pumps, laser.
     ///
     /// # Errors
     ///
-    /// [`Halt`]; nothing has moved yet.
-    fn warm_up(&mut self, _job: &Job, _controls: &Controls) -> Result<(), Halt> {
+    /// [`MachineError`]. Nothing has moved yet.
+    fn warm_up(&mut self, _job: &Job, _controls: &Controls) -> Result<(), MachineError> {
         Ok(())
     }
 
-    /// Plays the job, and tells `watch` how it goes.
+    /// Plays the job and calls `on_update` for each [`PlayEvent`].
     ///
     /// # Errors
     ///
-    /// [`Halt`] where it did not come to its end. The machine has stopped by then; [`park`](Self::park) follows.
-    fn play(&mut self, job: &Job, controls: &Controls, watch: &mut dyn FnMut(Moment)) -> Result<(), Halt>;
+    /// [`MachineError`] if the job was not played to its end. The head must be at rest by then;
+    /// [`park`](Self::park) may follow.
+    fn play(
+        &mut self,
+        job: &Job,
+        controls: &Controls,
+        on_update: &mut dyn FnMut(PlayUpdate),
+    ) -> Result<(), MachineError>;
 
-    /// Takes the head back to where it started. Comes after a job that was cancelled, too: only
-    /// [`End::Stopped`] is a reason to leave it.
+    /// Moves the head back to where the job started. Also called after a cancelled job, so only
+    /// [`StopReason::Shutdown`] should interrupt it.
     ///
     /// # Errors
     ///
-    /// [`Halt::Failed`].
-    fn park(&mut self, _controls: &Controls) -> Result<(), Halt> {
+    /// [`MachineError`] if the head has not arrived.
+    fn park(&mut self, _controls: &Controls) -> Result<(), MachineError> {
         Ok(())
     }
 
-    /// Comes to rest after a print: lets fans and coolant run out.
+    /// Comes to rest after a print: lets fans and coolant run on.
     ///
     /// # Errors
     ///
-    /// [`Halt`].
-    fn rest(&mut self, _controls: &Controls) -> Result<(), Halt> {
+    /// [`MachineError`].
+    fn rest(&mut self, _controls: &Controls) -> Result<(), MachineError> {
         Ok(())
+    }
+
+    /// Does a `custom` step of an [actions table](crate::actions) and returns its result for the templates of later
+    /// steps.
+    ///
+    /// # Errors
+    ///
+    /// [`MachineError::Refused`], which cancels the action, if the step is unknown: the default does this for all
+    /// steps. [`MachineError::Failed`], which fails the action, if the step was not completed.
+    fn custom(&mut self, step: &CustomStep<'_>, _controls: &Controls) -> Result<Value, MachineError> {
+        Err(MachineError::Refused(format!("this machine has no custom step {:?}", step.name)))
     }
 }

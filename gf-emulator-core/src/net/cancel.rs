@@ -1,4 +1,4 @@
-//! [`CancelToken`]: a resettable cancellation token for the network.
+//! [`CancelToken`]: resettable cancellation of blocking network operations.
 
 use std::fmt;
 use std::io;
@@ -7,134 +7,133 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::net::poll::{Interest, Poll};
+use crate::sync::lock;
 
-/// Ends what is under way on the network, from another thread.
+/// A resettable cancellation token, shared by its clones.
 ///
-/// Raised, it wakes every wait under it, which ends with an error; what is started while it is cancelled fails at once.
-/// Lowered, it is as new. Sockets are left alone: whoever waited for one closes it.
+/// [`cancel`](Self::cancel) makes every wait under the token fail, and every later one until [`reset`](Self::reset).
+/// It closes no socket: that is left to the thread whose wait failed.
 #[derive(Clone, Default)]
 pub(crate) struct CancelToken(Arc<(Mutex<CancelState>, Condvar)>);
 
 #[derive(Default)]
 struct CancelState {
-    cancelled: bool,
-    /// What wakes each wait that is under way. Raising takes them out: a wait that does not find itself here any more
-    /// was interrupted, even if the cancel has been lowered since.
-    waits: Vec<(u64, Box<dyn FnOnce() + Send>)>,
-    last_wait: u64,
-    /// Kept between waits, because making one costs several system calls and three file descriptors on Linux.
-    spare: Option<Poll>,
+    is_cancelled: bool,
+    /// The wakeup of each wait in progress, by its id. `cancel` removes them all: a wait that is no longer listed was
+    /// cancelled, even if the token has been reset since.
+    wakeups: Vec<(u64, Box<dyn FnOnce() + Send>)>,
+    last_id: u64,
+    /// Reused by the next wait: creating one takes several system calls and three file descriptors on Linux.
+    cached_poll: Option<Poll>,
 }
 
 impl fmt::Debug for CancelToken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelToken").field("cancelled", &self.is_cancelled()).finish_non_exhaustive()
+        f.debug_struct("CancelToken").field("is_cancelled", &self.is_cancelled()).finish_non_exhaustive()
     }
 }
 
 impl CancelToken {
     pub(crate) fn cancel(&self) {
         let mut state = self.lock();
-        state.cancelled = true;
-        for (_, wake) in state.waits.drain(..) {
+        state.is_cancelled = true;
+        for (_, wake) in state.wakeups.drain(..) {
             wake();
         }
         self.0.1.notify_all();
     }
 
-    /// Lets time pass until `until`, or until this is cancelled: then false.
-    pub(crate) fn pause(&self, until: Instant) -> bool {
-        let left = until.saturating_duration_since(Instant::now());
-        let waited = self.0.1.wait_timeout_while(self.lock(), left, |state| !state.cancelled);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.cancelled
-    }
-
     pub(crate) fn reset(&self) {
-        self.lock().cancelled = false;
+        self.lock().is_cancelled = false;
     }
 
     pub(crate) fn is_cancelled(&self) -> bool {
-        self.lock().cancelled
+        self.lock().is_cancelled
     }
 
-    /// Runs `wait`; `wake` is called once this is cancelled and has to end it.
+    /// Returns an error if cancelled.
+    pub(super) fn check(&self) -> io::Result<()> {
+        if self.is_cancelled() { Err(cancelled_error()) } else { Ok(()) }
+    }
+
+    /// Sleeps until `until`. Returns `false` if cancelled before.
+    pub(crate) fn pause(&self, until: Instant) -> bool {
+        let timeout = until.saturating_duration_since(Instant::now());
+        let waited = self.0.1.wait_timeout_while(self.lock(), timeout, |state| !state.is_cancelled);
+        !waited.unwrap_or_else(PoisonError::into_inner).0.is_cancelled
+    }
+
+    /// Runs the blocking `operation`; cancelling calls `wake`, which must make it return.
     ///
     /// # Errors
     ///
-    /// That this is cancelled already, or was cancelled meanwhile.
-    pub(crate) fn during<T>(&self, wake: impl FnOnce() + Send + 'static, wait: impl FnOnce() -> T) -> io::Result<T> {
-        let number = {
+    /// If cancelled before or during `operation`.
+    pub(super) fn run<T>(&self, wake: impl FnOnce() + Send + 'static, operation: impl FnOnce() -> T) -> io::Result<T> {
+        let id = {
             let mut state = self.lock();
-            if state.cancelled {
+            if state.is_cancelled {
                 return Err(cancelled_error());
             }
-            state.last_wait += 1;
-            let number = state.last_wait;
-            state.waits.push((number, Box::new(wake)));
-            number
+            state.last_id += 1;
+            let id = state.last_id;
+            state.wakeups.push((id, Box::new(wake)));
+            id
         };
-        let result = wait();
+        let result = operation();
         let mut state = self.lock();
-        let Some(index) = state.waits.iter().position(|(other, _)| *other == number) else {
+        let Some(index) = state.wakeups.iter().position(|(other, _)| *other == id) else {
             return Err(cancelled_error());
         };
-        drop(state.waits.swap_remove(index));
+        drop(state.wakeups.swap_remove(index));
         Ok(result)
     }
 
-    /// Sleeps until `socket`, which does not block, may be ready for `interest`.
+    /// Waits until the non-blocking `socket` may be ready for `interest`.
     ///
     /// # Errors
     ///
-    /// `TimedOut` where `deadline` comes first; that this was cancelled; what the system's poller says.
-    pub(crate) fn wait(
+    /// `TimedOut` if `deadline` passes first; also if cancelled, or if the system's poller fails.
+    pub(super) fn wait(
         &self,
         socket: &Arc<TcpStream>,
         interest: Interest,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
-        let spare = self.lock().spare.take();
-        let mut poll = match spare {
+        let cached = self.lock().cached_poll.take();
+        let mut poll = match cached {
             Some(poll) => poll,
             None => Poll::new()?,
         };
         let waker = poll.waker();
-        let outcome = self.during(
+        let outcome = self.run(
             move || waker.wake(),
             || {
-                let slept = poll.watch(Arc::clone(socket)).and_then(|()| poll.wait(interest, deadline));
-                // The spare one must not keep a socket open.
+                let waited = poll.watch(Arc::clone(socket)).and_then(|()| poll.wait(interest, deadline));
+                // The cached poll must not keep the socket open.
                 poll.unwatch();
-                slept
+                waited
             },
         );
-        self.lock().spare = Some(poll);
+        self.lock().cached_poll = Some(poll);
         outcome??;
-        if is_over(deadline) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if has_passed(deadline) { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
     }
 
-    /// Gives a connection away, which must not overlap with raising this. Fails where it is cancelled already.
-    pub(super) fn give_away(&self, give: impl FnOnce()) -> io::Result<()> {
-        let mut state = self.lock();
-        if state.cancelled {
-            return Err(cancelled_error());
-        }
-        // What was dialled for is there: it may be an hour until the next wait.
-        state.spare = None;
-        give();
-        Ok(())
+    /// Drops the cached poll, when the next wait may be an hour away.
+    pub(super) fn drop_cached_poll(&self) {
+        self.lock().cached_poll = None;
     }
 
     fn lock(&self) -> MutexGuard<'_, CancelState> {
-        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.0.0)
     }
 }
 
-pub(super) fn is_over(deadline: Option<Instant>) -> bool {
+pub(super) fn has_passed(deadline: Option<Instant>) -> bool {
     deadline.is_some_and(|deadline| Instant::now() >= deadline)
 }
 
-/// The error of whatever an [`CancelToken`] has ended. Not `ErrorKind::Interrupted`, which readers take as "try again".
-pub(crate) fn cancelled_error() -> io::Error {
-    io::Error::new(io::ErrorKind::ConnectionAborted, "interrupted")
+/// The error of an operation that was cancelled. Not `ErrorKind::Interrupted`, on which readers retry.
+pub(super) fn cancelled_error() -> io::Error {
+    io::Error::new(io::ErrorKind::ConnectionAborted, "cancelled")
 }

@@ -1,6 +1,6 @@
-//! What a host's certificate says of itself, for an error that says why it is not trusted.
+//! Reads the fields of an X.509 certificate that explain why it is not trusted.
 //!
-//! Decides nothing: whether a certificate is trusted is the TLS library's decision, and stays it whatever is read here.
+//! Only for error messages: whether a certificate is trusted is the TLS library's decision alone.
 
 use std::net::IpAddr;
 use std::time::SystemTime;
@@ -14,28 +14,31 @@ use yasna::{ASN1Error, ASN1ErrorKind, ASN1Result, BERReader, Tag};
 
 use crate::error::CertificateProblem;
 
+// Object identifiers and GeneralName tags (RFC 5280, appendix A and section 4.2.1.6).
 const COMMON_NAME: &[u64] = &[2, 5, 4, 3];
 const SUBJECT_ALTERNATIVE_NAME: &[u64] = &[2, 5, 29, 17];
 const DNS_NAME: u64 = 2;
 const IP_ADDRESS: u64 = 7;
-const LONGEST_NAME: usize = 253;
+/// The longest DNS name as text (RFC 1035, section 2.3.4: 255 bytes on the wire).
+const MAX_NAME_BYTES: usize = 253;
 
-/// What is read of a certificate.
+/// The fields of a certificate that an error message needs.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Certificate {
+pub(super) struct ParsedCertificate {
     not_before: SystemTime,
     not_after: SystemTime,
-    /// The hosts and addresses that it is for.
+    /// The host names and IP addresses it is valid for.
     names: Vec<String>,
+    /// The issuer's common name.
     issuer: Option<String>,
 }
 
-impl Certificate {
-    /// Reads a certificate in DER form (RFC 5280, section 4.1); none where it is not one.
+impl ParsedCertificate {
+    /// Parses a DER certificate (RFC 5280, section 4.1). Returns `None` if it is malformed.
     pub(super) fn parse(der: &[u8]) -> Option<Self> {
         yasna::parse_der(der, |reader| {
             reader.read_sequence(|certificate| {
-                let read = certificate.next().read_sequence(|fields| {
+                let parsed = certificate.next().read_sequence(|fields| {
                     fields.read_optional(|version| version.read_tagged(Tag::context(0), skip))?;
                     let _serial = fields.next().read_der()?;
                     let _algorithm = fields.next().read_der()?;
@@ -51,13 +54,13 @@ impl Certificate {
                 })?;
                 let _algorithm = certificate.next().read_der()?;
                 let _signature = certificate.next().read_der()?;
-                Ok(read)
+                Ok(parsed)
             })
         })
         .ok()
     }
 
-    /// What keeps this certificate from being trusted for `host` at `now`, where the TLS library has given `reason`.
+    /// Returns why the TLS library did not trust this certificate for `host` at `now`. `reason` is its error message.
     pub(super) fn problem(self, host: &str, now: SystemTime, reason: &str) -> CertificateProblem {
         if now < self.not_before {
             return CertificateProblem::NotYetValid { from: self.not_before, now };
@@ -65,39 +68,39 @@ impl Certificate {
         if now > self.not_after {
             return CertificateProblem::Expired { until: self.not_after, now };
         }
-        if !self.names.iter().any(|name| is_for(name, host)) {
+        if !self.names.iter().any(|name| matches_host(name, host)) {
             return CertificateProblem::OtherName { names: self.names };
         }
-        unexplained(reason, self.issuer)
+        problem_from_message(reason, self.issuer)
     }
 }
 
-/// What can be said without a look at the certificate.
-pub(super) fn unexplained(reason: &str, issuer: Option<String>) -> CertificateProblem {
+/// Classifies a problem by the TLS library's error message alone.
+pub(super) fn problem_from_message(reason: &str, issuer: Option<String>) -> CertificateProblem {
     let lower = reason.to_lowercase();
-    let is_the_issuer = ["issuer", "self-signed", "self signed", "first certificate", "trust", "root"];
+    let issuer_words = ["issuer", "self-signed", "self signed", "first certificate", "trust", "root"];
     let reason = reason.to_owned();
-    if is_the_issuer.iter().any(|words| lower.contains(words)) {
+    if issuer_words.iter().any(|word| lower.contains(word)) {
         CertificateProblem::UnknownIssuer { issuer, reason }
     } else {
         CertificateProblem::Other { reason }
     }
 }
 
-/// Whether a name of a certificate is that of a host: the same, or with `*` for the host's first part.
-fn is_for(name: &str, host: &str) -> bool {
+/// Returns whether a certificate's name matches a host: they are equal, or `*` stands for the host's first label.
+fn matches_host(name: &str, host: &str) -> bool {
     if let (Ok(name), Ok(host)) = (name.parse::<IpAddr>(), host.parse::<IpAddr>()) {
         return name == host;
     }
-    let below = |name: &str| name.split_once('.').map(|(_, rest)| rest.to_ascii_lowercase());
-    name.eq_ignore_ascii_case(host) || (name.starts_with("*.") && below(name) == below(host))
+    let parent = |name: &str| name.split_once('.').map(|(_, rest)| rest.to_ascii_lowercase());
+    name.eq_ignore_ascii_case(host) || (name.starts_with("*.") && parent(name) == parent(host))
 }
 
 fn skip(reader: BERReader<'_, '_>) -> ASN1Result<()> {
     reader.read_der().map(drop)
 }
 
-/// The common name of a distinguished name, where it has one.
+/// Reads the common name of a distinguished name.
 fn common_name(reader: BERReader<'_, '_>) -> ASN1Result<Option<String>> {
     let mut found = None;
     reader.read_sequence_of(|part| {
@@ -115,13 +118,13 @@ fn common_name(reader: BERReader<'_, '_>) -> ASN1Result<Option<String>> {
     Ok(found)
 }
 
-/// The names among a certificate's extensions, where there are any of hosts.
+/// Reads the subject alternative names among a certificate's extensions.
 fn alternative_names(reader: BERReader<'_, '_>) -> ASN1Result<Option<Vec<String>>> {
     let mut found = None;
     reader.read_sequence_of(|extension| {
         extension.read_sequence(|parts| {
             let kind: ObjectIdentifier = parts.next().read_oid()?;
-            // Whether it is critical stands before the value, where it is.
+            // The optional `critical` flag precedes the value.
             let mut value = parts.next().read_tagged_der()?;
             if value.tag() == TAG_BOOLEAN {
                 value = parts.next().read_tagged_der()?;
@@ -156,14 +159,14 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
     v4.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok()
 }
 
-/// A name as it may be shown: whoever answers has chosen it.
+/// Returns a name that is safe to print. It comes from an untrusted host.
 fn printable(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
-    let is_plain = !text.is_empty() && text.len() <= LONGEST_NAME && !text.contains(char::is_control);
+    let is_plain = !text.is_empty() && text.len() <= MAX_NAME_BYTES && !text.contains(char::is_control);
     is_plain.then(|| text.to_owned())
 }
 
-/// `UTCTime` (two digits of the year, 1950 to 2049) or `GeneralizedTime` (four).
+/// Reads a `UTCTime` (two-digit year, 1950 to 2049) or a `GeneralizedTime` (four-digit year).
 fn time(reader: BERReader<'_, '_>) -> ASN1Result<SystemTime> {
     let invalid = || ASN1Error::new(ASN1ErrorKind::Invalid);
     let value = reader.read_tagged_der()?;
@@ -178,7 +181,7 @@ fn time(reader: BERReader<'_, '_>) -> ASN1Result<SystemTime> {
         return Err(invalid());
     }
     let time = DateTime::strptime("%Y%m%d%H%M%S", text).map_err(|_| invalid())?;
-    // 9999-12-31 23:59:59 stands for "never", and is later than a Timestamp can be.
+    // 9999-12-31 23:59:59 means "never expires" (RFC 5280, section 4.1.2.5) and is beyond the range of a Timestamp.
     Ok(time.to_zoned(TimeZone::UTC).map_or(Timestamp::MAX, |time| time.timestamp()).into())
 }
 
@@ -190,7 +193,8 @@ mod tests {
 
     use super::*;
 
-    /// The second is of 2026-11-26 12:14:20 to 2036-11-23 12:14:20, by and for "Test Root"; no other name.
+    /// The second is valid from 2026-11-26 12:14:20 to 2036-11-23 12:14:20. Its subject and issuer are "Test Root", and
+    /// it has no alternative names.
     const ROOTS: &str = include_str!("test-roots.pem");
 
     fn der() -> Vec<u8> {
@@ -202,18 +206,18 @@ mod tests {
     }
 
     #[test]
-    fn reads_what_a_certificate_says() {
-        let read = Certificate::parse(&der()).unwrap();
-        assert_eq!(read.not_before, at("2026-11-26T12:14:20Z"));
-        assert_eq!(read.not_after, at("2036-11-23T12:14:20Z"));
-        assert_eq!(read.names, ["Test Root"]);
-        assert_eq!(read.issuer.as_deref(), Some("Test Root"));
+    fn reads_validity_names_and_issuer() {
+        let certificate = ParsedCertificate::parse(&der()).unwrap();
+        assert_eq!(certificate.not_before, at("2026-11-26T12:14:20Z"));
+        assert_eq!(certificate.not_after, at("2036-11-23T12:14:20Z"));
+        assert_eq!(certificate.names, ["Test Root"]);
+        assert_eq!(certificate.issuer.as_deref(), Some("Test Root"));
     }
 
     #[test]
-    fn the_clock_comes_before_the_name_and_the_name_before_the_issuer() {
+    fn checks_validity_before_names_and_names_before_issuer() {
         let problem =
-            |host: &str, now| Certificate::parse(&der()).unwrap().problem(host, now, "self-signed certificate");
+            |host: &str, now| ParsedCertificate::parse(&der()).unwrap().problem(host, now, "self-signed certificate");
         let early = problem("x", UNIX_EPOCH).to_string();
         assert!(early.contains("2026-11-26 12:14:20 UTC") && early.contains("1970-01-01 00:00:00 UTC"), "{early}");
         let late = problem("x", at("2040-01-01T00:00:00Z")).to_string();
@@ -222,15 +226,15 @@ mod tests {
         assert!(matches!(problem("x", now), CertificateProblem::OtherName { names } if names == ["Test Root"]));
         let issuer = problem("Test Root", now).to_string();
         assert!(issuer.contains("Test Root") && issuer.contains("ca_file"), "{issuer}");
-        assert!(matches!(unexplained("key too weak", None), CertificateProblem::Other { .. }));
+        assert!(matches!(problem_from_message("key too weak", None), CertificateProblem::Other { .. }));
     }
 
     #[test]
-    fn a_star_stands_for_the_first_part() {
+    fn a_wildcard_matches_exactly_one_label() {
         for (name, host) in
             [("a.example", "A.Example"), ("*.example", "a.example"), ("::1", "0::1"), ("1.2.3.4", "1.2.3.4")]
         {
-            assert!(is_for(name, host), "{name} {host}");
+            assert!(matches_host(name, host), "{name} {host}");
         }
         for (name, host) in [
             ("a.example", "b.example"),
@@ -239,12 +243,12 @@ mod tests {
             ("*", "example"),
             ("1.2.3.4", "1.2.3.5"),
         ] {
-            assert!(!is_for(name, host), "{name} {host}");
+            assert!(!matches_host(name, host), "{name} {host}");
         }
     }
 
     #[test]
-    fn times_are_of_two_kinds() {
+    fn reads_utc_time_and_generalized_time() {
         let read = |tag: u8, text: &str| {
             let mut der = vec![tag, u8::try_from(text.len()).unwrap()];
             der.extend(text.bytes());
@@ -261,16 +265,16 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Certificate::parse(&bytes);
+        fn arbitrary_bytes_do_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = ParsedCertificate::parse(&bytes);
         }
 
         #[test]
-        fn no_change_of_a_certificate_makes_it_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        fn a_changed_byte_does_not_panic(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
             let mut der = der();
             let at = at.index(der.len());
             der[at] = byte;
-            let _ = Certificate::parse(&der);
+            let _ = ParsedCertificate::parse(&der);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Waiting for a socket, a waker or a point in time, whichever comes first.
+//! Readiness polling: waits for a socket, a waker or a deadline, whichever comes first.
 //!
-//! Owns one of the two uses of `unsafe` in the crate: registering a socket with the operating system's poller is unsafe because
-//! the socket must not be closed while it is registered. [`Poll`] keeps the socket alive itself and takes it out of
-//! the poller before it lets go, so the promise holds whatever its user does.
+//! Registering a socket with the operating system's poller is `unsafe`, because the socket must not be closed while it
+//! is registered. [`Poll`] holds an `Arc` of the socket and deregisters it before dropping that, so no caller can break
+//! the rule.
 
 use std::io;
 use std::net::TcpStream;
@@ -13,7 +13,7 @@ use polling::{Event, Events, Poller};
 
 const SOCKET: usize = 0;
 
-/// What to wake up for.
+/// The readiness to wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Interest {
     Readable,
@@ -21,18 +21,18 @@ pub(crate) enum Interest {
     Both,
 }
 
-/// Wakes a [`Poll`] from another thread. A wake that comes before the wait is not lost.
+/// Wakes a [`Poll`] from another thread. If nothing is waiting yet, the next wait returns at once.
 #[derive(Debug, Clone)]
 pub(crate) struct Waker(Arc<Poller>);
 
 impl Waker {
     pub(crate) fn wake(&self) {
-        // Fails only where the poller's own event file is gone, and then nobody waits there any more.
+        // Fails only if the poller's own event file is closed, and then no wait is in progress.
         let _ = self.0.notify();
     }
 }
 
-/// Waits for at most one socket and any number of wakers.
+/// A poller for at most one socket and any number of wakers.
 pub(crate) struct Poll {
     poller: Arc<Poller>,
     socket: Option<Arc<TcpStream>>,
@@ -49,28 +49,28 @@ impl Poll {
         Waker(Arc::clone(&self.poller))
     }
 
-    /// Watches `socket` in place of whatever was watched before.
+    /// Registers `socket`, replacing the one registered before.
     #[allow(unsafe_code)]
     pub(crate) fn watch(&mut self, socket: Arc<TcpStream>) -> io::Result<()> {
         self.unwatch();
-        // SAFETY: the source must stay open until it is deleted from the poller. This poll holds the Arc, hands it to
-        // nobody, and drops it only in `unwatch`, which deletes it first. That the poller may outlive this poll (a
-        // Waker holds it) does no harm: by then nothing is registered.
+        // SAFETY: the socket must stay open until it is deleted from the poller. `self` holds an Arc of it and drops
+        // that only in `unwatch`, which deletes the socket from the poller first. A Waker can keep the poller alive
+        // longer than `self`, but by then nothing is registered.
         unsafe { self.poller.add(&*socket, Event::none(SOCKET)) }?;
         self.socket = Some(socket);
         Ok(())
     }
 
-    /// Lets go of the socket.
+    /// Deregisters the socket.
     pub(crate) fn unwatch(&mut self) {
         if let Some(socket) = self.socket.take() {
-            // It is registered, so this cannot fail; were it to, closing the socket deregisters it as well.
+            // Cannot fail for a registered socket; if it did, closing the socket would deregister it as well.
             let _ = self.poller.delete(&*socket);
         }
     }
 
-    /// Sleeps until the socket is ready for `interest`, a waker wakes, or `until` has come.
-    pub(crate) fn wait(&mut self, interest: Interest, until: Option<Instant>) -> io::Result<()> {
+    /// Blocks until the socket is ready for `interest`, a waker is used, or `deadline` has passed. May return early.
+    pub(crate) fn wait(&mut self, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
         if let Some(socket) = &self.socket {
             let event = match interest {
                 Interest::Readable => Event::readable(SOCKET),
@@ -79,7 +79,7 @@ impl Poll {
             };
             self.poller.modify(&**socket, event)?;
         }
-        let timeout = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.events.clear();
         match self.poller.wait(&mut self.events, timeout.map(round_up)) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
@@ -88,7 +88,7 @@ impl Poll {
     }
 }
 
-/// Pollers count in milliseconds on some systems: a wait cut short by rounding would spin until its time.
+/// Rounds up to the millisecond resolution of some systems' pollers. Rounded down, the last wait would be a busy loop.
 fn round_up(timeout: Duration) -> Duration {
     timeout.saturating_add(Duration::from_micros(999))
 }
@@ -106,37 +106,38 @@ mod tests {
 
     use super::*;
 
-    fn soon() -> Instant {
+    /// Longer than any of these waits may take: a wait that reaches it has missed its wakeup.
+    fn far_deadline() -> Instant {
         Instant::now() + Duration::from_secs(20)
     }
 
     #[test]
-    fn a_wake_before_the_wait_is_kept() {
+    fn a_wake_before_the_wait_is_not_lost() {
         let mut poll = Poll::new().unwrap();
-        let before = Instant::now();
+        let deadline = far_deadline();
         poll.waker().wake();
-        poll.wait(Interest::Readable, Some(soon())).unwrap();
-        assert!(before.elapsed() < Duration::from_secs(10));
+        poll.wait(Interest::Readable, Some(deadline)).unwrap();
+        assert!(Instant::now() < deadline);
     }
 
     #[test]
-    fn wakes_for_a_socket_and_lets_go_of_it() {
+    fn wakes_when_the_socket_is_readable_and_releases_it_on_unwatch() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let here = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
-        let (mut there, _) = listener.accept().unwrap();
+        let client = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let (mut server, _) = listener.accept().unwrap();
         let mut poll = Poll::new().unwrap();
-        poll.watch(Arc::clone(&here)).unwrap();
-        there.write_all(b"x").unwrap();
-        let before = Instant::now();
-        poll.wait(Interest::Readable, Some(soon())).unwrap();
-        assert!(before.elapsed() < Duration::from_secs(10));
-        assert_eq!(Arc::strong_count(&here), 2);
+        poll.watch(Arc::clone(&client)).unwrap();
+        server.write_all(b"x").unwrap();
+        let deadline = far_deadline();
+        poll.wait(Interest::Readable, Some(deadline)).unwrap();
+        assert!(Instant::now() < deadline);
+        assert_eq!(Arc::strong_count(&client), 2);
         poll.unwatch();
-        assert_eq!(Arc::strong_count(&here), 1);
+        assert_eq!(Arc::strong_count(&client), 1);
     }
 
     #[test]
-    fn a_socket_can_be_watched_again_by_the_same_and_by_another_waiter() {
+    fn a_socket_can_be_registered_again_with_the_same_and_with_another_poll() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let mut first = Poll::new().unwrap();
@@ -146,7 +147,7 @@ mod tests {
         drop(first);
         let mut second = Poll::new().unwrap();
         second.watch(Arc::clone(&socket)).unwrap();
-        second.wait(Interest::Writable, Some(soon())).unwrap();
+        second.wait(Interest::Writable, Some(far_deadline())).unwrap();
         drop(second);
         assert_eq!(Arc::strong_count(&socket), 1);
     }

@@ -1,64 +1,66 @@
-//! Through an HTTP proxy: CONNECT, and what a proxy answers to it.
+//! HTTP proxies: sends CONNECT and reads the response.
 //!
-//! Nothing of an answer but its status is repeated to anybody: a proxy may say anything in it, the password included.
+//! Error messages show nothing of a response but its status: a proxy might echo the password.
 
 use std::io::{self, Read, Write};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::stream::Wire;
+use super::stream::TcpConnection;
 use crate::config::Proxy;
 use crate::net::url::Origin;
 
-const LARGEST_HEAD: usize = 16 << 10;
-const MOST_HEADERS: usize = 64;
+const MAX_HEAD_BYTES: usize = 16 << 10;
+const MAX_HEADERS: usize = 64;
 
-/// The proxy answered, but not with a connection.
+/// The proxy's response was not a success.
 #[derive(Debug, thiserror::Error)]
 #[error("the proxy {proxy} refused: HTTP {status}")]
-pub(super) struct Refused {
+pub(super) struct ProxyRefused {
     pub(super) proxy: String,
     pub(super) status: u16,
     pub(super) had_credentials: bool,
 }
 
-/// Has the proxy at the other end of `wire` connect to `origin`. What follows on `wire` is said to that host.
-pub(super) fn tunnel(wire: &mut Wire, proxy: &Proxy, origin: &Origin) -> io::Result<()> {
-    let odd = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the proxy {proxy} {what}"));
+/// Asks the proxy at the other end of `tcp` to connect to `origin`. Afterwards `tcp` is a connection to that host.
+pub(super) fn open_tunnel(tcp: &mut TcpConnection, proxy: &Proxy, origin: &Origin) -> io::Result<()> {
+    let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the proxy {proxy} {what}"));
     let broken = |e: io::Error| match e.kind() {
-        io::ErrorKind::TimedOut => io::Error::new(e.kind(), format!("the proxy {proxy} did not answer in time")),
+        io::ErrorKind::TimedOut => io::Error::new(e.kind(), format!("the proxy {proxy} did not respond in time")),
         _ => io::Error::new(e.kind(), format!("the proxy {proxy} closed the connection: {e}")),
     };
-    wire.write_all(request(proxy, origin).as_bytes()).map_err(broken)?;
-    let mut answer = Vec::new();
-    let (status, length) = loop {
-        let mut piece = [0; 1024];
-        match wire.read(&mut piece) {
+    tcp.write_all(connect_request(proxy, origin).as_bytes()).map_err(broken)?;
+    let mut response = Vec::new();
+    let (status, head_length) = loop {
+        let mut chunk = [0; 1024];
+        match tcp.read(&mut chunk) {
             Ok(0) => return Err(broken(io::ErrorKind::UnexpectedEof.into())),
-            Ok(n) => answer.extend_from_slice(&piece[..n]),
+            Ok(n) => response.extend_from_slice(&chunk[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(broken(e)),
         }
-        match read_head(&answer) {
+        match parse_head(&response) {
             Ok(Some(head)) => break head,
-            Ok(None) if answer.len() > LARGEST_HEAD => return Err(odd("sends an answer without end")),
+            Ok(None) if response.len() > MAX_HEAD_BYTES => {
+                return Err(invalid("sent a response header longer than 16 KiB"));
+            }
             Ok(None) => {}
-            Err(_) => return Err(odd("answers with something that is not HTTP: is it an HTTP proxy?")),
+            Err(_) => return Err(invalid("did not respond with HTTP: is it an HTTP proxy?")),
         }
     };
     if !(200..300).contains(&status) {
         let had_credentials = proxy.credentials().is_some();
-        return Err(io::Error::other(Refused { proxy: proxy.to_string(), status, had_credentials }));
+        return Err(io::Error::other(ProxyRefused { proxy: proxy.to_string(), status, had_credentials }));
     }
-    // The machine speaks first, with TLS as with HTTP.
-    if answer.len() > length {
-        return Err(odd("sends data before the host was asked for any"));
+    // The client sends first, with TLS and with HTTP.
+    if response.len() > head_length {
+        return Err(invalid("sent data before the host could have"));
     }
     Ok(())
 }
 
-fn request(proxy: &Proxy, origin: &Origin) -> String {
+fn connect_request(proxy: &Proxy, origin: &Origin) -> String {
     let target = origin.host_and_port();
     let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
     if let Some(credentials) = proxy.credentials() {
@@ -71,11 +73,11 @@ fn request(proxy: &Proxy, origin: &Origin) -> String {
     request
 }
 
-/// Status and length of an answer's head; none where it is not whole yet.
-fn read_head(answer: &[u8]) -> Result<Option<(u16, usize)>, httparse::Error> {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+/// Returns the status and length of a response's head, or `None` if it is incomplete.
+fn parse_head(bytes: &[u8]) -> Result<Option<(u16, usize)>, httparse::Error> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
-    Ok(match response.parse(answer)? {
+    Ok(match response.parse(bytes)? {
         httparse::Status::Complete(length) => Some((response.code.unwrap_or_default(), length)),
         httparse::Status::Partial => None,
     })

@@ -1,29 +1,30 @@
-//! How long to wait before trying again.
-//!
-//! Pure: it says how long, and whoever asks waits.
+//! Retries with exponential backoff.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use rand::RngExt;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
-const FIRST: Duration = Duration::from_millis(500);
-/// A service may ask for more time than there is.
-const LONGEST_ASKED: Duration = Duration::from_secs(3600);
+use crate::net::CancelToken;
+use crate::{Error, Result};
 
-/// Why something is tried again.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+/// A larger `Retry-After` is cut to this.
+const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(3600);
+
+/// Why an attempt is repeated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RetryReason {
-    /// A connection came about and was lost.
+    /// An established connection was lost.
     Lost,
-    /// Nothing came about: nobody there, a service that is busy or broken.
+    /// The attempt failed: the host is unreachable, or the service is busy or broken.
     Failed,
-    /// The service does not take this machine's sign-in.
+    /// The service rejected the credentials.
     Refused,
 }
 
 impl RetryReason {
-    /// The longest pause.
-    fn longest(self) -> Duration {
+    fn longest_pause(self) -> Duration {
         Duration::from_secs(match self {
             Self::Lost => 15,
             Self::Failed => 60,
@@ -32,26 +33,70 @@ impl RetryReason {
     }
 }
 
-/// Pauses that double from half a second up to the longest of their [`RetryReason`], each shortened by up to half at random,
-/// so that many machines cut off at once do not come back at once.
-#[derive(Debug, Clone)]
+/// Exponential backoff: pauses double from 0.5 s up to the maximum of the [`RetryReason`].
+///
+/// Each pause is shortened by up to half at random, so that machines that lose their connections together do not
+/// reconnect together. Pure: it computes pauses and never sleeps; with a fixed seed it is deterministic.
+#[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
+    jitter: StdRng,
 }
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self { next: FIRST }
+        Self::seeded(rand::random())
     }
 }
 
 impl Backoff {
-    /// The next pause; at least as long as the service has asked for, up to an hour.
-    pub(crate) fn pause(&mut self, reason_kind: RetryReason, asked: Option<Duration>) -> Duration {
-        let full = self.next.min(reason_kind.longest());
-        let jittered = full.mul_f64(rand::rng().random_range(0.5..=1.0));
+    pub(crate) fn seeded(seed: u64) -> Self {
+        Self { next: FIRST_PAUSE, jitter: StdRng::seed_from_u64(seed) }
+    }
+
+    /// Returns the next pause: at least `retry_after`, capped at one hour.
+    pub(crate) fn next_pause(&mut self, reason: RetryReason, retry_after: Option<Duration>) -> Duration {
+        let full = self.next.min(reason.longest_pause());
+        let pause = full.mul_f64(self.jitter.random_range(0.5..=1.0));
         self.next = full * 2;
-        asked.map_or(jittered, |asked| jittered.max(asked.min(LONGEST_ASKED)))
+        retry_after.map_or(pause, |asked| pause.max(asked.min(LONGEST_RETRY_AFTER)))
+    }
+
+    /// Starts again from the shortest pause.
+    pub(crate) fn reset(&mut self) {
+        self.next = FIRST_PAUSE;
+    }
+}
+
+/// Calls `attempt` until it succeeds, it fails with an error that a retry cannot fix, or `timeout` has passed. Each
+/// attempt is given the time that is left.
+///
+/// # Errors
+///
+/// The error of the last attempt; [`Error::Interrupted`] if `cancel` is cancelled during a pause.
+pub(crate) fn retry<T>(
+    what: &str,
+    cancel: &CancelToken,
+    timeout: Duration,
+    mut attempt: impl FnMut(Duration) -> Result<T>,
+) -> Result<T> {
+    let deadline = Instant::now() + timeout;
+    let mut backoff = Backoff::default();
+    loop {
+        let error = match attempt(deadline.saturating_duration_since(Instant::now())) {
+            Err(error) if error.is_worth_retrying() => error,
+            result => return result,
+        };
+        let pause = backoff.next_pause(RetryReason::Failed, error.retry_after());
+        let next = Instant::now() + pause;
+        if next > deadline {
+            log::error!("{what}: giving up; retry_for_s in [SERVICE] sets how long to retry");
+            return Err(error);
+        }
+        log::warn!("{what}: {error}; retrying in {:.1} s", pause.as_secs_f64());
+        if !cancel.pause(next) {
+            return Err(Error::Interrupted);
+        }
     }
 }
 
@@ -60,39 +105,67 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grows_to_its_longest_and_stays_there() {
-        for (reason_kind, longest) in [(RetryReason::Lost, 15), (RetryReason::Failed, 60), (RetryReason::Refused, 300)]
-        {
+    fn pauses_double_up_to_the_maximum_of_their_reason() {
+        for (reason, longest) in [(RetryReason::Lost, 15), (RetryReason::Failed, 60), (RetryReason::Refused, 300)] {
             let mut backoff = Backoff::default();
-            let pauses: Vec<_> = (0..20).map(|_| backoff.pause(reason_kind, None)).collect();
-            for (n, pause) in pauses.iter().enumerate() {
-                let full = FIRST.saturating_mul(1 << n.min(16)).min(Duration::from_secs(longest));
-                assert!(*pause <= full && *pause >= full / 2, "{reason_kind:?}, {n}: {pause:?}");
+            for n in 0..20 {
+                let pause = backoff.next_pause(reason, None);
+                let full = FIRST_PAUSE.saturating_mul(1 << n.min(16)).min(Duration::from_secs(longest));
+                assert!(pause <= full && pause >= full / 2, "{reason:?}, {n}: {pause:?}");
             }
+            backoff.reset();
+            assert!(backoff.next_pause(reason, None) <= FIRST_PAUSE);
         }
     }
 
     #[test]
-    fn another_trouble_goes_on_from_where_it_is() {
+    fn a_change_of_reason_keeps_the_progress_of_the_backoff() {
         let mut backoff = Backoff::default();
-        (0..20).for_each(|_| _ = backoff.pause(RetryReason::Refused, None));
-        assert!(backoff.pause(RetryReason::Lost, None) <= Duration::from_secs(15));
-        let next = backoff.pause(RetryReason::Failed, None);
+        (0..20).for_each(|_| _ = backoff.next_pause(RetryReason::Refused, None));
+        assert!(backoff.next_pause(RetryReason::Lost, None) <= Duration::from_secs(15));
+        let next = backoff.next_pause(RetryReason::Failed, None);
         assert!(next >= Duration::from_secs(15) && next <= Duration::from_secs(30), "{next:?}");
     }
 
     #[test]
-    fn no_two_machines_wait_alike() {
-        let first = |_| Backoff::default().pause(RetryReason::Lost, None);
+    fn the_jitter_differs_by_seed_and_only_by_seed() {
+        let first = |seed| Backoff::seeded(seed).next_pause(RetryReason::Lost, None);
         let pauses: std::collections::HashSet<_> = (0..50).map(first).collect();
         assert!(pauses.len() > 10);
+        assert_eq!(first(7), first(7));
     }
 
     #[test]
-    fn waits_as_long_as_the_service_asks() {
-        let pause = |asked| Backoff::default().pause(RetryReason::Failed, Some(asked));
+    fn honours_retry_after_up_to_an_hour() {
+        let pause = |asked| Backoff::default().next_pause(RetryReason::Failed, Some(asked));
         assert_eq!(pause(Duration::from_secs(7)), Duration::from_secs(7));
-        assert!(pause(Duration::ZERO) >= FIRST / 2);
-        assert_eq!(pause(Duration::MAX), LONGEST_ASKED);
+        assert!(pause(Duration::ZERO) >= FIRST_PAUSE / 2);
+        assert_eq!(pause(Duration::MAX), LONGEST_RETRY_AFTER);
+    }
+
+    #[test]
+    fn retries_only_what_may_pass_and_only_until_the_timeout() {
+        let cancel = CancelToken::default();
+        let attempts = |error: fn() -> Error, cancel: &CancelToken| {
+            let mut count = 0;
+            let result: Result<()> = retry("test", cancel, Duration::ZERO, |_| {
+                count += 1;
+                Err(error())
+            });
+            (count, result.unwrap_err())
+        };
+        let unreachable = || Error::Unreachable { host: "host".into(), reason: "down".into() };
+        assert!(matches!(attempts(unreachable, &cancel), (1, Error::Unreachable { .. })), "no pause fits");
+        assert!(matches!(attempts(|| Error::Interrupted, &cancel), (1, Error::Interrupted)));
+        cancel.cancel();
+        let interrupted: Result<()> = retry("test", &cancel, Duration::from_secs(60), |_| Err(unreachable()));
+        assert!(matches!(interrupted, Err(Error::Interrupted)));
+        let mut failures = 1;
+        let second = retry("test", &CancelToken::default(), Duration::from_secs(60), |left| {
+            assert!(left <= Duration::from_secs(60));
+            failures -= 1;
+            if failures == 0 { Err(unreachable()) } else { Ok(()) }
+        });
+        second.unwrap();
     }
 }

@@ -1,55 +1,50 @@
-//! [`Stream`]: a connection, plain or encrypted, with a deadline over every read and write.
+//! [`Stream`]: a connection, plain or encrypted, with a deadline for its reads and writes.
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use native_tls::TlsStream;
 
-use super::cancel::{CancelToken, cancelled_error, is_over};
+use super::cancel::{CancelToken, has_passed};
 use crate::net::poll::Interest;
 
-/// A TCP connection with a deadline over everything that is done with it.
+/// A TCP connection whose reads and writes end at a deadline or when cancelled.
 ///
-/// Its socket never blocks. A read or write that has to wait does so in the system's poller, which the deadline and the
-/// cancel end; shutting a socket down from another thread would not wake a reader on every system.
+/// The socket is always non-blocking, and waits happen in the system's poller: not on every system does shutting down a
+/// socket wake a thread blocked in a read.
 #[derive(Debug)]
-pub(crate) struct Wire {
-    tcp: Arc<TcpStream>,
-    /// None once the socket's owner waits for it.
-    waits_under: Option<CancelToken>,
-    /// Takes the place of the cancel that has released this.
-    released: OnceLock<CancelToken>,
+pub(crate) struct TcpConnection {
+    socket: Arc<TcpStream>,
+    /// `None` in non-blocking mode.
+    cancel: Option<CancelToken>,
     deadline: Option<Instant>,
-    /// Of what was written to the connection, before encryption, what the operating system has.
-    taken_bytes: u64,
+    /// Plaintext bytes written to the [`Stream`] and accepted by the operating system.
+    bytes_written: u64,
 }
 
-impl Wire {
-    /// The socket must not block. Reads and writes wait, until `deadline` or until `cancel` is cancelled.
-    pub(super) fn new(tcp: Arc<TcpStream>, deadline: Instant, cancel: CancelToken) -> Self {
-        Self { tcp, waits_under: Some(cancel), released: OnceLock::new(), deadline: Some(deadline), taken_bytes: 0 }
+impl TcpConnection {
+    /// `socket` must be non-blocking.
+    pub(super) fn new(socket: Arc<TcpStream>, deadline: Instant, cancel: CancelToken) -> Self {
+        Self { socket, cancel: Some(cancel), deadline: Some(deadline), bytes_written: 0 }
     }
 
-    fn when_ready<T>(
+    fn retry_when_ready<T>(
         &self,
         interest: Interest,
         mut operation: impl FnMut(&TcpStream) -> io::Result<T>,
     ) -> io::Result<T> {
-        let Some(cancel) = &self.waits_under else { return operation(&self.tcp) };
-        let cancel = self.released.get().unwrap_or(cancel);
+        let Some(cancel) = &self.cancel else { return operation(&self.socket) };
         loop {
-            // Asked first: what never has to wait must end as well.
-            if cancel.is_cancelled() {
-                return Err(cancelled_error());
-            }
-            if is_over(self.deadline) {
+            // Checked before each operation, because one that never has to wait must end as well.
+            cancel.check()?;
+            if has_passed(self.deadline) {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            match operation(&self.tcp) {
+            match operation(&self.socket) {
                 Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
-                    cancel.wait(&self.tcp, interest, self.deadline)?;
+                    cancel.wait(&self.socket, interest, self.deadline)?;
                 }
                 done => return done,
             }
@@ -57,15 +52,15 @@ impl Wire {
     }
 }
 
-impl Read for Wire {
+impl Read for TcpConnection {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        self.when_ready(Interest::Readable, |mut tcp| tcp.read(buf))
+        self.retry_when_ready(Interest::Readable, |mut socket| socket.read(buf))
     }
 }
 
-impl Write for Wire {
+impl Write for TcpConnection {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.when_ready(Interest::Writable, |mut tcp| tcp.write(buf))
+        self.retry_when_ready(Interest::Writable, |mut socket| socket.write(buf))
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -73,72 +68,80 @@ impl Write for Wire {
     }
 }
 
-/// A connection, encrypted or not.
+/// A connection, plain or encrypted.
 #[derive(Debug)]
 pub(crate) enum Stream {
-    Plain(Wire),
-    Tls(TlsStream<Wire>),
+    Plain(TcpConnection),
+    Tls(TlsStream<TcpConnection>),
 }
 
 impl Stream {
-    fn wire(&mut self) -> &mut Wire {
+    fn tcp_mut(&mut self) -> &mut TcpConnection {
         match self {
-            Self::Plain(wire) => wire,
+            Self::Plain(tcp) => tcp,
             Self::Tls(stream) => stream.get_mut(),
         }
     }
 
-    fn wire_ref(&self) -> &Wire {
+    fn tcp(&self) -> &TcpConnection {
         match self {
-            Self::Plain(wire) => wire,
+            Self::Plain(tcp) => tcp,
             Self::Tls(stream) => stream.get_ref(),
         }
     }
 
-    /// How many bytes the operating system has taken so far. Those of a TLS record count once all of it is taken:
-    /// before that the other side can make nothing of it.
-    pub(crate) fn taken_bytes(&self) -> u64 {
-        self.wire_ref().taken_bytes
+    /// Returns how many plaintext bytes the operating system has accepted. Those of a TLS record count once it has
+    /// accepted the whole record: the peer cannot decrypt a part of one.
+    pub(crate) fn bytes_written(&self) -> u64 {
+        self.tcp().bytes_written
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
         matches!(self, Self::Tls(_))
     }
 
-    /// Until when everything that follows has to be done. Counts until [`unblock`](Self::unblock).
+    /// Sets the deadline of all further reads and writes, until [`set_nonblocking`](Self::set_nonblocking).
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
-        self.wire().deadline = deadline;
+        self.tcp_mut().deadline = deadline;
     }
 
-    /// From reads and writes that wait to ones that say `WouldBlock`: for who waits with a [`Poll`] of their own.
+    /// Makes reads and writes return `WouldBlock` instead of waiting, for a caller with its own [`Poll`], and returns
+    /// the socket for it.
     ///
     /// [`Poll`]: crate::net::poll::Poll
-    pub(crate) fn unblock(&mut self) -> io::Result<Arc<TcpStream>> {
-        let wire = self.wire();
-        wire.deadline = None;
-        wire.waits_under = None;
-        wire.tcp.set_nonblocking(true)?;
-        Ok(Arc::clone(&wire.tcp))
+    pub(crate) fn set_nonblocking(&mut self) -> Arc<TcpStream> {
+        let tcp = self.tcp_mut();
+        tcp.deadline = None;
+        tcp.cancel = None;
+        Arc::clone(&tcp.socket)
     }
 
-    /// Whether the other side has neither closed nor sent anything unasked: fit for another request.
+    /// Detaches this connection from the token it was dialled under: cancelling that no longer ends it.
+    ///
+    /// # Errors
+    ///
+    /// If the token is already cancelled.
+    pub(crate) fn detach(&mut self) -> io::Result<()> {
+        let tcp = self.tcp_mut();
+        if let Some(cancel) = &tcp.cancel {
+            cancel.check()?;
+            cancel.drop_cached_poll();
+            tcp.cancel = Some(CancelToken::default());
+        }
+        Ok(())
+    }
+
+    /// Returns whether the connection can carry another request: the peer has neither closed it nor sent unsolicited
+    /// data.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.wire_ref().tcp.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
-    }
-}
-
-impl CancelToken {
-    /// Leaves a connection alone from now on: it has an owner who ends it in order. Fails where this is cancelled already.
-    pub(crate) fn release(&self, stream: &Stream) -> io::Result<()> {
-        // Set already: it was released before.
-        self.give_away(|| _ = stream.wire_ref().released.set(Self::default()))
+        matches!(self.tcp().socket.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
     }
 }
 
 impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(wire) => wire.read(buf),
+            Self::Plain(tcp) => tcp.read(buf),
             Self::Tls(stream) => stream.read(buf),
         }
     }
@@ -146,17 +149,17 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let taken = match self {
-            Self::Plain(wire) => wire.write(buf),
+        let written = match self {
+            Self::Plain(tcp) => tcp.write(buf),
             Self::Tls(stream) => stream.write(buf),
         }?;
-        self.wire().taken_bytes += taken as u64;
-        Ok(taken)
+        self.tcp_mut().bytes_written += written as u64;
+        Ok(written)
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(wire) => wire.flush(),
+            Self::Plain(tcp) => tcp.flush(),
             Self::Tls(stream) => stream.flush(),
         }
     }

@@ -1,4 +1,4 @@
-//! TLS: what is trusted, the connector that everything shares, and what its failures mean.
+//! TLS: trusted root certificates, the shared connector, and what handshake errors mean.
 
 use std::io;
 use std::path::Path;
@@ -9,13 +9,13 @@ use native_tls::{Certificate, TlsConnector};
 use crate::error::CertificateProblem;
 use crate::{Error, Result, files};
 
-/// Room for every root there is, several times over.
-const LARGEST_FILE: u64 = 8 << 20;
+/// Several times the size of a bundle of all public roots.
+const MAX_CA_FILE_BYTES: u64 = 8 << 20;
 
-/// What is trusted in TLS: the system's roots, and those of at most one file more.
+/// The root certificates trusted in TLS: the system's, and those of an optional file.
 ///
-/// Made once and cloned: all clones share one connector, which is made when the first encrypted connection needs it
-/// (about 50 ms and 5 MiB with OpenSSL). A program with many emulators gives all of them clones of one.
+/// All clones share one connector, created for the first encrypted connection (about 50 ms and 5 MiB with OpenSSL). A
+/// program with many emulators gives each a clone of the same `Tls`.
 ///
 /// ```
 /// use gf_emulator_core::Tls;
@@ -25,26 +25,39 @@ const LARGEST_FILE: u64 = 8 << 20;
 /// # Ok::<(), gf_emulator_core::Error>(())
 /// ```
 #[derive(Clone)]
-pub struct Tls(Arc<TlsParts>);
+pub struct Tls(Arc<Shared>);
 
-struct TlsParts {
+struct Shared {
     extra_roots: Vec<Certificate>,
     connector: OnceLock<TlsConnector>,
 }
 
 impl Tls {
-    /// Trusts the system's roots and, where given, every certificate in the PEM file `ca_file`.
+    /// Trusts the system's root certificates and, if given, every certificate in the PEM file `ca_file`.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] and [`Error::TooLarge`] where the file cannot be read, is not a regular one or has more than 8 MiB;
-    /// [`Error::Tls`] where no certificate is in it, or one that cannot be read.
+    /// [`Error::File`] if the file cannot be read or is not a regular file; [`Error::TooLarge`] if it is larger than
+    /// 8 MiB; [`Error::Tls`] if it contains no certificate, or one that cannot be parsed.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
-        let extra_roots = ca_file.map(read_certificates).transpose()?.unwrap_or_default();
-        Ok(Self(Arc::new(TlsParts { extra_roots, connector: OnceLock::new() })))
+        let extra_roots = match ca_file {
+            Some(path) => parse_certificates(&files::read(path, MAX_CA_FILE_BYTES)?, &path.display().to_string())?,
+            None => Vec::new(),
+        };
+        Ok(Self(Arc::new(Shared { extra_roots, connector: OnceLock::new() })))
     }
 
-    /// How many certificates are trusted beside the system's: those in `ca_file`.
+    /// Trusts the system's root certificates and every certificate in `pem`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Tls`] if it contains no certificate, or one that cannot be parsed.
+    pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self> {
+        let extra_roots = parse_certificates(pem.as_ref(), "the given text")?;
+        Ok(Self(Arc::new(Shared { extra_roots, connector: OnceLock::new() })))
+    }
+
+    /// Returns the number of certificates trusted in addition to the system's: those in `ca_file`.
     #[must_use]
     pub fn extra_certificates(&self) -> usize {
         self.0.extra_roots.len()
@@ -70,45 +83,45 @@ impl std::fmt::Debug for Tls {
     }
 }
 
-/// A connector that trusts whoever answers: for a look at a certificate, and for nothing else.
-pub(super) fn unchecked() -> io::Result<TlsConnector> {
+/// Creates a connector that accepts every certificate, only to read the certificate of a host that is not trusted.
+pub(super) fn connector_without_verification() -> io::Result<TlsConnector> {
     let mut builder = TlsConnector::builder();
     builder.min_protocol_version(Some(native_tls::Protocol::Tlsv12));
     builder.disable_built_in_roots(true).danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
     builder.build().map_err(io::Error::other)
 }
 
-/// Every certificate of a PEM file. One by one, so that an error can say which of them it is about.
-fn read_certificates(path: &Path) -> Result<Vec<Certificate>> {
+/// Parses every certificate of a PEM file, one by one so that an error can name the one that is broken. `source` is
+/// where the file is from.
+fn parse_certificates(pem: &[u8], source: &str) -> Result<Vec<Certificate>> {
     const BEGIN: &[u8] = b"-----BEGIN CERTIFICATE-----";
-    let pem = files::read(path, LARGEST_FILE)?;
-    let begins: Vec<_> = (0..pem.len()).filter(|&at| pem[at..].starts_with(BEGIN)).collect();
-    if begins.is_empty() {
-        let reason = format!("{} has no certificate in PEM form (no line -----BEGIN CERTIFICATE-----)", path.display());
+    let starts: Vec<_> = (0..pem.len()).filter(|&at| pem[at..].starts_with(BEGIN)).collect();
+    if starts.is_empty() {
+        let reason = format!("{source} contains no PEM certificate (no line -----BEGIN CERTIFICATE-----)");
         return Err(Error::Tls { reason });
     }
-    let ends = begins.iter().skip(1).copied().chain([pem.len()]);
-    let read = |(n, (&begin, end)): (usize, (&usize, usize))| {
-        Certificate::from_pem(&pem[begin..end]).map_err(|e| {
-            let (n, count) = (n + 1, begins.len());
-            Error::Tls { reason: format!("certificate {n} of {count} in {} cannot be read: {e}", path.display()) }
+    let ends = starts.iter().skip(1).copied().chain([pem.len()]);
+    let parse = |(n, (&start, end)): (usize, (&usize, usize))| {
+        Certificate::from_pem(&pem[start..end]).map_err(|e| {
+            let (n, count) = (n + 1, starts.len());
+            Error::Tls { reason: format!("certificate {n} of {count} in {source} cannot be read: {e}") }
         })
     };
-    begins.iter().zip(ends).enumerate().map(read).collect()
+    starts.iter().zip(ends).enumerate().map(parse).collect()
 }
 
-/// The certificate was looked at and not trusted.
+/// The error of a handshake that failed because the host's certificate is not trusted.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub(super) struct NotTrusted(pub(super) CertificateProblem);
+pub(super) struct UntrustedCertificate(pub(super) CertificateProblem);
 
-/// Why a certificate is not trusted; none where the words are about something else. Each system's library has words of
-/// its own for that, and no code that native-tls would hand on.
-pub(super) fn certificate_reason(words: &str) -> Option<&str> {
-    let lower = words.to_lowercase();
+/// Extracts from a TLS library's error message why the certificate is not trusted. Returns `None` if the error is not
+/// about the certificate. Only the message says so: native-tls passes on no error codes.
+pub(super) fn certificate_failure(message: &str) -> Option<&str> {
+    let lower = message.to_lowercase();
     if lower.contains("certificate") && ["verify", "trust", "root", "expired"].iter().any(|word| lower.contains(word)) {
-        // OpenSSL has the reason in parentheses, behind names of its own source files.
-        Some(words.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(words))
+        // OpenSSL puts the reason in parentheses at the end, after the names of its source files.
+        Some(message.rsplit_once('(').and_then(|(_, rest)| rest.strip_suffix(')')).unwrap_or(message))
     } else {
         None
     }

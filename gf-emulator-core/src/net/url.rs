@@ -1,7 +1,7 @@
-//! URLs as far as this machine needs them: where they lead, and whether it may go there.
+//! URLs, and whether the machine may connect to them.
 //!
-//! A service names hosts and paths freely, so every URL passes through here before a socket is opened for it. What
-//! prints of one is scheme, host, port and path: a presigned URL has its authority in the query.
+//! A service can send any URL, so each is parsed and checked here before a socket is opened for it. A URL prints
+//! without its query, which is the credential of a presigned URL.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -10,7 +10,7 @@ use http::Uri;
 
 use crate::{Error, Result};
 
-/// How to speak to a host.
+/// A supported URL scheme.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum Scheme {
     Http,
@@ -20,7 +20,7 @@ pub(crate) enum Scheme {
 }
 
 impl Scheme {
-    fn of(name: &str) -> Option<Self> {
+    fn from_name(name: &str) -> Option<Self> {
         match name {
             "http" => Some(Self::Http),
             "https" => Some(Self::Https),
@@ -38,7 +38,8 @@ impl Scheme {
         if self.is_encrypted() { 443 } else { 80 }
     }
 
-    /// The same host over HTTP: the status service takes events at its WebSocket address read as `https`.
+    /// Returns `http` for `ws` and `https` for `wss`: the status service receives events over HTTP at the host and port
+    /// of its WebSocket.
     fn as_http(self) -> Self {
         match self {
             Self::Ws => Self::Http,
@@ -57,28 +58,28 @@ impl Scheme {
     }
 }
 
-/// Scheme, host and port: what a bearer token belongs to.
+/// Scheme, host and port. A bearer token is sent to its own origin only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     pub(crate) scheme: Scheme,
-    /// Lower case; an IPv6 address without its brackets.
+    /// In lower case; an IPv6 address without brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
 impl Origin {
-    /// The same origin where `ws` counts as `http` and `wss` as `https`.
+    /// Returns this origin with `ws` replaced by `http` and `wss` by `https`.
     pub(crate) fn over_http(&self) -> Self {
         Self { scheme: self.scheme.as_http(), ..self.clone() }
     }
 
-    /// Host and port, as a Host header has them.
+    /// Returns host and port for a `Host` header: without the port if it is the scheme's default.
     pub(crate) fn authority(&self) -> String {
-        let whole = self.to_string();
-        whole.split_once("://").map_or(String::new(), |(_, authority)| authority.to_owned())
+        let origin = self.to_string();
+        origin.split_once("://").map_or(String::new(), |(_, authority)| authority.to_owned())
     }
 
-    /// Host and port, the port always, as CONNECT has them.
+    /// Returns host and port for a `CONNECT` request: always with the port.
     pub(crate) fn host_and_port(&self) -> String {
         let Self { host, port, .. } = self;
         if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
@@ -92,7 +93,7 @@ impl Origin {
     }
 }
 
-/// 127.0.0.0/8, `::1`, and the first written as the second.
+/// Returns whether an address is in 127.0.0.0/8, `::1`, or an IPv4-mapped loopback address.
 pub(crate) fn is_loopback(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => v4.is_loopback(),
@@ -113,7 +114,7 @@ impl fmt::Display for Origin {
     }
 }
 
-/// An absolute `http`, `https`, `ws` or `wss` URL that this machine may use.
+/// An absolute `http`, `https`, `ws` or `wss` URL that the machine may connect to.
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Url {
     origin: Origin,
@@ -122,23 +123,27 @@ pub(crate) struct Url {
 }
 
 impl Url {
-    /// Takes a URL apart, and refuses what must not be used: another scheme, no host, a user name, or plain text to a
-    /// host that is not this one.
+    /// Parses a URL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Url`] if it is malformed, has another scheme, no host or a user name, or is unencrypted and not for a
+    /// loopback address.
     pub(crate) fn parse(text: &str) -> Result<Self> {
-        let refuse = |reason| Err(Error::Url { url: shown(text), reason });
-        let Ok(uri) = text.parse::<Uri>() else { return refuse("it is not a URL") };
+        let refuse = |reason| Err(Error::Url { url: redact_url(text), reason });
+        let Ok(uri) = text.parse::<Uri>() else { return refuse("it is not a valid URL") };
         let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
             return refuse("it has no scheme or no host");
         };
-        let Some(scheme) = Scheme::of(scheme) else { return refuse("only http, https, ws and wss are known") };
+        let Some(scheme) = Scheme::from_name(scheme) else { return refuse("its scheme is not http, https, ws or wss") };
         if authority.as_str().contains('@') {
-            return refuse("it carries a user name");
+            return refuse("it contains a user name");
         }
         let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_ascii_lowercase();
         if host.is_empty() {
             return refuse("it has no host");
         }
-        // Not `authority.port()`: that has none where the number is too large.
+        // Not `authority.port()`, which is `None` if the number is too large.
         let port = match authority.as_str()[authority.host().len()..].strip_prefix(':') {
             None => scheme.default_port(),
             Some(port) => match port.parse() {
@@ -148,7 +153,7 @@ impl Url {
         };
         let origin = Origin { scheme, host, port };
         if !scheme.is_encrypted() && !origin.is_loopback() {
-            return refuse("plain text is for loopback addresses only");
+            return refuse("unencrypted connections are allowed to loopback addresses only");
         }
         Ok(Self { origin, path: uri.path().to_owned(), query: uri.query().map(str::to_owned) })
     }
@@ -157,21 +162,23 @@ impl Url {
         &self.origin
     }
 
-    /// This URL with `path` behind its own, as `server_url` has with every route; no query.
+    /// Returns this URL with `path` appended to its own path, and without a query.
     pub(crate) fn join(&self, path: &str) -> Self {
         let base = self.path.trim_end_matches('/');
         Self { origin: self.origin.clone(), path: format!("{base}/{}", path.trim_start_matches('/')), query: None }
     }
 
-    /// The same place over HTTP.
+    /// Returns this URL with `ws` replaced by `http` and `wss` by `https`.
     pub(crate) fn over_http(&self) -> Self {
         Self { origin: self.origin.over_http(), ..self.clone() }
     }
 
-    /// Where a `Location` header leads from here.
+    /// Resolves a `Location` header against this URL.
     ///
-    /// Never from an encrypted connection to a plain one.
-    pub(crate) fn follow(&self, location: &str) -> Result<Self> {
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse); also if it redirects from an encrypted to an unencrypted connection.
+    pub(crate) fn resolve_location(&self, location: &str) -> Result<Self> {
         let next = if location.starts_with("//") {
             Self::parse(&format!("{}:{location}", self.origin.scheme.as_str()))?
         } else if let Some(rest) = location.strip_prefix('/') {
@@ -180,21 +187,20 @@ impl Url {
             Self::parse(location)?
         };
         if self.origin.scheme.is_encrypted() && !next.origin.scheme.is_encrypted() {
-            return Err(Error::Url { url: next.to_string(), reason: "a redirect leads from https to plain text" });
+            return Err(Error::Url {
+                url: next.to_string(),
+                reason: "it redirects from https to an unencrypted connection",
+            });
         }
         Ok(next)
     }
 
-    pub(crate) fn has_query(&self) -> bool {
-        self.query.is_some()
-    }
-
-    /// What is behind the path, for whoever must not show it.
+    /// Returns the query, which is secret.
     pub(crate) fn query(&self) -> Option<&str> {
         self.query.as_deref()
     }
 
-    /// Path and query, as a request line has them.
+    /// Returns path and query, the target of an HTTP request line.
     pub(crate) fn target(&self) -> String {
         match &self.query {
             Some(query) => format!("{}?{query}", self.path),
@@ -202,8 +208,8 @@ impl Url {
         }
     }
 
-    /// Everything, query included: for the request alone.
-    pub(crate) fn whole(&self) -> String {
+    /// Formats the URL with its secret query. Only for requests, never for messages.
+    pub(crate) fn to_string_with_query(&self) -> String {
         format!("{}{}", self.origin, self.target())
     }
 }
@@ -220,23 +226,24 @@ impl fmt::Debug for Url {
     }
 }
 
-/// What may be shown of a text that should have been a URL: no query, no user name, no control characters, not all of
-/// something endless.
-pub(crate) fn shown(text: &str) -> String {
-    const LONGEST: usize = 200;
+/// Makes a string that may not be a valid URL safe to print: removes query and user name, replaces control characters,
+/// and truncates it.
+pub(crate) fn redact_url(text: &str) -> String {
+    const MAX_CHARS: usize = 200;
     let end = text.find(['?', '#']).unwrap_or(text.len());
     let text = &text[..end];
-    // With a scheme or without: what is refused is seldom well-formed.
+    // A user name can precede the `@` with or without a scheme before it.
     let text = match (text.find("://"), text.rfind('@')) {
         (Some(scheme), Some(at)) if at > scheme => format!("{}{}", &text[..scheme + 3], &text[at + 1..]),
         (_, Some(at)) => text[at + 1..].to_owned(),
         (_, None) => text.to_owned(),
     };
-    let mut shown: String = text.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
-    if text.chars().nth(LONGEST).is_some() {
-        shown.push('…');
+    let mut redacted: String =
+        text.chars().take(MAX_CHARS).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(MAX_CHARS).is_some() {
+        redacted.push('…');
     }
-    shown
+    redacted
 }
 
 #[cfg(test)]
@@ -244,23 +251,26 @@ mod tests {
     use super::*;
 
     #[test]
-    fn takes_a_url_apart() {
+    fn parses_origin_path_and_query() {
         let url = Url::parse("https://Storage.Example:8443/a/b?X-Sig=secret").unwrap();
         assert_eq!(url.origin().to_string(), "https://storage.example:8443");
         assert_eq!(url.to_string(), "https://storage.example:8443/a/b");
         assert_eq!(format!("{url:?}"), "Url(https://storage.example:8443/a/b)");
-        assert_eq!(url.whole(), "https://storage.example:8443/a/b?X-Sig=secret");
+        assert_eq!(url.to_string_with_query(), "https://storage.example:8443/a/b?X-Sig=secret");
         assert_eq!(Url::parse("https://[::1]:443/x").unwrap().to_string(), "https://[::1]/x");
     }
 
     #[test]
-    fn joins_routes_and_reads_wss_as_https() {
+    fn joins_paths_and_converts_wss_to_https() {
         let status = Url::parse("wss://status.example/base/").unwrap();
-        assert_eq!(status.over_http().join("/api/event").whole(), "https://status.example/base/api/event");
+        assert_eq!(
+            status.over_http().join("/api/event").to_string_with_query(),
+            "https://status.example/base/api/event"
+        );
     }
 
     #[test]
-    fn plain_text_is_for_loopback_alone() {
+    fn accepts_unencrypted_urls_for_loopback_hosts_only() {
         for url in ["http://localhost:1/", "ws://127.9.9.9/", "http://[::1]:80/", "http://LOCALHOST/x"] {
             assert!(Url::parse(url).is_ok(), "{url}");
         }
@@ -276,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_no_url_and_shows_no_secret() {
+    fn rejects_invalid_urls_without_printing_secrets() {
         for url in
             ["", "x", "/relative", "ftp://host/", "file:///etc/passwd", "https://", "https://h:0/", "https://h:99999/"]
         {
@@ -289,16 +299,19 @@ mod tests {
             let error = Url::parse(url).unwrap_err().to_string();
             assert!(!error.contains("hunter2"), "{error}");
         }
-        assert!(shown(&"x".repeat(10_000)).len() < 300);
+        assert!(redact_url(&"x".repeat(10_000)).len() < 300);
     }
 
     #[test]
-    fn follows_redirects_but_not_to_plain_text() {
+    fn resolves_redirects_but_not_to_unencrypted_urls() {
         let from = Url::parse("https://a.example/x?q").unwrap();
-        assert_eq!(from.follow("/y").unwrap().whole(), "https://a.example/y");
-        assert_eq!(from.follow("//b.example/y?z").unwrap().whole(), "https://b.example/y?z");
-        assert_eq!(from.follow("https://c.example:1/").unwrap().whole(), "https://c.example:1/");
-        assert!(from.follow("http://localhost/").is_err());
-        assert!(from.follow("relative").is_err());
+        assert_eq!(from.resolve_location("/y").unwrap().to_string_with_query(), "https://a.example/y");
+        assert_eq!(from.resolve_location("//b.example/y?z").unwrap().to_string_with_query(), "https://b.example/y?z");
+        assert_eq!(
+            from.resolve_location("https://c.example:1/").unwrap().to_string_with_query(),
+            "https://c.example:1/"
+        );
+        assert!(from.resolve_location("http://localhost/").is_err());
+        assert!(from.resolve_location("relative").is_err());
     }
 }

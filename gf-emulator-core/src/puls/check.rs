@@ -1,8 +1,9 @@
-//! Whether a machine may run a job, by its header.
+//! Whether a machine runs a job, judged by its header.
 
-use super::header::{Header, STEP_FREQUENCIES_HZ, code, field};
+use super::header::{Header, STEP_FREQUENCIES_HZ, code};
+use super::layout;
 
-/// A reason not to run a job. The text of none of them has a serial number in it.
+/// A reason not to run a job. Never shows a serial number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Refusal {
@@ -13,16 +14,16 @@ pub enum Refusal {
     #[error("the step frequency (STfr) is 0")]
     ZeroStepFrequency,
     /// No `MCsn`.
-    #[error("the header does not say which machine it is for (MCsn)")]
+    #[error("the header has no serial number lock (MCsn)")]
     NoSerialLock,
-    /// `MCsn` is another machine's.
+    /// `MCsn` is the serial number of another machine.
     #[error("the job is for another machine (MCsn)")]
     OtherMachine,
     /// No `PDfm`.
     #[error("the header has no data format (PDfm)")]
     NoDataFormat,
     /// `PDfm` is not 0.
-    #[error("the data format (PDfm) is {0}, and only 0 is known")]
+    #[error("the data format (PDfm) is {0}, expected 0")]
     DataFormat(u32),
 }
 
@@ -30,8 +31,8 @@ pub enum Refusal {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum Remark {
-    /// `STfr` is outside of what has been seen.
-    #[error("the step frequency (STfr) is {0} Hz, outside of the usual 1000 to 200000")]
+    /// `STfr` is outside the usual range.
+    #[error("the step frequency (STfr) is {0} Hz, outside the usual 1000 to 200000")]
     StepFrequency(u32),
     /// The first byte is not the usual one.
     #[error("the first byte is {0:#04x}, not the usual 0x80")]
@@ -39,10 +40,10 @@ pub enum Remark {
 }
 
 impl Header {
-    /// The reasons why the machine with this serial number must not run the job: none, if it may. They come in a fixed
-    /// order: step frequency, machine, data format.
+    /// Returns the reasons why the machine with this serial number refuses the job, in a fixed order: step frequency,
+    /// serial number lock, data format. Empty if it runs the job.
     ///
-    /// `None` leaves open which machine it is, and any lock passes; `Some(0)` is a machine that no lock fits.
+    /// `None` stands for any machine and passes every lock; `Some(0)` only passes a lock of 0.
     ///
     /// ```
     /// use gf_emulator_core::puls::{Builder, Refusal, code};
@@ -73,10 +74,10 @@ impl Header {
         [step_frequency, lock, data_format].into_iter().flatten().collect()
     }
 
-    /// What is unusual about the header without being a reason to refuse it.
+    /// Returns what is unusual about the header but no reason to refuse the job.
     #[must_use]
     pub fn remarks(&self) -> Vec<Remark> {
-        let lead = (self.lead != field::LEAD).then_some(Remark::Lead(self.lead));
+        let lead = (self.lead != layout::LEAD).then_some(Remark::Lead(self.lead));
         let frequency = self.step_frequency_hz().filter(|hz| !STEP_FREQUENCIES_HZ.contains(hz));
         [lead, frequency.map(Remark::StepFrequency)].into_iter().flatten().collect()
     }
@@ -87,13 +88,12 @@ mod tests {
     use super::super::{Code, Record};
     use super::*;
 
-    /// Repeated codes included.
     fn header(lead: u8, records: &[(&[u8; 4], u32)]) -> Header {
         Header::of(lead, records.iter().map(|&(code, value)| Record { code: Code(*code), value }).collect())
     }
 
     #[test]
-    fn refusals_by_what_the_header_says() {
+    fn refuses_jobs_by_their_header() {
         use Refusal::{DataFormat, NoDataFormat, NoSerialLock, NoStepFrequency, OtherMachine, ZeroStepFrequency};
         const SERIAL: u32 = 98_765_432;
         const OTHER: u32 = 12_345_678;
@@ -112,17 +112,17 @@ mod tests {
             (&[(b"STfr", 1), (b"MCsn", 0), format], Some(SERIAL), &[]),
             (&[good, (b"MCsn", 0), (b"PDfm", 7)], Some(SERIAL), &[DataFormat(7)]),
             (&[good, (b"MCsn", 0)], Some(SERIAL), &[NoDataFormat]),
-            // The order of the reasons is not that of the records.
+            // The order of the refusals does not depend on that of the records.
             (
                 &[(b"PDfm", 1), (b"MCsn", OTHER), (b"STfr", 0)],
                 Some(SERIAL),
                 &[ZeroStepFrequency, OtherMachine, DataFormat(1)],
             ),
-            // The last of a repeated code counts.
+            // The last record of a repeated code is in force.
             (&[good, (b"MCsn", OTHER), (b"MCsn", 0), format], Some(SERIAL), &[]),
         ];
         for (records, serial, expected) in table {
-            let refusals = header(field::LEAD, records).check(*serial);
+            let refusals = header(layout::LEAD, records).check(*serial);
             assert_eq!(refusals, *expected, "{records:?}");
             for refusal in refusals {
                 let text = format!("{refusal} {refusal:?}");
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(odd.remarks(), [Remark::Lead(1), Remark::StepFrequency(999)]);
         assert_eq!(odd.check(None), []);
         for (hz, usual) in [(0, true), (999, false), (1000, true), (200_000, true), (200_001, false)] {
-            assert_eq!(header(field::LEAD, &[(b"STfr", hz)]).remarks().is_empty(), usual, "{hz}");
+            assert_eq!(header(layout::LEAD, &[(b"STfr", hz)]).remarks().is_empty(), usual, "{hz}");
         }
     }
 }

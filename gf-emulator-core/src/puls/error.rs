@@ -1,179 +1,178 @@
-//! What is wrong with a pulse file: what, at which byte, and what was expected there.
+//! Errors: what was found, at which byte, and what was expected there.
 
 use std::io;
 
-use super::header::field;
+use super::layout;
 
 /// The result of reading or making a pulse file.
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// What is wrong with a pulse file, or with what was asked of [`Builder`](super::Builder), or with a
-/// drawing that one is made from.
+/// An error in a pulse file, in the arguments of a [`Builder`](super::Builder), or in a drawing.
 ///
-/// Offsets count from 0. Those of the header and the body are in the pulse file itself, after any inflating; those of the
-/// `Gzip` variants and of [`Error::Io`] are in what was read.
+/// Offsets count from 0. Those of header and body refer to the pulse file after decompression; those of the `Gzip`
+/// variants and of [`Error::Io`] refer to the bytes read.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The file does not have `GF1` where every pulse file has it.
-    #[error("not a pulse file: \"{}\" at byte {}, expected \"GF1\"", found.escape_ascii(), field::MAGIC.start)]
+    /// The file does not have `GF1` at byte 1.
+    #[error("not a pulse file: \"{}\" at byte {}, expected \"GF1\"", found.escape_ascii(), layout::MAGIC.start)]
     Magic {
-        /// What is there; shorter than three bytes where the file ends before that.
+        /// The bytes there; fewer than three if the file ends before.
         found: Vec<u8>,
     },
 
-    /// The header gives itself a length that no header can have.
+    /// The header has an invalid length.
     #[error(
-        "the header's length at byte {} is {length_bytes}, expected a multiple of {} from {} to {}",
-        field::LENGTH.start, field::RECORD_BYTES, field::PREFIX_BYTES, field::MAX_BYTES
+        "the header length at byte {} is {length_bytes}, expected a multiple of {} from {} to {}",
+        layout::LENGTH.start, layout::RECORD_BYTES, layout::PREFIX_BYTES, layout::MAX_HEADER_BYTES
     )]
     HeaderLength {
-        /// The length as it stands in the file (or as it would have to, for a header being made).
+        /// The length in the file, or that a header being built would get.
         length_bytes: u64,
     },
 
     /// The file ends inside its header.
-    #[error("the file ends at byte {offset}, inside its header, expected {expected_bytes} bytes of header")]
+    #[error("the file ends at byte {offset}, inside its header, expected a header of {expected_bytes} bytes")]
     HeaderCut {
-        /// How many bytes there are.
+        /// The length of the file.
         offset: u64,
-        /// How many the header has; 8 where the file ends before it says so.
+        /// The length of the header; 8 if the file ends before its length field.
         expected_bytes: u64,
     },
 
-    /// A gzip member's own header is not one.
-    #[error("the gzip header at byte {offset} of the compressed file is wrong: {problem}")]
+    /// A gzip member has an invalid header.
+    #[error("the gzip header at byte {offset} of the compressed file is invalid: {problem}")]
     GzipHeader {
-        /// Where that member begins.
+        /// The start of the member.
         offset: u64,
-        /// What was found and expected.
+        /// What is wrong with it.
         problem: &'static str,
     },
 
-    /// The compressed data are damaged.
+    /// The compressed data are invalid.
     #[error("the gzip data are damaged near byte {offset} of the compressed file: expected valid deflate data")]
     GzipDamaged {
-        /// About where.
+        /// The approximate place.
         offset: u64,
     },
 
-    /// The compressed file ends too early.
+    /// The compressed file is truncated.
     #[error("the compressed file ends at byte {offset}, expected {expected}")]
     GzipCut {
-        /// How long it is.
+        /// The length of the file.
         offset: u64,
-        /// What should have followed.
+        /// What is missing.
         expected: &'static str,
     },
 
-    /// The checksum at the end of a gzip member is not that of its data.
+    /// The checksum of a gzip member does not match its data.
     #[error(
         "the gzip checksum at byte {offset} of the compressed file is {found:#010x}, expected {expected:#010x} for the \
          data before it"
     )]
     GzipChecksum {
-        /// Where the checksum is.
+        /// The offset of the checksum.
         offset: u64,
-        /// What it says.
+        /// The checksum in the file.
         found: u32,
-        /// What the data give.
+        /// The checksum of the data.
         expected: u32,
     },
 
-    /// The length at the end of a gzip member is not that of its data.
+    /// The length of a gzip member does not match its data.
     #[error(
         "the gzip length at byte {offset} of the compressed file is {found}, expected {expected} for the data before it"
     )]
     GzipLength {
-        /// Where the length is.
+        /// The offset of the length.
         offset: u64,
-        /// What it says (modulo 4 GiB).
+        /// The length in the file (modulo 4 GiB).
         found: u32,
-        /// What the data give (modulo 4 GiB).
+        /// The length of the data (modulo 4 GiB).
         expected: u32,
     },
 
-    /// Something follows the last gzip member that is not another one.
-    #[error("there is something behind the gzip data, at byte {offset} of the compressed file, expected its end")]
+    /// The last gzip member is followed by other data.
+    #[error("unexpected data after the gzip data, at byte {offset} of the compressed file")]
     GzipTrailing {
-        /// Where it begins.
+        /// The start of that data.
         offset: u64,
     },
 
     /// The body is longer than [`Limits::body_bytes`](super::Limits::body_bytes) allows.
     #[error("the body, from byte {offset} on, is longer than the limit of {limit_bytes} bytes: stopped reading")]
     TooLarge {
-        /// Where the body begins.
+        /// The offset of the body.
         offset: u64,
         /// The limit.
         limit_bytes: u64,
     },
 
-    /// The compressed file is longer than what any body within [`Limits::body_bytes`](super::Limits::body_bytes) is
-    /// compressed to.
+    /// The compressed file is longer than any body within [`Limits::body_bytes`](super::Limits::body_bytes) compresses
+    /// to.
     #[error("the compressed file is too long for a body within the limit of {limit_bytes} bytes: stopped reading")]
     CompressedTooLarge {
         /// The limit on the body.
         limit_bytes: u64,
     },
 
-    /// What the file is read from failed.
+    /// The reader failed.
     #[error("reading failed at byte {offset}: {source}")]
     Io {
-        /// How many bytes had been read.
+        /// The number of bytes read before.
         offset: u64,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 
-    /// What is made of a file could not be written.
+    /// The writer of an export failed.
     #[error("writing failed: {source}")]
     Write {
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
 
-    /// A picture could not be rendered.
+    /// A plot could not be rendered.
     #[error("cannot render the picture: {problem}")]
     Picture {
-        /// Why.
+        /// The cause.
         problem: String,
     },
 
-    /// A [`Builder`](super::Builder) was asked for something that cannot be made.
+    /// A [`Builder`](super::Builder) was given a value out of range.
     #[error("cannot make a job with {what} {value}: expected {expected}")]
     Make {
-        /// Which value.
+        /// The name of the value.
         what: &'static str,
-        /// What it was.
+        /// The value.
         value: f64,
-        /// What it may be.
+        /// The valid range.
         expected: &'static str,
     },
 
-    /// A drawing has something that is not understood, or that cannot be made.
+    /// A drawing has an unknown or malformed element, or leaves the machine's range.
     #[error("line {line}, column {column}: {found}, expected {expected}")]
     Drawing {
-        /// In which line, counted from 1.
+        /// The line, counted from 1.
         line: u64,
-        /// At which byte of that line, counted from 1.
+        /// The byte in the line, counted from 1.
         column: u64,
-        /// What stands there.
+        /// What was found there.
         found: String,
-        /// What could have.
+        /// What was expected.
         expected: String,
     },
 }
 
 impl Error {
-    /// Whether a machine refuses the file before anything moves: it is no pulse file at all, or longer than the limit.
-    /// Everything else is a file that was damaged, or cut short, on its way.
+    /// Returns whether a machine refuses the file before anything moves, because it is no pulse file or exceeds the
+    /// limit. Other errors mean that the file was damaged or truncated in transit.
     #[must_use]
     pub fn is_refusal(&self) -> bool {
         matches!(self, Self::Magic { .. } | Self::HeaderLength { .. } | Self::HeaderCut { .. }) || self.is_too_large()
     }
 
-    /// Whether reading ended at the limit on the body: [`Error::TooLarge`] or [`Error::CompressedTooLarge`].
+    /// Returns whether the file exceeds the limit: [`Error::TooLarge`] or [`Error::CompressedTooLarge`].
     #[must_use]
     pub fn is_too_large(&self) -> bool {
         matches!(self, Self::TooLarge { .. } | Self::CompressedTooLarge { .. })

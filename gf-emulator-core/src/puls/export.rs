@@ -1,5 +1,4 @@
-//! A job in other programs' words: CSV, JSON, G-code. What is written is written as the body is read, so a job of any
-//! length takes no more memory than a short one.
+//! Exports a job as CSV, JSON or G-code, streaming in constant memory.
 
 use std::io::{self, Read, Write};
 
@@ -7,25 +6,24 @@ use serde_json::json;
 
 use super::{Error, Header, Job, Measured, Meter, Result, Segment};
 
-/// What a job can be written as.
+/// An export format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// A table with a row a segment, after a row of names: times in seconds, places in millimetres from where the job
-    /// begins, +Y to the front, speed in mm/s. Times and speed are empty where the header has no step frequency, power
-    /// before the first power byte.
+    /// One row per segment after a header row: times in seconds, positions in millimetres from the start of the job (+Y
+    /// to the front), speed in mm/s. Times and speed are empty if the header has no step frequency, power before the
+    /// first power byte.
     Csv,
-    /// One object: `source`, `segments` (an array; places in steps and ticks as they are counted), `info` (what
-    /// [`Measured`] serialises to) and `timeline` (`bin_ticks`, and `bins` of `ticks`, `fire_ticks`, `peak_mm_s`).
+    /// One object: `source`, `segments` (an array, with positions in steps and times in ticks), `info` (a serialized
+    /// [`Measured`]) and `timeline` (`bin_ticks`, and `bins` of `ticks`, `fire_ticks`, `peak_mm_s`).
     Json,
-    /// For GRBL in laser mode (`$32=1`, and `$30=1000`, its default): `G0` where the laser is off, `G1` under `M4` where
-    /// it is on, `S` the fire density from 0 to 1000, `F` in mm/min, `G4` where the head stands. Coordinates are
-    /// the machine's: millimetres from where the job begins, +X to the right, +Y to the front, +Z up.
+    /// For GRBL in laser mode (`$32=1`, and `$30=1000`, its default): `G0` with the laser off, `G1` under `M4` with the
+    /// laser on, `S` for fire density from 0 to 1000, `F` in mm/min, `G4` for rests. Coordinates are the machine's:
+    /// millimetres from the start of the job, +X to the right, +Y to the front, +Z up.
     Gcode,
 }
 
-/// Writes what is left of a job, all of it for one that has just been opened. `source` is what is named as where it
-/// comes from, usually the file's name.
+/// Exports the part of a job that has not been read yet. `source`, usually the file name, is written to the export.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Format, Job, export};
@@ -40,59 +38,59 @@ pub enum Format {
 /// ```
 ///
 /// # Errors
-/// Those of [`Job::next_chunk`], and [`Error::Write`] where `writer` fails; what was written until then is there.
+/// Those of [`Job::next_chunk`], and [`Error::Write`] if `writer` fails. The output is incomplete then.
 pub fn export<R: Read>(mut job: Job<R>, format: Format, source: &str, writer: &mut dyn Write) -> Result<Measured> {
     let header = job.header().clone();
-    let mut pen = Pen { writer, header: &header, format, state: State::default(), fault: None };
-    pen.attempt(|pen| pen.begin(source));
+    let mut exporter = Exporter { writer, header: &header, format, modal: ModalState::default(), error: None };
+    exporter.attempt(|exporter| exporter.begin(source));
     let mut meter = Meter::new(&header);
     while let Some(chunk) = job.next_chunk()? {
-        meter.add(chunk, &mut |segment| pen.attempt(|pen| pen.segment(segment)));
-        pen.check()?;
+        meter.add(chunk, &mut |segment| exporter.attempt(|exporter| exporter.segment(segment)));
+        exporter.check()?;
     }
-    let measured = meter.finish(&mut |segment| pen.attempt(|pen| pen.segment(segment)));
-    pen.attempt(|pen| pen.end(&measured));
-    pen.attempt(|pen| pen.writer.flush());
-    pen.check()?;
+    let measured = meter.finish(&mut |segment| exporter.attempt(|exporter| exporter.segment(segment)));
+    exporter.attempt(|exporter| exporter.end(&measured));
+    exporter.attempt(|exporter| exporter.writer.flush());
+    exporter.check()?;
     Ok(measured)
 }
 
-/// Writes a segment after the other.
-struct Pen<'a> {
+/// Writes segments in one format.
+struct Exporter<'a> {
     writer: &'a mut dyn Write,
     header: &'a Header,
     format: Format,
-    state: State,
-    /// What stopped the writing.
-    fault: Option<io::Error>,
+    modal: ModalState,
+    /// The first error of the writer.
+    error: Option<io::Error>,
 }
 
-/// What is in force in the G-code so far, and how many segments there were.
+/// The number of segments written, and the G-code values in force.
 #[derive(Default)]
-struct State {
+struct ModalState {
     segments: u64,
     motion: Option<&'static str>,
     s: Option<u64>,
     f: Option<String>,
 }
 
-/// A G-code controller has to go at some speed where a header has no step frequency: what prints have is taken.
+/// The step frequency of prints, for G-code if a header has none.
 const DEFAULT_HZ: f64 = 10_000.0;
-/// What `S` is for a laser that fires in every tick: GRBL's own default.
+/// The `S` at which the laser fires in every tick: GRBL's default.
 const FULL_S: u64 = 1000;
-/// Names are cut after so many characters: a controller takes lines of 80 bytes.
+/// The longest name: controllers take lines of 80 bytes.
 const NAME_CHARS: usize = 60;
 
-impl Pen<'_> {
-    /// Writes something, unless something has failed before.
+impl Exporter<'_> {
+    /// Writes, unless a write has failed before.
     fn attempt(&mut self, write: impl FnOnce(&mut Self) -> io::Result<()>) {
-        if self.fault.is_none() {
-            self.fault = write(self).err();
+        if self.error.is_none() {
+            self.error = write(self).err();
         }
     }
 
     fn check(&mut self) -> Result<()> {
-        self.fault.take().map_or(Ok(()), |source| Err(Error::Write { source }))
+        self.error.take().map_or(Ok(()), |source| Err(Error::Write { source }))
     }
 
     fn begin(&mut self, source: &str) -> io::Result<()> {
@@ -104,7 +102,7 @@ impl Pen<'_> {
             ),
             Format::Json => write!(self.writer, "{{\"source\":{},\"segments\":[", json!(source)),
             Format::Gcode => {
-                // A name is somebody else's text: it must not end the comment, nor be one that a controller chokes on.
+                // The name is untrusted: it must not end the comment, or have real-time commands of a controller.
                 let plain = |c: char| if c.is_ascii_graphic() && !"();!~?$%".contains(c) { c } else { '_' };
                 let name: String = source.chars().take(NAME_CHARS).map(plain).collect();
                 writeln!(
@@ -119,8 +117,8 @@ impl Pen<'_> {
     }
 
     fn segment(&mut self, segment: &Segment) -> io::Result<()> {
-        let first = self.state.segments == 0;
-        self.state.segments += 1;
+        let first = self.modal.segments == 0;
+        self.modal.segments += 1;
         match self.format {
             Format::Csv => self.csv(segment),
             Format::Json => {
@@ -154,7 +152,7 @@ impl Pen<'_> {
             None => self.writer.write_all(b",,")?,
         }
         for at in [start, end] {
-            // Five places: a microstep is 0.01875 mm.
+            // Five decimals: a microstep is 0.01875 mm.
             write!(self.writer, "{:.5},{:.5},{:.5},", header.x_mm(at.x), header.y_mm(at.y), header.z_mm(at.z))?;
         }
         write!(self.writer, "{:.5},", segment.length_mm(header))?;
@@ -175,8 +173,8 @@ impl Pen<'_> {
         let s = ((segment.fire_ticks * FULL_S + segment.ticks / 2) / segment.ticks).max(u64::from(segment.laser));
         if segment.is_rest() {
             return if segment.laser {
-                // M4 switches the laser off where nothing moves.
-                self.state.s = None;
+                // M4 turns the laser off at rest.
+                self.modal.s = None;
                 writeln!(self.writer, "M3 S{s}\nG4 P{duration_s:.4}\nM4 S0")
             } else {
                 writeln!(self.writer, "G4 P{duration_s:.4}")
@@ -184,35 +182,35 @@ impl Pen<'_> {
         }
         let motion = if segment.laser { "G1" } else { "G0" };
         let mut words = String::new();
-        if self.state.motion.replace(motion) != Some(motion) {
+        if self.modal.motion.replace(motion) != Some(motion) {
             words.push_str(motion);
         }
-        let places = [
+        let axes = [
             ('X', segment.start.x, segment.end.x, header.x_mm(segment.end.x)),
             ('Y', segment.start.y, segment.end.y, header.y_mm(segment.end.y)),
             ('Z', segment.start.z, segment.end.z, header.z_mm(segment.end.z)),
         ];
-        for (axis, from, to, mm) in places {
+        for (axis, from, to, mm) in axes {
             if from != to {
-                word(&mut words, axis, &decimal(mm));
+                push_word(&mut words, axis, &decimal(mm));
             }
         }
         if segment.laser {
-            let way_mm = segment.length_mm(header).hypot(header.z_mm(segment.end.z - segment.start.z));
-            let f = format!("{:.0}", (way_mm / duration_s * 60.0).max(1.0));
-            if self.state.f.as_ref() != Some(&f) {
-                word(&mut words, 'F', &f);
-                self.state.f = Some(f);
+            let length_mm = segment.length_mm(header).hypot(header.z_mm(segment.end.z - segment.start.z));
+            let f = format!("{:.0}", (length_mm / duration_s * 60.0).max(1.0));
+            if self.modal.f.as_ref() != Some(&f) {
+                push_word(&mut words, 'F', &f);
+                self.modal.f = Some(f);
             }
-            if self.state.s.replace(s) != Some(s) {
-                word(&mut words, 'S', &s.to_string());
+            if self.modal.s.replace(s) != Some(s) {
+                push_word(&mut words, 'S', &s.to_string());
             }
         }
         writeln!(self.writer, "{words}")
     }
 }
 
-fn word(words: &mut String, letter: char, value: &str) {
+fn push_word(words: &mut String, letter: char, value: &str) {
     if !words.is_empty() {
         words.push(' ');
     }
@@ -220,7 +218,7 @@ fn word(words: &mut String, letter: char, value: &str) {
     words.push_str(value);
 }
 
-/// A number to a thousandth, without the zeros at its end.
+/// Formats a number with up to three decimals.
 fn decimal(value: f64) -> String {
     let text = format!("{value:.3}");
     let text = text.trim_end_matches('0').trim_end_matches('.');

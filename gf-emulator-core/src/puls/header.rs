@@ -1,60 +1,41 @@
-//! The header: its layout, its records, and what they say about how the body is to be played.
+//! The header: its records, and the units of the body.
 
 use std::fmt;
 use std::ops::RangeInclusive;
 
 use serde::{Serialize, Serializer};
 
-use super::{Error, Result};
+use super::{Error, Result, layout};
 
-/// Where things are in a header.
-pub mod field {
-    use std::ops::Range;
-
-    /// The byte every file seen begins with. Nobody checks it.
-    pub const LEAD: u8 = 0x80;
-    /// Where the magic is.
-    pub const MAGIC: Range<usize> = 1..4;
-    /// What the magic is.
-    pub const MAGIC_BYTES: &[u8; 3] = b"GF1";
-    /// Where the header's whole length is, a little-endian `u32`.
-    pub const LENGTH: Range<usize> = 4..8;
-    /// Lead, magic and length: what comes before the first record.
-    pub const PREFIX_BYTES: usize = 8;
-    /// A record: a 4-character code, then a little-endian `u32`.
-    pub const RECORD_BYTES: usize = 8;
-    /// The longest header that is believed. Those seen are under 2 KiB.
-    pub const MAX_BYTES: usize = 64 * 1024;
-}
-
-/// Codes of records that this crate acts on. All others are kept and shown.
+/// Codes of the records that this crate acts on. All others are kept and shown.
 pub mod code {
     use super::Code;
 
-    /// The serial number of the one machine that may run the job; 0 is any machine.
+    /// The serial number of the only machine that may run the job; 0 is any machine.
     pub const SERIAL_LOCK: Code = Code(*b"MCsn");
-    /// The data format of the body; only 0 is known.
+    /// The data format of the body. Only 0 is known.
     pub const DATA_FORMAT: Code = Code(*b"PDfm");
-    /// Ticks a second.
+    /// Ticks per second.
     pub const STEP_FREQUENCY: Code = Code(*b"STfr");
-    /// Microsteps to a full step of X.
+    /// Microsteps per full step of X.
     pub const X_MICROSTEPS: Code = Code(*b"XSmm");
-    /// Microsteps to a full step of Y.
+    /// Microsteps per full step of Y.
     pub const Y_MICROSTEPS: Code = Code(*b"YSmm");
-    /// The lens motor's mode: 0 is full steps, anything else half steps.
+    /// The mode of the lens motor: 0 is full steps, anything else half steps.
     pub const Z_MODE: Code = Code(*b"ZSmd");
 }
 
-/// Millimetres to a full step of X or Y.
+/// Millimetres per full step of X or Y (measured on hardware).
 pub(super) const XY_FULL_STEP_MM: f64 = 0.15;
-/// Millimetres to a full step of Z.
+/// Millimetres per full step of Z, from public notes. One machine's lens was measured at about 0.68 mm.
 pub(super) const Z_FULL_STEP_MM: f64 = 0.706_12;
-/// Microsteps where the header has none: the mode of every job seen.
+/// Microsteps per full step if the header has none. Every job seen has 8.
 pub(super) const DEFAULT_MICROSTEPS: u32 = 8;
-/// Step frequencies that have been seen or are plausible, in ticks a second.
+/// Step frequencies that a machine can play, in ticks per second; above about 165 kHz it saturates (measured on
+/// hardware).
 pub(super) const STEP_FREQUENCIES_HZ: RangeInclusive<u32> = 1_000..=200_000;
 
-/// The 4-character code of a header record. Bytes that are not printable ASCII show escaped (`\xff`).
+/// The 4-character code of a header record. Displays bytes other than printable ASCII escaped (`\xff`).
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Code(pub [u8; 4]);
 
@@ -79,13 +60,13 @@ impl Serialize for Code {
 /// One record of a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct Record {
-    /// Which setting.
+    /// The setting.
     pub code: Code,
-    /// Its value. Some codes hold signed numbers; they are kept as they stand in the file.
+    /// Its value. Signed values are in two's complement.
     pub value: u32,
 }
 
-/// A header: every record in the file's order, unknown and repeated ones included.
+/// A header: all records in file order, including unknown and repeated ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Header {
     pub(super) lead: u8,
@@ -93,7 +74,7 @@ pub struct Header {
     units: Units,
 }
 
-/// What a step and a tick are, by the records. Asked for with every segment, so it is not looked for every time.
+/// The units of the body, cached because every segment needs them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Units {
     step_frequency_hz: Option<u32>,
@@ -116,9 +97,9 @@ impl Units {
 }
 
 impl Default for Header {
-    /// A header without records.
+    /// Creates a header without records.
     fn default() -> Self {
-        Self::of(field::LEAD, Vec::new())
+        Self::of(layout::LEAD, Vec::new())
     }
 }
 
@@ -127,16 +108,16 @@ impl Header {
         Self { lead, units: Units::of(&records), records }
     }
 
-    /// Decodes the header at the beginning of `bytes`; what follows it is not looked at.
+    /// Decodes the header at the start of `bytes` and ignores what follows it.
     ///
     /// # Errors
     /// [`Error::Magic`], [`Error::HeaderLength`] or [`Error::HeaderCut`].
     pub fn decode(bytes: &[u8]) -> Result<Self> {
         let length = Self::decode_length(bytes)?;
-        let Some(records) = bytes.get(field::PREFIX_BYTES..length) else {
+        let Some(records) = bytes.get(layout::PREFIX_BYTES..length) else {
             return Err(Error::HeaderCut { offset: bytes.len() as u64, expected_bytes: length as u64 });
         };
-        let (records, _) = records.as_chunks::<{ field::RECORD_BYTES }>();
+        let (records, _) = records.as_chunks::<{ layout::RECORD_BYTES }>();
         let records = records
             .iter()
             .map(|&[a, b, c, d, value @ ..]| Record { code: Code([a, b, c, d]), value: u32::from_le_bytes(value) })
@@ -144,21 +125,21 @@ impl Header {
         Ok(Self::of(bytes[0], records))
     }
 
-    /// The length of the header that `bytes` begins with: always a multiple of 8 in `8..=MAX_BYTES`.
+    /// Decodes the length of the header at the start of `bytes`: a multiple of 8 from 8 to `MAX_HEADER_BYTES`.
     pub(super) fn decode_length(bytes: &[u8]) -> Result<usize> {
-        let magic = bytes.get(field::MAGIC.start..).unwrap_or_default();
-        let magic = &magic[..magic.len().min(field::MAGIC_BYTES.len())];
-        if !field::MAGIC_BYTES.starts_with(magic) {
+        let magic = bytes.get(layout::MAGIC.start..).unwrap_or_default();
+        let magic = &magic[..magic.len().min(layout::MAGIC_BYTES.len())];
+        if !layout::MAGIC_BYTES.starts_with(magic) {
             return Err(Error::Magic { found: magic.to_vec() });
         }
-        let Some(&[.., a, b, c, d]) = bytes.first_chunk::<{ field::PREFIX_BYTES }>() else {
-            return Err(Error::HeaderCut { offset: bytes.len() as u64, expected_bytes: field::PREFIX_BYTES as u64 });
+        let Some(&[.., a, b, c, d]) = bytes.first_chunk::<{ layout::PREFIX_BYTES }>() else {
+            return Err(Error::HeaderCut { offset: bytes.len() as u64, expected_bytes: layout::PREFIX_BYTES as u64 });
         };
         let length = u32::from_le_bytes([a, b, c, d]);
         match usize::try_from(length) {
             Ok(bytes)
-                if bytes.is_multiple_of(field::RECORD_BYTES)
-                    && (field::PREFIX_BYTES..=field::MAX_BYTES).contains(&bytes) =>
+                if bytes.is_multiple_of(layout::RECORD_BYTES)
+                    && (layout::PREFIX_BYTES..=layout::MAX_HEADER_BYTES).contains(&bytes) =>
             {
                 Ok(bytes)
             }
@@ -166,15 +147,15 @@ impl Header {
         }
     }
 
-    /// The header as it stands in a file. Decoding gives the same header again.
+    /// Encodes the header. Decoding gives the same header again.
     #[must_use]
-    #[expect(clippy::missing_panics_doc, reason = "neither decode nor set lets a header get that long")]
+    #[expect(clippy::missing_panics_doc, reason = "neither `decode` nor `set` creates a longer header")]
     pub fn encode(&self) -> Vec<u8> {
         let length = self.len_bytes();
         let mut bytes = Vec::with_capacity(length);
         bytes.push(self.lead);
-        bytes.extend_from_slice(field::MAGIC_BYTES);
-        let length = u32::try_from(length).expect("no header can be made that is longer than MAX_BYTES");
+        bytes.extend_from_slice(layout::MAGIC_BYTES);
+        let length = u32::try_from(length).expect("a header is never longer than MAX_HEADER_BYTES");
         bytes.extend_from_slice(&length.to_le_bytes());
         for record in &self.records {
             bytes.extend_from_slice(&record.code.0);
@@ -183,19 +164,19 @@ impl Header {
         bytes
     }
 
-    /// The header's whole length in bytes: where the body begins.
+    /// Returns the header's total length in bytes, which is the offset of the body.
     #[must_use]
     pub fn len_bytes(&self) -> usize {
-        field::PREFIX_BYTES + self.records.len() * field::RECORD_BYTES
+        layout::PREFIX_BYTES + self.records.len() * layout::RECORD_BYTES
     }
 
-    /// Every record, in the file's order.
+    /// Returns all records in file order.
     #[must_use]
     pub fn records(&self) -> &[Record] {
         &self.records
     }
 
-    /// Puts one value in place of another wherever that stands as a serial number; says whether it stood anywhere.
+    /// Replaces a serial number in all records that hold one. Returns whether there were any.
     pub(crate) fn replace_serial(&mut self, old: u32, new: u32) -> bool {
         let mut replaced = false;
         for record in self.records.iter_mut().filter(|record| record.code.0.ends_with(b"sn") && record.value == old) {
@@ -205,24 +186,24 @@ impl Header {
         replaced
     }
 
-    /// The value of a code. Where a code is repeated the last one wins, as it does in the Python client.
+    /// Returns the value of a code. The last of a repeated code wins, as in the Python client `gfutilities`.
     #[must_use]
     pub fn get(&self, code: Code) -> Option<u32> {
         self.records.iter().rev().find(|record| record.code == code).map(|record| record.value)
     }
 
-    /// Gives a code a value: in place of the one that counts where there is one, else as a new record at the end.
+    /// Sets the value of a code: of its last record, or of a new record at the end.
     ///
     /// # Errors
-    /// [`Error::HeaderLength`] where one more record would make the header longer than [`field::MAX_BYTES`].
+    /// [`Error::HeaderLength`] if another record would exceed [`layout::MAX_HEADER_BYTES`].
     pub fn set(&mut self, code: Code, value: u32) -> Result<()> {
         if let Some(record) = self.records.iter_mut().rev().find(|record| record.code == code) {
             record.value = value;
             self.units = Units::of(&self.records);
             return Ok(());
         }
-        let length = self.len_bytes() + field::RECORD_BYTES;
-        if length > field::MAX_BYTES {
+        let length = self.len_bytes() + layout::RECORD_BYTES;
+        if length > layout::MAX_HEADER_BYTES {
             return Err(Error::HeaderLength { length_bytes: length as u64 });
         }
         self.records.push(Record { code, value });
@@ -230,44 +211,44 @@ impl Header {
         Ok(())
     }
 
-    /// Ticks a second (`STfr`); `None` where it is missing or 0, in which case the body has no duration.
+    /// Returns the ticks per second (`STfr`). `None` if it is missing or 0; the body has no duration then.
     #[must_use]
     pub fn step_frequency_hz(&self) -> Option<u32> {
         self.units.step_frequency_hz
     }
 
-    /// Microsteps to a full step of X (`XSmm`); 8 where it is missing or 0.
+    /// Returns the microsteps per full step of X (`XSmm`), 8 if it is missing or 0.
     #[must_use]
     pub fn microsteps_x(&self) -> u32 {
         self.units.microsteps[0]
     }
 
-    /// Microsteps to a full step of Y (`YSmm`); 8 where it is missing or 0.
+    /// Returns the microsteps per full step of Y (`YSmm`), 8 if it is missing or 0.
     #[must_use]
     pub fn microsteps_y(&self) -> u32 {
         self.units.microsteps[1]
     }
 
-    /// Steps to a full step of Z (`ZSmd`): 1 where the mode is 0 (full steps), else 2 (half steps, also where it is
-    /// missing, as in every job seen).
+    /// Returns the steps per full step of Z (`ZSmd`): 1 if the mode is 0 (full steps, as in jobs of firmware 2.6), else
+    /// 2 (half steps, as in older jobs, which have no `ZSmd`).
     #[must_use]
     pub fn microsteps_z(&self) -> u32 {
         self.units.microsteps[2]
     }
 
-    /// That many steps of X in millimetres (0.15 mm to a full step).
+    /// Converts steps of X to millimetres (0.15 mm per full step).
     #[must_use]
     pub fn x_mm(&self, steps: i64) -> f64 {
         steps as f64 / f64::from(self.microsteps_x()) * XY_FULL_STEP_MM
     }
 
-    /// That many steps of Y in millimetres (0.15 mm to a full step).
+    /// Converts steps of Y to millimetres (0.15 mm per full step).
     #[must_use]
     pub fn y_mm(&self, steps: i64) -> f64 {
         steps as f64 / f64::from(self.microsteps_y()) * XY_FULL_STEP_MM
     }
 
-    /// That many steps of Z in millimetres (0.70612 mm to a full step).
+    /// Converts steps of Z to millimetres (0.70612 mm per full step).
     #[must_use]
     pub fn z_mm(&self, steps: i64) -> f64 {
         steps as f64 / f64::from(self.microsteps_z()) * Z_FULL_STEP_MM
@@ -282,27 +263,27 @@ mod tests {
 
     fn header(records: &[(&[u8; 4], u32)]) -> Header {
         let records = records.iter().map(|&(code, value)| Record { code: Code(*code), value }).collect();
-        Header::of(field::LEAD, records)
+        Header::of(layout::LEAD, records)
     }
 
     #[test]
-    fn what_cannot_be_a_header() {
+    fn rejects_bytes_that_are_no_header() {
         let with_length = |length: u32| [b"\x80GF1".as_slice(), &length.to_le_bytes()].concat();
         let table: &[(&[u8], &str)] = &[
-            (b"", "the file ends at byte 0, inside its header, expected 8 bytes of header"),
-            (b"\x80GF", "the file ends at byte 3, inside its header, expected 8 bytes of header"),
-            (b"\x80GF1\x10\0\0", "the file ends at byte 7, inside its header, expected 8 bytes of header"),
+            (b"", "the file ends at byte 0, inside its header, expected a header of 8 bytes"),
+            (b"\x80GF", "the file ends at byte 3, inside its header, expected a header of 8 bytes"),
+            (b"\x80GF1\x10\0\0", "the file ends at byte 7, inside its header, expected a header of 8 bytes"),
             (b"<html>", "not a pulse file: \"htm\" at byte 1, expected \"GF1\""),
             (b"\x80X", "not a pulse file: \"X\" at byte 1, expected \"GF1\""),
             (b"\x80GF2\x08\0\0\0", "not a pulse file: \"GF2\" at byte 1, expected \"GF1\""),
             (b"\x80\xff\n\"", "not a pulse file: \"\\xff\\n\\\"\" at byte 1, expected \"GF1\""),
-            (&with_length(16), "the file ends at byte 8, inside its header, expected 16 bytes of header"),
-            (&with_length(0), "the header's length at byte 4 is 0, expected a multiple of 8 from 8 to 65536"),
-            (&with_length(12), "the header's length at byte 4 is 12, expected a multiple of 8 from 8 to 65536"),
-            (&with_length(65_544), "the header's length at byte 4 is 65544, expected a multiple of 8 from 8 to 65536"),
+            (&with_length(16), "the file ends at byte 8, inside its header, expected a header of 16 bytes"),
+            (&with_length(0), "the header length at byte 4 is 0, expected a multiple of 8 from 8 to 65536"),
+            (&with_length(12), "the header length at byte 4 is 12, expected a multiple of 8 from 8 to 65536"),
+            (&with_length(65_544), "the header length at byte 4 is 65544, expected a multiple of 8 from 8 to 65536"),
             (
                 &with_length(u32::MAX),
-                "the header's length at byte 4 is 4294967295, expected a multiple of 8 from 8 to 65536",
+                "the header length at byte 4 is 4294967295, expected a multiple of 8 from 8 to 65536",
             ),
         ];
         for (bytes, message) in table {
@@ -312,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn modes_default_where_the_header_is_silent_or_zero() {
+    fn missing_or_zero_modes_have_defaults() {
         for (records, expected) in [
             (header(&[]), (8, 8, 2)),
             (header(&[(b"XSmm", 0), (b"YSmm", 0), (b"ZSmd", 0)]), (8, 8, 1)),
@@ -327,12 +308,12 @@ mod tests {
     }
 
     #[test]
-    fn set_replaces_the_record_that_counts_and_stops_at_the_longest_header() {
+    fn set_replaces_the_last_record_and_stops_at_the_longest_header() {
         let mut header = header(&[(b"AAAA", 1), (b"AAAA", 2)]);
         header.set(Code(*b"AAAA"), 3).expect("replaces");
         assert_eq!((header.records()[0].value, header.records()[1].value, header.records().len()), (1, 3, 2));
         for code in 0u32.. {
-            if header.len_bytes() == field::MAX_BYTES {
+            if header.len_bytes() == layout::MAX_HEADER_BYTES {
                 break;
             }
             header.set(Code(code.to_le_bytes()), code).expect("there is room");
@@ -342,7 +323,7 @@ mod tests {
     }
 
     #[test]
-    fn codes_show_escaped() {
+    fn codes_display_escaped() {
         assert_eq!(Code(*b"STfr").to_string(), "STfr");
         assert_eq!(Code(*b"A\n\xff\\").to_string(), "A\\n\\xff\\\\");
     }
@@ -365,9 +346,9 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_decode_panic(bytes: Vec<u8>, length: u32, lead: u8) {
+        fn decode_never_panics(bytes: Vec<u8>, length: u32, lead: u8) {
             let _ = Header::decode(&bytes);
-            let _ = Header::decode(&[&[lead], field::MAGIC_BYTES.as_slice(), &length.to_le_bytes(), &bytes].concat());
+            let _ = Header::decode(&[&[lead], layout::MAGIC_BYTES.as_slice(), &length.to_le_bytes(), &bytes].concat());
         }
     }
 }

@@ -1,25 +1,35 @@
-//! A pulse file being read: its header, then its body as a stream.
+//! Reads a pulse file: its header, then its body as a stream.
 
 use std::fmt;
 use std::io::Read;
 
-use super::header::field;
-use super::source::Source;
-use super::{Error, Header, MAX_TICKS, Result};
+use super::source::DecodingReader;
+use super::{Error, Header, MAX_TICKS, Result, layout};
 
-/// How much is handed out at a time. The inflater keeps a copy of the last 32 KiB of each, which costs less a byte the more
-/// that is.
+/// The length of a chunk. The decompressor copies the last 32 KiB of each, so longer chunks cost less per byte.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How much of a file is read at most.
+/// How much of a file is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Limits {
-    /// The longest body in bytes (ticks), after inflating; `None` is any length.
+    /// The longest body in bytes (ticks) after decompression; `None` is any length.
     ///
-    /// The default is [`MAX_TICKS`](super::MAX_TICKS): 1 GiB, thirty hours at 10 kHz, which is also the longest job that a
-    /// [`Builder`](super::Builder) makes. Memory does not depend on the limit, since a body is never held as a whole. The
-    /// limit bounds the time, and the disk space of whoever writes the body down, that a small compressed file can take.
+    /// The default is [`MAX_TICKS`](super::MAX_TICKS): 1 GiB, 30 hours at 10 kHz, which is also the longest job of a
+    /// [`Builder`](super::Builder). Memory does not depend on it. It bounds the time, and the disk space of a copy,
+    /// that a small compressed file can cost.
     pub body_bytes: Option<u64>,
+}
+
+impl Limits {
+    /// No limits.
+    pub const NONE: Self = Self { body_bytes: None };
+
+    /// Limits the body to a number of bytes.
+    #[must_use]
+    pub const fn body_bytes(bytes: u64) -> Self {
+        Self { body_bytes: Some(bytes) }
+    }
 }
 
 impl Default for Limits {
@@ -28,13 +38,12 @@ impl Default for Limits {
     }
 }
 
-/// A pulse file over any reader, plain or gzip-compressed, told apart by its first bytes.
+/// A pulse file over any reader, plain or gzip-compressed, which is detected from its first bytes.
 ///
-/// Memory is the same for any length: about 150 KiB. Reads are large, so a file needs no buffering in between.
+/// Uses about 150 KiB for any length. Reads are large, so that a file needs no `BufReader`.
 ///
-/// Gzip is held to its standard. Several members count as one file, one after the other. A damaged, cut or wrongly
-/// ended member is an error, and so is anything that follows the last one: a job that is not exactly what was sent is
-/// not to be played.
+/// Gzip members are concatenated. A damaged or truncated member is an error, and so is data after the last member: a
+/// job must be exactly what was sent to be played.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Counts, Job};
@@ -52,11 +61,11 @@ impl Default for Limits {
 /// # Ok::<(), gf_emulator_core::puls::Error>(())
 /// ```
 pub struct Job<R> {
-    source: Source<R>,
+    source: DecodingReader<R>,
     header: Header,
     limits: Limits,
     chunk: Vec<u8>,
-    /// How much of the chunk is the part of the body handed out last.
+    /// The length of the last chunk.
     chunk_bytes: usize,
     body_bytes_read: u64,
     too_large: bool,
@@ -66,7 +75,7 @@ impl<R: Read> Job<R> {
     /// Reads the header, with the default [`Limits`].
     ///
     /// # Errors
-    /// As [`Job::with_limits`].
+    /// Those of [`Job::with_limits`].
     pub fn open(reader: R) -> Result<Self> {
         Self::with_limits(reader, Limits::default())
     }
@@ -74,12 +83,12 @@ impl<R: Read> Job<R> {
     /// Reads the header.
     ///
     /// # Errors
-    /// [`Error::Magic`], [`Error::HeaderLength`], [`Error::HeaderCut`] where it is no pulse file, [`Error::Io`],
+    /// [`Error::Magic`], [`Error::HeaderLength`] or [`Error::HeaderCut`] if it is no pulse file; [`Error::Io`],
     /// [`Error::CompressedTooLarge`], and the `Gzip` variants.
     pub fn with_limits(reader: R, limits: Limits) -> Result<Self> {
-        let mut source = Source::new(reader, limits.body_bytes)?;
+        let mut source = DecodingReader::new(reader, limits.body_bytes)?;
         let mut bytes = Vec::new();
-        read_up_to(&mut source, &mut bytes, field::PREFIX_BYTES)?;
+        read_up_to(&mut source, &mut bytes, layout::PREFIX_BYTES)?;
         let length = Header::decode_length(&bytes)?;
         read_up_to(&mut source, &mut bytes, length)?;
         let header = Header::decode(&bytes)?;
@@ -94,33 +103,34 @@ impl<R: Read> Job<R> {
         })
     }
 
-    /// The header.
+    /// Returns the header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// Whether the file came compressed.
+    /// Returns whether the file is gzip-compressed.
     #[must_use]
     pub fn is_gzip(&self) -> bool {
         self.source.is_gzip()
     }
 
-    /// How many bytes of the body have been handed out: ticks, one byte each.
+    /// Returns the number of bytes (ticks) of the body read so far.
     #[must_use]
     pub fn body_bytes_read(&self) -> u64 {
         self.body_bytes_read
     }
 
-    /// The next part of the body, never empty; `None` once it is over and, for gzip, was found whole.
+    /// Reads the next part of the body, which is never empty. Returns `None` at its end, which for gzip means that all
+    /// checksums match.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::TooLarge`], [`Error::CompressedTooLarge`], and the `Gzip` variants. After any but the first every further call is an error
-    /// too: a broken file never seems to end well.
+    /// [`Error::Io`], [`Error::TooLarge`], [`Error::CompressedTooLarge`], and the `Gzip` variants. After any but
+    /// [`Error::Io`], every further call fails as well, so that a damaged file never seems complete.
     pub fn next_chunk(&mut self) -> Result<Option<&[u8]>> {
         let limit_bytes = self.limits.body_bytes.unwrap_or(u64::MAX);
         self.chunk_bytes = 0;
-        // Asking again after the limit must neither go on reading nor seem to end well.
+        // After the limit, read no further and fail again.
         let read = if self.too_large { 0 } else { self.source.read(&mut self.chunk)? };
         let body_bytes = self.body_bytes_read + read as u64;
         if self.too_large || body_bytes > limit_bytes {
@@ -132,14 +142,14 @@ impl<R: Read> Job<R> {
         Ok((read > 0).then(|| self.chunk()))
     }
 
-    /// What was handed out last; empty before the first chunk, at the end, and after an error.
+    /// Returns the last chunk; empty before the first one, at the end, and after an error.
     pub(super) fn chunk(&self) -> &[u8] {
         &self.chunk[..self.chunk_bytes]
     }
 }
 
-/// Reads until there are `length` bytes, or fewer where the file ends before that.
-fn read_up_to<R: Read>(source: &mut Source<R>, bytes: &mut Vec<u8>, length: usize) -> Result<()> {
+/// Reads until `bytes` has `length` bytes, or the file ends.
+fn read_up_to<R: Read>(source: &mut DecodingReader<R>, bytes: &mut Vec<u8>, length: usize) -> Result<()> {
     let mut filled = bytes.len();
     bytes.resize(length, 0);
     while filled < length {

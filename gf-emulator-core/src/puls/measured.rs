@@ -1,130 +1,117 @@
-//! A whole file's numbers in one pass, and how they are written down.
-
-use std::io::Read;
+//! The measurements of a pulse file and their JSON form.
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{Counts, Extents, Header, Job, Limits, Meter, Result, Span, Timeline};
+use super::{Counts, Extents, Header, Span, Timeline};
 
 const MM_PER_INCH: f64 = 25.4;
 
-/// How far the head went under some condition with the laser on, and how often the laser fired.
+/// Distance and firing ticks at one laser power or fire density.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Dose {
-    /// Millimetres; 0 where the laser fired with the head at rest.
+    /// The distance in millimetres; 0 if the head was at rest.
     pub mm: f64,
-    /// Ticks in which the laser fired.
+    /// The number of firing ticks.
     pub fire_ticks: u64,
 }
 
-/// The numbers of one pulse file.
+/// The measurements of a pulse file.
 ///
-/// Distances, times and doses are those of the [`Segment`](super::Segment)s that the job is made of.
+/// Distances, times and doses are sums over [`Segment`](super::Segment)s.
 ///
-/// Serialised (the `.info` file beside a collected job, `puls info --json`) it is an object with, in this order:
+/// Serializes as an object (the `.info` file beside a collected job, `puls info --json`) with these keys, in this
+/// order:
 ///
-/// | key | what |
+/// | key | value |
 /// |---|---|
-/// | `header` | an object: each code with its value, in the file's order; of a repeated code the last value |
-/// | `header_len` | the header's whole length in bytes |
-/// | `size` | the body's length in bytes, which is ticks; with `header_len` the (inflated) file's length |
-/// | `run_time` | seconds, a number; `null` where the header has no step frequency |
-/// | `stats` | `XP XN XTOT XEND`, the same for Y and Z, `LE`, `LP`, then `XMM YMM ZMM XIN YIN ZIN`: the ends in millimetres and in inches |
-/// | `extents` | `x`, `y`, `z`: each `[least, greatest]` in steps; `x_mm`, `y_mm`, `z_mm`: the same in millimetres |
-/// | `fire_box` | `x`, `y`, `x_mm`, `y_mm`: where the laser fires; `null` where it never does |
-/// | `time` | `moving`, `firing`, `idle` in seconds; `null` where the header has no step frequency |
-/// | `distance` | in millimetres: `travelled`, all of the head's way; `cut`, the part with the laser on; `travel`, the part with the laser off |
-/// | `speed` | `peak`, `mean` in mm/s; each `null` where it cannot be told |
+/// | `header` | an object: each code with its value, in file order; the last value of a repeated code |
+/// | `header_len` | the header's length in bytes |
+/// | `size` | the body's length in bytes (ticks); plus `header_len`, the length of the decompressed file |
+/// | `run_time` | in seconds; `null` if the header has no step frequency |
+/// | `stats` | `XP XN XTOT XEND`, the same for Y and Z, `LE`, `LP`, then `XMM YMM ZMM XIN YIN ZIN`: the final position in millimetres and inches |
+/// | `extents` | `x`, `y`, `z`: each `[min, max]` in steps; `x_mm`, `y_mm`, `z_mm`: the same in millimetres |
+/// | `fire_box` | `x`, `y`, `x_mm`, `y_mm`: where the laser fires; `null` if it never does |
+/// | `time` | `moving`, `firing`, `idle` in seconds; `null` if the header has no step frequency |
+/// | `distance` | in millimetres: `travelled`, in total; `cut`, with the laser on; `travel`, with the laser off |
+/// | `speed` | `peak`, `mean` in mm/s; each `null` if unknown |
 /// | `power` | `[{"level", "mm", "fire_ticks"}, ..]`: by laser power; `level` is `null` before the first power byte |
-/// | `density` | `[{"sevenths", "mm", "fire_ticks"}, ..]`: by fire density, those met |
+/// | `density` | `[{"sevenths", "mm", "fire_ticks"}, ..]`: by fire density, if the laser fired at it |
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Measured {
-    /// The header with every record.
+    /// The header.
     pub header: Header,
-    /// The body's length in ticks, one byte each.
+    /// The body's length in ticks (bytes).
     pub ticks: u64,
-    /// How long it plays at its step frequency; `None` where that is missing or 0.
+    /// The duration; `None` if the header has no step frequency.
     pub run_time_s: Option<f64>,
-    /// The step counts. How long the laser fires is [`Counts::le`], in ticks.
+    /// The step counts. [`Counts::le`] is the number of firing ticks.
     pub counts: Counts,
-    /// How far it reaches, in steps.
+    /// How far the job reaches, in steps.
     pub extents: Extents,
-    /// Ticks in which head or lens are on their way.
+    /// Ticks in segments that move the head or the lens.
     pub moving_ticks: u64,
-    /// Ticks in which nothing moves and the laser is off.
+    /// Ticks in segments at rest with the laser off.
     pub idle_ticks: u64,
-    /// How far the head goes, in mm, with the laser on or off.
+    /// The distance that the head moves, in mm.
     pub travelled_mm: f64,
-    /// How far of that with the laser on.
+    /// The part of that distance with the laser on.
     pub cut_mm: f64,
-    /// The head's greatest speed over some 25 ms (exactly: a 40th of the step frequency, rounded up to a multiple of 64
-    /// ticks), in mm/s, and never less than the mean; `None` where there is no step frequency.
+    /// The peak speed of the head in mm/s over about 25 ms (1/40 s, rounded up to a multiple of 64 ticks), at least the
+    /// mean speed; `None` if the header has no step frequency.
     pub peak_mm_s: Option<f64>,
-    /// What was done at which laser power, lowest first; `None` is for before the first power byte. Only levels at
-    /// which the laser fired.
+    /// The dose by laser power, in ascending order, of the levels at which the laser fired. `None` stands for before
+    /// the first power byte.
     pub powers: Vec<(Option<u8>, Dose)>,
-    /// What was done at which fire density: entry `n` is for about `n` firing ticks of 7.
+    /// The dose by fire density: entry `n` is for about `n` firing ticks of 7.
     pub densities: [Dose; 8],
     /// Speed and laser over time.
     pub timeline: Timeline,
 }
 
-/// Reads a file to its end and measures it.
-///
-/// # Errors
-/// Whatever [`Job::with_limits`] and [`Job::next_chunk`] can run into. A job that [`Header::check`] refuses is measured
-/// all the same.
-pub fn measure<R: Read>(reader: R, limits: Limits) -> Result<Measured> {
-    let mut job = Job::with_limits(reader, limits)?;
-    let mut meter = Meter::new(job.header());
-    while let Some(chunk) = job.next_chunk()? {
-        meter.add(chunk, &mut |_| ());
-    }
-    Ok(meter.finish(&mut |_| ()))
-}
-
 impl Measured {
-    /// Where X ends, in millimetres from where it began.
+    /// Returns the final position of X, in millimetres.
     #[must_use]
     pub fn x_end_mm(&self) -> f64 {
         self.header.x_mm(self.counts.x_end())
     }
 
-    /// Where Y ends, in millimetres from where it began; positive is towards the front.
+    /// Returns the final position of Y, in millimetres; positive is to the front.
     #[must_use]
     pub fn y_end_mm(&self) -> f64 {
         self.header.y_mm(self.counts.y_end())
     }
 
-    /// Where Z ends, in millimetres from where it began; positive is up.
+    /// Returns the final position of Z, in millimetres; positive is up.
     #[must_use]
     pub fn z_end_mm(&self) -> f64 {
         self.header.z_mm(self.counts.z_end())
     }
 
-    /// How far the head travels, in mm: with the laser off.
+    /// Returns the distance with the laser off, in mm.
     #[must_use]
     pub fn travel_mm(&self) -> f64 {
-        // Sums of the same parts in the same order: never below 0 by more than rounding.
+        // Rounding could make it negative.
         (self.travelled_mm - self.cut_mm).max(0.0)
     }
 
-    /// So many ticks in seconds; `None` where the header has no step frequency.
+    /// Converts ticks to seconds; `None` if the header has no step frequency.
     #[must_use]
     pub fn seconds(&self, ticks: u64) -> Option<f64> {
         self.header.step_frequency_hz().map(|hz| ticks as f64 / f64::from(hz))
     }
 
-    /// The head's mean speed while something moves, in mm/s; `None` where nothing does, or there is no step frequency.
+    /// Returns the mean speed of moving segments, in mm/s; `None` if there are none, or the header has no step
+    /// frequency.
     #[must_use]
     pub fn mean_mm_s(&self) -> Option<f64> {
         self.seconds(self.moving_ticks).filter(|&seconds| seconds > 0.0).map(|seconds| self.travelled_mm / seconds)
     }
 
-    /// Firing ticks to a millimetre of cut; `None` where nothing is cut.
+    /// Returns the firing ticks per millimetre of cut; `None` if nothing is cut.
     #[must_use]
     pub fn fire_ticks_per_mm(&self) -> Option<f64> {
         (self.cut_mm > 0.0).then(|| self.counts.le as f64 / self.cut_mm)
@@ -182,7 +169,7 @@ impl Serialize for Measured {
     }
 }
 
-/// A header as an object in which each code stands once.
+/// Serializes a header with each code once.
 struct Codes<'a>(&'a Header);
 
 impl Serialize for Codes<'_> {
@@ -194,7 +181,7 @@ impl Serialize for Codes<'_> {
         }
         let mut map = serializer.serialize_map(None)?;
         for record in records {
-            // At a code's first place; it is gone from the table at the later ones.
+            // At the first record of the code; later ones find nothing.
             if let Some(value) = last.remove(&record.code) {
                 map.serialize_entry(&record.code, &value)?;
             }
@@ -203,7 +190,7 @@ impl Serialize for Codes<'_> {
     }
 }
 
-/// The statistics under the Python client's names and in its order.
+/// Serializes the statistics with the names and in the order of the Python client `gfutilities`.
 struct Stats<'a>(&'a Measured);
 
 impl Serialize for Stats<'_> {

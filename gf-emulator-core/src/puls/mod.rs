@@ -1,73 +1,87 @@
-//! Pulse files (`.puls`): what a job is made of, byte by byte.
+//! Pulse files (`.puls`), the machine's jobs: reading, measuring, checking, plotting, exporting and creating them.
 //!
-//! This room owns the format: its header, its steps, how it is compressed, what can be measured in it, how it looks, and
-//! how one is made, by hand or from a drawing. It is pure and can be used without the rest of the crate: it opens no file,
-//! knows no network and no clock, and reads only from what the caller hands it.
+//! [`Job`] reads a file; [`machine::Job`](crate::machine::Job) is a downloaded file that a machine plays.
 //!
-//! # The format
-//! A file begins with a header: one byte (0x80 in every file seen), `GF1`, the header's whole length as a
-//! little-endian `u32` (a multiple of 8, these 8 bytes included), then records of 8 bytes: a 4-character code and a
-//! little-endian `u32`. Everything after it is the body, one byte a tick, played at `STfr` ticks a second. What the bits
-//! of a tick mean is in [`tick`]. The file may come gzip-compressed as a whole.
+//! This module is pure and independent of the rest of the crate: no file system, no network, no clock.
 //!
-//! The format is undocumented by its maker. What is known of it comes from the `OpenGlow` community's public work.
+//! # Format
+//! A file starts with a header: one byte (0x80 in every file seen), `GF1`, the header's total length as a little-endian
+//! `u32` (a multiple of 8, including these 8 bytes), then records of 8 bytes: a 4-character code and a little-endian
+//! `u32`. The rest is the body, one byte per tick, played at `STfr` ticks per second; [`tick`] has the bits. The whole
+//! file may be gzip-compressed.
 //!
-//! # Measure one
+//! The maker has not documented the format. It is known from public work of the `OpenGlow` community and from captured
+//! files.
+//!
+//! # Example
 //! ```
 //! use gf_emulator_core::puls::{self, Builder, Limits};
 //!
 //! let file = Builder::new().move_to(10.0, 5.0)?.to_gzip();
 //! let measured = puls::measure(&file[..], Limits::default())?;
-//! assert_eq!(measured.counts.x_end(), 533); // 53.333 microsteps a millimetre
+//! assert_eq!(measured.counts.x_end(), 533); // 53.333 microsteps per millimetre
 //! # Ok::<(), puls::Error>(())
 //! ```
 
-mod avx2;
+mod bit_planes;
 mod check;
-mod cone;
 mod counts;
+#[cfg(feature = "drawing")]
 mod drawing;
 mod error;
 mod export;
 mod extents;
+mod fire_box;
 mod header;
 mod job;
+pub mod layout;
 mod make;
 mod measured;
 mod meter;
-mod paths;
-mod planes;
 #[cfg(feature = "plot")]
 mod plot;
 mod position;
+mod sampler;
 mod seconds;
 mod segment;
+mod segmenter;
 mod source;
-mod steps;
+mod span;
+mod straight_line;
+mod summary;
 pub mod tick;
+mod ticks;
 mod timeline;
-mod trace;
+mod tracer;
+mod verify;
 
 #[cfg(test)]
 mod tests;
 
 pub use check::{Refusal, Remark};
 pub use counts::Counts;
+#[cfg(feature = "drawing")]
 pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
-pub use extents::{Extents, FireBox, Span};
-pub use header::{Code, Header, Record, code, field};
+pub use extents::Extents;
+pub use fire_box::FireBox;
+pub use header::{Code, Header, Record, code};
 pub use job::{Job, Limits};
-pub use make::{Builder, Laser, Leg, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS};
-pub use measured::{Dose, Measured, measure};
-pub use meter::Meter;
-pub use paths::Tracer;
+pub use make::{Builder, Laser, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS, Move};
+pub use measured::{Dose, Measured};
+pub use meter::{Meter, measure};
 #[cfg(feature = "plot")]
-pub use plot::{FARTHEST_MM, Plot, Sheet, View, WIDTHS_PX, WORK_AREA_MM};
+pub use plot::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX, WORK_AREA_MM};
 pub use position::Position;
 pub use seconds::Seconds;
 pub use segment::Segment;
-pub use source::Kind;
-pub use steps::{Paths, Step, Steps};
+pub use source::Encoding;
+pub use span::Span;
+#[cfg(feature = "plot")]
+pub use summary::off_bed;
+pub use summary::{JobRow, Summary};
+pub use ticks::{Segments, Tick, Ticks};
 pub use timeline::{Bin, Timeline};
+pub use tracer::Tracer;
+pub use verify::refusal_reasons;

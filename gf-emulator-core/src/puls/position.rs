@@ -1,12 +1,12 @@
-//! Where the head is after some ticks.
+//! The position of head and lens.
 
 use serde::Serialize;
 
 use super::tick;
 
-/// An absolute position in motor steps, counted from where the job began.
+/// A position in motor steps from the start of the job: microsteps in X and Y, lens steps in Z.
 ///
-/// X and Y are microsteps, Z is in steps of the lens; [`Header`](super::Header) knows what they are in millimetres.
+/// [`Header`](super::Header) converts steps to millimetres.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Position, tick};
@@ -27,12 +27,12 @@ pub struct Position {
 }
 
 impl Position {
-    /// Moves on by one tick. Says whether the laser fires during it.
+    /// Advances by one tick. Returns whether the laser fires during it.
     pub fn advance(&mut self, byte: u8) -> bool {
         if byte & tick::POWER != 0 {
             return false;
         }
-        // Without branches, which nobody could foretell.
+        // Branchless: step bits are hard to predict.
         let by = |step: u8, negative: bool| i64::from(byte & step != 0) * if negative { -1 } else { 1 };
         self.x += by(tick::X_STEP, byte & tick::X_NEGATIVE != 0);
         self.y += by(tick::Y_STEP, byte & tick::Y_POSITIVE == 0);

@@ -1,8 +1,8 @@
-//! A length of time for people to read.
+//! Durations for display.
 
 use std::fmt;
 
-/// Seconds, with minutes and hours where there are any: `1.59 s`, `4:07`, `2:15:00`.
+/// A duration that displays as `1.59 s`, `4:07` or `2:15:00`.
 ///
 /// ```
 /// use gf_emulator_core::puls::Seconds;
@@ -14,7 +14,7 @@ pub struct Seconds(pub f64);
 
 impl fmt::Display for Seconds {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What would be rounded to a whole minute is one.
+        // Would round to `60.00 s`.
         if self.0 < 59.995 {
             return write!(f, "{:.2} s", self.0);
         }

@@ -1,42 +1,41 @@
-//! The bytes of a pulse file, from a reader that holds it plain or gzip-compressed.
+//! The bytes of a pulse file, decompressed if necessary.
 //!
-//! The gzip framing is read here rather than by a ready-made decoder, so that each way in which it can be broken has an
-//! error of its own, with its place. Memory does not depend on what is read.
+//! Parses the gzip framing itself, so that every defect has an error with an offset. Memory is constant.
 
 use std::io::{self, Read};
 
 use flate2::{Crc, Decompress, FlushDecompress, Status};
 
-use super::header::field;
-use super::{Error, Result};
+use super::{Error, Result, layout};
 
-/// The first two bytes of a gzip member. A pulse file has a `G` in the second place.
+/// The first two bytes of a gzip member. The second byte of a pulse file is `G`.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// How a pulse file comes, by its first bytes and never by its name.
+/// How a pulse file is encoded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// As it is: `GF1` behind one byte.
+#[non_exhaustive]
+pub enum Encoding {
+    /// Plain: `GF1` after one byte.
     Plain,
-    /// Gzip-compressed. What is in it is known once it is read.
+    /// Gzip-compressed. Whether it contains a pulse file shows when it is decompressed.
     Gzip,
 }
 
-impl Kind {
-    /// What a file is that begins with these bytes; `None` where it is no pulse file. Four bytes are enough.
+impl Encoding {
+    /// Detects the encoding from a file's first four bytes. Returns `None` if it is no pulse file.
     #[must_use]
-    pub fn of(start: &[u8]) -> Option<Self> {
+    pub fn detect(start: &[u8]) -> Option<Self> {
         if start.starts_with(&GZIP_MAGIC) {
             Some(Self::Gzip)
         } else {
-            (start.get(field::MAGIC)? == field::MAGIC_BYTES).then_some(Self::Plain)
+            (start.get(layout::MAGIC)? == layout::MAGIC_BYTES).then_some(Self::Plain)
         }
     }
 }
 
-/// The only compression method there is.
+/// The only compression method that RFC 1952 defines.
 const GZIP_DEFLATE: u8 = 8;
-/// Flags of a gzip header.
+/// Flags of a gzip header (RFC 1952).
 mod flag {
     pub(super) const HEADER_CRC: u8 = 0b0000_0010;
     pub(super) const EXTRA: u8 = 0b0000_0100;
@@ -46,42 +45,43 @@ mod flag {
 }
 
 const BUFFER_BYTES: usize = 32 * 1024;
-/// The longest header of a gzip member: name, comment and extra field (64 KiB at most) are not used, and have to end.
+/// The longest gzip member header that is accepted; name, comment and extra field are skipped.
 const MAX_MEMBER_HEADER_BYTES: u64 = 128 * 1024;
-/// Data that cannot be compressed become a little longer: by less than this, and a 64th.
+/// The greatest growth of incompressible data, plus 1/64 of their length.
 const MAX_OVERHEAD_BYTES: u64 = 1 << 20;
 
-/// A pulse file's bytes, inflated where need be.
-pub(super) struct Source<R> {
-    input: Input<R>,
+/// Reads a pulse file, plain or gzip-compressed.
+pub(super) struct DecodingReader<R> {
+    input: CountingReader<R>,
     gzip: Option<Gzip>,
 }
 
 struct Gzip {
     inflate: Decompress,
-    /// Of the current member's data.
+    /// The checksum of the current member.
     crc: Crc,
     phase: Phase,
-    /// What the data may inflate to; whoever reads them counts those. Compressed data are not longer than that by more
-    /// than some overhead, so that members without any data do not go on for ever.
+    /// The limit on the decompressed length, which the caller enforces. Here it bounds the compressed length, so that
+    /// members without data cannot go on forever.
     limit_bytes: u64,
 }
 
 enum Phase {
     Data,
     Ended,
-    /// After an error there is nothing more to be had; the end would look like a whole file.
+    /// After an error every read fails: an end of file would look like success.
     Failed,
 }
 
-impl<R: Read> Source<R> {
-    /// Looks at the first bytes, and reads the gzip header if there is one. Compressed input may not be longer than what
-    /// holds a body of `limit_bytes`.
+impl<R: Read> DecodingReader<R> {
+    /// Detects the encoding and reads the gzip header, if any. Compressed input may not be longer than a body of
+    /// `limit_bytes` compresses to.
     pub(super) fn new(reader: R, limit_bytes: Option<u64>) -> Result<Self> {
-        let mut input = Input { reader, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, offset: 0, ended: false };
-        input.want(GZIP_MAGIC.len())?;
-        let gzip = if Kind::of(input.buffered()) == Some(Kind::Gzip) {
-            member_header(&mut input)?;
+        let mut input =
+            CountingReader { reader, buffer: vec![0; BUFFER_BYTES], start: 0, end: 0, offset: 0, ended: false };
+        input.fill(GZIP_MAGIC.len())?;
+        let gzip = if Encoding::detect(input.buffered()) == Some(Encoding::Gzip) {
+            read_member_header(&mut input)?;
             let limit_bytes = limit_bytes.unwrap_or(u64::MAX);
             Some(Gzip { inflate: Decompress::new(false), crc: Crc::new(), phase: Phase::Data, limit_bytes })
         } else {
@@ -94,7 +94,7 @@ impl<R: Read> Source<R> {
         self.gzip.is_some()
     }
 
-    /// Reads some bytes into `out` (which must have room); 0 is the end.
+    /// Reads bytes into `out`, which must not be empty. Returns 0 at the end.
     pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let Some(gzip) = &mut self.gzip else { return self.input.read(out) };
         match gzip.phase {
@@ -112,19 +112,19 @@ impl<R: Read> Source<R> {
 }
 
 impl Gzip {
-    fn read<R: Read>(&mut self, input: &mut Input<R>, out: &mut [u8]) -> Result<usize> {
+    fn read<R: Read>(&mut self, input: &mut CountingReader<R>, out: &mut [u8]) -> Result<usize> {
         let most_bytes = self.limit_bytes.saturating_add(self.limit_bytes / 64).saturating_add(MAX_OVERHEAD_BYTES);
         loop {
             if input.offset > most_bytes {
                 return Err(Error::CompressedTooLarge { limit_bytes: self.limit_bytes });
             }
-            input.want(1)?;
+            input.fill(1)?;
             let (total_in, total_out) = (self.inflate.total_in(), self.inflate.total_out());
             let status = self
                 .inflate
                 .decompress(input.buffered(), out, FlushDecompress::None)
                 .map_err(|_| Error::GzipDamaged { offset: input.offset })?;
-            // Both are at most the length of a buffer.
+            // At most the length of a buffer.
             let consumed = usize::try_from(self.inflate.total_in() - total_in).unwrap_or(usize::MAX);
             let produced = usize::try_from(self.inflate.total_out() - total_out).unwrap_or(usize::MAX);
             input.consume(consumed);
@@ -145,25 +145,25 @@ impl Gzip {
         }
     }
 
-    /// Checks the trailer, then looks for another member.
-    fn end_member<R: Read>(&mut self, input: &mut Input<R>) -> Result<()> {
+    /// Checks the trailer and starts the next member, if any.
+    fn end_member<R: Read>(&mut self, input: &mut CountingReader<R>) -> Result<()> {
         let offset = input.offset;
-        let found = input.take_u32("the checksum that ends the gzip data")?;
+        let found = input.take_u32("the checksum after the gzip data")?;
         let expected = self.crc.sum();
         if found != expected {
             return Err(Error::GzipChecksum { offset, found, expected });
         }
         let offset = input.offset;
-        let found = input.take_u32("the length that ends the gzip data")?;
+        let found = input.take_u32("the length after the gzip data")?;
         let expected = self.crc.amount();
         if found != expected {
             return Err(Error::GzipLength { offset, found, expected });
         }
-        input.want(GZIP_MAGIC.len())?;
+        input.fill(GZIP_MAGIC.len())?;
         if input.buffered().is_empty() {
             self.phase = Phase::Ended;
         } else if input.buffered().starts_with(&GZIP_MAGIC) {
-            member_header(input)?;
+            read_member_header(input)?;
             self.inflate.reset(false);
             self.crc.reset();
         } else {
@@ -173,13 +173,13 @@ impl Gzip {
     }
 }
 
-/// Reads a gzip member's header (RFC 1952) to its end; name, comment and extra field are passed over.
-fn member_header<R: Read>(input: &mut Input<R>) -> Result<()> {
+/// Reads a gzip member header (RFC 1952). Skips name, comment and extra field.
+fn read_member_header<R: Read>(input: &mut CountingReader<R>) -> Result<()> {
     const EXPECTED: &str = "the rest of the gzip header";
     let offset = input.offset;
-    let wrong = |problem| Err(Error::GzipHeader { offset, problem });
+    let invalid = |problem| Err(Error::GzipHeader { offset, problem });
     let mut crc = Crc::new();
-    let mut next = |input: &mut Input<R>| {
+    let mut next = |input: &mut CountingReader<R>| {
         if input.offset - offset == MAX_MEMBER_HEADER_BYTES {
             return Err(Error::GzipHeader { offset, problem: "it is longer than 131072 bytes" });
         }
@@ -191,13 +191,13 @@ fn member_header<R: Read>(input: &mut Input<R>) -> Result<()> {
         next(input)?;
     }
     if next(input)? != GZIP_DEFLATE {
-        return wrong("an unknown compression method, expected 8 (deflate)");
+        return invalid("an unknown compression method, expected 8 (deflate)");
     }
     let flags = next(input)?;
     if flags & flag::RESERVED != 0 {
-        return wrong("reserved flags are set, expected none");
+        return invalid("reserved flags are set, expected none");
     }
-    // Time, extra flags, operating system.
+    // Modification time, extra flags, operating system.
     for _ in 0..6 {
         next(input)?;
     }
@@ -214,24 +214,23 @@ fn member_header<R: Read>(input: &mut Input<R>) -> Result<()> {
     if flags & flag::HEADER_CRC != 0 {
         let [low, high, ..] = crc.sum().to_le_bytes();
         if [input.take_byte(EXPECTED)?, input.take_byte(EXPECTED)?] != [low, high] {
-            return wrong("its checksum does not fit, expected that of the bytes before it");
+            return invalid("its checksum does not match");
         }
     }
     Ok(())
 }
 
-/// A reader with a buffer that knows how far it has got.
-struct Input<R> {
+/// A buffered reader that counts the bytes consumed.
+struct CountingReader<R> {
     reader: R,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
-    /// How many bytes have been consumed.
     offset: u64,
     ended: bool,
 }
 
-impl<R: Read> Input<R> {
+impl<R: Read> CountingReader<R> {
     fn buffered(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
@@ -241,8 +240,8 @@ impl<R: Read> Input<R> {
         self.offset += bytes as u64;
     }
 
-    /// Has at least that many bytes buffered, or all that are left.
-    fn want(&mut self, bytes: usize) -> Result<()> {
+    /// Buffers at least that many bytes, or all that are left.
+    fn fill(&mut self, bytes: usize) -> Result<()> {
         while self.end - self.start < bytes && !self.ended {
             self.buffer.copy_within(self.start..self.end, 0);
             self.end -= self.start;
@@ -255,7 +254,7 @@ impl<R: Read> Input<R> {
         Ok(())
     }
 
-    /// Reads past the buffer once that is empty.
+    /// Reads from the buffer, or directly if that is empty.
     fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let buffered = self.buffered();
         let read = if buffered.is_empty() {
@@ -271,7 +270,7 @@ impl<R: Read> Input<R> {
     }
 
     fn take_byte(&mut self, expected: &'static str) -> Result<u8> {
-        self.want(1)?;
+        self.fill(1)?;
         let Some(&byte) = self.buffered().first() else {
             return Err(Error::GzipCut { offset: self.offset, expected });
         };
@@ -288,14 +287,17 @@ impl<R: Read> Input<R> {
     }
 }
 
-/// One read that was not merely interrupted by a signal.
+/// Reads once, and again if a signal interrupts it.
 fn read_some(reader: &mut impl Read, out: &mut [u8], offset: u64) -> Result<usize> {
     loop {
         match reader.read(out) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            // A reader that claims more than it was given room for would have the caller believe in bytes it never got.
+            // A wrong length from a faulty reader would make the caller use bytes that were never read.
             Ok(read) if read > out.len() => {
-                return Err(Error::Io { offset, source: io::Error::other("the reader returned more than was asked") });
+                return Err(Error::Io {
+                    offset,
+                    source: io::Error::other("the reader returned more bytes than requested"),
+                });
             }
             result => return result.map_err(|source| Error::Io { offset, source }),
         }
@@ -304,22 +306,22 @@ fn read_some(reader: &mut impl Read, out: &mut [u8], offset: u64) -> Result<usiz
 
 #[cfg(test)]
 mod tests {
-    use super::Kind;
+    use super::Encoding;
 
     #[test]
-    fn four_bytes_say_how_a_pulse_file_comes() {
-        for (start, kind) in [
-            (&b"\x80GF1"[..], Some(Kind::Plain)),
-            (b"\0GF1 and more", Some(Kind::Plain)),
-            (b"\x1f\x8b", Some(Kind::Gzip)),
-            (b"\x1f\x8b\x08\0", Some(Kind::Gzip)),
+    fn detects_the_encoding_from_four_bytes() {
+        for (start, encoding) in [
+            (&b"\x80GF1"[..], Some(Encoding::Plain)),
+            (b"\0GF1 and more", Some(Encoding::Plain)),
+            (b"\x1f\x8b", Some(Encoding::Gzip)),
+            (b"\x1f\x8b\x08\0", Some(Encoding::Gzip)),
             (b"", None),
             (b"\x1f", None),
             (b"\x80GF", None),
             (b"\x80GF2", None),
             (b"GF1\0", None),
         ] {
-            assert_eq!(Kind::of(start), kind, "{start:?}");
+            assert_eq!(Encoding::detect(start), encoding, "{start:?}");
         }
     }
 }

@@ -1,10 +1,10 @@
 //! The bits of one body byte.
 //!
-//! A byte with [`POWER`] set is a laser power byte: its other bits are the level, nothing moves and nothing fires. In any
-//! other byte each axis has a step bit and a direction bit; a direction bit without its step bit moves nothing. The signs
-//! are those verified on hardware (an older account has Y and Z the other way round).
+//! A byte with [`POWER`] set is a laser power byte: its other bits are the level; nothing moves or fires. In any other
+//! byte, each axis has a step bit and a direction bit, which has no effect without the step bit. The signs were
+//! verified on hardware; older public notes have those of Y and Z reversed.
 
-/// Set: a laser power byte, with the level in [`LEVEL`].
+/// Marks a laser power byte, with the level in [`LEVEL`].
 pub const POWER: u8 = 0b1000_0000;
 /// The level of a power byte, 0 to 127.
 pub const LEVEL: u8 = 0b0111_1111;

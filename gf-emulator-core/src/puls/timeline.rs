@@ -1,56 +1,54 @@
-//! Speed and laser over time, in few enough parts to be drawn.
+//! Speed and laser over time, at a resolution for display.
 
 use serde::Serialize;
 
-/// A timeline has at most this many bins.
 const MAX_BINS: usize = 1024;
 
-/// Some time of a job.
+/// One interval of a [`Timeline`].
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[non_exhaustive]
 pub struct Bin {
-    /// How many ticks it is.
+    /// The length in ticks.
     pub ticks: u64,
-    /// In how many of them the laser fires.
+    /// The number of firing ticks.
     pub fire_ticks: u64,
-    /// The head's greatest speed in it, in mm/s, measured over some 25 ms; 0 where the header has no step frequency.
+    /// The peak speed of the head, in mm/s, over about 25 ms; 0 if the header has no step frequency.
     pub peak_mm_s: f64,
 }
 
-/// Speed and laser over a whole job's time, in at most 1024 bins of the same length, the last one shorter where the job
-/// ends in it.
+/// Speed and laser over a whole job, in at most 1024 bins of equal length. The last one may be shorter.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Timeline {
     bins: Vec<Bin>,
-    /// Samples to a bin: doubled whenever there are too many bins.
-    samples_a_bin: u64,
+    /// Doubles whenever there are too many bins.
+    samples_per_bin: u64,
     samples_in_last: u64,
     sample_ticks: u64,
 }
 
 impl Timeline {
-    /// An empty one, for samples of that many ticks.
     pub(super) fn new(sample_ticks: u64) -> Self {
-        Self { bins: Vec::new(), samples_a_bin: 1, samples_in_last: 0, sample_ticks }
+        Self { bins: Vec::new(), samples_per_bin: 1, samples_in_last: 0, sample_ticks }
     }
 
-    /// How long a bin is, in ticks.
+    /// Returns the length of a bin, in ticks.
     #[must_use]
     pub fn bin_ticks(&self) -> u64 {
-        self.samples_a_bin * self.sample_ticks
+        self.samples_per_bin * self.sample_ticks
     }
 
-    /// The bins, in order.
+    /// Returns the bins in order.
     #[must_use]
     pub fn bins(&self) -> &[Bin] {
         &self.bins
     }
 
-    /// Takes what happened next.
+    /// Appends a sample.
     pub(super) fn push(&mut self, sample: Bin) {
-        if self.samples_in_last == self.samples_a_bin || self.bins.is_empty() {
+        if self.samples_in_last == self.samples_per_bin || self.bins.is_empty() {
             if self.bins.len() == MAX_BINS {
                 self.bins = self.bins.chunks(2).map(|pair| pair.iter().copied().fold(Bin::default(), merge)).collect();
-                self.samples_a_bin *= 2;
+                self.samples_per_bin *= 2;
             }
             self.bins.push(Bin::default());
             self.samples_in_last = 0;
@@ -75,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn bins_get_longer_rather_than_more() {
+    fn merges_bins_when_there_are_too_many() {
         let mut timeline = Timeline::new(10);
         for i in 0..3000_u32 {
             timeline.push(Bin { ticks: 10, fire_ticks: u64::from(i % 2), peak_mm_s: f64::from(i) });
@@ -87,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn the_last_bin_is_as_long_as_what_is_left() {
+    fn last_bin_may_be_shorter() {
         let mut timeline = Timeline::new(10);
         for _ in 0..1025 {
             timeline.push(Bin { ticks: 10, ..Bin::default() });

@@ -1,80 +1,82 @@
-//! What a recording is made of: one entry a line.
+//! The entries of a recording, one per line.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// The format that this version writes, and the newest that it reads.
+/// The format version that this library writes, and the newest that it reads.
 pub const FORMAT_VERSION: u32 = 1;
 
-/// No line is longer, its end included: a longer one is not read.
-pub(super) const LONGEST_LINE: usize = 1 << 20;
+/// The maximum length of a line, including its line feed. Longer lines are skipped by readers.
+pub(super) const MAX_LINE_BYTES: usize = 1 << 20;
 
-/// One thing that happened, and when.
+/// An event with its number and time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Entry {
-    /// Which one, counted from 0: the line of the file, less one.
+    /// Its number, counted from 0: the line number minus one.
     pub n: u64,
-    /// Seconds since the recording began, by a clock that nobody sets.
+    /// Seconds since the recording began, by a monotonic clock.
     pub t: f64,
-    /// The time of day, UTC, RFC 3339 to a millisecond.
+    /// The wall-clock time in UTC, RFC 3339 with milliseconds.
     pub at: String,
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
 }
 
-/// What can happen between a machine and its service.
+/// An event between a machine and its service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Event {
-    /// The first line: what is recorded, and how.
+    /// The first line: the session's metadata.
     Session(About),
-    /// A request and what came back.
+    /// A request and its response.
     Http(Box<Exchange>),
-    /// A WebSocket was opened.
+    /// The WebSocket was opened.
     Opened {
-        /// The service's address, without the token.
+        /// The service's WebSocket address without the token.
         url: String,
     },
-    /// A line that the service sent on the WebSocket.
+    /// A line received by the machine over the WebSocket.
     In(Message),
-    /// A message that the machine sent on the WebSocket.
+    /// A message sent by the machine over the WebSocket.
     Out(Message),
-    /// The WebSocket is closed.
+    /// The WebSocket was closed.
     Closed {
-        /// By whom, or by what.
+        /// Who or what closed it.
         reason: String,
     },
-    /// Something changed that is not said on the wire.
+    /// A change of state that is not visible on the wire.
     State {
-        /// What there is now: `stopped`, `failed`, `cancelled`.
+        /// The new state, such as `stopped`, `failed`, `cancelled` or `dropped`.
         state: String,
-        /// The action whose end that is.
+        /// The action that ended, if any.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         action_id: Option<i64>,
-        /// In words, where there is more to say.
+        /// An explanation for people.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         detail: Option<String>,
     },
 }
 
-/// The first line of a recording.
+/// The metadata of a session: the first line of its recording.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct About {
-    /// [`FORMAT_VERSION`] of who wrote it.
+    /// The [`FORMAT_VERSION`] of the writer.
     pub format: u32,
-    /// Which program, and which version of it.
+    /// The writer's name and version.
     pub recorder: String,
-    /// Whose side was recorded.
+    /// Which side was recorded.
     pub side: Side,
-    /// `1.x` or `2.6`; nothing where the service's side cannot tell.
+    /// `1.x` or `2.6`; `None` if the service's side was recorded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub generation: Option<String>,
     /// The machine's firmware version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware: Option<String>,
-    /// Its serial number, where that was asked for.
+    /// The machine's serial number, if the configuration includes it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub serial: Option<u32>,
     /// The service's base URL.
@@ -82,80 +84,98 @@ pub struct About {
     pub service: Option<String>,
 }
 
-/// Whose side of a conversation was recorded.
+/// The side of a conversation that was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Side {
-    /// The machine's.
+    /// The machine.
     Machine,
-    /// The service's: durations and answers are not known there.
+    /// The service. It records no durations and no response bodies.
     Service,
 }
 
-/// An HTTP request with its answer.
+/// An HTTP request with its response.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Exchange {
     /// `GET`, `POST` or `PUT`.
     pub method: String,
-    /// The URL, without its query.
+    /// The URL without its query.
     pub url: String,
-    /// Whether there was a query.
+    /// Whether the URL had a query.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub has_query: bool,
-    /// The answer's status; none where there was no answer.
+    /// The response's status; `None` if there was no response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<u16>,
-    /// Why there was no answer, or not all of it.
+    /// Why there was no response, or not a complete one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
-    /// From the request's first byte to the answer's last, in seconds.
+    /// Seconds from the first byte of the request to the last of the response.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub duration_s: Option<f64>,
-    /// What was sent.
+    /// The request.
     pub request: Part,
-    /// What came back.
+    /// The response.
     #[serde(default)]
     pub response: Part,
 }
 
-/// Headers and body of a request or an answer.
+/// Headers and body of a request or a response.
 #[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Part {
-    /// Those that are no secret, names in lower case. Of an `authorization` only that there was one: `***`.
+    /// Headers that contain no secrets, with names in lower case. The value of `authorization` is `***`.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub headers: Map<String, Value>,
-    /// The body's length.
+    /// The body's length in bytes.
     pub bytes: u64,
-    /// The body, where it is JSON.
+    /// The body, if it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
-    /// The file beside the recording that has the body.
+    /// The name of the file next to the recording that holds the body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
 }
 
-/// What was said on the WebSocket.
+/// A message on the WebSocket.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub struct Message {
-    /// Its length in bytes as it was sent, line end included.
+    /// Its length in bytes on the wire, including the line ending.
     pub bytes: u64,
-    /// The message, where it is JSON.
+    /// The message, if it is JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub json: Option<Value>,
-    /// Its text, where it is not: its first 4096 characters.
+    /// Its first 4096 characters, if it is not JSON.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub text: Option<String>,
 }
 
+impl About {
+    pub(super) fn new(side: Side) -> Self {
+        Self {
+            format: FORMAT_VERSION,
+            recorder: concat!("gf-emulator-core ", env!("CARGO_PKG_VERSION")).to_owned(),
+            side,
+            generation: None,
+            firmware: None,
+            serial: None,
+            service: None,
+        }
+    }
+}
+
 impl Message {
-    /// The event's or the action's name: `settings:completed`, `print:progress`, `lid_image`.
+    /// Returns the name of the event or action: `settings:completed`, `print:progress`, `lid_image`.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         let json = self.json.as_ref()?;
         ["event", "progress", "action_type"].iter().find_map(|key| json.get(key)?.as_str())
     }
 
-    /// Which action it is, or belongs to.
+    /// Returns the id of the action that the message is or belongs to.
     #[must_use]
     pub fn action_id(&self) -> Option<i64> {
         let json = self.json.as_ref()?;
@@ -164,14 +184,14 @@ impl Message {
     }
 }
 
-/// What a known client of the first generation leaves in the bodies of its events where a number should be.
+/// What the 1.x Python client sends in place of a number in event bodies: a template placeholder it never fills in.
 pub(crate) const PLACEHOLDER: &str = "<MILLI_EPOCH>";
 
-/// Nothing that is nested deeper is taken for JSON: the line that it would be in could not be read again.
-const MOST_DEPTH: usize = 100;
+/// Deeper JSON is recorded as text: `serde_json` could not read the line that contains it.
+const MAX_DEPTH: usize = 100;
 
-/// JSON that can be part of an entry.
-pub(super) fn strict_json(bytes: &[u8]) -> Option<Value> {
+/// Parses JSON that may become part of an entry.
+pub(super) fn parse_json(bytes: &[u8]) -> Option<Value> {
     let (mut depth, mut in_string, mut is_escaped) = (0_usize, false, false);
     for &byte in bytes {
         match byte {
@@ -182,18 +202,18 @@ pub(super) fn strict_json(bytes: &[u8]) -> Option<Value> {
             b']' | b'}' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
-        if depth > MOST_DEPTH {
+        if depth > MAX_DEPTH {
             return None;
         }
     }
     serde_json::from_slice(bytes).ok()
 }
 
-/// JSON, and what would be but for a placeholder that nobody has filled: that is a string then, `"<MILLI_EPOCH>"`.
+/// Parses JSON in which numbers may be [`PLACEHOLDER`]s; these become strings.
 pub(crate) fn read_json(bytes: &[u8]) -> Option<Value> {
-    strict_json(bytes).or_else(|| {
+    parse_json(bytes).or_else(|| {
         let text = std::str::from_utf8(bytes).ok()?;
         let quoted = text.contains(PLACEHOLDER).then(|| text.replace(PLACEHOLDER, &format!("\"{PLACEHOLDER}\"")))?;
-        strict_json(quoted.as_bytes())
+        parse_json(quoted.as_bytes())
     })
 }

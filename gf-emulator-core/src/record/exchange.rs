@@ -1,4 +1,4 @@
-//! A request on its way into a recording: noted once it is over, however it ends.
+//! Records an HTTP exchange while it runs: its entry is written when it ends, however it ends.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
+use tungstenite::Bytes;
 
-use super::attachments::Digester;
 use super::entry::Exchange;
-use super::recorder::{Body, Raw, Recorder, Tap};
-use crate::net::http::{Method, Request};
+use super::recorder::Recorder;
+use super::telemetry::Telemetry;
+use super::unredacted::{Body, DigestHasher, Unredacted};
 
-/// Headers whose values say nothing secret.
-const SHOWN: [&str; 8] = [
+/// Response headers that contain no secrets; no others are recorded.
+const PUBLIC_HEADERS: [&str; 8] = [
     "content-encoding",
     "content-length",
     "content-type",
@@ -23,147 +24,156 @@ const SHOWN: [&str; 8] = [
     "server",
     "transfer-encoding",
 ];
-/// A body up to this length stays in memory; a longer one goes to a file as it comes, and its digest is made as it comes.
-/// Both take the time of whoever reads the body. Most jobs are shorter.
-const MEMORY_BYTES: usize = 1 << 20;
-/// No more of a body is kept than of a job: what is longer is firmware.
-const MOST_BYTES: u64 = 256 << 20;
+/// A longer body is written to a temp file as it arrives. Most jobs are shorter.
+const MAX_MEMORY_BYTES: usize = 1 << 20;
+/// A longer body is not recorded. Jobs are shorter; only firmware can be longer.
+const MAX_BODY_BYTES: u64 = 256 << 20;
 
-/// An exchange under way. It is noted when it is dropped.
-pub(crate) struct Pending {
+/// What is known of a request when it is sent.
+pub(crate) struct RequestInfo<'a> {
+    pub(crate) method: &'static str,
+    /// Without the query.
+    pub(crate) url: String,
+    pub(crate) query: Option<&'a str>,
+    pub(crate) user_agent: &'a str,
+    pub(crate) content_type: Option<&'a str>,
+    /// Whether an `Authorization` header is sent; its value is not recorded.
+    pub(crate) has_authorization: bool,
+    /// `None` if the method has no body.
+    pub(crate) body: Option<&'a Bytes>,
+    /// Both bodies are secret as a whole: a sign-in.
+    pub(crate) confidential: bool,
+}
+
+/// An exchange that is running. Its entry is written on drop.
+pub(crate) struct PendingExchange {
     recorder: Recorder,
-    since: Instant,
+    started: Instant,
     exchange: Box<Exchange>,
     request: Body,
-    response: Collected,
+    response: ResponseBody,
     confidential: bool,
 }
 
-/// What has come of an answer's body.
-enum Collected {
+/// What has been received of the response body.
+enum ResponseBody {
     Memory(Vec<u8>),
-    File(File, Digester),
-    /// It is not kept.
-    Nothing,
+    File(File, DigestHasher),
+    NotRecorded,
 }
 
-impl Pending {
-    /// Begins, where anybody records.
-    pub(crate) fn begin(tap: &Tap, request: &Request<'_>, user_agent: &str) -> Option<Self> {
-        if let Some(query) = request.url.query() {
-            tap.secrets().learn_query(query);
+impl PendingExchange {
+    /// Registers the query as secret, and starts an entry if there is a recorder.
+    pub(crate) fn begin(slot: &Telemetry, request: &RequestInfo<'_>) -> Option<Self> {
+        if let Some(query) = request.query {
+            slot.secrets().add_query(query);
         }
-        let recorder = tap.recorder()?;
-        let &Request { method, url, bearer, content_type, body, confidential } = request;
+        let recorder = slot.recorder()?;
         let mut exchange = Box::new(Exchange {
-            method: method.as_str().to_owned(),
-            url: url.to_string(),
-            has_query: url.has_query(),
+            method: request.method.to_owned(),
+            url: request.url.clone(),
+            has_query: request.query.is_some(),
             ..Exchange::default()
         });
         let headers = &mut exchange.request.headers;
-        headers.insert("user-agent".into(), user_agent.into());
-        if let Some(content_type) = content_type {
+        headers.insert("user-agent".into(), request.user_agent.into());
+        if let Some(content_type) = request.content_type {
             headers.insert("content-type".into(), content_type.into());
         }
-        if bearer.is_some() {
+        if request.has_authorization {
             headers.insert("authorization".into(), "***".into());
         }
-        exchange.request.bytes = body.len() as u64;
-        let request = match method {
-            Method::Get => Body::None,
-            _ if confidential => Body::Confidential(body.clone()),
-            _ => Body::Bytes(body.clone()),
+        exchange.request.bytes = request.body.map_or(0, |body| body.len() as u64);
+        let confidential = request.confidential;
+        let request = match request.body {
+            None => Body::None,
+            Some(body) if confidential => Body::Confidential(body.clone()),
+            Some(body) => Body::Bytes(body.clone()),
         };
-        let response = Collected::Memory(Vec::new());
-        Some(Self { recorder, since: Instant::now(), exchange, request, response, confidential })
+        let response = ResponseBody::Memory(Vec::new());
+        Some(Self { recorder, started: Instant::now(), exchange, request, response, confidential })
     }
 
-    pub(crate) fn answered(&mut self, status: u16, headers: &HeaderMap) {
+    pub(crate) fn set_response(&mut self, status: u16, headers: &HeaderMap) {
         self.exchange.status = Some(status);
-        self.exchange.response.headers = shown(headers);
+        self.exchange.response.headers = public_headers(headers);
     }
 
-    pub(crate) fn failed(&mut self, why: impl std::fmt::Display) {
-        self.exchange.error = Some(why.to_string());
+    pub(crate) fn set_error(&mut self, error: impl std::fmt::Display) {
+        self.exchange.error = Some(error.to_string());
     }
 
-    fn took(&mut self, bytes: &[u8]) {
+    fn append(&mut self, bytes: &[u8]) {
         let total = self.exchange.response.bytes + bytes.len() as u64;
         self.exchange.response.bytes = total;
-        let result = match &mut self.response {
-            Collected::Nothing => Ok(()),
-            Collected::Memory(kept) => {
-                kept.extend_from_slice(bytes);
-                Ok(())
-            }
-            Collected::File(file, digester) => {
-                digester.update(bytes);
-                file.write_all(bytes)
-            }
+        if matches!(self.response, ResponseBody::NotRecorded) {
+            return;
+        }
+        let error = match self.try_append(bytes) {
+            Err(e) => Some(("failed", e.to_string())),
+            Ok(()) if total > MAX_BODY_BYTES => Some(("dropped", format!("it has more than {MAX_BODY_BYTES} bytes"))),
+            Ok(()) => None,
         };
-        let result = result.and_then(|()| self.spill());
-        let result = result.map_err(|e| ("failed", e.to_string())).and_then(|()| {
-            let is_kept = !matches!(self.response, Collected::Nothing);
-            if is_kept && total > MOST_BYTES {
-                Err(("dropped", format!("it has more than {MOST_BYTES} bytes")))
-            } else {
-                Ok(())
-            }
-        });
-        if let Err((state, why)) = result {
-            self.response = Collected::Nothing;
-            self.recorder.state(state, Some(format!("an answer's body is not kept: {why}")));
+        if let Some((state, reason)) = error {
+            self.response = ResponseBody::NotRecorded;
+            self.recorder.state(state, Some(format!("a response body is not recorded: {reason}")));
         }
     }
 
-    /// Puts what is too long for memory into a file.
-    fn spill(&mut self) -> io::Result<()> {
-        if let Collected::Memory(kept) = &self.response
-            && kept.len() > MEMORY_BYTES
-        {
-            let mut file = self.recorder.spill()?;
-            file.write_all(kept)?;
-            let mut digester = Digester::default();
-            digester.update(kept);
-            self.response = Collected::File(file, digester);
+    fn try_append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        match &mut self.response {
+            ResponseBody::NotRecorded => {}
+            ResponseBody::File(file, hasher) => {
+                hasher.update(bytes);
+                file.write_all(bytes)?;
+            }
+            ResponseBody::Memory(body) => {
+                body.extend_from_slice(bytes);
+                if body.len() > MAX_MEMORY_BYTES {
+                    let mut file = self.recorder.create_spill_file()?;
+                    file.write_all(body)?;
+                    let mut hasher = DigestHasher::default();
+                    hasher.update(body);
+                    self.response = ResponseBody::File(file, hasher);
+                }
+            }
         }
         Ok(())
     }
 }
 
-impl Drop for Pending {
+impl Drop for PendingExchange {
     fn drop(&mut self) {
-        self.exchange.duration_s = Some((self.since.elapsed().as_secs_f64() * 1e6).round() / 1e6);
-        let response = match std::mem::replace(&mut self.response, Collected::Nothing) {
-            Collected::Nothing => Body::None,
-            Collected::File(file, digester) => Body::Spilled(file, digester.finish()),
-            Collected::Memory(bytes) if self.confidential => Body::Confidential(bytes.into()),
-            Collected::Memory(bytes) => Body::Bytes(bytes.into()),
+        self.exchange.duration_s = Some((self.started.elapsed().as_secs_f64() * 1e6).round() / 1e6);
+        let response = match std::mem::replace(&mut self.response, ResponseBody::NotRecorded) {
+            ResponseBody::NotRecorded => Body::None,
+            ResponseBody::File(file, hasher) => Body::Spilled(file, hasher.finish()),
+            ResponseBody::Memory(bytes) if self.confidential => Body::Confidential(bytes.into()),
+            ResponseBody::Memory(bytes) => Body::Bytes(bytes.into()),
         };
         let (exchange, request) = (std::mem::take(&mut self.exchange), std::mem::take(&mut self.request));
-        self.recorder.note(Raw::Http(exchange, request, response));
+        self.recorder.record(Unredacted::Http(exchange, request, response));
     }
 }
 
-fn shown(headers: &HeaderMap) -> Map<String, Value> {
-    let known = headers.iter().filter(|(name, _)| SHOWN.contains(&name.as_str()));
-    known.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into())).collect()
+fn public_headers(headers: &HeaderMap) -> Map<String, Value> {
+    let public = headers.iter().filter(|(name, _)| PUBLIC_HEADERS.contains(&name.as_str()));
+    public.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into())).collect()
 }
 
-/// An answer's body that is noted as it is read.
-pub(crate) struct Recorded<R> {
+/// A response body that is recorded as it is read.
+pub(crate) struct RecordedBody<R> {
     pub(crate) body: R,
-    pub(crate) exchange: Pending,
+    pub(crate) exchange: PendingExchange,
 }
 
-impl<R: Read> Read for Recorded<R> {
+impl<R: Read> Read for RecordedBody<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.body.read(buffer);
         match &read {
-            Ok(n) => self.exchange.took(&buffer[..*n]),
+            Ok(n) => self.exchange.append(&buffer[..*n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => self.exchange.failed(e),
+            Err(e) => self.exchange.set_error(e),
         }
         read
     }

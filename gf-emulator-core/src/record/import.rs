@@ -1,7 +1,8 @@
-//! Recordings of another stand-in service, made into recordings of this project.
+//! Converts logs of another mock service into recordings.
 //!
-//! It writes a JSON object a line: `t` in seconds, and a `kind`: `http` (a request it got), `ws_open`, `ws_tx` (an action
-//! it sent: `msg`), `ws_rx` (what a machine sent: `text`), `ws_closed`, `done`. What it answered is not in them.
+//! Such a log has one JSON object per line, with `t` (seconds) and `kind`: `http` (a request received), `ws_open`,
+//! `ws_tx` (an action sent: `msg`), `ws_rx` (a frame received: `text`), `ws_closed`, `done`. HTTP responses are not in
+//! it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,15 +13,16 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::entry::{About, Event, Exchange, Part, Side, read_json};
-use super::queue::Room;
-use super::recorder::{Body, Raw, SESSION_FILE, begin};
-use super::recording::{Lines, MOST_SKIPPED, Skipped};
+use super::folder::{self, SESSION_FILE};
+use super::line_writer::LineWriter;
+use super::queue::Reservation;
+use super::recording::{Lines, MAX_SKIPPED, SkippedLine};
 use super::redactor::Redactor;
-use super::writer::Writer;
+use super::unredacted::{Body, Unredacted};
 use crate::{Error, Result, Secret, files};
 
-/// Headers whose values say nothing secret; of others, the name is kept.
-const SHOWN: [&str; 13] = [
+/// Headers that contain no secrets. Of others only the name is recorded.
+const PUBLIC_HEADERS: [&str; 13] = [
     "accept",
     "accept-encoding",
     "connection",
@@ -35,111 +37,110 @@ const SHOWN: [&str; 13] = [
     "upgrade",
     "user-agent",
 ];
-/// A session that is longer (three years) has a wrong clock.
-const LONGEST_S: f64 = 1e8;
-/// One machine has two, and may have been given others in the meantime.
-const MOST_SERIALS: usize = 16;
-/// What there is to say of a file that needs no import.
-const OURS: &str = "this is a recording of this program already: it needs no import, \"report\" and \"serve --replay\" take it as it is";
-const NOTHING: &str = "no line from here on is one of a recording: a JSON object with \"t\" in seconds and a \"kind\"";
+/// About three years. A longer session has a wrong clock.
+const MAX_SESSION_S: f64 = 1e8;
+/// A machine has two serial numbers, and may get others when parts are replaced.
+const MAX_SERIALS: usize = 16;
+const ALREADY_IMPORTED: &str =
+    "this is already a recording of this program and needs no import: use it with \"report\" or \"serve --replay\"";
+const NO_LINES: &str = "no valid lines: expected JSON objects with \"t\" in seconds and a known \"kind\"";
 const EMPTY: &str = "the file is empty";
-/// Where a service was that nothing in its recording tells.
-const UNKNOWN: &str = "http://recorded.invalid";
+/// The service's URL if the log does not contain it.
+const UNKNOWN_SERVICE: &str = "http://recorded.invalid";
 
-/// What came of an import.
+/// The result of an import.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Imported {
-    /// Lines that became entries.
+#[non_exhaustive]
+pub struct ImportSummary {
+    /// The number of lines converted.
     pub lines: u64,
-    /// Lines that were left out, and why: the first thousand of them.
-    pub skipped: Vec<Skipped>,
+    /// The lines that were skipped: the first [`MAX_SKIPPED`](super::MAX_SKIPPED) of them.
+    pub skipped: Vec<SkippedLine>,
 }
 
-/// Makes another service's recording into one of this project: `file`, a JSON object a line, into `folder`.
+/// Converts the log of another mock service: `file`, one JSON object per line, into a recording in `folder`.
 ///
-/// What may be in it is what a [`Recorder`](super::Recorder) would have written: no password, no token, no query, and
-/// serial numbers only where `serial` says so; of bodies, those that are JSON. The machine's serial numbers are those that
-/// it signs in with and that its settings report has; all other secrets are known by where they are. The time of day is not
-/// in such a file: its last change stands for the beginning.
+/// The recording is redacted as by a [`Recorder`](super::Recorder): no passwords, tokens and queries, and serial
+/// numbers only if `serial` is set. Of bodies, only JSON is kept. The machine's serial numbers are taken from its
+/// sign-in and its settings reports; other secrets are recognised by field name. The log has no wall-clock times: the
+/// file's modification time is used as the start of the session.
 ///
-/// A line that is none of these, or longer than 1 MiB, is left out and named: half a line at the end is what a killed program
-/// leaves. An import that fails leaves no recording behind.
+/// Invalid lines and lines longer than 1 MiB are skipped and reported. If the import fails, it leaves nothing behind.
 ///
 /// # Errors
 ///
-/// [`Error::File`] where `file` is no regular file or cannot be read, or where `folder` cannot be written to or has a
-/// recording already; [`Error::Recording`] where no line is of use, or where `file` is a recording of this project.
-pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) -> Result<Imported> {
+/// [`Error::File`] if `file` is not a regular file or cannot be read, or if `folder` cannot be written to or already
+/// holds a recording; [`Error::Recording`] if no line is valid, or if `file` is already a recording.
+pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) -> Result<ImportSummary> {
     let path = file.as_ref();
     let failed = |source| Error::File { doing: "read", path: path.into(), source };
-    let useless = |reason: &str| Error::Recording { path: path.into(), line: 1, reason: reason.to_owned() };
+    let invalid = |reason: &str| Error::Recording { path: path.into(), line: 1, reason: reason.to_owned() };
     if path.join(SESSION_FILE).is_file() {
-        return Err(useless(OURS));
+        return Err(invalid(ALREADY_IMPORTED));
     }
-    let known = Known::read(Lines::of(files::open(path)?)).map_err(failed)?;
-    if known.is_ours {
-        return Err(useless(OURS));
+    let known = FirstPass::read(Lines::new(files::open(path)?)).map_err(failed)?;
+    if known.is_recording {
+        return Err(invalid(ALREADY_IMPORTED));
     }
     if known.lines == 0 {
-        return Err(useless(if known.is_empty { EMPTY } else { NOTHING }));
+        return Err(invalid(if known.is_empty { EMPTY } else { NO_LINES }));
     }
     let about = About {
-        side: Side::Service,
         firmware: known.firmware.clone(),
         serial: known.serials.first().filter(|_| serial).and_then(|&serial| u32::try_from(serial).ok()),
         service: Some(known.base.clone()),
-        ..About::new()
+        ..About::new(Side::Service)
     };
     let hidden: Vec<i64> = known.serials.iter().copied().filter(|_| !serial).collect();
     let source = files::open(path)?;
     let began = source.metadata().and_then(|data| data.modified()).map_err(failed)?;
-    let unfinished = Unfinished::begin(folder.as_ref());
-    let output = begin(folder.as_ref())?;
-    let unfinished = unfinished.with_file();
+    let cleanup = RemoveOnDrop::new(folder.as_ref());
+    let output = folder::create_session(folder.as_ref())?;
+    let cleanup = cleanup.with_file();
     let redactor = Redactor::new(&hidden, &Secret::default());
-    let mut writer = Writer::new(Box::new(output), redactor, Arc::default(), None);
+    let mut writer = LineWriter::new(Box::new(output), redactor, Arc::default(), None);
     writer.write(Duration::ZERO, began, Event::Session(about));
 
-    let mut lines = Lines::of(source);
-    let mut imported = Imported::default();
+    let mut lines = Lines::new(source);
+    let mut imported = ImportSummary::default();
     while let Some(line) = lines.next().map_err(failed)? {
-        let line = line.and_then(|text| read(&text));
+        let line = line.and_then(|text| parse_line(&text));
         match line.and_then(|line| Ok((line.t, line.events(&known.base, writer.redactor())?))) {
             Ok((after, events)) => {
                 imported.lines += 1;
                 let at = began.checked_add(after).unwrap_or(began);
                 for event in events {
-                    writer.take(after, at, event, Room::default());
+                    writer.write_unredacted(after, at, event, Reservation::default());
                 }
-                writer.flush_some().map_err(|e| unfinished.failed(e))?;
+                writer.flush_if_full().map_err(|e| cleanup.failed(e))?;
             }
-            Err(reason) if imported.skipped.len() < MOST_SKIPPED => {
-                imported.skipped.push(Skipped { line: lines.number, reason });
+            Err(reason) if imported.skipped.len() < MAX_SKIPPED => {
+                imported.skipped.push(SkippedLine { line: lines.number, reason });
             }
             Err(_) => {}
         }
     }
-    writer.finish().map_err(|e| unfinished.failed(e))?;
+    writer.finish().map_err(|e| cleanup.failed(e))?;
     if imported.lines == 0 {
-        return Err(useless(NOTHING));
+        return Err(invalid(NO_LINES));
     }
-    unfinished.keep();
+    cleanup.keep();
     Ok(imported)
 }
 
-/// What an import has made so far: removed again unless it is kept.
-struct Unfinished {
+/// Removes the files and folders created by an import that fails.
+struct RemoveOnDrop {
     folder: PathBuf,
-    /// The outermost folder that was not there before.
-    made: Option<PathBuf>,
+    /// The outermost folder created.
+    created: Option<PathBuf>,
     has_file: bool,
 }
 
-impl Unfinished {
-    fn begin(folder: &Path) -> Self {
+impl RemoveOnDrop {
+    fn new(folder: &Path) -> Self {
         let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
-        let made = folder.ancestors().take_while(is_new).last().map(Path::to_owned);
-        Self { folder: folder.to_owned(), made, has_file: false }
+        let created = folder.ancestors().take_while(is_new).last().map(Path::to_owned);
+        Self { folder: folder.to_owned(), created, has_file: false }
     }
 
     fn with_file(mut self) -> Self {
@@ -152,37 +153,37 @@ impl Unfinished {
     }
 
     fn keep(mut self) {
-        (self.made, self.has_file) = (None, false);
+        (self.created, self.has_file) = (None, false);
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        // Whatever remains has been there before, or cannot be removed either.
+        // Errors are ignored: there is nothing else to try.
         if self.has_file {
             let _ = fs::remove_file(self.folder.join(SESSION_FILE));
         }
-        let is_new = |folder: &&Path| self.made.as_deref().is_some_and(|made| folder.starts_with(made));
+        let is_new = |folder: &&Path| self.created.as_deref().is_some_and(|created| folder.starts_with(created));
         for folder in self.folder.ancestors().take_while(is_new) {
             let _ = fs::remove_dir(folder);
         }
     }
 }
 
-/// What has to be known before the first line is written.
+/// The result of a first pass over the log: what must be known before the first line is written.
 #[derive(Default)]
-struct Known {
+struct FirstPass {
     lines: u64,
     is_empty: bool,
-    /// Whether the first line is that of a recording of this project.
-    is_ours: bool,
+    /// The file is already a recording of this program.
+    is_recording: bool,
     base: String,
     firmware: Option<String>,
-    /// The machine's first.
+    /// The machine's own comes first.
     serials: Vec<i64>,
 }
 
-impl Known {
+impl FirstPass {
     fn read(mut lines: Lines) -> std::io::Result<Self> {
         let mut known = Self::default();
         let (mut from_action, mut from_header) = (None, None);
@@ -194,10 +195,10 @@ impl Known {
                 && json["kind"] == "session"
                 && json["format"].is_number()
             {
-                known.is_ours = true;
+                known.is_recording = true;
                 return Ok(known);
             }
-            let Ok(Line { kind, json, .. }) = line.and_then(|text| read(&text)) else { continue };
+            let Ok(Line { kind, json, .. }) = line.and_then(|text| parse_line(&text)) else { continue };
             known.lines += 1;
             let headers = &json["headers"];
             match kind.as_str() {
@@ -206,10 +207,11 @@ impl Known {
                     known.firmware = known.firmware.or(agent.map(|(_, version)| version.to_owned()));
                     from_header = from_header.or(headers["host"].as_str().map(|host| format!("http://{host}")));
                     let body = json["body"].as_str().filter(|_| json["path"] == "/machines/sign_in");
-                    let serial = body.and_then(|body| credential(body, "serial"));
-                    let serial = serial.and_then(|serial| serial.trim_start_matches('S').parse().ok());
-                    if let Some(serial) = serial.filter(|serial| !known.serials.contains(serial)) {
-                        known.serials.push(serial);
+                    let values = body.map(|body| sign_in_values(&sign_in_fields(body), "serial")).unwrap_or_default();
+                    for serial in values.iter().filter_map(|serial| serial.trim_start_matches('S').parse().ok()) {
+                        if !known.serials.contains(&serial) {
+                            known.serials.push(serial);
+                        }
                     }
                 }
                 "ws_open" => from_header = from_header.or(headers["origin"].as_str().map(str::to_owned)),
@@ -226,62 +228,63 @@ impl Known {
                 }
                 _ => {}
             }
-            if known.serials.len() + serials.len() > MOST_SERIALS {
-                return Err(std::io::Error::other(format!("line {}: these are many machines' numbers", lines.number)));
+            if known.serials.len() + serials.len() > MAX_SERIALS {
+                let reason = format!("line {}: more than {MAX_SERIALS} serial numbers", lines.number);
+                return Err(std::io::Error::other(reason));
             }
         }
         known.is_empty = lines.number == 0;
-        known.base = from_action.or(from_header).unwrap_or_else(|| UNKNOWN.to_owned());
+        known.base = from_action.or(from_header).unwrap_or_else(|| UNKNOWN_SERVICE.to_owned());
         known.serials.extend(serials);
         Ok(known)
     }
 }
 
-/// A line that has a time and a kind.
+/// A line with a valid time and kind.
 struct Line {
     t: Duration,
     kind: String,
     json: Value,
 }
 
-fn read(text: &str) -> std::result::Result<Line, String> {
+fn parse_line(text: &str) -> std::result::Result<Line, String> {
     let json: Value = serde_json::from_str(text).map_err(|e| e.to_string())?;
-    let t = json["t"].as_f64().filter(|t| (0.0..LONGEST_S).contains(t)).ok_or("t is not a number of seconds")?;
-    let kind = json["kind"].as_str().ok_or("there is no kind")?;
+    let t = json["t"].as_f64().filter(|t| (0.0..MAX_SESSION_S).contains(t)).ok_or("t is not a number of seconds")?;
+    let kind = json["kind"].as_str().ok_or("kind is missing")?;
     if !["http", "ws_open", "ws_tx", "ws_rx", "ws_closed", "done"].contains(&kind) {
-        return Err(format!("the kind {kind:?} is not known"));
+        return Err(format!("unknown kind {kind:?}"));
     }
     Ok(Line { t: Duration::from_secs_f64(t), kind: kind.to_owned(), json })
 }
 
 impl Line {
-    fn events(&self, base: &str, redactor: &Redactor) -> std::result::Result<Vec<Raw>, String> {
+    fn events(&self, base: &str, redactor: &Redactor) -> std::result::Result<Vec<Unredacted>, String> {
         let json = &self.json;
         let text = |key: &str| json[key].as_str().ok_or_else(|| format!("{key} is missing"));
         Ok(match self.kind.as_str() {
             "http" => vec![self.exchange(base, redactor)?],
-            "ws_open" => vec![Raw::Event(Event::Opened { url: base.replacen("http", "ws", 1) })],
+            "ws_open" => vec![Unredacted::Event(Event::Opened { url: base.replacen("http", "ws", 1) })],
             "ws_tx" => match &json["msg"] {
                 Value::Null => return Err("msg is missing".into()),
-                Value::String(text) => vec![Raw::In(text.clone())],
-                action => vec![Raw::In(action.to_string())],
+                Value::String(text) => vec![Unredacted::In(text.clone())],
+                action => vec![Unredacted::In(action.to_string())],
             },
             "ws_rx" => {
                 let lines = text("text")?.split_inclusive('\n').filter(|line| !line.trim().is_empty());
-                lines.map(|line| Raw::Out(line.into())).collect()
+                lines.map(|line| Unredacted::Out(line.into())).collect()
             }
             "ws_closed" => {
                 let code = json["code"].as_u64().map(|code| format!(" ({code})")).unwrap_or_default();
-                vec![Raw::Event(Event::Closed { reason: format!("closed{code}") })]
+                vec![Unredacted::Event(Event::Closed { reason: format!("closed{code}") })]
             }
             _ => {
                 let detail = json["result"].as_str().map(str::to_owned);
-                vec![Raw::Event(Event::State { state: "done".into(), action_id: None, detail })]
+                vec![Unredacted::Event(Event::State { state: "done".into(), action_id: None, detail })]
             }
         })
     }
 
-    fn exchange(&self, base: &str, redactor: &Redactor) -> std::result::Result<Raw, String> {
+    fn exchange(&self, base: &str, redactor: &Redactor) -> std::result::Result<Unredacted, String> {
         let json = &self.json;
         let text = |key: &str| json[key].as_str().ok_or_else(|| format!("{key} is missing"));
         let (method, path) = (text("method")?, text("path")?);
@@ -292,20 +295,22 @@ impl Line {
         for (name, value) in json["headers"].as_object().into_iter().flatten() {
             let name = name.to_ascii_lowercase();
             if let Some(token) = value.as_str().and_then(|value| value.strip_prefix("Bearer ")) {
-                redactor.secrets().learn(&Secret::new(token));
+                redactor.secrets().add_token(&Secret::new(token));
             }
-            let value = if SHOWN.contains(&name.as_str()) { value.clone() } else { "***".into() };
+            let value = if PUBLIC_HEADERS.contains(&name.as_str()) { value.clone() } else { "***".into() };
             headers.insert(name, value);
         }
         let body = if path == "/machines/sign_in" {
-            if let Some(password) = credential(body, "password") {
-                redactor.secrets().learn(&Secret::new(password));
+            let fields = sign_in_fields(body);
+            for password in sign_in_values(&fields, "password") {
+                redactor.secrets().add_token(&Secret::new(password));
             }
-            Body::Confidential(names_of(body).to_string().into())
+            let redacted: Value = fields.into_iter().map(|(name, _)| (name, Value::from("***"))).collect();
+            Body::Confidential(redacted.to_string().into())
         } else if read_json(body.as_bytes()).is_some() {
             Body::Bytes(body.as_bytes().to_vec().into())
         } else {
-            // `<263016 bytes>`, which is all there is of a picture, or text in which no secret could be told.
+            // Pictures are logged as `<263016 bytes>`; in other text secrets could not be recognised.
             Body::None
         };
         let exchange = Exchange {
@@ -315,28 +320,26 @@ impl Line {
             request: Part { headers, bytes, ..Part::default() },
             ..Exchange::default()
         };
-        Ok(Raw::Http(Box::new(exchange), body, Body::None))
+        Ok(Unredacted::Http(Box::new(exchange), body, Body::None))
     }
 }
 
-/// A field of a sign-in, which may be JSON or a form.
-fn credential(body: &str, name: &str) -> Option<String> {
-    if let Ok(json) = serde_json::from_str::<Value>(body) {
-        return json[name].as_str().map(str::to_owned);
-    }
-    body.split('&').filter_map(|field| field.split_once('=')).find(|(key, _)| *key == name).map(|(_, v)| v.to_owned())
-}
-
-/// A sign-in of which only the names are left, whatever it was.
-fn names_of(body: &str) -> Value {
+/// Returns the fields of a sign-in, which is JSON or form-encoded. A form may repeat a field.
+fn sign_in_fields(body: &str) -> Vec<(String, Value)> {
     if let Ok(Value::Object(fields)) = serde_json::from_str(body) {
-        return fields.into_iter().map(|(name, _)| (name, Value::from("***"))).collect();
+        return fields.into_iter().collect();
     }
-    let names = body.split('&').filter_map(|field| field.split_once('=')).map(|(name, _)| name);
-    names.map(|name| (name.to_owned(), Value::from("***"))).collect()
+    let fields = body.split('&').filter_map(|field| field.split_once('='));
+    fields.map(|(name, value)| (name.to_owned(), value.into())).collect()
 }
 
-/// Scheme, host and port of a URL.
+/// Returns all values of a field.
+fn sign_in_values(fields: &[(String, Value)], name: &str) -> Vec<String> {
+    let values = fields.iter().filter(|(field, _)| field == name).filter_map(|(_, value)| value.as_str());
+    values.map(str::to_owned).collect()
+}
+
+/// Returns scheme, host and port of a URL.
 fn origin(url: &str) -> Option<&str> {
     let host = url.find("://").filter(|_| url.starts_with("http"))? + 3;
     let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
@@ -354,11 +357,11 @@ mod tests {
 
     const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
 
-    fn imported(text: &str, serial: bool) -> (tempfile::TempDir, Result<Imported>) {
+    fn imported(text: &str, serial: bool) -> (tempfile::TempDir, Result<ImportSummary>) {
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("theirs.jsonl");
+        let file = folder.path().join("log.jsonl");
         fs::write(&file, text).unwrap();
-        let result = import(file, folder.path().join("ours"), serial);
+        let result = import(file, folder.path().join("recording"), serial);
         (folder, result)
     }
 
@@ -381,16 +384,16 @@ mod tests {
     }
 
     #[test]
-    fn a_session_becomes_a_recording_without_its_secrets() {
+    fn imports_a_session_without_its_secrets() {
         let (folder, result) = imported(&session(), false);
-        assert_eq!(result.unwrap(), Imported { lines: 10, skipped: Vec::new() });
-        let ours = folder.path().join("ours");
-        let text = fs::read_to_string(ours.join(SESSION_FILE)).unwrap();
+        assert_eq!(result.unwrap(), ImportSummary { lines: 10, skipped: Vec::new() });
+        let recording_folder = folder.path().join("recording");
+        let text = fs::read_to_string(recording_folder.join(SESSION_FILE)).unwrap();
         for secret in [PASSWORD, "a-token", "12345678", "5555555", "a-query", "X-Sig", "secret", "another-one", "\"c\""]
         {
             assert!(!text.contains(secret), "{secret} is in {text}");
         }
-        let mut recording = Recording::open(&ours).unwrap();
+        let mut recording = Recording::open(&recording_folder).unwrap();
         assert_eq!(recording.about().service.as_deref(), Some("https://h:1"));
         assert_eq!(recording.about().firmware.as_deref(), Some("2.6.0-2228"));
         let entries: Vec<Entry> = recording.by_ref().map(Result::unwrap).collect();
@@ -400,23 +403,38 @@ mod tests {
         assert!((entries[0].t - 0.1).abs() < 1e-6, "{}", entries[0].t);
         let Event::Http(event) = &entries[5].event else { panic!("{:?}", entries[5]) };
         assert_eq!(event.request.json.as_ref().unwrap()["id"], "<MILLI_EPOCH>");
-        assert_eq!(entries.len(), 11, "two messages were in one frame");
+        assert_eq!(entries.len(), 11, "one frame has two messages");
 
         let (folder, result) = imported(&session(), true);
         result.unwrap();
-        let text = fs::read_to_string(folder.path().join("ours").join(SESSION_FILE)).unwrap();
-        assert!(text.contains("S12345678") && !text.contains(PASSWORD), "it was asked for");
+        let text = fs::read_to_string(folder.path().join("recording").join(SESSION_FILE)).unwrap();
+        assert!(text.contains("S12345678") && !text.contains(PASSWORD), "the serial number was requested");
     }
 
     #[test]
-    fn a_line_that_is_none_is_named_and_left_out() {
+    fn removes_all_values_of_a_repeated_form_field() {
+        let body = format!("serial=S1234567&serial=S7654321&password={PASSWORD}&password=another-one");
+        let log = [
+            format!(
+                r#"{{"t":0.1,"kind":"http","method":"POST","path":"/machines/sign_in","headers":{{}},"body":"{body}"}}"#
+            ),
+            format!(r#"{{"t":0.2,"kind":"ws_tx","msg":{{"id":1,"text":"1234567 7654321 {PASSWORD} another-one"}}}}"#),
+        ];
+        let (folder, result) = imported(&(log.join("\n") + "\n"), false);
+        result.unwrap();
+        let text = fs::read_to_string(folder.path().join("recording").join(SESSION_FILE)).unwrap();
+        assert!(text.contains("*** *** *** ***"), "{text}");
+    }
+
+    #[test]
+    fn skips_and_reports_invalid_lines() {
         for (line, words) in [
             ("oops", "expected value"),
             ("{}", "t is not"),
             (r#"{"t":-1,"kind":"done"}"#, "t is not"),
             (r#"{"t":1e300,"kind":"done"}"#, "t is not"),
-            (r#"{"t":1}"#, "no kind"),
-            (r#"{"t":1,"kind":"smoke"}"#, "\"smoke\" is not known"),
+            (r#"{"t":1}"#, "kind is missing"),
+            (r#"{"t":1,"kind":"smoke"}"#, "unknown kind \"smoke\""),
             (r#"{"t":1,"kind":"http","method":"GET"}"#, "path is missing"),
             (r#"{"t":1,"kind":"ws_tx"}"#, "msg is missing"),
             (r#"{"t":1,"kind":"ws_rx"}"#, "text is missing"),
@@ -425,20 +443,22 @@ mod tests {
             let skipped = result.unwrap().skipped;
             assert_eq!((skipped.len(), skipped[0].line, skipped[1].line), (2, 11, 12), "{line}: {skipped:?}");
             assert!(skipped[0].reason.contains(words), "{line}: {skipped:?}");
-            assert!(skipped[1].reason.contains("the file ends inside it"), "{skipped:?}");
+            assert!(skipped[1].reason.contains("the file ends in the middle of this line"), "{skipped:?}");
         }
-        for (nothing, words) in [("", "the file is empty"), ("oops\n", "no line from"), ("{}\n[]\n", "no line from")] {
+        for (nothing, words) in
+            [("", "the file is empty"), ("oops\n", "no valid lines"), ("{}\n[]\n", "no valid lines")]
+        {
             let (folder, result) = imported(nothing, false);
             let error = result.unwrap_err().to_string();
             assert!(error.contains(&format!("line 1: {words}")), "{error}");
-            assert!(!folder.path().join("ours").exists());
+            assert!(!folder.path().join("recording").exists());
         }
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
         #[test]
-        fn no_file_is_too_odd(lines in proptest::collection::vec("(\\{\"t\":[0-9]{1,3},\"kind\":\"(http|ws_tx|ws_rx)\",\"(msg|text|path)\":(\\{\\}|\"\\PC{0,9}\")\\}|\\PC{0,20})", 0..9)) {
+        fn imports_any_text_without_a_panic(lines in proptest::collection::vec("(\\{\"t\":[0-9]{1,3},\"kind\":\"(http|ws_tx|ws_rx)\",\"(msg|text|path)\":(\\{\\}|\"\\PC{0,9}\")\\}|\\PC{0,20})", 0..9)) {
             let _ = imported(&lines.join("\n"), false);
         }
     }

@@ -1,32 +1,37 @@
-//! What was said, on the disk: every request, every message, every picture and job of a session, and when.
+//! Recordings: every request, message, picture and job of a session on disk, with its time.
 //!
-//! A [`Recorder`] writes a folder, a [`Recording`] reads one. The format is described in `RECORDING.md` of the repository;
+//! A [`Recorder`] writes a folder, a [`Recording`] reads one. `RECORDING.md` in the repository describes the format;
 //! its version is in the first line.
 
-mod attachments;
+mod display;
 mod entry;
 mod exchange;
+mod file_writer;
+mod folder;
 mod import;
+mod line_writer;
 mod queue;
 mod recorder;
 mod recording;
 mod redactor;
-mod shortened;
+mod telemetry;
 #[cfg(test)]
 mod tests;
-mod writer;
+mod unredacted;
 
 pub use entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Part, Side};
 #[cfg(feature = "local-service")]
 pub(crate) use entry::{PLACEHOLDER, read_json};
-pub(crate) use exchange::{Pending, Recorded};
-pub use import::{Imported, import};
-#[cfg(feature = "local-service")]
-pub(crate) use recorder::Body;
+pub(crate) use exchange::{PendingExchange, RecordedBody, RequestInfo};
+pub use folder::SESSION_FILE;
+pub use import::{ImportSummary, import};
+pub use recorder::Recorder;
 #[cfg(feature = "follow")]
-pub(crate) use recorder::Progress;
-pub(crate) use recorder::{Raw, Tap};
-pub use recorder::{Recorder, SESSION_FILE};
+pub(crate) use recorder::WriteProgress;
 #[cfg(feature = "report")]
-pub(crate) use recording::{Again, Place, Shortened, file_beside};
-pub use recording::{MOST_SKIPPED, Recording, Skipped};
+pub(crate) use recording::{DisplayEntry, EntryReader, LineSpan, file_beside};
+pub use recording::{MAX_SKIPPED, Recording, SkippedLine};
+pub(crate) use telemetry::Telemetry;
+#[cfg(feature = "local-service")]
+pub(crate) use unredacted::Body;
+pub(crate) use unredacted::Unredacted;

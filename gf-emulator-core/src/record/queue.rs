@@ -1,41 +1,41 @@
-//! What has been noted and is not written yet: bounded, so that a slow disk costs entries and never memory or time.
+//! The bounded queue between event sources and the writer thread: a slow disk costs entries, never memory or time.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
-use super::recorder::Raw;
+use super::unredacted::Unredacted;
+use crate::sync::{lock, wait};
 
-/// Text of entries, and everything else that is small. Whoever may wait for room takes half of it at most, and leaves the
-/// rest to those who may not.
-const MOST_TEXT_BYTES: usize = 8 << 20;
-/// Bodies on their way to a file.
-const MOST_BODY_BYTES: usize = 16 << 20;
-const MOST_ENTRIES: usize = 64 << 10;
-/// Entries that come within this time are written together: the thread that writes is woken once for all of them.
-const GATHER: Duration = Duration::from_millis(10);
+/// Limit for text and metadata. Blocking callers use at most half of it; the rest is for callers that must not wait.
+const MAX_TEXT_BYTES: usize = 8 << 20;
+/// Limit for bodies that are to become files.
+const MAX_BODY_BYTES: usize = 16 << 20;
+const MAX_EVENTS: usize = 64 << 10;
+/// Events that arrive within this time are written together, with one wake-up of the writer thread.
+const BATCH_TIME: Duration = Duration::from_millis(10);
 
-/// An event that waits to be written.
-pub(super) struct Noted {
-    /// Since the recording began.
-    pub(super) after: Duration,
+/// An event waiting to be written.
+pub(super) struct QueuedEvent {
+    /// Time since the recording began.
+    pub(super) elapsed: Duration,
     pub(super) at: SystemTime,
-    pub(super) what: What,
-    pub(super) room: Room,
+    pub(super) item: QueueItem,
+    pub(super) reservation: Reservation,
 }
 
-pub(super) enum What {
-    Raw(Raw),
-    /// So many events were left out here, and so many bodies of events that were not.
-    LeftOut {
+pub(super) enum QueueItem {
+    Event(Unredacted),
+    /// What was dropped at this point: whole events, and the bodies of other events.
+    Dropped {
         events: u64,
         bodies: u64,
     },
 }
 
-/// Room that is taken in the queue, for as long as this lives.
+/// Queue capacity in use; released on drop.
 #[derive(Default)]
-pub(super) struct Room {
+pub(super) struct Reservation {
     queue: Option<Arc<Queue>>,
     text: usize,
     body: usize,
@@ -43,191 +43,195 @@ pub(super) struct Room {
 
 #[derive(Default)]
 pub(super) struct Queue {
-    inner: Mutex<Inner>,
-    /// There is something to write, or there never will be again.
-    more: Condvar,
-    /// Something has been written.
-    less: Condvar,
+    state: Mutex<State>,
+    /// Notifies the writer: events were queued, or the queue was closed.
+    not_empty: Condvar,
+    /// Notifies waiting callers: events were written, or capacity was released.
+    progressed: Condvar,
 }
 
-/// Whether it makes sense to wait for room.
+/// Whether it makes sense to wait for capacity.
 #[derive(Default, PartialEq, Eq)]
 enum Disk {
     #[default]
-    Takes,
-    /// Somebody has waited for room in vain, and none has come since.
+    Responding,
+    /// A caller timed out waiting for capacity, and none has been released since.
     Stalled,
 }
 
 #[derive(Default)]
-struct Inner {
-    noted: VecDeque<Noted>,
+struct State {
+    events: VecDeque<QueuedEvent>,
     text_bytes: usize,
     body_bytes: usize,
-    events_left_out: u64,
-    bodies_left_out: u64,
-    /// Events that were ever queued, handed to whoever writes, and written.
+    dropped_events: u64,
+    dropped_bodies: u64,
+    /// Events ever queued, handed to the writer, and written.
     queued: u64,
     taken: u64,
     written: u64,
-    /// Somebody waits for what is queued to be written.
-    is_urgent: bool,
-    /// Whether the writing thread waits for the first entry.
-    is_idle: bool,
-    /// How many wait for room.
+    /// A caller waits for the queued events to be written.
+    is_flush_requested: bool,
+    /// The writer waits for the first event.
+    is_writer_idle: bool,
+    /// Callers waiting for capacity or a flush.
     waiting: usize,
     disk: Disk,
     is_closed: bool,
 }
 
-impl Inner {
-    fn has_room(&self, text: usize, body: usize, may_wait: bool) -> bool {
-        let most_text = if may_wait { MOST_TEXT_BYTES / 2 } else { MOST_TEXT_BYTES };
-        // Whatever is larger than all the room there is has it alone.
-        let fits = |taken: usize, more: usize, most: usize| more == 0 || taken == 0 || taken + more <= most;
-        fits(self.text_bytes, text, most_text)
-            && fits(self.body_bytes, body, MOST_BODY_BYTES)
-            && self.noted.len() < MOST_ENTRIES
+impl State {
+    fn has_capacity(&self, text: usize, body: usize, may_wait: bool) -> bool {
+        let max_text = if may_wait { MAX_TEXT_BYTES / 2 } else { MAX_TEXT_BYTES };
+        // An item larger than the limit is accepted into an empty queue.
+        let fits = |used: usize, more: usize, max: usize| more == 0 || used == 0 || used + more <= max;
+        fits(self.text_bytes, text, max_text)
+            && fits(self.body_bytes, body, MAX_BODY_BYTES)
+            && self.events.len() < MAX_EVENTS
     }
 
-    fn left_out(&mut self) -> Option<What> {
-        let (events, bodies) = (std::mem::take(&mut self.events_left_out), std::mem::take(&mut self.bodies_left_out));
-        (events + bodies > 0).then_some(What::LeftOut { events, bodies })
+    fn take_dropped(&mut self) -> Option<QueueItem> {
+        let (events, bodies) = (std::mem::take(&mut self.dropped_events), std::mem::take(&mut self.dropped_bodies));
+        (events + bodies > 0).then_some(QueueItem::Dropped { events, bodies })
     }
 }
 
 impl Queue {
-    /// Queues an event; waits for up to `patience` where there is no room for it. Without room its bodies are left out,
-    /// and if that is not enough it is left out itself: how many were is noted in its place.
+    /// Queues an event, waiting up to `timeout` for capacity. If there is none, drops the event's bodies, or else the
+    /// whole event, and counts what was dropped.
     ///
-    /// `clock` gives the time of the event. It is called under the lock, so that times are in order.
-    pub(super) fn note(
+    /// `clock` returns the event's time. It is called under the lock, which keeps times in order.
+    pub(super) fn push(
         self: &Arc<Self>,
-        mut raw: Raw,
-        patience: Duration,
+        mut event: Unredacted,
+        timeout: Duration,
         clock: impl FnOnce() -> (Duration, SystemTime),
     ) {
-        let (text, mut body) = raw.size();
-        let may_wait = !patience.is_zero();
-        let mut inner = self.inner();
-        if may_wait && inner.disk == Disk::Takes && !inner.has_room(text, body, may_wait) {
-            let until = Instant::now() + patience;
-            inner.waiting += 1;
-            while !inner.has_room(text, body, may_wait) && !inner.is_closed {
-                let left = until.saturating_duration_since(Instant::now());
+        let (text, mut body) = event.size();
+        let may_wait = !timeout.is_zero();
+        let mut state = self.lock();
+        if may_wait && state.disk == Disk::Responding && !state.has_capacity(text, body, may_wait) {
+            let deadline = Instant::now() + timeout;
+            state.waiting += 1;
+            while !state.has_capacity(text, body, may_wait) && !state.is_closed {
+                let left = deadline.saturating_duration_since(Instant::now());
                 if left.is_zero() {
-                    inner.disk = Disk::Stalled;
+                    state.disk = Disk::Stalled;
                     break;
                 }
-                inner = self.less.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+                state = wait(&self.progressed, state, Some(left));
             }
-            inner.waiting -= 1;
+            state.waiting -= 1;
         }
-        if inner.is_closed {
+        if state.is_closed {
             return;
         }
-        if !inner.has_room(text, 0, may_wait) {
-            inner.events_left_out += 1;
+        if !state.has_capacity(text, 0, may_wait) {
+            state.dropped_events += 1;
             return;
         }
-        let (after, at) = clock();
-        if let Some(what) = inner.left_out() {
-            inner.noted.push_back(Noted { after, at, what, room: Room::default() });
+        let (elapsed, at) = clock();
+        if let Some(item) = state.take_dropped() {
+            state.events.push_back(QueuedEvent { elapsed, at, item, reservation: Reservation::default() });
         }
-        if !inner.has_room(text, body, may_wait) {
-            raw.drop_bodies();
+        if !state.has_capacity(text, body, may_wait) {
+            event.drop_bodies();
             body = 0;
-            // Said behind the entry, with what is left out next.
-            inner.bodies_left_out += 1;
+            // Reported after this event, together with whatever is dropped next.
+            state.dropped_bodies += 1;
         }
-        inner.text_bytes += text;
-        inner.body_bytes += body;
-        let room = Room { queue: Some(Arc::clone(self)), text, body };
-        inner.noted.push_back(Noted { after, at, what: What::Raw(raw), room });
-        inner.queued += 1;
-        if inner.is_idle || (inner.text_bytes > MOST_TEXT_BYTES / 2) {
-            inner.is_idle = false;
-            self.more.notify_one();
-        }
-    }
-
-    /// Everything that has been noted, once there is something and a moment has passed; nothing once the queue is closed
-    /// and empty.
-    pub(super) fn take(&self, clock: impl FnOnce() -> (Duration, SystemTime)) -> Option<VecDeque<Noted>> {
-        let mut inner = self.inner();
-        while inner.noted.is_empty() && inner.events_left_out + inner.bodies_left_out == 0 && !inner.is_closed {
-            inner.is_idle = true;
-            inner = self.more.wait(inner).unwrap_or_else(PoisonError::into_inner);
-        }
-        inner.is_idle = false;
-        let waits_for_more =
-            |inner: &mut Inner| !inner.is_closed && !inner.is_urgent && inner.text_bytes <= MOST_TEXT_BYTES / 2;
-        inner = self.more.wait_timeout_while(inner, GATHER, waits_for_more).unwrap_or_else(PoisonError::into_inner).0;
-        let mut noted = std::mem::take(&mut inner.noted);
-        (inner.taken, inner.is_urgent) = (inner.queued, false);
-        if let Some(what) = inner.left_out() {
-            let (after, at) = clock();
-            noted.push_back(Noted { after, at, what, room: Room::default() });
-        }
-        (!noted.is_empty()).then_some(noted)
-    }
-
-    /// Everything that was taken has been written.
-    pub(super) fn has_written(&self) {
-        let mut inner = self.inner();
-        inner.written = inner.taken;
-        if inner.waiting > 0 {
-            self.less.notify_all();
+        state.text_bytes += text;
+        state.body_bytes += body;
+        let reservation = Reservation { queue: Some(Arc::clone(self)), text, body };
+        state.events.push_back(QueuedEvent { elapsed, at, item: QueueItem::Event(event), reservation });
+        state.queued += 1;
+        if state.is_writer_idle || state.text_bytes > MAX_TEXT_BYTES / 2 {
+            state.is_writer_idle = false;
+            self.not_empty.notify_one();
         }
     }
 
-    /// Waits until everything that is queued has been written, and not for longer than this.
-    pub(super) fn wait_until_written(&self, patience: Duration) {
-        let mut inner = self.inner();
-        let (wanted, until) = (inner.queued, Instant::now() + patience);
-        inner.waiting += 1;
-        while inner.written < wanted {
-            let left = until.saturating_duration_since(Instant::now());
+    /// Waits for events and returns them as a batch, or `None` once the queue is closed and empty.
+    pub(super) fn take(&self, clock: impl FnOnce() -> (Duration, SystemTime)) -> Option<VecDeque<QueuedEvent>> {
+        let mut state = self.lock();
+        while state.events.is_empty() && state.dropped_events + state.dropped_bodies == 0 && !state.is_closed {
+            state.is_writer_idle = true;
+            state = wait(&self.not_empty, state, None);
+        }
+        state.is_writer_idle = false;
+        let deadline = Instant::now() + BATCH_TIME;
+        while !state.is_closed && !state.is_flush_requested && state.text_bytes <= MAX_TEXT_BYTES / 2 {
+            let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            inner.is_urgent = true;
-            self.more.notify_one();
-            inner = self.less.wait_timeout(inner, left).unwrap_or_else(PoisonError::into_inner).0;
+            state = wait(&self.not_empty, state, Some(left));
         }
-        inner.waiting -= 1;
+        let mut events = std::mem::take(&mut state.events);
+        (state.taken, state.is_flush_requested) = (state.queued, false);
+        if let Some(item) = state.take_dropped() {
+            let (elapsed, at) = clock();
+            events.push_back(QueuedEvent { elapsed, at, item, reservation: Reservation::default() });
+        }
+        (!events.is_empty()).then_some(events)
     }
 
-    /// Takes no more.
+    /// Marks everything taken so far as written.
+    pub(super) fn mark_written(&self) {
+        let mut state = self.lock();
+        state.written = state.taken;
+        if state.waiting > 0 {
+            self.progressed.notify_all();
+        }
+    }
+
+    /// Waits until everything queued so far has been written, or until the timeout.
+    pub(super) fn wait_until_written(&self, timeout: Duration) {
+        let mut state = self.lock();
+        let (target, deadline) = (state.queued, Instant::now() + timeout);
+        state.waiting += 1;
+        while state.written < target {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            state.is_flush_requested = true;
+            self.not_empty.notify_one();
+            state = wait(&self.progressed, state, Some(left));
+        }
+        state.waiting -= 1;
+    }
+
+    /// Closes the queue: later events are ignored.
     pub(super) fn close(&self) {
-        let mut inner = self.inner();
-        inner.is_closed = true;
-        self.more.notify_all();
-        self.less.notify_all();
+        let mut state = self.lock();
+        state.is_closed = true;
+        self.not_empty.notify_all();
+        self.progressed.notify_all();
     }
 
-    fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
     }
 }
 
-impl Room {
-    /// Gives back the room of everything but the bodies.
-    pub(super) fn of_bodies(mut self) -> Self {
+impl Reservation {
+    /// Releases everything but the capacity for bodies.
+    pub(super) fn into_bodies(mut self) -> Self {
         let body = std::mem::take(&mut self.body);
         Self { queue: self.queue.clone(), text: 0, body }
     }
 }
 
-impl Drop for Room {
+impl Drop for Reservation {
     fn drop(&mut self) {
         let Some(queue) = self.queue.take().filter(|_| self.text + self.body > 0) else { return };
-        let mut inner = queue.inner();
-        inner.text_bytes -= self.text;
-        inner.body_bytes -= self.body;
-        inner.disk = Disk::Takes;
-        if inner.waiting > 0 {
-            queue.less.notify_all();
+        let mut state = queue.lock();
+        state.text_bytes -= self.text;
+        state.body_bytes -= self.body;
+        state.disk = Disk::Responding;
+        if state.waiting > 0 {
+            queue.progressed.notify_all();
         }
     }
 }

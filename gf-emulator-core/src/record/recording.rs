@@ -1,49 +1,52 @@
-//! Reading a recording.
+//! Reads recordings.
 
 use std::fs::File;
-use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use super::entry::{About, Entry, Event, FORMAT_VERSION, LONGEST_LINE};
-use super::recorder::SESSION_FILE;
-use super::shortened;
+use super::display;
+use super::entry::{About, Entry, Event, FORMAT_VERSION, MAX_LINE_BYTES};
+use super::folder::SESSION_FILE;
 use crate::{Error, Result, files};
 
-/// So many lines that are none are named; of more nothing is said.
-pub const MOST_SKIPPED: usize = 1000;
+/// At most this many skipped lines are reported.
+pub const MAX_SKIPPED: usize = 1000;
+/// The reason why an incomplete last line is skipped.
+const PARTIAL_LINE: &str = "the file ends in the middle of this line: the program that wrote it was killed";
 
-/// A recording, read line by line: however long it is, one line of 1 MiB at most is in memory.
+/// Iterates over the entries of a recording. Holds one line (at most 1 MiB) in memory.
 ///
-/// A line that cannot be read is skipped and counted ([`skipped`](Self::skipped)): a program that was killed leaves half
-/// a line.
+/// Lines that cannot be read are skipped and reported by [`skipped`](Self::skipped): a killed program leaves a partial
+/// line.
 #[derive(Debug)]
 pub struct Recording {
     folder: PathBuf,
     about: About,
     lines: Lines,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedLine>,
 }
 
 /// A line that is not an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Skipped {
-    /// Which one, counted from 1.
+#[non_exhaustive]
+pub struct SkippedLine {
+    /// The line number, counted from 1.
     pub line: u64,
-    /// What is wrong with it.
+    /// Why it was skipped.
     pub reason: String,
 }
 
-/// Where a line is in the file of entries.
+/// The byte range of a line in the session file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Place {
+pub(crate) struct LineSpan {
     offset: u64,
     bytes: usize,
 }
 
 #[cfg(all(test, feature = "report"))]
-impl Place {
-    /// A place in no file, with a number.
-    pub(crate) fn of_test(number: u64) -> Self {
+impl LineSpan {
+    /// Returns an arbitrary span identified by a number.
+    pub(crate) fn for_test(number: u64) -> Self {
         Self { offset: number, bytes: 0 }
     }
 
@@ -52,35 +55,36 @@ impl Place {
     }
 }
 
-/// An entry as it is kept for people: in bounded memory.
+/// An entry for display, in bounded memory: long values are truncated.
 #[cfg(feature = "report")]
 #[derive(Debug, Clone)]
-pub(crate) struct Shortened {
+pub(crate) struct DisplayEntry {
     pub(crate) entry: Entry,
-    /// Some of its values are not whole.
-    pub(crate) lacks_values: bool,
-    pub(crate) place: Place,
+    pub(crate) is_truncated: bool,
+    pub(crate) place: LineSpan,
 }
 
+/// Reads lines of bounded length.
 #[derive(Debug)]
 pub(super) struct Lines {
     reader: BufReader<File>,
-    /// Of the line that was read last, counted from 1.
+    /// The number of the last line read, counted from 1.
     pub(super) number: u64,
-    /// Where the line that was read last begins, and where the next one does.
-    place: Place,
+    /// The span of the last line read.
+    span: LineSpan,
+    /// The offset of the next line.
     next: u64,
-    /// The file is still being written: half a line at its end is no line yet.
-    grows: bool,
+    /// The file is still being written: a partial line at its end is not read yet.
+    is_growing: bool,
 }
 
 impl Recording {
-    /// Opens the recording in a folder, or the `session.jsonl` of one, and reads its first line.
+    /// Opens the recording in a folder, or a `session.jsonl` itself, and reads its first line.
     ///
     /// # Errors
     ///
-    /// [`Error::File`] where there is none, or no regular file; [`Error::Recording`] where its first line is not one, or of
-    /// a format that is newer than this library.
+    /// [`Error::File`] if it does not exist or is not a regular file; [`Error::Recording`] if its first line is
+    /// invalid or has a newer format version.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let (folder, path) = match path.parent() {
@@ -89,57 +93,60 @@ impl Recording {
             }
             _ => (path, path.join(SESSION_FILE)),
         };
-        if let Ok(there) = folder.metadata()
-            && !there.is_dir()
+        if let Ok(metadata) = folder.metadata()
+            && !metadata.is_dir()
         {
-            return Err(Error::File { doing: "read", path: folder.into(), source: files::no_folder("it", &there) });
+            let source = files::not_a_folder("it", &metadata);
+            return Err(Error::File { doing: "read", path: folder.into(), source });
         }
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
-        let wrong = |reason: String| Error::Recording { path: path.clone(), line: 1, reason: printable(&reason) };
-        let mut lines = Lines::of(files::open(&path)?);
+        let invalid = |reason: String| Error::Recording { path: path.clone(), line: 1, reason: printable(&reason) };
+        let mut lines = Lines::new(files::open(&path)?);
         let first = lines.next().map_err(failed)?;
-        let text = first.ok_or_else(|| wrong("the file is empty".into()))?.map_err(&wrong)?;
-        // The version first: what else is there may be otherwise in a newer one.
-        let (json, _) = shortened::value(&text).map_err(|e| wrong(e.to_string()))?;
+        let text = first.ok_or_else(|| invalid("the file is empty".into()))?.map_err(&invalid)?;
+        // Check the version before the fields: they may differ in newer versions.
+        let (json, _) = display::parse_value(&text).map_err(|e| invalid(e.to_string()))?;
         match json["format"].as_u64() {
             Some(1) if FORMAT_VERSION == 1 => {}
-            Some(format) => return Err(wrong(format!("format {format}, and {FORMAT_VERSION} is what is known here"))),
-            None => return Err(wrong("it does not say which format it is".into())),
+            Some(format) => {
+                return Err(invalid(format!("format {format} is not supported; this program reads {FORMAT_VERSION}")));
+            }
+            None => return Err(invalid("the format version is missing".into())),
         }
         match serde_json::from_value::<Entry>(json) {
             Ok(Entry { event: Event::Session(about), .. }) => {
                 Ok(Self { folder: folder.into(), about, lines, skipped: Vec::new() })
             }
-            Ok(_) => Err(wrong("expected an entry of the kind session".into())),
-            Err(e) => Err(wrong(e.to_string())),
+            Ok(_) => Err(invalid("expected an entry of the kind session".into())),
+            Err(e) => Err(invalid(e.to_string())),
         }
     }
 
-    /// The same for a recording that goes on. What there is not yet can be asked for again: the end is none, and half a
-    /// line there is not read before it is whole.
+    /// Opens a recording that is still being written. Iteration can be resumed after its end, and leaves a partial last
+    /// line for later.
     #[cfg(feature = "follow")]
     pub(crate) fn open_growing(folder: impl AsRef<Path>) -> Result<Self> {
         let mut recording = Self::open(folder)?;
-        recording.lines.grows = true;
+        recording.lines.is_growing = true;
         Ok(recording)
     }
 
-    /// The next entry, with its long values shortened: a line takes 1 MiB while it is read, and a few MB then.
+    /// Reads the next entry for display. A 1 MiB line takes a few MB of memory.
     #[cfg(feature = "report")]
-    pub(crate) fn next_shortened(&mut self) -> Option<Result<Shortened>> {
+    pub(crate) fn next_for_display(&mut self) -> Option<Result<DisplayEntry>> {
         self.next_as(|text, place| {
-            let (entry, lacks_values) = shortened::parse(text)?;
-            Ok(Shortened { entry, lacks_values, place })
+            let (entry, is_truncated) = display::parse_entry(text)?;
+            Ok(DisplayEntry { entry, is_truncated, place })
         })
     }
 
-    /// Reads entries once more, each by its place.
+    /// Opens the session file for random access.
     #[cfg(feature = "report")]
-    pub(crate) fn again(folder: &Path) -> std::io::Result<Again> {
-        File::open(folder.join(SESSION_FILE)).map(|file| Again { file, text: Vec::new() })
+    pub(crate) fn entry_reader(folder: &Path) -> io::Result<EntryReader> {
+        File::open(folder.join(SESSION_FILE)).map(|file| EntryReader { file, text: Vec::new() })
     }
 
-    fn next_as<T>(&mut self, parse: impl Fn(&str, Place) -> serde_json::Result<T>) -> Option<Result<T>> {
+    fn next_as<T>(&mut self, parse: impl Fn(&str, LineSpan) -> serde_json::Result<T>) -> Option<Result<T>> {
         loop {
             let line = match self.lines.next() {
                 Ok(line) => line?,
@@ -147,79 +154,79 @@ impl Recording {
                     return Some(Err(Error::File { doing: "read", path: self.folder.join(SESSION_FILE), source }));
                 }
             };
-            match line.and_then(|text| parse(&text, self.lines.place).map_err(|e| e.to_string())) {
+            match line.and_then(|text| parse(&text, self.lines.span).map_err(|e| e.to_string())) {
                 Ok(entry) => return Some(Ok(entry)),
-                Err(reason) if self.skipped.len() < MOST_SKIPPED => {
-                    self.skipped.push(Skipped { line: self.lines.number, reason: printable(&reason) });
+                Err(reason) if self.skipped.len() < MAX_SKIPPED => {
+                    self.skipped.push(SkippedLine { line: self.lines.number, reason: printable(&reason) });
                 }
                 Err(_) => {}
             }
         }
     }
 
-    /// What was recorded, and how.
+    /// Returns the session's metadata.
     #[must_use]
     pub fn about(&self) -> &About {
         &self.about
     }
 
-    /// Where it is.
+    /// Returns the folder of the recording.
     #[must_use]
     pub fn folder(&self) -> &Path {
         &self.folder
     }
 
-    /// The lines so far that were no entries: the first thousand of them.
+    /// Returns the lines skipped so far: the first [`MAX_SKIPPED`] of them.
     #[must_use]
-    pub fn skipped(&self) -> &[Skipped] {
+    pub fn skipped(&self) -> &[SkippedLine] {
         &self.skipped
     }
 
-    /// A file beside the recording, as an entry names it; nothing where that is no plain name.
+    /// Returns the path of a file named by an entry, or `None` if that is not a plain file name.
     #[must_use]
     pub fn file(&self, name: &str) -> Option<PathBuf> {
         file_beside(&self.folder, name)
     }
 }
 
-/// A file in the folder of a recording, as an entry names it; nothing where that is no plain name.
+/// Returns the path of a file named by an entry, or `None` if that is not a plain file name.
 pub(crate) fn file_beside(folder: &Path, name: &str) -> Option<PathBuf> {
-    let plain = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c));
-    (plain && !name.starts_with('.')).then(|| folder.join(name))
+    let is_plain = !name.is_empty() && name.bytes().all(|c| c.is_ascii_alphanumeric() || b"_.-".contains(&c));
+    (is_plain && !name.starts_with('.')).then(|| folder.join(name))
 }
 
 #[cfg(feature = "follow")]
-impl Shortened {
-    /// The entry in a line of a recording.
-    pub(crate) fn of_line(text: &str) -> Option<Self> {
-        let (entry, lacks_values) = shortened::parse(text).ok()?;
-        Some(Self { entry, lacks_values, place: Place::default() })
+impl DisplayEntry {
+    /// Parses a line of a recording.
+    pub(crate) fn parse(text: &str) -> Option<Self> {
+        let (entry, is_truncated) = display::parse_entry(text).ok()?;
+        Some(Self { entry, is_truncated, place: LineSpan::default() })
     }
 }
 
-/// Entries that are read once more: only their places are kept.
+/// Reads single entries again, by their spans.
 #[cfg(feature = "report")]
 #[derive(Debug)]
-pub(crate) struct Again {
+pub(crate) struct EntryReader {
     file: File,
     text: Vec<u8>,
 }
 
 #[cfg(feature = "report")]
-impl Again {
-    /// The entry at a place, shortened as before; nothing where it is not there any more.
-    pub(crate) fn entry(&mut self, place: Place) -> Option<Shortened> {
+impl EntryReader {
+    /// Reads the entry at `place`, or returns `None` if it is no longer there.
+    pub(crate) fn entry(&mut self, place: LineSpan) -> Option<DisplayEntry> {
         self.text.clear();
-        // A long line is not kept for the sake of the short ones behind it.
+        // Release the memory of an earlier long line.
         self.text.shrink_to(64 << 10);
         self.file.seek(SeekFrom::Start(place.offset)).ok()?;
         (&self.file).take(place.bytes as u64).read_to_end(&mut self.text).ok()?;
-        let (entry, lacks_values) = shortened::parse(std::str::from_utf8(&self.text).ok()?).ok()?;
-        Some(Shortened { entry, lacks_values, place })
+        let (entry, is_truncated) = display::parse_entry(std::str::from_utf8(&self.text).ok()?).ok()?;
+        Some(DisplayEntry { entry, is_truncated, place })
     }
 }
 
-/// What is wrong may quote what is there.
+/// Replaces control characters: an error message may quote the file.
 fn printable(reason: &str) -> String {
     reason.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
@@ -233,28 +240,28 @@ impl Iterator for Recording {
 }
 
 impl Lines {
-    pub(super) fn of(file: File) -> Self {
-        Self { reader: BufReader::new(file), number: 0, place: Place::default(), next: 0, grows: false }
+    pub(super) fn new(file: File) -> Self {
+        Self { reader: BufReader::new(file), number: 0, span: LineSpan::default(), next: 0, is_growing: false }
     }
 
-    /// The next line, or what is wrong with it; nothing at the end.
-    pub(super) fn next(&mut self) -> std::io::Result<Option<std::result::Result<String, String>>> {
+    /// Reads the next line; `None` at the end of the file. The inner error says why a line is invalid.
+    pub(super) fn next(&mut self) -> io::Result<Option<std::result::Result<String, String>>> {
         let mut bytes = Vec::new();
-        let read = self.reader.by_ref().take(LONGEST_LINE as u64).read_until(b'\n', &mut bytes)?;
+        let read = self.reader.by_ref().take(MAX_LINE_BYTES as u64).read_until(b'\n', &mut bytes)?;
         if read == 0 {
             return Ok(None);
         }
-        let is_half = bytes.last() != Some(&b'\n') && self.reader.fill_buf()?.is_empty();
-        if is_half && self.grows {
+        let is_partial = bytes.last() != Some(&b'\n') && self.reader.fill_buf()?.is_empty();
+        if is_partial && self.is_growing {
             self.reader.seek(SeekFrom::Start(self.next))?;
             return Ok(None);
         }
         self.number += 1;
-        self.place = Place { offset: self.next, bytes: read };
+        self.span = LineSpan { offset: self.next, bytes: read };
         self.next += read as u64;
         if bytes.pop_if(|last| *last == b'\n').is_none() {
-            if is_half {
-                return Ok(Some(Err("the file ends inside it: whoever wrote it was ended".into())));
+            if is_partial {
+                return Ok(Some(Err(PARTIAL_LINE.into())));
             }
             while !self.reader.fill_buf()?.is_empty() {
                 let skipped = self.reader.skip_until(b'\n')?;
@@ -263,7 +270,7 @@ impl Lines {
                     break;
                 }
             }
-            return Ok(Some(Err(format!("it is longer than {LONGEST_LINE} bytes"))));
+            return Ok(Some(Err(format!("it is longer than {MAX_LINE_BYTES} bytes"))));
         }
         Ok(Some(String::from_utf8(bytes).map_err(|_| "it is not UTF-8".into())))
     }

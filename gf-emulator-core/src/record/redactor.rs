@@ -1,22 +1,22 @@
-//! What must not be in a recording, and how it is taken out of an entry.
+//! Removes secrets from entries.
 //!
-//! Names and URLs are always looked at: what is called a password is one, and so is the query of a presigned URL. Values are
-//! looked for in the line as it will be written; only where one is found is everything in the entry gone through again.
+//! Fields with a secret name and the queries of URLs are always redacted. Known values are searched in the serialised
+//! line; only if one is found is the entry redacted by value.
 
 use serde_json::{Map, Value};
 
 use super::entry::{About, Event, Exchange, Message, Part};
 use crate::Secret;
-use crate::secrets::{HIDDEN, Secrets, is_secret_name, without_named, without_queries};
+use crate::secrets::{MASK, Secrets, is_secret_name, redact_named, redact_urls};
 
-/// Fields that say which machine it is: of actions, and of settings reports.
-const SERIALS: [&str; 5] = ["machine_serial", "serial", "MCsn", "HEsn", "head_serial"];
-/// The names in a sign-in and in its answer. Whatever else is called something there may be a secret itself.
-const SIGN_IN_NAMES: [&str; 4] = ["serial", "password", "ws_token", "auth_token"];
-/// Values of a sign-in that are taken note of.
-const MOST_CREDENTIALS: usize = 16;
+/// Fields of actions and settings reports that hold serial numbers.
+const SERIAL_FIELDS: [&str; 5] = ["machine_serial", "serial", "MCsn", "HEsn", "head_serial"];
+/// The field names of a sign-in and its response. Any other name there may itself be a secret.
+const SIGN_IN_FIELDS: [&str; 4] = ["serial", "password", "ws_token", "auth_token"];
+/// The maximum number of values learned from a sign-in.
+const MAX_CREDENTIALS: usize = 16;
 
-/// Takes secrets out of entries.
+/// Removes secrets from entries.
 #[derive(Default)]
 pub(super) struct Redactor {
     secrets: Secrets,
@@ -25,79 +25,80 @@ pub(super) struct Redactor {
 }
 
 impl Redactor {
-    /// One that hides these serial numbers (0 is nobody's), and what is called one.
+    /// Creates a redactor for a machine. Serial numbers of 0 are unset; if `serials` has no others, fields with serial
+    /// numbers are not redacted.
     pub(super) fn new(serials: &[i64], password: &Secret) -> Self {
         let serials: Vec<i64> = serials.iter().copied().filter(|&serial| serial != 0).collect();
         let secrets = Secrets::default();
-        secrets.keep(password);
+        secrets.add(password);
         for serial in &serials {
-            secrets.keep(&Secret::new(serial.to_string()));
+            secrets.add(&Secret::new(serial.to_string()));
         }
         let hides_serials = !serials.is_empty();
         Self { secrets, serials: serials.into_iter().filter_map(|n| u32::try_from(n).ok()).collect(), hides_serials }
     }
 
-    /// One for machines that are not known yet: it hides whatever is called a serial number.
-    pub(super) fn of_strangers() -> Self {
+    /// Creates a redactor for machines that are not known yet: it redacts all fields with serial numbers.
+    pub(super) fn for_unknown_machines() -> Self {
         Self { hides_serials: true, ..Self::default() }
     }
 
-    /// Everything whose value is looked for.
+    /// Returns the known values.
     pub(super) fn secrets(&self) -> &Secrets {
         &self.secrets
     }
 
-    /// The serial numbers that are to be hidden.
+    /// Returns the serial numbers to redact.
     pub(super) fn serials(&self) -> &[u32] {
         &self.serials
     }
 
-    /// Takes out what is secret by its name or as part of a URL.
-    pub(super) fn hide_named(&self, event: &mut Event) {
-        each(event, &|text| *text = without_queries(text), &|json| self.json(json));
+    /// Redacts fields with a secret name, and parts of URLs.
+    pub(super) fn redact_names(&self, event: &mut Event) {
+        visit(event, &|text| *text = redact_urls(text), &|json| self.redact_json(json));
     }
 
-    /// Takes out the known values.
-    pub(super) fn hide_values(&self, event: &mut Event) {
+    /// Redacts known values.
+    pub(super) fn redact_values(&self, event: &mut Event) {
         let matcher = self.secrets.matcher();
         let hide = |text: &mut String| {
-            if let Some(clean) = matcher.replace(text, HIDDEN) {
+            if let Some(clean) = matcher.replace(text, MASK) {
                 *text = clean;
             }
         };
-        each(event, &hide, &|json| values(json, &hide));
+        visit(event, &hide, &|json| visit_values(json, &hide));
     }
 
-    /// Whether any known value is in a text.
-    pub(super) fn finds_values(&self, text: &str) -> bool {
-        self.secrets.matcher().is_in(text)
+    /// Returns whether `text` contains a known value.
+    pub(super) fn has_values(&self, text: &str) -> bool {
+        self.secrets.matcher().is_match(text)
     }
 
-    /// A text that is not JSON, without everything.
-    pub(super) fn text(&self, text: &str) -> String {
-        self.secrets.hide(&without_named(text))
+    /// Redacts a text that is not JSON, by name, URL and value.
+    pub(super) fn redact_text(&self, text: &str) -> String {
+        self.secrets.redact(&redact_named(text))
     }
 
-    /// Takes out of JSON what is secret by its name or as part of a URL.
-    pub(super) fn json(&self, value: &mut Value) {
+    /// Redacts JSON by name and URL.
+    pub(super) fn redact_json(&self, value: &mut Value) {
         match value {
             Value::String(text) => {
                 if text.contains(['?', '@', '#']) {
-                    *text = without_queries(text);
+                    *text = redact_urls(text);
                 }
             }
-            Value::Array(items) => items.iter_mut().for_each(|item| self.json(item)),
+            Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
             Value::Object(fields) => {
                 rename(fields, &|name| {
                     if name.contains(['?', '@', '#']) {
-                        *name = without_queries(name);
+                        *name = redact_urls(name);
                     }
                 });
                 for (name, value) in fields.iter_mut() {
-                    if is_secret_name(name) || (self.hides_serials && SERIALS.contains(&name.as_str())) {
-                        *value = Value::from(HIDDEN);
+                    if is_secret_name(name) || (self.hides_serials && SERIAL_FIELDS.contains(&name.as_str())) {
+                        *value = Value::from(MASK);
                     } else {
-                        self.json(value);
+                        self.redact_json(value);
                     }
                 }
             }
@@ -105,20 +106,21 @@ impl Redactor {
         }
     }
 
-    /// What has the authority of URLs in a message is looked for from now on, and so are serial numbers.
+    /// Adds the URL queries and serial numbers of a message to the known values.
     pub(super) fn learn_from(&self, value: &Value) {
         match value {
             Value::String(text) if text.contains("://") => {
                 if let Some((_, query)) = text.split_once('?') {
-                    self.secrets.learn_query(query.split('#').next().unwrap_or_default());
+                    self.secrets.add_query(query.split('#').next().unwrap_or_default());
                 }
             }
             Value::Array(items) => items.iter().for_each(|item| self.learn_from(item)),
             Value::Object(fields) => {
                 for (name, value) in fields {
-                    let serial = value.as_str().filter(|_| self.hides_serials && SERIALS.contains(&name.as_str()));
+                    let serial =
+                        value.as_str().filter(|_| self.hides_serials && SERIAL_FIELDS.contains(&name.as_str()));
                     match serial.and_then(digits) {
-                        Some(serial) => self.secrets.learn(&Secret::new(serial)),
+                        Some(serial) => self.secrets.add_token(&Secret::new(serial)),
                         None => self.learn_from(value),
                     }
                 }
@@ -127,30 +129,30 @@ impl Redactor {
         }
     }
 
-    /// A sign-in or its answer: of its names those that are in every one, and its values are looked for from now on.
-    pub(super) fn confidential(&self, bytes: &[u8]) -> Value {
-        let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return Value::from(HIDDEN) };
-        for value in fields.values().filter_map(Value::as_str).take(MOST_CREDENTIALS) {
+    /// Returns what is recorded of a sign-in or its response: the usual field names. Adds its values to the known ones.
+    pub(super) fn redact_sign_in(&self, bytes: &[u8]) -> Value {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(bytes) else { return Value::from(MASK) };
+        for value in fields.values().filter_map(Value::as_str).take(MAX_CREDENTIALS) {
             match digits(value) {
-                Some(serial) if self.hides_serials => self.secrets.learn(&Secret::new(serial)),
+                Some(serial) if self.hides_serials => self.secrets.add_token(&Secret::new(serial)),
                 Some(_) => {}
-                None => self.secrets.learn(&Secret::new(value)),
+                None => self.secrets.add_token(&Secret::new(value)),
             }
         }
-        let shown = |name: &String| SIGN_IN_NAMES.contains(&name.as_str());
-        let names = fields.into_iter().map(|(name, _)| if shown(&name) { name } else { HIDDEN.to_owned() });
-        names.map(|name| (name, Value::from(HIDDEN))).collect()
+        let shown = |name: &String| SIGN_IN_FIELDS.contains(&name.as_str());
+        let names = fields.into_iter().map(|(name, _)| if shown(&name) { name } else { MASK.to_owned() });
+        names.map(|name| (name, Value::from(MASK))).collect()
     }
 }
 
-/// The number in a serial number, as `S123` or without the letter.
+/// Returns the digits of a serial number such as `S123` or `123`.
 fn digits(serial: &str) -> Option<&str> {
     let number = serial.strip_prefix('S').unwrap_or(serial);
     (!number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())).then_some(number)
 }
 
-/// Calls `text` with every text of an event that came from outside, and `json` with every message or body in it.
-fn each(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value)) {
+/// Calls `text` for every text of an event that came from outside, and `json` for every message or body.
+fn visit(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value)) {
     match event {
         Event::Session(About { format: _, recorder: _, side: _, generation, firmware, serial: _, service }) => {
             [generation, firmware, service].into_iter().flatten().for_each(text);
@@ -161,7 +163,11 @@ fn each(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value)
             [method, url].into_iter().chain(error).for_each(text);
             for Part { headers, bytes: _, json: body, file: _ } in [request, response] {
                 rename(headers, text);
-                headers.values_mut().for_each(|value| strings(value, text));
+                for value in headers.values_mut() {
+                    if let Value::String(value) = value {
+                        text(value);
+                    }
+                }
                 body.iter_mut().for_each(json);
             }
         }
@@ -178,33 +184,27 @@ fn each(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value)
     }
 }
 
-fn strings(value: &mut Value, text: &dyn Fn(&mut String)) {
-    if let Value::String(value) = value {
-        text(value);
-    }
-}
-
-/// Every string, name and number of JSON: a service may say a serial number as any of them.
-fn values(value: &mut Value, hide: &dyn Fn(&mut String)) {
+/// Calls `hide` for every string, name and number of JSON: a service may send a serial number as any of them.
+fn visit_values(value: &mut Value, hide: &dyn Fn(&mut String)) {
     match value {
         Value::String(text) => hide(text),
         Value::Number(number) => {
             let mut text = number.to_string();
             hide(&mut text);
             if text != number.to_string() {
-                *value = Value::from(HIDDEN);
+                *value = Value::from(MASK);
             }
         }
-        Value::Array(items) => items.iter_mut().for_each(|item| values(item, hide)),
+        Value::Array(items) => items.iter_mut().for_each(|item| visit_values(item, hide)),
         Value::Object(fields) => {
             rename(fields, hide);
-            fields.values_mut().for_each(|value| values(value, hide));
+            fields.values_mut().for_each(|value| visit_values(value, hide));
         }
         Value::Bool(_) | Value::Null => {}
     }
 }
 
-/// Changes names, and leaves the order of the others as it is.
+/// Changes field names. Fields with unchanged names keep their order.
 fn rename(fields: &mut Map<String, Value>, change: &dyn Fn(&mut String)) {
     let changed = |name: &String| {
         let mut new = name.clone();
@@ -227,16 +227,16 @@ mod tests {
 
     fn redacted(redactor: &Redactor, json: Value) -> Value {
         let mut event = Event::In(Message { bytes: 0, json: Some(json), text: None });
-        redactor.hide_named(&mut event);
-        redactor.hide_values(&mut event);
+        redactor.redact_names(&mut event);
+        redactor.redact_values(&mut event);
         let Event::In(Message { json: Some(json), .. }) = event else { unreachable!() };
         json
     }
 
     #[test]
-    fn secrets_are_hidden_by_name_and_by_value() {
+    fn redacts_by_name_and_by_value() {
         let redactor = Redactor::new(&[12_345_678, 0], &Secret::default());
-        redactor.secrets().learn(&Secret::new("wstoken-1"));
+        redactor.secrets().add_token(&Secret::new("wstoken-1"));
         let message = json!({
             "id": 1, "machine_serial": "S12345678", "n": 12_345_678, "f": 12_345_678.5, "password": ["x"],
             "Auth_Token": 7, "deep": [{"url": "https://h/wstoken-1/x?y", "wstoken-1": 1}],
@@ -249,25 +249,25 @@ mod tests {
     }
 
     #[test]
-    fn the_serial_number_stays_where_that_is_asked_for() {
+    fn keeps_the_serial_number_if_not_asked_to_hide_it() {
         let message = json!({"machine_serial": "S12345678", "n": 12_345_678});
         assert_eq!(redacted(&Redactor::default(), message.clone()), message);
     }
 
     #[test]
-    fn of_a_sign_in_only_names_are_shown_that_every_one_has() {
+    fn records_only_the_usual_field_names_of_a_sign_in() {
         let redactor = Redactor::default();
         let body = json!({"serial": "S12345678", "password": "hunter2!", "hunter2!": 1});
-        let shown = redactor.confidential(body.to_string().as_bytes());
+        let shown = redactor.redact_sign_in(body.to_string().as_bytes());
         assert_eq!(shown, json!({"serial": "***", "password": "***", "***": "***"}));
-        assert_eq!(redactor.confidential(b"hunter2!"), json!("***"));
-        assert_eq!(redactor.text("hunter2! S12345678"), "*** S12345678");
+        assert_eq!(redactor.redact_sign_in(b"hunter2!"), json!("***"));
+        assert_eq!(redactor.redact_text("hunter2! S12345678"), "*** S12345678");
     }
 
     #[test]
-    fn the_query_of_a_url_in_a_message_is_looked_for() {
+    fn learns_the_queries_of_urls_in_messages() {
         let redactor = Redactor::default();
         redactor.learn_from(&json!({"a": ["https://h/x?X-Sig=a-presigned-secret#f"], "b": "?no=url-at-all-here"}));
-        assert_eq!(redactor.text("a-presigned-secret url-at-all-here"), "*** url-at-all-here");
+        assert_eq!(redactor.redact_text("a-presigned-secret url-at-all-here"), "*** url-at-all-here");
     }
 }

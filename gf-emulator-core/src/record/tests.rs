@@ -1,4 +1,4 @@
-//! What a recording holds whatever is noted, and however slow the disk is.
+//! Redaction, and the limits of queue and disk.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,11 +11,14 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
 use super::entry::{About, Part};
+use super::file_writer::{BodyCache, BodyKind, FileJob, FileWriter};
+use super::folder::SESSION_FILE;
+use super::line_writer::LineWriter;
 use super::queue::Queue;
-use super::recorder::{Body, Raw, Recorder, SESSION_FILE};
+use super::recorder::Recorder;
 use super::redactor::Redactor;
-use super::writer::Writer;
-use super::{Entry, Event, Exchange, Recording};
+use super::unredacted::{Body, Digest, Unredacted};
+use super::{Entry, Event, Exchange, Recording, Side};
 use crate::{Config, Secret, Secrets};
 
 const SERIAL: u32 = 12_345_678;
@@ -33,13 +36,13 @@ fn config() -> Config {
 fn recorder(folder: &Path) -> Recorder {
     let recorder = Recorder::of_machine(folder, &config()).unwrap();
     let secrets = Secrets::default();
-    recorder.hide(&secrets);
-    secrets.learn(&Secret::new(TOKEN));
-    secrets.learn_query(QUERY);
+    recorder.add_secrets(&secrets);
+    secrets.add_token(&Secret::new(TOKEN));
+    secrets.add_query(QUERY);
     recorder
 }
 
-fn exchange(url: &str, error: Option<&str>, header: (&str, &str), body: &[u8]) -> Raw {
+fn exchange(url: &str, error: Option<&str>, header: (&str, &str), body: &[u8]) -> Unredacted {
     let headers = || -> Map<_, _> { [(header.0.to_owned(), Value::from(header.1))].into_iter().collect() };
     let part = || Part { headers: headers(), bytes: body.len() as u64, ..Part::default() };
     let exchange = Exchange {
@@ -50,16 +53,16 @@ fn exchange(url: &str, error: Option<&str>, header: (&str, &str), body: &[u8]) -
         response: part(),
         ..Exchange::default()
     };
-    Raw::Http(Box::new(exchange), Body::Bytes(body.to_vec().into()), Body::Confidential(body.to_vec().into()))
+    Unredacted::Http(Box::new(exchange), Body::Bytes(body.to_vec().into()), Body::Confidential(body.to_vec().into()))
 }
 
-/// The secrets, each in every way in which it may not be in a file.
+/// Every secret in every encoding: none of these may be in a file.
 fn forbidden() -> Vec<Vec<u8>> {
     let secrets = [PASSWORD, TOKEN, "a/presigned secret", QUERY, "12345678"];
-    secrets.iter().flat_map(|secret| ways(secret)).map(String::into_bytes).collect()
+    secrets.iter().flat_map(|secret| encodings(secret)).map(String::into_bytes).collect()
 }
 
-fn ways(secret: &str) -> Vec<String> {
+fn encodings(secret: &str) -> Vec<String> {
     let percent = |all: bool, upper: bool| -> String {
         let escaped = |byte: u8| match byte {
             b if !all && (b.is_ascii_alphanumeric() || b"-_.~".contains(&b)) => char::from(b).to_string(),
@@ -86,11 +89,11 @@ fn ways(secret: &str) -> Vec<String> {
     ]
 }
 
-/// Text, bytes, and secrets in between, however they are written.
-fn anything() -> impl Strategy<Value = Vec<u8>> {
-    let secret = (0..5_usize, 0..10_usize).prop_map(|(which, way)| {
+/// Generates text and bytes with encoded secrets in between.
+fn body_with_secrets() -> impl Strategy<Value = Vec<u8>> {
+    let secret = (0..5_usize, 0..10_usize).prop_map(|(which, encoding)| {
         let secret = [PASSWORD, TOKEN, "a/presigned secret", QUERY, "12345678"][which];
-        ways(secret)[way].clone().into_bytes()
+        encodings(secret)[encoding].clone().into_bytes()
     });
     let piece = prop_oneof![
         3 => secret,
@@ -109,7 +112,7 @@ fn anything() -> impl Strategy<Value = Vec<u8>> {
     })
 }
 
-fn holds_no_secret(folder: &Path) -> Result<usize, TestCaseError> {
+fn check_no_secret(folder: &Path) -> Result<usize, TestCaseError> {
     let forbidden = forbidden();
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
@@ -138,18 +141,18 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_line_is_an_entry_and_no_secret_is_in_any_file(all in proptest::collection::vec(anything(), 4)) {
+    fn writes_valid_entries_without_secrets(all in proptest::collection::vec(body_with_secrets(), 4)) {
         let texts: Vec<_> = all.iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect();
         let folder = tempfile::tempdir().unwrap();
         let recorder = recorder(folder.path());
-        recorder.note(Raw::In(texts[0].clone()));
-        recorder.note(Raw::Out(texts[1].as_str().into()));
-        recorder.note(exchange(&texts[2], Some(&texts[3]), (&texts[0], &texts[1]), &all[2]));
-        recorder.note(exchange("http://h/x", None, ("etag", &texts[3]), &all[0].repeat(3)));
+        recorder.record(Unredacted::In(texts[0].clone()));
+        recorder.record(Unredacted::Out(texts[1].as_str().into()));
+        recorder.record(exchange(&texts[2], Some(&texts[3]), (&texts[0], &texts[1]), &all[2]));
+        recorder.record(exchange("http://h/x", None, ("etag", &texts[3]), &all[0].repeat(3)));
         recorder.state("x", Some(texts[2].clone()));
-        recorder.note(Raw::Event(Event::Closed { reason: texts[3].clone() }));
+        recorder.record(Unredacted::Event(Event::Closed { reason: texts[3].clone() }));
         drop(recorder);
-        prop_assert!(holds_no_secret(folder.path())? >= 5);
+        prop_assert!(check_no_secret(folder.path())? >= 5);
     }
 }
 
@@ -157,33 +160,33 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_secret_is_in_a_long_body_wherever_it_is(
-        filler in 0..200_000_usize, way in 0..10_usize, which in 0..5_usize, start in 0..4_usize,
+    fn redacts_secrets_anywhere_in_long_bodies(
+        filler in 0..200_000_usize, encoding in 0..10_usize, which in 0..5_usize, start in 0..4_usize,
     ) {
         let folder = tempfile::tempdir().unwrap();
         let recorder = recorder(folder.path());
-        let secret = &ways([PASSWORD, TOKEN, "a/presigned secret", QUERY, "12345678"][which])[way];
+        let secret = &encodings([PASSWORD, TOKEN, "a/presigned secret", QUERY, "12345678"][which])[encoding];
         let start = [&b"<html>"[..], b"\xff\xd8\xff", b"\x80GF1 no job", b"\0\xff"][start];
         let body = [start, &vec![b'.'; filler], secret.as_bytes(), b"\r\n", &vec![b'-'; 70_000]].concat();
-        recorder.note(exchange("http://h/x", None, ("etag", "x"), &body));
-        let mut file = recorder.spill().unwrap();
+        recorder.record(exchange("http://h/x", None, ("etag", "x"), &body));
+        let mut file = recorder.create_spill_file().unwrap();
         file.write_all(&body).unwrap();
-        let digest = super::attachments::Digest::of(b"another");
-        recorder.note(Raw::Http(Box::default(), Body::None, Body::Spilled(file, digest)));
+        let digest = Digest::of(b"another");
+        recorder.record(Unredacted::Http(Box::default(), Body::None, Body::Spilled(file, digest)));
         drop(recorder);
-        holds_no_secret(folder.path())?;
+        check_no_secret(folder.path())?;
         let files = std::fs::read_dir(folder.path()).unwrap().count();
         prop_assert_eq!(files, 3);
     }
 }
 
 #[test]
-fn a_value_that_nobody_knows_is_hidden_in_a_long_text_wherever_that_is_cut() {
+fn redacts_unknown_values_by_name_across_block_boundaries() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = recorder(folder.path());
-    // White space is only where a cut would part a name from its value, or a value from its end.
-    let body = "<i>\"password\" : \"of nobody we know\"</i>".repeat(5000);
-    recorder.note(exchange("http://h/x", None, ("etag", "x"), body.as_bytes()));
+    // The only white space is between a name and its value, and within the value.
+    let body = "<i>\"password\" : \"an unknown secret\"</i>".repeat(5000);
+    recorder.record(exchange("http://h/x", None, ("etag", "x"), body.as_bytes()));
     drop(recorder);
     let kept = std::fs::read_to_string(folder.path().join("000001_request.bin")).unwrap();
     assert_eq!(kept, "<i>\"password\" : ***</i>".repeat(5000));
@@ -191,15 +194,15 @@ fn a_value_that_nobody_knows_is_hidden_in_a_long_text_wherever_that_is_cut() {
 
 #[cfg(unix)]
 #[test]
-fn an_exchange_whose_body_cannot_be_read_back_has_its_entry_and_a_note() {
+fn records_an_exchange_whose_spilled_body_cannot_be_read() {
     for start in ["{", "\u{0}"] {
         let folder = tempfile::tempdir().unwrap();
         let recorder = recorder(folder.path());
         let path = folder.path().join("spilled");
         std::fs::write(&path, start).unwrap();
         let unreadable = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
-        let digest = super::attachments::Digest::of(b"another");
-        recorder.note(Raw::Http(Box::default(), Body::None, Body::Spilled(unreadable, digest)));
+        let digest = Digest::of(b"another");
+        recorder.record(Unredacted::Http(Box::default(), Body::None, Body::Spilled(unreadable, digest)));
         drop(recorder);
         let entries = entries(folder.path());
         assert!(matches!(&entries[0].event, Event::Http(http) if http.response.file.is_none()), "{entries:?}");
@@ -210,12 +213,12 @@ fn an_exchange_whose_body_cannot_be_read_back_has_its_entry_and_a_note() {
 }
 
 #[test]
-fn bodies_are_known_again_up_to_a_number_and_those_that_come_again_the_longest() {
-    let mut known = super::attachments::Known::default();
+fn body_cache_evicts_the_least_recently_used_digest() {
+    let mut cache = BodyCache::default();
     let mut name_of = |n: u32| {
         let file = tempfile::tempfile().unwrap();
-        let body = Body::Spilled(file, super::attachments::Digest::of(&n.to_le_bytes()));
-        known.name_of(&body, &n.to_string()).map(str::to_owned)
+        let body = Body::Spilled(file, Digest::of(&n.to_le_bytes()));
+        cache.find_or_insert(&body, &n.to_string()).map(str::to_owned)
     };
     assert_eq!((name_of(0), name_of(1)), (None, None));
     for n in 2..=1024 {
@@ -230,19 +233,19 @@ fn entries(folder: &Path) -> Vec<Entry> {
 }
 
 #[test]
-fn pictures_that_differ_anywhere_are_different_pictures() {
+fn distinguishes_pictures_that_differ_in_one_byte() {
     let folder = tempfile::tempdir().unwrap();
     let recorder = recorder(folder.path());
     let mut picture = b"\xff\xd8\xff".to_vec();
     picture.resize(450_000, 7);
-    // More than are kept in memory, so that some are known by their digest alone.
+    // More than fit in memory, so that some are compared by digest.
     let others = (10..20).map(|n| Some(n * 1000));
     for at in [None, Some(300_123), None].into_iter().chain(others).chain([None, Some(300_123), Some(5000)]) {
         let mut picture = picture.clone();
         if let Some(at) = at {
             picture[at] += 1;
         }
-        recorder.note(exchange("http://h/x", None, ("a", "b"), &picture));
+        recorder.record(exchange("http://h/x", None, ("a", "b"), &picture));
     }
     drop(recorder);
     let files: Vec<_> = entries(folder.path())
@@ -255,18 +258,18 @@ fn pictures_that_differ_anywhere_are_different_pictures() {
     assert_eq!(std::fs::read(folder.path().join(&files[15])).unwrap()[5000], 8);
 }
 
-/// A disk that takes nothing until it is let go of.
-struct Stuck {
-    gate: Receiver<()>,
+/// A disk that blocks until `unblock` is signalled or disconnected.
+struct BlockedDisk {
+    unblock: Receiver<()>,
     written: Arc<Mutex<Vec<u8>>>,
-    /// The first line is written before anybody records.
-    is_begun: bool,
+    /// The first line is written before the threads start, and does not block.
+    has_first_line: bool,
 }
 
-impl Write for Stuck {
+impl Write for BlockedDisk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if std::mem::replace(&mut self.is_begun, true) {
-            let _ = self.gate.recv();
+        if std::mem::replace(&mut self.has_first_line, true) {
+            let _ = self.unblock.recv();
         }
         self.written.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -277,29 +280,35 @@ impl Write for Stuck {
     }
 }
 
-fn stuck(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
-    let (open, gate) = channel();
+fn blocked_recorder(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
+    let (unblock_disk, unblock) = channel();
     let written = Arc::<Mutex<Vec<u8>>>::default();
-    let disk = Stuck { gate, written: Arc::clone(&written), is_begun: false };
-    let recorder =
-        Recorder::write_to(disk, folder, About::new(), Redactor::default(), crate::puls::Limits::default()).unwrap();
-    (recorder, open, written)
+    let disk = BlockedDisk { unblock, written: Arc::clone(&written), has_first_line: false };
+    let recorder = Recorder::write_to(
+        disk,
+        folder,
+        About::new(Side::Machine),
+        Redactor::default(),
+        crate::puls::Limits::default(),
+    )
+    .unwrap();
+    (recorder, unblock_disk, written)
 }
 
 #[test]
-fn what_a_slow_disk_costs_is_counted_where_it_is_missing() {
+fn counts_dropped_events_and_bodies_in_place() {
     let (queue, written) = (Arc::<Queue>::default(), Arc::<Mutex<Vec<u8>>>::default());
     let clock = || (Duration::ZERO, SystemTime::UNIX_EPOCH);
-    // Five times what the queue holds, and nobody takes any of it.
+    // Five times the capacity, and nothing is taken.
     for n in 0..5000 {
         let frame = json!({"n": n, "x": "x".repeat(8000)}).to_string();
-        queue.note(Raw::In(frame), Duration::ZERO, clock);
+        queue.push(Unredacted::In(frame), Duration::ZERO, clock);
     }
     let picture = [b"\xff\xd8\xff".to_vec(), vec![0; 7 << 20]].concat();
-    (0..3).for_each(|_| queue.note(exchange("http://h/x", None, ("a", "b"), &picture), Duration::ZERO, clock));
+    (0..3).for_each(|_| queue.push(exchange("http://h/x", None, ("a", "b"), &picture), Duration::ZERO, clock));
     queue.close();
-    let disk = Stuck { gate: channel().1, written: Arc::clone(&written), is_begun: false };
-    let writer = Writer::new(Box::new(disk), Redactor::default(), Arc::default(), None);
+    let disk = BlockedDisk { unblock: channel().1, written: Arc::clone(&written), has_first_line: false };
+    let writer = LineWriter::new(Box::new(disk), Redactor::default(), Arc::default(), None);
     writer.run(&queue, Path::new("."), &clock, &AtomicBool::new(false));
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     let entries: Vec<Entry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
@@ -324,82 +333,82 @@ fn what_a_slow_disk_costs_is_counted_where_it_is_missing() {
             other => panic!("{other:?}"),
         }
     }
-    assert_eq!((seen, bodies), (5000, 2), "each is written or counted");
+    assert_eq!((seen, bodies), (5000, 2), "each is written or counted as dropped");
     assert!(entries.len() > 900 && text.len() < 9 << 20, "{} entries, {} bytes", entries.len(), text.len());
 }
 
 #[test]
-fn whoever_speaks_on_a_websocket_never_waits_for_a_disk() {
+fn try_record_never_waits_for_the_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let (recorder, open, written) = stuck(folder.path());
-    // That this ends at all is what counts: the disk takes nothing meanwhile.
+    let (recorder, unblock_disk, written) = blocked_recorder(folder.path());
+    // Would hang if it waited.
     for _ in 0..5000 {
-        recorder.note_at_once(Raw::In("x".repeat(8000)));
+        recorder.try_record(Unredacted::In("x".repeat(8000)));
     }
     assert_eq!(String::from_utf8_lossy(&written.lock().unwrap()).lines().count(), 1, "nothing but the first line");
-    drop(open);
+    drop(unblock_disk);
     drop(recorder);
 }
 
 #[test]
-fn a_disk_that_takes_nothing_any_more_is_not_waited_for() {
+fn drop_gives_up_on_a_blocked_disk() {
     let folder = tempfile::tempdir().unwrap();
-    let (recorder, open, _) = stuck(folder.path());
+    let (recorder, unblock_disk, _) = blocked_recorder(folder.path());
     recorder.state("x", None);
     let since = Instant::now();
     drop(recorder);
-    // The bound is 1.5 s; the rest is for a computer that has other things to do.
+    // The limit is 1.5 s; the rest allows for a busy computer.
     assert!(since.elapsed().as_secs() < 15, "{:?}", since.elapsed());
-    drop(open);
+    drop(unblock_disk);
 }
 
 #[test]
-fn a_disk_that_takes_nothing_is_waited_for_once_and_not_for_each_entry() {
+fn record_waits_for_a_blocked_disk_only_once() {
     let folder = tempfile::tempdir().unwrap();
-    let (recorder, open, _) = stuck(folder.path());
+    let (recorder, unblock_disk, _) = blocked_recorder(folder.path());
     let since = Instant::now();
-    // The queue is full long before the last of them, and each would wait for a second.
+    // The queue fills up long before the last event; each would wait for a second.
     for _ in 0..200 {
         recorder.state("x", Some("y".repeat(100 << 10)));
     }
     assert!(since.elapsed().as_secs() < 60, "{:?}", since.elapsed());
-    drop((recorder, open));
+    drop((recorder, unblock_disk));
 }
 
 #[test]
-fn a_job_that_inflates_without_end_is_not_kept_and_that_is_said() {
+fn reports_a_locked_job_that_exceeds_the_inflated_limit() {
     let folder = tempfile::tempdir().unwrap();
     let mut job = crate::puls::Builder::new();
     job.set(crate::puls::code::SERIAL_LOCK, SERIAL).unwrap().dwell(1.0).unwrap();
     let limits = crate::puls::Limits { body_bytes: Some(9_999) };
-    let mut attachments = super::attachments::Attachments::start(folder.path(), limits, Arc::default()).unwrap();
+    let mut writer = FileWriter::start(folder.path(), limits, Arc::default()).unwrap();
     for (name, serials) in [("open.puls", vec![]), ("locked.puls", vec![SERIAL])] {
-        attachments.hand_over(super::attachments::Attachment {
+        writer.push(FileJob {
             body: Body::Bytes(job.to_gzip().into()),
             name: name.into(),
-            kind: super::attachments::Kind::Job,
+            kind: BodyKind::Job,
             secrets: Secrets::default(),
             serials,
-            room: None,
+            reservation: None,
         });
     }
-    attachments.finish();
-    let (name, why) = attachments.failure().unwrap();
+    writer.finish();
+    let (name, why) = writer.next_failure().unwrap();
     assert_eq!(name, "locked.puls");
     assert!(why.contains("9999"), "{why}");
-    assert_eq!(attachments.failure(), None);
+    assert_eq!(writer.next_failure(), None);
     let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["open.puls"], "nothing half is left");
+    assert_eq!(names, ["open.puls"], "no temp file is left");
 }
 
 #[cfg(unix)]
 #[test]
-fn a_recording_is_for_its_owner_alone() {
+fn a_recording_is_readable_only_by_its_owner() {
     use std::os::unix::fs::PermissionsExt;
     let parent = tempfile::tempdir().unwrap();
     let folder = parent.path().join("new");
     let recorder = recorder(&folder);
-    recorder.note(exchange("http://h/x", None, ("a", "b"), b"\xff\xd8\xff picture"));
+    recorder.record(exchange("http://h/x", None, ("a", "b"), b"\xff\xd8\xff picture"));
     drop(recorder);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&folder), 0o700);

@@ -1,35 +1,35 @@
-//! Two lists of names side by side: which of one are which of the other.
+//! Aligns two lists of names by their longest common subsequence.
 
-/// More pairs than this are not tried: where so much differs, it is told as one difference.
-const MOST_PAIRS: usize = 1 << 20;
+/// Maximum number of pairs that are compared, since time and memory grow with them.
+const PAIRS_LIMIT: usize = 1 << 20;
 
-/// One place of two lists side by side, by their indices.
+/// One row of the alignment, with indices into the lists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum AlignedRow {
     Both(usize, usize),
-    /// Only in the recording.
+    /// In the recording only.
     Missing(usize),
-    /// Only found.
+    /// In the observed list only.
     Extra(usize),
 }
 
-impl Place {
+impl AlignedRow {
     pub(super) fn is_both(self) -> bool {
         matches!(self, Self::Both(..))
     }
 }
 
-/// The longest common subsequence, and what is beside it. Nothing where the lists are too long and too different.
-pub(super) fn align(recorded: &[&str], found: &[&str]) -> Option<Vec<Place>> {
-    let same_start = recorded.iter().zip(found).take_while(|(one, other)| one == other).count();
-    let (a, b) = (&recorded[same_start..], &found[same_start..]);
+/// Aligns the lists. Returns `None` if they are too long and too different.
+pub(super) fn align(recorded: &[&str], observed: &[&str]) -> Option<Vec<AlignedRow>> {
+    let same_start = recorded.iter().zip(observed).take_while(|(one, other)| one == other).count();
+    let (a, b) = (&recorded[same_start..], &observed[same_start..]);
     let same_end = a.iter().rev().zip(b.iter().rev()).take_while(|(one, other)| one == other).count();
     let (a, b) = (&a[..a.len() - same_end], &b[..b.len() - same_end]);
-    if a.len().saturating_mul(b.len()) > MOST_PAIRS {
+    if a.len().saturating_mul(b.len()) > PAIRS_LIMIT {
         return None;
     }
-    let mut places: Vec<_> = (0..same_start).map(|i| Place::Both(i, i)).collect();
-    // common[i][j]: how long the longest is of a[i..] and b[j..].
+    let mut rows: Vec<_> = (0..same_start).map(|i| AlignedRow::Both(i, i)).collect();
+    // common[i][j]: length of the longest common subsequence of a[i..] and b[j..].
     let width = b.len() + 1;
     let mut common = vec![0_u32; (a.len() + 1) * width];
     for i in (0..a.len()).rev() {
@@ -41,18 +41,18 @@ pub(super) fn align(recorded: &[&str], found: &[&str]) -> Option<Vec<Place>> {
     let (mut i, mut j) = (0, 0);
     while i < a.len() || j < b.len() {
         if i < a.len() && j < b.len() && a[i] == b[j] {
-            places.push(Place::Both(same_start + i, same_start + j));
+            rows.push(AlignedRow::Both(same_start + i, same_start + j));
             (i, j) = (i + 1, j + 1);
         } else if j == b.len() || (i < a.len() && common[(i + 1) * width + j] >= common[i * width + j + 1]) {
-            places.push(Place::Missing(same_start + i));
+            rows.push(AlignedRow::Missing(same_start + i));
             i += 1;
         } else {
-            places.push(Place::Extra(same_start + j));
+            rows.push(AlignedRow::Extra(same_start + j));
             j += 1;
         }
     }
-    places.extend((0..same_end).map(|k| Place::Both(recorded.len() - same_end + k, found.len() - same_end + k)));
-    Some(places)
+    rows.extend((0..same_end).map(|k| AlignedRow::Both(recorded.len() - same_end + k, observed.len() - same_end + k)));
+    Some(rows)
 }
 
 #[cfg(test)]
@@ -66,9 +66,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_and_what_is_more_is_found() {
-        use Place::{Both, Extra, Missing};
-        for (recorded, found, expected) in [
+    fn finds_missing_and_extra_names() {
+        use AlignedRow::{Both, Extra, Missing};
+        for (recorded, observed, expected) in [
             ("", "", vec![]),
             ("a b", "a b", vec![Both(0, 0), Both(1, 1)]),
             ("a b c", "a c", vec![Both(0, 0), Missing(1), Both(2, 1)]),
@@ -78,12 +78,12 @@ mod tests {
             ("", "a", vec![Extra(0)]),
             ("a a a", "a", vec![Both(0, 0), Missing(1), Missing(2)]),
         ] {
-            assert_eq!(align(&words(recorded), &words(found)), Some(expected), "{recorded} / {found}");
+            assert_eq!(align(&words(recorded), &words(observed)), Some(expected), "{recorded} / {observed}");
         }
     }
 
     #[test]
-    fn long_lists_take_no_memory_out_of_proportion() {
+    fn gives_up_on_long_lists_that_differ() {
         let (a, b) = (vec!["a"; 100_000], vec!["b"; 100_000]);
         assert_eq!(align(&a, &b), None);
         assert_eq!(align(&a, &a).unwrap().len(), 100_000);
@@ -91,14 +91,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn everything_is_somewhere(a in "[ab ]{0,30}", b in "[ab ]{0,30}") {
+        fn aligns_every_name_once(a in "[ab ]{0,30}", b in "[ab ]{0,30}") {
             let (a, b) = (words(&a), words(&b));
-            let places = align(&a, &b).unwrap();
-            let of_a: Vec<_> = places.iter().filter_map(|p| match p { Place::Both(i, _) | Place::Missing(i) => Some(*i), Place::Extra(_) => None }).collect();
-            let of_b: Vec<_> = places.iter().filter_map(|p| match p { Place::Both(_, j) | Place::Extra(j) => Some(*j), Place::Missing(_) => None }).collect();
+            let rows = align(&a, &b).unwrap();
+            let of_a: Vec<_> = rows.iter().filter_map(|p| match p { AlignedRow::Both(i, _) | AlignedRow::Missing(i) => Some(*i), AlignedRow::Extra(_) => None }).collect();
+            let of_b: Vec<_> = rows.iter().filter_map(|p| match p { AlignedRow::Both(_, j) | AlignedRow::Extra(j) => Some(*j), AlignedRow::Missing(_) => None }).collect();
             prop_assert_eq!(of_a, (0..a.len()).collect::<Vec<_>>());
             prop_assert_eq!(of_b, (0..b.len()).collect::<Vec<_>>());
-            let same = places.iter().all(|p| if let Place::Both(i, j) = p { a[*i] == b[*j] } else { true });
+            let same = rows.iter().all(|p| if let AlignedRow::Both(i, j) = p { a[*i] == b[*j] } else { true });
             prop_assert!(same);
         }
     }

@@ -1,4 +1,4 @@
-//! What a machine did, beside what was recorded.
+//! Compares what a machine does with a recording.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -6,52 +6,54 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::account::{self, Account, Asked, Content, Group, Item, Owners};
-use super::alignment::{Place, align};
-use super::value::{self, Whole, same_text};
-use crate::local_service::{Request, Seen, is_ending, is_opening};
+use super::alignment::{AlignedRow, align};
+use super::json_diff::{self, JsonKind, same_text};
+use super::transcript::{self, ActionIndex, Content, Group, Item, RequestParts, Transcript};
+use crate::local_service::{Request, Seen, is_connecting, is_ending};
 use crate::record::read_json;
 use crate::words::count;
 
-/// No more differences of one message or of one request are told one by one.
-const MOST_OF_ONE: usize = 20;
-/// No more differences are told at all; the others are counted.
-const MOST_DIFFERENCES: usize = 1000;
-/// What is told of a difference, in bytes.
-const LONGEST: usize = 500;
-/// How many messages and requests more than the recording has are compared; the others are counted.
-const MOST_MORE: usize = 1000;
-/// How much text may wait for the end to be compared, in bytes.
-const MOST_WAITING_BYTES: usize = 4 << 20;
+/// Maximum number of differences that are listed of one message or request.
+const ITEM_DIFFERENCES_LIMIT: usize = 20;
+/// Maximum number of differences that are kept; further ones are counted.
+const DIFFERENCES_LIMIT: usize = 1000;
+/// Maximum length of the text of a difference, in bytes.
+const DETAIL_LIMIT_BYTES: usize = 500;
+/// Maximum number of messages and requests beyond those in the recording that are compared; further ones are counted.
+const EXTRA_ITEMS_LIMIT: usize = 1000;
+/// Maximum size of the items that are kept for a later comparison, in bytes.
+const KEPT_LIMIT_BYTES: usize = 4 << 20;
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Comparison {
-    /// What is not as it was recorded: the first 1000 differences, in the order in which they were known.
+    /// The first 1000 differences, in the order in which they were found.
     pub differences: Vec<Difference>,
-    /// How many differences there are beyond that.
+    /// The number of further differences.
     pub left_out: usize,
-    /// How many actions the recording has.
+    /// The number of actions in the recording.
     pub actions: usize,
-    /// How many messages of the machine, progress left out.
+    /// The number of messages in the recording, without progress messages.
     pub messages: usize,
-    /// How many requests of the machine, but for those that connect.
+    /// The number of requests in the recording, without sign-ins and handshakes.
     pub requests: usize,
 }
 
-/// One thing that is not as it was recorded. It prints as a line: what it belongs to, and what it is.
+/// A difference from the recording. Displays as one line.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Difference {
-    /// The action, as `lid_image 1002`, or what else it belongs to.
-    pub of: String,
-    /// What it is.
-    pub what: String,
+    /// The action, such as `lid_image 1002`, or another group of messages or requests.
+    pub subject: String,
+    /// The difference.
+    pub detail: String,
 }
 
 impl fmt::Display for Difference {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Some of it comes from outside: one line, and nothing that steers a terminal.
-        let line = format!("{}: {}", self.of, self.what);
+        // Peers choose part of it: keep it on one line, without control characters.
+        let line = format!("{}: {}", self.subject, self.detail);
         line.chars().try_for_each(|c| fmt::Write::write_char(f, if c.is_control() { '?' } else { c }))
     }
 }
@@ -67,280 +69,292 @@ impl fmt::Display for Comparison {
     }
 }
 
-/// What a session has to be compared with.
+/// The machine's side of a recording.
 #[derive(Debug)]
-pub(super) struct Recorded {
-    pub(super) account: Account,
-    pub(super) owners: Owners,
-    /// Actions, messages without progress, and requests but those that connect.
-    pub(super) counts: (usize, usize, usize),
+pub(super) struct RecordedSide {
+    pub(super) transcript: Transcript,
+    pub(super) actions: ActionIndex,
+    pub(super) counts: RecordedCounts,
 }
 
-/// Compares what a service sees with a recorded session while it goes on. See
+/// See the fields of [`Comparison`].
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct RecordedCounts {
+    pub(super) actions: usize,
+    pub(super) messages: usize,
+    pub(super) requests: usize,
+}
+
+/// Compares what a service sees with a recorded session while it runs. See
 /// [`Session::comparer`](super::Session::comparer).
 ///
-/// A difference is known at once where everything of the same action came as it was recorded until then. Where something
-/// else came, it is known when the action has ended, or at the end. Memory is bounded whatever comes.
+/// A difference is found at once while the items of its action come in the recorded order. After an item out of order,
+/// the rest of the action is compared when the action has ended, or at the end. Memory is bounded.
 #[derive(Debug)]
 pub struct Comparer {
-    recorded: Arc<Recorded>,
-    /// How many things the service has said.
-    said: usize,
-    counter: Counter,
-    /// In the order in which they began.
-    groups: Vec<(Group, Found)>,
-    places: HashMap<Group, usize>,
+    recorded: Arc<RecordedSide>,
+    /// How many messages the service has sent.
+    sent_count: usize,
+    sequence: SequenceCheck,
+    /// In order of their first item.
+    groups: Vec<(Group, Observed)>,
+    indices: HashMap<Group, usize>,
     differences: Vec<Difference>,
     left_out: usize,
-    /// How many items more than the recording has may still come.
-    more: usize,
-    waiting_bytes: usize,
-    /// How many messages and requests were not compared.
+    /// How many more items beyond those in the recording may be compared.
+    extra_left: usize,
+    kept_bytes: usize,
+    /// How many messages and requests were not compared, because of the limits.
     uncompared: usize,
 }
 
-/// What was found of one group.
+/// What was observed of one group.
 #[derive(Debug, Default)]
-struct Found {
-    /// So many came as they were recorded, and have been compared.
-    same: usize,
-    /// What came from then on.
+struct Observed {
+    /// How many items arrived in the recorded order and were compared.
+    in_order: usize,
+    /// The items after those.
     rest: Vec<Item>,
-    /// The rest has been compared, too.
+    /// The rest was compared as well.
     closed: bool,
-    /// How many endings of an action came.
+    /// How many endings of the action arrived.
     endings: usize,
-    /// The last that came, by its name.
+    /// The name of the last item.
     last: Option<String>,
 }
 
 impl Comparer {
-    pub(super) fn new(recorded: Arc<Recorded>) -> Self {
+    pub(super) fn new(recorded: Arc<RecordedSide>) -> Self {
         Self {
             recorded,
-            said: 0,
-            counter: Counter::default(),
+            sent_count: 0,
+            sequence: SequenceCheck::default(),
             groups: Vec::new(),
-            places: HashMap::new(),
+            indices: HashMap::new(),
             differences: Vec::new(),
             left_out: 0,
-            more: MOST_MORE,
-            waiting_bytes: 0,
+            extra_left: EXTRA_ITEMS_LIMIT,
+            kept_bytes: 0,
             uncompared: 0,
         }
     }
 
-    /// Takes what comes next; gives the differences that are known by it.
-    pub fn take(&mut self, seen: &Seen) -> &[Difference] {
+    /// Processes the next event. Returns the differences that it revealed.
+    pub fn push(&mut self, seen: &Seen) -> &[Difference] {
         let before = self.differences.len();
         match seen {
-            Seen::WsSent(_) => self.said += 1,
-            Seen::WsOpened { .. } => self.counter.reopened = true,
+            Seen::WsSent(_) => self.sent_count += 1,
+            Seen::WsOpened { .. } => self.sequence.reopened = true,
             Seen::WsMessage { message, text } => {
                 let group = Group::Messages(message["action_id"].as_i64());
-                for what in self.counter.count(message) {
-                    self.tell(&group, what);
+                for detail in self.sequence.check(message) {
+                    self.report(&group, detail);
                 }
                 if message.get("progress").is_some() {
                     self.progress(&group, message);
                 } else {
                     let json = Some(message.clone()).filter(|json| !json.is_null());
-                    let (action, item) = account::message(json, text.trim_end());
-                    self.push(&Group::Messages(action), item, text.len());
+                    let (action, item) = transcript::message_item(json, text.trim_end());
+                    self.push_item(&Group::Messages(action), item, text.len());
                 }
             }
             Seen::WsLeftOut { lines } => self.uncompared += lines,
             Seen::WsBinary(bytes) => {
-                self.tell(&Group::Messages(None), format!("a binary frame of {bytes} bytes came"));
+                self.report(&Group::Messages(None), format!("a binary frame of {bytes} bytes arrived"));
             }
-            Seen::Http(request) if !is_opening(&request.path) => {
+            Seen::Http(request) if !is_connecting(&request.path) => {
                 let recorded = Arc::clone(&self.recorded);
-                let (group, item) = account::request(&recorded.owners, self.said, asked(request));
-                self.push(&group, item, request.path.len() + request.body.len());
+                let (group, item) =
+                    transcript::request_item(&recorded.actions, self.sent_count, request_parts(request));
+                self.push_item(&group, item, request.path.len() + request.body.len());
             }
             _ => {}
         }
         &self.differences[before..]
     }
 
-    /// What came of it, where nothing more is to come: the differences that are known by now, those that were given
-    /// before included.
+    /// Compares the rest and returns all differences, including those that [`push`](Self::push) returned.
     #[must_use]
     pub fn finish(mut self) -> Comparison {
         let recorded = Arc::clone(&self.recorded);
-        for (group, items) in &recorded.account.groups {
-            match self.places.get(group) {
-                Some(&place) => self.close(place),
-                None => self.align(group, items, &Found::default()),
+        for (group, items) in &recorded.transcript.groups {
+            match self.indices.get(group) {
+                Some(&index) => self.close(index),
+                None => self.align(group, items, &Observed::default()),
             }
         }
-        for place in 0..self.groups.len() {
-            self.close(place);
+        for index in 0..self.groups.len() {
+            self.close(index);
         }
         if self.uncompared > 0 {
-            let what =
-                format!("{} messages and requests came that were not compared: there were too many", self.uncompared);
-            self.tell(&Group::OtherRequests, what);
+            let detail =
+                format!("{} more messages and requests were not compared: there were too many", self.uncompared);
+            self.report(&Group::OtherRequests, detail);
         }
-        let (actions, messages, requests) = recorded.counts;
+        let RecordedCounts { actions, messages, requests } = recorded.counts;
         Comparison { differences: self.differences, left_out: self.left_out, actions, messages, requests }
     }
 
-    fn tell(&mut self, group: &Group, mut what: String) {
-        if self.differences.len() == MOST_DIFFERENCES {
+    fn report(&mut self, group: &Group, mut detail: String) {
+        if self.differences.len() == DIFFERENCES_LIMIT {
             self.left_out += 1;
             return;
         }
-        if what.len() > LONGEST {
-            what.truncate(what.floor_char_boundary(LONGEST));
-            what.push_str("...");
+        if detail.len() > DETAIL_LIMIT_BYTES {
+            detail.truncate(detail.floor_char_boundary(DETAIL_LIMIT_BYTES));
+            detail.push_str("...");
         }
-        self.differences.push(Difference { of: self.recorded.owners.describe(group).to_string(), what });
+        let subject = self.recorded.actions.describe(group).to_string();
+        self.differences.push(Difference { subject, detail });
     }
 
     fn progress(&mut self, group: &Group, message: &Value) {
         let recorded = Arc::clone(&self.recorded);
-        let like = message["progress"].as_str().and_then(|name| recorded.account.progress.get(name));
-        for what in like.map(|like| value::differences(Whole::Progress, like, message)).unwrap_or_default() {
-            self.tell(group, format!("{}: {what}", message["progress"].as_str().unwrap_or_default()));
+        let Some(name) = message["progress"].as_str() else { return };
+        let Some(last) = recorded.transcript.progress.get(name) else { return };
+        for difference in json_diff::differences(JsonKind::Progress, last, message) {
+            self.report(group, format!("{name}: {difference}"));
         }
     }
 
-    /// Takes one more of a group.
-    fn push(&mut self, group: &Group, item: Item, bytes: usize) {
+    /// Processes the next item of a group.
+    fn push_item(&mut self, group: &Group, item: Item, bytes: usize) {
         let recorded = Arc::clone(&self.recorded);
-        let items = recorded.account.of(group);
-        let place = match self.places.get(group) {
-            Some(&place) => place,
-            None if items.is_empty() && self.more == 0 => {
+        let items = recorded.transcript.of(group);
+        let index = match self.indices.get(group) {
+            Some(&index) => index,
+            None if items.is_empty() && self.extra_left == 0 => {
                 self.uncompared += 1;
                 return;
             }
             None => {
-                self.groups.push((group.clone(), Found::default()));
-                self.places.insert(group.clone(), self.groups.len() - 1);
+                self.groups.push((group.clone(), Observed::default()));
+                self.indices.insert(group.clone(), self.groups.len() - 1);
                 self.groups.len() - 1
             }
         };
-        let found = &mut self.groups[place].1;
+        let observed = &mut self.groups[index].1;
         let is_end = matches!(group, Group::Messages(Some(_))) && is_ending(&item.name);
-        found.endings += usize::from(is_end);
-        let last = found.last.replace(item.name[..item.name.floor_char_boundary(LONGEST)].to_owned());
-        if found.closed {
-            return self.tell(group, extra(&item.name, last.as_deref()));
+        observed.endings += usize::from(is_end);
+        let last = observed.last.replace(item.name[..item.name.floor_char_boundary(DETAIL_LIMIT_BYTES)].to_owned());
+        if observed.closed {
+            return self.report(group, extra(&item.name, last.as_deref()));
         }
-        let has_come = found.same + found.rest.len();
-        if found.rest.is_empty() && items.get(has_come).is_some_and(|recorded| recorded.name == item.name) {
-            found.same += 1;
-            self.item(group, &items[has_come], &item);
-        } else if (has_come >= items.len() && self.more == 0) || self.waiting_bytes + bytes > MOST_WAITING_BYTES {
+        let count = observed.in_order + observed.rest.len();
+        if observed.rest.is_empty() && items.get(count).is_some_and(|recorded| recorded.name == item.name) {
+            observed.in_order += 1;
+            self.compare_item(group, &items[count], &item);
+        } else if (count >= items.len() && self.extra_left == 0) || self.kept_bytes + bytes > KEPT_LIMIT_BYTES {
             self.uncompared += 1;
         } else {
-            found.rest.push(item);
-            self.more -= usize::from(has_come >= items.len());
-            self.waiting_bytes += bytes;
+            observed.rest.push(item);
+            self.extra_left -= usize::from(count >= items.len());
+            self.kept_bytes += bytes;
         }
         if is_end && items.last().is_some_and(|last| is_ending(&last.name)) {
-            // An action may be asked for more than once, and then has more than one ending.
+            // An action that is sent more than once has more than one ending.
             let endings = items.iter().filter(|item| is_ending(&item.name)).count();
-            if self.groups[place].1.endings >= endings {
-                self.close(place);
+            if self.groups[index].1.endings >= endings {
+                self.close(index);
             }
         }
     }
 
-    /// Compares what has not been compared of a group of which no more is to come.
-    fn close(&mut self, place: usize) {
-        let (group, found) = &mut self.groups[place];
-        if std::mem::replace(&mut found.closed, true) {
+    /// Compares the rest of a group that is complete.
+    fn close(&mut self, index: usize) {
+        let (group, observed) = &mut self.groups[index];
+        if std::mem::replace(&mut observed.closed, true) {
             return;
         }
-        let (group, found) = (group.clone(), std::mem::take(found));
+        let (group, observed) = (group.clone(), std::mem::take(observed));
         let recorded = Arc::clone(&self.recorded);
-        self.align(&group, recorded.account.of(&group), &found);
-        self.groups[place].1 = Found { rest: Vec::new(), ..found };
+        self.align(&group, recorded.transcript.of(&group), &observed);
+        self.groups[index].1 = Observed { rest: Vec::new(), ..observed };
     }
 
-    /// Compares what came after the first difference of a group.
-    fn align(&mut self, group: &Group, all: &[Item], found: &Found) {
-        let recorded = &all[found.same..];
-        let theirs: Vec<&str> = recorded.iter().map(|item| item.name.as_str()).collect();
-        let ours: Vec<&str> = found.rest.iter().map(|item| item.name.as_str()).collect();
-        let Some(places) = align(&theirs, &ours) else {
-            let (was, is) = (all.len(), found.same + ours.len());
-            return self.tell(group, format!("{is} came where {was} were recorded, and they have little in common"));
+    /// Compares the items of a group after those in the recorded order.
+    fn align(&mut self, group: &Group, all: &[Item], observed: &Observed) {
+        let recorded = &all[observed.in_order..];
+        let expected: Vec<&str> = recorded.iter().map(|item| item.name.as_str()).collect();
+        let names: Vec<&str> = observed.rest.iter().map(|item| item.name.as_str()).collect();
+        let Some(rows) = align(&expected, &names) else {
+            let (was, is) = (all.len(), observed.in_order + names.len());
+            let detail = format!("{is} arrived but {was} were recorded, and they differ too much to compare");
+            return self.report(group, detail);
         };
-        // Between two that both have: as many as there are of either, one came in the place of the other.
-        for run in places.chunk_by(|one, next| !one.is_both() && !next.is_both()) {
-            if let [Place::Both(i, j)] = *run {
-                self.item(group, &recorded[i], &found.rest[j]);
+        // Between items that both have, missing and extra ones are paired: one arrived instead of the other.
+        for run in rows.chunk_by(|one, next| !one.is_both() && !next.is_both()) {
+            if let [AlignedRow::Both(i, j)] = *run {
+                self.compare_item(group, &recorded[i], &observed.rest[j]);
                 continue;
             }
-            let missing = run.iter().filter_map(|place| if let Place::Missing(i) = place { Some(*i) } else { None });
-            let added = run.iter().filter_map(|place| if let Place::Extra(j) = place { Some(*j) } else { None });
+            let missing = run.iter().filter_map(|row| if let AlignedRow::Missing(i) = row { Some(*i) } else { None });
+            let added = run.iter().filter_map(|row| if let AlignedRow::Extra(j) = row { Some(*j) } else { None });
             let (mut missing, mut added) = (missing.fuse(), added.fuse());
             loop {
-                let what = match (missing.next(), added.next()) {
-                    (Some(i), Some(j)) => format!("{} came in the place of {}", ours[j], theirs[i]),
-                    (Some(i), None) if all.len() == 1 => format!("{} did not come", theirs[i]),
+                let detail = match (missing.next(), added.next()) {
+                    (Some(i), Some(j)) => format!("{} arrived instead of {}", names[j], expected[i]),
+                    (Some(i), None) if all.len() == 1 => format!("{} did not arrive", expected[i]),
                     (Some(i), None) => {
-                        format!("{} ({} of {}) did not come", theirs[i], found.same + i + 1, all.len())
+                        format!("{} ({} of {}) did not arrive", expected[i], observed.in_order + i + 1, all.len())
                     }
                     (None, Some(j)) => {
-                        let same = all[..found.same].last().map(|item| item.name.as_str());
-                        extra(ours[j], j.checked_sub(1).map(|j| ours[j]).or(same))
+                        let previous = all[..observed.in_order].last().map(|item| item.name.as_str());
+                        extra(names[j], j.checked_sub(1).map(|j| names[j]).or(previous))
                     }
                     (None, None) => break,
                 };
-                self.tell(group, what);
+                self.report(group, detail);
             }
         }
     }
 
-    fn item(&mut self, group: &Group, recorded: &Item, found: &Item) {
-        let mut told = match (&recorded.content, &found.content) {
-            (Content::Message(recorded), Content::Message(found)) => {
-                value::differences(Whole::Message, recorded, found)
+    fn compare_item(&mut self, group: &Group, recorded: &Item, observed: &Item) {
+        let mut texts = match (&recorded.content, &observed.content) {
+            (Content::Message(recorded), Content::Message(observed)) => {
+                json_diff::differences(JsonKind::Message, recorded, observed)
             }
-            (Content::Text(recorded), Content::Text(found)) if same_text(recorded, found) => Vec::new(),
+            (Content::Text(recorded), Content::Text(observed)) if same_text(recorded, observed) => Vec::new(),
             (
                 Content::Request { content_type: was, json: recorded },
-                Content::Request { content_type: is, json: found },
+                Content::Request { content_type: is, json: observed },
             ) => {
-                let mut told = Vec::new();
+                let mut texts = Vec::new();
                 if was != is {
                     let [is, was] = [is, was].map(|kind| kind.as_deref().unwrap_or("none"));
-                    told.push(format!("its content type is {is}, recorded: {was}"));
+                    texts.push(format!("its content type is {is}, recorded: {was}"));
                 }
-                match (recorded, found) {
-                    (Some(recorded), Some(found)) => told.extend(value::differences(Whole::Body, recorded, found)),
-                    (Some(_), None) => told.push("its body is no JSON".into()),
-                    (None, Some(_)) => told.push("its body is JSON, which it was not".into()),
+                match (recorded, observed) {
+                    (Some(recorded), Some(observed)) => {
+                        texts.extend(json_diff::differences(JsonKind::Body, recorded, observed));
+                    }
+                    (Some(_), None) => texts.push("its body is not JSON".into()),
+                    (None, Some(_)) => texts.push("its body is JSON, but the recorded one is not".into()),
                     (None, None) => {}
                 }
-                told
+                texts
             }
-            _ => vec!["it has another content".into()],
+            _ => vec!["it is of another kind".into()],
         };
-        let more = told.len().saturating_sub(MOST_OF_ONE);
+        let more = texts.len().saturating_sub(ITEM_DIFFERENCES_LIMIT);
         if more > 0 {
-            told.truncate(MOST_OF_ONE);
-            told.push(format!("and {more} more fields are otherwise"));
+            texts.truncate(ITEM_DIFFERENCES_LIMIT);
+            texts.push(format!("and {more} more fields differ"));
         }
-        for what in told {
-            self.tell(group, format!("{}: {what}", found.name));
+        for text in texts {
+            self.report(group, format!("{}: {text}", observed.name));
         }
     }
 }
 
-/// What is said of something that the recording does not have.
+/// Describes an item that is not in the recording.
 fn extra(name: &str, after: Option<&str>) -> String {
     let after = after.map(|after| format!(" after {after}")).unwrap_or_default();
-    format!("{name} came{after}, and is not in the recording")
+    format!("{name} arrived{after}, but is not in the recording")
 }
 
-fn asked(request: &Request) -> Asked<'_> {
-    Asked {
+fn request_parts(request: &Request) -> RequestParts<'_> {
+    RequestParts {
         method: &request.method,
         path: &request.path,
         content_type: request.header("content-type"),
@@ -348,17 +362,17 @@ fn asked(request: &Request) -> Asked<'_> {
     }
 }
 
-/// Numbers that count up and times that go on.
+/// Checks that message ids count up by one and timestamps do not go back.
 #[derive(Debug, Default)]
-struct Counter {
+struct SequenceCheck {
     id: Option<i64>,
     timestamp: Option<f64>,
-    /// Since the last message.
+    /// Whether the WebSocket was reopened since the last message.
     reopened: bool,
 }
 
-impl Counter {
-    fn count(&mut self, message: &Value) -> Vec<String> {
+impl SequenceCheck {
+    fn check(&mut self, message: &Value) -> Vec<String> {
         let mut wrong = Vec::new();
         let name = message["event"].as_str().or(message["progress"].as_str()).unwrap_or("a message");
         if let (Some(last), Some(id)) = (self.id, message["id"].as_i64())

@@ -1,4 +1,4 @@
-//! A recorded session, read whole: what the service does, and what the machine did.
+//! Reads a recording into a plan for the service and the machine's side to compare with.
 
 use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
@@ -7,24 +7,26 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::account::{Account, Asked, Owners, path_of};
-use super::comparison::{Comparer, Comparison, Recorded};
-use crate::local_service::{Cue, Replay, Reply, ReplyBody, ReplyEnd, Seen, is_ending, is_opening};
-use crate::record::{Event, Exchange, Message, Recording, SESSION_FILE, Skipped, read_json};
+use super::comparison::{Comparer, Comparison, RecordedCounts, RecordedSide};
+use super::transcript::{ActionIndex, RequestParts, Transcript, path_of};
+use crate::local_service::{
+    RecordedBody, RecordedResponse, ReplayPlan, ReplayStep, ResponseEnd, Seen, is_connecting, is_ending,
+};
+use crate::record::{Event, Exchange, Message, Recording, SESSION_FILE, SkippedLine, read_json};
 use crate::{Error, Result};
 
-/// How long a machine may take for what it had done in the recording, beyond the time that it had taken then.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// No wait is longer: a year.
+/// How much longer than in the recording a machine may take by default.
+const DEFAULT_PATIENCE: Duration = Duration::from_secs(60);
+/// The longest wait: a year, in seconds.
 const LONGEST_S: f64 = 365.0 * 86_400.0;
-/// A longer body of a request is no JSON that is compared: the service does not hold it.
-const LONGEST_BODY: u64 = 64 << 10;
-/// Where the service tells its firmware.
-const FIRMWARE: &str = "/update/current";
-/// A version that is no machine's, for when a machine had fetched one and nothing tells which.
-const ANOTHER_VERSION: &str = "9.9.9-1";
+/// Maximum size of a request body that is compared, in bytes: the service does not hold longer ones.
+const BODY_LIMIT_BYTES: u64 = 64 << 10;
+/// Where the machine asks for the current firmware.
+const FIRMWARE_CHECK_PATH: &str = "/update/current";
+/// A version that no machine has, for a recorded download of an unknown version.
+const UNKNOWN_VERSION: &str = "9.9.9-1";
 
-/// A session as it was recorded, ready to be given again. Its messages are in memory, its pictures and jobs are not.
+/// A recorded session, ready to replay. Its messages are in memory; its pictures and jobs are not.
 ///
 /// ```no_run
 /// use gf_emulator_core::local_service::LocalService;
@@ -36,14 +38,14 @@ const ANOTHER_VERSION: &str = "9.9.9-1";
 /// let comparer = Arc::new(Mutex::new(session.comparer()));
 /// let comparing = Arc::clone(&comparer);
 /// let observer = move |seen: &_| {
-///     for difference in comparing.lock().unwrap().take(seen) {
+///     for difference in comparing.lock().unwrap().push(seen) {
 ///         println!("{difference}");
 ///     }
 /// };
 /// let service = LocalService::builder().replay(session.plan()).observer(observer).start().unwrap();
 /// println!("point a machine at {} and {}", service.http_url(), service.ws_url());
 /// service.script_outcome(Duration::from_secs(3600));
-/// service.close(1000); // what it still has to say comes before it goes
+/// service.close(1000); // the machine's last messages still arrive
 /// service.stop();
 /// let comparer = std::mem::replace(&mut *comparer.lock().unwrap(), session.comparer());
 /// println!("{}", comparer.finish());
@@ -51,22 +53,23 @@ const ANOTHER_VERSION: &str = "9.9.9-1";
 /// ```
 #[derive(Debug)]
 pub struct Session {
-    plan: Replay,
-    recorded: Arc<Recorded>,
-    skipped: Vec<Skipped>,
+    plan: ReplayPlan,
+    recorded: Arc<RecordedSide>,
+    skipped: Vec<SkippedLine>,
 }
 
 impl Session {
-    /// Reads the recording in a folder, of either side.
+    /// Reads the recording in a folder. It may be of either side.
     ///
     /// # Errors
     ///
-    /// As [`Recording::open`]; [`Error::Recording`] where the service says nothing in it.
+    /// As [`Recording::open`]; [`Error::Recording`] if it contains no messages from the service.
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(folder, PATIENCE)
+        Self::open_with(folder, DEFAULT_PATIENCE)
     }
 
-    /// The same, with another time that a machine may take beyond what it had taken when it was recorded.
+    /// As [`open`](Self::open). `patience` is how much longer than in the recording the machine may take; the default
+    /// is 60 s.
     ///
     /// # Errors
     ///
@@ -77,214 +80,232 @@ impl Session {
         let mut reader = Reader { patience, ..Reader::default() };
         while let Some(entry) = recording.next() {
             let entry = entry?;
-            reader.take(entry.t, entry.event, &recording);
+            reader.add(entry.t, entry.event, &recording);
         }
-        if reader.owners.said == 0 {
-            let reason = "the service says nothing in this recording: there is nothing to replay".to_owned();
+        if reader.actions.sent_count == 0 {
+            let reason = "the recording contains no messages from the service".to_owned();
             return Err(Error::Recording { path: recording.folder().join(SESSION_FILE), line: 1, reason });
         }
         Ok(reader.finish(firmware, recording.skipped().to_vec()))
     }
 
-    /// What the service has to say and to answer.
+    /// Returns the service's side.
     #[must_use]
-    pub fn plan(&self) -> Replay {
+    pub fn plan(&self) -> ReplayPlan {
         self.plan.clone()
     }
 
-    /// The lines of the recording that could not be read.
+    /// Returns the lines of the recording that could not be read.
     #[must_use]
-    pub fn skipped(&self) -> &[Skipped] {
+    pub fn skipped(&self) -> &[SkippedLine] {
         &self.skipped
     }
 
-    /// Compares what a service sees that goes through the plan with what was recorded, while it goes on. The
-    /// documentation of [the module](super) says what is compared.
+    /// Returns a comparer for the events of a service that replays the plan, while it runs. See [the module](super) for
+    /// what is compared.
     #[must_use]
     pub fn comparer(&self) -> Comparer {
         Comparer::new(Arc::clone(&self.recorded))
     }
 
-    /// Compares what a service has seen that went through the plan, with the bodies of its requests
+    /// Compares what a service that replayed the plan has seen. It must keep the bodies of requests
     /// ([`keep_bodies`](crate::local_service::Builder::keep_bodies)).
     #[must_use]
     pub fn compare(&self, seen: &[Seen]) -> Comparison {
         let mut comparer = self.comparer();
         for seen in seen {
-            comparer.take(seen);
+            comparer.push(seen);
         }
         comparer.finish()
     }
 }
 
-/// A request, until it is known whose it is: that takes all that the service says.
-struct Requested {
-    cue: usize,
-    /// Which one of its method and path.
-    answer: usize,
-    said: usize,
+/// A request whose action is not known yet: that takes all messages of the service.
+struct PendingRequest {
+    /// The index of its step.
+    step: usize,
+    /// The index of its response among those to its method and path.
+    response: usize,
+    sent_count: usize,
     content_type: Option<String>,
     json: Option<Value>,
 }
 
-/// A session on its way in.
+/// Reads a recording entry by entry.
 #[derive(Default)]
 struct Reader {
     patience: Duration,
-    cues: Vec<Cue>,
-    /// When each of them was: requests are noted at their end, and what counts is when they were made.
+    steps: Vec<ReplayStep>,
+    /// The time of each step. Requests are recorded when they end, but count when they begin.
     times: Vec<f64>,
+    /// The latest time of an entry.
     clock: f64,
-    answers: HashMap<(String, String), VecDeque<Reply>>,
-    recorded: Account,
-    owners: Owners,
-    counts: (usize, usize, usize),
-    requests: Vec<Requested>,
-    /// When the last cue was.
-    t: f64,
-    /// How many control sockets are open, and whether the last cue may be a cut: it is, where another one is opened.
-    open: usize,
-    may_be_cut: Option<usize>,
-    /// What the machine's requests tell of the firmware, where the answers are not known.
-    version: Option<String>,
-    agent: Option<String>,
+    responses: HashMap<(String, String), VecDeque<RecordedResponse>>,
+    transcript: Transcript,
+    actions: ActionIndex,
+    counts: RecordedCounts,
+    requests: Vec<PendingRequest>,
+    /// The time of the last step.
+    last_step_t: f64,
+    /// The number of open connections of the WebSocket.
+    open_sockets: usize,
+    /// The last step, if it is a cut that only counts if another WebSocket is opened.
+    pending_cut: Option<usize>,
+    /// What the machine's requests reveal of the firmware, for recordings without responses: the version in an event,
+    /// the version in `User-Agent`, and the path of a download.
+    event_version: Option<String>,
+    agent_version: Option<String>,
     fetched: Option<String>,
 }
 
 impl Reader {
-    fn take(&mut self, t: f64, event: Event, recording: &Recording) {
-        let since = Duration::from_secs_f64((t - self.t).clamp(0.0, LONGEST_S));
+    fn add(&mut self, t: f64, event: Event, recording: &Recording) {
+        let since = Duration::from_secs_f64((t - self.last_step_t).clamp(0.0, LONGEST_S));
         let timeout = self.patience.saturating_add(since);
-        let before = self.cues.len();
+        let before = self.steps.len();
         match event {
-            Event::In(message) => self.say(message, timeout),
+            Event::In(message) => self.add_sent(message, timeout),
             Event::Out(message) => {
                 let text = message.text.unwrap_or_default();
-                if let Some((action, event)) = self.recorded.take_message(message.json, &text) {
-                    self.counts.1 += 1;
+                if let Some((action, event)) = self.transcript.add_message(message.json, &text) {
+                    self.counts.messages += 1;
                     if let Some(id) = action.filter(|_| is_ending(&event)) {
-                        self.owners.end(id);
+                        self.actions.end(id);
                     }
-                    self.cues.push(Cue::Message { action, event, timeout });
+                    self.steps.push(ReplayStep::AwaitMessage { action, event, timeout });
                 }
             }
             Event::Http(exchange) => {
                 let began = t - exchange.duration_s.unwrap_or_default();
-                self.exchange(*exchange, recording, timeout);
-                self.times.resize(self.cues.len(), began);
+                self.add_exchange(*exchange, recording, timeout);
+                self.times.resize(self.steps.len(), began);
             }
             Event::Opened { .. } => {
-                // One that takes the place of another, which is seen to have ended later.
-                if self.open > 0 {
-                    self.cues.push(Cue::Cut { timeout });
+                // A new WebSocket replaces the old one, whose end is recorded later.
+                if self.open_sockets > 0 {
+                    self.steps.push(ReplayStep::Cut { timeout });
                 }
-                self.open += 1;
-                self.may_be_cut = None;
+                self.open_sockets += 1;
+                self.pending_cut = None;
             }
-            Event::Closed { .. } if self.open > 0 => {
-                self.open -= 1;
-                if self.open == 0 {
-                    self.may_be_cut = Some(self.cues.len());
-                    self.cues.push(Cue::Cut { timeout });
+            Event::Closed { .. } if self.open_sockets > 0 => {
+                self.open_sockets -= 1;
+                if self.open_sockets == 0 {
+                    self.pending_cut = Some(self.steps.len());
+                    self.steps.push(ReplayStep::Cut { timeout });
                 }
             }
             _ => {}
         }
-        // The order of the entries is the order of what happened, whatever their times.
+        // Entries are in order even if their times are not.
         self.clock = self.clock.max(t);
-        self.times.resize(self.cues.len(), self.clock);
-        if self.cues.len() > before {
-            self.t = t.clamp(0.0, LONGEST_S);
+        self.times.resize(self.steps.len(), self.clock);
+        if self.steps.len() > before {
+            self.last_step_t = t.clamp(0.0, LONGEST_S);
         }
     }
 
-    fn say(&mut self, message: Message, timeout: Duration) {
+    fn add_sent(&mut self, message: Message, timeout: Duration) {
         let Message { json, text, .. } = message;
-        self.counts.0 += usize::from(json.as_ref().is_some_and(|json| json.get("action_type").is_some()));
-        self.owners.say(json.as_ref());
+        self.counts.actions += usize::from(json.as_ref().is_some_and(|json| json.get("action_type").is_some()));
+        self.actions.add_sent(json.as_ref());
         let text = json.map(|json| json.to_string()).or(text).unwrap_or_default();
-        self.cues.push(Cue::Say { text, timeout });
+        self.steps.push(ReplayStep::Send { text, timeout });
     }
 
-    fn exchange(&mut self, exchange: Exchange, recording: &Recording, timeout: Duration) {
+    fn add_exchange(&mut self, exchange: Exchange, recording: &Recording, timeout: Duration) {
         let Some(path) = path_of(&exchange.url).map(str::to_owned) else { return };
-        if is_opening(&path) {
+        if is_connecting(&path) {
             return;
         }
         let Exchange { method, status, error, request, response, .. } = exchange;
         let header =
             |headers: &serde_json::Map<String, Value>, name: &str| headers.get(name)?.as_str().map(str::to_owned);
-        // A link would be another's file.
+        // A symbolic link could lead out of the recording.
         let is_file = |path: &PathBuf| path.symlink_metadata().is_ok_and(|data| data.is_file());
         let file = |name: &str| recording.file(name).filter(is_file);
-        // What is no JSON is beside the recording, and that may be a body with a placeholder in it.
+        // A body that is not JSON is in a file; it may be JSON but for a placeholder.
         let small = |name: &String| {
-            let path = file(name).filter(|path| path.metadata().is_ok_and(|data| data.len() <= LONGEST_BODY))?;
+            let path = file(name).filter(|path| path.metadata().is_ok_and(|data| data.len() <= BODY_LIMIT_BYTES))?;
             read_json(&std::fs::read(path).ok()?)
         };
         let json = request.json.or_else(|| small(request.file.as_ref()?));
         let content_type = header(&request.headers, "content-type");
         let agent = header(&request.headers, "user-agent");
         let agent = agent.as_deref().and_then(|agent| agent.split_once('/')).map(|(_, version)| version.to_owned());
-        self.agent = self.agent.take().or(agent);
-        let told = json.as_ref().and_then(|json| json["remote"].as_str().or(json["version"].as_str()));
-        self.version = self.version.take().or(told.filter(|_| path == "/api/event").map(str::to_owned));
-        if method == "GET" && path != FIRMWARE && !self.owners.names(&path) && self.fetched.is_none() {
+        self.agent_version = self.agent_version.take().or(agent);
+        let version = json.as_ref().and_then(|json| json["remote"].as_str().or(json["version"].as_str()));
+        let version = version.filter(|_| path == "/api/event").map(str::to_owned);
+        self.event_version = self.event_version.take().or(version);
+        if method == "GET" && path != FIRMWARE_CHECK_PATH && !self.actions.has_path(&path) && self.fetched.is_none() {
             self.fetched = Some(path.clone());
         }
 
         let body = match (response.json, response.file.as_deref().and_then(file)) {
-            (Some(json), _) => ReplyBody::Json(json),
-            (None, Some(path)) => ReplyBody::File(path),
+            (Some(json), _) => RecordedBody::Json(json),
+            (None, Some(path)) => RecordedBody::File(path),
             (None, None) if method == "GET" && status.is_none_or(|status| status < 300) => {
-                if self.fetched.as_ref() == Some(&path) { ReplyBody::Firmware } else { ReplyBody::Job }
+                if self.fetched.as_ref() == Some(&path) { RecordedBody::Firmware } else { RecordedBody::Job }
             }
-            (None, None) => ReplyBody::Empty,
+            (None, None) => RecordedBody::Empty,
         };
         let retry_after = header(&response.headers, "retry-after");
-        let end = if error.is_some() { ReplyEnd::Broken } else { ReplyEnd::Whole };
-        let replies = self.answers.entry((method.clone(), path.clone())).or_default();
-        let answer = replies.len();
-        replies.push_back(Reply { status, retry_after, body, end });
+        let end = if error.is_some() { ResponseEnd::Cut } else { ResponseEnd::Complete };
+        let responses = self.responses.entry((method.clone(), path.clone())).or_default();
+        let index = responses.len();
+        responses.push_back(RecordedResponse { status, retry_after, body, end });
 
-        self.counts.2 += 1;
-        self.requests.push(Requested { cue: self.cues.len(), answer, said: self.owners.said, content_type, json });
-        self.cues.push(Cue::Request { action: None, method, path, timeout });
+        self.counts.requests += 1;
+        self.requests.push(PendingRequest {
+            step: self.steps.len(),
+            response: index,
+            sent_count: self.actions.sent_count,
+            content_type,
+            json,
+        });
+        self.steps.push(ReplayStep::AwaitRequest { action: None, method, path, timeout });
     }
 
-    fn finish(mut self, firmware: Option<String>, skipped: Vec<Skipped>) -> Session {
-        for Requested { cue, answer, said, content_type, json } in self.requests {
-            if let Some(Cue::Request { action, method, path, .. }) = self.cues.get_mut(cue) {
-                let asked = Asked { method, path, content_type: content_type.as_deref(), json };
-                *action = self.recorded.take_request(&self.owners, said, asked);
-                let reply = self.answers.get_mut(&(method.clone(), path.clone())).and_then(|all| all.get_mut(answer));
-                // What the machine itself broke off would be a failure if the service did it.
-                let withdrawn = action.is_some_and(|id| self.owners.withdrawn.contains(&id));
-                if let Some(reply) = reply.filter(|reply| withdrawn && reply.end == ReplyEnd::Broken) {
-                    reply.end = ReplyEnd::Open;
+    fn finish(mut self, firmware: Option<String>, skipped: Vec<SkippedLine>) -> Session {
+        for PendingRequest { step, response, sent_count, content_type, json } in self.requests {
+            if let Some(ReplayStep::AwaitRequest { action, method, path, .. }) = self.steps.get_mut(step) {
+                let parts = RequestParts { method, path, content_type: content_type.as_deref(), json };
+                *action = self.transcript.add_request(&self.actions, sent_count, parts);
+                let responses = self.responses.get_mut(&(method.clone(), path.clone()));
+                let recorded = responses.and_then(|responses| responses.get_mut(response));
+                // The machine cut this request itself, because its action was cancelled.
+                let is_cancelled = action.is_some_and(|id| self.actions.cancelled.contains(&id));
+                if let Some(recorded) = recorded.filter(|recorded| is_cancelled && recorded.end == ResponseEnd::Cut) {
+                    recorded.end = ResponseEnd::Stalled;
                 }
             }
         }
-        if let Some(at) = self.may_be_cut {
-            self.cues.remove(at);
+        if let Some(at) = self.pending_cut {
+            self.steps.remove(at);
             self.times.remove(at);
         }
-        let mut cues: Vec<_> = self.times.into_iter().zip(self.cues).collect();
-        cues.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let cues = cues.into_iter().map(|(_, cue)| cue).collect();
-        // Where the answers were not recorded, what the machine did tells what they were.
-        let told = self.version.or(self.fetched.as_ref().map(|_| ANOTHER_VERSION.to_owned()));
-        let version = told.or(self.agent).or(firmware);
-        let home = self.fetched.as_deref().unwrap_or("/dl/firmware");
-        let answer = json!({"version": version, "download_url": format!("https://recorded.invalid{home}")});
-        for reply in self.answers.get_mut(&("GET".to_owned(), FIRMWARE.to_owned())).into_iter().flatten() {
-            if reply.body == ReplyBody::Job && version.is_some() {
-                reply.body = ReplyBody::Json(answer.clone());
+        let mut steps: Vec<_> = self.times.into_iter().zip(self.steps).collect();
+        steps.sort_by(|(a, _), (b, _)| a.total_cmp(b));
+        let steps = steps.into_iter().map(|(_, step)| step).collect();
+        // Without recorded responses, what the machine did shows which version the service offered.
+        let offered = self.event_version.or(self.fetched.as_ref().map(|_| UNKNOWN_VERSION.to_owned()));
+        let version = offered.or(self.agent_version).or(firmware);
+        let path = self.fetched.as_deref().unwrap_or("/dl/firmware");
+        let answer = json!({"version": version, "download_url": format!("https://recorded.invalid{path}")});
+        for response in
+            self.responses.get_mut(&("GET".to_owned(), FIRMWARE_CHECK_PATH.to_owned())).into_iter().flatten()
+        {
+            if response.body == RecordedBody::Job && version.is_some() {
+                response.body = RecordedBody::Json(answer.clone());
             }
         }
         Session {
-            plan: Replay { cues, answers: self.answers },
-            recorded: Arc::new(Recorded { account: self.recorded, owners: self.owners, counts: self.counts }),
+            plan: ReplayPlan { steps, responses: self.responses },
+            recorded: Arc::new(RecordedSide {
+                transcript: self.transcript,
+                actions: self.actions,
+                counts: self.counts,
+            }),
             skipped,
         }
     }

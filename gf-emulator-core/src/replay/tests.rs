@@ -1,4 +1,4 @@
-//! Recordings of all kinds, and what machines of all kinds make of them, with no network.
+//! Plans and comparisons of synthetic recordings, without a network.
 
 use std::fs;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::local_service::{Bearer, Cue, ReplyBody, Request, Seen};
+use crate::local_service::{Bearer, RecordedBody, ReplayStep, Request, Seen};
 use crate::record::SESSION_FILE;
 
 fn text_of(lines: &[Value]) -> String {
@@ -22,29 +22,29 @@ fn text_of(lines: &[Value]) -> String {
     text
 }
 
-fn opened(text: &str) -> crate::Result<Session> {
+fn open_session(text: &str) -> crate::Result<Session> {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join(SESSION_FILE), text).unwrap();
     Session::open(folder.path())
 }
 
-fn said(message: &Value) -> Value {
+fn sent(message: &Value) -> Value {
     json!({"kind": "in", "json": message})
 }
 
 fn action(id: i64, kind: &str, url: &str) -> Value {
-    said(&json!({"id": id, "action_type": kind, "status": "ready", "motion_url": url}))
+    sent(&json!({"id": id, "action_type": kind, "status": "ready", "motion_url": url}))
 }
 
-fn heard(action: i64, event: &str) -> Value {
+fn received(action: i64, event: &str) -> Value {
     json!({"kind": "out", "json": {"action_id": action, "event": event}})
 }
 
-fn asked(method: &str, path: &str) -> Value {
+fn requested(method: &str, path: &str) -> Value {
     json!({"kind": "http", "method": method, "url": format!("https://h{path}")})
 }
 
-/// The same lines as a service sees them.
+/// Returns what a service sees of the same lines.
 fn seen(lines: &[Value]) -> Vec<Seen> {
     let seen = |line: &Value| match line["kind"].as_str().unwrap() {
         "in" => Seen::WsSent(line["json"].to_string()),
@@ -52,7 +52,7 @@ fn seen(lines: &[Value]) -> Vec<Seen> {
         "opened" => Seen::WsOpened { subprotocol: true },
         _ => Seen::Http(Request {
             method: line["method"].as_str().unwrap().into(),
-            path: account::path_of(line["url"].as_str().unwrap()).unwrap().into(),
+            path: transcript::path_of(line["url"].as_str().unwrap()).unwrap().into(),
             has_query: false,
             headers: line["headers"].as_str().map(|kind| ("content-type".into(), kind.into())).into_iter().collect(),
             bearer: Bearer::Absent,
@@ -64,95 +64,96 @@ fn seen(lines: &[Value]) -> Vec<Seen> {
     lines.iter().map(seen).collect()
 }
 
-fn told(recorded: &[Value], found: &[Value]) -> Vec<String> {
-    let session = opened(&text_of(recorded)).unwrap();
+fn differences(recorded: &[Value], found: &[Value]) -> Vec<String> {
+    let session = open_session(&text_of(recorded)).unwrap();
     session.compare(&seen(found)).differences.iter().map(ToString::to_string).collect()
 }
 
 #[test]
-fn a_request_is_waited_for_where_it_was_made_and_not_where_it_ended() {
-    let cancelled = said(&json!({"id": 1, "action_type": "print", "status": "cancelled"}));
-    let mut download = asked("GET", "/job");
-    // Noted at 4 s, and made before the service said anything at 3 s.
+fn awaits_a_request_where_it_began() {
+    let cancelled = sent(&json!({"id": 1, "action_type": "print", "status": "cancelled"}));
+    let mut download = requested("GET", "/job");
+    // Recorded at 4 s, but made before the service's message at 3 s.
     download["duration_s"] = json!(1.5);
-    let lines = [action(1, "print", "https://h/job"), heard(1, "print:starting"), cancelled, download];
-    let cues = opened(&text_of(&lines)).unwrap().plan().cues;
-    assert!(matches!(&cues[2], Cue::Request { path, .. } if path == "/job"), "{cues:?}");
-    assert!(matches!(&cues[3], Cue::Say { text, .. } if text.contains("cancelled")), "{cues:?}");
+    let lines = [action(1, "print", "https://h/job"), received(1, "print:starting"), cancelled, download];
+    let steps = open_session(&text_of(&lines)).unwrap().plan().steps;
+    assert!(matches!(&steps[2], ReplayStep::AwaitRequest { path, .. } if path == "/job"), "{steps:?}");
+    assert!(matches!(&steps[3], ReplayStep::Send { text, .. } if text.contains("cancelled")), "{steps:?}");
 }
 
 #[test]
-fn what_did_not_come_and_what_came_besides_is_told_by_action() {
+fn reports_missing_and_extra_events_by_action() {
     let names = |names: &str| -> Vec<Value> {
         let start = [action(7, "hunt", "https://h/a")];
-        start.into_iter().chain(names.split_whitespace().map(|name| heard(7, name))).collect()
+        start.into_iter().chain(names.split_whitespace().map(|name| received(7, name))).collect()
     };
     for (recorded, found, expected) in [
         ("a b", "a b", ""),
-        ("a b c", "a c", "hunt 7: b (2 of 3) did not come"),
-        ("a", "", "hunt 7: a did not come"),
-        ("a c", "a b c", "hunt 7: b came after a, and is not in the recording"),
-        ("", "a", "hunt 7: a came, and is not in the recording"),
-        ("a b", "a c", "hunt 7: c came in the place of b"),
-        ("a b c", "a d e", "hunt 7: d came in the place of b; hunt 7: e came in the place of c"),
-        ("a b c", "a d", "hunt 7: d came in the place of b; hunt 7: c (3 of 3) did not come"),
+        ("a b c", "a c", "hunt 7: b (2 of 3) did not arrive"),
+        ("a", "", "hunt 7: a did not arrive"),
+        ("a c", "a b c", "hunt 7: b arrived after a, but is not in the recording"),
+        ("", "a", "hunt 7: a arrived, but is not in the recording"),
+        ("a b", "a c", "hunt 7: c arrived instead of b"),
+        ("a b c", "a d e", "hunt 7: d arrived instead of b; hunt 7: e arrived instead of c"),
+        ("a b c", "a d", "hunt 7: d arrived instead of b; hunt 7: c (3 of 3) did not arrive"),
     ] {
-        assert_eq!(told(&names(recorded), &names(found)).join("; "), expected, "{recorded} / {found}");
+        assert_eq!(differences(&names(recorded), &names(found)).join("; "), expected, "{recorded} / {found}");
     }
-    let strange = [action(7, "hunt", "https://h/a"), heard(8, "x")];
+    let strange = [action(7, "hunt", "https://h/a"), received(8, "x")];
     assert_eq!(
-        told(&strange[..1], &strange),
-        ["action 8, which nobody asked for: x came, and is not in the recording"]
+        differences(&strange[..1], &strange),
+        ["action 8, which the service did not send: x arrived, but is not in the recording"]
     );
 }
 
 #[test]
-fn order_counts_within_an_action_and_not_between_them() {
+fn compares_the_order_within_actions_only() {
     let start = [action(1, "a", "https://h/a"), action(2, "b", "https://h/b")];
     let of = |messages: [(i64, &str); 3]| -> Vec<Value> {
-        start.iter().cloned().chain(messages.map(|(id, name)| heard(id, name))).collect()
+        start.iter().cloned().chain(messages.map(|(id, name)| received(id, name))).collect()
     };
     let recorded = of([(1, "x"), (1, "y"), (2, "z")]);
-    assert_eq!(told(&recorded, &of([(2, "z"), (1, "x"), (1, "y")])), [""; 0]);
-    assert_eq!(told(&recorded, &of([(1, "y"), (1, "x"), (2, "z")])).len(), 2);
+    assert_eq!(differences(&recorded, &of([(2, "z"), (1, "x"), (1, "y")])), [""; 0]);
+    assert_eq!(differences(&recorded, &of([(1, "y"), (1, "x"), (2, "z")])).len(), 2);
 }
 
 #[test]
-fn requests_are_told_by_the_action_that_they_are_for() {
+fn groups_requests_by_action() {
     let job = "https://h/job?***";
     let recorded = [
-        asked("GET", "/update/current"),
+        requested("GET", "/update/current"),
         action(1, "motion", job),
-        asked("GET", "/job"),
-        heard(1, "motion:completed"),
+        requested("GET", "/job"),
+        received(1, "motion:completed"),
         action(2, "motion", job),
-        asked("GET", "/job"),
-        asked("POST", "/api/machines/lid_image/2"),
-        heard(2, "motion:completed"),
+        requested("GET", "/job"),
+        requested("POST", "/api/machines/lid_image/2"),
+        received(2, "motion:completed"),
     ];
-    assert_eq!(told(&recorded, &recorded), [""; 0]);
+    assert_eq!(differences(&recorded, &recorded), [""; 0]);
     let mut found = recorded.to_vec();
     found.remove(5);
-    assert_eq!(told(&recorded, &found), ["motion 2: GET /job (1 of 2) did not come"]);
+    assert_eq!(differences(&recorded, &found), ["motion 2: GET /job (1 of 2) did not arrive"]);
     let mut found = recorded.to_vec();
-    found.push(asked("PUT", "/api/machines/status"));
+    found.push(requested("PUT", "/api/machines/status"));
     assert_eq!(
-        told(&recorded, &found),
+        differences(&recorded, &found),
         [
-            "requests for no action: PUT /api/machines/status came after GET /update/current, and is not in the recording"
+            "requests without an action: PUT /api/machines/status arrived after GET /update/current, but is not in the recording"
         ]
     );
-    // Under way together: whose it is cannot be told, so it does not matter.
-    let together = [action(1, "motion", job), action(2, "motion", job), asked("GET", "/job"), asked("GET", "/job")];
+    // Concurrent actions with the same URL: the requests form one group.
+    let together =
+        [action(1, "motion", job), action(2, "motion", job), requested("GET", "/job"), requested("GET", "/job")];
     let found = [together[0].clone(), together[2].clone(), together[1].clone(), together[3].clone()];
-    assert_eq!(told(&together, &found), [""; 0]);
-    assert_eq!(told(&together, &together[..3]), ["requests for /job: GET /job (2 of 2) did not come"]);
+    assert_eq!(differences(&together, &found), [""; 0]);
+    assert_eq!(differences(&together, &together[..3]), ["requests for /job: GET /job (2 of 2) did not arrive"]);
 }
 
 #[test]
-fn bodies_are_compared_where_they_are_json() {
+fn compares_json_bodies() {
     let post = |kind: &str, body: &str| {
-        let mut line = asked("POST", "/api/event");
+        let mut line = requested("POST", "/api/event");
         line["headers"] = kind.into();
         line["body"] = body.into();
         let json = crate::record::read_json(body.as_bytes());
@@ -169,25 +170,25 @@ fn bodies_are_compared_where_they_are_json() {
         (
             (json, r#"{"id": 5, "event": "e"}"#),
             (json, r#"{"id": <MILLI_EPOCH>, "event": "e"}"#),
-            "requests for no action: POST /api/event e: id is \"<MILLI_EPOCH>\", recorded: 5",
+            "requests without an action: POST /api/event e: id is \"<MILLI_EPOCH>\", recorded: 5",
         ),
         (
             (json, r#"{"event": "e", "local": "1"}"#),
             (json, r#"{"event": "e", "local": "2"}"#),
-            "requests for no action: POST /api/event e: local is \"2\", recorded: \"1\"",
+            "requests without an action: POST /api/event e: local is \"2\", recorded: \"1\"",
         ),
         (
             (json, r#"{"event": "e"}"#),
             ("text/plain", r#"{"event": "e"}"#),
-            "requests for no action: POST /api/event e: its content type is text/plain, recorded: application/json",
+            "requests without an action: POST /api/event e: its content type is text/plain, recorded: application/json",
         ),
     ] {
-        assert_eq!(told(&post(recorded.0, recorded.1), &post(found.0, found.1)).join("; "), expected);
+        assert_eq!(differences(&post(recorded.0, recorded.1), &post(found.0, found.1)).join("; "), expected);
     }
 }
 
 #[test]
-fn numbers_count_up_and_times_go_on() {
+fn checks_that_ids_count_up_and_timestamps_do_not_go_back() {
     let message = |id: i64, timestamp: i64| json!({"kind": "out", "json": {"id": id, "timestamp": timestamp, "action_id": 1, "event": "x"}});
     let start = action(1, "hunt", "https://h/a");
     let cut = json!({"kind": "opened", "url": "wss://h"});
@@ -205,12 +206,12 @@ fn numbers_count_up_and_times_go_on() {
         ),
     ] {
         let found: Vec<_> = [start.clone()].into_iter().chain(found).collect();
-        assert_eq!(told(&recorded, &found).join("; "), expected, "{found:?}");
+        assert_eq!(differences(&recorded, &found).join("; "), expected, "{found:?}");
     }
 }
 
 #[test]
-fn there_may_be_more_progress_or_less() {
+fn ignores_the_number_of_progress_messages() {
     let progress = |current: i64, extra: Option<i64>| {
         let mut json = json!({"action_id": 1, "progress": "print:progress", "current": current});
         if let Some(extra) = extra {
@@ -219,17 +220,17 @@ fn there_may_be_more_progress_or_less() {
         json!({"kind": "out", "json": json})
     };
     let start = action(1, "print", "https://h/a");
-    let recorded = [start.clone(), progress(1, None), heard(1, "print:completed")];
+    let recorded = [start.clone(), progress(1, None), received(1, "print:completed")];
     for found in [vec![], vec![progress(5, None)], vec![progress(1, None), progress(2, None)]] {
-        let found: Vec<_> = [start.clone()].into_iter().chain(found).chain([heard(1, "print:completed")]).collect();
-        assert_eq!(told(&recorded, &found), [""; 0]);
+        let found: Vec<_> = [start.clone()].into_iter().chain(found).chain([received(1, "print:completed")]).collect();
+        assert_eq!(differences(&recorded, &found), [""; 0]);
     }
-    let found = [start, progress(1, Some(2)), heard(1, "print:completed")];
-    assert_eq!(told(&recorded, &found), ["print 1: print:progress: extra is 2, and is not in the recording"]);
+    let found = [start, progress(1, Some(2)), received(1, "print:completed")];
+    assert_eq!(differences(&recorded, &found), ["print 1: print:progress: extra is 2, but is not in the recording"]);
 }
 
 #[test]
-fn a_whole_report_of_differences_is_cut_short_and_one_line_each() {
+fn limits_the_differences_of_one_message_to_short_lines() {
     let report = |value: i64| {
         let values: serde_json::Map<_, _> = (0..500).map(|n| (format!("C{n}"), value.into())).collect();
         vec![
@@ -237,72 +238,74 @@ fn a_whole_report_of_differences_is_cut_short_and_one_line_each() {
             json!({"kind": "out", "json": {"action_id": 1, "event": "e", "settings": values}}),
         ]
     };
-    let told = told(&report(1), &report(2));
-    assert_eq!(told.len(), 21);
-    assert!(told[20].ends_with("and 480 more fields are otherwise"), "{}", told[20]);
-    assert!(told.iter().all(|line| !line.contains(char::is_control)), "{told:?}");
+    let lines = differences(&report(1), &report(2));
+    assert_eq!(lines.len(), 21);
+    assert!(lines[20].ends_with("and 480 more fields differ"), "{}", lines[20]);
+    assert!(lines.iter().all(|line| !line.contains(char::is_control)), "{lines:?}");
 }
 
 #[test]
-fn cuts_are_those_after_which_another_socket_was_opened() {
+fn cuts_only_before_another_websocket_opens() {
     let [open, close] = [json!({"kind": "opened", "url": "wss://h"}), json!({"kind": "closed", "reason": "x"})];
     let say = action(1, "hunt", "https://h/a");
     for (lines, cuts) in [
         (vec![&open, &say, &close], vec![]),
         (vec![&open, &say, &close, &open, &close], vec![1]),
         (vec![&say, &open, &close, &open, &say], vec![1]),
-        // The new one is there before the old one is seen to be gone.
+        // The new WebSocket opens before the old one closes.
         (vec![&open, &say, &open, &close, &say, &close], vec![1]),
         (vec![&close, &open, &say, &close, &close], vec![]),
     ] {
         let lines: Vec<_> = lines.into_iter().cloned().collect();
-        let cues = opened(&text_of(&lines)).unwrap().plan().cues;
-        let found = cues.iter().enumerate().filter(|(_, cue)| matches!(cue, Cue::Cut { .. })).map(|(index, _)| index);
+        let steps = open_session(&text_of(&lines)).unwrap().plan().steps;
+        let found =
+            steps.iter().enumerate().filter(|(_, step)| matches!(step, ReplayStep::Cut { .. })).map(|(index, _)| index);
         assert_eq!(found.collect::<Vec<_>>(), cuts, "{lines:?}");
     }
 }
 
 #[test]
-fn what_the_service_answered_is_told_by_what_the_machine_did() {
+fn infers_missing_responses_from_the_requests() {
     let firmware = |lines: &[Value]| {
         let lines: Vec<_> = lines.iter().cloned().chain([action(1, "hunt", "https://h/job")]).collect();
-        let plan = opened(&text_of(&lines)).unwrap().plan();
-        let answer = |path: &str| plan.answers.get(&("GET".to_owned(), path.to_owned())).map(|all| all[0].body.clone());
+        let plan = open_session(&text_of(&lines)).unwrap().plan();
+        let answer =
+            |path: &str| plan.responses.get(&("GET".to_owned(), path.to_owned())).map(|all| all[0].body.clone());
         (answer("/update/current"), answer("/dl/fw.bin"))
     };
-    let mut check = asked("GET", "/update/current");
+    let mut check = requested("GET", "/update/current");
     check["request"] = json!({"bytes": 0, "headers": {"user-agent": "OpenGlow/2.6.0-7"}});
-    let fetch = asked("GET", "/dl/fw.bin");
-    let mut event = asked("POST", "/api/event");
+    let fetch = requested("GET", "/dl/fw.bin");
+    let mut event = requested("POST", "/api/event");
     event["request"] = json!({"bytes": 0, "json": {"remote": "3.0", "event": "firmware_update:check:complete"}});
     let version = |version: &str, path: &str| {
-        Some(ReplyBody::Json(json!({"version": version, "download_url": format!("https://recorded.invalid{path}")})))
+        Some(RecordedBody::Json(json!({"version": version, "download_url": format!("https://recorded.invalid{path}")})))
     };
     assert_eq!(firmware(&[check.clone()]), (version("2.6.0-7", "/dl/firmware"), None));
     assert_eq!(
         firmware(&[check.clone(), event, fetch.clone()]),
-        (version("3.0", "/dl/fw.bin"), Some(ReplyBody::Firmware))
+        (version("3.0", "/dl/fw.bin"), Some(RecordedBody::Firmware))
     );
-    let (Some(ReplyBody::Json(other)), _) = firmware(&[check.clone(), fetch]) else { panic!() };
-    assert_ne!(other["version"], "2.6.0-7", "it was another one, or it would not have been fetched");
+    let (Some(RecordedBody::Json(other)), _) = firmware(&[check.clone(), fetch]) else { panic!() };
+    assert_ne!(other["version"], "2.6.0-7", "the machine fetched another version");
     check["response"] = json!({"bytes": 0, "json": {"version": "4", "download_url": "https://h/x"}});
-    assert_eq!(firmware(&[check]).0, Some(ReplyBody::Json(json!({"version": "4", "download_url": "https://h/x"}))));
+    assert_eq!(firmware(&[check]).0, Some(RecordedBody::Json(json!({"version": "4", "download_url": "https://h/x"}))));
 }
 
 #[test]
-fn only_plain_files_beside_the_recording_are_given_out() {
+fn serves_only_regular_files_of_the_recording() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("own.puls"), "x").unwrap();
     #[cfg(unix)]
     std::os::unix::fs::symlink("/etc/passwd", folder.path().join("link.puls")).unwrap();
     for (name, given) in [("own.puls", true), ("link.puls", false), ("../x", false), ("none.puls", false)] {
-        let mut line = asked("GET", "/job");
+        let mut line = requested("GET", "/job");
         line["response"] = json!({"bytes": 0, "file": name});
         line["status"] = 200.into();
         fs::write(folder.path().join(SESSION_FILE), text_of(&[action(1, "hunt", "https://h/job"), line])).unwrap();
         let plan = Session::open(folder.path()).unwrap().plan();
-        let body = &plan.answers[&("GET".to_owned(), "/job".to_owned())][0].body;
-        assert_eq!(matches!(body, ReplyBody::File(_)), given, "{name}: {body:?}");
+        let body = &plan.responses[&("GET".to_owned(), "/job".to_owned())][0].body;
+        assert_eq!(matches!(body, RecordedBody::File(_)), given, "{name}: {body:?}");
     }
 }
 
@@ -335,15 +338,15 @@ fn any_line() -> impl Strategy<Value = String> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
     #[test]
-    fn no_recording_is_too_odd(lines in proptest::collection::vec(any_line(), 0..30)) {
+    fn accepts_any_recording(lines in proptest::collection::vec(any_line(), 0..30)) {
         let mut text = text_of(&[]);
         for line in &lines {
             text.extend([line.as_str(), "\n"]);
         }
-        if let Ok(session) = opened(&text) {
+        if let Ok(session) = open_session(&text) {
             let plan = session.plan();
-            prop_assert!(plan.cues.len() <= lines.len());
-            prop_assert!(plan.answers.values().map(std::collections::VecDeque::len).sum::<usize>() <= lines.len());
+            prop_assert!(plan.steps.len() <= lines.len());
+            prop_assert!(plan.responses.values().map(std::collections::VecDeque::len).sum::<usize>() <= lines.len());
             let nothing = session.compare(&[]);
             prop_assert!(nothing.differences.len() <= nothing.messages + nothing.requests);
         }

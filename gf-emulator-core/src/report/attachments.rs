@@ -1,360 +1,202 @@
-//! Pictures and jobs beside a recording, on their way into the page: each once, whatever it is called, and no more of
-//! them than a browser can bear.
+//! Embeds the pictures and jobs next to a recording, each once, up to a total size.
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use maud::{Markup, PreEscaped, html};
-use sha2::{Digest, Sha256};
 
-use super::diagram::bytes as size;
-use super::said::Brief;
-use crate::puls::{self, Job, Limits, Measured, Plot, Seconds, Sheet, View};
+use super::drawing::{DrawResult, Hash, Image, JobDrawing, cannot_read, draw, hash_file};
+use super::escape::Truncated;
+use super::format::size;
+use super::image;
+use crate::puls;
 use crate::record::file_beside;
 
-/// A larger picture is named, and not shown. A machine's own have some 400 kB.
-const MOST_PICTURE: u64 = 4 << 20;
-/// No more than this is embedded in all.
-const MOST_IN_ALL: usize = 64 << 20;
-/// A drawing that is longer as SVG is embedded as PNG.
-const MOST_DRAWING: usize = 512 << 10;
-/// A job of more ticks than this (almost two hours at the usual 10,000 a second) is named, and not drawn.
-const MOST_TICKS: u64 = 64 << 20;
-/// How wide jobs are drawn: text that is readable on a phone, and twice as large on a desk.
-const DRAWING_PX: u32 = 480;
-/// What a picture is taken to be that does not say how large it is.
-const ANY_SIZE: (u32, u32) = (640, 480);
+/// Larger pictures are only named. A machine's own have about 400 kB.
+const MAX_PICTURE_BYTES: u64 = 4 << 20;
+/// The most embedded in a page.
+const MAX_TOTAL_BYTES: usize = 64 << 20;
+/// The most characters shown of a file name.
+const MAX_NAME: usize = 80;
 
-/// Who draws jobs.
-pub(crate) enum Drawer<'a> {
-    /// Whoever writes the page, as it gets there.
-    AtOnce,
-    /// Somebody else, while it is recorded.
-    #[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "only a page that goes on has one"))]
-    Elsewhere {
+/// How jobs are drawn.
+pub(crate) enum JobRenderer<'a> {
+    /// While the page is written.
+    Inline,
+    /// By another thread, while the session is still being recorded.
+    #[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "used by live pages"))]
+    Background {
         /// Whether the file of that name is still being written.
-        is_writing: Box<Asked<'a, bool>>,
-        /// The drawing of the job in the file of that name; nothing while it is not drawn yet.
-        drawing: Box<Asked<'a, Option<Arc<Drawing>>>>,
+        is_being_written: Box<ByName<'a, bool>>,
+        /// The drawing of the job in the file of that name, once it is drawn.
+        drawing: Box<ByName<'a, Option<Arc<DrawResult>>>>,
     },
 }
 
-type Asked<'a, T> = dyn Fn(&str) -> T + 'a;
+type ByName<'a, T> = dyn Fn(&str) -> T + 'a;
 
-/// A job that has been drawn, or why it cannot be.
-pub(crate) type Drawing = Result<Drawn, String>;
-
-/// A drawn job.
-#[derive(Debug)]
-pub(crate) struct Drawn {
-    /// Of the file: the same job again needs no other drawing.
-    hash: Hash,
-    picture: Picture,
-    size: (u32, u32),
-    /// As HTML.
-    numbers: String,
-}
-
-#[derive(Debug)]
-enum Picture {
-    Svg(String),
-    /// Base64.
-    Png(String),
-}
-
-impl Drawn {
-    /// How much of a page it takes.
-    pub(crate) fn bytes(&self) -> usize {
-        let (Picture::Svg(text) | Picture::Png(text)) = &self.picture;
-        text.len() + self.numbers.len()
-    }
-}
-
-type Hash = [u8; 32];
-
-/// What has been embedded so far.
+/// What a page has embedded so far.
 pub(super) struct Attachments<'a> {
     folder: &'a Path,
-    drawer: &'a Drawer<'a>,
-    /// What is in the page already, by what it is.
-    known: HashMap<Hash, Known>,
-    left_bytes: usize,
+    renderer: &'a JobRenderer<'a>,
+    embedded: HashMap<Hash, Embedded>,
+    bytes_left: usize,
 }
 
-/// Something that is in the page already.
-#[derive(Debug, Default)]
-struct Known {
-    size: (u32, u32),
-    /// A job's, as HTML.
-    numbers: String,
+/// A picture or job that the page already has.
+#[derive(Debug)]
+struct Embedded {
+    size_px: (u32, u32),
+    /// Empty for a picture.
+    measurements_html: String,
 }
 
 impl<'a> Attachments<'a> {
-    pub(super) fn new(folder: &'a Path, drawer: &'a Drawer<'a>) -> Self {
-        Self { folder, drawer, known: HashMap::new(), left_bytes: MOST_IN_ALL }
+    pub(super) fn new(folder: &'a Path, renderer: &'a JobRenderer<'a>) -> Self {
+        Self { folder, renderer, embedded: HashMap::new(), bytes_left: MAX_TOTAL_BYTES }
     }
 
-    /// The file of that name, as an entry has it: as a picture, a drawn job, or a name with a remark.
+    /// Renders the file that an entry names: a picture, a drawn job, or the name and why it is not shown.
     pub(super) fn show(&mut self, name: &str) -> Markup {
-        let shown = file_beside(self.folder, name).ok_or_else(|| "no file of a recording is called that".to_owned());
-        let shown = shown.and_then(|path| self.embed(&path, name));
-        shown.unwrap_or_else(|why| html! { p.note { (Brief(name, 80)) ": " (Brief(&why, 200)) } })
+        let path = file_beside(self.folder, name).ok_or_else(|| "not a valid file name".to_owned());
+        let shown = path.and_then(|path| self.embed(&path, name));
+        shown.unwrap_or_else(|why| html! { p.note { (Truncated(name, MAX_NAME)) ": " (Truncated(&why, 200)) } })
     }
 
     fn embed(&mut self, path: &Path, name: &str) -> Result<Markup, String> {
-        if let Drawer::Elsewhere { is_writing, .. } = self.drawer
-            && is_writing(name)
+        if let JobRenderer::Background { is_being_written, .. } = self.renderer
+            && is_being_written(name)
         {
-            return Ok(html! { p.note.pending { (Brief(name, 80)) ": it is being written" } });
+            return Ok(pending(name, "being written"));
         }
-        // A link may lead anywhere, and a pipe nowhere.
-        let about = fs::symlink_metadata(path).map_err(|e| unread(&e))?;
-        if !about.is_file() {
-            return Err("it is no file".into());
+        // Neither symbolic links, which may point anywhere, nor pipes, which may block.
+        let metadata = fs::symlink_metadata(path).map_err(|e| cannot_read(&e))?;
+        if !metadata.is_file() {
+            return Err("not a regular file".into());
         }
         let mut start = Vec::new();
-        File::open(path).and_then(|file| file.take(8).read_to_end(&mut start)).map_err(|e| unread(&e))?;
-        if let Some(kind) = picture_kind(&start) {
-            if about.len() > MOST_PICTURE {
-                return Err(format!("a picture of {}, too large to be shown here", size(about.len())));
+        File::open(path).and_then(|file| file.take(8).read_to_end(&mut start)).map_err(|e| cannot_read(&e))?;
+        if let Some(kind) = image::kind(&start) {
+            if metadata.len() > MAX_PICTURE_BYTES {
+                return Err(format!("a picture of {}, too large to show here", size(metadata.len())));
             }
             self.picture(path, name, kind)
-        } else if puls::Kind::of(&start).is_some() {
-            match self.drawer {
-                Drawer::AtOnce => {
-                    let hash = hash_of(path, b"job").map_err(|e| unread(&e))?;
-                    if self.known.contains_key(&hash) {
-                        return Ok(self.job_again(name, &hash));
+        } else if puls::Encoding::detect(&start).is_some() {
+            match self.renderer {
+                JobRenderer::Inline => {
+                    let hash = hash_file(path, b"job").map_err(|e| cannot_read(&e))?;
+                    if let Some(known) = self.embedded.get(&hash) {
+                        return Ok(repeated_job(name, &hash, known));
                     }
                     self.job(name, draw(path, name, &mut || true).as_ref())
                 }
-                Drawer::Elsewhere { drawing, .. } => match drawing(name) {
+                JobRenderer::Background { drawing, .. } => match drawing(name) {
                     Some(drawing) => self.job(name, drawing.as_ref().as_ref()),
-                    None => Ok(html! { p.note.pending { (Brief(name, 80)) ": it is being drawn" } }),
+                    None => Ok(pending(name, "being drawn")),
                 },
             }
         } else {
-            Err(format!("{}, neither a picture nor a pulse file", size(about.len())))
+            Err(format!("{}, neither a picture nor a pulse file", size(metadata.len())))
         }
     }
 
     fn picture(&mut self, path: &Path, name: &str, kind: &str) -> Result<Markup, String> {
-        let hash = hash_of(path, b"picture").map_err(|e| unread(&e))?;
-        let (id, again) = (id_of(&hash), self.known.get(&hash).map(|known| known.size));
-        let (size, data) = if let Some(size) = again {
-            (size, None)
+        let hash = hash_file(path, b"picture").map_err(|e| cannot_read(&e))?;
+        let (id, known) = (id_of(&hash), self.embedded.get(&hash).map(|known| known.size_px));
+        let (size_px, data) = if let Some(size_px) = known {
+            (size_px, None)
         } else {
             let mut bytes = Vec::new();
-            let file = File::open(path).map_err(|e| e.to_string())?;
-            file.take(MOST_PICTURE).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
+            let file = File::open(path).map_err(|e| cannot_read(&e))?;
+            file.take(MAX_PICTURE_BYTES).read_to_end(&mut bytes).map_err(|e| cannot_read(&e))?;
             let data = format!("data:image/{kind};base64,{}", STANDARD.encode(&bytes));
-            self.take(data.len())?;
-            let size = size_of(&bytes).unwrap_or(ANY_SIZE);
-            self.known.insert(hash, Known { size, ..Known::default() });
-            (size, Some(data))
+            self.reserve(data.len())?;
+            let size_px = image::size_px(&bytes).unwrap_or(image::DEFAULT_SIZE_PX);
+            self.embedded.insert(hash, Embedded { size_px, measurements_html: String::new() });
+            (size_px, Some(data))
         };
-        let (width, height) = size;
+        let (width, height) = size_px;
         let image = html! {
-            svg role="img" aria-label={ "picture " (Brief(name, 80)) } viewBox={ "0 0 " (width) " " (height) } {
+            svg role="img" aria-label={ "picture " (Truncated(name, MAX_NAME)) } viewBox={ "0 0 " (width) " " (height) } {
                 @match data {
                     Some(data) => { image id=(id) width=(width) height=(height) href=(data) {} }
                     None => { use href={ "#" (id) } {} }
                 }
             }
         };
-        Ok(figure("picture", &image, name, &format!("{width} × {height}")))
+        Ok(thumbnail("picture", &image, name, &format!("{width} × {height}")))
     }
 
-    fn job(&mut self, name: &str, drawing: Result<&Drawn, &String>) -> Result<Markup, String> {
-        let drawn = drawing.map_err(Clone::clone)?;
-        if self.known.contains_key(&drawn.hash) {
-            return Ok(self.job_again(name, &drawn.hash));
+    fn job(&mut self, name: &str, drawing: Result<&JobDrawing, &String>) -> Result<Markup, String> {
+        let drawing = drawing.map_err(Clone::clone)?;
+        if let Some(known) = self.embedded.get(&drawing.hash) {
+            return Ok(repeated_job(name, &drawing.hash, known));
         }
-        self.take(drawn.bytes())?;
-        let known = Known { size: drawn.size, numbers: drawn.numbers.clone() };
-        self.known.insert(drawn.hash, known);
-        let (id, (width, height)) = (id_of(&drawn.hash), drawn.size);
-        let image = match &drawn.picture {
-            // The plotter's own: it escapes what it is given, and has neither ids nor scripts. It gets an id here.
-            Picture::Svg(svg) => {
-                let named = format!("<svg id=\"{id}\" preserveAspectRatio=\"xMidYMin slice\" ");
-                PreEscaped(svg.replacen("<svg ", &named, 1))
+        self.reserve(drawing.bytes())?;
+        let (size_px, measurements_html) = (drawing.size_px, drawing.measurements_html.clone());
+        self.embedded.insert(drawing.hash, Embedded { size_px, measurements_html });
+        let id = id_of(&drawing.hash);
+        let image = match &drawing.image {
+            // The plotter escapes its texts and writes neither IDs nor scripts.
+            Image::Svg(svg) => {
+                let with_id = format!("<svg id=\"{id}\" preserveAspectRatio=\"xMidYMin slice\" ");
+                PreEscaped(svg.replacen("<svg ", &with_id, 1))
             }
-            Picture::Png(base64) => html! {
-                svg role="img" aria-label={ "job " (Brief(name, 80)) } viewBox={ "0 0 " (width) " " (height) }
-                    preserveAspectRatio="xMidYMin slice" {
-                    image id=(id) width=(width) height=(height) href={ "data:image/png;base64," (base64) } {}
-                }
-            },
+            Image::PngBase64(data) => job_svg(name, size_px, |width, height| {
+                html! { image id=(id) width=(width) height=(height) href={ "data:image/png;base64," (data) } {} }
+            }),
         };
-        Ok(html! { (figure("job", &image, name, "")) (PreEscaped(&drawn.numbers)) })
+        Ok(html! { (thumbnail("job", &image, name, "")) (PreEscaped(&drawing.measurements_html)) })
     }
 
-    /// A job that is in the page already.
-    fn job_again(&self, name: &str, hash: &Hash) -> Markup {
-        let Some(known) = self.known.get(hash) else { return html! {} };
-        let (width, height) = known.size;
-        let image = html! {
-            svg role="img" aria-label={ "job " (Brief(name, 80)) } viewBox={ "0 0 " (width) " " (height) }
-                preserveAspectRatio="xMidYMin slice" {
-                use href={ "#" (id_of(hash)) } width=(width) height=(height) {}
-            }
-        };
-        html! { (figure("job", &image, name, "the same job again")) (PreEscaped(&known.numbers)) }
-    }
-
-    fn take(&mut self, bytes: usize) -> Result<(), String> {
-        let left = self.left_bytes.checked_sub(bytes);
-        self.left_bytes = left.ok_or_else(|| {
-            format!("not shown: there are {} of pictures and drawings in this page already", size(MOST_IN_ALL as u64))
+    fn reserve(&mut self, bytes: usize) -> Result<(), String> {
+        let left = self.bytes_left.checked_sub(bytes);
+        self.bytes_left = left.ok_or_else(|| {
+            format!(
+                "not shown: the limit of {} of pictures and drawings per page is reached",
+                size(MAX_TOTAL_BYTES as u64)
+            )
         })?;
         Ok(())
     }
 }
 
-fn unread(error: &io::Error) -> String {
-    format!("cannot read it: {error}")
+fn pending(name: &str, what: &str) -> Markup {
+    html! { p.note.pending { (Truncated(name, MAX_NAME)) ": " (what) } }
 }
 
-/// What tells files apart: the same bytes as a picture and as a job are two things.
-fn hash_of(path: &Path, salt: &[u8]) -> io::Result<Hash> {
-    let mut hash = Sha256::new_with_prefix(salt);
-    let (mut file, mut buffer) = (File::open(path)?, vec![0; 64 << 10]);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hash.finalize().into()),
-            n => hash.update(&buffer[..n]),
+/// Renders a job that the page already has.
+fn repeated_job(name: &str, hash: &Hash, known: &Embedded) -> Markup {
+    let image = job_svg(name, known.size_px, |width, height| {
+        html! { use href={ "#" (id_of(hash)) } width=(width) height=(height) {} }
+    });
+    html! { (thumbnail("job", &image, name, "same job as above")) (PreEscaped(&known.measurements_html)) }
+}
+
+fn job_svg(name: &str, (width, height): (u32, u32), content: impl FnOnce(u32, u32) -> Markup) -> Markup {
+    html! {
+        svg role="img" aria-label={ "job " (Truncated(name, MAX_NAME)) } viewBox={ "0 0 " (width) " " (height) }
+            preserveAspectRatio="xMidYMin slice" {
+            (content(width, height))
         }
     }
 }
 
-/// An element's id, made of what it shows: parts of a page that are written at different times agree on it.
-fn id_of(hash: &Hash) -> String {
-    hash.iter().take(8).fold("k".to_owned(), |id, byte| id + &format!("{byte:02x}"))
-}
-
-/// Draws the job in a file, for a page. `go_on` is asked again and again, and ends it.
-pub(crate) fn draw(path: &Path, name: &str, go_on: &mut dyn FnMut() -> bool) -> Drawing {
-    let hash = hash_of(path, b"job").map_err(|e| unread(&e))?;
-    let file = File::open(path).map_err(|e| unread(&e))?;
-    let limits = Limits { body_bytes: Some(MOST_TICKS) };
-    let job = Job::with_limits(file, limits).map_err(|e| format!("it cannot be drawn: {e}"))?;
-    let plot = Plot::of_while(job, &mut *go_on).map_err(|e| match e {
-        puls::Error::TooLarge { .. } => {
-            format!("a job of more than {MOST_TICKS} ticks, too long to be drawn here: \"puls plot\" draws it")
-        }
-        e => format!("it cannot be drawn: {e}"),
-    })?;
-    let plot = plot.ok_or("it was not drawn to its end")?;
-    let mut sheet = Sheet::new(name);
-    sheet.width_px = DRAWING_PX;
-    sheet.view = View::Job;
-    let numbers = numbers(plot.measured()).into_string();
-    let svg = plot.to_svg(&sheet);
-    if svg.len() <= MOST_DRAWING {
-        let height = view_height(&svg).unwrap_or(DRAWING_PX);
-        return Ok(Drawn { hash, picture: Picture::Svg(svg), size: (DRAWING_PX, height), numbers });
-    }
-    drop(svg);
-    if !go_on() {
-        return Err("it was not drawn to its end".into());
-    }
-    sheet.width_px = 2 * DRAWING_PX;
-    let png = plot.to_png(&sheet).map_err(|e| e.to_string())?;
-    let size = size_of(&png).unwrap_or(ANY_SIZE);
-    Ok(Drawn { hash, picture: Picture::Png(STANDARD.encode(&png)), size, numbers })
-}
-
-/// Small, and large once it is opened: no script, and not a byte twice.
-fn figure(class: &str, image: &Markup, name: &str, about: &str) -> Markup {
+/// Renders a thumbnail that a click enlarges, without script and without a second copy of the image.
+fn thumbnail(class: &str, image: &Markup, name: &str, note: &str) -> Markup {
     html! {
         details class=(class) {
-            summary { (image) span { (Brief(name, 80)) @if !about.is_empty() { small { " " (about) } } } }
+            summary { (image) span { (Truncated(name, MAX_NAME)) @if !note.is_empty() { small { " " (note) } } } }
         }
     }
 }
 
-/// The drawing has them too; here they can be searched and copied.
-fn numbers(job: &Measured) -> Markup {
-    let run_time = job.run_time_s.map(|s| Seconds(s).to_string());
-    let numbers = [
-        ("to run", run_time.unwrap_or_else(|| "no step frequency".into())),
-        ("ticks", job.ticks.to_string()),
-        ("travelled", format!("{:.1} mm", job.travelled_mm)),
-        ("cut", format!("{:.1} mm", job.cut_mm)),
-        ("laser fires", format!("{} ticks", job.counts.le)),
-        ("fastest", job.peak_mm_s.map_or_else(|| "unknown".into(), |speed| format!("{speed:.1} mm/s"))),
-    ];
-    html! {
-        dl.numbers { @for (name, value) in numbers { div { dt { (name) } dd { (value) } } } }
-        @for refusal in job.header.check(None) { p.note { "A machine would refuse it: " (refusal.to_string()) } }
-    }
-}
-
-fn picture_kind(start: &[u8]) -> Option<&'static str> {
-    if start.starts_with(b"\xff\xd8\xff") {
-        Some("jpeg")
-    } else if start.starts_with(b"\x89PNG\r\n\x1a\n") {
-        Some("png")
-    } else {
-        None
-    }
-}
-
-/// How large a picture says that it is, in pixels.
-fn size_of(bytes: &[u8]) -> Option<(u32, u32)> {
-    let be16 = |at: usize| Some(u32::from(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?)));
-    let be32 = |at: usize| Some(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?));
-    let (width, height) = if bytes.starts_with(b"\x89PNG") {
-        (be32(16)?, be32(20)?)
-    } else {
-        // Segment by segment, to the first that begins a frame (SOF).
-        let mut at = 2;
-        loop {
-            let marker = *bytes.get(at + 1)?;
-            let is_frame = (0xc0..=0xcf).contains(&marker) && ![0xc4, 0xc8, 0xcc].contains(&marker);
-            match (*bytes.get(at)?, marker) {
-                (0xff, 0xff) => at += 1,
-                (0xff, _) if is_frame => break (be16(at + 7)?, be16(at + 5)?),
-                (0xff, _) => at += 2 + usize::try_from(be16(at + 2)?).ok()?,
-                _ => return None,
-            }
-        }
-    };
-    let sensible = 1..=65_535;
-    (sensible.contains(&width) && sensible.contains(&height)).then_some((width, height))
-}
-
-/// How high a drawing is: the last number of its `viewBox`.
-fn view_height(svg: &str) -> Option<u32> {
-    let rest = svg.split_once("viewBox=\"")?.1;
-    rest.split_once('"')?.0.rsplit(' ').next()?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn pictures_say_how_large_they_are() {
-        let jpeg = b"\xff\xd8\xff\xe0\0\x04ab\xff\xff\xc0\0\x11\x08\x01\0\x02\0rest";
-        assert_eq!(size_of(jpeg), Some((512, 256)));
-        for end in 0..18 {
-            assert_eq!(size_of(&jpeg[..end]), None, "{end} bytes");
-        }
-        assert_eq!(size_of(b"\xff\xd8\xff\xe0\0\0\xff\xe0\0\0"), None);
-        assert_eq!(size_of(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x05\0\0\0\x06"), Some((5, 6)));
-        assert_eq!(size_of(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\xff\0\0\x05\0\0\0\x06"), None);
-    }
-
-    #[test]
-    fn a_drawing_says_how_high_it_is() {
-        assert_eq!(view_height("<svg viewBox=\"0 0 480 612\" width=\"480\">"), Some(612));
-        assert_eq!(view_height("<svg>"), None);
-    }
+/// Returns an element ID made from the content, so that sections rendered at different times agree on it.
+fn id_of(hash: &Hash) -> String {
+    hash.iter().take(8).fold("k".to_owned(), |id, byte| id + &format!("{byte:02x}"))
 }

@@ -1,21 +1,24 @@
-//! A recording as a page to read: what was asked, what was done, what went wrong.
+//! Renders a recording as one self-contained HTML page.
 //!
-//! One file of HTML that needs nothing else: no network, and no script to be read. Everything in it that was recorded is
-//! somebody else's text. It is escaped where it is written (`said`), it never becomes a link, and the page's content
-//! security policy lets nothing run but the one script that is part of this crate.
+//! The page needs no network, and can be read without scripts. All recorded text is untrusted: it is escaped where it is
+//! written (`escape`), it never becomes a link, and the Content Security Policy allows only this crate's own script.
 //!
-//! `story` makes sense of the entries; the others each write one part of the page.
+//! `timeline` groups the entries by action; the other modules each render one part of the page.
 
-mod article;
+mod action;
 mod attachments;
-pub(crate) mod diagram;
+mod bounded_map;
+pub(crate) mod csp;
+mod diagram;
+mod drawing;
+mod entry_summary;
+mod escape;
+mod format;
+mod image;
+mod json;
+mod model;
 mod page;
-mod parts;
-mod policy;
-mod raw;
-mod recent;
-mod said;
-mod subsystems;
+mod settings;
 mod timeline;
 
 #[cfg(test)]
@@ -27,23 +30,24 @@ use std::sync::Arc;
 
 use crate::Result;
 use crate::record::Recording;
-pub(crate) use attachments::Drawer;
-#[cfg(feature = "follow")]
-pub(crate) use attachments::{Drawing, Drawn, draw};
+pub(crate) use attachments::JobRenderer;
 #[cfg(feature = "follow")]
 pub(crate) use diagram::live_row;
 #[cfg(feature = "follow")]
-pub(crate) use page::{Live, Since};
-use timeline::{Story, Window};
+pub(crate) use drawing::{DrawResult, JobDrawing, draw};
+#[cfg(feature = "follow")]
+pub(crate) use page::{ChangedSince, LiveParts};
+use timeline::{Timeline, Window};
 
-/// A recording that has been read, and can be written as a page.
+/// A recording that has been read and can be written as a page.
 ///
-/// Page and memory are bounded. A page has the first 20,000 entries, or those from another one on
-/// ([`read_from`](Self::read_from)), and the actions that these belong to, 2000 at the most. What is said stays in the
-/// recording and is read again while the page is written, an entry at a time, and so are pictures and jobs; values longer
-/// than 256 KiB are shortened. What is embedded is bounded: a picture above 4 MiB, a job of more than 64 Mi ticks, or what
-/// goes past 64 MiB in all is named and not shown. Reading and writing take less than 200 MB of memory, whatever the
-/// recording has; most take less than 30 MB.
+/// Page size and memory are bounded:
+///
+/// - A page has at most 20,000 entries (from the first one, or see [`read_from`](Self::read_from)) and 2000 actions.
+/// - Messages, pictures and jobs are read again while the page is written, one at a time. Values longer than 256 KiB are
+///   shortened.
+/// - A page embeds at most 64 MiB of pictures and drawings. Pictures over 4 MiB and jobs over 64 Mi ticks are only named.
+/// - Reading and writing take less than 200 MB of memory for any recording, and less than 30 MB for most.
 ///
 /// ```
 /// use gf_emulator_core::record::{Recorder, Recording};
@@ -63,124 +67,129 @@ use timeline::{Story, Window};
 /// ```
 #[derive(Debug)]
 pub struct Report {
-    story: Arc<Story>,
+    timeline: Arc<Timeline>,
     folder: PathBuf,
 }
 
 impl Report {
-    /// Reads what is left of a recording, all of it for one that has just been opened.
+    /// Reads the remaining entries of `recording`. Lines that are not valid entries count as problems.
     ///
     /// # Errors
     ///
-    /// [`Error::File`](crate::Error::File) where it cannot be read any further. Lines that are no entries are counted
-    /// among what went wrong.
+    /// [`Error::File`](crate::Error::File) if reading fails.
     pub fn read(recording: Recording) -> Result<Self> {
         Self::read_from(recording, 1)
     }
 
-    /// The same, for a page that begins with the entry of that number, counted from 1. What is before it is counted.
+    /// Like [`read`](Self::read), for a page that starts at entry `first`, counted from 1. Earlier entries count towards
+    /// the summary.
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// As for [`read`](Self::read).
     pub fn read_from(mut recording: Recording, first: u64) -> Result<Self> {
-        let mut story = Story::new(recording.about().clone(), Window::From(first.saturating_sub(1)));
-        while let Some(entry) = recording.next_shortened() {
-            story.add(&entry?);
+        let mut timeline = Timeline::new(recording.about().clone(), Window::From(first.saturating_sub(1)));
+        while let Some(entry) = recording.next_for_display() {
+            timeline.add(&entry?);
         }
-        story.finish(recording.skipped());
-        Ok(Self { story: Arc::new(story), folder: recording.folder().into() })
+        timeline.finish(recording.skipped());
+        Ok(Self { timeline: Arc::new(timeline), folder: recording.folder().into() })
     }
 
-    /// Writes the page. A picture or a job that is not there, or is none, is a remark in it.
+    /// Writes the page. A missing or invalid picture or job becomes a note on the page.
     ///
     /// # Errors
     ///
-    /// Those of `out`, and where the recording cannot be read again.
+    /// Errors of `out`, and if the recording cannot be read again.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        page::write(&self.story, &self.folder, &Drawer::AtOnce, None, out)
+        page::write(&self.timeline, &self.folder, &JobRenderer::Inline, None, out)
     }
 
-    /// Writes the page as somebody wants it who follows the session.
+    /// Writes the live page.
     #[cfg(feature = "follow")]
-    pub(crate) fn write_live(&self, live: &Live, drawer: &Drawer<'_>, out: &mut dyn Write) -> io::Result<()> {
-        page::write(&self.story, &self.folder, drawer, Some(live), out)
+    pub(crate) fn write_live(
+        &self,
+        live: &LiveParts,
+        renderer: &JobRenderer<'_>,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        page::write(&self.timeline, &self.folder, renderer, Some(live), out)
     }
 
-    /// Writes what of that page changes: everything but the conversation, and the actions that have not; no actions
-    /// without `since`.
+    /// Writes the sections of a live page that change, without the rows: the summary, and the actions that `changed`
+    /// selects.
     #[cfg(feature = "follow")]
     pub(crate) fn write_sections(
         &self,
-        drawer: &Drawer<'_>,
-        since: Option<&Since>,
+        renderer: &JobRenderer<'_>,
+        changed: Option<&ChangedSince>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        page::write_sections(&self.story, &self.folder, drawer, since, out)
+        page::write_sections(&self.timeline, &self.folder, renderer, changed, out)
     }
 
-    /// How many entries there are in the recording.
+    /// Returns the number of entries in the recording.
     #[must_use]
     pub fn entries(&self) -> u64 {
-        self.story.entries
+        self.timeline.entry_count
     }
 
-    /// The first and the last entry on the page, counted from 1; nothing where it has none.
+    /// Returns the numbers of the first and last entry on the page, counted from 1, or `None` if the page has none.
     #[must_use]
     pub fn shown(&self) -> Option<(u64, u64)> {
-        let count = self.story.told.len() as u64;
-        (count > 0).then(|| (self.story.first + 1, self.story.first + count))
+        let count = self.timeline.shown.len() as u64;
+        (count > 0).then(|| (self.timeline.first_shown + 1, self.timeline.first_shown + count))
     }
 
-    /// How many messages there are in the recording, both ways.
+    /// Returns the number of WebSocket messages in the recording, in both directions.
     #[must_use]
     pub fn messages(&self) -> usize {
-        self.story.counts.messages
+        self.timeline.counts.messages
     }
 
-    /// How many actions were asked for.
+    /// Returns the number of actions in the recording.
     #[must_use]
     pub fn actions(&self) -> usize {
-        self.story.counts.actions
+        self.timeline.counts.actions
     }
 
-    /// How many things went wrong, as far as can be told from what was said.
+    /// Returns the number of problems: actions that did not complete, failed requests, lost connections, invalid lines.
     #[must_use]
-    pub fn troubles(&self) -> usize {
-        self.story.counts.troubles
+    pub fn problems(&self) -> usize {
+        self.timeline.counts.problems
     }
 }
 
-/// Reads a recording that goes on: each entry once, however often it is asked for a report.
+/// Builds reports of a recording that is still being written, reading each entry once.
 #[cfg(feature = "follow")]
 #[derive(Debug)]
-pub(crate) struct Reader {
+pub(crate) struct LiveReport {
     recording: Recording,
-    story: Arc<Story>,
+    timeline: Arc<Timeline>,
 }
 
 #[cfg(feature = "follow")]
-impl Reader {
+impl LiveReport {
     pub(crate) fn open(folder: &std::path::Path) -> Result<Self> {
         let recording = Recording::open_growing(folder)?;
-        let story = Arc::new(Story::new(recording.about().clone(), Window::Latest));
-        Ok(Self { recording, story })
+        let timeline = Arc::new(Timeline::new(recording.about().clone(), Window::Latest));
+        Ok(Self { recording, timeline })
     }
 
-    /// What there is by now, with the last entries on its page; nothing where `go_on` says no before. What has not ended yet
-    /// has not gone wrong.
-    pub(crate) fn read_on(&mut self, go_on: &dyn Fn() -> bool) -> Result<Option<Report>> {
-        // Whoever still writes the last report keeps it as it is.
-        while let Some(entry) = self.recording.next_shortened() {
-            Arc::make_mut(&mut self.story).add(&entry?);
-            if !go_on() {
+    /// Reads the new entries and returns a report of the latest ones, or `None` if `keep_going` returned false. Unfinished
+    /// actions count as problems only once the machine has stopped.
+    pub(crate) fn update(&mut self, keep_going: &dyn Fn() -> bool) -> Result<Option<Report>> {
+        // `make_mut` copies the timeline if an earlier report is still being written from it.
+        while let Some(entry) = self.recording.next_for_display() {
+            Arc::make_mut(&mut self.timeline).add(&entry?);
+            if !keep_going() {
                 return Ok(None);
             }
         }
-        let mut story = Arc::clone(&self.story);
-        if story.is_over() {
-            Arc::make_mut(&mut story).finish(self.recording.skipped());
+        let mut timeline = Arc::clone(&self.timeline);
+        if timeline.has_stopped() {
+            Arc::make_mut(&mut timeline).finish(self.recording.skipped());
         }
-        Ok(Some(Report { story, folder: self.recording.folder().into() }))
+        Ok(Some(Report { timeline, folder: self.recording.folder().into() }))
     }
 }

@@ -1,176 +1,181 @@
-//! The page as a whole: what stands where on it.
+//! The layout of the page.
 
 use std::io::{self, Write};
 use std::path::Path;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::article::{self, word};
-use super::attachments::{Attachments, Drawer};
-use super::diagram::{self, MOST_NAME, Setting};
-use super::policy::{SCRIPT, STYLE, policy, policy_with};
-use super::raw;
-use super::said::Brief;
-use super::timeline::{Channel, Outcome, Story, Told, Trouble};
-use crate::puls::Seconds;
+use super::action;
+use super::attachments::{Attachments, JobRenderer};
+use super::csp;
+use super::diagram::{self, RowContext};
+use super::entry_summary::MAX_NAME;
+use super::escape::Truncated;
+use super::format;
+use super::json;
+use super::model::{Channel, Outcome, Problem, ShownEntry};
+use super::timeline::Timeline;
 use crate::record::{Recording, SESSION_FILE, Side};
+use crate::words::count;
 
-/// Actions on a page.
-const MOST_ARTICLES: usize = 2000;
-/// Rows that a browser lays out together.
-const STRETCH: usize = 64;
-/// JSON in the page, in all.
-const MOST_RAW: usize = 32 << 20;
+const STYLE: &str = include_str!("report.css");
+const SCRIPT: &str = include_str!("report.js");
 
-/// What stands on a page beside the report, where the session goes on.
-#[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "nobody makes one"))]
-pub(crate) struct Live {
+/// The most actions on a page.
+const MAX_ACTIONS: usize = 2000;
+/// Rows per block: a browser skips the layout of blocks that are out of sight.
+const BLOCK_ROWS: usize = 64;
+/// The most JSON on a page, in bytes.
+const MAX_JSON: usize = 32 << 20;
+
+/// What a live page has besides the report.
+#[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "used by live pages"))]
+pub(crate) struct LiveParts {
     pub(crate) style: &'static str,
     pub(crate) script: &'static str,
-    /// Above the report.
+    /// The bar with status and buttons.
     pub(crate) bar: Markup,
 }
 
-impl Live {
-    /// What such a page may do: as a report, and talk to where it came from.
+impl LiveParts {
+    /// Returns the Content Security Policy of a live page, which may connect to its own server.
     pub(crate) fn policy(&self) -> String {
-        policy_with(self.style, self.script, "connect-src 'self'; ")
+        csp::policy(&[STYLE, self.style], &[SCRIPT, self.script], &["img-src data:", "connect-src 'self'"])
     }
 }
 
-/// Of which actions somebody wants to know again: those that something happened to since there were so many entries, and
-/// these.
+/// Selects the actions with an entry at or after index `entries`, and the actions in `also`.
 #[cfg(feature = "follow")]
 #[derive(Debug, Default)]
-pub(crate) struct Since {
+pub(crate) struct ChangedSince {
     pub(crate) entries: u64,
-    pub(crate) again: Vec<usize>,
+    pub(crate) also: Vec<usize>,
 }
 
-/// What changes of a page while a session goes on, but for the conversation.
+/// Writes the sections of a live page that change, and the actions that `changed` selects.
 #[cfg(feature = "follow")]
 pub(super) fn write_sections(
-    story: &Story,
+    timeline: &Timeline,
     folder: &Path,
-    drawer: &Drawer<'_>,
-    since: Option<&Since>,
+    renderer: &JobRenderer<'_>,
+    changed: Option<&ChangedSince>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
-    put(html! { (nav(story)) (summary(story)) (troubles(story)) (filter(story)) })?;
-    let Some(since) = since else { return Ok(()) };
-    let changed = |number: &usize| {
-        story.actions.get(number).is_some_and(|action| action.last >= since.entries) || since.again.contains(number)
+    put(html! { (nav(timeline)) (summary(timeline)) (problems(timeline)) (filter(timeline)) })?;
+    let Some(changed) = changed else { return Ok(()) };
+    let is_selected = |number: &usize| {
+        let action = timeline.actions.get(number);
+        action.is_some_and(|action| action.last_index >= changed.entries) || changed.also.contains(number)
     };
-    actions(story, folder, drawer, &changed, &mut put)
+    write_actions(timeline, folder, renderer, &is_selected, &mut put)
 }
 
+/// Writes the page piece by piece: a piece may close elements of an earlier one.
 pub(super) fn write(
-    story: &Story,
+    timeline: &Timeline,
     folder: &Path,
-    drawer: &Drawer<'_>,
-    live: Option<&Live>,
+    renderer: &JobRenderer<'_>,
+    live: Option<&LiveParts>,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
-    // Written piece by piece: what is not closed here is closed by a later piece.
-    put(html! { (DOCTYPE) (PreEscaped("<html lang=\"en\">")) (head(story, live)) (PreEscaped("<body>")) })?;
-    put(html! { header { h1 { (title(story)) } (nav(story)) } @if let Some(live) = live { (live.bar) } })?;
-    put(html! { (PreEscaped("<main>")) (summary(story)) (troubles(story)) (filter(story)) })?;
-    actions(story, folder, drawer, &|_| true, &mut put)?;
+    put(html! { (DOCTYPE) (PreEscaped("<html lang=\"en\">")) (head(timeline, live)) (PreEscaped("<body>")) })?;
+    put(html! { header { h1 { (title(timeline)) } (nav(timeline)) } @if let Some(live) = live { (live.bar) } })?;
+    put(html! { (PreEscaped("<main>")) (summary(timeline)) (problems(timeline)) (filter(timeline)) })?;
+    write_actions(timeline, folder, renderer, &|_| true, &mut put)?;
     put(html! {
         (PreEscaped("<section id=\"conversation\">"))
         h2 { "Conversation" }
-        p.note { "Time runs down, in seconds. Each row opens to the JSON of " (SESSION_FILE) "." }
-        (part_of(story, live.is_some()))
+        p.note { "Every entry of " (SESSION_FILE) ", with the seconds since the start. Click one to see its JSON." }
+        (range_note(timeline, live.is_some()))
         div.lifelines aria-hidden="true" { span { "machine" } span { "service" } span { "storage" } }
     })?;
-    let mut again = Recording::again(folder)?;
-    let mut left = MOST_RAW;
+    let mut again = Recording::entry_reader(folder)?;
+    let mut json_left = MAX_JSON;
     let mut rows = 0;
-    // A browser lays out those stretches that are seen.
-    for told in &story.told {
-        let Some(entry) = again.entry(told.place) else { continue };
-        if rows % STRETCH == 0 {
+    for shown in &timeline.shown {
+        let Some(entry) = again.entry(shown.place) else { continue };
+        if rows % BLOCK_ROWS == 0 {
             put(PreEscaped(if rows > 0 { "</div><div class=\"rows\">" } else { "<div class=\"rows\">" }.to_owned()))?;
         }
         rows += 1;
-        let row = diagram::row(&entry, setting(story, told, left.min(raw::MOST_BYTES)));
-        left = left.saturating_sub(row.0.len());
+        let row = diagram::row(&entry, row_context(timeline, shown, json_left.min(json::MAX_BYTES)));
+        json_left = json_left.saturating_sub(row.0.len());
         put(row)?;
     }
     put(html! {
         @if rows > 0 { (PreEscaped("</div>")) }
         (PreEscaped("</section></main>"))
-        footer { p { "Made by gf-emulator-core " (env!("CARGO_PKG_VERSION")) " from " (SESSION_FILE) " and the files beside it." } }
+        footer { p { "Made by gf-emulator-core " (env!("CARGO_PKG_VERSION")) " from " (SESSION_FILE) " and the files next to it." } }
         script { (PreEscaped(SCRIPT)) }
         @if let Some(live) = live { script { (PreEscaped(live.script)) } }
         (PreEscaped("</body></html>\n"))
     })
 }
 
-/// Which entries there are here, where these are not all.
-fn part_of(story: &Story, is_live: bool) -> Markup {
-    let (shown, all) = (story.told.len() as u64, story.entries);
-    let last = story.first + shown;
+/// Says which entries are on the page, unless it has all of them.
+fn range_note(timeline: &Timeline, is_live: bool) -> Markup {
+    let (shown, all) = (timeline.shown.len() as u64, timeline.entry_count);
+    let last = timeline.first_shown + shown;
     html! {
         @if shown < all {
-            p #part {
-                "This page has entries " (story.first + 1) " to " (last) " of " (all) ", and the actions that these belong to. "
+            p #range {
+                "This page has entries " (timeline.first_shown + 1) " to " (last) " of " (all) ", and their actions. "
                 @if is_live {
-                    "The earlier ones are in the recording."
+                    "Earlier entries are in the recording."
                 } @else if last < all {
-                    "report --from " (last + 1) " shows the next ones."
+                    "report --from " (last + 1) " makes a page of the next ones."
                 }
             }
         }
     }
 }
 
-fn actions(
-    story: &Story,
+fn write_actions(
+    timeline: &Timeline,
     folder: &Path,
-    drawer: &Drawer<'_>,
-    is_wanted: &dyn Fn(&usize) -> bool,
+    renderer: &JobRenderer<'_>,
+    is_selected: &dyn Fn(&usize) -> bool,
     put: &mut dyn FnMut(Markup) -> io::Result<()>,
 ) -> io::Result<()> {
-    // Whoever asks again says how far they had got.
-    put(
-        html! { (PreEscaped(format!("<section id=\"actions\" data-entries=\"{}\">", story.entries))) h2 { "Actions" } },
-    )?;
-    if story.actions.is_empty() {
-        put(html! { p.note { "Nothing was asked for." } })?;
+    // A live page sends `data-entries` back to ask for what has changed since.
+    put(html! {
+        (PreEscaped(format!("<section id=\"actions\" data-entries=\"{}\">", timeline.entry_count))) h2 { "Actions" }
+    })?;
+    if timeline.actions.is_empty() {
+        put(html! { p.note { "The service requested no actions." } })?;
     }
-    let mut again = Recording::again(folder)?;
-    let mut attachments = Attachments::new(folder, drawer);
-    // The last ones are those that may be under way.
-    let shown: Vec<usize> = story.shown_actions().collect();
-    let left_out = shown.len().saturating_sub(MOST_ARTICLES);
-    if left_out > 0 {
+    let mut again = Recording::entry_reader(folder)?;
+    let mut attachments = Attachments::new(folder, renderer);
+    let shown: Vec<usize> = timeline.shown_actions().collect();
+    // The latest are shown: they may still be running.
+    let omitted = shown.len().saturating_sub(MAX_ACTIONS);
+    if omitted > 0 {
         put(
-            html! { p.note { (left_out) " actions before these are left out: a page has " (MOST_ARTICLES) " at the most." } },
+            html! { p.note { (count(omitted, "earlier action")) " not shown: the limit is " (MAX_ACTIONS) " per page." } },
         )?;
     }
-    for number in shown.into_iter().skip(left_out).filter(is_wanted) {
-        if let Some(action) = story.actions.get(&number) {
-            put(article::article(number, action, &mut again, &mut attachments))?;
+    for number in shown.into_iter().skip(omitted).filter(is_selected) {
+        if let Some(action) = timeline.actions.get(&number) {
+            put(action::article(number, action, &mut again, &mut attachments))?;
         }
     }
     put(html! { (PreEscaped("</section>")) })
 }
 
-fn setting<'a>(story: &'a Story, told: &Told, raw_bytes: usize) -> Setting<'a> {
-    let action = told.action.and_then(|number| story.actions.get(&number));
-    Setting {
-        action: action.map(|action| action.kind.as_str()),
+fn row_context<'a>(timeline: &'a Timeline, shown: &ShownEntry, json_bytes: usize) -> RowContext<'a> {
+    let action = shown.action.and_then(|number| timeline.actions.get(&number));
+    RowContext {
+        action_type: action.map(|action| action.action_type.as_str()),
         outcome: action.and_then(|action| action.outcome),
-        channel: Some(told.channel),
-        raw_bytes,
+        channel: Some(shown.channel),
+        json_bytes,
     }
 }
 
-fn head(story: &Story, live: Option<&Live>) -> Markup {
-    let policy = live.map_or_else(policy, Live::policy);
+fn head(timeline: &Timeline, live: Option<&LiveParts>) -> Markup {
+    let policy = live.map_or_else(|| csp::policy(&[STYLE], &[SCRIPT], &["img-src data:"]), LiveParts::policy);
     html! {
         head {
             meta charset="utf-8";
@@ -178,65 +183,66 @@ fn head(story: &Story, live: Option<&Live>) -> Markup {
             meta name="viewport" content="width=device-width, initial-scale=1";
             meta name="color-scheme" content="light dark";
             meta name="referrer" content="no-referrer";
-            title { (title(story)) }
+            title { (title(timeline)) }
             style { (PreEscaped(STYLE)) }
             @if let Some(live) = live { style { (PreEscaped(live.style)) } }
         }
     }
 }
 
-fn title(story: &Story) -> Markup {
-    html! { "A session of a" @if let Some(generation) = &story.about.generation { " " (Brief(generation, 20)) } " machine" }
+fn title(timeline: &Timeline) -> Markup {
+    html! {
+        "Session of a"
+        @if let Some(generation) = &timeline.about.generation { " " (Truncated(generation, 20)) }
+        " machine"
+    }
 }
 
-fn nav(story: &Story) -> Markup {
+fn nav(timeline: &Timeline) -> Markup {
     html! {
         nav {
             a href="#summary" { "Summary" }
-            a href="#troubles" { "What went wrong (" (story.counts.troubles) ")" }
-            a href="#actions" { "Actions (" (story.counts.actions) ")" }
-            a href="#conversation" { "Conversation (" (story.entries) ")" }
+            a href="#problems" { "Problems (" (timeline.counts.problems) ")" }
+            a href="#actions" { "Actions (" (timeline.counts.actions) ")" }
+            a href="#conversation" { "Conversation (" (timeline.entry_count) ")" }
         }
     }
 }
 
-fn summary(story: &Story) -> Markup {
-    let about = &story.about;
-    let ended = |outcome| story.counts.ended(outcome);
+fn summary(timeline: &Timeline) -> Markup {
+    let (about, counts) = (&timeline.about, &timeline.counts);
     let side = match about.side {
-        Side::Machine => "the machine's",
-        Side::Service => "the service's",
+        Side::Machine => "on the machine's side",
+        Side::Service => "on the service's side",
     };
     let facts = [
         ("machine", about.serial.map(|serial| serial.to_string())),
         ("generation", about.generation.clone()),
         ("firmware", about.firmware.clone()),
         ("service", about.service.clone()),
-        ("recorded by", Some(format!("{}, {side} side", about.recorder))),
-        ("began", story.began.clone()),
+        ("recorded by", Some(format!("{}, {side}", about.recorder))),
+        ("started", timeline.started_at.clone()),
     ];
     html! {
         section #summary {
             h2 { "Summary" }
             div.tiles {
-                (tile("duration", &duration(story.duration_s)))
-                (tile("actions", &story.counts.actions.to_string()))
-                @for (outcome, what) in [
-                    (Some(Outcome::Completed), "completed"), (Some(Outcome::Failed), "failed"),
-                    (Some(Outcome::Cancelled), "cancelled"), (None, "no ending"),
-                ] {
-                    @if outcome == Some(Outcome::Completed) || ended(outcome) > 0 {
-                        div class={ "tile " (word(outcome)) } { b { (ended(outcome)) } span { (what) } }
+                (tile(&format::duration(timeline.duration_s), "duration", ""))
+                (tile(&counts.actions.to_string(), "actions", ""))
+                @for outcome in Outcome::ALL.map(Some).into_iter().chain([None]) {
+                    @let n = counts.with_outcome(outcome);
+                    @if outcome == Some(Outcome::Completed) || n > 0 {
+                        (tile(&n.to_string(), action::outcome_label(outcome), Outcome::class(outcome)))
                     }
                 }
-                (tile("messages", &story.counts.messages.to_string()))
-                (tile("requests", &story.counts.requests.to_string()))
+                (tile(&counts.messages.to_string(), "messages", ""))
+                (tile(&counts.requests.to_string(), "requests", ""))
             }
             dl.facts {
                 @for (name, value) in &facts {
                     div { dt { (name) } dd { @match value {
-                        Some(value) => { (Brief(value, 200)) }
-                        None => { span.faint { (if *name == "machine" { "serial number not recorded" } else { "not known" }) } }
+                        Some(value) => { (Truncated(value, 200)) }
+                        None => { span.faint { (if *name == "machine" { "serial number not recorded" } else { "unknown" }) } }
                     } } }
                 }
             }
@@ -244,67 +250,89 @@ fn summary(story: &Story) -> Markup {
     }
 }
 
-fn tile(what: &str, value: &str) -> Markup {
-    html! { div.tile { b { (value) } span { (what) } } }
+fn tile(value: &str, label: &str, class: &str) -> Markup {
+    html! { div class={ "tile " (class) } { b { (value) } span { (label) } } }
 }
 
-fn duration(s: f64) -> String {
-    if s < 1e7 { Seconds(s).to_string() } else { format!("{s:.3e} s") }
-}
-
-fn troubles(story: &Story) -> Markup {
-    let more = story.counts.troubles - story.troubles.len();
+fn problems(timeline: &Timeline) -> Markup {
+    let omitted = timeline.counts.problems - timeline.problems.len();
     html! {
-        section #troubles {
-            h2 { "What went wrong" }
-            @if story.troubles.is_empty() {
-                p.good { "Nothing, as far as can be told from what was said." }
+        section #problems {
+            h2 { "Problems" }
+            @if timeline.problems.is_empty() {
+                p.good { "No problems found." }
             } @else {
-                ul { @for trouble in &story.troubles { li { (one_trouble(trouble)) } } }
-                @if more > 0 { p.note { "And " (more) " more." } }
+                ul { @for one in &timeline.problems { li { (problem(one)) } } }
+                @if omitted > 0 { p.note { "And " (omitted) " more." } }
             }
         }
     }
 }
 
-fn one_trouble(trouble: &Trouble) -> Markup {
-    match trouble {
-        Trouble::Action { number, id, kind, outcome, reason } => html! {
-            span class={ "chip " (word(*outcome)) } { (outcome.map_or("no ending", Outcome::word)) }
-            " " a href={ "#a" (number) } { (Brief(kind, MOST_NAME)) " " (id) }
-            @if outcome.is_none() { " has no ending here: it was ignored, or went on" }
-            @if let Some(reason) = reason { ": " (Brief(reason, 200)) }
+fn problem(problem: &Problem) -> Markup {
+    match problem {
+        Problem::Action { number, id, action_type, outcome, reason } => html! {
+            (action::outcome_chip(*outcome))
+            " " a href={ "#a" (number) } { (Truncated(action_type, MAX_NAME)) " " (id) }
+            @if outcome.is_none() { " has no recorded ending: the machine ignored it, or the recording ended first" }
+            @if let Some(reason) = reason { ": " (Truncated(reason, 200)) }
         },
-        Trouble::Entry { n, t, what, line } => html! {
+        Problem::Entry { n, t, what, summary_html } => html! {
             span.chip.failed { (what) } " "
-            a href={ "#e" (n) } { (diagram::clock(*t)) " s" } " " (PreEscaped(line))
+            a href={ "#e" (n) } { (format::clock(*t)) " s" } " " (PreEscaped(summary_html))
         },
-        Trouble::Line(skipped) => html! {
-            span.chip.cancelled { "recording" } " line " (skipped.line) " of " (SESSION_FILE) " is no entry: " (Brief(&skipped.reason, 200))
+        Problem::Line(skipped) => html! {
+            span.chip.cancelled { "recording" }
+            " line " (skipped.line) " of " (SESSION_FILE) " is not a valid entry: " (Truncated(&skipped.reason, 200))
         },
     }
 }
 
-/// Shown by the script: without it, everything is there.
-fn filter(story: &Story) -> Markup {
-    let outcomes = Outcome::ALL.map(Outcome::word).into_iter().chain(["none"]);
+/// Renders the filter, which the script makes visible: without scripts it does nothing.
+fn filter(timeline: &Timeline) -> Markup {
     html! {
         form #filter role="search" aria-label="Filter actions and conversation" hidden {
-            label.search { span { "Search" } input type="search" name="words" autocomplete="off" placeholder="name, id, value"; }
+            label.search { span { "Search" } input type="search" name="words" autocomplete="off" placeholder="name, ID, value"; }
             label { span { "Action" } select name="action" {
                 option value="" { "all" }
-                @for kind in &story.kinds {
-                    option value=(Brief(kind, MOST_NAME)) { (Brief(kind, 40)) }
+                @for name in &timeline.action_types {
+                    option value=(Truncated(name, MAX_NAME)) { (Truncated(name, 40)) }
                 }
             } }
-            fieldset { legend { "Channel" } @for channel in Channel::ALL.map(Channel::word) { (check("channel", channel)) } }
-            fieldset { legend { "Outcome" } @for outcome in outcomes { (check("outcome", outcome)) } }
+            fieldset {
+                legend { "Channel" }
+                @for channel in Channel::ALL { (checkbox("channel", channel.name(), channel.description())) }
+            }
+            fieldset {
+                legend { "Outcome" }
+                @for outcome in Outcome::ALL { (checkbox("outcome", outcome.name(), "")) }
+                (checkbox("outcome", "none", "unfinished actions, and entries without an action"))
+            }
             output name="shown" aria-live="polite" {}
             button type="reset" { "Show all" }
         }
     }
 }
 
-fn check(name: &str, value: &str) -> Markup {
-    html! { label { input type="checkbox" name=(name) value=(value) checked; (value) } }
+fn checkbox(name: &str, value: &str, tooltip: &str) -> Markup {
+    html! {
+        label title=[(!tooltip.is_empty()).then_some(tooltip)] {
+            input type="checkbox" name=(name) value=(value) checked; (value)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::timeline::Window;
+
+    #[test]
+    fn style_and_script_can_be_inlined() {
+        assert!(csp::is_inlinable(STYLE) && csp::is_inlinable(SCRIPT));
+        let about = serde_json::json!({"format": 1, "recorder": "a test", "side": "machine"});
+        let timeline = Timeline::new(serde_json::from_value(about).unwrap(), Window::From(0));
+        let head = head(&timeline, None).into_string();
+        assert_eq!(head.matches("'sha256-").count(), 2, "{head}");
+    }
 }

@@ -1,86 +1,91 @@
 "use strict";
-// Filter and search. Reading the page needs none of it.
+// Filter and search. The page is readable without it.
 {
   const form = document.getElementById("filter");
   const fields = form.elements;
-  // What is searched, lower case: made when somebody searches.
+  // The lower-case text of each item, cached at its first search.
   const texts = new WeakMap();
-  // Which items are shown, and how many of each kind.
-  const shown = new Map();
+  // Whether each item is visible, and the number of visible articles and rows.
+  const visible = new Map();
   const counts = { ARTICLE: 0, DETAILS: 0 };
-  let due = 0;
+  let frame = 0;
 
-  const ticked = (name) => new Set(Array.from(fields[name]).filter((box) => box.checked).map((box) => box.value));
+  const checkedValues = (name) =>
+    new Set(Array.from(fields[name]).filter((box) => box.checked).map((box) => box.value));
 
-  function wish() {
+  function readFilter() {
     return {
       words: fields.words.value.toLowerCase().split(/\s+/).filter(Boolean),
       action: fields.action.value,
-      channels: ticked("channel"),
-      outcomes: ticked("outcome"),
+      channels: checkedValues("channel"),
+      outcomes: checkedValues("outcome"),
     };
   }
 
-  function textOf(item) {
+  // Searches the text, and the action's type: "print" finds the download of its job. The type is not cached, since a
+  // live page may set it later.
+  function contains(item, word) {
     let text = texts.get(item);
     if (text === undefined) {
       text = item.textContent.toLowerCase();
       texts.set(item, text);
     }
-    return text;
+    return text.includes(word) || (item.dataset.action ?? "").toLowerCase().includes(word);
   }
 
-  function isWanted(item, { words, action, channels, outcomes }) {
+  function matches(item, { words, action, channels, outcomes }) {
     const data = item.dataset;
     return (
       (action === "" || data.action === action) &&
       (data.channel === undefined || channels.has(data.channel)) &&
       outcomes.has(data.outcome) &&
-      (words.length === 0 || words.every((word) => textOf(item).includes(word)))
+      words.every((word) => contains(item, word))
     );
   }
 
-  function show(item, wanted) {
-    const was = shown.get(item);
-    if (was !== wanted) {
-      counts[item.tagName] += (wanted ? 1 : 0) - (was ? 1 : 0);
-      shown.set(item, wanted);
+  function setVisible(item, isVisible) {
+    const wasVisible = visible.get(item);
+    if (wasVisible !== isVisible) {
+      counts[item.tagName] += (isVisible ? 1 : 0) - (wasVisible ? 1 : 0);
+      visible.set(item, isVisible);
     }
-    if (item.hidden === wanted) {
-      item.hidden = !wanted;
+    if (item.hidden === isVisible) {
+      item.hidden = !isVisible;
     }
   }
 
-  // So many rows have about this height: what is not in sight is not laid out.
-  function size(stretch) {
-    const rows = stretch.querySelectorAll(".row:not([hidden])").length;
-    stretch.hidden = rows === 0;
-    stretch.style.containIntrinsicHeight = `${2.27 * rows}rem`;
+  // Estimates the height of a block of rows, which the browser does not lay out while it is out of sight.
+  function resizeBlock(block) {
+    const rows = block.querySelectorAll(".row:not([hidden])").length;
+    block.hidden = rows === 0;
+    block.style.containIntrinsicHeight = `${2.27 * rows}rem`;
   }
 
-  function tell() {
-    fields.shown.value = `${counts.ARTICLE} actions, ${counts.DETAILS} rows`;
+  const counted = (n, what) => `${n} ${what}${n === 1 ? "" : "s"}`;
+
+  function showCounts() {
+    fields.shown.value = `${counted(counts.ARTICLE, "action")}, ${counted(counts.DETAILS, "row")}`;
   }
 
-  function filter() {
-    due = 0;
-    const wished = wish();
+  function filterAll() {
+    frame = 0;
+    const filter = readFilter();
     for (const item of document.querySelectorAll("article, .row")) {
-      show(item, isWanted(item, wished));
+      setVisible(item, matches(item, filter));
     }
-    document.querySelectorAll(".rows").forEach(size);
-    tell();
+    document.querySelectorAll(".rows").forEach(resizeBlock);
+    showCounts();
   }
 
-  // Once a frame at the most, however fast somebody types.
-  function soon() {
-    if (due === 0) {
-      due = requestAnimationFrame(filter);
+  // At most once per frame, however fast somebody types.
+  function scheduleFilter() {
+    if (frame === 0) {
+      frame = requestAnimationFrame(filterAll);
     }
   }
 
-  // A link to what is filtered out shows it again.
-  function follow() {
+  // Shows the target of a link even if the filter hides it.
+  function revealTarget() {
     const target = document.getElementById(location.hash.slice(1));
     if (target && target.closest("[hidden]")) {
       target.hidden = false;
@@ -89,29 +94,29 @@
     }
   }
 
-  form.addEventListener("input", soon);
-  // Not every way to choose makes an input event. For text the other one comes late, when the field is left.
-  fields.action.addEventListener("change", soon);
-  form.addEventListener("reset", soon);
+  form.addEventListener("input", scheduleFilter);
+  // Some browsers send no input event for a selection.
+  fields.action.addEventListener("change", scheduleFilter);
+  form.addEventListener("reset", scheduleFilter);
   form.addEventListener("submit", (event) => event.preventDefault());
-  addEventListener("hashchange", follow);
-  // Of a page that is written while things happen: which items are new or changed, and which are gone.
-  addEventListener("more", ({ detail: { items, gone } }) => {
-    const wished = wish();
-    const stretches = new Set();
-    for (const item of gone) {
-      counts[item.tagName] -= shown.get(item) ? 1 : 0;
-      shown.delete(item);
+  addEventListener("hashchange", revealTarget);
+  // Sent by a live page: items that are new or changed, and items that were removed.
+  addEventListener("items", ({ detail: { added, removed } }) => {
+    const filter = readFilter();
+    const blocks = new Set();
+    for (const item of removed) {
+      counts[item.tagName] -= visible.get(item) ? 1 : 0;
+      visible.delete(item);
     }
-    for (const item of items) {
-      show(item, isWanted(item, wished));
+    for (const item of added) {
+      setVisible(item, matches(item, filter));
       if (item.tagName === "DETAILS") {
-        stretches.add(item.parentElement);
+        blocks.add(item.parentElement);
       }
     }
-    stretches.forEach(size);
-    tell();
+    blocks.forEach(resizeBlock);
+    showCounts();
   });
   form.hidden = false;
-  filter();
+  filterAll();
 }

@@ -1,41 +1,41 @@
-//! What is made of entries: the story, and rows.
+//! Timelines, rows and settings reports made from entries.
 
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::diagram::{Setting, bytes, clock, row, seconds};
-use super::raw;
-use super::subsystems;
-use super::timeline::{Channel, MOST_ROWS, MOST_TROUBLES, Outcome, Story, Trouble, Window};
-use crate::record::{Entry, Place, Shortened, Skipped};
+use super::diagram::{RowContext, row};
+use super::model::{Channel, Outcome, Problem};
+use super::settings;
+use super::timeline::{MAX_PROBLEMS, MAX_SHOWN, Timeline, Window};
+use crate::record::{DisplayEntry, Entry, LineSpan, SkippedLine};
 
-/// Of an entry in no file: where its place is stands for its number.
-fn entry(n: u64, fields: &Value) -> Shortened {
+/// An entry that is in no file: the offset of its place is its number.
+fn entry(n: u64, fields: &Value) -> DisplayEntry {
     let mut entry = json!({"n": n, "t": n as f64 / 10.0, "at": "2026-11-24T08:00:00.000Z"});
     entry.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
     let entry: Entry = serde_json::from_value(entry).unwrap();
-    Shortened { entry, lacks_values: false, place: Place::of_test(n) }
+    DisplayEntry { entry, is_truncated: false, place: LineSpan::for_test(n) }
 }
 
-fn empty(window: Window) -> Story {
+fn empty(window: Window) -> Timeline {
     let about = json!({"format": 1, "recorder": "a test", "side": "machine", "service": "https://a"});
-    Story::new(serde_json::from_value(about).unwrap(), window)
+    Timeline::new(serde_json::from_value(about).unwrap(), window)
 }
 
-fn story(entries: &[Value]) -> Story {
-    let mut story = empty(Window::From(0));
-    (1..).zip(entries).for_each(|(n, fields)| story.add(&entry(n, fields)));
-    story.finish(&[]);
-    story
+fn timeline(entries: &[Value]) -> Timeline {
+    let mut timeline = empty(Window::From(0));
+    (1..).zip(entries).for_each(|(n, fields)| timeline.add(&entry(n, fields)));
+    timeline.finish(&[]);
+    timeline
 }
 
-fn asked(id: i64, kind: &str, url: &str) -> Value {
+fn request(id: i64, kind: &str, url: &str) -> Value {
     let json = json!({"id": id, "action_type": kind, "status": "ready", "motion_url": url});
     json!({"kind": "in", "bytes": 1, "json": json})
 }
 
-fn said(id: i64, name: &str) -> Value {
+fn event(id: i64, name: &str) -> Value {
     json!({"kind": "out", "bytes": 1, "json": {"event": name, "action_id": id}})
 }
 
@@ -43,73 +43,73 @@ fn exchange(method: &str, url: &str, status: u16) -> Value {
     json!({"kind": "http", "method": method, "url": url, "status": status, "request": {"bytes": 0}})
 }
 
-/// Each action with its end and its entries' numbers.
-fn actions(story: &Story) -> Vec<(i64, Option<Outcome>, Vec<u64>)> {
-    let numbers = |places: &[Place]| places.iter().map(|place| place.number()).collect();
-    story.actions.values().map(|action| (action.id, action.outcome, numbers(&action.steps))).collect()
+/// Each action's ID, outcome and entry numbers.
+fn actions(timeline: &Timeline) -> Vec<(i64, Option<Outcome>, Vec<u64>)> {
+    let numbers = |places: &[LineSpan]| places.iter().map(|place| place.number()).collect();
+    timeline.actions.values().map(|action| (action.id, action.outcome, numbers(&action.first_entries))).collect()
 }
 
 #[test]
-fn what_belongs_to_an_action_is_found_by_id_by_url_and_by_time() {
-    let story = story(&[
+fn groups_entries_by_id_by_url_and_by_the_only_open_action() {
+    let timeline = timeline(&[
         exchange("POST", "https://a/machines/sign_in", 200),
-        asked(1, "print", "https://s/job?***"),
-        asked(2, "lid_image", "https://s/2"),
-        said(1, "print:starting"),
+        request(1, "print", "https://s/job?***"),
+        request(2, "lid_image", "https://s/2"),
+        event(1, "print:starting"),
         exchange("GET", "https://s/job", 200),
         exchange("PUT", "https://s/2", 200),
         exchange("POST", "https://a/api/machines/lid_image/2", 200),
         exchange("GET", "https://a/nobody's", 200),
-        said(2, "lid_image:upload:completed"),
-        said(2, "lid_image:completed"),
+        event(2, "lid_image:upload:completed"),
+        event(2, "lid_image:completed"),
         exchange("GET", "https://a/update/current", 200),
         exchange("POST", "https://a/machines/sign_in", 200),
         json!({"kind": "out", "bytes": 1, "json": {"event": "button:pressed"}}),
-        said(1, "print:completed"),
-        said(1, "print:reset"),
+        event(1, "print:completed"),
+        event(1, "print:reset"),
     ]);
     let expected =
         [(1, Some(Outcome::Completed), vec![2, 4, 5, 11, 14, 15]), (2, Some(Outcome::Completed), vec![3, 6, 7, 9, 10])];
-    assert_eq!(actions(&story), expected);
-    let channels: Vec<_> = [0, 4, 5, 10].map(|at| story.told[at].channel).into();
+    assert_eq!(actions(&timeline), expected);
+    let channels: Vec<_> = [0, 4, 5, 10].map(|index| timeline.shown[index].channel).into();
     assert_eq!(channels, [Channel::Service, Channel::Storage, Channel::Storage, Channel::Service]);
-    assert_eq!(story.troubles, []);
+    assert_eq!(timeline.problems, []);
 }
 
 #[test]
-fn an_id_that_comes_again_is_another_action_once_the_first_is_over() {
+fn reused_id_starts_a_new_action_once_the_first_has_ended() {
     let cancel = json!({"kind": "in", "bytes": 1, "json": {"id": 1, "action_type": "print", "status": "cancelled"}});
-    let story = story(&[
-        asked(1, "print", "https://s/1"),
-        asked(1, "print", "https://s/1"),
+    let timeline = timeline(&[
+        request(1, "print", "https://s/1"),
+        request(1, "print", "https://s/1"),
         cancel.clone(),
-        said(1, "print:cancelled"),
+        event(1, "print:cancelled"),
         cancel,
-        asked(1, "print", "https://s/1"),
+        request(1, "print", "https://s/1"),
         exchange("GET", "https://s/1", 200),
-        // Of what began before the recording did, the rest.
-        said(7, "motion:completed"),
+        // The end of an action that started before the recording.
+        event(7, "motion:completed"),
     ]);
     let expected = [
         (1, Some(Outcome::Cancelled), vec![1, 2, 3, 4, 5]),
         (1, None, vec![6, 7]),
         (7, Some(Outcome::Completed), vec![8]),
     ];
-    assert_eq!(actions(&story), expected);
-    assert_eq!(story.actions[&2].kind, "motion");
-    let troubled = [0, 1].map(|number| Trouble::Action {
+    assert_eq!(actions(&timeline), expected);
+    assert_eq!(timeline.actions[&2].action_type, "motion");
+    let expected = [0, 1].map(|number| Problem::Action {
         number,
         id: 1,
-        kind: "print".into(),
+        action_type: "print".into(),
         outcome: (number == 0).then_some(Outcome::Cancelled),
         reason: None,
     });
-    assert_eq!(story.troubles, troubled);
+    assert_eq!(timeline.problems, expected);
 }
 
 #[test]
-fn what_went_wrong_is_in_the_order_in_which_it_did() {
-    let mut story = story(&[
+fn lists_problems_in_order() {
+    let mut timeline = timeline(&[
         json!({"kind": "opened", "url": "wss://s"}),
         exchange("GET", "https://a/x", 399),
         exchange("GET", "https://a/x", 400),
@@ -121,50 +121,50 @@ fn what_went_wrong_is_in_the_order_in_which_it_did() {
         json!({"kind": "state", "state": "stopped"}),
         json!({"kind": "state", "state": "failed", "detail": "why"}),
     ]);
-    let skipped = Skipped { line: 9, reason: "half".into() };
-    story.finish(std::slice::from_ref(&skipped));
-    let troubled: Vec<_> = story
-        .troubles
+    let skipped = SkippedLine { line: 9, reason: "half".into() };
+    timeline.finish(std::slice::from_ref(&skipped));
+    let problems: Vec<_> = timeline
+        .problems
         .iter()
-        .map(|trouble| match trouble {
-            Trouble::Entry { n, what, .. } => (*n, *what),
-            Trouble::Line(skipped) => (skipped.line, "line"),
-            Trouble::Action { .. } => panic!("{trouble:?}"),
+        .map(|problem| match problem {
+            Problem::Entry { n, what, .. } => (*n, *what),
+            Problem::Line(skipped) => (skipped.line, "line"),
+            Problem::Action { .. } => panic!("{problem:?}"),
         })
         .collect();
     let expected = [(3, "request"), (4, "request"), (5, "message"), (8, "connection"), (10, "machine"), (9, "line")];
-    assert_eq!(troubled, expected);
+    assert_eq!(problems, expected);
 }
 
 #[test]
-fn a_second_report_has_the_first_before_it_and_an_empty_one_is_none() {
+fn pairs_each_settings_report_with_the_previous_one_and_ignores_empty_ones() {
     let report = |settings: Value| json!({"kind": "out", "bytes": 1, "json": {"event": "settings:completed", "action_id": 1, "settings": settings}});
-    let story = story(&[
+    let timeline = timeline(&[
         report(json!({"values": {"AAdc": 1, "HCil": 2}})),
         report(json!({})),
         report(json!({"values": {}})),
         json!({"kind": "out", "bytes": 1, "json": {"progress": "print:progress", "action_id": 1, "settings": {"values": {"CCbp": 1}}}}),
         report(json!({"AAdc": 1, "HCil": 3})),
     ]);
-    let [first, last] = [1, 5].map(Place::of_test);
-    assert_eq!(story.actions[&0].reports, [(first, None), (last, Some(first))]);
+    let [first, last] = [1, 5].map(LineSpan::for_test);
+    assert_eq!(timeline.actions[&0].reports, [(first, None), (last, Some(first))]);
 }
 
 #[test]
-fn settings_are_told_by_subsystem_and_then_by_what_changed() {
+fn settings_are_grouped_by_subsystem_and_compared_with_the_previous_report() {
     let object = |value: Value| value.as_object().unwrap().clone();
     let before = object(json!({"AAdc": 204, "HCil": 0, "ZZzz": "<b>"}));
-    let whole = subsystems::whole(&before).into_string();
+    let all = settings::all(&before).into_string();
     for words in [
         "3 settings in 3 subsystems",
         "<caption>AA <span>air assist</span></caption>",
         "<caption>HC <span>head camera</span></caption>",
         "<caption>ZZ</caption><tr><th scope=\"row\">ZZzz</th><td>&lt;b&gt;</td></tr>",
     ] {
-        assert!(whole.contains(words), "{words}: {whole}");
+        assert!(all.contains(words), "{words}: {all}");
     }
     let now = object(json!({"AAdc": 204, "HCil": 1, "ÄÖü": 5}));
-    let changes = subsystems::changes(&before, &now).into_string();
+    let changes = settings::changes(&before, &now).into_string();
     for words in [
         "3 of 3 settings changed",
         "<th scope=\"row\">HCil</th><td>0</td><td>1</td>",
@@ -174,98 +174,76 @@ fn settings_are_told_by_subsystem_and_then_by_what_changed() {
         assert!(changes.contains(words), "{words}: {changes}");
     }
     assert!(!changes.contains("AAdc"));
-    assert!(subsystems::changes(&now, &now).into_string().contains("0 of 3 settings changed"));
+    assert!(settings::changes(&now, &now).into_string().contains("0 of 3 settings changed"));
 }
 
 #[test]
-fn why_an_action_ended_is_told_with_it() {
+fn action_keeps_the_reason_of_its_outcome() {
     let why = |id: i64| json!({"kind": "state", "state": "cancelled", "action_id": id, "detail": "the lid was opened"});
-    let story = story(&[asked(7, "print", "https://s/7"), why(7), said(7, "print:cancelled"), why(8)]);
-    assert_eq!(story.actions[&0].reason.as_deref(), Some("the lid was opened"));
-    assert_eq!(actions(&story), [(7, Some(Outcome::Cancelled), vec![1, 2, 3])]);
-    // The end is what went wrong, and the reason is told with it.
-    let [Trouble::Action { id: 7, reason: Some(reason), .. }] = &story.troubles[..] else { panic!("{story:?}") };
+    let timeline = timeline(&[request(7, "print", "https://s/7"), why(7), event(7, "print:cancelled"), why(8)]);
+    assert_eq!(timeline.actions[&0].reason.as_deref(), Some("the lid was opened"));
+    assert_eq!(actions(&timeline), [(7, Some(Outcome::Cancelled), vec![1, 2, 3])]);
+    // One problem, not two.
+    let [Problem::Action { id: 7, reason: Some(reason), .. }] = &timeline.problems[..] else { panic!("{timeline:?}") };
     assert_eq!(reason, "the lid was opened");
 }
 
 #[test]
-fn what_is_kept_of_a_long_session_is_bounded() {
-    // One goes on from beginning to end. Of the others every third never ends, one completes and one fails.
-    let third = MOST_ROWS / 2;
-    let mut entries = vec![entry(1, &asked(-1, "print", "https://s/x"))];
+fn long_timeline_is_bounded() {
+    // One action lasts the whole session. Of every three others one never ends, one completes and one fails.
+    let third = MAX_SHOWN / 2;
+    let mut entries = vec![entry(1, &request(-1, "print", "https://s/x"))];
     let mut add = |fields: Value| entries.push(entry(entries.len() as u64 + 1, &fields));
     for id in 0..i64::try_from(3 * third).unwrap() {
-        add(asked(id, &format!("kind{id}"), &format!("https://s/{id}")));
+        add(request(id, &format!("kind{id}"), &format!("https://s/{id}")));
         match id % 3 {
-            0 => add(said(-1, "print:progress")),
-            1 => add(said(id, &format!("kind{id}:completed"))),
-            _ => add(said(id, &format!("kind{id}:failed"))),
+            0 => add(event(-1, "print:progress")),
+            1 => add(event(id, &format!("kind{id}:completed"))),
+            _ => add(event(id, &format!("kind{id}:failed"))),
         }
     }
     let all = entries.len() as u64;
     for (window, first) in
-        [(Window::From(0), 0), (Window::From(all / 2), all / 2), (Window::Latest, all - MOST_ROWS as u64)]
+        [(Window::From(0), 0), (Window::From(all / 2), all / 2), (Window::Latest, all - MAX_SHOWN as u64)]
     {
-        let mut story = empty(window);
+        let mut timeline = empty(window);
         for entry in &entries {
-            story.add(entry);
+            timeline.add(entry);
         }
-        story.finish(&[]);
-        assert_eq!((story.entries, story.first, story.told.len()), (all, first, MOST_ROWS));
-        assert_eq!(story.told[0].place.number(), first + 1);
-        assert!(story.actions.len() < MOST_ROWS, "{}", story.actions.len());
-        let shown: Vec<_> = story.shown_actions().collect();
-        assert!(shown.contains(&0), "the one that goes on is on every page");
-        let of_rows: BTreeSet<_> = story.told.iter().filter_map(|told| told.action).collect();
-        // Those of which nothing was heard for longest may be forgotten before they end.
+        timeline.finish(&[]);
+        assert_eq!((timeline.entry_count, timeline.first_shown, timeline.shown.len()), (all, first, MAX_SHOWN));
+        assert_eq!(timeline.shown[0].place.number(), first + 1);
+        assert!(timeline.actions.len() < MAX_SHOWN, "{}", timeline.actions.len());
+        let shown: Vec<_> = timeline.shown_actions().collect();
+        assert!(shown.contains(&0), "the long action is on every page");
+        let of_rows: BTreeSet<_> = timeline.shown.iter().filter_map(|entry| entry.action).collect();
+        // The least recently active may be evicted before they end.
         let known = of_rows.iter().filter(|number| shown.contains(number)).count();
         assert!(known >= of_rows.len() / 2, "{known} of {}", of_rows.len());
-        assert!(story.actions[&0].steps.len() + story.actions[&0].last_steps.len() <= 500);
-        assert_eq!(story.actions[&0].steps_count(), third + 1);
-        assert_eq!(story.troubles.len(), MOST_TROUBLES);
-        let counts = story.counts;
+        assert!(timeline.actions[&0].first_entries.len() + timeline.actions[&0].last_entries.len() <= 500);
+        assert_eq!(timeline.actions[&0].entry_count(), third + 1);
+        assert_eq!(timeline.problems.len(), MAX_PROBLEMS);
+        let counts = timeline.counts;
         let ended = [Some(Outcome::Completed), Some(Outcome::Failed), Some(Outcome::Cancelled), None];
-        assert_eq!(ended.map(|outcome| counts.ended(outcome)), [third, third, 0, third + 1]);
+        assert_eq!(ended.map(|outcome| counts.with_outcome(outcome)), [third, third, 0, third + 1]);
     }
 }
 
 #[test]
-fn a_row_stands_for_itself() {
+fn renders_rows_without_context() {
     let rows: Vec<_> = [
-        asked(1, "print", "https://s/1"),
-        said(1, "print:download:completed"),
+        request(1, "print", "https://s/1"),
+        event(1, "print:download:completed"),
         exchange("GET", "https://s/job", 404),
         json!({"kind": "closed", "reason": "cut"}),
     ]
     .iter()
-    .map(|fields| row(&entry(3, fields), Setting { raw_bytes: 0, ..Setting::default() }).into_string())
+    .map(|fields| row(&entry(3, fields), RowContext { json_bytes: 0, ..RowContext::default() }).into_string())
     .collect();
     insta::assert_snapshot!(rows.join("\n"), @r#"
-    <details class="row in" id="e3" data-channel="status" data-outcome="none" data-action="print"><summary><time>0.300</time><span class="what">print <b>1</b> ready</span><i role="img" aria-label="service to machine"></i></summary><pre></pre><p class="note">This is not all of it: line 4 of session.jsonl is.</p></details>
-    <details class="row out" id="e3" data-channel="status" data-outcome="none" data-action="print"><summary><time>0.300</time><span class="what">print:download:completed <b>1</b></span><i role="img" aria-label="machine to service"></i></summary><pre></pre><p class="note">This is not all of it: line 4 of session.jsonl is.</p></details>
-    <details class="row far trouble" id="e3" data-channel="storage" data-outcome="failed"><summary><time>0.300</time><span class="what">GET /job → <b>404</b><small></small></span><i role="img" aria-label="machine to storage"></i></summary><pre></pre><p class="note">This is not all of it: line 4 of session.jsonl is.</p></details>
-    <details class="row line trouble" id="e3" data-channel="status" data-outcome="failed"><summary><time>0.300</time><span class="what">WebSocket closed: cut</span><i role="img" aria-label="machine and service"></i></summary><pre></pre><p class="note">This is not all of it: line 4 of session.jsonl is.</p></details>
+    <details class="row in" id="e3" data-channel="status" data-outcome="none" data-action="print"><summary><time>0.300</time><span class="what">print <b>1</b> ready</span><i role="img" aria-label="service to machine"></i></summary><pre></pre><p class="note">Truncated. The full entry is line 4 of session.jsonl.</p></details>
+    <details class="row out" id="e3" data-channel="status" data-outcome="none" data-action="print"><summary><time>0.300</time><span class="what">print:download:completed <b>1</b></span><i role="img" aria-label="machine to service"></i></summary><pre></pre><p class="note">Truncated. The full entry is line 4 of session.jsonl.</p></details>
+    <details class="row storage problem" id="e3" data-channel="storage" data-outcome="failed"><summary><time>0.300</time><span class="what">GET /job → <b>404</b><small></small></span><i role="img" aria-label="machine to storage"></i></summary><pre></pre><p class="note">Truncated. The full entry is line 4 of session.jsonl.</p></details>
+    <details class="row both problem" id="e3" data-channel="status" data-outcome="failed"><summary><time>0.300</time><span class="what">WebSocket closed: cut</span><i role="img" aria-label="machine and service"></i></summary><pre></pre><p class="note">Truncated. The full entry is line 4 of session.jsonl.</p></details>
     "#);
-}
-
-#[test]
-fn json_is_shown_as_far_as_it_is_bearable() {
-    let deep: Value = (0..100).fold(json!(["ä"]), |inner, _| json!([inner]));
-    let entry = entry(4, &json!({"kind": "in", "bytes": 1, "json": deep}));
-    for most_bytes in [0, 1, 500, 501, 502, 503, 30_000] {
-        let shown = raw::json(&entry.entry, false, most_bytes).into_string();
-        assert!(!shown.contains('\u{fffd}'));
-        assert_eq!(shown.contains("line 5 of session.jsonl"), most_bytes < 30_000, "{most_bytes}");
-    }
-}
-
-#[test]
-fn numbers_fit_their_places_whatever_they_are() {
-    assert_eq!(
-        [0.0, 12.345_6, 1e7, 1e308, -1e308].map(clock),
-        ["0.000", "12.346", "1.000e7", "1.000e308", "-1.000e308"]
-    );
-    let shown = [0.0, 0.000_328, 0.0123, 1.5, 247.2, 1e300, -1.0].map(seconds);
-    assert_eq!(shown, ["0 µs", "328 µs", "12.3 ms", "1.50 s", "4:07", "1.000e300 s", "-1.000e0 s"]);
-    assert_eq!([0, 999, 1000, 1001, 4_200_000].map(bytes), ["0 bytes", "999 bytes", "1 kB", "2 kB", "4.2 MB"]);
 }

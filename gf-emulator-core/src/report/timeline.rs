@@ -1,366 +1,325 @@
-//! What a recording tells: its actions with what belongs to each, and what went wrong. One pass, in bounded memory.
+//! Groups a recording's entries by action, in one pass and in bounded memory.
 //!
-//! Of the entries only those on the page are kept, and of these only where they are: they are read again when they are
-//! written. Of the actions those on the page are kept, and the open ones. Everything else is counted.
+//! Kept are the places of the entries on the page, to read these again when they are written, and the actions on the page
+//! or still open. Everything else is only counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::diagram;
-use super::parts::is_sign_in;
-pub(super) use super::parts::{Action, Channel, Counts, Outcome, Told, Trouble};
-use super::recent::Recent;
-use crate::record::{About, Entry, Event, Exchange, Message, Place, Shortened, Skipped};
+use super::bounded_map::BoundedMap;
+use super::entry_summary::summary;
+use super::model::{Action, Channel, Counts, Outcome, Problem, ShownEntry, is_problem, is_sign_in, settings};
+use crate::record::{About, DisplayEntry, Entry, Event, Exchange, LineSpan, Message, SkippedLine};
 
-/// The most entries on a page, each with a row of its own.
-pub(crate) const MOST_ROWS: usize = 20_000;
-/// Of what went wrong, so much is named; the rest is counted.
-pub(super) const MOST_TROUBLES: usize = 200;
-/// Types of action that the page can be filtered by: more than there are. A service may make up others.
-pub(super) const MOST_KINDS: usize = 100;
-/// Settings reports of an action that are shown.
-const MOST_REPORTS: usize = 20;
-/// Actions under way at the same time, as far as they are told apart.
-const MOST_OPEN: usize = 2000;
-/// Ids and URLs whose action is known.
-const MOST_IDS: usize = 16_384;
-const MOST_URLS: usize = 4096;
-/// A longer URL is not remembered.
-const LONGEST_URL: usize = 2048;
-/// A type's name, and a reason, as far as they are kept.
-const LONGEST_NAME: usize = 200;
-/// Actions that need not be kept are forgotten once in so many entries.
-const SWEEP_EVERY: u64 = 1024;
+/// The most entries on a page.
+pub(super) const MAX_SHOWN: usize = 20_000;
+/// The most problems listed; more are counted.
+pub(super) const MAX_PROBLEMS: usize = 200;
+/// The most action types in the filter. A service may invent any number.
+const MAX_TYPES: usize = 100;
+/// The most settings reports shown of an action.
+const MAX_REPORTS: usize = 20;
+/// The most actions open at the same time.
+const MAX_OPEN: usize = 2000;
+/// The most action IDs and URLs remembered.
+const MAX_IDS: usize = 16_384;
+const MAX_URLS: usize = 4096;
+/// The longest URL remembered, in bytes.
+const MAX_URL_BYTES: usize = 2048;
+/// The most characters kept of an action type or a reason.
+const MAX_TEXT: usize = 200;
+/// Actions are evicted once per this many entries.
+const EVICTION_INTERVAL: u64 = 1024;
 
-/// Which entries are on the page, counted from 0.
+/// Which entries are on the page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Window {
-    /// Those from this one on.
+    /// From this index on, counted from 0.
     From(u64),
-    /// The last ones.
-    #[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "only a page that goes on has them"))]
+    /// The latest ones.
+    #[cfg_attr(not(feature = "follow"), allow(dead_code, reason = "used by live pages"))]
     Latest,
 }
 
-/// Everything, in the order in which it happened.
+/// The entries of a recording, grouped by action.
 #[derive(Debug, Clone)]
-pub(super) struct Story {
+pub(super) struct Timeline {
     pub(super) about: About,
-    /// Entries, without the one that says what is recorded.
-    pub(super) entries: u64,
-    /// Those on the page, and which of all the first is.
-    pub(super) told: VecDeque<Told>,
-    pub(super) first: u64,
+    /// All entries but the first line, which describes the recording.
+    pub(super) entry_count: u64,
+    /// The entries on the page, and the index of the first of them.
+    pub(super) shown: VecDeque<ShownEntry>,
+    pub(super) first_shown: u64,
     window: Window,
-    /// Those on the page and those under way, by their number.
+    /// Actions on the page or open, by number.
     pub(super) actions: BTreeMap<usize, Action>,
     pub(super) counts: Counts,
-    pub(super) kinds: BTreeSet<String>,
-    pub(super) troubles: Vec<Trouble>,
+    pub(super) action_types: BTreeSet<String>,
+    pub(super) problems: Vec<Problem>,
     pub(super) duration_s: f64,
-    pub(super) began: Option<String>,
-    /// Of each id the last action that had it: a service may count from 1 again.
-    latest: Recent<i64, usize>,
-    /// Of each URL that a service named, the last action that it was named to.
-    named: Recent<String, usize>,
-    /// Actions under way, in the order in which they began, and the last of each id.
+    pub(super) started_at: Option<String>,
+    /// The latest action with an ID: a service may start counting again.
+    by_id: BoundedMap<i64, usize>,
+    /// The latest action whose request named a URL.
+    by_url: BoundedMap<String, usize>,
+    /// Open actions, oldest first, and the latest of them with an ID.
     open: BTreeSet<usize>,
-    open_ids: HashMap<i64, usize>,
-    last_report: Option<Place>,
-    /// Nothing more will come.
-    is_over: bool,
+    open_by_id: HashMap<i64, usize>,
+    last_report: Option<LineSpan>,
+    /// The last entry says that the machine has stopped.
+    has_stopped: bool,
 }
 
-impl Story {
+impl Timeline {
     pub(super) fn new(about: About, window: Window) -> Self {
         Self {
             about,
-            entries: 0,
-            told: VecDeque::new(),
-            first: if let Window::From(first) = window { first } else { 0 },
+            entry_count: 0,
+            shown: VecDeque::new(),
+            first_shown: if let Window::From(first) = window { first } else { 0 },
             window,
             actions: BTreeMap::new(),
             counts: Counts::default(),
-            kinds: BTreeSet::new(),
-            troubles: Vec::new(),
+            action_types: BTreeSet::new(),
+            problems: Vec::new(),
             duration_s: 0.0,
-            began: None,
-            latest: Recent::new(MOST_IDS),
-            named: Recent::new(MOST_URLS),
+            started_at: None,
+            by_id: BoundedMap::new(MAX_IDS),
+            by_url: BoundedMap::new(MAX_URLS),
             open: BTreeSet::new(),
-            open_ids: HashMap::new(),
+            open_by_id: HashMap::new(),
             last_report: None,
-            is_over: false,
+            has_stopped: false,
         }
     }
 
-    pub(super) fn add(&mut self, shortened: &Shortened) {
-        let Shortened { entry, place, .. } = shortened;
+    pub(super) fn add(&mut self, shortened: &DisplayEntry) {
+        let DisplayEntry { entry, place, .. } = shortened;
         let place = *place;
-        let at = self.entries;
-        self.entries += 1;
+        let index = self.entry_count;
+        self.entry_count += 1;
         self.duration_s = self.duration_s.max(entry.t);
-        self.began.get_or_insert_with(|| brief(&entry.at));
+        self.started_at.get_or_insert_with(|| truncate(&entry.at));
         let mut channel = Channel::of(&entry.event);
         let action = match &entry.event {
             Event::In(message) => {
                 self.counts.messages += 1;
-                self.asked(message)
+                self.add_incoming(message)
             }
             Event::Out(message) => {
                 self.counts.messages += 1;
-                self.said(message, place)
+                self.add_outgoing(message, place)
             }
             Event::Http(http) => {
                 self.counts.requests += 1;
-                let named = self.named.get(&http.url);
+                let by_url = self.by_url.get(&http.url);
                 let service = self.about.service.as_deref().filter(|url| !url.is_empty());
-                if named.is_some() {
+                if by_url.is_some() {
                     channel = Channel::Storage;
                 } else if service.is_some_and(|service| http.url.starts_with(service)) {
                     channel = Channel::Service;
                 }
-                named.or_else(|| self.action_of(http))
+                by_url.or_else(|| self.find_for_request(http))
             }
-            Event::State { action_id: Some(id), detail, .. } => self.action_with(*id).inspect(|number| {
+            Event::State { action_id: Some(id), detail, .. } => self.find_by_id(*id).inspect(|number| {
                 if let Some(action) = self.actions.get_mut(number) {
-                    action.reason = detail.as_deref().map(brief);
+                    action.reason = detail.as_deref().map(truncate);
                 }
             }),
             _ => None,
         };
         if let Some(action) = action.and_then(|number| self.actions.get_mut(&number)) {
-            action.add(place, at);
+            action.add(place, index);
         }
-        if is_trouble(&entry.event) {
-            self.trouble(|| trouble_of(entry));
+        if is_problem(&entry.event) {
+            self.add_problem(|| entry_problem(entry));
         }
-        self.is_over = matches!(&entry.event, Event::State { state, .. } if state == "stopped");
-        self.keep(at, Told { place, action, channel });
-        if self.entries.is_multiple_of(SWEEP_EVERY) {
-            self.sweep();
+        self.has_stopped = matches!(&entry.event, Event::State { state, .. } if state == "stopped");
+        self.show(index, ShownEntry { place, action, channel });
+        if self.entry_count.is_multiple_of(EVICTION_INTERVAL) {
+            self.evict_actions();
         }
     }
 
-    /// Keeps an entry if it is on the page.
-    fn keep(&mut self, at: u64, told: Told) {
+    /// Keeps an entry if it belongs on the page.
+    fn show(&mut self, index: u64, entry: ShownEntry) {
         match self.window {
             Window::From(first) => {
-                if at >= first && self.told.len() < MOST_ROWS {
-                    self.told.push_back(told);
+                if index >= first && self.shown.len() < MAX_SHOWN {
+                    self.shown.push_back(entry);
                 }
             }
             Window::Latest => {
-                self.told.push_back(told);
-                if self.told.len() > MOST_ROWS {
-                    self.told.pop_front();
-                    self.first += 1;
+                self.shown.push_back(entry);
+                if self.shown.len() > MAX_SHOWN {
+                    self.shown.pop_front();
+                    self.first_shown += 1;
                 }
             }
         }
     }
 
-    /// Forgets actions that are not on the page and have ended, or of which nothing was heard for longer than of any other.
-    fn sweep(&mut self) {
-        let too_many = self.open.len().saturating_sub(MOST_OPEN);
-        if too_many > 0 {
-            let last = |number: &usize| self.actions.get(number).map_or(0, |action| action.last);
-            let mut silent: Vec<usize> = self.open.iter().copied().collect();
-            silent.sort_by_key(last);
-            silent.truncate(too_many);
-            for number in silent {
-                self.close(number);
+    /// Evicts closed actions that are not on the page. If too many are open, closes the least recently active first.
+    fn evict_actions(&mut self) {
+        let excess = self.open.len().saturating_sub(MAX_OPEN);
+        if excess > 0 {
+            let last_index = |number: &usize| self.actions.get(number).map_or(0, |action| action.last_index);
+            let mut inactive: Vec<usize> = self.open.iter().copied().collect();
+            inactive.sort_by_key(last_index);
+            inactive.truncate(excess);
+            for number in inactive {
+                self.close_action(number);
             }
         }
-        let page = self.first..self.first.saturating_add(MOST_ROWS as u64);
+        let page = self.first_shown..self.first_shown.saturating_add(MAX_SHOWN as u64);
         let (actions, open) = (&mut self.actions, &self.open);
-        actions
-            .retain(|number, action| open.contains(number) || (action.first < page.end && action.last >= page.start));
+        actions.retain(|number, action| {
+            open.contains(number) || (action.first_index < page.end && action.last_index >= page.start)
+        });
     }
 
-    /// It is not under way any more.
-    fn close(&mut self, number: usize) {
+    fn open_action(&mut self, id: i64, action_type: &str) -> usize {
+        let number = self.counts.actions;
+        self.counts.actions += 1;
+        let action_type = truncate(action_type);
+        if self.action_types.len() < MAX_TYPES {
+            self.action_types.insert(action_type.clone());
+        }
+        self.actions.insert(number, Action::new(id, action_type, self.entry_count - 1));
+        self.by_id.insert(id, number);
+        self.open.insert(number);
+        self.open_by_id.insert(id, number);
+        number
+    }
+
+    fn close_action(&mut self, number: usize) {
         self.open.remove(&number);
         if let Some(action) = self.actions.get(&number)
-            && self.open_ids.get(&action.id) == Some(&number)
+            && self.open_by_id.get(&action.id) == Some(&number)
         {
-            self.open_ids.remove(&action.id);
+            self.open_by_id.remove(&action.id);
         }
     }
 
-    /// The last action that had an id.
-    fn action_with(&self, id: i64) -> Option<usize> {
-        self.open_ids.get(&id).copied().or_else(|| self.latest.get(&id))
+    /// Finds the latest action with an ID.
+    fn find_by_id(&self, id: i64) -> Option<usize> {
+        self.open_by_id.get(&id).copied().or_else(|| self.by_id.get(&id))
     }
 
-    /// The numbers of the actions on the page.
+    /// Finds a request's action: by the ID at the end of its path, or else the only open action.
+    fn find_for_request(&self, http: &Exchange) -> Option<usize> {
+        if is_sign_in(http) {
+            return None;
+        }
+        let last_segment = http.url.rsplit('/').next()?;
+        let by_path = last_segment.parse().ok().and_then(|id: i64| self.find_by_id(id));
+        by_path.or_else(|| self.open.first().filter(|_| self.open.len() == 1).copied())
+    }
+
+    /// Returns the numbers of the actions on the page.
     pub(super) fn shown_actions(&self) -> impl DoubleEndedIterator<Item = usize> + '_ {
-        let end = self.first + self.told.len() as u64;
-        let shown = self.actions.iter().filter(move |(_, action)| action.first < end && action.last >= self.first);
-        shown.map(|(number, _)| *number)
+        let end = self.first_shown + self.shown.len() as u64;
+        let is_shown = move |action: &Action| action.first_index < end && action.last_index >= self.first_shown;
+        self.actions.iter().filter(move |(_, action)| is_shown(action)).map(|(number, _)| *number)
     }
 
-    /// What can only be said at the end.
-    pub(super) fn finish(&mut self, skipped: &[Skipped]) {
+    /// Adds the problems known only at the end: unfinished actions and skipped lines.
+    pub(super) fn finish(&mut self, skipped: &[SkippedLine]) {
         for number in std::mem::take(&mut self.open) {
-            if let Some(trouble) = self.actions.get(&number).map(|action| trouble_with(number, action)) {
-                self.trouble(|| trouble);
+            if let Some(problem) = self.actions.get(&number).map(|action| action_problem(number, action)) {
+                self.add_problem(|| problem);
             }
         }
         for line in skipped {
-            self.trouble(|| Trouble::Line(line.clone()));
+            self.add_problem(|| Problem::Line(line.clone()));
         }
     }
 
-    /// Whether nothing more will come.
     #[cfg(feature = "follow")]
-    pub(super) fn is_over(&self) -> bool {
-        self.is_over
+    pub(super) fn has_stopped(&self) -> bool {
+        self.has_stopped
     }
 
-    fn trouble(&mut self, trouble: impl FnOnce() -> Trouble) {
-        self.counts.troubles += 1;
-        if self.troubles.len() < MOST_TROUBLES {
-            self.troubles.push(trouble());
+    fn add_problem(&mut self, problem: impl FnOnce() -> Problem) {
+        self.counts.problems += 1;
+        if self.problems.len() < MAX_PROBLEMS {
+            self.problems.push(problem());
         }
     }
 
-    /// The service asks for something, or takes it back.
-    fn asked(&mut self, message: &Message) -> Option<usize> {
+    /// Handles a message from the service, which requests or cancels an action. Returns the action.
+    fn add_incoming(&mut self, message: &Message) -> Option<usize> {
         let fields = message.json.as_ref()?.as_object()?;
-        let kind = fields.get("action_type")?.as_str()?;
+        let action_type = fields.get("action_type")?.as_str()?;
         let id = message.action_id()?;
-        let known = self.action_with(id);
+        let known = self.find_by_id(id);
         if fields.get("status").and_then(Value::as_str) != Some("ready") {
             return known;
         }
-        let action = known.filter(|known| self.open.contains(known)).unwrap_or_else(|| self.begin(id, kind));
+        let open = known.filter(|known| self.open.contains(known));
+        let action = open.unwrap_or_else(|| self.open_action(id, action_type));
         for (_, value) in fields {
             if let Some(url) = value.as_str().filter(|url| url.contains("://")) {
                 let url = url.split(['?', '#']).next().unwrap_or(url);
-                if url.len() <= LONGEST_URL {
-                    self.named.insert(url.to_owned(), action);
+                if url.len() <= MAX_URL_BYTES {
+                    self.by_url.insert(url.to_owned(), action);
                 }
             }
         }
         Some(action)
     }
 
-    fn begin(&mut self, id: i64, kind: &str) -> usize {
-        let number = self.counts.actions;
-        self.counts.actions += 1;
-        let kind = brief(kind);
-        if self.kinds.len() < MOST_KINDS {
-            self.kinds.insert(kind.clone());
-        }
-        let at = self.entries - 1;
-        let action = Action {
-            id,
-            kind,
-            steps: Vec::new(),
-            last_steps: VecDeque::new(),
-            left_out: 0,
-            first: at,
-            last: at,
-            outcome: None,
-            reason: None,
-            reports: Vec::new(),
-            reports_left_out: 0,
-        };
-        self.actions.insert(number, action);
-        self.latest.insert(id, number);
-        self.open.insert(number);
-        self.open_ids.insert(id, number);
-        number
-    }
-
-    /// The machine says how it gets on.
-    fn said(&mut self, message: &Message, place: Place) -> Option<usize> {
+    /// Handles a message from the machine, which reports on an action. Returns the action.
+    fn add_outgoing(&mut self, message: &Message, place: LineSpan) -> Option<usize> {
         let name = message.name()?;
-        let (kind, rest) = name.split_once(':').unwrap_or((name, ""));
+        let (action_type, event) = name.split_once(':').unwrap_or((name, ""));
         let id = message.action_id()?;
-        // A recording may begin in the middle of it.
-        let number = self.action_with(id).unwrap_or_else(|| self.begin(id, kind));
+        // The recording may have started in the middle of the action.
+        let number = self.find_by_id(id).unwrap_or_else(|| self.open_action(id, action_type));
         let Some(action) = self.actions.get_mut(&number) else { return Some(number) };
         if settings(message).is_some_and(|settings| !settings.is_empty()) {
             let report = (place, self.last_report.replace(place));
-            if action.reports.len() < MOST_REPORTS {
+            if action.reports.len() < MAX_REPORTS {
                 action.reports.push(report);
             } else {
-                action.reports_left_out += 1;
+                action.omitted_reports += 1;
             }
         }
-        let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.word() == rest);
-        // There should be no second one.
+        let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.name() == event);
+        // The first outcome counts.
         if let (Some(outcome), None) = (outcome, action.outcome) {
             action.outcome = Some(outcome);
-            let trouble = (outcome != Outcome::Completed).then(|| trouble_with(number, action));
-            self.close(number);
+            let problem = (outcome != Outcome::Completed).then(|| action_problem(number, action));
+            self.close_action(number);
             match outcome {
                 Outcome::Completed => self.counts.completed += 1,
                 Outcome::Failed => self.counts.failed += 1,
                 Outcome::Cancelled => self.counts.cancelled += 1,
             }
-            if let Some(trouble) = trouble {
-                self.trouble(|| trouble);
+            if let Some(problem) = problem {
+                self.add_problem(|| problem);
             }
         }
         Some(number)
     }
-
-    /// A request has no action's id in it, but in a path; one that comes while a single action is under way is its.
-    fn action_of(&self, http: &Exchange) -> Option<usize> {
-        if is_sign_in(http) {
-            return None;
-        }
-        let last = http.url.rsplit('/').next()?;
-        let by_path = last.parse().ok().and_then(|id: i64| self.action_with(id));
-        by_path.or_else(|| self.open.first().filter(|_| self.open.len() == 1).copied())
-    }
 }
 
-fn trouble_with(number: usize, action: &Action) -> Trouble {
-    let Action { id, kind, outcome, reason, .. } = action;
-    Trouble::Action { number, id: *id, kind: kind.clone(), outcome: *outcome, reason: reason.clone() }
+fn action_problem(number: usize, action: &Action) -> Problem {
+    let Action { id, action_type, outcome, reason, .. } = action;
+    Problem::Action { number, id: *id, action_type: action_type.clone(), outcome: *outcome, reason: reason.clone() }
 }
 
-fn trouble_of(entry: &Entry) -> Trouble {
+fn entry_problem(entry: &Entry) -> Problem {
     let what = match entry.event {
         Event::Http(_) => "request",
         Event::In(_) | Event::Out(_) => "message",
         Event::Opened { .. } | Event::Closed { .. } => "connection",
         _ => "machine",
     };
-    Trouble::Entry { n: entry.n, t: entry.t, what, line: diagram::line(&entry.event).into_string() }
+    Problem::Entry { n: entry.n, t: entry.t, what, summary_html: summary(&entry.event).into_string() }
 }
 
-/// As much of a text as is kept of it.
-fn brief(text: &str) -> String {
-    text.chars().take(LONGEST_NAME).collect()
-}
-
-/// A settings report: what is in a message that tells settings, and no progress.
-pub(super) fn settings(message: &Message) -> Option<&Map<String, Value>> {
-    let json = message.json.as_ref()?;
-    json.get("event")?;
-    let settings = json.get("settings")?.as_object()?;
-    // 2.6 has them one further down.
-    Some(settings.get("values").and_then(Value::as_object).unwrap_or(settings))
-}
-
-pub(super) fn is_trouble(event: &Event) -> bool {
-    match event {
-        Event::Http(http) => http.error.is_some() || http.status.is_none_or(|status| status >= 400),
-        Event::Closed { reason } => !is_orderly(reason),
-        Event::In(message) => message.json.is_none(),
-        // Of an action the end is trouble enough.
-        Event::State { state, action_id: None, .. } => state == "failed" || state == "binary",
-        _ => false,
-    }
-}
-
-/// A WebSocket that was closed, and not cut.
-fn is_orderly(reason: &str) -> bool {
-    reason.contains("(1000)") || reason == "the machine has stopped"
+fn truncate(text: &str) -> String {
+    text.chars().take(MAX_TEXT).collect()
 }

@@ -1,40 +1,40 @@
-//! Finds known values in text, whichever way their characters are escaped there.
+//! Finds known values in text, however their characters are escaped.
 //!
-//! A character may stand for itself, or be escaped as in a URL (`%70`, `+`), in JSON (`\u0070`, `\/`) or in HTML (`&#112;`,
-//! `&amp;`), with the escape's own first character escaped again. Each character of a value may be written differently.
+//! A character may be plain, or escaped as in a URL (`%70`, `+`), JSON (`\u0070`, `\/`) or HTML (`&#112;`, `&amp;`).
+//! The first character of an escape may be escaped again. Each character of a value may use a different form.
 
 use std::ops::Range;
 
-/// So many characters of the values make the index; no value may be shorter.
-pub(super) const SHORTEST: usize = 6;
-/// The longest form of one character: a surrogate pair, each half behind eight backslashes.
-const LONGEST_FORM_BYTES: usize = 26;
-/// How often the first character of an escape may have been escaped itself.
-const MOST_NESTED: usize = 3;
+/// The minimum length of a value in characters, and the depth of the index.
+pub(super) const MIN_CHARS: usize = 6;
+/// The longest form of a character: a surrogate pair in JSON, each half after eight backslashes.
+const MAX_FORM_BYTES: usize = 26;
+/// How many times an escape may be escaped again.
+const MAX_NESTING: usize = 3;
 
-/// A set of values to look for.
+/// Searches for a set of values.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matcher {
     values: Vec<Vec<char>>,
-    /// A trie of the first [`SHORTEST`] characters of every value; the root is the first.
+    /// A trie of the first [`MIN_CHARS`] characters of every value. The first node is the root.
     nodes: Vec<Node>,
-    /// Whether a value can begin with these two bytes, the first being the higher one.
+    /// Whether a value can begin with these two bytes; see [`pair_of`].
     begins: Vec<bool>,
-    longest_chars: usize,
+    max_chars: usize,
 }
 
 #[derive(Debug, Clone, Default)]
 struct Node {
     next: Vec<(char, usize)>,
-    /// Values that have this prefix; empty but for leaves.
+    /// The values with this prefix, at leaves.
     values: Vec<usize>,
 }
 
 impl Matcher {
-    /// Looks for another value, unless it is shorter than [`SHORTEST`] characters.
+    /// Adds a value, unless it is shorter than [`MIN_CHARS`].
     pub(super) fn add(&mut self, value: &str) {
         let value: Vec<char> = value.chars().collect();
-        if value.len() < SHORTEST {
+        if value.len() < MIN_CHARS {
             return;
         }
         if self.nodes.is_empty() {
@@ -46,7 +46,7 @@ impl Matcher {
         for byte in [second, b'%', b'\\', b'&', b'+'] {
             self.begins[pair_of(first, byte)] = true;
         }
-        // Behind the beginning of an escape there may be anything, and so behind half a character.
+        // Anything may follow the start of an escape or of a multi-byte character.
         for byte in 0..=u8::MAX {
             for escape in [b'%', b'\\', b'&'] {
                 self.begins[pair_of(escape, byte)] = true;
@@ -55,7 +55,7 @@ impl Matcher {
             self.begins[pair_of(b'+', byte)] |= value[0] == ' ';
         }
         let mut at = 0;
-        for &c in &value[..SHORTEST] {
+        for &c in &value[..MIN_CHARS] {
             at = if let Some(&(_, next)) = self.nodes[at].next.iter().find(|(have, _)| *have == c) {
                 next
             } else {
@@ -66,17 +66,21 @@ impl Matcher {
             };
         }
         self.nodes[at].values.push(self.values.len());
-        self.longest_chars = self.longest_chars.max(value.len());
+        self.max_chars = self.max_chars.max(value.len());
         self.values.push(value);
     }
 
-    /// No more bytes than this can be one value.
-    pub(crate) fn longest_bytes(&self) -> usize {
-        self.longest_chars * LONGEST_FORM_BYTES
+    /// Returns the maximum length of a match in bytes.
+    pub(crate) fn max_match_bytes(&self) -> usize {
+        self.max_chars * MAX_FORM_BYTES
     }
 
-    /// The values that begin in `starts`, in order: they may overlap, and may end behind it.
-    pub(crate) fn spans<'a>(&'a self, text: &'a [u8], starts: Range<usize>) -> impl Iterator<Item = Range<usize>> + 'a {
+    /// Iterates over the matches that begin within `starts`, in order. They may overlap, and may end after it.
+    pub(crate) fn matches<'a>(
+        &'a self,
+        text: &'a [u8],
+        starts: Range<usize>,
+    ) -> impl Iterator<Item = Range<usize>> + 'a {
         let mut at = starts.start;
         std::iter::from_fn(move || {
             while at < starts.end && at + 1 < text.len() && !self.values.is_empty() {
@@ -94,16 +98,16 @@ impl Matcher {
         })
     }
 
-    /// Whether there is any.
-    pub(crate) fn is_in(&self, text: &str) -> bool {
-        self.spans(text.as_bytes(), 0..text.len()).next().is_some()
+    /// Returns whether `text` contains any value.
+    pub(crate) fn is_match(&self, text: &str) -> bool {
+        self.matches(text.as_bytes(), 0..text.len()).next().is_some()
     }
 
-    /// `text` with `mark` in place of every value; nothing where there is none.
+    /// Replaces every value with `mark`. Returns `None` if there is none.
     pub(crate) fn replace(&self, text: &str, mark: &str) -> Option<String> {
         let mut clean = String::new();
         let (mut copied, mut hidden_to) = (0, None);
-        for Range { start, end } in self.spans(text.as_bytes(), 0..text.len()) {
+        for Range { start, end } in self.matches(text.as_bytes(), 0..text.len()) {
             match hidden_to {
                 Some(to) if start < to => hidden_to = Some(end.max(to)),
                 _ => {
@@ -118,11 +122,11 @@ impl Matcher {
         Some(clean)
     }
 
-    /// Follows the trie from `at`, and keeps the furthest end of a value.
+    /// Walks the trie from `at`, and updates the furthest end of a match.
     fn walk(&self, text: &[u8], at: usize, node: usize, furthest: &mut Option<usize>) {
         let node = &self.nodes[node];
         for &value in &node.values {
-            let end = end_of(text, at, &self.values[value][SHORTEST..]);
+            let end = end_of(text, at, &self.values[value][MIN_CHARS..]);
             *furthest = (*furthest).max(end);
         }
         if !node.next.is_empty() {
@@ -139,7 +143,7 @@ fn pair_of(first: u8, second: u8) -> usize {
     (usize::from(first) << 8) | usize::from(second)
 }
 
-/// Where the last of these characters ends that begin at `at`.
+/// Returns where the characters `rest`, starting at `at`, end at the latest.
 fn end_of(text: &[u8], at: usize, rest: &[char]) -> Option<usize> {
     let (mut ends, mut next) = (vec![at], Vec::new());
     for &wanted in rest {
@@ -159,7 +163,7 @@ fn end_of(text: &[u8], at: usize, rest: &[char]) -> Option<usize> {
     ends.into_iter().max()
 }
 
-/// Everything that the character at `at` can be read as, each with where that ends.
+/// Calls `found` with each possible reading of the character at `at`, and its end.
 fn decodings(text: &[u8], at: usize, mut found: impl FnMut(char, usize)) {
     let Some(&first) = text.get(at) else { return };
     if first.is_ascii() {
@@ -179,16 +183,16 @@ fn decodings(text: &[u8], at: usize, mut found: impl FnMut(char, usize)) {
                 if let Some((c, end)) = utf8(text, at, |at| percent(text, at).or(Some((*text.get(at)?, at + 1)))) {
                     found(c, end);
                 }
-                // It may also be a `%` that was escaped, whatever is behind it.
+                // It may also be an escaped `%` on its own.
                 let mut end = at + 1;
-                while end < at + 1 + 2 * MOST_NESTED && text.get(end..end + 2) == Some(b"25") {
+                while end < at + 1 + 2 * MAX_NESTING && text.get(end..end + 2) == Some(b"25") {
                     end += 2;
                     found('%', end);
                 }
             }
             backslashed(text, at, &mut found);
         }
-        // A character of several bytes may have only some of them escaped.
+        // Only some bytes of a multi-byte character may be escaped.
         128.. => {
             if let Some((c, end)) = utf8(text, at, |at| percent(text, at).or(Some((*text.get(at)?, at + 1)))) {
                 found(c, end);
@@ -198,7 +202,7 @@ fn decodings(text: &[u8], at: usize, mut found: impl FnMut(char, usize)) {
     }
 }
 
-/// The UTF-8 character whose bytes `byte` gives, one after the other, each with where it ends.
+/// Decodes a UTF-8 character. `byte` returns the byte at an offset, and its end.
 fn utf8(text: &[u8], at: usize, byte: impl Fn(usize) -> Option<(u8, usize)>) -> Option<(char, usize)> {
     debug_assert!(at < text.len());
     let (first, mut end) = byte(at)?;
@@ -216,12 +220,12 @@ fn utf8(text: &[u8], at: usize, byte: impl Fn(usize) -> Option<(u8, usize)>) -> 
     Some((std::str::from_utf8(&bytes[..length]).ok()?.chars().next()?, end))
 }
 
-/// A byte as a URL has it: `%70`, or `%2570` where that was escaped again.
+/// Decodes a percent-encoded byte: `%70`, or `%2570` if escaped again.
 fn percent(text: &[u8], at: usize) -> Option<(u8, usize)> {
     let mut at = text.get(at).filter(|c| **c == b'%').map(|_| at + 1)?;
-    for _ in 0..MOST_NESTED {
+    for _ in 0..MAX_NESTING {
         let byte = u8::try_from(hex(text, at, 2)?).ok()?;
-        // An escaped `%` with two digits behind it is the beginning of another escape.
+        // An escaped `%` followed by two digits starts another escape.
         if byte != b'%' || hex(text, at + 2, 2).is_none() {
             return Some((byte, at + 2));
         }
@@ -230,16 +234,16 @@ fn percent(text: &[u8], at: usize) -> Option<(u8, usize)> {
     None
 }
 
-/// What JSON has behind a backslash, or behind several where it is text in text.
+/// Decodes a JSON escape, after one backslash or several if JSON is nested in JSON strings.
 fn backslashed(text: &[u8], at: usize, found: &mut impl FnMut(char, usize)) {
-    // What there is behind so many backslashes, each of which a URL may have as `%5C`.
+    // A backslash may itself be percent-encoded.
     let backslash = |at: usize| match text.get(at)? {
         b'\\' => Some(at + 1),
         b'%' => percent(text, at).filter(|(byte, _)| *byte == b'\\').map(|(_, end)| end),
         _ => None,
     };
     let (mut end, mut count) = (at, 0_usize);
-    while count < 1 << MOST_NESTED
+    while count < 1 << MAX_NESTING
         && let Some(next) = backslash(end)
     {
         (end, count) = (next, count + 1);
@@ -279,10 +283,10 @@ fn backslashed(text: &[u8], at: usize, found: &mut impl FnMut(char, usize)) {
     }
 }
 
-/// A character as HTML has it.
+/// Decodes an HTML character reference.
 fn entity(text: &[u8], at: usize) -> Option<(char, usize)> {
-    const LONGEST: usize = 10;
-    let rest = &text[at + 1..text.len().min(at + 1 + LONGEST)];
+    const MAX_BYTES: usize = 10;
+    let rest = &text[at + 1..text.len().min(at + 1 + MAX_BYTES)];
     let length = rest.iter().position(|c| *c == b';')?;
     let name = std::str::from_utf8(&rest[..length]).ok()?;
     let c = match name {
@@ -324,7 +328,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_value_is_found_however_it_is_written() {
+    fn finds_values_in_every_encoding() {
         for text in [
             "pass/word é",
             "pass%2Fword%20%C3%A9",
@@ -347,16 +351,16 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn values_that_overlap_are_hidden_together() {
+    fn merges_overlapping_matches() {
         assert_eq!(hidden(&["abcdefgh", "efghijkl", "ijklmnop"], "_abcdefghijklmnop_"), "_***_");
         assert_eq!(hidden(&["abcdef", "abcdefgh"], "abcdefghabcdef abcdefg"), "****** ***g");
-        assert_eq!(hidden(&["short"], "short"), "short", "too short to be looked for");
+        assert_eq!(hidden(&["short"], "short"), "short", "too short");
         assert_eq!(hidden(&[], "abcdef"), "abcdef");
     }
 
     proptest! {
         #[test]
-        fn no_value_survives(
+        fn replaces_every_match(
             values in proptest::collection::vec("[a-c%\\\\+ &\"é]{6,12}", 1..4),
             before in "[a-c%\\\\ &]{0,9}",
             after in ".{0,9}",
@@ -372,14 +376,14 @@ pub(super) mod tests {
             }).collect();
             let matcher = matcher(&values.iter().map(String::as_str).collect::<Vec<_>>());
             let text = format!("{before}{written}{after}");
-            // A backslash before it is another reading of the same: then more is hidden.
+            // A preceding backslash allows another reading, and more is replaced.
             let clean = matcher.replace(&text, "*").unwrap();
             prop_assert!(!clean.contains(&written), "{text} -> {clean}");
-            prop_assert!(!matcher.is_in(&clean), "{text} -> {clean}");
+            prop_assert!(!matcher.is_match(&clean), "{text} -> {clean}");
         }
 
         #[test]
-        fn nothing_is_too_odd(text in "[%\\\\&+#;ux0-9a-f\\PC]{0,60}", value in "\\PC{6,9}") {
+        fn accepts_any_text_without_a_panic(text in "[%\\\\&+#;ux0-9a-f\\PC]{0,60}", value in "\\PC{6,9}") {
             let matcher = matcher(&[&value]);
             let _ = matcher.replace(&text, "");
         }

@@ -3,15 +3,14 @@
 //! `POST {server}/machines/sign_in` with JSON: the serial number with an `S` in front, and the password. The answer has
 //! two tokens. `auth_token` is the bearer token of every later request; it expires after about six hours. `ws_token` is
 //! the last path segment of the WebSocket's URL; it is valid for one connection within about 30 seconds, so every
-//! connection starts with a sign-in. (Measured with firmware 1.x and 2.6.)
+//! connection starts with a sign-in. (From the protocol's description; the lifetimes are not measured.)
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::net::CancelToken;
 use crate::net::http::{Http, Method, Request, Response};
-use crate::net::retry::{Backoff, RetryReason};
+use crate::net::retry::retry;
 use crate::net::url::Url;
 use crate::{Config, Error, Result, Secret};
 
@@ -39,38 +38,6 @@ struct SignInAnswer {
     auth_token: String,
 }
 
-/// Tries, and tries again with growing pauses for up to `patience` while failures may pass. Each try is told how much of
-/// it is left.
-///
-/// # Errors
-///
-/// A failure that will not pass at once; the last other one when the time is over; [`Error::Interrupted`].
-pub(crate) fn patiently<T>(
-    doing: &str,
-    cancel: &CancelToken,
-    patience: Duration,
-    mut attempt: impl FnMut(Duration) -> Result<T>,
-) -> Result<T> {
-    let until = Instant::now() + patience;
-    let mut backoff = Backoff::default();
-    loop {
-        let error = match attempt(until.saturating_duration_since(Instant::now())) {
-            Err(error) if error.is_worth_retrying() => error,
-            ended => return ended,
-        };
-        let pause = backoff.pause(RetryReason::Failed, error.retry_after());
-        let next = Instant::now() + pause;
-        if next > until {
-            log::error!("{doing}: giving up; retry_for_s in [SERVICE] is how long to try");
-            return Err(error);
-        }
-        log::warn!("{doing}: {error}; trying again in {:.1} s", pause.as_secs_f64());
-        if !cancel.pause(next) {
-            return Err(Error::Interrupted);
-        }
-    }
-}
-
 impl Credentials {
     pub(crate) fn new(config: &Config) -> Result<Self> {
         Ok(Self {
@@ -80,14 +47,14 @@ impl Credentials {
         })
     }
 
-    /// Signs in, retrying with backoff for up to `patience`.
+    /// Signs in, retrying with backoff for up to `timeout`.
     ///
     /// # Errors
     ///
     /// [`Error::SignInRefused`] at once if the credentials are wrong (400, 401, 422); [`Error::Interrupted`]; the last
     /// error when the time is up.
-    pub(crate) fn sign_in_patiently(&self, http: &Http, patience: Duration) -> Result<Tokens> {
-        patiently("sign-in", http.cancel_token(), patience, |_| self.sign_in(http))
+    pub(crate) fn sign_in_with_retries(&self, http: &Http, timeout: Duration) -> Result<Tokens> {
+        retry("sign-in", http.cancel_token(), timeout, |_| self.sign_in(http))
     }
 
     /// Signs in, without retrying.
@@ -109,8 +76,8 @@ impl Credentials {
         match response.status {
             200 => {
                 let tokens = self.read(response)?;
-                http.tap().secrets().learn(&tokens.websocket);
-                http.tap().secrets().learn(&tokens.bearer);
+                http.telemetry().secrets().add_token(&tokens.websocket);
+                http.telemetry().secrets().add_token(&tokens.bearer);
                 Ok(tokens)
             }
             400 | 401 | 403 | 422 => Err(Error::SignInRefused { status: response.status }),

@@ -10,7 +10,7 @@ use crate::{Error, Result};
 /// Several times the size of any firmware seen.
 const MAX_BYTES: u64 = 1 << 30;
 const MAX_VERSION_LENGTH: usize = 64;
-/// The machine is offline until the download ends, so it has a limit.
+/// Time limit: the machine stays offline until the download ends.
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Returns the file name for a version: `glowforge-fw-v<version>.fw`.

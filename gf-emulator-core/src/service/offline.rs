@@ -6,18 +6,20 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 
 use super::uplink::{FirmwareOffer, Uplink, Upload};
-use crate::net::url::shown;
+use crate::net::CancelToken;
+use crate::net::url::redact_url;
 use crate::storage::{AtomicFile, Download, DownloadEnd};
 use crate::{Error, Result, files};
 
 /// A folder in place of a service.
 pub(crate) struct OfflineFolder {
     path: PathBuf,
+    cancel: CancelToken,
 }
 
 impl OfflineFolder {
     pub(crate) fn new(path: PathBuf) -> Self {
-        Self { path }
+        Self { path, cancel: CancelToken::default() }
     }
 
     /// Appends one line to a file in the folder.
@@ -38,22 +40,23 @@ impl Uplink for OfflineFolder {
     }
 
     fn download(&self, url: &str) -> Result<Download> {
-        let refuse = |reason| Error::Url { url: shown(url), reason };
+        let refuse = |reason| Error::Url { url: redact_url(url), reason };
         let path = url.strip_prefix("file://").ok_or_else(|| refuse("without a network, jobs are file:// URLs"))?;
         let path = path.strip_prefix("localhost").unwrap_or(path);
         if !path.starts_with('/') {
             return Err(refuse("a file:// URL has an absolute path: file:///..."));
         }
-        let path = percent_encoding::percent_decode_str(path).decode_utf8();
-        let path = path.map_err(|_| refuse("its path is not percent-encoded UTF-8"))?;
+        let path = percent_decode(path).ok_or_else(|| refuse("its path is not percent-encoded UTF-8"))?;
         // file:///C:/job.puls
         let is_drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
         let path = PathBuf::from(if is_drive { &path[1..] } else { &path });
         let file = files::open(&path)?;
         let metadata = file.metadata();
         let length = metadata.map_err(|source| Error::File { doing: "read", path: path.clone(), source })?.len();
-        // A file that grows meanwhile is read up to its first length.
-        Ok(Download::new(path.display().to_string(), DownloadEnd::Length(length), file.take(length)))
+        // If the file grows while it is read, only its initial length is read.
+        let (from, cancel) = (path.display().to_string(), self.cancel.clone());
+        let download = Download::new(from, DownloadEnd::Length(length), file.take(length));
+        Ok(download.cancelled_by(move || cancel.is_cancelled()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
@@ -67,6 +70,23 @@ impl Uplink for OfflineFolder {
     fn firmware(&self) -> Result<FirmwareOffer> {
         Err(Error::Unreachable { host: "the firmware service".into(), reason: "there is no network here".into() })
     }
+
+    fn cancel(&self) {
+        self.cancel.cancel();
+    }
+
+    fn reset(&self) {
+        self.cancel.reset();
+    }
+}
+
+/// Decodes a percent-encoded path. `None` if a `%` has no two hex digits, or the result is not UTF-8.
+fn percent_decode(path: &str) -> Option<String> {
+    let is_hex = |text: &str| text.len() >= 2 && text.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
+    if !path.split('%').skip(1).all(is_hex) {
+        return None;
+    }
+    percent_encoding::percent_decode_str(path).decode_utf8().ok().map(Into::into)
 }
 
 #[cfg(test)]
@@ -86,11 +106,16 @@ mod tests {
         uplink.download(&url).unwrap().copy_to(&mut text, 100, "the job", &mut |_| Ok(())).unwrap();
         assert_eq!(text, b"steps");
         let here = format!("file://{}", folder.path().display());
-        for url in
-            ["https://host/job", "file://host/x", "file://x", "file:///%zz", "file:///%ff", "file:///dev/zero", &here]
-        {
-            assert!(uplink.download(url).is_err(), "{url}");
+        for url in ["https://host/job", "file://host/x", "file://x", "file:///%zz", "file:///%", "file:///%ff"] {
+            assert!(matches!(uplink.download(url), Err(Error::Url { .. })), "{url}");
         }
+        for url in ["file:///dev/zero", &here] {
+            assert!(matches!(uplink.download(url), Err(Error::File { .. })), "{url}");
+        }
+        uplink.cancel();
+        let mut download = uplink.download(&url).unwrap();
+        let cancelled = download.copy_to(&mut Vec::new(), 100, "the job", &mut |_| Ok(()));
+        assert!(matches!(cancelled, Err(Error::Interrupted)), "{cancelled:?}");
     }
 
     #[test]

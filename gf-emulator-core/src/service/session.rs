@@ -93,21 +93,21 @@ impl Session {
                 200..=299 => return Ok(response),
                 401 if bearer.is_some() && !repeated => {
                     log::info!("the token has expired: signing in again");
-                    response.finish();
+                    response.drain();
                     let _websocket_token = self.adopt(self.credentials.sign_in(&self.http)?);
                     repeated = true;
                     deadline = self.http.deadline(body);
                 }
                 301 | 302 | 303 | 307 | 308 if method == Method::Get && redirects < MAX_REDIRECTS => {
-                    let Some(next) = response.location().map(|location| url.follow(location)) else {
+                    let Some(next) = response.location().map(|location| url.resolve_location(location)) else {
                         return Err(Error::Answer {
                             from: url.to_string(),
                             what: "a redirect without a Location".into(),
                         });
                     };
-                    response.finish();
+                    response.drain();
                     let next = next?;
-                    // No token for another origin, not even back at the service's.
+                    // Drop the token once a redirect leaves the origin, even if a later one leads back.
                     if next.origin() != url.origin() {
                         authorization = Authorization::Presigned;
                     }
@@ -128,14 +128,14 @@ impl Session {
         Ok(url)
     }
 
-    /// Requests a file. Only 200 is a whole file: 204 has none and 206 is a part.
+    /// Requests a file. Only 200 carries a whole file: 204 has no body, and 206 has a part.
     fn get(&self, url: Url) -> Result<Response> {
         let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authorization::Bearer)?;
         if response.status == 200 { Ok(response) } else { Err(response.into_error()) }
     }
 
     fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &Bytes) -> Result<()> {
-        self.exchange(method, url, content_type, body, Authorization::Bearer).map(Response::finish)
+        self.exchange(method, url, content_type, body, Authorization::Bearer).map(Response::drain)
     }
 
     /// Uploads a picture to its endpoint, or to the service's own path if it has none.
@@ -154,7 +154,7 @@ impl Session {
         )?;
         match response.status {
             200 | 201 | 204 => {
-                response.finish();
+                response.drain();
                 Ok(())
             }
             _ => Err(response.into_error()),
@@ -164,9 +164,9 @@ impl Session {
     /// Opens a file at a URL from the service.
     fn open(&self, url: &str) -> Result<Download> {
         let url = self.parse_untrusted(url)?;
-        let from = self.http.tap().secrets().hide(&url.to_string());
+        let from = self.http.telemetry().secrets().redact(&url.to_string());
         let response = self.get(url)?;
-        let end = match response.length() {
+        let end = match response.content_length() {
             Some(length) => DownloadEnd::Length(length),
             None if response.is_chunked() => DownloadEnd::LastChunk,
             None => DownloadEnd::Unknown,
@@ -178,11 +178,11 @@ impl Session {
 
 impl Uplink for Session {
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
-        self.put_picture(upload).map_err(|e| e.masking(self.http.tap().secrets()))
+        self.put_picture(upload).map_err(|e| e.redacted(self.http.telemetry().secrets()))
     }
 
     fn download(&self, url: &str) -> Result<Download> {
-        self.open(url).map_err(|e| e.masking(self.http.tap().secrets()))
+        self.open(url).map_err(|e| e.redacted(self.http.telemetry().secrets()))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {

@@ -84,8 +84,11 @@ impl FirmwareOffer {
 /// An [`Emulator`](crate::Emulator) that is connected uses HTTP, an offline one a folder. To bring another, implement
 /// this trait and call [`Emulator::with_uplink`](crate::Emulator::with_uplink).
 ///
-/// All methods but [`cancel`](Self::cancel) are called on one thread, one at a time. An error fails the action that
-/// needed the call, and becomes its terminal event.
+/// Calls that need the service are made one at a time, on the worker thread, or on the caller of
+/// [`Emulator::connect`](crate::Emulator::connect) for the firmware check. [`cancel`](Self::cancel) and
+/// [`reset`](Self::reset) are called on other threads. An error fails the action that needed the call;
+/// [`Error::Interrupted`](crate::Error::Interrupted), [`JobRefused`](crate::Error::JobRefused) and
+/// [`TooLarge`](crate::Error::TooLarge) cancel it.
 ///
 /// ```
 /// use gf_emulator_core::service::{FirmwareOffer, Upload, Uplink};
@@ -156,7 +159,7 @@ pub trait Uplink: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If there is no answer. Actions go on without it.
+    /// If there is no answer. The action `update_check` fails; [`Emulator::connect`](crate::Emulator::connect) goes on.
     fn firmware(&self) -> Result<FirmwareOffer>;
 
     /// Ends the calls in progress with [`Error::Interrupted`](crate::Error::Interrupted), and fails those that begin

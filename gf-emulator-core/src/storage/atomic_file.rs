@@ -46,7 +46,12 @@ impl AtomicFile {
     /// [`Error::File`] if the folder or the temp file cannot be created.
     pub fn create(target: &Path) -> Result<Self> {
         create_folders(folder_of(target))?;
-        Self::create_beside(target.into())
+        Self::create_beside(target.into(), false)
+    }
+
+    /// Creates a temp file for `target`, in an existing folder, that only its owner can read (mode 0600 on Unix).
+    pub(crate) fn create_private(target: &Path) -> Result<Self> {
+        Self::create_beside(target.into(), true)
     }
 
     /// Creates a temp file that will become the file `name` points to: if `name` is a symbolic link, its target is
@@ -56,7 +61,7 @@ impl AtomicFile {
     ///
     /// [`Error::File`] if the temp file cannot be created, or there are more than 40 links.
     pub fn create_following_links(name: &Path) -> Result<Self> {
-        Self::create_beside(follow_links(name)?)
+        Self::create_beside(follow_links(name)?, false)
     }
 
     /// Creates a temp file with these contents: [`create`](Self::create) and write.
@@ -70,12 +75,14 @@ impl AtomicFile {
         Ok(file)
     }
 
-    fn create_beside(target: PathBuf) -> Result<Self> {
+    fn create_beside(target: PathBuf, is_private: bool) -> Result<Self> {
         let folder = folder_of(&target);
         let mut builder = tempfile::Builder::new();
-        // tempfile's default is 0600. Like any other file, this one follows the umask.
+        // tempfile's default is 0600. Other files follow the umask.
         #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(if is_private { 0o600 } else { 0o666 }));
+        #[cfg(not(unix))]
+        let _ = is_private;
         let file = builder.prefix(".arriving-").suffix(".part").tempfile_in(folder).map_err(|source| Error::File {
             doing: "write in",
             path: folder.into(),
@@ -97,13 +104,19 @@ impl AtomicFile {
     /// [`Error::File`] if it cannot be written or renamed.
     pub fn persist(self) -> Result<PathBuf> {
         self.file.as_file().sync_all().map_err(|source| self.error(source))?;
+        let target = self.persist_unsynced()?;
+        sync_folder(folder_of(&target));
+        Ok(target)
+    }
+
+    /// As [`persist`](Self::persist) without fsync: atomic for readers, but not durable across a power failure.
+    pub(crate) fn persist_unsynced(self) -> Result<PathBuf> {
         let target = self.target;
         self.file.persist(&target).map_err(|e| Error::File {
             doing: "write",
             path: target.clone(),
             source: e.error,
         })?;
-        sync_folder(folder_of(&target));
         Ok(target)
     }
 
@@ -291,7 +304,7 @@ mod tests {
             file.persist().unwrap();
             assert_eq!(fs::read_to_string(below.join("target")).unwrap(), text);
         }
-        assert_eq!(names(&below), ["target", "second"]);
+        assert_eq!(names(&below), ["second", "target"]);
         symlink("around", here.join("around")).unwrap();
         assert!(
             AtomicFile::create_following_links(&here.join("around"))

@@ -31,7 +31,8 @@ impl Download {
         Self { from: from.into(), reader: Box::new(reader), end, is_cancelled: Box::new(|| false) }
     }
 
-    /// Sets how to ask whether the download was cancelled. After that, an error of the reader counts as a cancellation.
+    /// Sets the cancellation check. Once it returns true, the download ends with
+    /// [`Error::Interrupted`](crate::Error::Interrupted), whatever the reader returns.
     #[must_use]
     pub fn cancelled_by(mut self, is_cancelled: impl Fn() -> bool + Send + Sync + 'static) -> Self {
         self.is_cancelled = Box::new(is_cancelled);

@@ -61,7 +61,7 @@ impl JobStore {
         for remark in measured.header.remarks() {
             log::warn!("{}: {remark}", path.display());
         }
-        Ok(Job { action_id, action: action.to_owned(), path, measured })
+        Ok(Job::new(action_id, action, path, measured))
     }
 
     /// Checks whether this machine may run the job.
@@ -107,7 +107,7 @@ fn is_gzip(path: &Path) -> Result<bool> {
         path: path.into(),
         source,
     })?;
-    Ok(puls::Kind::of(&start) == Some(puls::Kind::Gzip))
+    Ok(puls::Encoding::detect(&start) == Some(puls::Encoding::Gzip))
 }
 
 /// Measures the whole file. That may take minutes if it inflates to a hundred times its size, so it can be cancelled.

@@ -1,9 +1,17 @@
-//! Files that the machine writes: atomic files, downloads, and the folders of collected jobs and pictures.
+//! Files on disk: atomic writes, a command's output, bounded lines, downloads, and the collected jobs and pictures.
 
 mod atomic_file;
 mod download;
 mod jobs;
+mod lines;
+mod output;
+mod temp_registry;
+mod writable;
 
 pub use atomic_file::AtomicFile;
 pub use download::{Download, DownloadEnd};
 pub(crate) use jobs::{JobStore, local_timestamp};
+pub use lines::{UnusableLine, read_line};
+pub use output::{Output, check_not_an_input};
+pub use temp_registry::{TempGuard, TempLock, TempRegistry};
+pub use writable::unwritable;

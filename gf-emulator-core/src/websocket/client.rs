@@ -1,88 +1,171 @@
-//! [`WsClient`]: one thread, one socket, two queues.
-//!
-//! The thread sleeps until the socket or the tx queue has something, or a ping is due; at rest that is all that wakes
-//! it. It pings every 30 seconds and takes a pong that has not come after 10 for a lost connection. A lost connection is
-//! routine (the service cuts about hourly): it dials again, with a fresh sign-in each time, for as long as nobody stops
-//! it, and what was queued meanwhile goes out afterwards, in order, once.
-//!
-//! What has reached this host is read before a connection is given up, also when a write has failed.
-//!
-//! **Memory.** Whatever the service sends or leaves unread, a connection holds less than 32 MiB: one message of 1 MiB
-//! that is being received (twice that while it grows from fragments), 16 that the machine has not read yet and one that
-//! waits for room, 8 MiB of messages of the machine that wait to be sent (what comes into the tx queue is moved there at
-//! once), one that is being written, and 64 KiB of pongs.
-//!
-//! | file | what it owns |
-//! |---|---|
-//! | `stream.rs` | what tungstenite reads and writes: limits, turns, reading after a failed write |
-//! | `outbox.rs` | the machine's messages until the operating system has taken them |
-//! | `pump.rs` | both directions of one connection |
-//! | `dial.rs` | making a connection |
-//! | this file | one connection after the other, and the thread |
+//! [`WsClient`]: the public handle of the WebSocket thread.
 
-use std::io;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, TryRecvError, bounded};
+use crossbeam_channel::{Sender, bounded};
 
-use super::dial::Route;
-use super::outbox::Outbox;
-use super::pump::{Ended, Pump, Watch};
+use super::dial::Dialer;
+use super::driver::{Driver, thread_error};
+use super::outbox::Limits;
+use super::queues::{MachineQueues, Peer};
+use super::state::ClientState;
 use super::stream::Socket;
-use crate::net::CancelToken;
-use crate::net::poll::{Interest, Poll, Waker};
-use crate::net::retry::{Backoff, RetryReason};
-use crate::record::{Event, Raw};
-use crate::websocket::queues::Peer;
-use crate::{Error, Result};
+use crate::net::http::Http;
+use crate::net::poll::{Poll, Waker};
+use crate::net::retry::{Backoff, retry};
+use crate::net::{CancelToken, Network, Tls};
+use crate::record::Telemetry;
+use crate::service::Session;
+use crate::{Config, Error, Result, Secret};
 
-/// A connection that has lasted this long was a good one: the first pause after it is a short one again.
-const GOOD_AFTER: Duration = Duration::from_secs(10);
-
-/// The thread that bridges a WebSocket and the queues.
-pub(crate) struct WsClient {
+/// A WebSocket to the service: one thread (`gf-websocket`) between a socket and the two queues of [`MachineQueues`].
+///
+/// It is what [`Emulator`](crate::Emulator) uses. Use it directly to write a message loop of your own: read actions
+/// from rx, send events to tx.
+///
+/// ```
+/// # #[cfg(feature = "local-service")]
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use std::time::Duration;
+/// use gf_emulator_core::local_service::{LocalService, Script};
+/// use gf_emulator_core::{Config, MachineQueues, Outgoing, Secret, WsClient};
+///
+/// let script = r#"[{"send": {"id": 7, "action_type": "hello", "status": "ready"}}, {"await": "hello:completed"}]"#;
+/// let service = LocalService::builder().tls(false).script(Script::from_json(script)?).start()?;
+///
+/// let mut config = Config::default();
+/// config.service.server_url = service.http_url().into();
+/// config.service.status_service_url = service.ws_url();
+/// config.machine.serial = 12_345_678;
+/// config.machine.hostname = "my-machine".into();
+/// config.machine.password = Secret::new("0123456789abcdef".repeat(4));
+///
+/// let (client, MachineQueues { rx, tx, .. }) = WsClient::connect(&config)?;
+/// assert!(rx.recv()?.contains("hello"));
+/// tx.send(Outgoing::event("{\"id\":32,\"event\":\"hello:completed\",\"action_id\":7}\n"))?;
+/// assert!(service.script_outcome(Duration::from_secs(60)).is_some());
+/// client.stop()?;
+/// # Ok(())
+/// # }
+/// # #[cfg(not(feature = "local-service"))]
+/// # fn main() {}
+/// ```
+///
+/// # Connections
+///
+/// The client pings every 30 s and gives up a connection if no pong follows within 10 s. A lost connection is routine
+/// (the service cuts about hourly): the client signs in and connects again until it is stopped. The pauses between
+/// attempts grow from 0.5 s to 15 s after a lost connection, 60 s while the service is unreachable and 300 s while it
+/// rejects the credentials; a `Retry-After` is honoured up to an hour. After a connection of at least 10 s they start
+/// again at 0.5 s.
+///
+/// # Which messages may be lost
+///
+/// Messages are sent in order. A message that the operating system has not fully accepted when the connection is lost
+/// is sent again on the next connection. One that it has accepted is not, because it may have arrived. So no message
+/// arrives twice, but messages in transit may be lost when a connection breaks.
+///
+/// Messages wait in an outbox of 4096 messages or 8 MiB. They are dropped, and logged, only in these cases:
+///
+/// - When the connection is lost: the [progress](crate::Outgoing::progress) reports in the outbox.
+/// - When the outbox is full: the oldest progress report, or the oldest [event](crate::Outgoing::event) if it has none.
+/// - When the client stops: what it cannot send in time, or everything if there is no connection.
+///
+/// # Flow control
+///
+/// Frames of up to 1 MiB are queued in rx, which holds 16. While rx is full, the socket is neither read nor written,
+/// but tx still accepts messages. A connection uses less than 32 MiB, whatever the service does.
+#[derive(Debug)]
+pub struct WsClient {
     thread: Option<JoinHandle<Result<()>>>,
-    /// Dropped to stop the thread: it hears of that in a select as well.
+    /// Dropped to stop the thread.
     running: Option<Sender<()>>,
     waker: Waker,
-    cancel: CancelToken,
 }
 
 impl WsClient {
-    /// Starts the thread that stands between `socket` and the machine's queues. Where that fails, `peer` is as good as
-    /// before for another try.
-    pub(crate) fn start(socket: Socket, route: Route, peer: &Peer) -> Result<Self> {
-        Self::start_watched(socket, route, peer, Watch::default(), GOOD_AFTER)
+    /// Checks the configuration, signs in, opens the WebSocket and starts its thread. The firmware is not checked.
+    ///
+    /// Blocks while the service is unreachable or busy, for up to `config.service.retry_for`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] if the configuration is invalid; [`Error::Tls`] or [`Error::File`] if `ca_file` is not usable;
+    /// otherwise as [`Emulator::connect`](crate::Emulator::connect).
+    pub fn connect(config: &Config) -> Result<(Self, MachineQueues)> {
+        config.check()?;
+        let tls = Tls::new(config.service.ca_file.as_deref())?;
+        let network = Network { tls, proxy: config.service.proxy.clone() };
+        let http = || Http::new(network.clone(), &config.user_agent(), CancelToken::default(), Telemetry::default());
+        let session = Arc::new(Session::new(config, http())?);
+        let (queues, peer) = MachineQueues::in_memory();
+        let client = Self::open(config, &session, http(), network.clone(), None, &peer)?;
+        Ok((client, queues))
     }
 
-    fn start_watched(socket: Socket, route: Route, peer: &Peer, watch: Watch, good_after: Duration) -> Result<Self> {
-        let poll = Poll::new().map_err(thread_error)?;
+    /// Opens the WebSocket of a session and starts its thread. Signs in first if there is no token, and again
+    /// before each retry. Later sign-ins use `http`, whose cancel token ends an attempt to connect. After an error, `peer`
+    /// can be used again.
+    pub(crate) fn open(
+        config: &Config,
+        session: &Arc<Session>,
+        http: Http,
+        network: Network,
+        mut token: Option<Secret>,
+        peer: &Peer,
+    ) -> Result<Self> {
+        let (cancel, telemetry) = (http.cancel_token().clone(), http.telemetry().clone());
+        let later_sessions = Arc::clone(session);
+        let sign_in = move || {
+            let tokens = later_sessions.credentials().sign_in(&http)?;
+            Ok(later_sessions.websocket_url(&later_sessions.adopt(tokens)))
+        };
+        let dialer = Dialer { sign_in: Arc::new(sign_in), network, user_agent: config.user_agent(), cancel };
+        // A firmware download between sign-in and this may take longer than the token is valid for.
+        let socket = retry("connecting", &dialer.cancel, config.service.retry_for, |left| {
+            let token = match token.take() {
+                Some(token) => token,
+                None => session.adopt(session.credentials().sign_in_with_retries(session.http(), left)?),
+            };
+            dialer.dial(&session.websocket_url(&token))
+        })?;
+        Self::start(socket, dialer, config.service.status_service_url.clone(), telemetry, peer)
+    }
+
+    fn start(socket: Socket, dialer: Dialer, origin: String, telemetry: Telemetry, peer: &Peer) -> Result<Self> {
+        let failed = |e| thread_error("gf-websocket", &e);
+        let poll = Poll::new().map_err(failed)?;
         let waker = poll.waker();
         let (running, stopped) = bounded(0);
-        let cancel = route.cancel.clone();
-        let pump = Pump {
-            rx: peer.tx.clone(),
-            outbox: Outbox::new(peer.rx.clone(), route.tap.clone()),
+        let driver = Driver {
+            state: ClientState::new(Limits::default(), Backoff::default()),
+            dialer,
             poll,
+            rx: peer.tx.clone(),
+            tx: peer.rx.clone(),
             stopped,
-            watch,
-            tap: route.tap.clone(),
+            telemetry,
+            origin,
+            socket: None,
+            attempt: None,
+            binary_frames: 0,
         };
-        let bridge = Bridge { route, pump, backoff: Backoff::default(), good_after };
-        let thread = thread::Builder::new()
-            .name("gf-websocket".into())
-            .spawn(move || bridge.run(socket))
-            .map_err(thread_error)?;
-        // Set once: a second client at the same queues would be a mistake of this crate. What was queued before may have
-        // woken nobody.
+        let thread =
+            thread::Builder::new().name("gf-websocket".into()).spawn(move || driver.run(socket)).map_err(failed)?;
+        // Each peer gets one client. Messages queued before this have woken nobody.
         let _ = peer.waker.set(waker.clone());
         waker.wake();
-        Ok(Self { thread: Some(thread), running: Some(running), waker, cancel })
+        Ok(Self { thread: Some(thread), running: Some(running), waker })
     }
 
-    /// Sends what is queued, closes, and waits for the thread: its own error, if it had ended with one.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    /// Sends what is queued, closes the WebSocket and joins the thread. Takes up to 1.5 s if the service does not read;
+    /// what could not be sent is logged. Afterwards rx is disconnected and tx fails. Dropping the client does the same.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Thread`] if the thread had failed.
+    pub fn stop(mut self) -> Result<()> {
         self.shut_down()
     }
 
@@ -90,9 +173,8 @@ impl WsClient {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         self.running = None;
         self.waker.wake();
-        let ended = thread.join();
-        self.cancel.cancel();
-        ended.unwrap_or_else(|_| Err(Error::Thread { thread: "gf-websocket", reason: "it panicked".into() }))
+        let panicked = |_| Err(Error::Thread { thread: "gf-websocket", reason: "it panicked".into() });
+        thread.join().unwrap_or_else(panicked)
     }
 }
 
@@ -103,107 +185,3 @@ impl Drop for WsClient {
         }
     }
 }
-
-#[allow(clippy::needless_pass_by_value)] // For map_err.
-fn thread_error(e: io::Error) -> Error {
-    Error::Thread { thread: "gf-websocket", reason: e.to_string() }
-}
-
-struct Bridge {
-    route: Route,
-    pump: Pump,
-    backoff: Backoff,
-    good_after: Duration,
-}
-
-impl Bridge {
-    fn run(mut self, mut socket: Socket) -> Result<()> {
-        loop {
-            log::info!("connected");
-            let url = self.route.origin.clone();
-            self.route.tap.note(|| Raw::Event(Event::Opened { url }));
-            let since = Instant::now();
-            let ended = self.pump.run(socket);
-            let reason = match &ended {
-                Ended::Stopped => "the machine has stopped",
-                Ended::Lost(reason) => reason,
-            };
-            self.route.tap.note(|| Raw::Event(Event::Closed { reason: reason.to_owned() }));
-            let reason = match ended {
-                Ended::Stopped => return Ok(()),
-                Ended::Lost(reason) => reason,
-            };
-            self.pump.outbox.take_back();
-            if since.elapsed() >= self.good_after {
-                self.backoff = Backoff::default();
-            }
-            socket = match self.reconnect(&reason) {
-                Ok(Some(socket)) => socket,
-                Ok(None) => {
-                    self.pump.outbox.give_up("stopped without a connection");
-                    return Ok(());
-                }
-                Err(e) => {
-                    log::error!("{e}");
-                    self.pump.outbox.give_up("no connection will come");
-                    return Err(e);
-                }
-            };
-        }
-    }
-
-    /// Dials until there is a socket; none where it is stopped first. Nothing else ends it: whatever is wrong may be
-    /// mended while the machine waits.
-    fn reconnect(&mut self, lost: &str) -> Result<Option<Socket>> {
-        let (mut why, mut reason_kind, mut asked) = (format!("connection lost: {lost}"), RetryReason::Lost, None);
-        loop {
-            let pause = self.backoff.pause(reason_kind, asked);
-            log::warn!("{why}; connecting again in {:.1} s", pause.as_secs_f64());
-            let next = Instant::now() + pause;
-            while Instant::now() < next {
-                if self.pump.is_stopping() {
-                    return Ok(None);
-                }
-                self.pump.poll.wait(Interest::Readable, Some(next)).map_err(thread_error)?;
-                self.pump.outbox.take_up();
-            }
-            let error = match self.dial()? {
-                None => return Ok(None),
-                Some(Ok(socket)) => return Ok(Some(socket)),
-                Some(Err(error)) => error,
-            };
-            reason_kind =
-                if matches!(error, Error::SignInRefused { .. }) { RetryReason::Refused } else { RetryReason::Failed };
-            asked = error.retry_after();
-            why = format!("cannot connect: {error}");
-        }
-    }
-
-    /// Dials, takes up what is queued meanwhile, and gives the outcome; none where it is stopped first.
-    fn dial(&mut self) -> Result<Option<Result<Socket>>> {
-        let failed = |reason: String| Err(Error::Thread { thread: "gf-dial", reason });
-        let (thread, outcome) = match self.route.clone().dial_apart(self.pump.poll.waker()) {
-            Ok(dialling) => dialling,
-            Err(e) => return Ok(Some(failed(e.to_string()))),
-        };
-        let outcome = loop {
-            match outcome.try_recv() {
-                Ok(outcome) => break Some(outcome),
-                Err(TryRecvError::Disconnected) => break Some(failed("it panicked".into())),
-                Err(TryRecvError::Empty) => {}
-            }
-            if self.pump.is_stopping() {
-                self.route.cancel.cancel();
-                break None;
-            }
-            self.pump.poll.wait(Interest::Readable, None).map_err(thread_error)?;
-            self.pump.outbox.take_up();
-        };
-        // Its outcome is known, or it has been interrupted.
-        let _ = thread.join();
-        Ok(outcome)
-    }
-}
-
-#[cfg(test)]
-mod tests;

@@ -1,7 +1,7 @@
-//! Opening a WebSocket on a connection that stands: one GET and its 101.
+//! The opening handshake (RFC 6455, 4.1): one GET and its 101.
 //!
-//! tungstenite has a handshake too, and logs the request at `trace` with the single-use token in its path. This one logs
-//! nothing, and takes no more of an answer than an answer is long.
+//! tungstenite's own handshake logs the request at `trace`, single-use token included. This one logs nothing and limits
+//! the size of the response.
 
 use std::io::{self, Read, Write};
 use std::time::{Duration, SystemTime};
@@ -14,16 +14,17 @@ use crate::net::Stream;
 use crate::net::http::parse_retry_after;
 use crate::net::url::Url;
 
+/// From the public clients' sources.
 const SUBPROTOCOL: &str = "glowforge";
-const LARGEST_HEAD: usize = 16 << 10;
-const MOST_HEADERS: usize = 64;
+const MAX_HEAD_BYTES: usize = 16 << 10;
+const MAX_HEADERS: usize = 64;
 
-/// Why there is no WebSocket.
-pub(crate) enum Failure {
-    /// The service answered with another status, and perhaps how long to wait.
+/// Why the handshake failed.
+pub(super) enum Failure {
+    /// Another status than 101, and the `Retry-After` header.
     Status(u16, Option<Duration>),
-    /// It answered with something that is no such answer.
-    Answer(&'static str),
+    /// The response is not a valid answer to the handshake.
+    Response(&'static str),
     /// The connection failed.
     Io(io::Error),
 }
@@ -34,15 +35,15 @@ impl From<io::Error> for Failure {
     }
 }
 
-/// A connection that has been upgraded.
-pub(crate) struct Opened {
-    pub(crate) stream: Stream,
-    /// What came with the answer: frames.
-    pub(crate) early: Vec<u8>,
+/// An upgraded connection.
+pub(super) struct Upgraded {
+    pub(super) stream: Stream,
+    /// What arrived behind the response: the first frames.
+    pub(super) early: Vec<u8>,
 }
 
-/// Asks for a WebSocket at `url` over `stream`.
-pub(crate) fn open(mut stream: Stream, url: &Url, user_agent: &HeaderValue) -> Result<Opened, Failure> {
+/// Performs the handshake for `url` over `stream`.
+pub(super) fn upgrade(mut stream: Stream, url: &Url, user_agent: &HeaderValue) -> Result<Upgraded, Failure> {
     let key = generate_key();
     let mut request = format!(
         "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
@@ -55,35 +56,34 @@ pub(crate) fn open(mut stream: Stream, url: &Url, user_agent: &HeaderValue) -> R
     request.extend_from_slice(b"\r\n\r\n");
     stream.write_all(&request)?;
     stream.flush()?;
-    let mut answer = Vec::new();
-    let head = loop {
-        let mut piece = [0; 1024];
-        match stream.read(&mut piece) {
+    let mut response = Vec::new();
+    let head_bytes = loop {
+        let mut buffer = [0; 1024];
+        match stream.read(&mut buffer) {
             Ok(0) => return Err(Failure::Io(io::ErrorKind::UnexpectedEof.into())),
-            Ok(n) => answer.extend_from_slice(&piece[..n]),
+            Ok(n) => response.extend_from_slice(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(e.into()),
         }
-        if let Some(length) = check(&answer, &key)? {
+        if let Some(length) = check(&response, &key)? {
             break length;
         }
-        if answer.len() > LARGEST_HEAD {
-            return Err(Failure::Answer("its answer has no end"));
+        if response.len() > MAX_HEAD_BYTES {
+            return Err(Failure::Response("a response head of more than 16 KiB"));
         }
     };
-    // The first action may have come in the same breath.
-    let early = answer.split_off(head);
-    Ok(Opened { stream, early })
+    let early = response.split_off(head_bytes);
+    Ok(Upgraded { stream, early })
 }
 
-/// The length of a head that agrees; none where it is not whole yet.
-fn check(answer: &[u8], key: &str) -> Result<Option<usize>, Failure> {
-    let mut headers = [httparse::EMPTY_HEADER; MOST_HEADERS];
+/// Checks a response and returns the length of its head; `None` while the head is incomplete.
+fn check(bytes: &[u8], key: &str) -> Result<Option<usize>, Failure> {
+    let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
     let mut response = httparse::Response::new(&mut headers);
-    let length = match response.parse(answer) {
+    let length = match response.parse(bytes) {
         Ok(httparse::Status::Complete(length)) => length,
         Ok(httparse::Status::Partial) => return Ok(None),
-        Err(_) => return Err(Failure::Answer("its answer is not HTTP")),
+        Err(_) => return Err(Failure::Response("a response that is not HTTP")),
     };
     let header = |name: &str| {
         let found = response.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
@@ -91,23 +91,23 @@ fn check(answer: &[u8], key: &str) -> Result<Option<usize>, Failure> {
     };
     let status = response.code.unwrap_or_default();
     if status != 101 {
-        let asked = header("retry-after").and_then(|value| parse_retry_after(value, SystemTime::now()));
-        return Err(Failure::Status(status, asked));
+        let retry_after = header("retry-after").and_then(|value| parse_retry_after(value, SystemTime::now()));
+        return Err(Failure::Status(status, retry_after));
     }
     let has = |name, token: &str| {
         header(name).is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     if !has("upgrade", "websocket") || !has("connection", "upgrade") {
-        return Err(Failure::Answer("it did not upgrade the connection"));
+        return Err(Failure::Response("no upgrade to WebSocket"));
     }
     if header("sec-websocket-accept") != Some(derive_accept_key(key.as_bytes()).as_str()) {
-        return Err(Failure::Answer("its Sec-WebSocket-Accept is not for our key"));
+        return Err(Failure::Response("a Sec-WebSocket-Accept that does not match the key"));
     }
     if header("sec-websocket-protocol").is_some_and(|chosen| chosen != SUBPROTOCOL) {
-        return Err(Failure::Answer("it chose another subprotocol"));
+        return Err(Failure::Response("another subprotocol"));
     }
     if header("sec-websocket-extensions").is_some() {
-        return Err(Failure::Answer("it chose an extension that nobody offered"));
+        return Err(Failure::Response("an extension that was not offered"));
     }
     Ok(Some(length))
 }
@@ -124,7 +124,7 @@ mod tests {
                         Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: glowforge\r\n\r\n";
 
     #[test]
-    fn takes_an_answer_for_what_it_is() {
+    fn accepts_valid_responses_and_rejects_others() {
         assert!(matches!(check(GOOD.as_bytes(), KEY), Ok(Some(n)) if n == GOOD.len()));
         assert!(matches!(check(format!("{GOOD}more").as_bytes(), KEY), Ok(Some(n)) if n == GOOD.len()));
         assert!(matches!(check(&GOOD.as_bytes()[..GOOD.len() - 1], KEY), Ok(None)));
@@ -136,17 +136,20 @@ mod tests {
             ("\r\n\r\n", "\r\nSec-WebSocket-Extensions: permessage-deflate\r\n\r\n"),
             ("HTTP/1.1", "SMTP"),
         ] {
-            assert!(matches!(check(GOOD.replace(from, to).as_bytes(), KEY), Err(Failure::Answer(_))), "{from} -> {to}");
+            assert!(
+                matches!(check(GOOD.replace(from, to).as_bytes(), KEY), Err(Failure::Response(_))),
+                "{from} -> {to}"
+            );
         }
         let busy = b"HTTP/1.1 503 Busy\r\nRetry-After: 7\r\n\r\n";
         let seven = Duration::from_secs(7);
-        assert!(matches!(check(busy, KEY), Err(Failure::Status(503, Some(asked))) if asked == seven));
+        assert!(matches!(check(busy, KEY), Err(Failure::Status(503, Some(pause))) if pause == seven));
     }
 
     proptest! {
         #[test]
-        fn no_answer_makes_it_panic(answer in proptest::collection::vec(any::<u8>(), 0..400)) {
-            let _ = check(&answer, KEY);
+        fn never_panics(response in proptest::collection::vec(any::<u8>(), 0..400)) {
+            let _ = check(&response, KEY);
         }
     }
 }

@@ -1,129 +1,268 @@
-//! [`Outbox`]: the machine's messages between its tx queue and the operating system.
+//! [`Outbox`]: holds the machine's messages until the operating system has accepted them. Pure: no socket, clock or
+//! log.
 //!
-//! What is queued together leaves together, in one write of a few kilobytes at most. Until the operating system has
-//! taken a message whole it is in flight, and the count of bytes taken tells which are: one that was not taken whole is
-//! sent again on the next connection; one that was is not, for it may have arrived.
+//! A message is in flight from the moment it is handed to the socket until the operating system has taken all of its
+//! bytes. After a lost connection, messages in flight are queued again; those taken whole are not, because they may have
+//! arrived.
 
 use std::collections::VecDeque;
 
-use crossbeam_channel::{Receiver, TryRecvError};
-use tungstenite::Message;
+use tungstenite::Utf8Bytes;
 
-use super::stream::{LARGEST_PONG_QUEUE, Socket, WRITE_BYTES, ready};
-use crate::record::{Raw, Tap};
-use crate::websocket::backlog::Backlog;
-use crate::websocket::queues::Outgoing;
+use super::queues::Outgoing;
 
-/// A message that was handed to the socket.
+/// Messages are written in batches of this size, so that one write carries what was queued together.
+pub(super) const BATCH_BYTES: usize = 4 << 10;
+
+/// How much may be queued. When it is full, the oldest progress report is dropped, or else the oldest event.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    pub(super) messages: usize,
+    pub(super) bytes: usize,
+}
+
+impl Default for Limits {
+    /// Hours of events: the longest action sends some thirty, of about 200 bytes; a settings report, the longest
+    /// message, has about 10,000.
+    fn default() -> Self {
+        Self { messages: 4096, bytes: 8 << 20 }
+    }
+}
+
+/// What became of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The operating system has taken it whole.
+    Sent,
+    Dropped(DropReason),
+}
+
+/// Why a message was dropped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DropReason {
+    /// The outbox is full.
+    Full,
+    /// A progress report, and the connection was lost.
+    Disconnected,
+    /// Stopped while there was no connection.
+    StoppedOffline,
+    /// Stopped, and the service does not read.
+    NotRead,
+    /// Queued after the stop.
+    Stopped,
+    /// The WebSocket thread cannot go on.
+    ThreadFailed,
+}
+
+impl DropReason {
+    pub(super) fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "the outbox is full",
+            Self::Disconnected => "the connection is lost",
+            Self::StoppedOffline => "stopped without a connection",
+            Self::NotRead => "the service does not read",
+            Self::Stopped => "stopped",
+            Self::ThreadFailed => "the WebSocket thread failed",
+        }
+    }
+}
+
+/// What became of one message: each message is reported once.
+#[derive(Debug)]
+pub(super) struct Report {
+    pub(super) message: Outgoing,
+    pub(super) outcome: Outcome,
+}
+
 struct InFlight {
     message: Outgoing,
-    /// How many bytes the connection has taken when it has taken this whole.
+    /// The connection's count of taken bytes once this message is taken whole.
     ends_at: u64,
 }
 
+/// A bounded queue of messages, and the messages in flight.
+#[derive(Default)]
 pub(super) struct Outbox {
-    tx: Receiver<Outgoing>,
-    backlog: Backlog,
+    queue: VecDeque<Outgoing>,
+    queued_bytes: usize,
     in_flight: VecDeque<InFlight>,
-    tap: Tap,
+    limits: Limits,
+    reports: Vec<Report>,
 }
 
 impl Outbox {
-    pub(super) fn new(tx: Receiver<Outgoing>, tap: Tap) -> Self {
-        Self { tx, backlog: Backlog::default(), in_flight: VecDeque::new(), tap }
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, ..Self::default() }
     }
 
-    /// The queue that the machine fills, for a select.
-    pub(super) fn tx(&self) -> &Receiver<Outgoing> {
-        &self.tx
-    }
-
+    /// Queues a message.
     pub(super) fn push(&mut self, message: Outgoing) {
-        self.backlog.push(message);
+        self.queued_bytes += message.text().len();
+        self.queue.push_back(message);
+        self.evict();
     }
 
-    /// Moves what is in the queue to the backlog, where the least important goes first when there is too much.
-    pub(super) fn take_up(&mut self) {
-        loop {
-            match self.tx.try_recv() {
-                Ok(message) => self.backlog.push(message),
-                // Disconnected: the machine is gone; what it said is still sent. It stops us as it goes.
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return,
-            }
-        }
-    }
-
-    /// Whether there is nothing that has not been handed to a socket.
-    pub(super) fn is_empty(&self) -> bool {
-        self.backlog.is_empty() && self.tx.is_empty()
-    }
-
-    /// Writes messages to a socket that has nothing left to flush: as many as leave in one write. False where there are
-    /// none.
-    pub(super) fn hand_over(&mut self, socket: &mut Socket) -> tungstenite::Result<bool> {
-        let mut ends_at = socket.get_ref().get_ref().taken_bytes();
-        let enough = ends_at + WRITE_BYTES as u64;
-        let mut any = false;
-        while ends_at < enough {
-            let Some(message) = self.backlog.pop() else { break };
-            let frame = message.frame();
-            ends_at += frame_bytes(frame.len());
+    /// Moves a batch of messages to in flight and returns their frames. The caller must write them to a connection
+    /// whose buffer is empty and of which the operating system has accepted `taken` bytes so far.
+    pub(super) fn next_batch(&mut self, taken: u64) -> Vec<Utf8Bytes> {
+        let (mut ends_at, enough) = (taken, taken + BATCH_BYTES as u64);
+        let mut frames = Vec::new();
+        while ends_at < enough
+            && let Some(message) = self.queue.pop_front()
+        {
+            self.queued_bytes -= message.text().len();
+            ends_at += frame_bytes(message.text().len());
+            frames.push(message.frame());
             self.in_flight.push_back(InFlight { message, ends_at });
-            write(socket, Message::Text(frame))?;
-            any = true;
         }
-        Ok(any)
+        frames
     }
 
-    /// Lets go of what is in flight and has been taken whole: all of it where `socket` has nothing left to flush.
-    pub(super) fn settle(&mut self, socket: &Socket) {
-        let taken = socket.get_ref().get_ref().taken_bytes();
-        let gone = self.in_flight.iter().take_while(|message| message.ends_at <= taken).count();
-        for sent in self.in_flight.drain(..gone) {
-            self.tap.note(|| Raw::Out(sent.message.frame()));
+    /// Reports as sent what the operating system has taken whole.
+    pub(super) fn taken(&mut self, bytes: u64) {
+        while let Some(sent) = self.in_flight.pop_front_if(|message| message.ends_at <= bytes) {
+            self.reports.push(Report { message: sent.message, outcome: Outcome::Sent });
         }
     }
 
-    /// The connection is lost: what was in flight waits for the next one. Progress does not.
-    pub(super) fn take_back(&mut self) {
-        while let Some(unsent) = self.in_flight.pop_back() {
-            self.backlog.put_back(unsent.message);
+    /// Queues again, in front, what was in flight when the connection was lost, and drops progress reports: they
+    /// describe a moment that has passed.
+    pub(super) fn requeue(&mut self) {
+        let messages = self.in_flight.drain(..).map(|unsent| unsent.message).chain(self.queue.drain(..));
+        let (progress, events): (VecDeque<_>, _) = messages.partition(Outgoing::is_progress);
+        self.queue = events;
+        self.queued_bytes = self.queue.iter().map(|message| message.text().len()).sum();
+        for message in progress {
+            self.drop_message(message, DropReason::Disconnected);
         }
-        self.backlog.drop_perishable();
+        self.evict();
     }
 
-    /// Drops everything, with a log line each.
-    pub(super) fn give_up(&mut self, why: &str) {
-        self.take_up();
-        for unsent in self.in_flight.drain(..) {
-            log::error!("dropped ({why}): {}", unsent.message.label());
+    /// Drops everything.
+    pub(super) fn drop_all(&mut self, reason: DropReason) {
+        self.queued_bytes = 0;
+        let unsent: Vec<_> =
+            self.in_flight.drain(..).map(|unsent| unsent.message).chain(self.queue.drain(..)).collect();
+        for message in unsent {
+            self.drop_message(message, reason);
         }
-        self.backlog.drop_all(why);
+    }
+
+    pub(super) fn drop_message(&mut self, message: Outgoing, reason: DropReason) {
+        self.reports.push(Report { message, outcome: Outcome::Dropped(reason) });
+    }
+
+    /// Returns what became of messages since the last call.
+    pub(super) fn reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
+    }
+
+    /// Drops messages until the limits hold. The newest event stays even if it is too large.
+    fn evict(&mut self) {
+        while self.queue.len() > 1 && (self.queue.len() > self.limits.messages || self.queued_bytes > self.limits.bytes)
+        {
+            let progress = self.queue.iter().position(Outgoing::is_progress);
+            let Some(message) = self.queue.remove(progress.unwrap_or(0)) else { return };
+            self.queued_bytes -= message.text().len();
+            self.drop_message(message, DropReason::Full);
+        }
     }
 }
 
-/// Writes a message of the machine's own. The limit on what waits to be written is for pongs alone: our own messages are
-/// handed over only when everything before them has been flushed.
-pub(super) fn write(socket: &mut Socket, message: Message) -> tungstenite::Result<()> {
-    socket.set_config(|config| config.max_write_buffer_size = usize::MAX);
-    // WouldBlock means that it is queued in tungstenite: never to be written again.
-    let written = ready(socket.write(message));
-    socket.set_config(|config| config.max_write_buffer_size = LARGEST_PONG_QUEUE);
-    written.map(drop)
-}
-
-/// Flushes; false where there is something left.
-pub(super) fn flush(socket: &mut Socket) -> tungstenite::Result<bool> {
-    // The second time for a pong (or the answer to a Close) that had no room before the first.
-    Ok(ready(socket.flush())?.is_some() && ready(socket.flush())?.is_some())
-}
-
-/// The length of a client's frame: two bytes, a longer length where it needs one, the mask, and the message.
+/// The length of a client's frame (RFC 6455, 5.2): two bytes, an extended length if needed, the mask, the payload.
 pub(super) fn frame_bytes(payload: usize) -> u64 {
-    let length = match payload {
+    let extended_length = match payload {
         0..=125 => 0,
         126..=0xffff => 2,
         _ => 8,
     };
-    2 + length + 4 + payload as u64
+    2 + extended_length + 4 + payload as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use tungstenite::protocol::Role;
+    use tungstenite::{Message, WebSocket};
+
+    use super::*;
+
+    fn progress(n: usize) -> Outgoing {
+        Outgoing::progress(n.to_string())
+    }
+
+    fn event(n: usize) -> Outgoing {
+        Outgoing::event(n.to_string())
+    }
+
+    fn push(outbox: &mut Outbox, messages: impl IntoIterator<Item = Outgoing>) {
+        messages.into_iter().for_each(|message| outbox.push(message));
+    }
+
+    fn queued(outbox: &Outbox) -> Vec<&str> {
+        outbox.queue.iter().map(Outgoing::text).collect()
+    }
+
+    fn dropped(outbox: &mut Outbox) -> Vec<String> {
+        let all = outbox.reports().into_iter();
+        all.filter(|report| report.outcome != Outcome::Sent).map(|report| report.message.text().to_owned()).collect()
+    }
+
+    #[test]
+    fn drops_progress_before_events_and_the_oldest_first() {
+        let mut outbox = Outbox::new(Limits { messages: 4, ..Limits::default() });
+        let messages = [event(0), progress(1), event(2), progress(3), event(4), event(5), event(6), progress(7)];
+        push(&mut outbox, messages);
+        assert_eq!(queued(&outbox), ["2", "4", "5", "6"]);
+        assert_eq!(dropped(&mut outbox), ["1", "3", "0", "7"]);
+    }
+
+    #[test]
+    fn holds_4096_messages() {
+        let mut outbox = Outbox::default();
+        (0..5000).for_each(|n| outbox.push(event(n)));
+        assert_eq!((outbox.queue.len(), queued(&outbox)[0]), (4096, "904"));
+    }
+
+    #[test]
+    fn limits_bytes_but_keeps_the_newest_event() {
+        let event = |length: usize| Outgoing::event("x".repeat(length));
+        let lengths = |outbox: &Outbox| outbox.queue.iter().map(|m| m.text().len()).collect::<Vec<_>>();
+        let mut outbox = Outbox::new(Limits { bytes: 100, ..Limits::default() });
+        push(&mut outbox, [event(20), Outgoing::progress("x".repeat(30)), event(50)]);
+        assert_eq!(lengths(&outbox), [20, 30, 50]);
+        outbox.push(event(25));
+        assert_eq!(lengths(&outbox), [20, 50, 25]);
+        outbox.push(event(60));
+        assert_eq!(lengths(&outbox), [25, 60]);
+        outbox.push(event(1000));
+        assert_eq!((lengths(&outbox), outbox.queued_bytes), (vec![1000], 1000));
+        outbox.drop_all(DropReason::NotRead);
+        assert_eq!(outbox.queued_bytes, 0);
+    }
+
+    #[test]
+    fn requeues_what_was_not_taken_whole_and_drops_progress() {
+        let mut outbox = Outbox::new(Limits { messages: 3, ..Limits::default() });
+        push(&mut outbox, [event(0), event(1), progress(2)]);
+        assert_eq!(outbox.next_batch(10), ["0", "1", "2"]);
+        push(&mut outbox, [event(3), progress(4), event(5)]);
+        outbox.taken(10 + 2 * frame_bytes(1) - 1);
+        outbox.requeue();
+        assert_eq!(queued(&outbox), ["1", "3", "5"]);
+        assert_eq!(outbox.queued_bytes, 3);
+        assert_eq!(dropped(&mut outbox), ["2", "4"]);
+    }
+
+    #[test]
+    fn knows_the_length_of_a_frame() {
+        for payload in [0, 1, 125, 126, 0xffff, 0x10000] {
+            let mut wire = Vec::new();
+            let mut socket = WebSocket::from_raw_socket(Cursor::new(&mut wire), Role::Client, None);
+            socket.send(Message::text("x".repeat(payload))).unwrap();
+            drop(socket);
+            assert_eq!(wire.len() as u64, frame_bytes(payload), "{payload}");
+        }
+    }
 }

@@ -1,87 +1,107 @@
-//! The two queues between the machine and whatever carries its messages: rx and tx.
+//! The two queues between a machine and the transport that carries its messages: rx and tx.
 //!
-//! A [`MachineQueues`] is a receiver and a sender, no more. The WebSocket stands at the other end of one, or a program that
-//! has it [in memory](MachineQueues::in_memory): what is above the queues cannot tell.
+//! [`MachineQueues`] is the machine's side, [`Peer`] the transport's: the WebSocket thread, or a program that holds the
+//! [in-memory](MachineQueues::in_memory) peer. A machine cannot tell which.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, SendError, Sender, TrySendError, bounded, select};
 use tungstenite::Utf8Bytes;
 
 use crate::net::poll::Waker;
+use crate::sync::lock;
 
-/// Frames of the service that nobody has read yet. When they are full the socket is left unread.
-const RX_QUEUE: usize = 16;
-/// Messages on their way to the thread that carries them, which takes them up at once and keeps its own store.
-const TX_QUEUE: usize = 256;
-/// How long a machine that stops waits for somebody to read what it still has to say.
-const LAST_WORDS_WITHIN: Duration = Duration::from_millis(500);
+/// Frames that the machine has not read yet. While rx is full, the socket is not read.
+const RX_CAPACITY: usize = 16;
+/// Messages that the transport has not taken yet. The WebSocket thread moves them to its outbox at once.
+const TX_CAPACITY: usize = 256;
+/// How long `send` waits on a full queue after a stop.
+const SEND_TIMEOUT_AFTER_STOP: Duration = Duration::from_millis(500);
 
-/// A message of the machine on its way out.
+/// A message of the machine: the text of one WebSocket frame.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Outgoing {
     text: Utf8Bytes,
     label: String,
-    perishable: bool,
+    is_progress: bool,
 }
 
 impl Outgoing {
-    pub(crate) fn new(text: String, label: String, perishable: bool) -> Self {
-        Self { text: text.into(), label, perishable }
+    pub(crate) fn new(text: String, label: String, is_progress: bool) -> Self {
+        Self { text: text.into(), label, is_progress }
     }
 
-    /// What goes on the wire: JSON and the end of its line.
+    /// Creates an event, which is kept when the connection is lost. [`WsClient`](crate::WsClient) says when messages
+    /// are dropped.
+    ///
+    /// The protocol requires one JSON object followed by a line feed; the text is neither checked nor changed.
+    #[must_use]
+    pub fn event(text: impl Into<String>) -> Self {
+        Self::new(text.into(), "event".into(), false)
+    }
+
+    /// Creates a progress report, which is dropped when the connection is lost, and before events when the outbox is
+    /// full. The text is as for an [`event`](Self::event).
+    #[must_use]
+    pub fn progress(text: impl Into<String>) -> Self {
+        Self::new(text.into(), "progress".into(), true)
+    }
+
+    /// Returns the text of the frame, line feed included.
     #[must_use]
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// Whether it is progress, which may be dropped: the next one says more.
+    /// Returns whether this is a progress report.
     #[must_use]
-    pub fn is_perishable(&self) -> bool {
-        self.perishable
+    pub fn is_progress(&self) -> bool {
+        self.is_progress
     }
 
     pub(crate) fn frame(&self) -> Utf8Bytes {
         self.text.clone()
     }
 
-    /// What a log may say of it: the event and the action, none of the service's words.
+    /// A description that is safe to log: event and action, none of the service's text.
     pub(crate) fn label(&self) -> &str {
         &self.label
     }
 }
 
 impl fmt::Debug for Outgoing {
-    /// Without the text: a message may quote a presigned URL.
+    /// Omits the text: it may contain a presigned URL.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Outgoing({})", self.label)
     }
 }
 
-/// The machine's end of the tx queue: what is put in leaves at once.
+/// The sending end of the tx queue: a crossbeam sender that also wakes the WebSocket thread.
 #[derive(Debug, Clone)]
-pub(crate) struct Tx {
+pub struct Tx {
     queue: Sender<Outgoing>,
-    /// Of the thread at the other end, once there is one that sleeps on more than the queue.
+    /// Set once a WebSocket thread receives from the queue: it sleeps in a poller, not in a channel.
     waker: Arc<OnceLock<Waker>>,
-    /// Disconnected once the machine is to stop.
-    stopped: Receiver<()>,
-    /// The machine stops and nobody has read in time: there is no use in waiting again.
-    unread: Arc<AtomicBool>,
+    stopper: Stopper,
+    /// A send has timed out after the stop: later ones do not wait.
+    timed_out: Arc<AtomicBool>,
 }
 
 impl Tx {
-    /// Waits while the queue is full. The WebSocket's thread always comes round; a peer in memory may not, and then a
-    /// stop ends the wait.
-    pub(crate) fn send(&self, message: Outgoing) -> Result<(), Outgoing> {
+    /// Queues a message. Blocks while the queue is full (256 messages). The WebSocket thread always drains it. An
+    /// in-memory peer may not; then stopping the machine ends the wait within 500 ms.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] with the message if the receiver is gone, or the machine was stopped during the wait.
+    pub fn send(&self, message: Outgoing) -> Result<(), SendError<Outgoing>> {
         match self.queue.try_send(message) {
             Ok(()) => {}
-            Err(TrySendError::Disconnected(message)) => return Err(message),
-            Err(TrySendError::Full(message)) => self.send_when_there_is_room(message)?,
+            Err(TrySendError::Disconnected(message)) => return Err(SendError(message)),
+            Err(TrySendError::Full(message)) => self.send_blocking(message)?,
         }
         if let Some(waker) = self.waker.get() {
             waker.wake();
@@ -89,66 +109,98 @@ impl Tx {
         Ok(())
     }
 
-    fn send_when_there_is_room(&self, message: Outgoing) -> Result<(), Outgoing> {
+    fn send_blocking(&self, message: Outgoing) -> Result<(), SendError<Outgoing>> {
         let mut message = Some(message);
-        let mut next = || message.take().unwrap_or_else(|| unreachable!("one of the two arms takes it, and once"));
+        let mut take = || message.take().unwrap_or_else(|| unreachable!("only one arm takes it"));
         select! {
-            send(self.queue, next()) -> sent => return sent.map_err(|unsent| unsent.0),
-            recv(self.stopped) -> _ => {}
+            send(self.queue, take()) -> sent => return sent,
+            recv(self.stopper.stopped()) -> _ => {}
         }
-        let patience = if self.unread.load(Ordering::Acquire) { Duration::ZERO } else { LAST_WORDS_WITHIN };
-        self.queue.send_timeout(next(), patience).map_err(|unsent| {
-            self.unread.store(true, Ordering::Release);
-            unsent.into_inner()
+        let timeout = if self.timed_out.load(Ordering::Acquire) { Duration::ZERO } else { SEND_TIMEOUT_AFTER_STOP };
+        self.queue.send_timeout(take(), timeout).map_err(|unsent| {
+            self.timed_out.store(true, Ordering::Release);
+            SendError(unsent.into_inner())
         })
     }
 }
 
 /// The machine's side of the two queues.
+///
+/// A message loop reads frames from `rx` and sends messages to `tx`; it need not know what carries them:
+///
+/// ```
+/// use gf_emulator_core::{MachineQueues, Outgoing};
+///
+/// let (MachineQueues { rx, tx, .. }, peer) = MachineQueues::in_memory();
+/// peer.tx.send("{\"id\":1}\n".into())?;
+/// assert_eq!(rx.recv()?, "{\"id\":1}\n");
+/// tx.send(Outgoing::event("{\"id\":32}\n"))?;
+/// assert_eq!(peer.rx.recv()?.text(), "{\"id\":32}\n");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
-pub(crate) struct MachineQueues {
-    /// Frames of the service.
-    pub(crate) rx: Receiver<String>,
-    /// Messages of the machine.
-    pub(crate) tx: Tx,
-    /// Disconnected once the machine is to stop: whoever selects hears of it.
+#[non_exhaustive]
+pub struct MachineQueues {
+    /// Frames of the service: one or more JSON objects, one per line. Holds 16; disconnected once the transport has
+    /// ended.
+    pub rx: Receiver<String>,
+    /// Messages to the service.
+    pub tx: Tx,
+    /// Disconnected once the machine is told to stop.
     pub(crate) stopped: Receiver<()>,
     pub(crate) stopper: Stopper,
 }
 
-/// Tells the machine to stop, from any thread; a wait for room in a queue that nobody reads ends with it.
+/// Tells the machine to stop, from any thread. Also ends a `send` that blocks on a full queue.
 #[derive(Debug, Clone)]
-pub(crate) struct Stopper(Arc<Mutex<Option<Sender<()>>>>);
+pub(crate) struct Stopper(Arc<StopSignal>);
+
+#[derive(Debug)]
+struct StopSignal {
+    running: Mutex<Option<Sender<()>>>,
+    stopped: Receiver<()>,
+}
 
 impl Stopper {
+    fn new() -> Self {
+        let (running, stopped) = bounded(0);
+        Self(Arc::new(StopSignal { running: Mutex::new(Some(running)), stopped }))
+    }
+
     pub(crate) fn stop(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        lock(&self.0.running).take();
+    }
+
+    /// A channel that is disconnected by `stop`, for a select.
+    fn stopped(&self) -> &Receiver<()> {
+        &self.0.stopped
     }
 }
 
-/// The other side of the two queues, for a program that carries the messages itself.
+/// The transport's side of the two queues, for a program that carries the messages itself.
 ///
-/// Read `rx` while the machine runs: it waits for room once 256 messages lie there.
+/// Read `rx` while the machine runs: the machine blocks while 256 messages are unread.
 #[derive(Debug)]
 pub struct Peer {
-    /// Takes frames for the machine: one or more JSON objects, one a line. Dropped, it tells the machine that no more
-    /// will come.
+    /// Frames for the machine: one or more JSON objects, one per line. Dropping it tells the machine that no more will
+    /// follow.
     pub tx: Sender<String>,
-    /// Gives the machine's messages. Closed once the machine has stopped.
+    /// Messages of the machine. Disconnected once the machine has stopped.
     pub rx: Receiver<Outgoing>,
     pub(crate) waker: Arc<OnceLock<Waker>>,
 }
 
 impl MachineQueues {
-    /// Both sides, in memory.
-    pub(crate) fn in_memory() -> (Self, Peer) {
-        let (to_machine, rx) = bounded(RX_QUEUE);
-        let (queue, from_machine) = bounded(TX_QUEUE);
-        let (running, stopped) = bounded(0);
+    /// Creates both sides, in memory: for tests of a message loop, or another transport than the WebSocket.
+    #[must_use]
+    pub fn in_memory() -> (Self, Peer) {
+        let (to_machine, rx) = bounded(RX_CAPACITY);
+        let (queue, from_machine) = bounded(TX_CAPACITY);
         let waker = Arc::new(OnceLock::new());
-        let tx = Tx { queue, waker: Arc::clone(&waker), stopped: stopped.clone(), unread: Arc::default() };
-        let connection = Self { rx, tx, stopped, stopper: Stopper(Arc::new(Mutex::new(Some(running)))) };
-        (connection, Peer { tx: to_machine, rx: from_machine, waker })
+        let stopper = Stopper::new();
+        let tx = Tx { queue, waker: Arc::clone(&waker), stopper: stopper.clone(), timed_out: Arc::default() };
+        let queues = Self { rx, tx, stopped: stopper.stopped().clone(), stopper };
+        (queues, Peer { tx: to_machine, rx: from_machine, waker })
     }
 }
 
@@ -157,20 +209,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stop_frees_who_waits_for_a_peer_that_does_not_read() {
+    fn a_stop_ends_a_wait_for_room_in_a_full_queue() {
         let (machine, peer) = MachineQueues::in_memory();
-        let message = |n: usize| Outgoing::new(n.to_string(), n.to_string(), false);
-        for n in 0..TX_QUEUE {
+        let message = |n: usize| Outgoing::event(n.to_string());
+        for n in 0..TX_CAPACITY {
             machine.tx.send(message(n)).unwrap();
         }
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| machine.tx.send(message(TX_QUEUE)));
+            let waiting = scope.spawn(|| machine.tx.send(message(TX_CAPACITY)));
             machine.stopper.stop();
-            assert_eq!(waiting.join().unwrap().unwrap_err().text(), TX_QUEUE.to_string());
+            assert_eq!(waiting.join().unwrap().unwrap_err().0.text(), TX_CAPACITY.to_string());
         });
-        // What there is room for still goes.
+        // Messages that fit are still queued.
         peer.rx.recv().unwrap();
-        machine.tx.send(message(TX_QUEUE)).unwrap();
-        assert_eq!(peer.rx.try_iter().count(), TX_QUEUE);
+        machine.tx.send(message(TX_CAPACITY)).unwrap();
+        assert_eq!(peer.rx.try_iter().count(), TX_CAPACITY);
     }
 }

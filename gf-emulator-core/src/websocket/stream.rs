@@ -1,56 +1,56 @@
-//! [`BoundedStream`]: the stream that tungstenite reads and writes.
+//! [`BoundedStream`]: the stream below tungstenite.
 //!
-//! tungstenite's `read` returns only once it has a whole message or an error, and it reports a failed write (it answers
-//! pings as it reads) in place of what it could still read. Both are changed here, underneath it.
+//! tungstenite's `read` returns only with a whole message or an error, and it reports a failed write (it answers pings
+//! while it reads) instead of what could still be read. Both are changed here, below it.
 
 use std::io::{self, Read, Write};
 
-use tungstenite::WebSocket;
 use tungstenite::protocol::{Role, WebSocketConfig};
+use tungstenite::{Message, WebSocket};
 
+use super::outbox::BATCH_BYTES;
 use crate::net::Stream;
 
-/// The largest frame and the largest message. An action is a few hundred bytes.
-const LARGEST_FRAME: usize = 1 << 20;
-const READ_BYTES: usize = 4 << 10;
-/// Messages are collected up to this many bytes before they are written.
-pub(super) const WRITE_BYTES: usize = 4 << 10;
-/// Bytes that wait to be written before no more pongs are put behind them: of the pings that come then, only the last is
+/// The largest frame and the largest message. An action has a few hundred bytes.
+const MAX_MESSAGE_BYTES: usize = 1 << 20;
+const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Once this many bytes are pending, no more pongs are buffered: of the pings received meanwhile, only the last is
 /// answered.
-pub(super) const LARGEST_PONG_QUEUE: usize = 64 << 10;
-/// Bytes read in one turn; then it is the turn of everything else that the thread does.
+const MAX_PONG_BYTES: usize = 64 << 10;
+/// How much one turn may read, so that a message without end does not block everything else.
 const TURN_BYTES: usize = 64 << 10;
-/// Bytes still read once a write has failed: more than the receive buffer of an operating system holds by default.
-const BYTES_AFTER_FAILURE: usize = 8 << 20;
+/// How much is still read after a write has failed: more than the default receive buffer of any system.
+const MAX_BYTES_AFTER_FAILURE: usize = 8 << 20;
 
 /// The machine's end of a WebSocket.
-pub(crate) type Socket = WebSocket<BoundedStream>;
+pub(super) type Socket = WebSocket<BoundedStream>;
 
-/// A stream with a limit on how much is read in one turn, and one that can still be read after a write has failed.
+/// A stream that limits how much is read per turn, and that can still be read after a write has failed.
 ///
-/// A failed write shows as `WouldBlock`, then and ever after; [`failure`](Self::failure) is how it really failed.
+/// A failed write returns `WouldBlock`, as does every later one; [`failure`](Self::failure) is the actual error.
 #[derive(Debug)]
-pub(crate) struct BoundedStream {
+pub(super) struct BoundedStream {
     stream: Stream,
-    left_in_turn: usize,
-    turn_is_over: bool,
+    turn_bytes_left: usize,
+    turn_limit_reached: bool,
     failure: Option<io::Error>,
-    left_after_failure: usize,
+    bytes_left_after_failure: usize,
 }
 
 impl BoundedStream {
     fn new(stream: Stream) -> Self {
         Self {
             stream,
-            left_in_turn: TURN_BYTES,
-            turn_is_over: false,
+            turn_bytes_left: TURN_BYTES,
+            turn_limit_reached: false,
             failure: None,
-            left_after_failure: BYTES_AFTER_FAILURE,
+            bytes_left_after_failure: MAX_BYTES_AFTER_FAILURE,
         }
     }
 
-    pub(super) fn get_ref(&self) -> &Stream {
-        &self.stream
+    /// Returns how many bytes the operating system has taken.
+    pub(super) fn taken_bytes(&self) -> u64 {
+        self.stream.bytes_written()
     }
 
     pub(super) fn get_mut(&mut self) -> &mut Stream {
@@ -58,16 +58,16 @@ impl BoundedStream {
     }
 
     pub(super) fn begin_turn(&mut self) {
-        self.left_in_turn = TURN_BYTES;
-        self.turn_is_over = false;
+        self.turn_bytes_left = TURN_BYTES;
+        self.turn_limit_reached = false;
     }
 
-    /// Whether a read was refused because of the turn's limit: more may be there to be read.
-    pub(super) fn turn_is_over(&self) -> bool {
-        self.turn_is_over
+    /// Returns whether the turn's limit ended a read: there may be more to read.
+    pub(super) fn turn_limit_reached(&self) -> bool {
+        self.turn_limit_reached
     }
 
-    /// Why nothing can be written any more, once that is so.
+    /// Returns the error of the first write that has failed.
     pub(super) fn failure(&self) -> Option<&io::Error> {
         self.failure.as_ref()
     }
@@ -75,18 +75,18 @@ impl BoundedStream {
 
 impl Read for BoundedStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if self.failure.is_some() && self.left_after_failure == 0 {
+        if self.failure.is_some() && self.bytes_left_after_failure == 0 {
             return Ok(0);
         }
-        if self.left_in_turn == 0 {
-            self.turn_is_over = true;
+        if self.turn_bytes_left == 0 {
+            self.turn_limit_reached = true;
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let most = buf.len().min(self.left_in_turn);
-        let count = self.stream.read(&mut buf[..most])?;
-        self.left_in_turn -= count;
+        let limit = buf.len().min(self.turn_bytes_left);
+        let count = self.stream.read(&mut buf[..limit])?;
+        self.turn_bytes_left -= count;
         if self.failure.is_some() {
-            self.left_after_failure = self.left_after_failure.saturating_sub(count);
+            self.bytes_left_after_failure = self.bytes_left_after_failure.saturating_sub(count);
         }
         Ok(count)
     }
@@ -111,18 +111,18 @@ impl Write for BoundedStream {
     }
 }
 
-/// A WebSocket on a connection that has been upgraded; `early` is what came with the answer.
+/// Wraps an upgraded connection; `early` is what arrived with the handshake's response.
 pub(super) fn open(stream: Stream, early: Vec<u8>) -> Socket {
     let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BYTES)
-        .write_buffer_size(WRITE_BYTES)
-        .max_write_buffer_size(LARGEST_PONG_QUEUE)
-        .max_message_size(Some(LARGEST_FRAME))
-        .max_frame_size(Some(LARGEST_FRAME));
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(BATCH_BYTES)
+        .max_write_buffer_size(MAX_PONG_BYTES)
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
     WebSocket::from_partially_read(BoundedStream::new(stream), early, Role::Client, Some(config))
 }
 
-/// What a non-blocking call gave: none where it has to wait.
+/// Maps `WouldBlock` and `Interrupted` to `None`.
 pub(super) fn ready<T>(result: tungstenite::Result<T>) -> tungstenite::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -130,4 +130,19 @@ pub(super) fn ready<T>(result: tungstenite::Result<T>) -> tungstenite::Result<Op
         Err(tungstenite::Error::Io(e)) if e.kind() == io::ErrorKind::Interrupted => Ok(None),
         Err(e) => Err(e),
     }
+}
+
+/// Writes a message of any size: the limit of the write buffer is for pongs alone.
+pub(super) fn write(socket: &mut Socket, message: Message) -> tungstenite::Result<()> {
+    socket.set_config(|config| config.max_write_buffer_size = usize::MAX);
+    // On WouldBlock the message is in the buffer and must not be written again.
+    let written = ready(socket.write(message));
+    socket.set_config(|config| config.max_write_buffer_size = MAX_PONG_BYTES);
+    written.map(drop)
+}
+
+/// Flushes; returns whether the buffer is empty.
+pub(super) fn flush(socket: &mut Socket) -> tungstenite::Result<bool> {
+    // Twice, for a pong or the answer to a Close that did not fit before the first.
+    Ok(ready(socket.flush())?.is_some() && ready(socket.flush())?.is_some())
 }

@@ -1,9 +1,9 @@
-//! What the benches share: a service and a cycle to measure, figures, and a report with its targets.
+//! Shared by the benchmarks: a service and a cycle to measure, samples, and a report with targets.
 //!
-//! Each bench is a program: `cargo bench -p gf-emulator-tests --bench NAME`. It prints what it measured beside what was
-//! aimed for. With `-- --check` it ends with 1 where a target was missed.
+//! Each benchmark is a program: `cargo bench -p gf-emulator-tests --bench NAME`. It prints its figures with their
+//! targets. With `-- --check`, it exits with 1 if a target is missed.
 
-// Each bench uses its part.
+// No benchmark uses everything.
 #![allow(dead_code)]
 
 pub(crate) mod print;
@@ -20,10 +20,10 @@ use gf_emulator_core::local_service::{Builder, LocalService, Script, Seen};
 use gf_emulator_core::{Config, puls};
 use tempfile::TempDir;
 
-/// For whatever is waited for: far longer than it takes.
+/// The timeout of every wait: far longer than anything takes.
 pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
-/// Sizes of the pictures, in bytes: as a real machine's are.
+/// The pictures and their sizes in bytes, similar to those of a real machine.
 pub(crate) const PICTURES: [(&str, usize); 7] = [
     ("HOME_1", 263_016),
     ("HOME_2", 361_462),
@@ -34,7 +34,7 @@ pub(crate) const PICTURES: [(&str, usize); 7] = [
     ("HEAD_NO_LASER_.230", 430_762),
 ];
 
-/// What the service asks for in a cycle: the actions of a 2.6 machine's first minutes.
+/// The service's script of a cycle: the actions of the first minutes of a 2.6 machine.
 const CYCLE: &str = r#"[
   {"send": {"id": 1001, "action_type": "settings", "status": "ready", "settings": {"NRic": 5}}},
   {"await": "settings:completed", "action_id": 1001},
@@ -54,15 +54,15 @@ const CYCLE: &str = r#"[
   {"await": "print:completed", "action_id": 1008}
 ]"#;
 
-/// The cycle, for a service.
+/// Returns the service's script.
 pub(crate) fn cycle() -> Script {
-    Script::from_json(CYCLE).expect("it is a script")
+    Script::from_json(CYCLE).expect("a valid script")
 }
 
-/// A job of about 20 kB, as a homing's are.
+/// Returns a job of about 20 kB, the size of a homing job.
 fn job() -> Vec<u8> {
     let mut job = puls::Builder::new();
-    job.power(127).expect("a level");
+    job.power(127).expect("a valid power");
     for _ in 0..5 {
         for (x, y) in [(5.0, 0.0), (5.0, 5.0), (0.0, 5.0), (0.0, 0.0)] {
             job.cut_to(x, y, 50.0, 0.5).expect("on the bed");
@@ -71,12 +71,12 @@ fn job() -> Vec<u8> {
     job.to_bytes()
 }
 
-/// A service that tells `observer` what it sees, and keeps no pictures.
+/// Returns a service that reports everything to `observer` and keeps no request bodies.
 pub(crate) fn service(tls: bool, observer: impl Fn(&Seen) + Send + Sync + 'static) -> Builder {
     LocalService::builder().tls(tls).puls(job()).keep_bodies(false).observer(observer)
 }
 
-/// A folder with pictures of a real size.
+/// Creates a folder with pictures of realistic sizes.
 pub(crate) fn folder() -> TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let images = folder.path().join("images");
@@ -87,12 +87,12 @@ pub(crate) fn folder() -> TempDir {
     folder
 }
 
-/// A picture of that many bytes.
+/// Returns a picture of this many bytes.
 pub(crate) fn picture(size: usize) -> Vec<u8> {
     vec![0xd8; size]
 }
 
-/// A machine of its own number that keeps its things in `folder` and knows `service`.
+/// Returns the configuration of a machine with its own serial number and all files in `folder`.
 pub(crate) fn config(folder: &Path, service: &LocalService, serial: u32) -> Config {
     let mut config = gf_emulator_tests::config(folder, Generation::V2);
     gf_emulator_tests::point_at(&mut config, service, folder);
@@ -100,7 +100,7 @@ pub(crate) fn config(folder: &Path, service: &LocalService, serial: u32) -> Conf
     config
 }
 
-/// The same as [`config`], as a file.
+/// Writes the configuration of [`config`] to a file, and returns its path.
 pub(crate) fn config_file(folder: &Path, service: &LocalService, serial: u32) -> std::path::PathBuf {
     let mut text = format!(
         "[GENERAL]\nmotion_dir: {0}/motion\nimage_dir: {0}/images\nfirmware_dir: {0}/firmware\nfirmware_check: True\n\
@@ -112,32 +112,32 @@ pub(crate) fn config_file(folder: &Path, service: &LocalService, serial: u32) ->
     if let Some(pem) = service.ca_pem() {
         let path = folder.join("ca.pem");
         std::fs::write(&path, pem).expect("the certificate is written");
-        writeln!(text, "ca_file: {}", path.display()).expect("a string takes it");
+        writeln!(text, "ca_file: {}", path.display()).expect("writing to a string cannot fail");
     }
     let password = gf_emulator_tests::PASSWORD;
     write!(text, "[MACHINE]\nserial: {serial}\nhostname: bench\npassword: {password}\n[MATERIAL]\nthickness: .230\n")
-        .expect("a string takes it");
+        .expect("writing to a string cannot fail");
     let path = folder.join(format!("{serial}.cfg"));
     std::fs::write(&path, text).expect("the configuration is written");
     path
 }
 
-/// Whether this is a run of `cargo bench`, and not of tests that walk over every target.
+/// Returns false if `cargo test --all-targets` runs this program.
 pub(crate) fn is_bench_run() -> bool {
     std::env::args().any(|arg| arg == "--bench") || std::io::stdin().is_terminal()
 }
 
-/// Durations of one thing done many times.
+/// Durations of repeated measurements, sorted.
 #[derive(Default)]
-pub(crate) struct Figures(Vec<Duration>);
+pub(crate) struct Samples(Vec<Duration>);
 
-impl Figures {
+impl Samples {
     pub(crate) fn add(&mut self, took: Duration) {
         self.0.push(took);
         self.0.sort();
     }
 
-    /// The value below which that share of all lies.
+    /// Returns the duration below which this share of the samples lies.
     pub(crate) fn percentile(&self, share: f64) -> Duration {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // An index from 0 to the length.
         let at = (self.0.len() as f64 * share) as usize;
@@ -157,11 +157,11 @@ impl Figures {
     }
 }
 
-impl FromIterator<Duration> for Figures {
+impl FromIterator<Duration> for Samples {
     fn from_iter<I: IntoIterator<Item = Duration>>(durations: I) -> Self {
-        let mut all: Vec<_> = durations.into_iter().collect();
-        all.sort();
-        Self(all)
+        let mut sorted: Vec<_> = durations.into_iter().collect();
+        sorted.sort();
+        Self(sorted)
     }
 }
 
@@ -173,27 +173,27 @@ pub(crate) fn us(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }
 
-/// What was measured, line by line.
+/// Prints figures, and remembers whether one missed its target.
 #[derive(Default)]
 pub(crate) struct Report {
     missed: bool,
 }
 
 impl Report {
-    /// A figure that has no target.
-    // A method beside its sisters, which count.
+    /// Prints a figure without a target.
+    // A method for symmetry with `check`.
     #[allow(clippy::unused_self)]
-    pub(crate) fn tell(&self, what: &str, figure: &str) {
+    pub(crate) fn info(&self, what: &str, figure: &str) {
         println!("{what:<52} {figure}");
     }
 
-    /// A figure and whether it is good.
-    pub(crate) fn judge(&mut self, what: &str, figure: &str, target: &str, good: bool) {
-        self.missed |= !good;
-        println!("{what:<52} {figure:<22} {:<5} ({target})", if good { "PASS" } else { "MISS" });
+    /// Prints a figure, its target and whether it meets it.
+    pub(crate) fn check(&mut self, what: &str, figure: &str, target: &str, passed: bool) {
+        self.missed |= !passed;
+        println!("{what:<52} {figure:<22} {:<5} ({target})", if passed { "PASS" } else { "MISS" });
     }
 
-    /// 1 where something was missed and that is asked for.
+    /// Returns 1 if a target was missed and `--check` is given.
     pub(crate) fn finish(self) -> ExitCode {
         let check = std::env::args().any(|arg| arg == "--check");
         if check && self.missed { ExitCode::FAILURE } else { ExitCode::SUCCESS }

@@ -1,26 +1,26 @@
-//! A synthetic print of any length, with what real ones are made of and in about these parts of its ticks:
+//! A synthetic print of any length, with about these shares of ticks:
 //!
-//! | part | what |
+//! | share | what |
 //! |---|---|
-//! | 35 % | engraving: lines along X at 140 to 180 mm/s, the laser on and off as a picture has it, each with a ramp before and behind |
-//! | 40 % | cuts: curves in all directions at 10 to 60 mm/s, three ticks of seven firing |
-//! | 10 % | travel: straight in any direction, up to 180 mm/s, laser off |
-//! | 15 % | idle: nothing, as between homing moves or before a lens has settled |
+//! | 35 % | engraving: lines along X at 140 to 180 mm/s between two ramps, with the laser on and off as for a picture |
+//! | 40 % | cuts: curves in all directions at 10 to 60 mm/s, with 3 of 7 ticks firing |
+//! | 10 % | travel: straight in any direction at up to 180 mm/s, laser off |
+//! | 15 % | idle, as between homing moves |
 //!
-//! The same every time it is made.
+//! Deterministic.
 
 use std::f64::consts::TAU;
 
 use gf_emulator_core::puls::{Builder, tick};
 
-/// Microsteps to a millimetre.
+/// Microsteps per millimetre.
 const STEPS_PER_MM: f64 = 8.0 / 0.15;
 const HZ: f64 = 10_000.0;
 const FIRE_PERIOD_TICKS: usize = 7;
-/// What the machine ramps with, in mm/s2.
+/// The machine's acceleration in X, in mm/s2.
 const ACCELERATION: f64 = 700.0;
 
-/// A body of exactly that many ticks.
+/// Creates a body of that many ticks.
 pub(crate) fn body(ticks: usize) -> Vec<u8> {
     let mut print = Print { body: Vec::with_capacity(ticks + 200_000), x: 0.0, y: 0.0, random: 0x2545_f491_4f6c_dd1d };
     print.body.push(tick::POWER | 127);
@@ -35,7 +35,7 @@ pub(crate) fn body(ticks: usize) -> Vec<u8> {
     print.body
 }
 
-/// A file with that body.
+/// Creates a file with that body.
 pub(crate) fn file(body: &[u8]) -> Vec<u8> {
     let mut file = Builder::new().header().encode();
     file.extend_from_slice(body);
@@ -44,14 +44,14 @@ pub(crate) fn file(body: &[u8]) -> Vec<u8> {
 
 struct Print {
     body: Vec<u8>,
-    /// What is left of a step on each axis.
+    /// The fraction of a step on each axis.
     x: f64,
     y: f64,
     random: u64,
 }
 
 impl Print {
-    /// Marsaglia's xorshift.
+    /// Marsaglia's xorshift generator.
     fn random(&mut self) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;
@@ -63,12 +63,12 @@ impl Print {
         usize::try_from(self.random() % limit as u64).unwrap_or_default()
     }
 
-    /// From 0 to 1.
-    fn part(&mut self) -> f64 {
+    /// Returns a random number from 0 to 1.
+    fn fraction(&mut self) -> f64 {
         self.below(1 << 20) as f64 / f64::from(1 << 20)
     }
 
-    /// One tick at that speed in mm/s on each axis.
+    /// Appends a tick, at a speed in mm/s on each axis.
     fn tick(&mut self, x_mm_s: f64, y_mm_s: f64, fires: bool) {
         let mut byte = if fires { tick::FIRE } else { 0 };
         self.x += x_mm_s * STEPS_PER_MM / HZ;
@@ -84,7 +84,7 @@ impl Print {
         self.body.push(byte);
     }
 
-    /// Speeds up to `speed`, calls `at_speed` tick by tick, and slows down again, along a direction.
+    /// Moves in a direction: accelerates, makes `ticks` ticks at full speed, and decelerates.
     fn ramped(
         &mut self,
         speed: f64,
@@ -108,20 +108,20 @@ impl Print {
     }
 
     fn engrave(&mut self) {
-        let speed = 140.0 + 40.0 * self.part();
+        let speed = 140.0 + 40.0 * self.fraction();
         for line in 0..3 {
             let direction = if line % 2 == 0 { 1.0 } else { -1.0 };
-            let (mut dark, mut left) = (false, 0);
+            let (mut lit, mut left) = (false, 0);
             self.ramped(speed, (direction, 0.0), 2_000, |print, _| {
-                // Strokes and gaps of a tenth of a millimetre to three.
+                // Strokes and gaps of 0.1 to 3 mm.
                 if left == 0 {
-                    dark = !dark;
+                    lit = !lit;
                     left = 6 + print.below(200);
                 }
                 left -= 1;
-                dark
+                lit
             });
-            // To the next line, a fifth of a millimetre on.
+            // To the next line, at a distance of 0.2 mm.
             for _ in 0..40 {
                 self.tick(0.0, 50.0, false);
             }
@@ -129,8 +129,8 @@ impl Print {
     }
 
     fn cut(&mut self) {
-        let (mut angle, bend) = (self.part() * TAU, (self.part() - 0.5) / 4_000.0);
-        let speed = 10.0 + 50.0 * self.part();
+        let (mut angle, bend) = (self.fraction() * TAU, (self.fraction() - 0.5) / 4_000.0);
+        let speed = 10.0 + 50.0 * self.fraction();
         for i in 0..18_000 {
             angle += bend;
             self.tick(speed * angle.cos(), speed * angle.sin(), i % FIRE_PERIOD_TICKS < 3);
@@ -138,7 +138,7 @@ impl Print {
     }
 
     fn travel(&mut self) {
-        let angle = self.part() * TAU;
+        let angle = self.fraction() * TAU;
         let ticks = self.below(1_000);
         self.ramped(180.0, (angle.cos(), angle.sin()), ticks, |_, _| false);
     }

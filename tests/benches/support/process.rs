@@ -1,6 +1,6 @@
-//! A bench as a process of its own: a machine without a service beside it, and what the system says of it.
+//! A machine in its own process, without the service, and the operating system's figures for it.
 //!
-//! The system's figures are read from `/proc`, so there are none but on Linux.
+//! The figures come from `/proc`, so they are available only on Linux.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
@@ -12,14 +12,14 @@ use gf_emulator_core::Emulator;
 
 const MACHINE: &str = "as-machine";
 
-/// A number of `/proc/<pid>/status`; `pid` may be `self` or `<pid>/task/<tid>`. Sizes are in KiB.
+/// Reads a number from `/proc/<pid>/status`; `pid` may be `self` or `<pid>/task/<tid>`. Sizes are in KiB.
 pub(crate) fn status(pid: &str, key: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// How often the threads of a process went to sleep, and were put to sleep, so far.
+/// Returns the number of context switches of all threads of a process, voluntary and not.
 pub(crate) fn switches(pid: u32) -> Option<u64> {
     let mut sum = 0;
     for task in fs::read_dir(format!("/proc/{pid}/task")).ok()? {
@@ -29,15 +29,15 @@ pub(crate) fn switches(pid: u32) -> Option<u64> {
     Some(sum)
 }
 
-/// Processor time of a process so far, in the system's ticks (commonly hundredths of a second).
+/// Returns the processor time of a process in clock ticks (usually 10 ms each).
 pub(crate) fn ticks(pid: u32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The fields after the name, which is in brackets and may hold anything: utime is the 14th of all, stime the 15th.
+    // The fields after the name, which is in parentheses and can contain anything: utime is field 14, stime field 15.
     let mut fields = text.rsplit_once(')')?.1.split_whitespace().skip(11);
     Some(fields.next()?.parse::<u64>().ok()? + fields.next()?.parse::<u64>().ok()?)
 }
 
-/// A process of this bench that is a machine and nothing else.
+/// A child process of this benchmark that runs one machine.
 pub(crate) struct Machine {
     child: Child,
     stdin: ChildStdin,
@@ -45,7 +45,7 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Starts it with a configuration file: it connects, and does what it is told until it is stopped.
+    /// Starts it with a configuration file. It runs until it is stopped.
     pub(crate) fn spawn(config: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().expect("this program has a path"))
             .args([MACHINE.as_ref(), config.as_os_str()])
@@ -62,29 +62,29 @@ impl Machine {
         self.child.id()
     }
 
-    /// Stops it; the most memory that was resident, in KiB.
+    /// Stops it, and returns its peak resident memory in KiB.
     pub(crate) fn stop(mut self) -> Option<u64> {
-        self.stdin.write_all(b"\n").expect("it listens");
+        self.stdin.write_all(b"\n").expect("the machine reads its input");
         let mut line = String::new();
-        self.stdout.read_line(&mut line).expect("it answers");
-        assert!(self.child.wait().expect("it ends").success(), "the machine failed");
+        self.stdout.read_line(&mut line).expect("the machine prints its memory");
+        assert!(self.child.wait().expect("the machine exits").success(), "the machine failed");
         line.trim().parse().ok()
     }
 }
 
-/// Where this process was started as a machine: is one.
-pub(crate) fn be_a_machine() -> Option<ExitCode> {
+/// Runs the machine if this process was started by [`Machine::spawn`]; otherwise returns `None`.
+pub(crate) fn run_as_machine() -> Option<ExitCode> {
     let mut args = std::env::args_os().skip(1);
     let config = args.next().filter(|arg| arg == MACHINE).and_then(|_| args.next())?;
-    let mut emulator = Emulator::from_file(config).expect("the configuration is good");
+    let mut emulator = Emulator::from_file(config).expect("a valid configuration");
     let handle = emulator.handle();
     thread::spawn(move || {
-        // Whatever comes, the end of the other process included.
+        // Any input stops it, also EOF if the parent exits.
         let _ = std::io::stdin().read_line(&mut String::new());
         handle.stop();
     });
-    emulator.connect().expect("it connects");
-    emulator.run().expect("it runs");
+    emulator.connect().expect("the machine connects");
+    emulator.run().expect("the machine stops without an error");
     println!("{}", status("self", "VmHWM").map(|kib| kib.to_string()).unwrap_or_default());
     Some(ExitCode::SUCCESS)
 }

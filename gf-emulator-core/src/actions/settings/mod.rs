@@ -1,7 +1,7 @@
-//! The settings report: every setting code that a machine tells the service, with its value.
+//! The settings report: all setting codes that a machine reports to the service, with their values.
 //!
-//! The catalogues of both generations are data beside this file: type, default, and the configuration's key where it
-//! supplies the value. Pure: the time is an argument.
+//! The catalogues beside this file have the type and default of each code, and which configuration value replaces the
+//! default. No clock: the time is an argument.
 
 use std::sync::LazyLock;
 
@@ -11,33 +11,33 @@ use serde_json::{Map, Value, json};
 use crate::Config;
 use crate::config::Generation;
 
-/// One code of a catalogue.
+/// A code of a catalogue.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 struct Entry {
-    r#type: Kind,
+    r#type: ValueType,
     default: Value,
     #[serde(default)]
-    from: Option<Origin>,
-    #[serde(default = "yes")]
+    from: Option<ConfigValue>,
+    #[serde(default = "default_reported")]
     reported: bool,
 }
 
-fn yes() -> bool {
+fn default_reported() -> bool {
     true
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Kind {
+enum ValueType {
     Integer,
     Float,
     String,
 }
 
-/// Who supplies a value in place of the catalogue.
+/// A value that replaces the catalogue's default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Origin {
+enum ConfigValue {
     Serial,
     Firmware,
     AppVersion,
@@ -54,13 +54,13 @@ struct Catalogue {
     settings: Map<String, Value>,
 }
 
-/// Parsed once a process: constant data, no state of a machine.
+// Constant data, parsed once.
 static V1: LazyLock<Vec<(String, Entry)>> = LazyLock::new(|| parse(include_str!("1.x.json")));
 static V2: LazyLock<Vec<(String, Entry)>> = LazyLock::new(|| parse(include_str!("2.6.json")));
 
 fn parse(text: &str) -> Vec<(String, Entry)> {
-    let catalogue: Catalogue = serde_json::from_str(text).expect("the catalogue is part of this crate and tested");
-    let entry = |value| serde_json::from_value(value).expect("the catalogue is part of this crate and tested");
+    let catalogue: Catalogue = serde_json::from_str(text).expect("the built-in catalogues are tested");
+    let entry = |value| serde_json::from_value(value).expect("the built-in catalogues are tested");
     catalogue.settings.into_iter().map(|(code, value)| (code, entry(value))).collect()
 }
 
@@ -71,27 +71,27 @@ fn catalogue(generation: Generation) -> &'static [(String, Entry)] {
     }
 }
 
-/// What a machine says that it runs where the configuration does not: `MCdv` of the catalogue.
+/// Returns the application version of the catalogue (`MCdv`), for configurations without one.
 pub(crate) fn default_app_version(generation: Generation) -> String {
-    let entry = catalogue(generation).iter().find(|(_, entry)| entry.from == Some(Origin::AppVersion));
+    let entry = catalogue(generation).iter().find(|(_, entry)| entry.from == Some(ConfigValue::AppVersion));
     entry.and_then(|(_, entry)| entry.default.as_str()).unwrap_or_default().to_owned()
 }
 
-/// The whole report, in the order in which a machine sends it.
+/// Returns the full report in the order in which machines send it.
 ///
-/// A reading of the machine wins over the configuration, which wins over the catalogue.
-pub(crate) fn report(config: &Config, readings: &[(String, Value)], action_id: i64, epoch_s: i64) -> Value {
+/// Readings of the machine take precedence over the configuration, and that over the catalogue.
+pub(crate) fn report(config: &Config, readings: &[(String, Value)], action_id: i64, epoch_s: u64) -> Value {
     let machine = &config.machine;
-    let configured = |origin| match origin {
-        Origin::Serial => Some(json!(machine.serial)),
-        Origin::Firmware => Some(json!(machine.firmware)),
-        Origin::AppVersion => machine.app_version.as_ref().map(|version| json!(version)),
-        Origin::HeadId => machine.head_id.map(Value::from),
-        Origin::HeadSerial => machine.head_serial.map(Value::from),
-        Origin::HeadFirmware => machine.head_firmware.map(Value::from),
-        Origin::IpAddress => Some(json!(machine.ip_address)),
-        Origin::Time => Some(json!(epoch_s)),
-        Origin::ActionId => Some(json!(action_id)),
+    let configured = |value| match value {
+        ConfigValue::Serial => Some(json!(machine.serial)),
+        ConfigValue::Firmware => Some(json!(machine.firmware)),
+        ConfigValue::AppVersion => machine.app_version.as_ref().map(|version| json!(version)),
+        ConfigValue::HeadId => machine.head_id.map(Value::from),
+        ConfigValue::HeadSerial => machine.head_serial.map(Value::from),
+        ConfigValue::HeadFirmware => machine.head_firmware.map(Value::from),
+        ConfigValue::IpAddress => Some(json!(machine.ip_address)),
+        ConfigValue::Time => Some(json!(epoch_s)),
+        ConfigValue::ActionId => Some(json!(action_id)),
     };
     let value_of = |code: &str, entry: &Entry| {
         let reading = readings.iter().find(|(read, value)| read == code && fits(value, entry.r#type));
@@ -104,11 +104,11 @@ pub(crate) fn report(config: &Config, readings: &[(String, Value)], action_id: i
     Value::Object(entries.map(|(code, entry)| (code.clone(), value_of(code, entry))).collect())
 }
 
-fn fits(value: &Value, kind: Kind) -> bool {
-    match kind {
-        Kind::Integer => value.is_i64() || value.is_u64(),
-        Kind::Float => value.is_number(),
-        Kind::String => value.is_string(),
+fn fits(value: &Value, value_type: ValueType) -> bool {
+    match value_type {
+        ValueType::Integer => value.is_i64() || value.is_u64(),
+        ValueType::Float => value.is_number(),
+        ValueType::String => value.is_string(),
     }
 }
 
@@ -117,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_entry_of_both_catalogues_is_sound() {
+    fn every_default_has_its_type_and_is_in_range() {
         let texts = [include_str!("1.x.json"), include_str!("2.6.json")];
         let counts = [(Generation::V1, 344, 344), (Generation::V2, 549, 547)];
         for ((generation, codes, reported), text) in counts.into_iter().zip(texts) {
@@ -128,7 +128,7 @@ mod tests {
             for (code, entry) in all {
                 assert_eq!(code.len(), 4, "{code}");
                 assert!(fits(&entry.default, entry.r#type), "{code}: {entry:?}");
-                // The range is for people, for a machine may report what it likes; the default has to be in it.
+                // Ranges are documentation: a machine may report other values, but the default must be in range.
                 let fields = raw["settings"][code].as_object().unwrap();
                 for field in fields.keys() {
                     assert!(["type", "default", "from", "reported", "min", "max"].contains(&field.as_str()), "{code}");
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn a_configured_value_wins_over_the_default_and_a_reading_over_both() {
+    fn readings_override_the_configuration_and_that_the_defaults() {
         let mut config = Config::default();
         config.machine.serial = 12_345_678;
         let plain = report(&config, &[], 1001, 1_700_000_000);
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_floats_as_the_machine_does() {
+    fn formats_floats_as_the_machine_does() {
         let text = report(&Config::default(), &[], 1, 1).to_string();
         for pair in [r#""MCla":0.13574219"#, r#""NIrr":19.5"#, r#""PRcp":2.875"#, r#""BTin":-2147483648"#] {
             assert!(text.contains(pair), "{pair}");

@@ -1,13 +1,12 @@
-//! Configurations that are made otherwise than from a whole file, and files that are none.
+//! Offline configurations, configurations built in code, and invalid files.
 
 use super::*;
 
-/// The sample's keys that are commented out are good too: both files that it can become work.
 #[test]
-fn what_the_sample_has_commented_out_is_good() {
+fn the_commented_keys_of_the_sample_are_valid() {
     let variable = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| PASSWORD.to_owned());
-    let (first, second) = SAMPLE.split_once("# ------").expect("the line before the other names");
-    let key_out = |text: &str| {
+    let (first, second) = SAMPLE.split_once("# ------").expect("the line before the 2.6 names");
+    let uncomment = |text: &str| {
         let out = |line: &str| match line.strip_prefix('#') {
             Some(rest) if rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[') => rest.to_owned(),
             _ => line.to_owned(),
@@ -15,40 +14,40 @@ fn what_the_sample_has_commented_out_is_good() {
         text.lines().map(out).collect::<Vec<_>>().join("\n")
     };
     let first =
-        key_out(first).replace("\nserial:\n", "\nserial: 1\n").replace("\nhostname:\n", "\nhostname: ABC-123\n");
-    let second = key_out(&format!("# {second}")) + "\n[MACHINE]\nserial: 1\nhostname: ABC-123\n";
+        uncomment(first).replace("\nserial:\n", "\nserial: 1\n").replace("\nhostname:\n", "\nhostname: ABC-123\n");
+    let second = uncomment(&format!("# {second}")) + "\n[MACHINE]\nserial: 1\nhostname: ABC-123\n";
     for text in [first, second] {
         match Config::from_cfg("sample", &text, &variable) {
-            Ok((_, remarks)) => assert_eq!(remarks, []),
+            Ok((_, warnings)) => assert_eq!(warnings, []),
             Err(problems) => panic!("{problems}"),
         }
     }
 }
 
 #[test]
-fn a_machine_that_signs_in_nowhere_needs_no_identity() {
-    let offline = |text: &str| Config::read_cfg(Use::Offline, "test.cfg", text, &no_variable);
+fn an_offline_machine_needs_no_identity() {
+    let offline = |text: &str| Config::read_cfg(Purpose::Offline, "test.cfg", text, &no_variable);
     for text in ["", "[MACHINE]\nserial:\nhostname:\npassword:\n", "[MACHINE]\npassword: not one\n"] {
-        let (config, remarks) = offline(text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
-        assert_eq!((config.machine.serial, remarks), (0, Vec::new()), "{text}");
+        let (config, warnings) = offline(text).unwrap_or_else(|problems| panic!("{text}: {problems}"));
+        assert_eq!((config.machine.serial, warnings), (0, Vec::new()), "{text}");
     }
     let (config, _) = offline(&format!("[MACHINE]\nserial: 7\npassword: {PASSWORD}\n")).unwrap();
     assert_eq!((config.machine.serial, config.machine.password.reveal()), (7, PASSWORD));
     let problems = offline("[MACHINE]\nserial: S7\n[EMULATOR]\nbutton: x\n").unwrap_err();
     assert_snapshot!(problems, @r"
-    test.cfg:2: serial must be the digits alone: leave out the S that it begins with
+    test.cfg:2: serial must be digits only, without the leading S
     test.cfg:4: button must be auto or wait
     ");
-    // It connects to nothing: which proxies there are does not count.
+    // The environment's proxy is ignored.
     let proxy = |name: &str| name.eq_ignore_ascii_case("https_proxy").then(|| "socks5://wrong".to_owned());
-    let (config, _) = Config::read_cfg(Use::Offline, "test.cfg", "", &proxy).unwrap();
+    let (config, _) = Config::read_cfg(Purpose::Offline, "test.cfg", "", &proxy).unwrap();
     assert_eq!(config.service.proxy, None);
     let serial = |name: &str| (name == "GF_MACHINE_SERIAL").then(|| "5".to_owned());
-    assert_eq!(Config::read_cfg(Use::Offline, "test.cfg", "", &serial).unwrap().0.machine.serial, 5);
+    assert_eq!(Config::read_cfg(Purpose::Offline, "test.cfg", "", &serial).unwrap().0.machine.serial, 5);
 }
 
 #[test]
-fn a_configuration_made_in_code_is_checked() {
+fn checks_a_configuration_built_in_code() {
     let mut config = Config::default();
     config.machine.serial = 1;
     config.machine.hostname = "ABC-123".into();
@@ -69,25 +68,25 @@ fn a_configuration_made_in_code_is_checked() {
     config.motion.dir = PathBuf::new();
     config.motion.refuse_bytes = 0;
     assert_snapshot!(config.check().expect_err("problems"), @r"
-    the configuration: service.server_url must be https: plain http is for localhost, 127.x.x.x and [::1] only
-    the configuration: service.status_service_url must be without a slash at its end
-    the configuration: service.user_agent must be some text in plain ASCII, on one line
-    the configuration: service.retry_for must be at most a year
-    the configuration: machine.serial must be a number from 1 to 4294967295, digits only
-    the configuration: machine.hostname must be letters, digits, dots, dashes and underscores
-    the configuration: machine.password must be 64 hexadecimal digits (it is not shown here)
-    the configuration: machine.firmware must be a version such as 2.6.0-2228
-    the configuration: machine.ip_address must be an IP address such as 192.168.100.101
-    the configuration: machine.head_id must be a whole number from 0 to 4294967295
-    the configuration: emulator.material_thickness must be what the pictures' names have, such as .230: letters, digits, dots, dashes
-    the configuration: emulator.time_scale must be a number from 0 (at once) through 1 (as the machine) to 1000
-    the configuration: motion.dir must be a path
-    the configuration: motion.refuse_bytes must be a number of bytes, 1 or more
+    configuration: service.server_url must be an https URL: http is for localhost, 127.x.x.x and [::1] only
+    configuration: service.status_service_url must be a URL that does not end with a slash
+    configuration: service.user_agent must be ASCII text on a single line
+    configuration: service.retry_for must be at most a year
+    configuration: machine.serial must be a number from 1 to 4294967295, digits only
+    configuration: machine.hostname must be letters, digits, dots, dashes and underscores
+    configuration: machine.password must be 64 hexadecimal digits (it is not shown here)
+    configuration: machine.firmware must be a version such as 2.6.0-2228
+    configuration: machine.ip_address must be an IP address such as 192.168.100.101
+    configuration: machine.head_id must be a whole number from 0 to 4294967295
+    configuration: emulator.material_thickness must be text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)
+    configuration: emulator.time_scale must be a number from 0 (immediate) to 1000; 1 is real time
+    configuration: motion.dir must be a path
+    configuration: motion.refuse_bytes must be a number of bytes, 1 or more
     ");
 }
 
 #[test]
-fn files_that_are_none() {
+fn rejects_files_that_cannot_be_read() {
     let dir = tempfile::tempdir().expect("a directory for the test");
     let at = |name: &str, content: &[u8]| {
         let path = dir.path().join(name);
@@ -103,13 +102,13 @@ fn files_that_are_none() {
     };
     assert_eq!(lines_of(at("latin1.cfg", b"[MACHINE]\nhostname: caf\xe9\n")), [Some(2)]);
     assert_eq!(lines_of(at("large.cfg", &vec![b'#'; (1 << 20) + 1])), [None]);
-    // Cut off in the middle of a character.
+    // The limit splits a character.
     let mut large = vec![b'#'; 1 << 20];
     large.extend("\u{e9}".bytes());
     assert_eq!(lines_of(at("large-utf8.cfg", &large)), [None]);
 
     let bytes: Vec<u8> = b"\xef\xbb\xbf".iter().copied().chain(FILE_1X.replace('\n', "\r\n").bytes()).collect();
-    // The environment of the test may have the variables: only what they cannot set is looked at.
+    // Checks only fields that the environment cannot override.
     let config = Config::from_file(at("windows.cfg", &bytes)).expect("no problems");
     assert_eq!(config.machine.hostname, "ABC-123");
     assert_eq!(config.motion.dir, Path::new("resources/MOTION"));
@@ -138,29 +137,29 @@ fn a_password_is_never_shown() {
 }
 
 #[test]
-fn a_file_full_of_references_is_over_soon() {
+fn rejects_a_file_with_too_many_references() {
     use std::fmt::Write;
 
     let mut text = String::from("[MACHINE]\n");
     for n in 0..30_000 {
-        writeln!(text, "key{n}: %(key{})s%(key{})s", n + 1, (n * 7) % 30_000).expect("a String takes everything");
+        writeln!(text, "key{n}: %(key{})s%(key{})s", n + 1, (n * 7) % 30_000).expect("writing to a String cannot fail");
     }
     assert!(read(&text).is_err());
 }
 
 proptest! {
     #[test]
-    fn any_text_is_read_without_a_panic(text in any::<String>()) {
+    fn reads_any_text_without_a_panic(text in any::<String>()) {
         let _ = read(&text);
     }
 
     #[test]
-    fn anything_like_a_file_is_read_without_a_panic(
+    fn reads_anything_like_a_file_without_a_panic(
         lines in prop::collection::vec("( {0,2})(\\[?(MACHINE|DEFAULT|GENERAL|\u{c9}\u{130})\\]?|(a|b|serial|LOG_FILE) ?[:=]? ?(x|%\\((a|b)\\)s|%%|%|\u{e9}|[0-9]{0,9})(\r|\t)?|#x|)", 0..20),
     ) {
         let text = with_identity(&lines.join("\n"));
         match read(&text) {
-            // What a file may say, code may say.
+            // The rules for files and for code agree.
             Ok((config, _)) => prop_assert_eq!(config.check(), Ok(())),
             Err(problems) => {
                 prop_assert!(!problems.list.is_empty());
@@ -173,10 +172,10 @@ proptest! {
     }
 
     #[test]
-    fn every_value_is_read_or_refused(key in 0..KEYS.len(), value in "[ -~]{0,30}") {
+    fn every_value_is_accepted_or_rejected(key in 0..KEYS.len(), value in "[ -~]{0,30}") {
         let Key { section, name, .. } = KEYS[key];
         let machine = with_identity("");
-        // A section may come but once.
+        // Sections must be unique.
         let text = if section == "MACHINE" {
             let others: Vec<_> = machine.lines().filter(|line| !line.starts_with(name)).collect();
             format!("{}\n{name}: {value}\n", others.join("\n"))
@@ -191,10 +190,10 @@ proptest! {
 }
 
 #[test]
-fn a_key_that_nobody_knows_is_told_beside_the_one_that_is_missing() {
+fn a_missing_key_is_reported_with_the_unknown_one() {
     let text = "[MACHINE]\nserail: 12345678\nhostname: ABC-123\n";
     let password = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| "0123456789abcdef".repeat(4));
     let problems = Config::from_cfg("my.cfg", text, &password).expect_err("the serial number is missing");
-    let told = problems.to_string();
-    assert!(told.contains("my.cfg:2: unknown key serail in [MACHINE]: is it serial? (this is a remark)"), "{told}");
+    let text = problems.to_string();
+    assert!(text.contains("my.cfg:2: warning: unknown key serail in [MACHINE]: did you mean serial?"), "{text}");
 }

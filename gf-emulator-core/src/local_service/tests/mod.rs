@@ -1,13 +1,14 @@
-//! The service as a bare client meets it: bytes over a socket, no code of the machine's side.
+//! Tests with a bare client: bytes over a socket, none of the machine's code.
 
-mod control;
 mod requests;
+mod scripts;
+mod websocket;
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
@@ -23,15 +24,15 @@ fn plain() -> Builder {
     LocalService::builder().tls(false).serial("S12345678").password(Secret::new(PASSWORD))
 }
 
-struct Reply {
+struct Response {
     status: u16,
     head: String,
     body: Vec<u8>,
-    /// Whether the body was as long as was promised.
-    whole: bool,
+    /// Whether the body was as long as `Content-Length`.
+    complete: bool,
 }
 
-impl Reply {
+impl Response {
     fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap()
     }
@@ -45,8 +46,8 @@ fn connect(service: &LocalService) -> TcpStream {
     socket
 }
 
-/// Reads one answer; nothing where the connection ended without one.
-fn read_reply(stream: &mut impl Read) -> Option<Reply> {
+/// Reads a response. Returns `None` if the connection ends first.
+fn read_response(stream: &mut impl Read) -> Option<Response> {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         let mut byte = [0];
@@ -60,8 +61,8 @@ fn read_reply(stream: &mut impl Read) -> Option<Reply> {
     let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).map_or(0, |n| n.parse().unwrap());
     let mut body = Vec::new();
     let _ = stream.take(length).read_to_end(&mut body);
-    let whole = body.len() as u64 == length;
-    Some(Reply { status, head, body, whole })
+    let complete = body.len() as u64 == length;
+    Some(Response { status, head, body, complete })
 }
 
 fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
@@ -71,22 +72,22 @@ fn request(method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     bytes
 }
 
-fn ask_raw(service: &LocalService, bytes: &[u8]) -> Option<Reply> {
+fn send_raw(service: &LocalService, bytes: &[u8]) -> Option<Response> {
     let mut socket = connect(service);
-    // The service may refuse before everything is sent.
+    // The service may respond and close before everything is sent.
     let _ = socket.write_all(bytes);
-    read_reply(&mut socket)
+    read_response(&mut socket)
 }
 
-fn ask(service: &LocalService, method: &str, path: &str, headers: &str, body: &[u8]) -> Reply {
-    ask_raw(service, &request(method, path, headers, body)).unwrap()
+fn send(service: &LocalService, method: &str, path: &str, headers: &str, body: &[u8]) -> Response {
+    send_raw(service, &request(method, path, headers, body)).unwrap()
 }
 
 fn sign_in(service: &LocalService) -> (String, String) {
     let body = json!({"serial": "S12345678", "password": PASSWORD}).to_string();
-    let reply = ask(service, "POST", "/machines/sign_in", "Content-Type: application/json\r\n", body.as_bytes());
-    assert_eq!(reply.status, 200);
-    let text = |name: &str| reply.json()[name].as_str().unwrap().to_owned();
+    let response = send(service, "POST", "/machines/sign_in", "Content-Type: application/json\r\n", body.as_bytes());
+    assert_eq!(response.status, 200);
+    let text = |name: &str| response.json()[name].as_str().unwrap().to_owned();
     (text("ws_token"), format!("Authorization: Bearer {}\r\n", text("auth_token")))
 }
 
@@ -94,11 +95,13 @@ fn try_open(service: &LocalService, token: &str) -> Result<WebSocket<TcpStream>,
     let mut request = format!("ws://localhost/{token}").into_client_request().unwrap();
     request.headers_mut().insert("Sec-WebSocket-Protocol", "glowforge".parse().unwrap());
     match tungstenite::client(request, connect(service)) {
-        Ok((socket, answer)) => {
-            assert_eq!(answer.headers()["Sec-WebSocket-Protocol"], "glowforge");
+        Ok((socket, response)) => {
+            assert_eq!(response.headers()["Sec-WebSocket-Protocol"], "glowforge");
             Ok(socket)
         }
-        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(answer))) => Err(answer.status().as_u16()),
+        Err(tungstenite::HandshakeError::Failure(tungstenite::Error::Http(response))) => {
+            Err(response.status().as_u16())
+        }
         Err(error) => panic!("{error}"),
     }
 }
@@ -124,9 +127,19 @@ fn requests(service: &LocalService) -> Vec<Request> {
     service.seen().into_iter().filter_map(http).collect()
 }
 
-/// Runs `work` on a thread, and fails where it takes too long.
+/// Runs `work` on a thread and panics on timeout.
 fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, wait) = mpsc::channel();
     thread::spawn(move || done.send(work()));
-    wait.recv_timeout(limit).expect("it takes too long")
+    wait.recv_timeout(limit).expect("timed out")
+}
+
+fn sign_in_as(service: &LocalService, serial: &str) -> String {
+    let body = json!({"serial": serial, "password": ""}).to_string();
+    let response = send(service, "POST", "/machines/sign_in", "", body.as_bytes());
+    response.json()["ws_token"].as_str().unwrap().to_owned()
+}
+
+fn open_as(service: &LocalService, serial: &str) -> WebSocket<TcpStream> {
+    try_open(service, &sign_in_as(service, serial)).unwrap()
 }

@@ -19,8 +19,8 @@ fn signs_in_with_json_and_with_a_form() {
         ("", r#"{"serial": "S12345678"}"#, 400),
         ("", "not json", 400),
     ] {
-        let reply = ask(&service, "POST", "/machines/sign_in", headers, body.as_bytes());
-        assert_eq!(reply.status, status, "{headers}{body}");
+        let response = send(&service, "POST", "/machines/sign_in", headers, body.as_bytes());
+        assert_eq!(response.status, status, "{headers}{body}");
     }
     let sign_ins: Vec<_> = service
         .seen()
@@ -33,11 +33,11 @@ fn signs_in_with_json_and_with_a_form() {
 }
 
 #[test]
-fn keeps_no_secret() {
+fn does_not_keep_secrets() {
     let service = plain().start().unwrap();
     let (ws_token, bearer) = sign_in(&service);
     let _socket = try_open(&service, &ws_token).unwrap();
-    ask(&service, "GET", "/update/current", &bearer, b"");
+    send(&service, "GET", "/update/current", &bearer, b"");
     let auth_token = bearer.trim().strip_prefix("Authorization: Bearer ").unwrap();
     assert_eq!(auth_token.split('.').count(), 3);
     for request in requests(&service) {
@@ -49,7 +49,7 @@ fn keeps_no_secret() {
 }
 
 #[test]
-fn a_ws_token_is_good_once_and_not_for_long() {
+fn a_ws_token_is_valid_once_and_expires() {
     let service = plain().start().unwrap();
     let (token, _) = sign_in(&service);
     let _socket = try_open(&service, &token).unwrap();
@@ -64,7 +64,7 @@ fn a_ws_token_is_good_once_and_not_for_long() {
 }
 
 #[test]
-fn service_routes_want_a_bearer_that_holds() {
+fn api_routes_need_a_valid_bearer_token() {
     let routes = [
         ("GET", "/update/current"),
         ("POST", "/api/event"),
@@ -74,91 +74,95 @@ fn service_routes_want_a_bearer_that_holds() {
     let service = plain().start().unwrap();
     let (_, bearer) = sign_in(&service);
     for (method, path) in routes {
-        assert_eq!(ask(&service, method, path, &bearer, b"").status, 200, "{path}");
-        assert_eq!(ask(&service, method, path, "", b"").status, 401, "{path}");
-        assert_eq!(ask(&service, method, path, "Authorization: Bearer x\r\n", b"").status, 401, "{path}");
-        assert_eq!(ask(&service, "DELETE", path, &bearer, b"").status, 405, "{path}");
+        assert_eq!(send(&service, method, path, &bearer, b"").status, 200, "{path}");
+        assert_eq!(send(&service, method, path, "", b"").status, 401, "{path}");
+        assert_eq!(send(&service, method, path, "Authorization: Bearer x\r\n", b"").status, 401, "{path}");
+        assert_eq!(send(&service, "DELETE", path, &bearer, b"").status, 405, "{path}");
     }
-    for path in ["/", "/api/machines/lid_image/x", "/api/machines/lid_image", "/up/", "/dl/other"] {
-        assert_eq!(ask(&service, "POST", path, &bearer, b"").status, 404, "{path}");
+    for path in ["/", "/api/machines/lid_image/x", "/api/machines/lid_image", "/up/", "/dl/other", "/dl/x.puls"] {
+        assert_eq!(send(&service, "POST", path, &bearer, b"").status, 404, "{path}");
     }
     service.expire_tokens();
     let (_, fresh) = sign_in(&service);
     for (method, path) in routes {
-        assert_eq!(ask(&service, method, path, &bearer, b"").status, 401, "{path}");
-        assert_eq!(ask(&service, method, path, &fresh, b"").status, 200, "{path}");
+        assert_eq!(send(&service, method, path, &bearer, b"").status, 401, "{path}");
+        assert_eq!(send(&service, method, path, &fresh, b"").status, 200, "{path}");
     }
 
     let short = plain().token_life(Duration::ZERO).start().unwrap();
     let (_, bearer) = sign_in(&short);
-    assert_eq!(ask(&short, "GET", "/update/current", &bearer, b"").status, 401);
+    assert_eq!(send(&short, "GET", "/update/current", &bearer, b"").status, 401);
 }
 
 #[test]
-fn firmware_and_pulse_file_can_be_had() {
+fn serves_firmware_and_pulse_file() {
     let service = plain().firmware_version("9.9.9-1").start().unwrap();
     let (_, bearer) = sign_in(&service);
-    let answer = ask(&service, "GET", "/update/current", &bearer, b"").json();
-    assert_eq!(answer["version"], "9.9.9-1");
-    assert_eq!(answer["download_url"], format!("{}/dl/firmware", service.http_url()));
-    assert_eq!(ask(&service, "GET", "/dl/firmware", "", b"").body, b"firmware 9.9.9-1\n");
-    // A bearer on a download is what the Python clients send: taken, and seen.
-    assert_eq!(ask(&service, "GET", "/dl/job.puls?X-Sig=1", &bearer, b"").body, small_puls());
+    let response = send(&service, "GET", "/update/current", &bearer, b"").json();
+    assert_eq!(response["version"], "9.9.9-1");
+    assert_eq!(response["download_url"], format!("{}/dl/firmware", service.http_url()));
+    assert_eq!(send(&service, "GET", "/dl/firmware", "", b"").body, b"firmware 9.9.9-1\n");
+    // The Python clients send a bearer token with downloads; it is accepted.
+    assert_eq!(send(&service, "GET", "/dl/job.puls?X-Sig=1", &bearer, b"").body, small_puls());
     let last = requests(&service).pop().unwrap();
     assert_eq!((last.bearer, last.has_query, last.path.as_str()), (Bearer::Good, true, "/dl/job.puls"));
 
+    let service = plain().puls_for("hunt", [7]).start().unwrap();
+    assert_eq!(send(&service, "GET", "/dl/hunt.puls", "", b"").body, [7]);
+    assert_eq!(send(&service, "GET", "/dl/motion.puls", "", b"").status, 404);
+
     let file = vec![7; 300_000];
     let service = plain().puls(file.clone()).gzip(true).start().unwrap();
-    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
+    let response = send(&service, "GET", "/dl/job.puls", "", b"");
     let mut plain = Vec::new();
-    flate2::read::GzDecoder::new(reply.body.as_slice()).read_to_end(&mut plain).unwrap();
-    assert!(plain == file && reply.body.len() < file.len());
+    flate2::read::GzDecoder::new(response.body.as_slice()).read_to_end(&mut plain).unwrap();
+    assert!(plain == file && response.body.len() < file.len());
 }
 
 #[test]
-fn storage_takes_no_bearer() {
+fn storage_rejects_a_bearer_token() {
     let service = plain().keep_bodies(true).start().unwrap();
     let (_, bearer) = sign_in(&service);
     assert_eq!(
-        ask(&service, "PUT", "/up/lid1?X-Goog-Signature=a", "Content-Type: image/jpeg\r\n", b"jpeg").status,
+        send(&service, "PUT", "/up/lid1?X-Goog-Signature=a", "Content-Type: image/jpeg\r\n", b"jpeg").status,
         200
     );
     let upload = requests(&service).pop().unwrap();
     assert_eq!((&*upload.body, upload.header("content-type")), (&b"jpeg"[..], Some("image/jpeg")));
     assert_eq!(upload.bearer, Bearer::Absent);
-    assert_eq!(ask(&service, "PUT", "/up/lid1?X-Goog-Signature=a", &bearer, b"jpeg").status, 400);
+    assert_eq!(send(&service, "PUT", "/up/lid1?X-Goog-Signature=a", &bearer, b"jpeg").status, 400);
 }
 
 #[test]
-fn bodies_that_are_no_json_are_taken() {
+fn accepts_event_bodies_that_are_not_json() {
     let service = plain().keep_bodies(true).start().unwrap();
     let (_, bearer) = sign_in(&service);
     let body = br#"{"id": <MILLI_EPOCH>, "event": "firmware_update:skipping"}"#;
-    assert_eq!(ask(&service, "POST", "/api/event", &bearer, body).status, 200);
+    assert_eq!(send(&service, "POST", "/api/event", &bearer, body).status, 200);
     let last = requests(&service).pop().unwrap();
     assert_eq!((last.json(), last.text().as_bytes()), (None, &body[..]));
 }
 
 #[test]
-fn a_connection_serves_many_requests_and_chunked_bodies() {
+fn serves_pipelined_requests_and_chunked_bodies() {
     let service = plain().keep_bodies(true).start().unwrap();
     let mut socket = connect(&service);
-    // Two at once, the second one chunked and torn, in the middle of a chunk's size too.
+    // Two at once; the second is chunked and split in the middle of a chunk size.
     let mut bytes = request("PUT", "/up/a", "", b"one");
     bytes.extend(b"PUT /up/b HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\ntwo\r\n1");
     socket.write_all(&bytes).unwrap();
-    assert_eq!(read_reply(&mut socket).unwrap().status, 200);
+    assert_eq!(read_response(&mut socket).unwrap().status, 200);
     socket.write_all(b"0;x=y\r\n0123456789abcdef\r\n0\r\nTrailer: x\r\n\r\n").unwrap();
-    assert_eq!(read_reply(&mut socket).unwrap().status, 200);
+    assert_eq!(read_response(&mut socket).unwrap().status, 200);
     socket.write_all(&request("GET", "/nothing", "Connection: close\r\n", b"")).unwrap();
-    assert_eq!(read_reply(&mut socket).unwrap().status, 404);
-    assert!(read_reply(&mut socket).is_none());
+    assert_eq!(read_response(&mut socket).unwrap().status, 404);
+    assert!(read_response(&mut socket).is_none());
     let bodies: Vec<_> = requests(&service).iter().map(Request::text).collect();
     assert_eq!(bodies, ["one", "two0123456789abcdef", ""]);
 }
 
 #[test]
-fn what_is_too_large_or_makes_no_sense_is_refused() {
+fn rejects_oversized_and_malformed_requests() {
     let service = plain().body_limit(1000).start().unwrap();
     let long_header = format!("GET / HTTP/1.1\r\nX: {}\r\n\r\n", "x".repeat(40_000));
     let many_headers = format!("GET / HTTP/1.1\r\n{}\r\n", "X: y\r\n".repeat(100));
@@ -196,19 +200,19 @@ fn what_is_too_large_or_makes_no_sense_is_refused() {
         ("GET http://localhost/ HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
         ("\u{0}\r\n\r\n".to_owned(), 400),
     ] {
-        let reply = ask_raw(&service, text.as_bytes()).unwrap_or_else(|| panic!("no answer to {text:.60}"));
-        assert_eq!(reply.status, status, "{text:.60}");
-        assert!(reply.whole);
+        let response = send_raw(&service, text.as_bytes()).unwrap_or_else(|| panic!("no response to {text:.60}"));
+        assert_eq!(response.status, status, "{text:.60}");
+        assert!(response.complete);
     }
-    assert_eq!(ask(&service, "PUT", "/up/a", "", &[b'x'; 1000]).status, 200);
+    assert_eq!(send(&service, "PUT", "/up/a", "", &[b'x'; 1000]).status, 200);
 }
 
 #[test]
-fn a_request_names_one_host() {
+fn needs_exactly_one_valid_host_header() {
     let service = plain().start().unwrap();
     let status = |version: &str, hosts: &str| {
         let text = format!("PUT /up/a HTTP/{version}\r\n{hosts}Content-Length: 0\r\n\r\n");
-        ask_raw(&service, text.as_bytes()).unwrap().status
+        send_raw(&service, text.as_bytes()).unwrap().status
     };
     for host in ["localhost", "localhost:8080", "127.0.0.1:8080", "[::1]", "[::1]:8080", "a_b-c.example"] {
         assert_eq!(status("1.1", &format!("Host: {host}\r\n")), 200, "{host}");
@@ -220,20 +224,20 @@ fn a_request_names_one_host() {
         assert_eq!(status(version, "Host: localhost\r\nHost: localhost\r\n"), 400, "{version}");
     }
     assert_eq!(status("1.1", ""), 400);
-    // HTTP/1.0 does not ask for one.
+    // HTTP/1.0 does not require one.
     assert_eq!(status("1.0", ""), 200);
 }
 
 #[test]
-fn two_slashes_before_a_token_open_nothing() {
+fn rejects_two_slashes_before_a_token() {
     let service = plain().start().unwrap();
     let (token, _) = sign_in(&service);
     assert_eq!(try_open(&service, &format!("/{token}")).err(), Some(400));
-    assert!(try_open(&service, &token).is_ok(), "and it is not used up");
+    assert!(try_open(&service, &token).is_ok(), "the token is still valid");
 }
 
 #[test]
-fn bodies_are_kept_where_that_is_asked_for_and_shown_where_they_are_small() {
+fn keeps_bodies_on_demand_and_shows_small_ones_to_the_observer() {
     let bodies = |keep: bool, pictures: bool| {
         let (sender, receiver) = mpsc::channel();
         let observer = move |seen: &Seen| drop(sender.send(seen.clone()));
@@ -248,7 +252,7 @@ fn bodies_are_kept_where_that_is_asked_for_and_shown_where_they_are_small() {
             ("PUT", "/up/a", "", &b"picture"[..]),
             ("POST", "/nowhere", bearer.as_str(), &b"nowhere"[..]),
         ] {
-            ask(&service, method, path, bearer, body);
+            send(&service, method, path, bearer, body);
         }
         let lengths = |seen: Vec<Seen>| -> Vec<usize> {
             let body = |seen| if let Seen::Http(request) = seen { Some(request.body.len()) } else { None };
@@ -262,55 +266,55 @@ fn bodies_are_kept_where_that_is_asked_for_and_shown_where_they_are_small() {
 }
 
 #[test]
-fn faults_come_in_order_for_what_they_fit() {
+fn faults_apply_in_order_to_matching_requests() {
     let service = plain().start().unwrap();
     service.fault(Fault::status(503).header("Retry-After", "1").on("PUT", "/up/").times(2));
     service.fault(Fault::status(302).header("Location", "http://elsewhere/").on("GET", "/dl/"));
-    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
-    assert!(reply.status == 302 && reply.head.contains("Location: http://elsewhere/\r\n"), "{}", reply.head);
+    let response = send(&service, "GET", "/dl/job.puls", "", b"");
+    assert!(response.status == 302 && response.head.contains("Location: http://elsewhere/\r\n"), "{}", response.head);
     for status in [503, 503, 200] {
-        let reply = ask(&service, "PUT", "/up/a", "", b"");
-        assert_eq!((reply.status, reply.head.contains("Retry-After: 1")), (status, status == 503));
+        let response = send(&service, "PUT", "/up/a", "", b"");
+        assert_eq!((response.status, response.head.contains("Retry-After: 1")), (status, status == 503));
     }
-    assert_eq!(ask(&service, "GET", "/dl/job.puls", "", b"").status, 200);
+    assert_eq!(send(&service, "GET", "/dl/job.puls", "", b"").status, 200);
 
     service.fault(Fault::status(500).on("GET", "/<ws_token>"));
     let (token, _) = sign_in(&service);
     assert_eq!(try_open(&service, &token).err(), Some(500));
-    assert!(try_open(&service, &token).is_ok(), "a request that went wrong uses no token up");
+    assert!(try_open(&service, &token).is_ok(), "an injected fault does not consume the token");
 }
 
 #[test]
-fn bodies_go_wrong_when_told_to() {
+fn faults_break_bodies() {
     let service = plain().keep_bodies(true).start().unwrap();
     let whole = small_puls();
     service.fault(Fault::new(Failure::CutAnswer).on("GET", "/dl/"));
-    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
-    assert!(!reply.whole && reply.body == whole[..whole.len() / 2]);
+    let response = send(&service, "GET", "/dl/job.puls", "", b"");
+    assert!(!response.complete && response.body == whole[..whole.len() / 2]);
 
     service.fault(Fault::new(Failure::ShortBody).on("GET", "/dl/"));
-    let reply = ask(&service, "GET", "/dl/job.puls", "", b"");
-    assert!(!reply.whole && reply.body == whole);
+    let response = send(&service, "GET", "/dl/job.puls", "", b"");
+    assert!(!response.complete && response.body == whole);
 
     service.fault(Fault::new(Failure::EndlessBody).on("GET", "/dl/"));
     let mut socket = connect(&service);
     socket.write_all(&request("GET", "/dl/job.puls", "", b"")).unwrap();
-    assert!(read_reply(&mut socket).unwrap().head.contains("Transfer-Encoding: chunked"));
+    assert!(read_response(&mut socket).unwrap().head.contains("Transfer-Encoding: chunked"));
     let mut much = Vec::new();
     (&mut socket).take(3_000_000).read_to_end(&mut much).unwrap();
     assert_eq!(much.len(), 3_000_000);
 
     service.fault(Fault::new(Failure::CutAnswer).on("PUT", "/up/"));
-    assert!(ask_raw(&service, &request("PUT", "/up/a", "", b"jpeg")).is_none());
+    assert!(send_raw(&service, &request("PUT", "/up/a", "", b"jpeg")).is_none());
 
     service.fault(Fault::new(Failure::CutRequest).on("PUT", "/up/"));
-    assert!(ask_raw(&service, &request("PUT", "/up/a", "", b"jpeg")).is_none());
+    assert!(send_raw(&service, &request("PUT", "/up/a", "", b"jpeg")).is_none());
     let cut = requests(&service).pop().unwrap();
     assert_eq!((cut.text().as_str(), cut.status), ("jp", 0));
 }
 
 #[test]
-fn an_answer_can_be_held() {
+fn holds_a_response_until_released() {
     let service = plain().start().unwrap();
     service.fault(Fault::new(Failure::Hold).on("PUT", "/up/"));
     let mut socket = connect(&service);
@@ -318,18 +322,18 @@ fn an_answer_can_be_held() {
     assert!(service.wait_for(|seen| seen.iter().any(|s| matches!(s, Seen::Held { .. })), LIMIT));
     assert!(requests(&service).is_empty());
     service.release();
-    assert_eq!(read_reply(&mut socket).unwrap().status, 200);
+    assert_eq!(read_response(&mut socket).unwrap().status, 200);
 }
 
 #[test]
-fn tls_is_trusted_through_its_root() {
+fn tls_clients_trust_the_root_certificate() {
     let service = LocalService::builder().start().unwrap();
     let root = native_tls::Certificate::from_pem(service.ca_pem().unwrap().as_bytes()).unwrap();
     let trusting = native_tls::TlsConnector::builder().add_root_certificate(root).build().unwrap();
     for name in ["localhost", "127.0.0.1"] {
         let mut stream = trusting.connect(name, connect(&service)).unwrap();
         stream.write_all(&request("GET", "/dl/firmware", "", b"")).unwrap();
-        assert_eq!(read_reply(&mut stream).unwrap().status, 200);
+        assert_eq!(read_response(&mut stream).unwrap().status, 200);
     }
     assert!(trusting.connect("example.com", connect(&service)).is_err());
     let other = native_tls::TlsConnector::new().unwrap();
@@ -345,11 +349,11 @@ fn an_address_in_use_is_an_error() {
 }
 
 #[test]
-fn the_observer_sees_what_is_recorded() {
+fn the_observer_gets_every_event() {
     let (sender, receiver) = mpsc::channel();
     let observer = move |seen: &Seen| drop(sender.send(seen.clone()));
     let service = plain().keep_bodies(false).observer(observer).start().unwrap();
-    ask(&service, "PUT", "/up/a", "", b"jpeg");
+    send(&service, "PUT", "/up/a", "", b"jpeg");
     let Seen::Http(request) = receiver.recv_timeout(LIMIT).unwrap() else { panic!("not a request") };
     assert_eq!((request.body.len(), request.body_len), (0, 4));
 }

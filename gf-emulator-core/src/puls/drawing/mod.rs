@@ -1,79 +1,87 @@
-//! Drawings that other programs make, and how they get onto a job: where they lie, and curves as chords.
+//! Drawings from other programs, as moves of a job.
 //!
-//! Each kind of drawing is read by a module of its own; none of them holds more of it than the text that it is handed and
-//! some thousands of legs.
+//! One module per kind of drawing. Neither holds more of it than its text and a bounded queue of moves.
 
 pub mod gcode;
-mod place;
+mod gcode_words;
 pub mod svgpath;
-mod words;
+mod text_position;
 
-use super::make::{Mark, check_coordinate};
-use super::{Builder, Error, Laser, Leg, Result};
+use super::make::{Checkpoint, check_coordinate};
+use super::{Builder, Error, Laser, Move, Result};
 
 /// The longest drawing that is read, in bytes.
 pub const MAX_DRAWING_BYTES: usize = 64 << 20;
 
-/// How far a chord may be from its curve: half of a microstep.
+/// The greatest distance between a chord and its curve: half a microstep.
 const TOLERANCE_MM: f64 = 0.01;
-/// A path is handed over after so many legs at the latest, and comes to rest there.
-const MAX_LEGS: usize = 1 << 18;
+/// The longest queue. The head comes to rest when it is flushed.
+const MAX_QUEUED_MOVES: usize = 1 << 18;
 
-/// Where on the machine a drawing lies. Its origin is where G-code begins: the head travels there first.
+/// Where on the bed a drawing is placed. G-code starts at its origin: the head travels there first.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[non_exhaustive]
 pub struct Placement {
-    /// Where the drawing's origin is, in mm to the right of where the job begins.
+    /// The drawing's origin, in mm to the right of the start of the job.
     pub x_mm: f64,
-    /// Where the drawing's origin is, in mm to the front of where the job begins.
+    /// The drawing's origin, in mm to the front of the start of the job.
     pub y_mm: f64,
-    /// Whether the drawing's Y goes to the back, as that of most G-code does. The machine's goes to the front, and so
-    /// does that of SVG.
+    /// Whether the drawing's Y axis points to the back, as in most G-code. That of the machine, and of SVG, points to
+    /// the front.
     pub flip_y: bool,
 }
 
-/// A drawing on its way onto a job: legs that wait until the head has to stop.
-struct Route<'a> {
-    job: &'a mut Builder,
-    before: Mark,
-    placement: Placement,
-    legs: Vec<Leg>,
+impl Placement {
+    /// Places a drawing's origin, without flipping its Y axis.
+    #[must_use]
+    pub fn at(x_mm: f64, y_mm: f64) -> Self {
+        Self { x_mm, y_mm, flip_y: false }
+    }
 }
 
-impl<'a> Route<'a> {
+/// Queues the moves of a drawing until the head has to stop, and then adds them to the job as one path.
+struct MoveQueue<'a> {
+    job: &'a mut Builder,
+    before: Checkpoint,
+    placement: Placement,
+    moves: Vec<Move>,
+}
+
+impl<'a> MoveQueue<'a> {
     fn new(job: &'a mut Builder, placement: Placement) -> Result<Self> {
         for value in [placement.x_mm, placement.y_mm] {
             check_coordinate(value)?;
         }
-        let before = job.mark();
-        Ok(Self { job, before, placement, legs: Vec::new() })
+        let before = job.checkpoint();
+        Ok(Self { job, before, placement, moves: Vec::new() })
     }
 
-    /// Goes straight to a place in the drawing, in mm.
+    /// Queues a straight move to a position in the drawing, in mm.
     fn line_to(&mut self, [x, y]: [f64; 2], speed_mm_s: f64, laser: Laser) -> Result<()> {
         let Placement { x_mm, y_mm, flip_y } = self.placement;
-        let leg = Leg { x_mm: x_mm + x, y_mm: if flip_y { y_mm - y } else { y_mm + y }, speed_mm_s, laser };
-        check_coordinate(leg.x_mm)?;
-        check_coordinate(leg.y_mm)?;
-        self.legs.push(leg);
-        if self.legs.len() < MAX_LEGS { Ok(()) } else { self.stop() }
+        let next = Move { x_mm: x_mm + x, y_mm: if flip_y { y_mm - y } else { y_mm + y }, speed_mm_s, laser };
+        check_coordinate(next.x_mm)?;
+        check_coordinate(next.y_mm)?;
+        self.moves.push(next);
+        if self.moves.len() < MAX_QUEUED_MOVES { Ok(()) } else { self.flush() }
     }
 
     fn travel_to(&mut self, to: [f64; 2]) -> Result<()> {
         self.line_to(to, self.job.travel_speed_mm_s(), Laser::Off)
     }
 
-    /// Comes to rest.
-    fn stop(&mut self) -> Result<()> {
-        self.job.path(&self.legs)?;
-        self.legs.clear();
+    /// Adds the queued moves to the job. The head comes to rest.
+    fn flush(&mut self) -> Result<()> {
+        self.job.path(&self.moves)?;
+        self.moves.clear();
         Ok(())
     }
 
-    /// Leaves the job as it was before, where something went wrong.
-    fn end(mut self, result: Result<()>) -> Result<()> {
-        let result = result.and_then(|()| self.stop());
+    /// Flushes the queue after a drawing, or restores the job if the drawing has failed.
+    fn finish(mut self, result: Result<()>) -> Result<()> {
+        let result = result.and_then(|()| self.flush());
         if result.is_err() {
-            self.job.undo(self.before);
+            self.job.restore(self.before);
         }
         result
     }

@@ -1,35 +1,35 @@
-//! Dealing out fire ticks, so that the part of the ticks that fire is the density asked for.
+//! Distributes firing ticks so that their share of all ticks is the requested density.
 
-/// Fire ticks are dealt out over periods of this many ticks.
+/// The length of a dither period. The machine's own prints use 7 ticks (read from captured jobs).
 const PERIOD_TICKS: u8 = 7;
-/// A density such as 3/7 must give 3 and not, by the last bits of a sum, 2.
-const SLACK: f64 = 1e-6;
+/// Absorbs rounding, so that a density of 3/7 gives 3 ticks per period and never 2.
+const EPSILON: f64 = 1e-6;
 
-/// Whole fire ticks at the beginning of each period, with what is left over carried to the next.
+/// Puts the firing ticks at the start of each period and carries the remainder to the next.
 #[derive(Debug, Default)]
 pub(super) struct Dither {
-    /// Where in its period the next tick is.
+    /// The index of the next tick in its period.
     phase: u8,
-    /// How many ticks of this period fire.
-    of_period: f64,
-    /// How many ticks should have fired by now and have not. Negative where they came before their time.
-    due: f64,
+    /// The number of firing ticks in this period.
+    firing: f64,
+    /// The number of ticks that should have fired so far and have not. Negative if too many have.
+    error: f64,
 }
 
 impl Dither {
-    /// Whether the next tick fires, at that density (0 to 1).
+    /// Returns whether the next tick fires at that density (0 to 1).
     pub(super) fn advance(&mut self, density: f64) -> bool {
         if self.phase == 0 {
-            self.of_period = (self.due + density * f64::from(PERIOD_TICKS) + SLACK).floor();
+            self.firing = (self.error + density * f64::from(PERIOD_TICKS) + EPSILON).floor();
         }
-        let fires = f64::from(self.phase) < self.of_period;
+        let fires = f64::from(self.phase) < self.firing;
         self.phase = (self.phase + 1) % PERIOD_TICKS;
-        self.due += density - f64::from(u8::from(fires));
+        self.error += density - f64::from(u8::from(fires));
         fires
     }
 
-    /// Begins a new period, since from here on the density is another. What is due stays due.
-    pub(super) fn turn(&mut self) {
+    /// Starts a new period for another density. Keeps the error.
+    pub(super) fn restart_period(&mut self) {
         self.phase = 0;
     }
 }
@@ -45,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn sevenths_are_the_same_in_every_period_however_long_it_takes() {
+    fn multiples_of_a_seventh_repeat_exactly_in_every_period() {
         for sevenths in 0..=7_u8 {
             let mut dither = Dither::default();
             for _ in 0..100_000 {
@@ -55,27 +55,27 @@ mod tests {
     }
 
     #[test]
-    fn a_period_begins_with_its_fire() {
+    fn firing_ticks_are_at_the_start_of_a_period() {
         let mut dither = Dither::default();
         let period: Vec<_> = (0..7).map(|_| dither.advance(3.0 / 7.0)).collect();
         assert_eq!(period, [true, true, true, false, false, false, false]);
-        // Cut short, the next stretch begins with fire again, less what came too early.
+        // After a partial period, the next one starts with fire again, minus the ticks that fired too early.
         assert_eq!(fired(&mut dither, 3.0 / 7.0, 3), 3);
-        dither.turn();
+        dither.restart_period();
         assert_eq!((fired(&mut dither, 4.0 / 7.0, 7), fired(&mut dither, 4.0 / 7.0, 7)), (2, 4));
     }
 
     proptest! {
         #[test]
-        fn the_sum_is_what_was_asked_for(parts in prop::collection::vec((0.0..=1.0_f64, 1..40_usize), 1..20)) {
+        fn total_follows_the_requested_density(parts in prop::collection::vec((0.0..=1.0_f64, 1..40_usize), 1..20)) {
             let mut dither = Dither::default();
-            let (mut asked, mut got) = (0.0, 0);
+            let (mut requested, mut fired_ticks) = (0.0, 0);
             for (density, ticks) in parts {
-                dither.turn();
-                got += fired(&mut dither, density, ticks);
-                asked += density * ticks as f64;
-                // Early by what one period has at most, late by less than one for each tick of it.
-                prop_assert!((-7.0..=7.0).contains(&(asked - got as f64)), "{asked} {got}");
+                dither.restart_period();
+                fired_ticks += fired(&mut dither, density, ticks);
+                requested += density * ticks as f64;
+                // Off by one period at most.
+                prop_assert!((-7.0..=7.0).contains(&(requested - fired_ticks as f64)), "{requested} {fired_ticks}");
             }
         }
     }

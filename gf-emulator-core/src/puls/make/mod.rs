@@ -1,11 +1,12 @@
-//! Making pulse files: paths, power, pauses.
+//! Creates pulse files: paths, laser power, pauses.
 //!
-//! A path starts and ends at rest; between its legs the head slows down only as far as corners ask for. The body is made
-//! in memory; how long it may get is bounded.
+//! The body is kept in memory, and its length is bounded by [`MAX_TICKS`].
 
+#[cfg(feature = "drawing")]
+mod checkpoint;
 mod dither;
 mod planner;
-mod track;
+mod step_generator;
 
 use std::io::{self, Write};
 
@@ -14,31 +15,33 @@ use flate2::write::GzEncoder;
 
 use super::header::{DEFAULT_MICROSTEPS, STEP_FREQUENCIES_HZ, XY_FULL_STEP_MM, Z_FULL_STEP_MM};
 use super::{Code, Error, Header, Position, Result, code, tick};
+#[cfg(feature = "drawing")]
+pub(super) use checkpoint::Checkpoint;
 use dither::Dither;
-use track::Track;
+use step_generator::StepGenerator;
 
-/// The farthest that a coordinate may be from the start: twice the bed's width and more.
+/// The greatest distance of a coordinate from the start: more than twice the width of the bed.
 pub const MAX_COORDINATE_MM: f64 = 1_000.0;
-/// The farthest that the lens may be from where it starts: more than it can go.
+/// The greatest distance of the lens from its start: more than its range.
 pub const MAX_LENS_MM: f64 = 50.0;
-/// The longest body: thirty hours at 10 kHz.
+/// The length of the longest body: 30 hours at 10 kHz.
 pub const MAX_TICKS: usize = 1 << 30;
 
-/// The step frequency of prints and hunts.
+/// The step frequency of prints and hunts (read from captured jobs).
 const STEP_FREQUENCY_HZ: u32 = 10_000;
-/// What the machine's own jobs accelerate with, in mm/s2, X and Y.
+/// The acceleration of the machine's own jobs in X and Y, in mm/s2 (measured in captured jobs).
 const ACCELERATION: [f64; 2] = [700.0, 590.0];
-/// What the machine's own travel peaks at, in mm/s.
+/// The peak speed of the machine's own travel, in mm/s (measured in captured jobs).
 const TRAVEL_SPEED: f64 = 200.0;
-/// Microsteps to a millimetre: 53.333.
+/// Microsteps per millimetre: 53.333.
 const STEPS_PER_MM: f64 = DEFAULT_MICROSTEPS as f64 / XY_FULL_STEP_MM;
-/// Half steps of the lens to a millimetre.
+/// Half steps of the lens per millimetre.
 const LENS_STEPS_PER_MM: f64 = 2.0 / Z_FULL_STEP_MM;
-/// Half steps of the lens a second: 5.6 mm/s. A hunt makes 8 in 0.59 s, and the lens starts and stops without a ramp.
+/// Half steps of the lens per second: 5.6 mm/s. A captured hunt makes 8 in 0.59 s, without a ramp.
 const LENS_STEPS_PER_S: u32 = 16;
 
-/// The records of a new header, in the order and with the values of the machine's own jobs: no lock, air assist at a
-/// fifth, fans off, the motors' usual currents and modes, the usual coolant window.
+/// The records of a new header, with the order and values of captured jobs: no serial lock, air assist at a fifth, fans
+/// off, the usual motor currents and modes, the usual coolant range.
 const RECORDS: [(Code, u32); 23] = [
     (code::SERIAL_LOCK, 0),
     (Code(*b"AAid"), 204),
@@ -65,46 +68,56 @@ const RECORDS: [(Code, u32); 23] = [
     (Code(*b"CMrx"), 35_000),
 ];
 
-/// Whether the laser fires on a [`Leg`], and how densely. A density is the part of the ticks that fire, 0 to 1: the dose.
-/// Fire ticks are dealt out evenly over periods of 7 ticks.
+/// Whether the laser fires during a [`Move`], and how densely.
+///
+/// A density is the share of ticks that fire, 0 to 1. Firing ticks are spread over periods of 7 ticks.
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[non_exhaustive]
 pub enum Laser {
-    /// It does not fire.
+    /// The laser is off.
     Off,
-    /// That part of the ticks, whatever the speed, as under `M3` of G-code: where the head slows down a millimetre gets
-    /// more.
+    /// Constant density, as `M3` in G-code: a millimetre gets more energy when the head is slower.
     Constant(f64),
-    /// That part of the ticks at the leg's own speed and so much less where the head is slower, as under `M4` of G-code:
-    /// each millimetre gets the same.
+    /// That density at the requested speed, and proportionally less when the head is slower, as `M4` in G-code: every
+    /// millimetre gets the same energy.
     Dynamic(f64),
 }
 
-/// One straight part of a path: where it goes, how fast at most, and what the laser does on the way.
+/// A straight move of the head.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Leg {
-    /// Where it ends, in mm to the right of where the job begins.
+#[non_exhaustive]
+pub struct Move {
+    /// The target, in mm to the right of the start of the job.
     pub x_mm: f64,
-    /// Where it ends, in mm to the front of where the job begins.
+    /// The target, in mm to the front of the start of the job.
     pub y_mm: f64,
-    /// How fast it is gone along, in mm/s, where acceleration, corners and step frequency let it.
+    /// The speed in mm/s, if acceleration, corners and step frequency allow it.
     pub speed_mm_s: f64,
-    /// What the laser does.
+    /// The laser during the move.
     pub laser: Laser,
 }
 
-/// Makes a pulse file.
+impl Move {
+    /// Creates a move to a position.
+    #[must_use]
+    pub fn new(x_mm: f64, y_mm: f64, speed_mm_s: f64, laser: Laser) -> Self {
+        Self { x_mm, y_mm, speed_mm_s, laser }
+    }
+}
+
+/// Builds a pulse file.
 ///
-/// Coordinates are millimetres from where the job begins, +X to the right, +Y to the front, each put on the nearest of
-/// the 53.333 microsteps to a millimetre, so that errors do not add up. Speeds follow a trapezoid, accelerating with at
-/// most 700 mm/s2 in X and 590 in Y unless [`Builder::acceleration`] says otherwise; along a curve that holds for getting
-/// faster and for turning, each by itself. An axis makes at most one step a tick, which at 10 kHz is 187.5 mm/s.
+/// Coordinates are millimetres from the start of the job, +X to the right, +Y to the front. Each is rounded to the
+/// nearest microstep (53.333 per millimetre), so that errors do not add up. Speeds follow a trapezoidal profile with at
+/// most 700 mm/s2 in X and 590 mm/s2 in Y, or as [`Builder::acceleration`] sets; in a curve, these limits apply to
+/// tangential and centripetal acceleration separately. An axis makes at most one step per tick: 187.5 mm/s at 10 kHz.
 ///
 /// ```
-/// use gf_emulator_core::puls::{Builder, Job, Laser, Leg};
+/// use gf_emulator_core::puls::{Builder, Job, Laser, Move};
 ///
 /// let laser = Laser::Constant(3.0 / 7.0);
 /// let corners = [(30.0, 20.0), (30.0, 30.0), (20.0, 30.0), (20.0, 20.0)];
-/// let square = corners.map(|(x_mm, y_mm)| Leg { x_mm, y_mm, speed_mm_s: 50.0, laser });
+/// let square = corners.map(|(x_mm, y_mm)| Move::new(x_mm, y_mm, 50.0, laser));
 ///
 /// let mut job = Builder::new();
 /// job.power(127)?.move_to(20.0, 20.0)?.path(&square)?.dwell(0.1)?.move_to(0.0, 0.0)?;
@@ -120,7 +133,7 @@ pub struct Builder {
     acceleration: [f64; 2],
     travel_speed_mm_s: f64,
     body: Vec<u8>,
-    at: Position,
+    position: Position,
 }
 
 impl Default for Builder {
@@ -130,16 +143,17 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// An empty job for any machine, at 10,000 ticks a second.
+    /// Creates an empty job for any machine, at 10,000 ticks per second.
     #[must_use]
     pub fn new() -> Self {
         Self::at_frequency(STEP_FREQUENCY_HZ)
     }
 
-    /// An empty job for any machine, at that many ticks a second: 1000 to 200000. The machine's own travel has 28160.
+    /// Creates an empty job for any machine, at 1000 to 200000 ticks per second. The machine's own travel uses 28160
+    /// (read from captured jobs).
     ///
     /// # Errors
-    /// [`Error::Make`] outside of that range.
+    /// [`Error::Make`] outside that range.
     pub fn with_step_frequency(step_frequency_hz: u32) -> Result<Self> {
         if STEP_FREQUENCIES_HZ.contains(&step_frequency_hz) {
             Ok(Self::at_frequency(step_frequency_hz))
@@ -152,7 +166,7 @@ impl Builder {
         let mut header = Header::default();
         for (code, value) in RECORDS {
             let value = if code == code::STEP_FREQUENCY { step_frequency_hz } else { value };
-            header.set(code, value).expect("two dozen records are far from the longest header");
+            header.set(code, value).expect("two dozen records fit");
         }
         Self {
             header,
@@ -160,25 +174,24 @@ impl Builder {
             acceleration: ACCELERATION,
             travel_speed_mm_s: TRAVEL_SPEED,
             body: Vec::new(),
-            at: Position::default(),
+            position: Position::default(),
         }
     }
 
-    /// Gives a header code a value: [`code::SERIAL_LOCK`] ties the job to one machine. This changes what the header says
-    /// and not how the body is made, so a wrong step frequency or microstep mode makes a wrong job.
+    /// Sets a header record, such as [`code::SERIAL_LOCK`] to lock the job to one machine. Does not affect how the body
+    /// is generated: another step frequency or microstep mode makes the job wrong.
     ///
     /// # Errors
-    /// [`Error::HeaderLength`] where the header would become too long.
+    /// [`Error::HeaderLength`] if the header gets too long.
     pub fn set(&mut self, code: Code, value: u32) -> Result<&mut Self> {
         self.header.set(code, value)?;
         Ok(self)
     }
 
-    /// How fast what follows gets faster and slower, in mm/s2: 1 to 100000 for each axis. 700 and 590 are the machine's
-    /// own.
+    /// Sets the acceleration of what follows, in mm/s2: 1 to 100000 per axis. The machine's own values are 700 and 590.
     ///
     /// # Errors
-    /// [`Error::Make`] outside of that range.
+    /// [`Error::Make`] outside that range.
     pub fn acceleration(&mut self, x_mm_s2: f64, y_mm_s2: f64) -> Result<&mut Self> {
         for value in [x_mm_s2, y_mm_s2] {
             if !(1.0..=100_000.0).contains(&value) {
@@ -189,10 +202,10 @@ impl Builder {
         Ok(self)
     }
 
-    /// How fast [`Builder::move_to`] goes from here on, in mm/s: 0.1 to 10000. 200 is the machine's own.
+    /// Sets the speed of [`Builder::move_to`], in mm/s: 0.1 to 10000. The machine's own value is 200.
     ///
     /// # Errors
-    /// [`Error::Make`] outside of that range.
+    /// [`Error::Make`] outside that range.
     pub fn travel_speed(&mut self, mm_s: f64) -> Result<&mut Self> {
         if !(0.1..=10_000.0).contains(&mm_s) {
             return Err(Error::Make { what: "travel speed", value: mm_s, expected: "0.1 to 10000 mm/s" });
@@ -201,35 +214,31 @@ impl Builder {
         Ok(self)
     }
 
-    /// Travels to a place with the laser off, at up to the travel speed.
+    /// Travels to a position with the laser off, from rest to rest.
     ///
     /// # Errors
-    /// [`Error::Make`] where a coordinate is not a number within [`MAX_COORDINATE_MM`], or the job becomes longer than
-    /// [`MAX_TICKS`].
+    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`], or the job gets longer than [`MAX_TICKS`].
     pub fn move_to(&mut self, x_mm: f64, y_mm: f64) -> Result<&mut Self> {
-        self.path(&[Leg { x_mm, y_mm, speed_mm_s: self.travel_speed_mm_s, laser: Laser::Off }])
+        self.path(&[Move::new(x_mm, y_mm, self.travel_speed_mm_s, Laser::Off)])
     }
 
-    /// Travels to a place with the laser firing, at up to `speed_mm_s`. `fire_density`, 0 to 1, is the part of the ticks
-    /// that fire, from rest to rest: [`Laser::Constant`].
+    /// Cuts to a position with [`Laser::Constant`], from rest to rest.
     ///
     /// # Errors
-    /// [`Error::Make`] as for [`Builder::move_to`], and where speed or density are out of range.
+    /// [`Error::Make`] as for [`Builder::move_to`], or if speed or density are out of range.
     pub fn cut_to(&mut self, x_mm: f64, y_mm: f64, speed_mm_s: f64, fire_density: f64) -> Result<&mut Self> {
-        self.path(&[Leg { x_mm, y_mm, speed_mm_s, laser: Laser::Constant(fire_density) }])
+        self.path(&[Move::new(x_mm, y_mm, speed_mm_s, Laser::Constant(fire_density))])
     }
 
-    /// Goes along all legs, from rest to rest, slowing down in between only as far as corners ask for: a sweep whose legs
-    /// differ in the laser alone goes at one speed throughout. The laser changes at the very tick in which a leg ends.
-    /// Legs without a length are left out.
-    ///
-    /// A corner is taken as fast as an arc with the axes' acceleration could be that leaves it by no more than 0.01 mm.
+    /// Adds consecutive moves as one path, from rest to rest. The head slows down for corners only, as GRBL does with a
+    /// junction deviation of 0.01 mm; a change of the laser does not slow it down and happens in the exact tick. Moves
+    /// without length are dropped.
     ///
     /// # Errors
-    /// [`Error::Make`] where a coordinate is not a number within [`MAX_COORDINATE_MM`], a speed is none above 0, a density
-    /// not 0 to 1, or the job becomes longer than [`MAX_TICKS`]. Nothing is changed then.
-    pub fn path(&mut self, legs: &[Leg]) -> Result<&mut Self> {
-        for &Leg { x_mm, y_mm, speed_mm_s, laser } in legs {
+    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`], a speed is not above 0, a density is not 0 to 1,
+    /// or the job gets longer than [`MAX_TICKS`]. The job is unchanged then.
+    pub fn path(&mut self, moves: &[Move]) -> Result<&mut Self> {
+        for &Move { x_mm, y_mm, speed_mm_s, laser } in moves {
             check_coordinate(x_mm)?;
             check_coordinate(y_mm)?;
             if !(speed_mm_s > 0.0 && speed_mm_s.is_finite()) {
@@ -239,53 +248,53 @@ impl Builder {
                 check_density(density)?;
             }
         }
-        let Some(last) = legs.last() else { return Ok(self) };
-        let steps = |leg: &Leg| [nearest(leg.x_mm * STEPS_PER_MM), nearest(leg.y_mm * STEPS_PER_MM)];
-        let (here, there) = ([self.at.x, self.at.y], steps(last));
-        // What makes no step takes no time: nothing that fires on the spot.
-        if legs.iter().any(|leg| steps(leg) != here) {
+        let Some(last) = moves.last() else { return Ok(self) };
+        let steps = |to: &Move| [round(to.x_mm * STEPS_PER_MM), round(to.y_mm * STEPS_PER_MM)];
+        let (start, end) = ([self.position.x, self.position.y], steps(last));
+        // A path without a step takes no time, so that the laser cannot fire at rest.
+        if moves.iter().any(|to| steps(to) != start) {
             let hz = f64::from(self.step_frequency_hz);
             let limits = planner::Limits { acceleration: self.acceleration, axis_mm_s: hz / STEPS_PER_MM };
-            // At rest the head is on a step; on the way a curve would not stay smooth if its places were put on steps.
+            // Only the ends are rounded to steps: rounding the corners of a curve would make it rough.
             let mm = |steps: [i64; 2]| steps.map(|steps| steps as f64 / STEPS_PER_MM);
-            let targets = legs.iter().map(|leg| {
-                let place = if steps(leg) == there { mm(there) } else { [leg.x_mm, leg.y_mm] };
-                (place, leg.speed_mm_s)
+            let targets = moves.iter().map(|to| {
+                let target = if steps(to) == end { mm(end) } else { [to.x_mm, to.y_mm] };
+                (target, to.speed_mm_s)
             });
-            let stretches = planner::plan(mm(here), targets, &limits);
-            let ticks = self.reserve(stretches.iter().map(planner::Stretch::duration_s).sum::<f64>() * hz)?;
-            let track = Track { legs, stretches: &stretches, hz };
-            self.at = track.play(ticks, self.at, there, &mut self.body);
+            let plan = planner::plan(mm(start), targets, &limits);
+            let ticks = self.reserve(plan.iter().map(planner::PlannedMove::duration_s).sum::<f64>() * hz)?;
+            let generator = StepGenerator { moves, plan: &plan, hz };
+            self.position = generator.generate(ticks, self.position, end, &mut self.body);
         }
         Ok(self)
     }
 
-    /// Moves the lens to a height in mm from where it starts, up being away from the bed, on the nearest of the half steps
-    /// of 0.35306 mm: 16 of them a second, laser off, head at rest.
+    /// Moves the lens to a height in mm above its start, with the head at rest and the laser off. The height is rounded
+    /// to the nearest half step of 0.35306 mm; the lens makes 16 half steps per second.
     ///
     /// # Errors
-    /// [`Error::Make`] where it is not a number within [`MAX_LENS_MM`], or the job becomes longer than [`MAX_TICKS`].
+    /// [`Error::Make`] if the height exceeds [`MAX_LENS_MM`], or the job gets longer than [`MAX_TICKS`].
     pub fn lens_to(&mut self, z_mm: f64) -> Result<&mut Self> {
         if !(-MAX_LENS_MM..=MAX_LENS_MM).contains(&z_mm) {
             return Err(Error::Make { what: "lens height", value: z_mm, expected: "a number of mm from -50 to 50" });
         }
-        let z = nearest(z_mm * LENS_STEPS_PER_MM);
+        let z = round(z_mm * LENS_STEPS_PER_MM);
         let ticks_per_step = (self.step_frequency_hz / LENS_STEPS_PER_S) as usize;
-        let steps = z.abs_diff(self.at.z);
+        let steps = z.abs_diff(self.position.z);
         self.reserve(steps as f64 * ticks_per_step as f64)?;
-        let step = if z > self.at.z { tick::Z_STEP | tick::Z_POSITIVE } else { tick::Z_STEP };
+        let step = if z > self.position.z { tick::Z_STEP | tick::Z_POSITIVE } else { tick::Z_STEP };
         for _ in 0..steps {
             self.body.resize(self.body.len() + ticks_per_step - 1, 0);
             self.body.push(step);
         }
-        self.at.z = z;
+        self.position.z = z;
         Ok(self)
     }
 
-    /// Sets the laser's power, 0 to 127; takes one tick.
+    /// Sets the laser power, 0 to 127. Takes one tick.
     ///
     /// # Errors
-    /// [`Error::Make`] for a level above 127, or where the job becomes longer than [`MAX_TICKS`].
+    /// [`Error::Make`] for a level above 127, or if the job gets longer than [`MAX_TICKS`].
     pub fn power(&mut self, level: u8) -> Result<&mut Self> {
         if level > tick::LEVEL {
             return Err(Error::Make { what: "power level", value: level.into(), expected: "0 to 127" });
@@ -295,21 +304,21 @@ impl Builder {
         Ok(self)
     }
 
-    /// Stands still, laser off, for that many seconds.
+    /// Rests with the laser off.
     ///
     /// # Errors
-    /// [`Error::Make`] where it is not a number from 0 up, or the job becomes longer than [`MAX_TICKS`].
+    /// [`Error::Make`] if the time is negative or not finite, or the job gets longer than [`MAX_TICKS`].
     pub fn dwell(&mut self, seconds: f64) -> Result<&mut Self> {
         self.fire(seconds, 0.0)
     }
 
-    /// Stands still for that many seconds, with the laser firing in that part of the ticks, 0 to 1.
+    /// Rests while the laser fires with a density of 0 to 1.
     ///
     /// # Errors
-    /// [`Error::Make`] as for [`Builder::dwell`], and where the density is out of range.
+    /// [`Error::Make`] as for [`Builder::dwell`], or if the density is out of range.
     pub fn fire(&mut self, seconds: f64, fire_density: f64) -> Result<&mut Self> {
         if !(seconds >= 0.0 && seconds.is_finite()) {
-            return Err(Error::Make { what: "dwell", value: seconds, expected: "a number of seconds from 0 up" });
+            return Err(Error::Make { what: "dwell", value: seconds, expected: "a number of seconds, at least 0" });
         }
         check_density(fire_density)?;
         let ticks = self.reserve((seconds * f64::from(self.step_frequency_hz)).round())?;
@@ -318,31 +327,31 @@ impl Builder {
         Ok(self)
     }
 
-    /// The header as it stands.
+    /// Returns the header.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header
     }
 
-    /// The body as it stands, one byte a tick.
+    /// Returns the body so far, one byte per tick.
     #[must_use]
     pub fn body(&self) -> &[u8] {
         &self.body
     }
 
-    /// Where the head is, in microsteps from the start.
+    /// Returns the position of the head and the lens, in steps from the start.
     #[must_use]
     pub fn position(&self) -> Position {
-        self.at
+        self.position
     }
 
-    /// The file.
+    /// Returns the file.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.header.encode().as_slice(), &self.body].concat()
     }
 
-    /// The file, gzip-compressed as a whole.
+    /// Returns the file, gzip-compressed.
     #[must_use]
     #[expect(clippy::missing_panics_doc, reason = "writing to a Vec does not fail")]
     pub fn to_gzip(&self) -> Vec<u8> {
@@ -353,57 +362,28 @@ impl Builder {
     /// Writes the file.
     ///
     /// # Errors
-    /// What `writer` runs into.
+    /// Those of `writer`.
     pub fn write_to(&self, writer: &mut impl Write) -> io::Result<()> {
         writer.write_all(&self.header.encode())?;
         writer.write_all(&self.body)
     }
 
-    /// Makes room for so many more ticks, unless they are too many.
+    /// Reserves memory for more ticks, rounded up, unless the body would get too long. Returns their number.
     fn reserve(&mut self, ticks: f64) -> Result<usize> {
         let ticks = ticks.ceil();
         let total = self.body.len() as f64 + ticks;
         if total <= MAX_TICKS as f64 {
-            let ticks = usize::try_from(nearest(ticks)).unwrap_or_default();
+            let ticks = usize::try_from(round(ticks)).unwrap_or_default();
             self.body.reserve(ticks);
             Ok(ticks)
         } else {
             Err(Error::Make { what: "a length in ticks of", value: total, expected: "at most 1073741824" })
         }
     }
-
-    /// How it stands, to come back to it.
-    pub(super) fn mark(&self) -> Mark {
-        Mark { ticks: self.body.len(), at: self.at }
-    }
-
-    /// Comes back to how it stood: everything after it is gone.
-    pub(super) fn undo(&mut self, mark: Mark) {
-        self.body.truncate(mark.ticks);
-        self.at = mark.at;
-    }
-
-    /// Where the lens is.
-    pub(super) fn lens_mm(&self) -> f64 {
-        self.at.z as f64 / LENS_STEPS_PER_MM
-    }
-
-    /// What travel has been told to go at.
-    pub(super) fn travel_speed_mm_s(&self) -> f64 {
-        self.travel_speed_mm_s
-    }
 }
 
-/// How a job stood at some time.
-#[derive(Clone, Copy)]
-pub(super) struct Mark {
-    ticks: usize,
-    at: Position,
-}
-
-/// Whether a coordinate is one that the head can be sent to.
+/// Rejects coordinates that are out of range or not a number.
 pub(super) fn check_coordinate(value: f64) -> Result<()> {
-    // Not a number is in no range.
     if (-MAX_COORDINATE_MM..=MAX_COORDINATE_MM).contains(&value) {
         Ok(())
     } else {
@@ -419,10 +399,10 @@ fn check_density(density: f64) -> Result<()> {
     }
 }
 
-/// The nearest whole number, of one that is known to be small; half is rounded away from 0, as [`f64::round`] has it. That
-/// is a call into the C library on most processors, and this is asked for twice a tick.
-#[expect(clippy::cast_possible_truncation, reason = "callers have bounded it; the cast would saturate, not wrap")]
-fn nearest(value: f64) -> i64 {
+/// Rounds as [`f64::round`] does, half away from 0. That is a call into the C library on most processors, and this is
+/// needed twice per tick.
+#[expect(clippy::cast_possible_truncation, reason = "callers pass bounded values; the cast saturates")]
+fn round(value: f64) -> i64 {
     let whole = value as i64;
     let rest = value - whole as f64;
     whole + i64::from(rest >= 0.5) - i64::from(rest <= -0.5)
@@ -432,13 +412,13 @@ fn nearest(value: f64) -> i64 {
 mod tests {
     use proptest::prelude::*;
 
-    use super::nearest;
+    use super::round;
 
     proptest! {
         #[test]
-        fn the_nearest_whole_number_is_what_round_gives(whole in -2_000_000..2_000_000_i32, part in -1.0..1.0_f64) {
+        fn round_agrees_with_the_standard_library(whole in -2_000_000..2_000_000_i32, part in -1.0..1.0_f64) {
             for value in [f64::from(whole) + part, f64::from(whole) / 2.0, f64::from(whole) / 2.0 - 1e-10] {
-                prop_assert!((nearest(value) as f64 - value.round()).abs() < 0.1, "{value}");
+                prop_assert!((round(value) as f64 - value.round()).abs() < 0.1, "{value}");
             }
         }
     }

@@ -1,48 +1,49 @@
-//! The job's numbers.
+//! The caption: the measurements of a job.
 
 use super::super::{Header, Seconds, Span};
-use super::page::{Page, n};
+use super::canvas::{Canvas, n};
 use super::scale::{grouped, mm};
 use super::{Plot, colour};
 
-/// How wide a number with its name is at least, in em, and how much of that its name is.
+/// The minimum width of a cell, in em.
 const CELL_EM: f64 = 23.0;
+/// The part of it for the name.
 const NAME_EM: f64 = 6.0;
 
-pub(super) fn draw(page: &mut Page, plot: &Plot) {
-    let em = page.em;
-    let room = page.width - 2.0 * page.margin;
-    let columns = (room / (CELL_EM * em)).floor().max(1.0);
-    let cell = room / columns;
+pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
+    let em = canvas.em;
+    let available = canvas.width - 2.0 * canvas.margin;
+    let columns = (available / (CELL_EM * em)).floor().max(1.0);
+    let cell = available / columns;
     let line_height = 1.5 * em;
-    page.y += 0.8 * em;
+    canvas.y += 0.8 * em;
     let numbers = numbers(plot);
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number from 1 up")]
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let rows = numbers.len().div_ceil(columns as usize);
-    let top = page.y;
+    let top = canvas.y;
     for (i, (name, value)) in numbers.iter().enumerate() {
-        let (x, y) = (page.margin + (i / rows) as f64 * cell, top + (i % rows) as f64 * line_height);
-        let label = page.label(x, y, name).set("fill", colour::FAINT);
-        page.add(label);
-        // Narrower than they are guessed to be, as a rule; on a small phone still not too wide.
-        let width = page.width_of(value, 0.9);
+        let (x, y) = (canvas.margin + (i / rows) as f64 * cell, top + (i % rows) as f64 * line_height);
+        let label = canvas.label(x, y, name).set("fill", colour::FAINT);
+        canvas.add(label);
+        // Shrink text that may be too wide for a small phone.
+        let width = canvas.text_width(value, 0.9);
         let space = cell - (NAME_EM + 0.4) * em;
-        let mut text = page.label(x + NAME_EM * em, y, value);
+        let mut text = canvas.label(x + NAME_EM * em, y, value);
         if width > space {
             text = text.set("font-size", n((0.9 * em * space / width).max(0.7 * em)));
         }
-        page.add(text);
+        canvas.add(text);
     }
-    page.y = top + (rows.saturating_sub(1)) as f64 * line_height;
+    canvas.y = top + (rows.saturating_sub(1)) as f64 * line_height;
     for note in notes(plot) {
-        for line in wrapped(&note, room / page.width_of("m", 0.9)) {
-            page.y += line_height;
-            page.text(page.margin, page.y, &line);
+        for line in wrapped(&note, available / canvas.text_width("m", 0.9)) {
+            canvas.y += line_height;
+            canvas.text(canvas.margin, canvas.y, &line);
         }
     }
 }
 
-/// What is known of a job, by name.
+/// Returns the measurements with their names.
 fn numbers(plot: &Plot) -> Vec<(&'static str, String)> {
     let measured = &plot.measured;
     let (header, extents, counts) = (&measured.header, &measured.extents, &measured.counts);
@@ -85,13 +86,13 @@ fn ends(header: &Header, span: Span, mm: fn(&Header, i64) -> f64) -> String {
     format!("{:.1} to {:.1}", mm(header, span.min), mm(header, span.max))
 }
 
-/// What somebody who looks at the picture should know.
+/// Returns remarks about the plot.
 fn notes(plot: &Plot) -> Vec<String> {
     let mut notes = Vec::new();
-    if plot.sketch.cuts_in_dose {
+    if plot.layers.cuts_in_dose {
         notes.push("There are too many cuts for lines: the later ones are drawn as dose.".to_owned());
     }
-    if plot.sketch.travel_left_out {
+    if plot.layers.travel_dropped {
         notes.push("There is too much travel for lines: the later part is left out.".to_owned());
     }
     let refusals = plot.measured.header.check(None);
@@ -102,7 +103,7 @@ fn notes(plot: &Plot) -> Vec<String> {
     notes
 }
 
-/// A text in lines of at most so many characters.
+/// Wraps text to lines of a number of characters.
 fn wrapped(text: &str, chars: f64) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {

@@ -1,27 +1,23 @@
-//! Colours, so chosen that their lightness alone tells them apart.
+//! Colours that differ in lightness, so that they can be told apart without colour vision.
 
-/// A colour as the web writes it.
+/// A colour in CSS notation.
 pub(super) type Colour = &'static str;
 
 /// Text, axes, frames.
 pub(super) const INK: Colour = "#1f2933";
-/// What is less important.
+/// Secondary text.
 pub(super) const FAINT: Colour = "#616e7c";
-/// The grid.
 pub(super) const GRID: Colour = "#e4e7eb";
 pub(super) const PAPER: Colour = "#ffffff";
-/// The bed.
 pub(super) const BED: Colour = "#f9fafb";
 pub(super) const TRAVEL: Colour = "#9aa5b1";
-/// Speed over time.
 pub(super) const SPEED: Colour = "#3b528b";
-/// Laser over time.
 pub(super) const LASER: Colour = "#c2410c";
-/// The engraving at its darkest, and what it is mixed with transparency from.
+/// The darkest shade of an engraving. Lighter ones are more transparent.
 pub(super) const ENGRAVING: [u8; 3] = [0x3b, 0x1d, 0x0e];
 
-/// Cuts by how many ticks of seven fire, from hardly any to all: viridis without its yellow end, which white paper
-/// swallows, and from light to dark as the dose grows.
+/// Cuts by fire density in sevenths: the viridis palette from light to dark, without its yellow end, which is hard to
+/// see on white.
 pub(super) const CUTS: [Colour; 8] =
     ["#8fd744", "#5ec962", "#28ae80", "#21918c", "#2c728e", "#3b528b", "#472d7b", "#2a0134"];
 
@@ -29,7 +25,7 @@ pub(super) const CUTS: [Colour; 8] =
 mod tests {
     use super::*;
 
-    /// How light a colour looks, 0 to 100 (CIE L*): what is left of it for somebody who sees no colours.
+    /// Returns the perceived lightness, 0 to 100 (CIE L*).
     fn lightness(colour: &str) -> f64 {
         let linear = |at: usize| {
             let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
@@ -40,7 +36,7 @@ mod tests {
     }
 
     #[test]
-    fn doses_can_be_told_apart_by_their_lightness_alone() {
+    fn cut_colours_differ_in_lightness() {
         for pair in CUTS.windows(2) {
             let (light, dark) = (lightness(pair[0]), lightness(pair[1]));
             assert!(light - dark >= 6.0, "{pair:?}: {light:.1} and {dark:.1}");
@@ -49,7 +45,7 @@ mod tests {
     }
 
     #[test]
-    fn text_is_dark_enough_to_be_read() {
+    fn text_has_enough_contrast() {
         for (colour, most) in [(INK, 20.0), (FAINT, 48.0), (SPEED, 48.0), (LASER, 48.0)] {
             assert!(lightness(colour) < most, "{colour}: {}", lightness(colour));
         }

@@ -1,19 +1,19 @@
-//! What the lines and marks mean.
+//! The legend: the meaning of lines and markers.
 
 use svg::node::element::{Element, Line, Rectangle};
 
-use super::bed::{darkness, mark};
-use super::page::{Page, n};
+use super::bed::{marker, max_dose_per_mm2};
+use super::canvas::{Canvas, n};
 use super::scale::grouped;
 use super::{Plot, colour};
 
 /// The width of a sample, in em.
 const SAMPLE_EM: f64 = 2.4;
-/// Shades in the sample of an engraving.
+/// The number of shades in the sample of an engraving.
 const SHADES: u8 = 12;
 
-pub(super) fn draw(page: &mut Page, plot: &Plot) {
-    let em = page.em;
+pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
+    let em = canvas.em;
     let mut items: Vec<(String, Vec<Element>)> = Vec::new();
     let line = |colour: &str, width_em: f64| {
         vec![
@@ -25,13 +25,13 @@ pub(super) fn draw(page: &mut Page, plot: &Plot) {
                 .into(),
         ]
     };
-    items.push(("start".to_owned(), vec![mark(false, (SAMPLE_EM * em / 2.0, 0.0), em)]));
-    items.push(("end".to_owned(), vec![mark(true, (SAMPLE_EM * em / 2.0, 0.0), em)]));
-    if !plot.sketch.travel.is_empty() {
+    items.push(("start".to_owned(), vec![marker(false, (SAMPLE_EM * em / 2.0, 0.0), em)]));
+    items.push(("end".to_owned(), vec![marker(true, (SAMPLE_EM * em / 2.0, 0.0), em)]));
+    if !plot.layers.travel.is_empty() {
         items.push(("travel, laser off".to_owned(), line(colour::TRAVEL, 0.08)));
     }
-    let met = |sevenths: u8| plot.sketch.cuts.iter().any(|cut| cut.sevenths == Some(sevenths));
-    let cuts: Vec<_> = (0..).zip(colour::CUTS).filter(|(sevenths, _)| met(*sevenths)).collect();
+    let is_used = |sevenths: u8| plot.layers.cuts.iter().any(|cut| cut.sevenths == Some(sevenths));
+    let cuts: Vec<_> = (0..).zip(colour::CUTS).filter(|(sevenths, _)| is_used(*sevenths)).collect();
     for (i, (sevenths, colour)) in cuts.into_iter().enumerate() {
         let part = match sevenths {
             0 => "under 1/14".to_owned(),
@@ -41,33 +41,34 @@ pub(super) fn draw(page: &mut Page, plot: &Plot) {
         let words = if i == 0 { format!("cut, {part} of the ticks fire") } else { part };
         items.push((words, line(colour, 0.22)));
     }
-    if let Some(darkness) = darkness(plot) {
-        let ticks = darkness.ticks_per_mm2.round();
+    if let Some(max_dose) = max_dose_per_mm2(plot) {
+        let ticks = max_dose.round();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
         let words = format!("engraving, 0 to {} fire ticks/mm²", grouped(ticks as u64));
         items.push((words, shades(em)));
     }
 
-    let right = page.width - page.margin;
-    let (mut x, line_height) = (page.margin, 1.7 * em);
+    let right = canvas.width - canvas.margin;
+    let (mut x, line_height) = (canvas.margin, 1.7 * em);
     for (words, sample) in items {
-        let width = (SAMPLE_EM + 0.6) * em + page.width_of(&words, 0.9);
-        if x > page.margin && x + width > right {
-            x = page.margin;
-            page.y += line_height;
+        let width = (SAMPLE_EM + 0.6) * em + canvas.text_width(&words, 0.9);
+        if x > canvas.margin && x + width > right {
+            x = canvas.margin;
+            canvas.y += line_height;
         }
-        let mut group =
-            svg::node::element::Group::new().set("transform", format!("translate({} {})", n(x), n(page.y - 0.32 * em)));
+        let mut group = svg::node::element::Group::new()
+            .set("transform", format!("translate({} {})", n(x), n(canvas.y - 0.32 * em)));
         for element in sample {
             group = group.add(element);
         }
-        page.add(group);
-        page.text(x + (SAMPLE_EM + 0.6) * em, page.y, &words);
+        canvas.add(group);
+        canvas.text(x + (SAMPLE_EM + 0.6) * em, canvas.y, &words);
         x += width + 1.4 * em;
     }
-    page.y += 1.2 * em;
+    canvas.y += 1.2 * em;
 }
 
+/// Draws the shades of an engraving.
 fn shades(em: f64) -> Vec<Element> {
     let [r, g, b] = colour::ENGRAVING;
     let width = SAMPLE_EM * em / f64::from(SHADES);

@@ -1,18 +1,18 @@
-//! A job as a picture: where the head goes and what the laser does there, seen from above.
+//! Plots of jobs, seen from above, as SVG or PNG.
 //!
-//! A [`Plot`] is read from a job in one pass, in bounded memory, and can then be drawn at any size: as SVG, and as PNG,
-//! which is the same SVG rendered.
+//! A [`Plot`] is read in one pass and bounded memory, and can be drawn at any size. A PNG is the rendered SVG.
 
 mod bed;
+mod canvas;
 mod caption;
+mod charts;
 mod colour;
-mod dose;
+mod dose_raster;
+mod fire_spots;
+mod layers;
 mod legend;
-mod marks;
 mod page;
 mod scale;
-mod sketch;
-mod strips;
 
 #[cfg(test)]
 mod tests;
@@ -25,63 +25,65 @@ use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::{self, ImageHrefResolver, Options};
 
 use super::{Error, Job, Measured, Meter, Result};
-use marks::Marks;
-use sketch::Sketch;
+use fire_spots::FireSpots;
+use layers::Layers;
 
-/// How wide a picture may be, in pixels: from a small phone's to a poster's (A1 at 300 dpi).
+/// The valid widths of a plot in pixels: from a small phone to a poster (A1 at 300 dpi).
 pub const WIDTHS_PX: RangeInclusive<u32> = 240..=10_000;
-/// The work area: 495 mm from left to right, 279 mm from back to front.
+/// The work area: 495 mm from left to right, 279 mm from back to front (measured on hardware).
 pub const WORK_AREA_MM: (f64, f64) = (495.0, 279.0);
-/// Nothing farther than this from the bed's back left corner is drawn, in mm, on either axis.
-pub const FARTHEST_MM: f64 = 2_000.0;
-/// A picture is rendered in bands of at most so many pixels: 8 MiB, and some times as much for what the renderer keeps
-/// beside it. All of the picture at once would be up to 500 MB, and as much again for each copy.
+/// The greatest distance from the bed's back left corner that is drawn, in mm, on either axis.
+pub const MAX_DISTANCE_MM: f64 = 2_000.0;
+/// The maximum size of the bands that a PNG is rendered in: 8 MiB, plus a few times as much in the renderer. A whole
+/// plot could take 500 MB, plus as much for each copy.
 const BAND_PIXELS: u32 = 2 << 20;
 
 /// How a job is drawn.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
-pub struct Sheet {
-    /// Stands above the picture; usually the file's name. It may be anything: it is escaped, and cut where it is too long.
+pub struct PlotOptions {
+    /// The title, usually the file name. It may be any text; it is escaped, and truncated if too long.
     pub title: String,
-    /// How wide the picture is, within [`WIDTHS_PX`] (the nearest of these where it is not). How high it is follows from
-    /// what is in it. Text and lines get larger with it, from a readable size up.
+    /// The width, clamped to [`WIDTHS_PX`]. The height depends on the content. Text and lines scale with the width, but
+    /// stay readable.
     pub width_px: u32,
-    /// What the picture shows.
+    /// What is shown.
     pub view: View,
-    /// Where on the bed the job begins, in mm from the back left corner, which is where it begins by default. A pulse file
-    /// does not say. Each within [`FARTHEST_MM`] (the nearest of these where it is not, 0 where it is not a number).
+    /// Where on the bed the job starts, in mm from the back left corner, which a pulse file does not tell. The default
+    /// is that corner. Clamped to [`MAX_DISTANCE_MM`]; NaN counts as 0.
     pub start_mm: (f64, f64),
 }
 
-/// What a picture of a job shows.
+/// What a plot shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
 pub enum View {
-    /// The whole work area, and what the job reaches outside of it.
+    /// The whole work area, and what is outside it.
     #[default]
     Bed,
-    /// As much of it as the job reaches.
+    /// The extents of the job.
     Job,
 }
 
-impl Sheet {
-    /// The whole bed, 1200 pixels wide, the job beginning at the back left.
+impl PlotOptions {
+    /// Creates options for the whole bed, 1200 pixels wide, with the start of the job at the back left.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
         Self { title: title.into(), width_px: 1200, view: View::default(), start_mm: (0.0, 0.0) }
     }
 }
 
-/// A job, ready to be drawn.
+/// A job, prepared for drawing.
 ///
-/// Travel is thin lines, cuts are lines coloured by fire density, engravings a raster of dose: how often the laser fires
-/// in a pixel. Below are speed and laser over time, and the job's numbers.
+/// Travel is drawn as thin lines, cuts as lines coloured by fire density, engravings as a raster of firing ticks. Below
+/// are charts of speed and laser over time, and the measurements.
 ///
-/// Memory is bounded, whatever the job: past 200,000 points further cuts are drawn as dose as well, past 100,000 further
-/// travel is left out (and the picture says so); the raster takes up to 16 MiB and gets coarser rather than larger.
+/// Memory is bounded: after 200,000 points, further cuts are added to the raster, and after 100,000 points, further
+/// travel is dropped, each with a remark in the plot. The raster takes up to 16 MiB, with a lower resolution for larger
+/// jobs.
 ///
 /// ```
-/// use gf_emulator_core::puls::{Builder, Job, Plot, Sheet};
+/// use gf_emulator_core::puls::{Builder, Job, Plot, PlotOptions};
 ///
 /// let mut square = Builder::new();
 /// square.move_to(20.0, 20.0)?;
@@ -90,83 +92,84 @@ impl Sheet {
 /// }
 /// let file = square.to_gzip();
 ///
-/// let plot = Plot::of(Job::open(&file[..])?)?;
-/// let svg = plot.to_svg(&Sheet::new("square.puls"));
+/// let plot = Plot::from_job(Job::open(&file[..])?)?;
+/// let options = PlotOptions::new("square.puls");
+/// let svg = plot.to_svg(&options);
 /// assert!(svg.starts_with("<svg "));
-/// let png = plot.to_png(&Sheet::new("square.puls"))?;
+/// let png = plot.to_png(&options)?;
 /// assert!(png.starts_with(b"\x89PNG"));
 /// # Ok::<(), gf_emulator_core::puls::Error>(())
 /// ```
 #[derive(Debug)]
 pub struct Plot {
-    sketch: Sketch,
+    layers: Layers,
     measured: Measured,
 }
 
 impl Plot {
-    /// Reads what is left of a job, all of it for one that has just been opened.
+    /// Reads the part of a job that has not been read yet.
     ///
     /// # Errors
     /// Those of [`Job::next_chunk`].
-    pub fn of<R: Read>(job: Job<R>) -> Result<Self> {
+    pub fn from_job<R: Read>(job: Job<R>) -> Result<Self> {
         Self::read(job, &mut || true).map(|(plot, _)| plot)
     }
 
-    /// The same, for as long as `go_on` says so: it is asked once in 64 KiB of the body. Nothing where it was ended.
+    /// Reads a job as [`from_job`](Self::from_job) does, as long as `keep_going` returns `true`, which is called for
+    /// every 64 KiB of the body. Returns `None` if it was stopped.
     ///
     /// # Errors
-    /// As [`of`](Self::of).
-    pub fn of_while<R: Read>(job: Job<R>, mut go_on: impl FnMut() -> bool) -> Result<Option<Self>> {
-        Self::read(job, &mut go_on).map(|(plot, is_whole)| is_whole.then_some(plot))
+    /// Those of [`Job::next_chunk`].
+    pub fn from_job_while<R: Read>(job: Job<R>, mut keep_going: impl FnMut() -> bool) -> Result<Option<Self>> {
+        Self::read(job, &mut keep_going).map(|(plot, is_complete)| is_complete.then_some(plot))
     }
 
-    /// Reads a job, and says whether that was all of it.
-    fn read<R: Read>(mut job: Job<R>, go_on: &mut dyn FnMut() -> bool) -> Result<(Self, bool)> {
+    /// Returns the plot, and whether all of the job was read.
+    fn read<R: Read>(mut job: Job<R>, keep_going: &mut dyn FnMut() -> bool) -> Result<(Self, bool)> {
         let mut meter = Meter::new(job.header());
-        let mut sketch = Sketch::new(job.header());
-        let mut marks = Marks::default();
-        let mut is_whole = true;
+        let mut layers = Layers::new(job.header());
+        let mut spots = FireSpots::default();
+        let mut is_complete = true;
         while let Some(chunk) = job.next_chunk()? {
-            is_whole = go_on();
-            if !is_whole {
+            is_complete = keep_going();
+            if !is_complete {
                 break;
             }
-            // A segment is handed over behind its ticks, never before.
-            marks.add(chunk);
-            meter.add(chunk, &mut |segment| sketch.add(segment, &mut marks));
+            // Spots first: a segment is complete after its last tick.
+            spots.add(chunk);
+            meter.add(chunk, &mut |segment| layers.add(segment, &mut spots));
         }
-        let measured = meter.finish(&mut |segment| sketch.add(segment, &mut marks));
-        sketch.finish();
-        Ok((Self { sketch, measured }, is_whole))
+        let measured = meter.finish(&mut |segment| layers.add(segment, &mut spots));
+        layers.finish();
+        Ok((Self { layers, measured }, is_complete))
     }
 
-    /// What was measured on the way.
+    /// Returns the measurements of the job.
     #[must_use]
     pub fn measured(&self) -> &Measured {
         &self.measured
     }
 
-    /// The picture as an SVG document. It has a size, and a `viewBox` for those who want another one. Nothing in it refers
-    /// to anything outside, no element has an id, and no script is in it: it can stand inside a page.
+    /// Draws the plot as an SVG document with a size and a `viewBox`. It has no external references, no ids and no
+    /// scripts, so that it can be embedded in a page.
     #[must_use]
-    pub fn to_svg(&self, sheet: &Sheet) -> String {
-        page::draw(self, sheet).to_string()
+    pub fn to_svg(&self, options: &PlotOptions) -> String {
+        page::draw(self, options).to_string()
     }
 
-    /// The picture as a PNG file.
+    /// Draws the plot as a PNG file. Memory hardly depends on its size.
     ///
     /// # Errors
-    /// [`Error::Picture`] where it cannot be rendered: there is no known reason for that but want of memory. It is rendered
-    /// in bands, so that memory hardly grows with its size.
-    pub fn to_png(&self, sheet: &Sheet) -> Result<Vec<u8>> {
-        render(&self.to_svg(sheet), BAND_PIXELS)
+    /// [`Error::Picture`] if it cannot be rendered, for example for lack of memory.
+    pub fn to_png(&self, options: &PlotOptions) -> Result<Vec<u8>> {
+        render(&self.to_svg(options), BAND_PIXELS)
     }
 }
 
-/// Renders an SVG document as PNG, at most so many pixels at a time, and a row at least.
+/// Renders an SVG document as PNG, in bands of at most `band_pixels` or one row.
 fn render(svg: &str, band_pixels: u32) -> Result<Vec<u8>> {
     let failed = |problem: &dyn std::fmt::Display| Error::Picture { problem: problem.to_string() };
-    let tree = usvg::Tree::from_str(svg, &options()).map_err(|e| failed(&e))?;
+    let tree = usvg::Tree::from_str(svg, &render_options()).map_err(|e| failed(&e))?;
     let (width, height) = (tree.size().to_int_size().width(), tree.size().to_int_size().height());
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -185,8 +188,8 @@ fn render(svg: &str, band_pixels: u32) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Fonts come with the library, so that a picture is the same everywhere; a picture refers to no file.
-fn options() -> Options<'static> {
+/// Uses the embedded fonts, so that plots look the same everywhere, and resolves no file references.
+fn render_options() -> Options<'static> {
     const FAMILY: &str = "DejaVu Sans";
     let mut options = Options { font_family: FAMILY.to_owned(), ..Options::default() };
     let fonts = options.fontdb_mut();

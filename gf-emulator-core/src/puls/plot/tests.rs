@@ -1,4 +1,4 @@
-//! Pictures: what is in them, where there is ink and where not.
+//! Plots: where they have ink and where they do not.
 
 use proptest::prelude::*;
 use resvg::tiny_skia::{Pixmap, PremultipliedColorU8};
@@ -11,13 +11,13 @@ const LIT: u8 = tick::X_STEP | tick::FIRE;
 fn plot(body: &[u8]) -> Plot {
     let mut file = Builder::new().header().encode();
     file.extend_from_slice(body);
-    Plot::of(Job::open(&file[..]).unwrap()).unwrap()
+    Plot::from_job(Job::open(&file[..]).unwrap()).unwrap()
 }
 
 fn made(make: impl FnOnce(&mut Builder) -> Result<()>) -> Plot {
     let mut job = Builder::new();
     make(&mut job).unwrap();
-    Plot::of(Job::open(&job.to_gzip()[..]).unwrap()).unwrap()
+    Plot::from_job(Job::open(&job.to_gzip()[..]).unwrap()).unwrap()
 }
 
 fn square(job: &mut Builder) -> Result<()> {
@@ -28,8 +28,8 @@ fn square(job: &mut Builder) -> Result<()> {
     Ok(())
 }
 
-/// Sweeps from left to right and back, 100 steps without laser at both ends, so many lines of so many lit steps, each
-/// `pitch` steps behind the one before.
+/// Sweeps from left to right and back: lines of `lit` steps between 100 steps without laser at both ends, `pitch` steps
+/// apart.
 fn engraving(lines: usize, lit: usize, pitch: usize) -> Vec<u8> {
     let mut body = Vec::new();
     for line in 0..lines {
@@ -44,38 +44,38 @@ fn engraving(lines: usize, lit: usize, pitch: usize) -> Vec<u8> {
     body
 }
 
-/// A rendered picture that knows where the bed is in it.
+/// A rendered plot and the place of the bed in it.
 struct Rendered {
     pixels: Pixmap,
-    /// Where the bed's window is, and what of the bed it shows: from the left, from the back, pixels to a mm.
+    /// The top left corner of the bed, in pixels.
     left: f64,
     top: f64,
     px_per_mm: f64,
 }
 
 impl Rendered {
-    /// Of the whole bed.
+    /// Renders the whole bed.
     fn of(plot: &Plot, width_px: u32) -> Self {
-        let mut sheet = Sheet::new("a job");
-        sheet.width_px = width_px;
-        let svg = plot.to_svg(&sheet);
+        let mut options = PlotOptions::new("a job");
+        options.width_px = width_px;
+        let svg = plot.to_svg(&options);
         let window = &svg[svg[1..].find("<svg ").unwrap() + 1..];
         let number = |name: &str| -> f64 {
             let from = window.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
             window[from..].split('"').next().unwrap().parse().unwrap()
         };
-        let pixels = Pixmap::decode_png(&plot.to_png(&sheet).unwrap()).unwrap();
+        let pixels = Pixmap::decode_png(&plot.to_png(&options).unwrap()).unwrap();
         assert_eq!(pixels.width(), width_px);
         Self { pixels, left: number("x"), top: number("y"), px_per_mm: number("width") / WORK_AREA_MM.0 }
     }
 
     fn pixel(&self, x_mm: f64, y_mm: f64) -> PremultipliedColorU8 {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the place is in the picture")]
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the position is in the plot")]
         let at = |from: f64, mm: f64| (from + mm * self.px_per_mm) as u32;
         self.pixels.pixel(at(self.left, x_mm), at(self.top, y_mm)).unwrap()
     }
 
-    /// How dark the bed is there: 0 for the bed itself, 1 for black.
+    /// Returns how dark the bed is at a position: 0 for empty, 1 for black.
     fn ink(&self, x_mm: f64, y_mm: f64) -> f64 {
         let pixel = self.pixel(x_mm, y_mm);
         1.0 - f64::from(pixel.red().min(pixel.green()).min(pixel.blue())) / 249.0
@@ -90,7 +90,7 @@ impl Rendered {
 }
 
 #[test]
-fn a_squares_ink_is_on_its_sides() {
+fn square_has_ink_on_its_sides() {
     let picture = Rendered::of(&made(square), 2400);
     for (x, y) in [(130.0, 50.0), (200.0, 81.0), (170.0, 150.0), (100.0, 130.0)] {
         picture.expect(x, y, colour::CUTS[3]);
@@ -98,14 +98,14 @@ fn a_squares_ink_is_on_its_sides() {
     for (x, y) in [(131.0, 101.0), (213.0, 81.0), (131.0, 163.0), (140.0, 52.0)] {
         picture.expect(x, y, colour::BED);
     }
-    // The way there, and the marks at both ends.
+    // The travel, and the markers at both ends.
     assert!(picture.ink(60.0, 30.0) > 0.1);
     picture.expect(100.0, 50.0, colour::INK);
     assert!(picture.ink(3.55, 0.2) > 0.5, "the start's ring");
 }
 
 #[test]
-fn a_circles_ink_is_on_its_circumference() {
+fn circle_has_ink_on_its_circumference() {
     let at = |degrees: f64, radius: f64| {
         let angle = degrees.to_radians();
         (250.0 + radius * angle.cos(), 140.0 + radius * angle.sin())
@@ -128,7 +128,7 @@ fn a_circles_ink_is_on_its_circumference() {
 }
 
 #[test]
-fn an_engravings_ink_is_where_the_laser_fires() {
+fn engraving_has_ink_where_the_laser_fires() {
     // 60 mm by 30 mm of ink from 5.625 mm on, every 0.15 mm.
     let picture = Rendered::of(&plot(&engraving(200, 3200, 8)), 2400);
     for (x, y) in [(3.0, 4.0), (31.0, 13.0), (60.0, 29.0)] {
@@ -137,16 +137,16 @@ fn an_engravings_ink_is_where_the_laser_fires() {
     for (x, y) in [(0.9, 13.0), (62.8, 13.0), (31.0, 31.5)] {
         assert!(picture.ink(x, y) < 0.1, "{x}, {y}: {}", picture.ink(x, y));
     }
-    // Even: lines and pixels do not make bands.
+    // No bands from lines and pixels.
     let shades: Vec<_> = (20..280).map(|tenths| picture.ink(31.0, f64::from(tenths) / 10.0)).collect();
     let (least, most) = shades.iter().fold((1.0_f64, 0.0_f64), |(a, b), &x| (a.min(x), b.max(x)));
     assert!(most - least < 0.12, "{least} to {most}");
 }
 
 #[test]
-fn half_the_dose_is_half_as_dark() {
+fn darkness_is_proportional_to_dose() {
     let mut body = engraving(100, 2000, 8);
-    // The right half fires in every second tick.
+    // The right half fires in every other tick.
     let mut x = 0_i64;
     for (i, byte) in body.iter_mut().enumerate() {
         x += match *byte & 3 {
@@ -164,19 +164,19 @@ fn half_the_dose_is_half_as_dark() {
 }
 
 fn lines(plot: &Plot) -> (usize, usize, bool) {
-    (plot.sketch.travel.len(), plot.sketch.cuts.len(), bed::darkness(plot).is_some())
+    (plot.layers.travel.len(), plot.layers.cuts.len(), bed::max_dose_per_mm2(plot).is_some())
 }
 
 #[test]
-fn what_is_an_engraving_and_what_is_not() {
-    // Its turns and its ends without laser are no travel.
+fn tells_engravings_from_cuts() {
+    // Turns and ends without laser are no travel.
     assert_eq!(lines(&plot(&engraving(50, 300, 10))), (0, 0, true));
     assert_eq!(lines(&plot(&engraving(2, 300, 10))), (0, 0, true));
-    // Too far apart, or alone: cuts that happen to go along X.
+    // Too far apart, or single: cuts along X.
     assert_eq!(lines(&plot(&engraving(2, 300, 40))), (3, 2, false));
     assert_eq!(lines(&plot(&engraving(1, 300, 10))), (2, 1, false));
     assert_eq!(lines(&made(square)), (1, 1, false));
-    // A box as flat as sweeps are close: its second side begins lit.
+    // A box as flat as the distance of sweeps: its second side starts with the laser on.
     let sides: [(u8, usize); 4] = [
         (LIT, 400),
         (tick::Y_STEP | tick::Y_POSITIVE | tick::FIRE, 20),
@@ -188,92 +188,90 @@ fn what_is_an_engraving_and_what_is_not() {
 }
 
 #[test]
-fn burning_in_one_place_is_a_dot() {
+fn fire_at_rest_is_a_dot() {
     let picture = plot(&[&[LIT ^ tick::FIRE; 5000][..], &[tick::FIRE; 3000]].concat());
-    assert_eq!(picture.sketch.cuts.iter().map(|line| line.points.clone()).collect::<Vec<_>>(), [[(5000, 0)]]);
-    assert!(picture.to_svg(&Sheet::new("")).contains("h1\""));
+    assert_eq!(picture.layers.cuts.iter().map(|line| line.points.clone()).collect::<Vec<_>>(), [[(5000, 0)]]);
+    assert!(picture.to_svg(&PlotOptions::new("")).contains("h1\""));
 }
 
 #[test]
-fn a_picture_rendered_in_bands_is_the_same() {
+fn rendering_in_bands_gives_the_same_image() {
     let mut both = engraving(60, 800, 8);
     both.extend(Builder::new().cut_to(60.0, 90.0, 50.0, 0.5).unwrap().body());
-    let mut sheet = Sheet::new("bands");
-    (sheet.width_px, sheet.view) = (600, View::Job);
-    let svg = plot(&both).to_svg(&sheet);
+    let mut options = PlotOptions::new("bands");
+    (options.width_px, options.view) = (600, View::Job);
+    let svg = plot(&both).to_svg(&options);
     let [whole, bands] = [u32::MAX, 600 * 37].map(|most| Pixmap::decode_png(&render(&svg, most).unwrap()).unwrap());
     assert_eq!((whole.width(), whole.height()), (bands.width(), bands.height()));
     assert!(whole.height() > 8 * 37, "{}", whole.height());
-    // Where a band cuts a letter in two, its edges are rounded otherwise, by a 16th of a pixel.
+    // Where a band divides a letter, its edges may differ by rounding, by 1/16 of a pixel.
     let most = whole.data().iter().zip(bands.data()).map(|(a, b)| a.abs_diff(*b)).max();
     assert!(most <= Some(32), "{most:?}");
 }
 
 #[test]
-fn a_picture_as_it_is_written() {
-    let mut body = made(square).to_svg(&Sheet::new("square.puls"));
+fn svg_matches_its_snapshot() {
+    let mut body = made(square).to_svg(&PlotOptions::new("square.puls"));
     insta::assert_snapshot!("square", body);
-    let mut sheet = Sheet::new("engraving.puls");
-    (sheet.width_px, sheet.view, sheet.start_mm) = (360, View::Job, (100.0, 100.0));
-    body = plot(&engraving(20, 60, 8)).to_svg(&sheet);
+    let mut options = PlotOptions::new("engraving.puls");
+    (options.width_px, options.view, options.start_mm) = (360, View::Job, (100.0, 100.0));
+    body = plot(&engraving(20, 60, 8)).to_svg(&options);
     insta::assert_snapshot!("engraving_on_a_phone", body);
 }
 
 #[test]
-fn a_bed_is_shown_whole_with_what_is_beside_it() {
+fn bed_view_includes_what_is_outside() {
     let beside = made(|job| job.cut_to(-50.0, 300.0, 180.0, 0.5).map(drop));
-    let svg = beside.to_svg(&Sheet::new(""));
+    let svg = beside.to_svg(&PlotOptions::new(""));
     assert!(svg.contains(">-50</text>") && svg.contains(">300</text>"), "{svg}");
-    // However far away: pixels stay numbers.
+    // At any distance, sizes stay bounded.
     let far = plot(&vec![tick::X_STEP; 3_000_000]);
-    let tree = usvg::Tree::from_str(&far.to_svg(&Sheet::new("")), &options()).unwrap();
+    let tree = usvg::Tree::from_str(&far.to_svg(&PlotOptions::new("")), &render_options()).unwrap();
     assert!(tree.size().height() < 2000.0, "{:?}", tree.size());
 }
 
 #[test]
-fn a_long_engraving_is_a_small_picture() {
+fn long_engraving_makes_a_small_svg() {
     let long = plot(&engraving(1000, 4000, 10));
-    let svg = long.to_svg(&Sheet::new(""));
+    let svg = long.to_svg(&PlotOptions::new(""));
     assert!(svg.len() < 60_000, "{} bytes of SVG for {} ticks", svg.len(), long.measured.ticks);
 }
 
 #[test]
-fn what_is_too_much_for_lines_is_said() {
+fn remarks_on_too_many_lines() {
     // Corners 8 steps apart, lit.
     let corner = [[LIT; 8], [tick::Y_STEP | tick::Y_POSITIVE | tick::FIRE; 8]].concat();
     let many = plot(&corner.repeat(110_000));
-    assert!(many.sketch.cuts_in_dose);
-    assert!(many.to_svg(&Sheet::new("")).contains("too many cuts for lines"));
+    assert!(many.layers.cuts_in_dose);
+    assert!(many.to_svg(&PlotOptions::new("")).contains("too many cuts for lines"));
     let corner = [[tick::X_STEP; 8], [tick::Y_STEP | tick::Y_POSITIVE; 8]].concat();
     let many = plot(&corner.repeat(60_000));
-    assert!(many.sketch.travel_left_out);
-    assert!(many.to_svg(&Sheet::new("")).contains("too much travel for lines"));
+    assert!(many.layers.travel_dropped);
+    assert!(many.to_svg(&PlotOptions::new("")).contains("too much travel for lines"));
 }
 
 #[test]
-fn a_title_is_text_whatever_is_in_it() {
+fn escapes_titles() {
     let title = "</text><script>alert(1)</script>&amp;\"'\u{0}\u{1b}\u{202e}\u{ffff}\n";
     for width_px in [0, 240, 1200, u32::MAX] {
-        let mut sheet = Sheet::new(title.repeat(30));
-        (sheet.width_px, sheet.start_mm) = (width_px, (f64::NAN, f64::INFINITY));
-        let svg = made(square).to_svg(&sheet);
+        let mut options = PlotOptions::new(title.repeat(30));
+        (options.width_px, options.start_mm) = (width_px, (f64::NAN, f64::INFINITY));
+        let svg = made(square).to_svg(&options);
         assert!(!svg.contains("<script") && !svg.contains('\u{202e}'), "{svg}");
-        let tree = usvg::Tree::from_str(&svg, &options()).unwrap();
+        let tree = usvg::Tree::from_str(&svg, &render_options()).unwrap();
         assert!((240.0..=10_000.0).contains(&tree.size().width()));
     }
 }
 
 #[test]
-fn real_files_are_drawn() {
-    let Some(folder) = std::env::var_os("GF_PULS_DIR") else {
-        eprintln!("skipped: GF_PULS_DIR is not set to a folder with hunt.puls and motion.puls");
-        return;
-    };
+#[ignore = "needs real pulse files: GF_PULS_DIR"]
+fn draws_real_files() {
+    let folder = std::env::var_os("GF_PULS_DIR").expect("GF_PULS_DIR is set");
     for (name, travel) in [("hunt", 0), ("motion", 1)] {
         let file = std::fs::File::open(std::path::Path::new(&folder).join(format!("{name}.puls"))).unwrap();
-        let plot = Plot::of(Job::open(file).unwrap()).unwrap();
+        let plot = Plot::from_job(Job::open(file).unwrap()).unwrap();
         assert_eq!(lines(&plot), (travel, 0, false), "{name}");
-        assert!(plot.to_png(&Sheet::new(name)).is_ok(), "{name}");
+        assert!(plot.to_png(&PlotOptions::new(name)).is_ok(), "{name}");
     }
 }
 
@@ -281,7 +279,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
-    fn any_job_makes_a_picture(
+    fn draws_any_job(
         runs in prop::collection::vec((any::<u8>(), 0..400_usize), 0..60),
         width_px in 240..1500_u32,
         job in any::<bool>(),
@@ -289,11 +287,11 @@ proptest! {
     ) {
         let body: Vec<u8> = runs.iter().flat_map(|&(byte, times)| vec![byte; times]).collect();
         let plot = plot(&body);
-        let mut sheet = Sheet::new("any");
-        (sheet.width_px, sheet.start_mm) = (width_px, start);
-        sheet.view = if job { View::Job } else { View::Bed };
-        let svg = plot.to_svg(&sheet);
+        let mut options = PlotOptions::new("any");
+        (options.width_px, options.start_mm) = (width_px, start);
+        options.view = if job { View::Job } else { View::Bed };
+        let svg = plot.to_svg(&options);
         prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
-        prop_assert!(usvg::Tree::from_str(&svg, &options()).is_ok());
+        prop_assert!(usvg::Tree::from_str(&svg, &render_options()).is_ok());
     }
 }

@@ -1,4 +1,4 @@
-//! Drawings: what is drawn is what they say, and nothing that stands in one makes the readers panic.
+//! Drawings: G-code and SVG path data as jobs.
 
 use proptest::prelude::*;
 
@@ -14,7 +14,7 @@ fn from_gcode(text: &str) -> Result<Builder> {
 }
 
 fn path_settings() -> svgpath::Settings {
-    svgpath::Settings { placement: Placement::default(), speed_mm_s: 80.0, laser: Laser::Constant(3.0 / 7.0) }
+    svgpath::Settings::new(80.0, Laser::Constant(3.0 / 7.0))
 }
 
 fn from_path(text: &str) -> Result<Builder> {
@@ -24,25 +24,24 @@ fn from_path(text: &str) -> Result<Builder> {
 }
 
 fn segments(job: &Builder) -> Vec<Segment> {
-    Job::open(&job.to_bytes()[..]).unwrap().paths().collect::<Result<_>>().unwrap()
+    Job::open(&job.to_bytes()[..]).unwrap().segments().collect::<Result<_>>().unwrap()
 }
 
-/// Where the head is after every tick, in mm, and whether the laser fires in it.
-fn places(job: &Builder) -> Vec<([f64; 2], bool)> {
+/// Returns the position after every tick in mm, and whether the tick fires.
+fn positions(job: &Builder) -> Vec<([f64; 2], bool)> {
     let mut at = Position::default();
-    let place = |(fires, at): (bool, Position)| ([at.x as f64 * STEP_MM, at.y as f64 * STEP_MM], fires);
-    job.body().iter().map(|&byte| place((at.advance(byte), at))).collect()
+    let position = |(fires, at): (bool, Position)| ([at.x as f64 * STEP_MM, at.y as f64 * STEP_MM], fires);
+    job.body().iter().map(|&byte| position((at.advance(byte), at))).collect()
 }
 
-/// Where a job ends, in tenths of a millimetre.
+/// Returns the final position in tenths of a millimetre.
 fn end_tenths(job: &Builder) -> [i64; 2] {
-    // A step is 3/16 of a tenth.
+    // A microstep is 3/16 of a tenth.
     [job.position().x, job.position().y].map(|steps| (steps * 3 + 8).div_euclid(16))
 }
 
 #[test]
-fn gcode_goes_where_it_says() {
-    // Ends in tenths of a millimetre.
+fn gcode_ends_at_its_target() {
     for (text, end) in [
         ("", [0, 0]),
         ("G0 X10 Y20", [100, 200]),
@@ -66,14 +65,14 @@ fn gcode_goes_where_it_says() {
 }
 
 #[test]
-fn gcode_laser_fires_as_its_mode_has_it() {
+fn gcode_laser_follows_its_mode() {
     let fired = |text: &str| reference(from_gcode(text).unwrap().body()).le;
-    // 20 mm at 20 mm/s are a second, and ramps of 20/700 s.
-    let whole = 10_286;
+    // 20 mm at 20 mm/s take 1 s, plus ramps of 20/700 s.
+    let all = 10_286;
     for (text, expected) in [
-        ("M3 S1000 F1200\nG1 X20", whole),
+        ("M3 S1000 F1200\nG1 X20", all),
         ("M4 S1000 F1200\nG1 X20", 10_000),
-        ("M3 S500\nG1 X20 F1200", whole / 2),
+        ("M3 S500\nG1 X20 F1200", all / 2),
         ("M3 S1000 F1200\nG0 X20", 0),
         ("M3 S0 F1200\nG1 X20", 0),
         ("S1000 F1200\nG1 X20", 0),
@@ -90,7 +89,7 @@ fn gcode_laser_fires_as_its_mode_has_it() {
 }
 
 #[test]
-fn gcode_moves_are_one_path_until_something_stops_them() {
+fn gcode_moves_are_one_path_without_stops() {
     let ticks = |text: &str| from_gcode(text).unwrap().body().len();
     let one = ticks("F6000\nG1 X60");
     assert!(ticks("M4 F6000\nG1 X20 S100\nX30 S0\nG1 X60 S500").abs_diff(one) <= 1);
@@ -111,7 +110,7 @@ fn arcs_stay_on_their_circle() {
         ("G20 F60 M3 S1000\nG3 I0.1", [2.54, 0.0], 2.54, 4.0),
     ] {
         let job = from_gcode(text).unwrap();
-        let fired: Vec<_> = places(&job).into_iter().filter(|(_, fires)| *fires).collect();
+        let fired: Vec<_> = positions(&job).into_iter().filter(|(_, fires)| *fires).collect();
         for ([px, py], _) in &fired {
             let off = (px - x).hypot(py - y) - radius;
             assert!(off.abs() <= 0.01 + STEP_MM, "{text}: {off} at {px} {py}");
@@ -123,7 +122,7 @@ fn arcs_stay_on_their_circle() {
 }
 
 #[test]
-fn placement_shifts_and_mirrors() {
+fn placement_shifts_and_flips() {
     let placement = Placement { x_mm: 30.0, y_mm: 50.0, flip_y: true };
     for text in ["G91 G0 X10 Y20", "G0 X10 Y20"] {
         let mut job = Builder::new();
@@ -138,40 +137,40 @@ fn placement_shifts_and_mirrors() {
 }
 
 #[test]
-fn what_gcode_cannot_be_drawn_is_named_and_changes_nothing() {
-    let understood = "expected G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G91.1 G94 or M2 M3 M4 M5 M30, or G40 G49 G54 G80 M7 M8 \
-                      M9, which do nothing here";
+fn rejects_gcode_with_a_position_and_without_changes() {
+    let known = "expected G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G91.1 G94 or M2 M3 M4 M5 M30, or G40 G49 G54 G80 M7 M8 \
+                 M9, which have no effect";
     for (text, message) in [
-        ("G5 X1", &*format!("line 1, column 1: \"G5\", {understood}")),
-        ("G0 X1\n\n G90.1", &*format!("line 3, column 2: \"G90.1\", {understood}")),
-        ("G92 X0", &*format!("line 1, column 1: \"G92\", {understood}")),
-        ("M6", &*format!("line 1, column 1: \"M6\", {understood}")),
-        ("G1.05", &*format!("line 1, column 1: \"G1.05\", {understood}")),
-        ("G-1", &*format!("line 1, column 1: \"G-1\", {understood}")),
+        ("G5 X1", &*format!("line 1, column 1: \"G5\", {known}")),
+        ("G0 X1\n\n G90.1", &*format!("line 3, column 2: \"G90.1\", {known}")),
+        ("G92 X0", &*format!("line 1, column 1: \"G92\", {known}")),
+        ("M6", &*format!("line 1, column 1: \"M6\", {known}")),
+        ("G1.05", &*format!("line 1, column 1: \"G1.05\", {known}")),
+        ("G-1", &*format!("line 1, column 1: \"G-1\", {known}")),
         ("G0 A3", "line 1, column 4: \"A3\", expected one of the letters G M X Y Z I J R F S P N"),
         ("G1 X3", "line 1, column 4: \"X3\", expected an F above 0 in this line or one before it"),
         ("F0 G2 I3", "line 1, column 7: \"I3\", expected an F above 0 in this line or one before it"),
-        ("G1 F-3", "line 1, column 4: \"F-3\", expected a speed from 0 up"),
-        ("G0 X1 X2", "line 1, column 7: \"X2\", expected each letter but G and M once in a line"),
-        ("G0 G1 X2", "line 1, column 4: \"G1\", expected one of G0 G1 G2 G3 in a line"),
+        ("G1 F-3", "line 1, column 4: \"F-3\", expected a speed of at least 0"),
+        ("G0 X1 X2", "line 1, column 7: \"X2\", expected each letter except G and M once per line"),
+        ("G0 G1 X2", "line 1, column 4: \"G1\", expected one of G0 G1 G2 G3 per line"),
         ("M3 S1001", "line 1, column 4: \"S1001\", expected S0 to S1000"),
         ("M3 S-1", "line 1, column 4: \"S-1\", expected S0 to S1000"),
         ("G0 X1000.5", "line 1, column 4: coordinate 1000.5, expected a number of mm from -1000 to 1000"),
         ("G20 Y-40", "line 1, column 5: coordinate -1016, expected a number of mm from -1000 to 1000"),
         ("Z51", "line 1, column 1: \"Z51\", expected a lens height from -50 to 50 mm"),
-        ("G4", "line 1, column 1: \"G4\", expected P with the seconds behind it"),
-        ("G4 P-1", "line 1, column 4: \"P-1\", expected a number of seconds from 0 up"),
-        ("G4 P1 X3", "line 1, column 7: \"X3\", expected no motion in a line with G4"),
-        ("G0 P1 X3", "line 1, column 4: \"P1\", expected P only in a line with G4"),
-        ("G0 X3 I1", "line 1, column 7: \"I1\", expected I J R only with G2 or G3"),
+        ("G4", "line 1, column 1: \"G4\", expected P with a number of seconds"),
+        ("G4 P-1", "line 1, column 4: \"P-1\", expected a number of seconds, at least 0"),
+        ("G4 P1 X3", "line 1, column 7: \"X3\", expected no motion on a line with G4"),
+        ("G0 P1 X3", "line 1, column 4: \"P1\", expected P only on a line with G4"),
+        ("G0 X3 I1", "line 1, column 7: \"I1\", expected I, J and R only with G2 or G3"),
         ("F1 G2 X3", "line 1, column 7: \"X3\", expected I, J or R for the arc"),
         ("F1 G2 X3 I1 R3", "line 1, column 13: \"R3\", expected either R or I and J"),
         ("F1 G2 X3 Z1 R3", "line 1, column 10: \"Z1\", expected an arc without Z"),
-        ("F1 G2 X10 R4", "line 1, column 11: \"R4\", expected an R that reaches from the arc's beginning to its end"),
-        ("F1 G2 R4", "line 1, column 7: \"R4\", expected an R that reaches from the arc's beginning to its end"),
+        ("F1 G2 X10 R4", "line 1, column 11: \"R4\", expected an R of at least half the distance from start to end"),
+        ("F1 G2 R4", "line 1, column 7: \"R4\", expected an R of at least half the distance from start to end"),
         (
             "F1 G2 X10 I4",
-            "line 1, column 11: an arc whose ends are not as far from its centre, expected the same radius",
+            "line 1, column 11: an arc whose start and end have different distances from its centre, expected the same radius",
         ),
         ("G4 P999999", "line 1, column 1: a length in ticks of 9999991642, expected at most 1073741824"),
     ] {
@@ -197,7 +196,7 @@ fn comments_may_be_in_any_encoding() {
 }
 
 #[test]
-fn what_is_exported_is_made_again() {
+fn exported_gcode_can_be_imported() {
     let mut job = Builder::new();
     job.move_to(10.0, 5.0).unwrap().fire(0.3, 3.0 / 7.0).unwrap().dwell(0.4).unwrap();
     job.cut_to(20.0, 5.0, 20.0, 3.0 / 7.0).unwrap().lens_to(3.0).unwrap().cut_to(20.0, -2.5, 20.0, 1.0).unwrap();
@@ -210,7 +209,7 @@ fn what_is_exported_is_made_again() {
     assert_eq!(again.position(), job.position());
     let (fired, was) = (reference(again.body()).le, reference(job.body()).le);
     assert!(fired.abs_diff(was) < was / 20, "{fired} of {was}");
-    // Under M4 the ramps of a cut are sparse, which may be told from no laser at all: only where it goes is compared.
+    // Only positions: under M4, sparse fire in the ramps of a cut may count as laser off.
     for (end, laser) in ends(&job) {
         let near = |(other, _): &(Position, bool)| (other.x - end.x).abs() <= 2 && (other.y - end.y).abs() <= 2;
         assert!(ends(&again).iter().any(|other| near(other) && other.0.z == end.z), "{end:?} {laser}");
@@ -224,8 +223,7 @@ fn exported(job: &Builder) -> String {
 }
 
 #[test]
-fn path_data_go_where_they_say() {
-    // Ends in tenths of a millimetre.
+fn path_data_ends_at_its_target() {
     for (text, end) in [
         ("M10 20", [100, 200]),
         ("M10,20L30-5", [300, -50]),
@@ -241,7 +239,7 @@ fn path_data_go_where_they_say() {
         ("M0 0A5 5 0 1 0 1e1 1E+1", [100, 100]),
         ("M0 0A0 5 0 1 0 10 10", [100, 100]),
         ("M0 0l1 1M5 5l1 1m1 1l1 1", [80, 80]),
-        // Arcs that are too short, or whose ellipse is too flat, to have a centre.
+        // Arcs too short or too flat to have a centre.
         ("M0 0A5 5 0 0 1 1e-200 0", [0, 0]),
         ("M0 0A5e-5 1e6 0 0 1 10 0", [100, 0]),
     ] {
@@ -262,28 +260,28 @@ fn curves_are_within_their_tolerance() {
         assert!(nearest <= 0.01 + STEP_MM, "{nearest} at {x} {y} of {:?}", job.position());
     };
     let job = from_path("M0 0C20 30-10 20 30 0").unwrap();
-    for (place, _) in places(&job).into_iter().step_by(20) {
-        off(&job, place, &curve);
+    for (position, _) in positions(&job).into_iter().step_by(20) {
+        off(&job, position, &curve);
     }
-    // An ellipse, leaning by 30 degrees.
+    // An ellipse, rotated by 30 degrees.
     let ellipse: Vec<_> = (0..20_000)
         .map(|n| {
             let (sin, cos) = (f64::from(n) * std::f64::consts::TAU / 20_000.0).sin_cos();
-            let (lean_sin, lean_cos) = 30_f64.to_radians().sin_cos();
+            let (tilt_sin, tilt_cos) = 30_f64.to_radians().sin_cos();
             let (x, y) = (20.0 * cos, 8.0 * sin);
-            [x * lean_cos - y * lean_sin, x * lean_sin + y * lean_cos]
+            [x * tilt_cos - y * tilt_sin, x * tilt_sin + y * tilt_cos]
         })
         .collect();
     let job = from_path("M17.32050808 10A20 8 30 0 1 -17.32050808 -10A20 8 30 0 1 17.32050808 10").unwrap();
-    for (place, fires) in places(&job).into_iter().step_by(7) {
+    for (position, fires) in positions(&job).into_iter().step_by(7) {
         if fires {
-            off(&job, place, &ellipse);
+            off(&job, position, &ellipse);
         }
     }
 }
 
 #[test]
-fn smooth_curves_take_up_the_direction_of_a_curve_of_their_kind() {
+fn smooth_curves_reflect_the_last_control_point() {
     for (text, back_mm) in [
         ("M0 0C0 10 10 10 10 0S20-10 20 0", -7.5),
         ("M0 0c0 10 10 10 10 0s10-10 10 0", -7.5),
@@ -294,19 +292,19 @@ fn smooth_curves_take_up_the_direction_of_a_curve_of_their_kind() {
         ("M0 0h10T20 0", 0.0),
     ] {
         let job = from_path(text).unwrap();
-        let farthest = places(&job).iter().map(|([_, y], _)| *y).fold(0.0, f64::min);
+        let farthest = positions(&job).iter().map(|([_, y], _)| *y).fold(0.0, f64::min);
         assert!((farthest - back_mm).abs() <= 0.03, "{text}: {farthest} is not {back_mm}");
     }
 }
 
 #[test]
-fn subpaths_are_travelled_to() {
+fn travels_between_subpaths() {
     let job = from_path("M10 10h10M30 30h10").unwrap();
     let on = |[x, y]: [f64; 2], corner: f64| {
         (y - corner).abs() < STEP_MM && (corner - STEP_MM..=corner + 10.0 + STEP_MM).contains(&x)
     };
-    for (place, fires) in places(&job) {
-        assert!(!fires || on(place, 10.0) || on(place, 30.0), "{place:?}");
+    for (position, fires) in positions(&job) {
+        assert!(!fires || on(position, 10.0) || on(position, 30.0), "{position:?}");
     }
     let cut_mm: f64 =
         segments(&job).iter().filter(|segment| segment.laser).map(|segment| segment.length_mm(job.header())).sum();
@@ -314,24 +312,26 @@ fn subpaths_are_travelled_to() {
 }
 
 #[test]
-fn what_path_data_cannot_be_drawn_are_named_and_change_nothing() {
+fn rejects_path_data_with_a_position_and_without_changes() {
+    let command = "expected one of the commands M L H V C S Q T A Z, or an arc's flag 0 or 1";
     for (text, message) in [
         ("", "line 1, column 1: the end, expected path data"),
         (" \n ", "line 2, column 2: the end, expected path data"),
-        ("L1 1", "line 1, column 1: \"L1\", expected M, which a path begins with"),
-        ("10 10", "line 1, column 1: \"10\", expected M, which a path begins with"),
+        ("L1 1", "line 1, column 1: \"L1\", expected M, which starts every path"),
+        ("10 10", "line 1, column 1: \"10\", expected M, which starts every path"),
         ("M10", "line 1, column 4: the end, expected a number"),
         ("M10 x", "line 1, column 5: \"x\", expected a number"),
-        ("M0 0\nL1 1\n  B3", "line 3, column 3: \"B3\", expected one of the commands M L H V C S Q T A Z"),
-        ("M0 0 L1 1 $", "line 1, column 11: \"$\", expected one of the commands M L H V C S Q T A Z"),
-        ("M0 0 L1 1z 5 5", "line 1, column 12: \"5\", expected a command behind Z"),
+        ("M0 0\nL1 1\n  B3", &*format!("line 3, column 3: \"B3\", {command}")),
+        ("M0 0 L1 1 $", &*format!("line 1, column 11: \"$\", {command}")),
+        ("M0 0 L1 1z 5 5", &*format!("line 1, column 12: \"5\", {command}")),
+        ("M0 0\u{e4}\n$", &*format!("line 1, column 5: \"\\xc3\\xa4\", {command}")),
         ("M0 0 L1,,1", "line 1, column 9: \",1\", expected a number"),
-        ("M0 0A5 5 0 2 0 1 1", "line 1, column 12: \"2\", expected 0 or 1, a flag of an arc"),
-        ("M0 0 H1e9", "line 1, column 7: \"1e9\", expected a number within 1000000"),
-        ("M0 0 H1e999", "line 1, column 7: \"1e999\", expected a number within 1000000"),
+        ("M0 0A5 5 0 2 0 1 1", &*format!("line 1, column 12: \"2\", {command}")),
+        ("M0 0 H1e9", "line 1, column 6: number 1000000000, expected a number from -1000000 to 1000000"),
+        ("M0 0 H1e999", "line 1, column 7: \"1e999\", expected a number"),
         ("M0 0 H2000", "line 1, column 6: coordinate 2000, expected a number of mm from -1000 to 1000"),
+        ("M0 0 1 1\nl1 1 1 1 2000 0", "line 2, column 1: coordinate 2003, expected a number of mm from -1000 to 1000"),
         ("M0 0 Q0 9999 10 0", "line 1, column 6: coordinate"),
-        ("M0 0 \u{e4}", "line 1, column 6: \"\\xc3\\xa4\", expected one of the commands M L H V C S Q T A Z"),
         ("M0 0 Lnan 1", "line 1, column 7: \"nan\", expected a number"),
     ] {
         let mut job = Builder::new();
@@ -344,7 +344,7 @@ fn what_path_data_cannot_be_drawn_are_named_and_change_nothing() {
 }
 
 #[test]
-fn memory_is_bounded() {
+fn limits_the_length_of_drawings() {
     let long = vec![b' '; MAX_DRAWING_BYTES + 1];
     let mut job = Builder::new();
     for error in [
@@ -357,13 +357,13 @@ fn memory_is_bounded() {
         );
     }
     assert!(gcode::draw(&mut job, &long[1..], &gcode::Settings::default()).is_ok());
-    // More legs than are held at a time: the head comes to rest once, and goes on.
+    // More moves than are queued at a time: the head rests once in between.
     let text = format!("M0 0{}", "h.001".repeat(300_000));
     let job = from_path(&text).unwrap();
     assert_eq!(end_tenths(&job), [3000, 0]);
 }
 
-/// Lines that look like G-code, most of them wrong somewhere.
+/// Lines similar to G-code, most of them invalid.
 fn gcode_like() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         (-60.0..60.0_f64).prop_map(|number| format!("{number:.2}")),
@@ -394,7 +394,7 @@ fn gcode_like() -> impl Strategy<Value = String> {
     prop::collection::vec(lines, 0..8).prop_map(|lines| format!("F3000 M4 S200\n{}", lines.join("\n")))
 }
 
-/// What looks like path data.
+/// Text similar to path data.
 fn path_like() -> impl Strategy<Value = String> {
     let number = prop_oneof![
         6 => (-60.0..60.0_f64).prop_map(|number| format!("{number:.2}")),
@@ -403,7 +403,7 @@ fn path_like() -> impl Strategy<Value = String> {
     let command = ("[MLHVCSQTZmlhvcsqtz]", prop::collection::vec(number, 7), 0..20_usize).prop_map(
         |(command, mut numbers, odd)| {
             numbers.truncate(match command.to_ascii_uppercase().as_str() {
-                // Now and then, as many as it happens to be.
+                // Sometimes a wrong number.
                 _ if odd < 4 => odd * 2,
                 "Z" => 0,
                 "H" | "V" => 1,
@@ -429,7 +429,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
-    fn nothing_makes_the_readers_panic(bytes: Vec<u8>, text: String) {
+    fn never_panics(bytes: Vec<u8>, text: String) {
         for drawing in [&bytes[..], text.as_bytes()] {
             let _ = gcode::draw(&mut Builder::new(), drawing, &gcode::Settings::default());
             let _ = svgpath::draw(&mut Builder::new(), drawing, &path_settings());
@@ -437,7 +437,7 @@ proptest! {
     }
 
     #[test]
-    fn what_looks_like_gcode_is_drawn_or_named(text in gcode_like()) {
+    fn draws_or_rejects_similar_to_gcode(text in gcode_like()) {
         match from_gcode(&text) {
             Ok(job) => prop_assert_eq!(reference(job.body()).end(), job.position()),
             Err(error) => prop_assert!(matches!(error, Error::Drawing { line: 1.., column: 1.., .. }), "{error}"),
@@ -445,7 +445,7 @@ proptest! {
     }
 
     #[test]
-    fn what_looks_like_path_data_is_drawn_or_named(text in path_like()) {
+    fn draws_or_rejects_similar_to_path_data(text in path_like()) {
         match from_path(&text) {
             Ok(job) => prop_assert_eq!(reference(job.body()).end(), job.position()),
             Err(error) => prop_assert!(matches!(error, Error::Drawing { line: 1, column: 1.., .. }), "{error}"),
@@ -453,7 +453,7 @@ proptest! {
     }
 
     #[test]
-    fn exported_jobs_are_made_again_through_every_corner(
+    fn imported_export_passes_every_corner(
         parts in prop::collection::vec((-50.0..50.0_f64, -50.0..50.0_f64, 0..8_u32, -9..9_i32), 1..8)
     ) {
         let mut job = Builder::new();
@@ -485,14 +485,14 @@ proptest! {
 }
 
 #[test]
-fn a_curve_that_turns_back_on_itself_is_cut_to_where_it_turns() {
+fn cuts_a_curve_that_doubles_back_to_its_extremum() {
     let reach_of = |path: &str| {
         let mut job = Builder::new();
         svgpath::draw(&mut job, path.as_bytes(), &path_settings()).unwrap();
         let measured = measure(&job.to_bytes()[..], Limits::default()).unwrap();
         (measured.header.x_mm(measured.extents.x.max), measured.cut_mm)
     };
-    // 10 to 100 and back to 20: a quadratic turns where its speed is nothing, at t = 9/17.
+    // From 10 towards 100 and back to 20: the derivative of the curve is 0 at t = 9/17.
     let (reach_mm, cut_mm) = reach_of("M10 10 Q 100 10 20 10");
     assert!((reach_mm - 57.65).abs() < 0.05 && (cut_mm - (47.65 + 37.65)).abs() < 0.2, "{reach_mm} {cut_mm}");
     let (_, cut_mm) = reach_of("M10 10 C 100 100 100 100 10 10");

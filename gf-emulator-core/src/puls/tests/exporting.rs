@@ -1,4 +1,4 @@
-//! Exports, read back by what is written here for it.
+//! Exports, checked by reading them back.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ fn text(job: &Builder, format: Format, source: &str) -> String {
 }
 
 fn segments(job: &Builder) -> Vec<Segment> {
-    Job::open(&job.to_bytes()[..]).unwrap().paths().collect::<Result<_>>().unwrap()
+    Job::open(&job.to_bytes()[..]).unwrap().segments().collect::<Result<_>>().unwrap()
 }
 
 fn job() -> Builder {
@@ -23,10 +23,10 @@ fn job() -> Builder {
     job
 }
 
-/// The places that G-code goes to, each with whether the laser is on, in microsteps.
+/// Returns the targets of G-code moves in microsteps, each with whether the laser is on.
 fn read_back(gcode: &str) -> Vec<(i64, i64, bool)> {
     let (mut x, mut y, mut cuts) = (0.0, 0.0, false);
-    let mut places = Vec::new();
+    let mut positions = Vec::new();
     for line in gcode.lines().filter(|line| !line.starts_with(';')) {
         let mut goes = false;
         for word in line.split(' ') {
@@ -41,14 +41,14 @@ fn read_back(gcode: &str) -> Vec<(i64, i64, bool)> {
         }
         if goes {
             let steps = |mm: f64| format!("{:.0}", mm / 0.01875).parse().unwrap();
-            places.push((steps(x), steps(y), cuts));
+            positions.push((steps(x), steps(y), cuts));
         }
     }
-    places
+    positions
 }
 
 #[test]
-fn gcode_reads_as_a_person_would_write_it() {
+fn gcode_matches_its_snapshot() {
     insta::assert_snapshot!(text(&job(), Format::Gcode, "a (bad)\nname;.puls"), @r"
     ; from a__bad__name_.puls
     ; mm, X to the right, Y to the front, from where the job begins
@@ -66,7 +66,7 @@ fn gcode_reads_as_a_person_would_write_it() {
 }
 
 #[test]
-fn csv_has_a_row_a_segment() {
+fn csv_has_one_row_per_segment() {
     let csv = text(&job(), Format::Csv, "job.puls");
     let (names, rows) = csv.split_once('\n').unwrap();
     let names: Vec<_> = names.split(',').collect();
@@ -87,7 +87,7 @@ fn csv_has_a_row_a_segment() {
 }
 
 #[test]
-fn json_has_everything() {
+fn json_has_segments_info_and_timeline() {
     let json: serde_json::Value = serde_json::from_str(&text(&job(), Format::Json, "a \"name\"")).unwrap();
     assert_eq!(json["source"], "a \"name\"");
     assert_eq!(json["segments"], serde_json::to_value(segments(&job())).unwrap());
@@ -99,7 +99,7 @@ fn json_has_everything() {
 }
 
 #[test]
-fn a_writer_that_fails_is_an_error() {
+fn reports_writer_errors() {
     struct Full;
     impl Write for Full {
         fn write(&mut self, _: &[u8]) -> io::Result<usize> {
@@ -117,11 +117,11 @@ fn a_writer_that_fails_is_an_error() {
 
 proptest! {
     #[test]
-    fn gcode_goes_where_the_job_goes(
-        places in proptest::collection::vec((-50.0..50.0_f64, -50.0..50.0_f64, 0..8_u32), 1..8)
+    fn gcode_has_the_positions_of_the_job(
+        positions in proptest::collection::vec((-50.0..50.0_f64, -50.0..50.0_f64, 0..8_u32), 1..8)
     ) {
         let mut job = Builder::new();
-        for (x, y, sevenths) in places {
+        for (x, y, sevenths) in positions {
             if sevenths == 0 {
                 job.move_to(x, y).unwrap();
             } else {

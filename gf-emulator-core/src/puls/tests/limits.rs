@@ -1,4 +1,4 @@
-//! What bounds the reader: files that inflate to more than they should, and headers that do not end.
+//! Limits: decompression bombs, endless headers, and the sizes of exports and drawings.
 
 use std::cell::Cell;
 use std::io::{self, Read};
@@ -10,7 +10,7 @@ use super::{file, gzip, read_body};
 
 const LIMIT: Limits = Limits { body_bytes: Some(100_000) };
 
-/// Any number of copies of some bytes, without holding them.
+/// A reader that repeats some bytes forever.
 struct Endless<'a> {
     start: &'a [u8],
     again: &'a [u8],
@@ -21,20 +21,19 @@ impl Read for Endless<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         let read = if self.start.is_empty() {
             let whole = out.len() / self.again.len() * self.again.len();
-            assert!(whole > 0, "a buffer shorter than what is repeated");
+            assert!(whole > 0, "the buffer is shorter than the repeated bytes");
             out[..whole].chunks_mut(self.again.len()).for_each(|copy| copy.copy_from_slice(self.again));
             whole
         } else {
             self.start.read(out)?
         };
         self.read.set(self.read.get() + read as u64);
-        // A reader without bounds would read for ever.
         assert!(self.read.get() < 64 << 20, "nothing stops the reader");
         Ok(read)
     }
 }
 
-/// What reading it to its end comes to, and how much of it was read.
+/// Returns the error of measuring an endless file, and the number of bytes read.
 fn endless(start: &[u8], again: &[u8]) -> (Error, u64) {
     let read = Cell::new(0);
     let error = measure(Endless { start, again, read: &read }, LIMIT).expect_err("it does not end");
@@ -42,7 +41,7 @@ fn endless(start: &[u8], again: &[u8]) -> (Error, u64) {
 }
 
 #[test]
-fn what_never_ends_is_stopped() {
+fn stops_reading_endless_files() {
     let whole = gzip(&file(&[5; 100]));
     let zeros = gzip(&[0; 4096]);
     let stored = b"\0\0\0\xff\xff";
@@ -55,9 +54,14 @@ fn what_never_ends_is_stopped() {
         ("members of data", endless(&whole, &zeros), "the body, from byte 192 on, is longer", 300_000),
         ("members without data", endless(&whole, &gzip(b"")), "the compressed file is too long", 2 << 20),
         ("blocks without data", endless(deflate_header, stored), "the compressed file is too long", 2 << 20),
-        ("a name", endless(name, b"a"), "the gzip header at byte 0 of the compressed file is wrong: it is", 1 << 18),
-        ("a comment", endless(comment, b"a"), "the gzip header at byte 0 of the compressed file is wrong: it", 1 << 18),
-        ("a name behind an extra field", endless(extra, b"a"), "the gzip header at byte 0", 1 << 18),
+        ("a name", endless(name, b"a"), "the gzip header at byte 0 of the compressed file is invalid: it is", 1 << 18),
+        (
+            "a comment",
+            endless(comment, b"a"),
+            "the gzip header at byte 0 of the compressed file is invalid: it",
+            1 << 18,
+        ),
+        ("a name after an extra field", endless(extra, b"a"), "the gzip header at byte 0", 1 << 18),
         ("a name in a later member", endless(&[&whole[..], name].concat(), b"a"), "the gzip header at byte", 1 << 18),
         ("headers without data", endless(deflate_header, deflate_header), "the gzip data are damaged", 1 << 18),
     ] {
@@ -68,9 +72,9 @@ fn what_never_ends_is_stopped() {
 }
 
 #[test]
-fn a_limit_is_the_default_and_what_does_not_compress_is_within_it() {
+fn limits_apply_by_default_and_allow_incompressible_data() {
     assert_eq!(Limits::default(), Limits { body_bytes: Some(MAX_TICKS as u64) });
-    // As pseudo-random as it takes to become longer when it is compressed.
+    // Random enough to grow when compressed.
     let mut state = 1_u32;
     let noise: Vec<u8> = std::iter::repeat_with(|| {
         state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
@@ -83,12 +87,11 @@ fn a_limit_is_the_default_and_what_does_not_compress_is_within_it() {
     assert_eq!(measure(&packed[..], LIMIT).unwrap().ticks, 100_000);
     let error = measure(&gzip(&file(&vec![0; 100_001]))[..], LIMIT).unwrap_err();
     assert!(error.is_too_large() && error.is_refusal(), "{error}");
-    // Without a limit it is read to its end.
     assert_eq!(measure(&packed[..], Limits { body_bytes: None }).unwrap().ticks, 100_000);
 }
 
 #[test]
-fn a_header_alone_is_cut_and_not_empty() {
+fn reports_a_gzip_header_without_data() {
     let header = b"\x1f\x8b\x08\0\0\0\0\0\0\0";
     let error = read_body(&header[..]).unwrap_err().to_string();
     assert_eq!(error, "the compressed file ends at byte 10, expected more gzip data");
@@ -98,7 +101,7 @@ fn a_header_alone_is_cut_and_not_empty() {
 
 proptest! {
     #[test]
-    fn no_file_gives_more_than_the_limit(
+    fn never_returns_more_than_the_limit(
         parts in prop::collection::vec((any::<u8>(), 0..3_000_usize), 0..6),
         tail: Vec<u8>,
         most in 0..4_000_u64,
@@ -111,7 +114,7 @@ proptest! {
             2 => [gzip(&file(&[])), gzip(&body), tail].concat(),
             _ => [&gzip(&file(&body))[..], &tail].concat(),
         };
-        // What is broken at its beginning is none of this test's business.
+        // Not a test of headers.
         let Ok(mut job) = Job::with_limits(&bytes[..], Limits { body_bytes: Some(most) }) else { return Ok(()) };
         let mut read = 0;
         let ended = loop {
@@ -129,7 +132,7 @@ proptest! {
     }
 }
 
-/// Counts what is written.
+/// A writer that counts bytes.
 struct Written(u64);
 
 impl io::Write for Written {
@@ -143,74 +146,21 @@ impl io::Write for Written {
     }
 }
 
-/// Pieces of drawings and of nothing, in any order.
+/// Tokens of drawings and other bytes, in any order.
+#[cfg(feature = "drawing")]
 fn drawing_like() -> impl Strategy<Value = Vec<u8>> {
-    let pieces: Vec<&[u8]> = vec![
-        b"G0",
-        b"G1",
-        b"G2",
-        b"G3",
-        b"G4",
-        b"G20",
-        b"G91",
-        b"M3",
-        b"M4",
-        b"M5",
-        b"M30",
-        b"S1000",
-        b"F600",
-        b"F6000",
-        b"X",
-        b"Y",
-        b"Z",
-        b"I",
-        b"J",
-        b"R",
-        b"P0.5",
-        b"N",
-        b"M",
-        b"m",
-        b"L",
-        b"h",
-        b"V",
-        b"C",
-        b"s",
-        b"Q",
-        b"t",
-        b"A",
-        b"a",
-        b"z",
-        b"0",
-        b"1",
-        b"-1",
-        b"12.5",
-        b"-90",
-        b"120",
-        b"1e6",
-        b"-1e6",
-        b"1e-300",
-        b"999999999",
-        b".",
-        b",",
-        b" ",
-        b" ",
-        b"\n",
-        b"(",
-        b")",
-        b";",
-        b"%",
-        b"<svg>",
-        b"\xff",
-        b"\0",
-    ];
-    prop::collection::vec(prop::sample::select(pieces), 0..60).prop_map(|pieces| pieces.concat())
+    let words = "G0 G1 G2 G3 G4 G20 G91 M3 M4 M5 M30 S1000 F600 F6000 X Y Z I J R P0.5 N M \
+                 m L h V C s Q t A a z 0 1 -1 12.5 -90 120 1e6 -1e6 1e-300 999999999 . , ( ) ; % <svg>";
+    let mut tokens: Vec<&[u8]> = words.split(' ').map(str::as_bytes).collect();
+    tokens.extend([&b" "[..], b" ", b"\n", b"\xff", b"\0"]);
+    prop::collection::vec(prop::sample::select(tokens), 0..60).prop_map(|tokens| tokens.concat())
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_bytes_are_read_within_bounds_or_named(bytes in prop::collection::vec(any::<u8>(), 0..2_000), form in 0..4) {
+    fn exports_and_plots_of_any_bytes_are_bounded(bytes in prop::collection::vec(any::<u8>(), 0..2_000), form in 0..4) {
         let bytes = match form {
             0 => bytes,
             1 => gzip(&bytes),
@@ -222,28 +172,29 @@ proptest! {
             let Ok(job) = opened() else { continue };
             let mut written = Written(0);
             let _ = export(job, format, "any", &mut written);
-            // A segment has a tick at least, and a row less than this.
+            // A segment has at least one tick, and its row is shorter than this.
             prop_assert!(written.0 < 400 * bytes.len() as u64 + 200_000, "{} of {}", written.0, bytes.len());
         }
         #[cfg(feature = "plot")]
-        if let Ok(plot) = opened().and_then(Plot::of) {
-            prop_assert!((plot.to_svg(&Sheet::new("any")).len() as u64) < 200 * bytes.len() as u64 + 1_000_000);
+        if let Ok(plot) = opened().and_then(Plot::from_job) {
+            prop_assert!((plot.to_svg(&PlotOptions::new("any")).len() as u64) < 200 * bytes.len() as u64 + 1_000_000);
         }
     }
+}
+
+#[cfg(feature = "drawing")]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_drawing_is_made_within_bounds_or_named(drawing in drawing_like()) {
+    fn jobs_from_any_drawing_are_bounded(drawing in drawing_like()) {
         let mut job = Builder::new();
         job.power(1)?;
         let results = [
             gcode::draw(&mut job, &drawing, &gcode::Settings::default()),
-            svgpath::draw(&mut job, &drawing, &svgpath::Settings {
-                placement: Placement::default(),
-                speed_mm_s: 50.0,
-                laser: Laser::Constant(0.5),
-            }),
+            svgpath::draw(&mut job, &drawing, &svgpath::Settings::new(50.0, Laser::Constant(0.5))),
         ];
-        // Less than a full circle with the largest radius, at 10 mm/s, for each byte.
+        // Per byte, less than a full circle with the largest radius at 10 mm/s.
         prop_assert!(job.body().len() <= 10_000_000 * drawing.len() + 1, "{} ticks", job.body().len());
         if results.iter().all(Result::is_err) {
             prop_assert_eq!(job.body(), &[tick::POWER | 1][..]);

@@ -1,4 +1,4 @@
-//! What is made is a valid file, moves as asked, and is read back to the step.
+//! The builder: valid files with exact positions.
 
 use proptest::prelude::*;
 
@@ -6,27 +6,27 @@ use super::super::*;
 use super::{read_body, reference};
 
 #[test]
-fn what_is_made_accelerates_and_keeps_within_its_speed() {
+fn moves_accelerate_to_the_travel_speed() {
     let mut job = Builder::with_step_frequency(28_160).expect("in range");
     job.move_to(200.0, 0.0).expect("in range");
     let body = job.body().to_vec();
-    // Steps in windows of 10 ms, as mm/s.
+    // Speeds in windows of 10 ms, in mm/s.
     let speeds: Vec<f64> =
         body.chunks_exact(281).map(|window| reference(window).xp as f64 / 53.333 / (281.0 / 28_160.0)).collect();
     let peak = speeds.iter().copied().fold(0.0, f64::max);
     assert!((195.0..205.0).contains(&peak), "{peak}");
     assert!(speeds[0] < 10.0 && speeds[speeds.len() - 1] < 15.0, "from rest to rest");
     for pair in speeds.windows(2) {
-        // 7 mm/s in 10 ms, and two steps of rounding.
+        // 7 mm/s in 10 ms, plus two steps of rounding.
         assert!((pair[1] - pair[0]).abs() < 7.0 + 4.0, "{pair:?}");
     }
-    // Ramps of 200/700 s, the rest at 200 mm/s.
+    // Two ramps of 200/700 s, the rest at 200 mm/s.
     let expected_s = 200.0 / 200.0 + 200.0 / 700.0;
     assert!((body.len() as f64 / 28_160.0 - expected_s).abs() < 0.001);
 }
 
 #[test]
-fn fire_density_is_kept_in_every_period() {
+fn fire_density_holds_in_every_period() {
     for sevenths in 0..=7u32 {
         let mut job = Builder::new();
         job.cut_to(5.0, 2.0, 10.0, f64::from(sevenths) / 7.0).expect("in range");
@@ -41,7 +41,7 @@ fn fire_density_is_kept_in_every_period() {
 }
 
 #[test]
-fn what_cannot_be_made_is_refused_and_changes_nothing() {
+fn rejects_values_out_of_range_without_changes() {
     let mut job = Builder::new();
     job.move_to(1.0, 1.0).expect("in range");
     let before = job.to_bytes();
@@ -67,7 +67,7 @@ fn what_cannot_be_made_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn a_made_header_is_whole() {
+fn new_header_is_complete() {
     let header = Builder::with_step_frequency(28_160).expect("in range").header().clone();
     assert_eq!((header.check(Some(1)), header.remarks()), (vec![], vec![]));
     assert_eq!((header.step_frequency_hz(), header.microsteps_x(), header.microsteps_y()), (Some(28_160), 8, 8));
@@ -77,7 +77,7 @@ fn a_made_header_is_whole() {
     assert_eq!(codes.len(), header.records().len(), "no code twice");
 }
 
-/// Something to make, in tenths of a millimetre where it is a place.
+/// A call of the builder. Positions are in tenths of a millimetre.
 #[derive(Debug, Clone)]
 enum Make {
     Move(i16, i16),
@@ -87,10 +87,10 @@ enum Make {
 }
 
 fn make() -> impl Strategy<Value = Make> {
-    let place = -600i16..600;
+    let coordinate = -600i16..600;
     prop_oneof![
-        (place.clone(), place.clone()).prop_map(|(x, y)| Make::Move(x, y)),
-        (place.clone(), place, 5.0..500.0, 0.0..=1.0)
+        (coordinate.clone(), coordinate.clone()).prop_map(|(x, y)| Make::Move(x, y)),
+        (coordinate.clone(), coordinate, 5.0..500.0, 0.0..=1.0)
             .prop_map(|(x, y, speed, density)| Make::Cut(x, y, speed, density)),
         (0u8..=127).prop_map(Make::Power),
         (0.0..0.1).prop_map(Make::Dwell),
@@ -101,7 +101,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn what_is_made_is_read_back_to_the_step(hz in 1_000u32..=30_000, parts in prop::collection::vec(make(), 0..6)) {
+    fn jobs_are_read_back_exactly(hz in 1_000u32..=30_000, parts in prop::collection::vec(make(), 0..6)) {
         let mut job = Builder::with_step_frequency(hz).expect("in range");
         let mut at_tenths = (0, 0);
         let mut powers = 0;
@@ -132,7 +132,7 @@ proptest! {
                     prop_assert!(job.body()[before..].iter().all(|&byte| byte == 0));
                 }
             }
-            // Each place is exact by itself: 160 microsteps are 3 mm.
+            // Every position is exact: 160 microsteps are 3 mm.
             let steps = |tenths: i16| (f64::from(tenths) * 160.0 / 30.0).round();
             let end = reference(job.body()).end();
             prop_assert_eq!((end.x as f64, end.y as f64, end.z), (steps(at_tenths.0), steps(at_tenths.1), 0));
@@ -149,14 +149,14 @@ proptest! {
     }
 
     #[test]
-    fn a_line_goes_straight(x in -300i16..300, y in -300i16..300, speed in 20.0..200.0f64) {
+    fn lines_are_straight(x in -300i16..300, y in -300i16..300, speed in 20.0..200.0f64) {
         let mut job = Builder::new();
         job.cut_to(f64::from(x) / 10.0, f64::from(y) / 10.0, speed, 0.5)?;
         let end = job.position();
         let mut at = Position::default();
         for &byte in job.body() {
             at.advance(byte);
-            // Distance from the line through both ends, in steps; one for each axis' rounding.
+            // The distance from the line through both ends, with rounding on both axes.
             let across = (at.x * end.y - at.y * end.x).abs() as f64;
             prop_assert!(across <= 1.5 * (end.x as f64).hypot(end.y as f64), "{at:?} on the way to {end:?}");
         }

@@ -1,4 +1,4 @@
-//! What is measured, against jobs of which it is known, and against a reading one byte at a time.
+//! Measurements of known jobs, and of any bytes against a tick-by-tick reference.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn meter(job: &Builder) -> Measured {
 }
 
 #[test]
-fn a_known_job_has_its_known_numbers() {
+fn measures_a_known_job() {
     let mut job = Builder::new();
     job.power(100).unwrap().move_to(30.0, 40.0).unwrap().dwell(0.5).unwrap();
     job.cut_to(60.0, 40.0, 20.0, 3.0 / 7.0).unwrap().power(50).unwrap().cut_to(60.0, 20.0, 40.0, 1.0).unwrap();
@@ -25,7 +25,7 @@ fn a_known_job_has_its_known_numbers() {
     near(measured.cut_mm, 50.0, 0.1);
     near(measured.seconds(measured.idle_ticks).unwrap(), 0.5, 0.06);
     assert_eq!(measured.moving_ticks + measured.idle_ticks, measured.ticks);
-    // The move is too short for its full speed: it peaks at the root of 50 mm times 590 * 5 / 4 mm/s2, for no time.
+    // Too short for full speed: the peak is the square root of 50 mm times 590 * 5 / 4 mm/s2.
     near(measured.peak_mm_s.unwrap(), 192.0 - 5.0, 5.0);
     near(measured.mean_mm_s().unwrap(), 100.0 / measured.seconds(measured.moving_ticks).unwrap(), 0.1);
 
@@ -50,14 +50,14 @@ fn a_known_job_has_its_known_numbers() {
 }
 
 #[test]
-fn a_long_line_has_the_speed_that_it_was_made_with() {
+fn peak_of_a_long_line_is_its_speed() {
     let mut job = Builder::new();
     job.cut_to(0.0, 200.0, 25.0, 0.5).unwrap();
     near(meter(&job).peak_mm_s.unwrap(), 25.0, 0.8);
 }
 
 #[test]
-fn standing_under_fire_is_neither_moving_nor_idle() {
+fn fire_at_rest_is_neither_moving_nor_idle() {
     let measured = measure(&file(&[[0x10; 100], [0; 100]].concat())[..], Limits::default()).unwrap();
     assert_eq!((measured.moving_ticks, measured.idle_ticks, measured.counts.le), (0, 100, 100));
     assert_eq!((measured.mean_mm_s(), measured.fire_ticks_per_mm()), (None, None));
@@ -65,7 +65,7 @@ fn standing_under_fire_is_neither_moving_nor_idle() {
 }
 
 #[test]
-fn no_frequency_no_speed() {
+fn has_no_speed_without_frequency() {
     let bytes = [&b"\x80GF1\x08\0\0\0"[..], &[1; 1000]].concat();
     let measured = measure(&bytes[..], Limits::default()).unwrap();
     assert_eq!((measured.run_time_s, measured.peak_mm_s, measured.mean_mm_s()), (None, None, None));
@@ -73,7 +73,7 @@ fn no_frequency_no_speed() {
 }
 
 #[test]
-fn the_timeline_is_the_whole_job() {
+fn timeline_covers_the_whole_job() {
     let mut job = Builder::new();
     job.cut_to(50.0, 0.0, 25.0, 0.5).unwrap().dwell(1.0).unwrap();
     let measured = meter(&job);
@@ -85,34 +85,77 @@ fn the_timeline_is_the_whole_job() {
 }
 
 #[test]
-fn steps_and_paths_are_the_body_and_end_with_its_fault() {
+fn ticks_and_segments_cover_the_body_and_end_with_its_error() {
     let mut job = Builder::new();
     job.power(5).unwrap().cut_to(20.0, 10.0, 50.0, 0.3).unwrap();
     let bytes = job.to_gzip();
 
     let mut reading = Job::open(&bytes[..]).unwrap();
-    let steps: Vec<_> = reading.steps().collect::<Result<_>>().unwrap();
-    assert_eq!(steps.iter().map(|step| step.byte).collect::<Vec<_>>(), job.body());
-    assert!(steps.iter().zip(0..).all(|(step, tick)| step.tick == tick && step.power == Some(5)));
-    assert_eq!((steps.last().unwrap().position, reading.steps().count()), (job.position(), 0));
+    let ticks: Vec<_> = reading.ticks().collect::<Result<_>>().unwrap();
+    assert_eq!(ticks.iter().map(|tick| tick.byte).collect::<Vec<_>>(), job.body());
+    assert!(ticks.iter().zip(0..).all(|(tick, index)| tick.index == index && tick.power == Some(5)));
+    assert_eq!((ticks.last().unwrap().position, reading.ticks().count()), (job.position(), 0));
 
     let mut reading = Job::open(&bytes[..]).unwrap();
-    let paths: Vec<_> = reading.paths().collect::<Result<_>>().unwrap();
-    assert_eq!(paths.last().unwrap().end, job.position());
-    assert_eq!(paths.iter().map(|segment| segment.ticks).sum::<u64>(), job.body().len() as u64);
+    let segments: Vec<_> = reading.segments().collect::<Result<_>>().unwrap();
+    assert_eq!(segments.last().unwrap().end, job.position());
+    assert_eq!(segments.iter().map(|segment| segment.ticks).sum::<u64>(), job.body().len() as u64);
 
     let cut = &bytes[..bytes.len() - 9];
     let mut reading = Job::open(cut).unwrap();
-    let ends: Vec<_> = reading.steps().map(|step| step.is_err()).collect();
-    assert_eq!(ends.iter().filter(|&&fault| fault).count(), 1);
+    let ends: Vec<_> = reading.ticks().map(|tick| tick.is_err()).collect();
+    assert_eq!(ends.iter().filter(|&&failed| failed).count(), 1);
     assert_eq!(ends.last(), Some(&true));
     let mut reading = Job::open(cut).unwrap();
-    let mut paths = reading.paths();
-    assert!(paths.by_ref().any(|segment| matches!(segment, Err(Error::GzipCut { .. }))));
-    assert!(paths.next().is_none());
+    let mut segments = reading.segments();
+    assert!(segments.by_ref().any(|segment| matches!(segment, Err(Error::GzipCut { .. }))));
+    assert!(segments.next().is_none());
+}
+
+/// Finds extents tick by tick.
+fn reference_extents(body: &[u8]) -> Extents {
+    let (mut extents, mut at) = (Extents::default(), Position::default());
+    for &byte in body {
+        let fires = at.advance(byte);
+        extents.x.include(at.x);
+        extents.y.include(at.y);
+        extents.z.include(at.z);
+        if fires {
+            let fire_box = extents.fire.get_or_insert(FireBox { x: Span::at(at.x), y: Span::at(at.y) });
+            fire_box.x.include(at.x);
+            fire_box.y.include(at.y);
+        }
+    }
+    extents
+}
+
+/// Runs, in which whole blocks go one way, and noise.
+fn runs_and_noise() -> impl Strategy<Value = Vec<u8>> {
+    let run = (any::<u8>(), 0..600_usize).prop_map(|(byte, times)| vec![byte; times]);
+    let noise = vec(any::<u8>(), 0..600);
+    let parts = vec(prop_oneof![run, noise], 0..16).prop_map(|parts| parts.concat());
+    (parts, 1..6_usize).prop_map(|(parts, times)| parts.repeat(times))
+}
+
+#[test]
+fn fire_box_starts_with_the_first_fire() {
+    // Fire to the right, a dark move to the left, then fire to the right again from there.
+    let body = [vec![0x11; 100], vec![0x03; 8092], vec![0x11; 8192]].concat();
+    let measured = measure(&file(&body)[..], Limits::default()).unwrap();
+    assert_eq!(measured.extents.fire.unwrap().x, Span { min: 100 - 8092 + 1, max: 200 });
 }
 
 proptest! {
+    #[test]
+    fn counts_and_extents_match_a_reference(body in runs_and_noise()) {
+        let measured = measure(&file(&body)[..], Limits::default())?;
+        prop_assert_eq!(measured.extents, reference_extents(&body));
+        prop_assert_eq!(measured.counts, reference(&body));
+        let bins = measured.timeline.bins();
+        prop_assert_eq!(bins.iter().map(|bin| bin.ticks).sum::<u64>(), body.len() as u64);
+        prop_assert_eq!(bins.iter().map(|bin| bin.fire_ticks).sum::<u64>(), measured.counts.le);
+    }
+
     #[test]
     fn pieces_make_no_difference(body in vec(any::<u8>(), 0..3000), cuts in vec(1..700_usize, 1..20)) {
         let header = Builder::new().header().clone();

@@ -1,12 +1,13 @@
-//! The room as a whole: what is whole is read, what is broken is named, and nothing makes the reader panic.
+//! Tests of the whole module, and helpers for them.
 
+#[cfg(feature = "drawing")]
 mod drawing;
 mod exporting;
-mod legs;
 mod limits;
 mod making;
 mod measuring;
-mod paths;
+mod path_moves;
+mod segments;
 
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -17,7 +18,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// Counts one byte at a time, straight from the table of bits. Written apart from the code it checks: no constant shared.
+/// Counts one byte at a time. Independent of the code under test: shares no constants with it.
 fn reference(body: &[u8]) -> Counts {
     let mut counts = Counts::default();
     for &byte in body {
@@ -47,6 +48,7 @@ fn reference(body: &[u8]) -> Counts {
     counts
 }
 
+/// Returns the final position and the number of firing ticks.
 fn walk(body: &[u8]) -> (Position, u64) {
     let mut position = Position::default();
     let fired = body.iter().filter(|&&byte| position.advance(byte)).count();
@@ -58,7 +60,7 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("in memory")
 }
 
-/// A file with a short header and this body.
+/// Creates a file with a default header.
 fn file(body: &[u8]) -> Vec<u8> {
     let mut bytes = Builder::new().header().encode();
     bytes.extend_from_slice(body);
@@ -76,7 +78,7 @@ fn read_body(file: impl Read) -> Result<Vec<u8>> {
     Ok(body)
 }
 
-/// Reads a few bytes at a time, with interruptions.
+/// A reader that returns a few bytes at a time, with interruptions.
 struct Trickle<'a> {
     bytes: &'a [u8],
     step: usize,
@@ -94,7 +96,7 @@ impl Read for Trickle<'_> {
     }
 }
 
-/// Counts what is read of it.
+/// A reader that counts bytes.
 struct Counted<'a>(&'a [u8], &'a std::cell::Cell<usize>);
 
 impl Read for Counted<'_> {
@@ -106,26 +108,26 @@ impl Read for Counted<'_> {
     }
 }
 
-/// Claims to have read more than fits.
-struct Boasts;
+/// A reader that returns a length that exceeds its buffer.
+struct Overreporting;
 
-impl Read for Boasts {
+impl Read for Overreporting {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         Ok(out.len() + 1)
     }
 }
 
-/// Fails where it would end.
-struct Fails<'a>(&'a [u8]);
+/// A reader that fails in place of its end.
+struct Failing<'a>(&'a [u8]);
 
-impl Read for Fails<'_> {
+impl Read for Failing<'_> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
         if self.0.is_empty() { Err(io::Error::other("unplugged")) } else { self.0.read(out) }
     }
 }
 
 #[test]
-fn every_byte_counts_and_moves_as_the_table_says() {
+fn every_byte_counts_and_moves_as_documented() {
     for byte in 0..=255 {
         let mut counts = Counts::default();
         counts.add(&[byte]);
@@ -148,7 +150,7 @@ fn counters_do_not_overflow_in_long_runs() {
 }
 
 #[test]
-fn a_gzip_file_reads_as_the_plain_one_does() {
+fn reads_gzip_as_plain() {
     let body: Vec<u8> = (0..200_000u32).map(|n| (((n % 5003) * (n % 2003)) >> 7).to_le_bytes()[0]).collect();
     let plain = file(&body);
     let (one, two) = plain.split_at(300);
@@ -166,7 +168,7 @@ fn a_gzip_file_reads_as_the_plain_one_does() {
 }
 
 #[test]
-fn gzip_headers_may_have_every_optional_field() {
+fn accepts_all_optional_gzip_header_fields() {
     let plain = file(&[1, 2, 3]);
     let deflated = gzip(&plain)[10..].to_vec();
     let mut header = vec![0x1f, 0x8b, 8, 0b0001_1111, 1, 2, 3, 4, 0, 255];
@@ -189,7 +191,7 @@ fn gzip_headers_may_have_every_optional_field() {
 }
 
 #[test]
-fn broken_gzip_is_named_with_its_place() {
+fn reports_gzip_defects_with_their_offset() {
     let good = gzip(&file(&[5; 1000]));
     let end = good.len();
     let changed = |at: usize, to: u8| {
@@ -200,8 +202,8 @@ fn broken_gzip_is_named_with_its_place() {
     let trailer =
         |found: &str, at: usize, what: &str| format!("the gzip {what} at byte {at} of the compressed file is {found}");
     let table = [
-        (changed(2, 7), "the gzip header at byte 0 of the compressed file is wrong: an unknown".to_owned()),
-        (changed(3, 0x80), "the gzip header at byte 0 of the compressed file is wrong: reserved".to_owned()),
+        (changed(2, 7), "the gzip header at byte 0 of the compressed file is invalid: an unknown".to_owned()),
+        (changed(3, 0x80), "the gzip header at byte 0 of the compressed file is invalid: reserved".to_owned()),
         (changed(10, 0xff), "the gzip data are damaged near byte 10".to_owned()),
         (changed(end - 8, !good[end - 8]), trailer("0x", end - 8, "checksum")),
         (changed(end - 4, !good[end - 4]), trailer("", end - 4, "length")),
@@ -209,11 +211,14 @@ fn broken_gzip_is_named_with_its_place() {
         (good[..end - 9].to_vec(), format!("the compressed file ends at byte {}, expected more gzip data", end - 9)),
         (good[..end - 6].to_vec(), format!("the compressed file ends at byte {}, expected the checksum", end - 6)),
         (good[..end - 1].to_vec(), format!("the compressed file ends at byte {}, expected the length", end - 1)),
-        ([&good[..], b"\0"].concat(), format!("there is something behind the gzip data, at byte {end}")),
-        ([&good[..], b"\x1f"].concat(), format!("there is something behind the gzip data, at byte {end}")),
-        ([&good[..], b"trailing"].concat(), format!("there is something behind the gzip data, at byte {end}")),
+        ([&good[..], b"\0"].concat(), format!("unexpected data after the gzip data, at byte {end}")),
+        ([&good[..], b"\x1f"].concat(), format!("unexpected data after the gzip data, at byte {end}")),
+        ([&good[..], b"trailing"].concat(), format!("unexpected data after the gzip data, at byte {end}")),
         ([&good[..], &good[..4]].concat(), format!("the compressed file ends at byte {}", end + 4)),
-        (gzip(b"\x80GF1\x10\0\0\0"), "the file ends at byte 8, inside its header, expected 16 bytes".to_owned()),
+        (
+            gzip(b"\x80GF1\x10\0\0\0"),
+            "the file ends at byte 8, inside its header, expected a header of 16 bytes".to_owned(),
+        ),
         (gzip(b"<html>"), "not a pulse file".to_owned()),
         (gzip(&gzip(&file(&[]))), "not a pulse file".to_owned()),
     ];
@@ -224,7 +229,7 @@ fn broken_gzip_is_named_with_its_place() {
 }
 
 #[test]
-fn a_broken_file_never_seems_to_end_well() {
+fn keeps_failing_after_an_error() {
     let body = vec![5; 100_000];
     let good = gzip(&file(&body));
     let mut job = Job::open(&good[..good.len() - 1]).expect("the header is there");
@@ -248,7 +253,7 @@ fn a_broken_file_never_seems_to_end_well() {
 }
 
 #[test]
-fn a_bomb_is_stopped_at_the_limit() {
+fn stops_a_decompression_bomb_at_the_limit() {
     let mut encoder = GzEncoder::new(file(&[]), Compression::default());
     encoder.get_mut().clear();
     encoder.write_all(&file(&[])).expect("in memory");
@@ -265,19 +270,19 @@ fn a_bomb_is_stopped_at_the_limit() {
 }
 
 #[test]
-fn a_reader_that_fails_is_reported_with_how_far_it_got() {
+fn reports_reader_errors_with_their_offset() {
     let plain = file(&[0; 10]);
     for bytes in [&plain, &gzip(&plain)[..50].to_vec(), &plain[..20].to_vec()] {
-        let error = read_body(Fails(bytes)).expect_err("unplugged");
+        let error = read_body(Failing(bytes)).expect_err("unplugged");
         let expected = format!("reading failed at byte {}: unplugged", bytes.len());
         assert_eq!(error.to_string(), expected);
     }
 
-    assert!(matches!(Job::open(Boasts), Err(Error::Io { offset: 0, .. })));
+    assert!(matches!(Job::open(Overreporting), Err(Error::Io { offset: 0, .. })));
 }
 
 #[test]
-fn the_info_is_what_the_python_client_would_write_and_more() {
+fn info_has_the_fields_of_the_python_client() {
     let mut job = Builder::new();
     job.set(Code(*b"a\"\xff "), 7).expect("room");
     job.power(127).expect("a level");
@@ -344,7 +349,7 @@ fn the_info_is_what_the_python_client_would_write_and_more() {
 }
 
 #[test]
-fn the_info_has_a_repeated_code_once_and_no_run_time_without_a_frequency() {
+fn info_has_repeated_codes_once_and_no_run_time_without_frequency() {
     let mut bytes = b"\x80GF1\x20\0\0\0".to_vec();
     bytes.extend_from_slice(b"AAid\x01\0\0\0BBid\x02\0\0\0AAid\x03\0\0\0");
     bytes.extend_from_slice(&[1, 1]);
@@ -355,13 +360,10 @@ fn the_info_has_a_repeated_code_once_and_no_run_time_without_a_frequency() {
     assert_eq!(measured.header.records().len(), 3);
 }
 
-/// Real files, where there are any: `GF_PULS_DIR` names the folder that has them.
 #[test]
-fn real_files() {
-    let Some(folder) = std::env::var_os("GF_PULS_DIR") else {
-        eprintln!("skipped: GF_PULS_DIR is not set to a folder with hunt.puls and motion.puls");
-        return;
-    };
+#[ignore = "needs real pulse files: GF_PULS_DIR"]
+fn reads_real_files() {
+    let folder = std::env::var_os("GF_PULS_DIR").expect("GF_PULS_DIR is set");
     for name in ["hunt.puls", "motion.puls"] {
         let bytes = std::fs::read(Path::new(&folder).join(name)).expect(name);
         for file in [&bytes, &gzip(&bytes)] {
@@ -381,7 +383,7 @@ fn real_files() {
 
 proptest! {
     #[test]
-    fn counts_equal_the_reference_however_the_body_is_cut_up(
+    fn counts_match_the_reference_for_any_pieces(
         body in prop::collection::vec(any::<u8>(), 0..10_000),
         cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..6),
     ) {
@@ -404,7 +406,7 @@ proptest! {
     }
 
     #[test]
-    fn no_bytes_make_the_reader_panic(bytes: Vec<u8>, gzip_framed: bool) {
+    fn reader_never_panics(bytes: Vec<u8>, gzip_framed: bool) {
         let _ = read_body(&bytes[..]);
         let _ = read_body(&gzip(&bytes)[..]);
         let mut framed = b"\x1f\x8b\x08\0\0\0\0\0\0\0".to_vec();
@@ -417,7 +419,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_to_a_gzip_file_is_harmless_or_named(
+    fn damaged_gzip_is_rejected_or_read_unchanged(
         body in prop::collection::vec(any::<u8>(), 0..2_000),
         at: prop::sample::Index,
         change in 1u8..,
@@ -429,14 +431,14 @@ proptest! {
         let mut damaged = good.clone();
         let at = at.index(good.len());
         damaged[at] ^= change;
-        // The gzip header's time or the bits that fill up the last byte of data, say, are nobody's business.
+        // Some bits have no effect, such as the time in the gzip header or the padding of the last byte.
         if let Ok(read) = read_body(&damaged[..]) {
             prop_assert_eq!(read, body);
         }
     }
 
     #[test]
-    fn damage_to_a_plain_file_is_read_or_named(
+    fn damaged_plain_files_are_read_consistently_or_rejected(
         body in prop::collection::vec(any::<u8>(), 0..500),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4),
         end: prop::sample::Index,

@@ -1,0 +1,43 @@
+//! Running until enough jobs have arrived.
+
+use std::path::PathBuf;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::{RecvTimeoutError, bounded, unbounded};
+
+use super::Emulator;
+use crate::Result;
+use crate::events::EmulatorEvent;
+
+impl Emulator {
+    /// Connects and runs until `jobs` jobs have arrived, `timeout` has passed, or the handle stops it. Returns the pulse
+    /// files that arrived, which may be fewer or more, and how the run ended.
+    pub fn collect(&mut self, jobs: usize, timeout: Option<Duration>) -> (Vec<PathBuf>, Result<()>) {
+        let (sender, collected) = unbounded();
+        let handle = self.handle();
+        self.on_event(move |event| {
+            if let EmulatorEvent::JobCollected(job) = event {
+                let _ = sender.send(job.path.clone());
+                if sender.len() >= jobs {
+                    handle.stop();
+                }
+            }
+        });
+        let handle = self.handle();
+        let (running, ended) = bounded::<()>(0);
+        let outcome = thread::scope(|scope| {
+            if let Some(timeout) = timeout {
+                scope.spawn(move || {
+                    if ended.recv_timeout(timeout) == Err(RecvTimeoutError::Timeout) {
+                        handle.stop();
+                    }
+                });
+            }
+            let outcome = self.connect().and_then(|()| self.run());
+            drop(running);
+            outcome
+        });
+        (collected.try_iter().collect(), outcome)
+    }
+}

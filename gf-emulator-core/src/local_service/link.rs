@@ -1,0 +1,293 @@
+//! One WebSocket connection with a machine, from the service's side. It knows nothing of machines or of the service:
+//! what it reads goes to a callback.
+//!
+//! One thread blocks in a read of the socket; every other thread sends directly. The stream between them is detached
+//! (see [`http_server::stream`](crate::http_server::stream)), so that neither waits for the other.
+
+use std::io::{self, Write};
+use std::net::{Shutdown, TcpStream};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use tungstenite::protocol::frame::coding::CloseCode;
+use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tungstenite::{Error as WsError, Message, WebSocket};
+
+use crate::http_server::response::linger;
+use crate::http_server::stream::{ServerStream, read_socket};
+use crate::sync::{lock, wait};
+
+/// How long a machine may take to close its side after a cut or a Close frame.
+pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a write to the machine may block.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
+/// Maximum size of a message. A full settings report is about 10 kB (measured on hardware).
+const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
+/// Size of the header of an unmasked frame of up to 64 KiB, in bytes (RFC 6455, section 5.2).
+const FRAME_HEADER_BYTES: usize = 4;
+/// Maximum size of the pongs queued for a machine that does not read.
+const PONGS_LIMIT_BYTES: usize = 1 << 20;
+
+/// How a connection is cut, without a Close frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Cut {
+    /// Shuts down the sending side only: what the machine has sent is still read until it closes its side, for 5 s at
+    /// most.
+    Drain,
+    /// Shuts down both sides: what the machine has sent and the service has not read is lost.
+    Hard,
+}
+
+/// What a [`Link`] reads, and its end.
+pub(super) enum LinkEvent<'a> {
+    Text(&'a str),
+    /// A binary frame of this many bytes.
+    Binary(usize),
+    Ping,
+    /// The link is about to be cut or has failed: nothing can be sent any more.
+    Closing,
+    /// The connection is closed.
+    Closed {
+        /// The code of the machine's Close frame, if it sent one.
+        code: Option<u16>,
+    },
+}
+
+/// An open WebSocket connection.
+pub(super) struct Link {
+    socket: Arc<TcpStream>,
+    state: Mutex<State>,
+    ended: Condvar,
+}
+
+struct State {
+    websocket: WebSocket<ServerStream>,
+    /// A thread is writing output to the socket; it will also write what is added meanwhile.
+    writing: bool,
+    /// Nothing more can be sent.
+    cut: Option<Cut>,
+    /// All output has been written, and the sending side is shut down.
+    finished: bool,
+    ended: bool,
+}
+
+/// State of the reading thread.
+#[derive(Default)]
+struct ReadState {
+    /// The code of the machine's Close frame, if it sent one.
+    close_code: Option<u16>,
+    /// A message was too long.
+    is_rejected: bool,
+    /// Upper bound of the size of queued pongs.
+    pong_bytes: usize,
+}
+
+/// Nothing can be sent: the connection is cut or broken.
+#[derive(Debug)]
+pub(super) struct LinkClosed;
+
+impl Link {
+    /// Takes over a connection. `early` is what was read past the handshake request, `response` the handshake response.
+    ///
+    /// The response is sent with the first flush, so that the link can be registered before the machine knows that it
+    /// is open.
+    pub(super) fn new(mut stream: ServerStream, early: Vec<u8>, response: &[u8]) -> io::Result<Self> {
+        let socket = stream.socket();
+        stream.detach();
+        stream.write_all(response)?;
+        let config = WebSocketConfig::default()
+            .read_buffer_size(8 * 1024)
+            .write_buffer_size(0)
+            .max_message_size(Some(MESSAGE_LIMIT_BYTES))
+            .max_frame_size(Some(MESSAGE_LIMIT_BYTES));
+        let websocket = WebSocket::from_partially_read(stream, early, Role::Server, Some(config));
+        let state = State { websocket, writing: false, cut: None, finished: false, ended: false };
+        Ok(Self { socket, state: Mutex::new(state), ended: Condvar::new() })
+    }
+
+    /// Sends a text frame. `before_send` is called just before, in the order of sending.
+    pub(super) fn send(&self, text: &str, before_send: impl FnOnce()) -> Result<(), LinkClosed> {
+        {
+            let mut state = lock(&self.state);
+            if state.cut.is_some() || state.ended || !state.websocket.can_write() {
+                return Err(LinkClosed);
+            }
+            before_send();
+            state.websocket.send(Message::text(text)).map_err(|_| LinkClosed)?;
+        }
+        self.flush().map_err(|_| LinkClosed)
+    }
+
+    /// Writes output to the socket, unless another thread is writing, which then also writes this. After a
+    /// [`Cut::Drain`], shuts down the sending side once all is written.
+    fn flush(&self) -> io::Result<()> {
+        loop {
+            let bytes = {
+                let mut state = lock(&self.state);
+                if state.writing {
+                    return Ok(());
+                }
+                let bytes = state.websocket.get_mut().take_output();
+                if state.finished || state.cut == Some(Cut::Hard) {
+                    return Ok(());
+                }
+                if bytes.is_empty() {
+                    if state.cut == Some(Cut::Drain) {
+                        state.finished = true;
+                        // Fails if it is already closed.
+                        let _ = self.socket.shutdown(Shutdown::Write);
+                    }
+                    return Ok(());
+                }
+                state.writing = true;
+                bytes
+            };
+            let written = (&*self.socket).write_all(&bytes);
+            lock(&self.state).writing = false;
+            if let Err(error) = written {
+                // Part of a frame may have been sent, so nothing can follow. The reading thread sees the end.
+                let _ = self.socket.shutdown(Shutdown::Both);
+                return Err(error);
+            }
+        }
+    }
+
+    fn begin_cut(&self, how: Cut) {
+        lock(&self.state).cut = Some(how);
+        match how {
+            // If this fails, the flush has shut the socket down.
+            Cut::Drain => _ = self.flush(),
+            // Fails if it is already closed.
+            Cut::Hard => _ = self.socket.shutdown(Shutdown::Both),
+        }
+    }
+
+    fn wait_for_end(&self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
+        let mut state = lock(&self.state);
+        while !state.ended {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            state = wait(&self.ended, state, Some(left));
+        }
+        true
+    }
+
+    /// Waits until the machine closes its side, for `timeout` at most; then shuts the socket down.
+    fn end(&self, timeout: Duration) {
+        if !self.wait_for_end(timeout) {
+            let _ = self.socket.shutdown(Shutdown::Both);
+            self.wait_for_end(CLOSE_TIMEOUT);
+        }
+    }
+
+    /// Cuts the connection and waits until it is closed. The link must have been unregistered before.
+    pub(super) fn cut(&self, how: Cut) {
+        self.begin_cut(how);
+        self.end(CLOSE_TIMEOUT);
+    }
+
+    /// Sends a Close frame and waits until the connection is closed; the machine has `timeout` to close its side. The
+    /// link must have been unregistered before.
+    pub(super) fn close(&self, code: u16, timeout: Duration) {
+        let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
+        let sent = lock(&self.state).websocket.close(Some(frame));
+        if sent.is_err() || self.flush().is_err() {
+            let _ = self.socket.shutdown(Shutdown::Both);
+        }
+        self.end(timeout);
+    }
+
+    /// Cuts the connection without waiting.
+    pub(super) fn abandon(&self) {
+        self.begin_cut(Cut::Hard);
+    }
+
+    /// Reads until the connection ends, which is `cut_after` after the call at the latest. Runs on the connection's own
+    /// thread.
+    pub(super) fn run(&self, cut_after: Option<Duration>, mut on_event: impl FnMut(LinkEvent<'_>)) {
+        let _ = self.socket.set_write_timeout(Some(WRITE_TIMEOUT));
+        let mut cut_at = cut_after.map(|after| Instant::now() + after);
+        let mut read = ReadState::default();
+        let mut block = vec![0; 16 * 1024];
+        loop {
+            let is_open = self.read_messages(&mut read, &mut on_event);
+            // Sends pongs and the response to a Close frame. If it fails, the read below sees the end.
+            let _ = self.flush();
+            // If another thread is writing, pongs are queued behind it for as long as the machine does not read.
+            if lock(&self.state).websocket.get_mut().pending_output() == 0 {
+                read.pong_bytes = 0;
+            }
+            if !is_open || read.pong_bytes > PONGS_LIMIT_BYTES {
+                break;
+            }
+            let left = cut_at.map(|at| at.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                if lock(&self.state).cut.is_some() {
+                    break;
+                }
+                on_event(LinkEvent::Closing);
+                self.begin_cut(Cut::Drain);
+                cut_at = Some(Instant::now() + CLOSE_TIMEOUT);
+                continue;
+            }
+            if self.socket.set_read_timeout(left).is_err() {
+                break;
+            }
+            match read_socket(&self.socket, &mut block) {
+                Ok(count) => lock(&self.state).websocket.get_mut().feed(&block[..count]),
+                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(_) => lock(&self.state).websocket.get_mut().feed(&[]),
+            }
+        }
+        on_event(LinkEvent::Closing);
+        lock(&self.state).websocket.get_mut().send_close_notify();
+        let _ = self.flush();
+        if read.is_rejected {
+            linger(&self.socket);
+        }
+        let _ = self.socket.shutdown(Shutdown::Both);
+        on_event(LinkEvent::Closed { code: read.close_code });
+        lock(&self.state).ended = true;
+        self.ended.notify_all();
+    }
+
+    /// Reads every complete message. Returns whether more can come.
+    fn read_messages(&self, read: &mut ReadState, on_event: &mut impl FnMut(LinkEvent<'_>)) -> bool {
+        loop {
+            let message = {
+                let mut state = lock(&self.state);
+                if state.cut == Some(Cut::Hard) {
+                    return false;
+                }
+                state.websocket.read()
+            };
+            match message {
+                Ok(Message::Text(text)) => on_event(LinkEvent::Text(&text)),
+                Ok(Message::Binary(bytes)) => on_event(LinkEvent::Binary(bytes.len())),
+                Ok(Message::Ping(payload)) => {
+                    read.pong_bytes += payload.len() + FRAME_HEADER_BYTES;
+                    on_event(LinkEvent::Ping);
+                }
+                Ok(Message::Close(frame)) => read.close_code = frame.map(|frame| frame.code.into()),
+                Ok(Message::Pong(_) | Message::Frame(_)) => {}
+                Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
+                    // tungstenite queues pongs while it reads and sends them with a flush.
+                    let _ = lock(&self.state).websocket.flush();
+                    return true;
+                }
+                Err(WsError::Capacity(_)) => {
+                    let reason = format!("a message has at most {MESSAGE_LIMIT_BYTES} bytes").into();
+                    read.is_rejected = true;
+                    // The connection ends even if this fails.
+                    let _ = lock(&self.state).websocket.close(Some(CloseFrame { code: CloseCode::Size, reason }));
+                    return false;
+                }
+                Err(_) => return false,
+            }
+        }
+    }
+}

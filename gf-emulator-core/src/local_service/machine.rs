@@ -1,0 +1,190 @@
+//! A machine that has signed in: its WebSocket, and the events it sent that no script step has awaited yet.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::link::Link;
+use super::protocol::end_same_action;
+use super::wait_error::WaitError;
+use crate::sync::{lock, wait};
+
+/// Maximum number of unawaited events. The oldest are dropped first.
+const EVENTS_LIMIT: usize = 1000;
+/// Maximum length of an event's name, in bytes; events with longer ones cannot be awaited.
+const NAME_LIMIT_BYTES: usize = 200;
+
+/// A machine, across all its connections.
+pub(super) struct RemoteMachine {
+    /// The serial number that it signed in with, including the `S`.
+    pub(super) serial: String,
+    gone_after: Duration,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+struct State {
+    link: Option<Arc<Link>>,
+    events: VecDeque<ReceivedEvent>,
+    /// When it last signed in, made a request with its token, or had a WebSocket.
+    last_seen: Instant,
+    task_started: bool,
+    stopping: bool,
+}
+
+/// What can be awaited of an event.
+pub(super) struct ReceivedEvent {
+    name: String,
+    action_id: Option<i64>,
+}
+
+impl ReceivedEvent {
+    /// Returns the event of a message, or `None` if it has none.
+    pub(super) fn of(message: &Value) -> Option<Self> {
+        let name = message.get("event")?.as_str()?;
+        let name = (name.len() <= NAME_LIMIT_BYTES).then(|| name.to_owned())?;
+        Some(Self { name, action_id: message.get("action_id").and_then(Value::as_i64) })
+    }
+}
+
+impl RemoteMachine {
+    pub(super) fn new(serial: &str, gone_after: Duration) -> Self {
+        let last_seen = Instant::now();
+        let state = State { link: None, events: VecDeque::new(), last_seen, task_started: false, stopping: false };
+        Self { serial: serial.to_owned(), gone_after, state: Mutex::new(state), changed: Condvar::new() }
+    }
+
+    pub(super) fn touch(&self) {
+        lock(&self.state).last_seen = Instant::now();
+    }
+
+    /// Returns the order in which machines are evicted: least recently seen first, those without a WebSocket before the
+    /// others.
+    pub(super) fn eviction_order(&self) -> (bool, Instant) {
+        let state = lock(&self.state);
+        (state.link.is_some(), state.last_seen)
+    }
+
+    /// Ends all waits for this machine. Returns its link.
+    pub(super) fn stop(&self) -> Option<Arc<Link>> {
+        let mut state = lock(&self.state);
+        state.stopping = true;
+        self.changed.notify_all();
+        state.link.clone()
+    }
+
+    /// Returns true on the first call only.
+    pub(super) fn start_task_once(&self) -> bool {
+        !std::mem::replace(&mut lock(&self.state).task_started, true)
+    }
+
+    /// Returns how long the machine may be disconnected and silent before it counts as gone.
+    pub(super) fn gone_after(&self) -> Duration {
+        self.gone_after
+    }
+
+    /// Replaces the link. Returns the previous one.
+    pub(super) fn attach(&self, link: &Arc<Link>) -> Option<Arc<Link>> {
+        let mut state = lock(&self.state);
+        state.last_seen = Instant::now();
+        let previous = state.link.replace(Arc::clone(link));
+        drop(state);
+        self.changed.notify_all();
+        previous
+    }
+
+    /// Removes the link, if it is still this one.
+    pub(super) fn detach(&self, link: &Arc<Link>) {
+        let mut state = lock(&self.state);
+        if state.link.take_if(|held| Arc::ptr_eq(held, link)).is_some() {
+            state.last_seen = Instant::now();
+            // Waiting threads have to compute when the machine counts as gone.
+            self.changed.notify_all();
+        }
+    }
+
+    /// Keeps an event for a script step that awaits it.
+    pub(super) fn push_event(&self, event: ReceivedEvent) {
+        let mut state = lock(&self.state);
+        if state.events.len() == EVENTS_LIMIT {
+            state.events.pop_front();
+        }
+        state.events.push_back(event);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    /// Waits until `take` returns a value, or until the machine has been gone for `gone_after`.
+    fn wait_until<T>(
+        &self,
+        deadline: Instant,
+        gone_after: Duration,
+        mut take: impl FnMut(&mut State) -> Option<T>,
+    ) -> Result<T, WaitError> {
+        let mut state = lock(&self.state);
+        loop {
+            if state.stopping {
+                return Err(WaitError::Stopped);
+            }
+            if let Some(found) = take(&mut state) {
+                return Ok(found);
+            }
+            let now = Instant::now();
+            if deadline <= now {
+                return Err(WaitError::TimedOut);
+            }
+            let gone_at = if state.link.is_none() { state.last_seen.checked_add(gone_after) } else { None };
+            if gone_at.is_some_and(|at| at <= now) {
+                return Err(WaitError::Gone);
+            }
+            let until = gone_at.map_or(deadline, |at| at.min(deadline));
+            state = wait(&self.changed, state, Some(until - now));
+        }
+    }
+
+    /// Waits until the machine has a link.
+    pub(super) fn wait_link(&self, deadline: Instant, gone_after: Duration) -> Result<Arc<Link>, WaitError> {
+        self.wait_until(deadline, gone_after, |state| state.link.clone())
+    }
+
+    /// Returns the current link, if any.
+    pub(super) fn link(&self) -> Option<Arc<Link>> {
+        lock(&self.state).link.clone()
+    }
+
+    /// Removes the first matching event, waiting for it if necessary.
+    pub(super) fn wait_event(&self, name: &str, action_id: Option<i64>, deadline: Instant) -> Result<(), WaitError> {
+        let of_action = |event: &ReceivedEvent| action_id.is_none() || event.action_id == action_id;
+        let ended_otherwise = |event: &ReceivedEvent| {
+            action_id.is_some()
+                && event.action_id == action_id
+                && event.name != name
+                && end_same_action(&event.name, name)
+        };
+        self.wait_until(deadline, self.gone_after, |state| {
+            if let Some(index) = state.events.iter().position(|event| event.name == name && of_action(event)) {
+                state.events.remove(index);
+                return Some(Ok(()));
+            }
+            let other = state.events.iter().find(|event| ended_otherwise(event))?;
+            Some(Err(WaitError::EndedWith(other.name.clone())))
+        })?
+    }
+
+    /// Sleeps until `until`, or until the service stops or the machine is gone.
+    pub(super) fn sleep(&self, until: Instant) -> Result<(), WaitError> {
+        match self.wait_until::<()>(until, self.gone_after, |_| None) {
+            Err(WaitError::TimedOut) => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Returns the names of the last unawaited events, for an error message.
+    pub(super) fn unawaited_events(&self) -> String {
+        let state = lock(&self.state);
+        let names: Vec<_> = state.events.iter().rev().take(5).map(|event| event.name.as_str()).collect();
+        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+    }
+}

@@ -1,0 +1,31 @@
+//! What drawings need of a [`Builder`] beside its public API.
+
+use super::{Builder, LENS_STEPS_PER_MM};
+use crate::puls::Position;
+
+/// A state of a job to return to.
+#[derive(Clone, Copy)]
+pub(in crate::puls) struct Checkpoint {
+    ticks: usize,
+    position: Position,
+}
+
+impl Builder {
+    pub(in crate::puls) fn checkpoint(&self) -> Checkpoint {
+        Checkpoint { ticks: self.body.len(), position: self.position }
+    }
+
+    /// Removes everything after a checkpoint.
+    pub(in crate::puls) fn restore(&mut self, checkpoint: Checkpoint) {
+        self.body.truncate(checkpoint.ticks);
+        self.position = checkpoint.position;
+    }
+
+    pub(in crate::puls) fn lens_mm(&self) -> f64 {
+        self.position.z as f64 / LENS_STEPS_PER_MM
+    }
+
+    pub(in crate::puls) fn travel_speed_mm_s(&self) -> f64 {
+        self.travel_speed_mm_s
+    }
+}

@@ -1,0 +1,95 @@
+//! What depends on the time of each tick and not on segments: speed over time, and where the laser fires.
+
+use super::bit_planes::BitPlanes;
+use super::fire_box::FireBoxTracker;
+use super::segmenter::{Segmenter, Waypoint};
+use super::timeline::{Bin, Timeline};
+use super::{FireBox, Header};
+
+/// Samples per second: long enough to hold several steps of a slow cut, short enough to show a peak.
+const SAMPLES_PER_SECOND: u64 = 40;
+/// Samples last whole blocks.
+const SAMPLE_MULTIPLE_TICKS: u64 = 64;
+/// The length of a sample if the header has no step frequency: about that of a print.
+const DEFAULT_SAMPLE_TICKS: u64 = 256;
+
+/// Samples speed and laser of a body at regular intervals.
+#[derive(Debug, Clone)]
+pub(super) struct Sampler {
+    /// The length of a microstep.
+    x_mm: f64,
+    y_mm: f64,
+    /// 0 if the header has no step frequency.
+    hz: f64,
+    sample_ticks: u64,
+    sample_start: Waypoint,
+    timeline: Timeline,
+    peak_mm_s: f64,
+    fire_box: FireBoxTracker,
+    power_bytes: u64,
+}
+
+/// What a [`Sampler`] has measured.
+pub(super) struct Sampled {
+    pub(super) timeline: Timeline,
+    pub(super) peak_mm_s: f64,
+    pub(super) fire_box: Option<FireBox>,
+    pub(super) power_bytes: u64,
+}
+
+impl Sampler {
+    pub(super) fn new(header: &Header) -> Self {
+        let sample_ticks = header.step_frequency_hz().map_or(DEFAULT_SAMPLE_TICKS, |hz| {
+            (u64::from(hz) / SAMPLES_PER_SECOND).next_multiple_of(SAMPLE_MULTIPLE_TICKS).max(SAMPLE_MULTIPLE_TICKS)
+        });
+        Self {
+            x_mm: header.x_mm(1),
+            y_mm: header.y_mm(1),
+            hz: header.step_frequency_hz().map_or(0.0, f64::from),
+            sample_ticks,
+            sample_start: Waypoint::default(),
+            timeline: Timeline::new(sample_ticks),
+            peak_mm_s: 0.0,
+            fire_box: FireBoxTracker::default(),
+            power_bytes: 0,
+        }
+    }
+
+    /// Adds a block that the segmenter is at the start of. Nothing may have happened between the last block and this
+    /// one.
+    #[inline]
+    pub(super) fn add_block(&mut self, planes: &BitPlanes, segmenter: &Segmenter) {
+        while segmenter.now().moment.tick - self.sample_start.moment.tick >= self.sample_ticks {
+            let mut end = segmenter.now();
+            end.moment.tick = self.sample_start.moment.tick + self.sample_ticks;
+            self.end_sample(end);
+        }
+        self.fire_box.add_block(planes, segmenter.now().position);
+        if planes.power != 0 {
+            self.power_bytes += u64::from(planes.power.count_ones());
+        }
+    }
+
+    /// Ends the last sample, which may be shorter than the others.
+    pub(super) fn finish(mut self, end: Waypoint) -> Sampled {
+        if end.moment.tick > self.sample_start.moment.tick {
+            self.end_sample(end);
+        }
+        let Self { timeline, peak_mm_s, fire_box, power_bytes, .. } = self;
+        Sampled { timeline, peak_mm_s, fire_box: fire_box.fire_box(), power_bytes }
+    }
+
+    fn end_sample(&mut self, end: Waypoint) {
+        let start = std::mem::replace(&mut self.sample_start, end);
+        let x_mm = self.x_mm * (end.position.x - start.position.x) as f64;
+        let y_mm = self.y_mm * (end.position.y - start.position.y) as f64;
+        // A short last sample counts as a whole one: one step in one tick is no speed.
+        let peak_mm_s = x_mm.hypot(y_mm) * self.hz / self.sample_ticks as f64;
+        self.peak_mm_s = self.peak_mm_s.max(peak_mm_s);
+        self.timeline.push(Bin {
+            ticks: end.moment.tick - start.moment.tick,
+            fire_ticks: end.moment.fire_ticks - start.moment.fire_ticks,
+            peak_mm_s,
+        });
+    }
+}

@@ -1,0 +1,210 @@
+//! A job's numbers as text: one job in full, or many in a table.
+
+use std::fmt::{self, Write as _};
+
+use super::{Header, Measured, Seconds, Span, code};
+use crate::words::count;
+
+/// One job's numbers, one topic a line, at most 80 columns wide. [`Display`](fmt::Display) prints them.
+///
+/// ```
+/// use gf_emulator_core::puls::{Builder, Limits, Summary, measure};
+///
+/// let job = Builder::new().move_to(10.0, 0.0)?.to_bytes();
+/// let measured = measure(&job[..], Limits::default())?;
+/// assert!(Summary(&measured).to_string().contains("10.0 mm: 0.0 cut (laser on), 10.0 travel (laser off)"));
+/// # Ok::<(), gf_emulator_core::puls::Error>(())
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Summary<'a>(pub &'a Measured);
+
+/// Nearly every job has one power level; a picture engraved by power has all 128.
+const POWERS_SHOWN: usize = 8;
+/// As many as fit into 80 columns: a code has 4 characters, a value up to 10.
+const RECORDS_PER_LINE: usize = 4;
+
+impl fmt::Display for Summary<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let measured = self.0;
+        let (header, extents) = (&measured.header, &measured.extents);
+        let hz = header.step_frequency_hz();
+        let at = hz.map_or_else(|| "no step frequency".to_owned(), |hz| format!("{hz} a second"));
+        let seconds = |ticks| measured.seconds(ticks).map_or_else(|| "?".to_owned(), |s| Seconds(s).to_string());
+        let speed = |mm_s: Option<f64>| mm_s.map_or_else(|| "?".to_owned(), |mm_s| format!("{mm_s:.1} mm/s"));
+        entry(f, "run time", format_args!("{} ({}, {at})", seconds(measured.ticks), count(measured.ticks, "tick")))?;
+        let (moving, idle) = (seconds(measured.moving_ticks), seconds(measured.idle_ticks));
+        let firing = seconds(measured.counts.le);
+        entry(f, "of that", format_args!("moving {moving}, laser firing {firing}, idle {idle}"))?;
+        let (all, cut, travel) = (measured.travelled_mm, measured.cut_mm, measured.travel_mm());
+        entry(f, "distance", format_args!("{all:.1} mm: {cut:.1} cut (laser on), {travel:.1} travel (laser off)"))?;
+        entry(f, "speed", format_args!("peak {}, mean {}", speed(measured.peak_mm_s), speed(measured.mean_mm_s())))?;
+        let range = |span: Span, mm: fn(&Header, i64) -> f64| {
+            format!("{:.2} to {:.2}", mm(header, span.min), mm(header, span.max))
+        };
+        let [x, y] = [range(extents.x, Header::x_mm), range(extents.y, Header::y_mm)];
+        entry(f, "reach", format_args!("X {x}, Y {y}, Z {} mm", range(extents.z, Header::z_mm)))?;
+        if let Some(fire) = extents.fire {
+            let [x, y] = [range(fire.x, Header::x_mm), range(fire.y, Header::y_mm)];
+            entry(f, "laser box", format_args!("X {x}, Y {y} mm"))?;
+        }
+        laser(f, measured)?;
+        steps(f, measured)?;
+        let lock = match header.get(code::SERIAL_LOCK) {
+            None => "no machine named (no MCsn)",
+            Some(0) => "for any machine",
+            Some(_) => "locked to one machine",
+        };
+        let (records, bytes) = (count(header.records().len(), "record"), count(header.len_bytes(), "byte"));
+        entry(f, "header", format_args!("{records}, {bytes}, {lock}"))?;
+        for records in header.records().chunks(RECORDS_PER_LINE) {
+            let records: Vec<_> =
+                records.iter().map(|record| format!("{:<5}{:<10}", record.code.to_string(), record.value)).collect();
+            entry(f, "", records.join("  ").trim_end())?;
+        }
+        let refused: Vec<_> = header.check(None).iter().map(ToString::to_string).collect();
+        if !refused.is_empty() {
+            entry(f, "refused", refused.join("; "))?;
+        }
+        header.remarks().iter().try_for_each(|remark| entry(f, "remark", remark))
+    }
+}
+
+fn entry(f: &mut fmt::Formatter<'_>, what: &str, value: impl fmt::Display) -> fmt::Result {
+    writeln!(f, "  {what:<11}{value}")
+}
+
+fn laser(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
+    let counts = &measured.counts;
+    let mut line = format!("{} (LE), {} (LP)", count(counts.le, "tick"), count(counts.lp, "power byte"));
+    if let Some(dose) = measured.fire_ticks_per_mm() {
+        write!(line, ", {dose:.1} ticks a mm")?;
+    }
+    entry(f, "laser", line)?;
+    for (sevenths, dose) in measured.densities.iter().enumerate().filter(|(_, dose)| dose.fire_ticks > 0) {
+        entry(f, "", format_args!("density {sevenths}/7: {:.1} mm, {}", dose.mm, count(dose.fire_ticks, "tick")))?;
+    }
+    for (level, dose) in measured.powers.iter().take(POWERS_SHOWN) {
+        let level = level.map_or_else(|| "unset".to_owned(), |level| level.to_string());
+        entry(f, "", format_args!("power {level}: {:.1} mm, {}", dose.mm, count(dose.fire_ticks, "tick")))?;
+    }
+    match measured.powers.len().saturating_sub(POWERS_SHOWN) {
+        0 => Ok(()),
+        more => entry(f, "", format_args!("and {} (see --json)", count(more, "more power level"))),
+    }
+}
+
+fn steps(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
+    let counts = &measured.counts;
+    entry(f, "steps", "         +         -     total       end      end mm      end in")?;
+    for (axis, positive, negative, total, end, mm) in [
+        ("X", counts.xp, counts.xn, counts.x_total(), counts.x_end(), measured.x_end_mm()),
+        ("Y", counts.yp, counts.yn, counts.y_total(), counts.y_end(), measured.y_end_mm()),
+        ("Z", counts.zp, counts.zn, counts.z_total(), counts.z_end(), measured.z_end_mm()),
+    ] {
+        writeln!(f, "    {axis}   {positive:>15}{negative:>10}{total:>10}{end:>10}{mm:>12.3}{:>12.4}", mm / 25.4)?;
+    }
+    Ok(())
+}
+
+/// A row of a table of jobs, for one job or for the total of many. [`Display`](fmt::Display) prints it, at most 80
+/// columns wide.
+#[derive(Debug, Clone, Default)]
+pub struct JobRow {
+    /// `None` for a total.
+    name: Option<String>,
+    jobs: usize,
+    /// Whether a job has no step frequency, so that there is no run time.
+    has_unknown: bool,
+    run_time_s: f64,
+    travelled_mm: f64,
+    cut_mm: f64,
+    peak_mm_s: f64,
+    size: String,
+}
+
+/// A longer name is shown without its beginning.
+const NAME_CHARS: usize = 28;
+
+impl JobRow {
+    /// The table's first line.
+    pub const HEADING: &'static str =
+        "file                            time   total mm   cut mm peak mm/s   reach in mm";
+
+    /// The row of one job.
+    #[must_use]
+    pub fn new(name: &str, measured: &Measured) -> Self {
+        let chars = name.chars().count();
+        let name = if chars > NAME_CHARS {
+            format!("..{}", name.chars().skip(chars + 2 - NAME_CHARS).collect::<String>())
+        } else {
+            name.to_owned()
+        };
+        let (header, extents) = (&measured.header, &measured.extents);
+        let steps = |span: Span| span.steps().cast_signed();
+        let size = format!("{:.1} x {:.1}", header.x_mm(steps(extents.x)), header.y_mm(steps(extents.y)));
+        let mut row = Self { name: Some(name), size, ..Self::default() };
+        row.add(measured);
+        row
+    }
+
+    /// Adds a job to a total, which begins as [`JobRow::default`].
+    pub fn add(&mut self, measured: &Measured) {
+        self.jobs += 1;
+        self.has_unknown |= measured.run_time_s.is_none();
+        self.run_time_s += measured.run_time_s.unwrap_or_default();
+        self.travelled_mm += measured.travelled_mm;
+        self.cut_mm += measured.cut_mm;
+        self.peak_mm_s = self.peak_mm_s.max(measured.peak_mm_s.unwrap_or_default());
+    }
+
+    /// Returns how many jobs were added.
+    #[must_use]
+    pub fn jobs(&self) -> usize {
+        self.jobs
+    }
+}
+
+impl fmt::Display for JobRow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, travelled_mm, cut_mm, size, .. } = self;
+        let name = name.clone().unwrap_or_else(|| count(self.jobs, "job"));
+        let (time, peak) = if self.has_unknown {
+            ("?".to_owned(), "?".to_owned())
+        } else {
+            (Seconds(self.run_time_s).to_string(), format!("{:.1}", self.peak_mm_s))
+        };
+        let row = format!("{name:<NAME_CHARS$}{time:>8}{travelled_mm:>11.1}{cut_mm:>9.1}{peak:>10}{size:>14}");
+        f.write_str(row.trim_end())
+    }
+}
+
+/// Describes how a job leaves the work area, or returns `None` if it does not. `start_mm` is where it begins, in mm from
+/// the back left corner; if unknown, the job has to fit somewhere.
+#[cfg(feature = "plot")]
+#[must_use]
+pub fn off_bed(header: &Header, extents: &super::Extents, start_mm: Option<[f64; 2]>) -> Option<String> {
+    /// Less than this is rounding to steps.
+    const SLACK_MM: f64 = 0.05;
+    let reach = |Span { min, max }: Span, mm: fn(&Header, i64) -> f64| [mm(header, min), mm(header, max)];
+    let ([left, right], [back, front]) = (reach(extents.x, Header::x_mm), reach(extents.y, Header::y_mm));
+    let (width, depth) = super::WORK_AREA_MM;
+    let off = |min: f64, max: f64, size: f64| min < -SLACK_MM || max > size + SLACK_MM;
+    if let Some([x, y]) = start_mm
+        && (off(x + left, x + right, width) || off(y + back, y + front, depth))
+    {
+        return Some(format!(
+            "started at {x},{y} the job leaves the bed, which is {width} x {depth} mm: it reaches X {:.1} to {:.1}, \
+             Y {:.1} to {:.1} mm",
+            x + left,
+            x + right,
+            y + back,
+            y + front
+        ));
+    }
+    (off(0.0, right - left, width) || off(0.0, front - back, depth)).then(|| {
+        format!(
+            "the job does not fit on the bed, which is {width} x {depth} mm: from its start it reaches X {left:.1} to \
+             {right:.1}, Y {back:.1} to {front:.1} mm"
+        )
+    })
+}

@@ -1,0 +1,26 @@
+//! Whether machines run a file.
+
+use super::{Job, Result};
+
+/// Reads a file to its end and checks its header. Returns the reasons for which every machine would refuse it, separated
+/// by `; `. A lock to one machine is no such reason.
+///
+/// ```
+/// use gf_emulator_core::puls::{Builder, code, refusal_reasons};
+///
+/// let mut job = Builder::new();
+/// assert_eq!(refusal_reasons(&job.to_bytes())?, None);
+/// job.set(code::DATA_FORMAT, 7)?;
+/// assert!(refusal_reasons(&job.to_bytes())?.is_some_and(|reasons| reasons.contains("PDfm")));
+/// # Ok::<(), gf_emulator_core::puls::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`Job::open`] and [`Job::next_chunk`].
+pub fn refusal_reasons(file: &[u8]) -> Result<Option<String>> {
+    let mut job = Job::open(file)?;
+    while job.next_chunk()?.is_some() {}
+    let reasons: Vec<_> = job.header().check(None).iter().map(ToString::to_string).collect();
+    Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
+}
