@@ -110,6 +110,9 @@ impl Scheduler {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use proptest::test_runner::TestRunner;
+
     use super::*;
     use crate::Config;
 
@@ -197,5 +200,90 @@ mod tests {
         let (table, mut scheduler) = (table(), Scheduler::default());
         let taken = (0..1000).filter(|id| scheduler.take(action(*id, "settings", "ready"), &table) == Decision::Accept);
         assert_eq!(taken.count(), MAX_WAITING);
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Op {
+        Ready(i64, &'static str),
+        Cancel(i64),
+        Next,
+        EndingDecided,
+        WorkerIdle,
+        Drain,
+    }
+
+    fn ops() -> impl Strategy<Value = Vec<Op>> {
+        let kinds = prop::sample::select(vec!["settings", "lid_image", "print", "motion", "no_such_thing"]);
+        let op = prop_oneof![
+            4 => (0..12_i64, kinds).prop_map(|(id, kind)| Op::Ready(id, kind)),
+            2 => (0..12_i64).prop_map(Op::Cancel),
+            3 => Just(Op::Next),
+            2 => Just(Op::EndingDecided),
+            3 => Just(Op::WorkerIdle),
+            1 => Just(Op::Drain),
+        ];
+        prop::collection::vec(op, 0..40)
+    }
+
+    /// Runs random schedules against a plain model: a queue, and the action that runs.
+    #[test]
+    fn each_accepted_action_runs_or_is_cancelled_once_in_order() {
+        let table = table();
+        let cases = ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() };
+        let schedules = (ops(), any::<bool>());
+        let outcome = TestRunner::new(cases).run(&schedules, |(ops, jobs_wait)| {
+            let mut scheduler = if jobs_wait { Scheduler::with_waiting_jobs() } else { Scheduler::default() };
+            let (mut waiting, mut running, mut busy) = (VecDeque::<(i64, bool)>::new(), None::<(i64, bool)>, false);
+            for op in ops {
+                match op {
+                    Op::Ready(id, kind) => {
+                        let is_job = matches!(kind, "print" | "motion");
+                        let known = waiting.iter().chain(&running);
+                        let duplicate = known.clone().any(|(other, _)| *other == id);
+                        let second_job = is_job && !jobs_wait && known.clone().any(|(_, is_job)| *is_job);
+                        let expected = kind != "no_such_thing" && !duplicate && !second_job;
+                        let accepted = scheduler.take(action(id, kind, "ready"), &table) == Decision::Accept;
+                        prop_assert_eq!(accepted, expected, "{} {}", kind, id);
+                        if accepted {
+                            waiting.push_back((id, is_job));
+                        }
+                    }
+                    Op::Cancel(id) => {
+                        let decision = scheduler.take(action(id, "settings", "cancelled"), &table);
+                        let position = waiting.iter().position(|(other, _)| *other == id);
+                        match decision {
+                            Decision::CancelRunning => prop_assert!(running.is_some_and(|(other, _)| other == id)),
+                            Decision::CancelWaiting(cancelled) => {
+                                prop_assert_eq!(cancelled.id, id);
+                                waiting.remove(position.expect("it waits"));
+                            }
+                            _ => prop_assert!(position.is_none() && running.is_none_or(|(other, _)| other != id)),
+                        }
+                    }
+                    Op::Next => {
+                        let expected = if busy { None } else { waiting.pop_front() };
+                        prop_assert_eq!(scheduler.next().map(|action| action.id), expected.map(|(id, _)| id));
+                        if expected.is_some() {
+                            (running, busy) = (expected, true);
+                        }
+                    }
+                    Op::EndingDecided => {
+                        scheduler.ending_decided();
+                        running = None;
+                    }
+                    Op::WorkerIdle => {
+                        scheduler.worker_idle();
+                        (running, busy) = (None, false);
+                    }
+                    Op::Drain => {
+                        let drained: Vec<_> = scheduler.drain().map(|action| action.id).collect();
+                        prop_assert_eq!(drained, waiting.drain(..).map(|(id, _)| id).collect::<Vec<_>>());
+                    }
+                }
+                prop_assert_eq!(scheduler.is_busy(), busy);
+            }
+            Ok(())
+        });
+        outcome.unwrap_or_else(|e| panic!("{e}"));
     }
 }

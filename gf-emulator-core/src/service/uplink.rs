@@ -93,7 +93,7 @@ impl FirmwareOffer {
 /// ```
 /// use gf_emulator_core::service::{FirmwareOffer, Upload, Uplink};
 /// use gf_emulator_core::storage::{Download, DownloadEnd};
-/// use gf_emulator_core::{Config, Emulator, Error, Result};
+/// use gf_emulator_core::{Config, Emulator, Error, Result, puls};
 ///
 /// /// Has one job, whatever the URL, and drops pictures.
 /// struct OneJob(Vec<u8>);
@@ -112,12 +112,16 @@ impl FirmwareOffer {
 ///     }
 /// }
 ///
-/// let (mut emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
-/// emulator = emulator.with_uplink(OneJob(Vec::new()));
-/// peer.tx.send(r#"{"id":1,"action_type":"lid_image","status":"ready"}"#.into()).unwrap();
+/// let folder = tempfile::tempdir().unwrap();
+/// let mut config = Config::default();
+/// config.motion.dir = folder.path().into();
+/// let job = puls::Builder::new().move_to(10.0, 5.0)?.to_bytes();
+/// let (emulator, peer) = Emulator::offline(config, folder.path())?;
+/// let mut emulator = emulator.with_uplink(OneJob(job));
+/// peer.tx.send(r#"{"id":1,"action_type":"motion","status":"ready","motion_url":"the one"}"#.into()).unwrap();
 /// drop(peer.tx);
 /// emulator.run()?;
-/// assert!(peer.rx.iter().any(|message| message.text().contains("lid_image:completed")));
+/// assert!(peer.rx.iter().any(|message| message.text().contains("motion:completed")));
 /// # Ok::<(), Error>(())
 /// ```
 pub trait Uplink: Send + Sync {
