@@ -230,8 +230,8 @@ mod tests {
     fn each_accepted_action_runs_or_is_cancelled_once_in_order() {
         let table = table();
         let cases = ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() };
-        let schedules = (ops(), any::<bool>());
-        let outcome = TestRunner::new(cases).run(&schedules, |(ops, jobs_wait)| {
+        let strategy = (ops(), any::<bool>());
+        let outcome = TestRunner::new(cases).run(&strategy, |(ops, jobs_wait)| {
             let mut scheduler = if jobs_wait { Scheduler::with_waiting_jobs() } else { Scheduler::default() };
             let (mut waiting, mut running, mut busy) = (VecDeque::<(i64, bool)>::new(), None::<(i64, bool)>, false);
             for op in ops {
