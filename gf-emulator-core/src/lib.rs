@@ -91,6 +91,7 @@ mod listen_address;
 pub mod local_service;
 pub mod machine;
 mod net;
+mod percent;
 mod problems;
 pub mod puls;
 pub mod record;

@@ -25,6 +25,22 @@ pub(crate) use redacting_writer::RedactingWriter;
 
 /// The replacement for secrets.
 pub(crate) const MASK: &str = "***";
+/// Request headers that contain no secrets, in lower case. Of all others only the name is kept.
+pub(crate) const PUBLIC_REQUEST_HEADERS: [&str; 13] = [
+    "accept",
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "content-type",
+    "expect",
+    "host",
+    "origin",
+    "range",
+    "sec-websocket-protocol",
+    "transfer-encoding",
+    "upgrade",
+    "user-agent",
+];
 /// Between one and two times this many tokens are remembered: enough for days of hourly reconnections.
 const MAX_TOKENS: usize = 256;
 /// The same for URL queries and their values.

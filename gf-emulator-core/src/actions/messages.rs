@@ -1,12 +1,13 @@
 //! Outgoing WebSocket messages: numbers, timestamps and enqueues them in order.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::actions::{Channel, Emit, Signal, Table, Values, Variable};
+use crate::sync::lock;
 use crate::websocket::queues::{Outgoing, Tx};
 
 /// The number of the first message. As in Glowforge-Utilities, whose messages the service accepts; not confirmed on
@@ -105,11 +106,11 @@ impl MessageSender {
     }
 
     fn state(&self) -> MutexGuard<'_, SenderState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     fn signals(&self) -> MutexGuard<'_, Signals> {
-        self.signals.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.signals)
     }
 
     /// Drops the sending end of the queue: later messages are dropped, and the receiver sees a disconnect.

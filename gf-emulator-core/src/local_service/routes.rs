@@ -12,9 +12,9 @@ use super::protocol::{EVENT_PATH, FIRMWARE_PATH, PULS_PATH, SIGN_IN_PATH};
 use super::replay_state::ReplayState;
 use super::seen::{Bearer, Seen};
 use super::urls::rebase_json;
-use crate::Secret;
 use crate::http_server::request::RequestHead;
 use crate::http_server::response::Response;
+use crate::{Secret, percent};
 
 const FORM_TYPE: &str = "application/x-www-form-urlencoded";
 /// Maximum length of a serial number including its `S`, in bytes.
@@ -247,31 +247,13 @@ fn from_form(body: &[u8]) -> Result<(String, String), SignInError> {
     }
     let field = |name: &str| {
         let mut fields = body.trim().split('&').filter_map(|field| field.split_once('='));
-        let value = fields.find(|(have, _)| *have == name).and_then(|(_, value)| percent_decoded(value));
+        let value =
+            fields.find(|(have, _)| *have == name).and_then(|(_, value)| percent::decode(&value.replace('+', " ")));
         value.ok_or_else(|| {
             SignInError::malformed(format!("the form has no {name}, or it is not correctly percent-encoded"))
         })
     };
     Ok((field("serial")?, field("password")?))
-}
-
-fn percent_decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        rest = tail;
-        bytes.push(match first {
-            b'+' => b' ',
-            b'%' => {
-                let (digits, tail) = rest.split_at_checked(2)?;
-                rest = tail;
-                let digits = std::str::from_utf8(digits).ok().filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
-                u8::from_str_radix(digits, 16).ok()?
-            }
-            other => *other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }
 
 #[cfg(test)]

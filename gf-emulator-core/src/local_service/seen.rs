@@ -8,27 +8,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::protocol::EVENT_PATH;
-use crate::secrets::MASK;
+use crate::secrets::{MASK, PUBLIC_REQUEST_HEADERS};
 
 /// Maximum length of a kept header name or value, in bytes; longer ones are cut.
 const HEADER_VALUE_BYTES: usize = 512;
-/// Headers whose values are kept. Of all others, only the name is.
-const SHOWN_HEADERS: [&str; 13] = [
-    "accept",
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "origin",
-    "range",
-    "sec-websocket-protocol",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
-
 /// One thing that happened between a machine and the service.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
@@ -188,7 +171,7 @@ pub enum Bearer {
 
 /// Returns a header as it may be kept.
 pub(super) fn redacted_header((name, value): &(String, String)) -> (String, String) {
-    let known = SHOWN_HEADERS.contains(&name.as_str());
+    let known = PUBLIC_REQUEST_HEADERS.contains(&name.as_str());
     let cut = |text: &str| text[..text.floor_char_boundary(HEADER_VALUE_BYTES)].to_owned();
     (cut(name), if known { cut(value) } else { MASK.to_owned() })
 }

@@ -74,6 +74,13 @@ impl Header {
         [step_frequency, lock, data_format].into_iter().flatten().collect()
     }
 
+    /// Returns the reasons of [`check`](Self::check) as text, separated by `; `. `None` if there are none.
+    #[must_use]
+    pub fn refusal_reasons(&self, serial: Option<u32>) -> Option<String> {
+        let reasons: Vec<_> = self.check(serial).iter().map(ToString::to_string).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
+    }
+
     /// Returns what is unusual about the header but no reason to refuse the job.
     #[must_use]
     pub fn remarks(&self) -> Vec<Remark> {

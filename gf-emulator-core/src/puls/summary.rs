@@ -61,9 +61,8 @@ impl fmt::Display for Summary<'_> {
                 records.iter().map(|record| format!("{:<5}{:<10}", record.code.to_string(), record.value)).collect();
             entry(f, "", records.join("  ").trim_end())?;
         }
-        let refused: Vec<_> = header.check(None).iter().map(ToString::to_string).collect();
-        if !refused.is_empty() {
-            entry(f, "refused", refused.join("; "))?;
+        if let Some(reasons) = header.refusal_reasons(None) {
+            entry(f, "refused", reasons)?;
         }
         header.remarks().iter().try_for_each(|remark| entry(f, "remark", remark))
     }

@@ -21,6 +21,5 @@ use super::{Job, Result};
 pub fn refusal_reasons(file: &[u8]) -> Result<Option<String>> {
     let mut job = Job::open(file)?;
     while job.next_chunk()?.is_some() {}
-    let reasons: Vec<_> = job.header().check(None).iter().map(ToString::to_string).collect();
-    Ok((!reasons.is_empty()).then(|| reasons.join("; ")))
+    Ok(job.header().refusal_reasons(None))
 }

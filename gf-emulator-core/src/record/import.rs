@@ -19,24 +19,9 @@ use super::queue::Reservation;
 use super::recording::{Lines, MAX_SKIPPED, SkippedLine};
 use super::redactor::Redactor;
 use super::unredacted::{Body, Unredacted};
+use crate::secrets::PUBLIC_REQUEST_HEADERS;
 use crate::{Error, Result, Secret, files};
 
-/// Headers that contain no secrets. Of others only the name is recorded.
-const PUBLIC_HEADERS: [&str; 13] = [
-    "accept",
-    "accept-encoding",
-    "connection",
-    "content-length",
-    "content-type",
-    "expect",
-    "host",
-    "origin",
-    "range",
-    "sec-websocket-protocol",
-    "transfer-encoding",
-    "upgrade",
-    "user-agent",
-];
 /// About three years. A longer session has a wrong clock.
 const MAX_SESSION_S: f64 = 1e8;
 /// A machine has two serial numbers, and may get others when parts are replaced.
@@ -297,7 +282,7 @@ impl Line {
             if let Some(token) = value.as_str().and_then(|value| value.strip_prefix("Bearer ")) {
                 redactor.secrets().add_token(&Secret::new(token));
             }
-            let value = if PUBLIC_HEADERS.contains(&name.as_str()) { value.clone() } else { "***".into() };
+            let value = if PUBLIC_REQUEST_HEADERS.contains(&name.as_str()) { value.clone() } else { "***".into() };
             headers.insert(name, value);
         }
         let body = if path == "/machines/sign_in" {

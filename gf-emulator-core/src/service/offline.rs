@@ -9,7 +9,7 @@ use super::uplink::{FirmwareOffer, Uplink, Upload};
 use crate::net::CancelToken;
 use crate::net::url::redact_url;
 use crate::storage::{AtomicFile, Download, DownloadEnd};
-use crate::{Error, Result, files};
+use crate::{Error, Result, files, percent};
 
 /// A folder in place of a service.
 pub(crate) struct OfflineFolder {
@@ -46,7 +46,7 @@ impl Uplink for OfflineFolder {
         if !path.starts_with('/') {
             return Err(refuse("a file:// URL has an absolute path: file:///..."));
         }
-        let path = percent_decode(path).ok_or_else(|| refuse("its path is not percent-encoded UTF-8"))?;
+        let path = percent::decode(path).ok_or_else(|| refuse("its path is not percent-encoded UTF-8"))?;
         // file:///C:/job.puls
         let is_drive = cfg!(windows) && path.as_bytes().get(2) == Some(&b':');
         let path = PathBuf::from(if is_drive { &path[1..] } else { &path });
@@ -78,15 +78,6 @@ impl Uplink for OfflineFolder {
     fn reset(&self) {
         self.cancel.reset();
     }
-}
-
-/// Decodes a percent-encoded path. `None` if a `%` has no two hex digits, or the result is not UTF-8.
-fn percent_decode(path: &str) -> Option<String> {
-    let is_hex = |text: &str| text.len() >= 2 && text.bytes().take(2).all(|byte| byte.is_ascii_hexdigit());
-    if !path.split('%').skip(1).all(is_hex) {
-        return None;
-    }
-    percent_encoding::percent_decode_str(path).decode_utf8().ok().map(Into::into)
 }
 
 #[cfg(test)]

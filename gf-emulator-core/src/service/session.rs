@@ -3,7 +3,7 @@
 //! The bearer token is sent to the two service origins only, and never with a presigned upload. On a 401 the token has
 //! expired: the session signs in again and repeats the request once.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 
 use tungstenite::Bytes;
 
@@ -12,6 +12,7 @@ use super::uplink::{FirmwareOffer, Uplink, Upload};
 use crate::net::http::{Http, Method, Request, Response};
 use crate::net::url::{Origin, Url};
 use crate::storage::{Download, DownloadEnd};
+use crate::sync::lock;
 use crate::{Config, Error, Result, Secret};
 
 const MAX_REDIRECTS: usize = 5;
@@ -60,14 +61,14 @@ impl Session {
 
     /// Stores the bearer token of a sign-in and returns the WebSocket's.
     pub(crate) fn adopt(&self, tokens: Tokens) -> Secret {
-        *self.bearer.lock().unwrap_or_else(PoisonError::into_inner) = Some(tokens.bearer);
+        *lock(&self.bearer) = Some(tokens.bearer);
         tokens.websocket
     }
 
     fn bearer_for(&self, origin: &Origin) -> Option<Secret> {
         let origin = origin.over_http();
         let is_the_services = [&self.server, &self.status].iter().any(|url| url.origin().over_http() == origin);
-        if is_the_services { self.bearer.lock().unwrap_or_else(PoisonError::into_inner).clone() } else { None }
+        if is_the_services { lock(&self.bearer).clone() } else { None }
     }
 
     /// Sends a request; once more after a new sign-in if the token has expired. A GET follows redirects, all under one

@@ -70,12 +70,10 @@ impl JobStore {
     ///
     /// [`Error::JobRefused`] with all reasons.
     pub(crate) fn check(&self, job: &Job) -> Result<()> {
-        let refusals = job.measured.header.check(Some(self.serial));
-        if refusals.is_empty() {
-            return Ok(());
+        match job.measured.header.refusal_reasons(Some(self.serial)) {
+            None => Ok(()),
+            Some(reason) => Err(Error::JobRefused { reason }),
         }
-        let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
-        Err(Error::JobRefused { reason: reasons.join("; ") })
     }
 
     /// Deletes the files of a job that has ended, unless the configuration keeps them.

@@ -95,10 +95,8 @@ fn notes(plot: &Plot) -> Vec<String> {
     if plot.layers.travel_dropped {
         notes.push("There is too much travel for lines: the later part is left out.".to_owned());
     }
-    let refusals = plot.measured.header.check(None);
-    if !refusals.is_empty() {
-        let reasons: Vec<_> = refusals.iter().map(ToString::to_string).collect();
-        notes.push(format!("A machine would refuse it: {}.", reasons.join("; ")));
+    if let Some(reasons) = plot.measured.header.refusal_reasons(None) {
+        notes.push(format!("A machine would refuse it: {reasons}."));
     }
     notes
 }
