@@ -106,7 +106,7 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     logging::start_with_warnings()?;
     let (stopping, stop) = bounded(1);
-    let transcript = Transcript::new(|seen| (!seen.is_redundant()).then(|| seen.to_line(logging::clean)));
+    let transcript = Transcript::new(logging::secrets().clone());
     if let Some(folder) = &arguments.record {
         Recorder::check_folder(folder).map_err(CliError::usage)?;
     }

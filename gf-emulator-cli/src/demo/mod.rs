@@ -89,7 +89,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
         let _ = stopping.try_send(());
     });
     let builder = LocalService::builder().sample_jobs();
-    let transcript = Transcript::new(|seen| (!seen.is_redundant()).then(|| seen.to_line(logging::clean)));
+    let transcript = Transcript::new(logging::secrets().clone());
     let lines = Arc::clone(&transcript);
     logging::secrets().follow(&builder.secrets());
     let service = builder

@@ -11,6 +11,7 @@ use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 
 use super::routes::job_of;
 use super::{LocalService, Outcome, Seen};
+use crate::Secrets;
 use crate::words::count;
 
 /// The most lines that wait to be printed.
@@ -18,15 +19,13 @@ const LINES_LIMIT: usize = 10_000;
 /// Effectively no timeout: scripts have timeouts of their own.
 const A_YEAR: Duration = Duration::from_hours(365 * 24);
 
-/// Formats an event as a line, or returns `None` to skip it.
-type Render = Box<dyn Fn(&Seen) -> Option<String> + Send + Sync>;
-
 /// A bounded queue of lines: the threads of a service add to it without blocking, and one thread prints.
 ///
 /// ```
-/// use gf_emulator_core::local_service::{LocalService, Script, Transcript};
+/// use gf_emulator_core::Secrets;
+/// use gf_emulator_core::local_service::{LocalService, Transcript};
 ///
-/// let transcript = Transcript::new(|seen| Some(format!("{seen:?}")));
+/// let transcript = Transcript::new(Secrets::default());
 /// let observer = transcript.clone();
 /// let service = LocalService::builder().tls(false).observer(move |seen| observer.add(seen)).start()?;
 /// let (stop, stopped) = crossbeam_channel::bounded(1);
@@ -36,7 +35,7 @@ type Render = Box<dyn Fn(&Seen) -> Option<String> + Send + Sync>;
 /// # Ok::<(), gf_emulator_core::local_service::LocalServiceError>(())
 /// ```
 pub struct Transcript {
-    render: Render,
+    secrets: Secrets,
     started: Instant,
     sender: Sender<String>,
     receiver: Receiver<String>,
@@ -44,22 +43,26 @@ pub struct Transcript {
 }
 
 impl Transcript {
-    /// Creates a transcript. `render` formats an event as a line, or returns `None` to skip it.
-    pub fn new(render: impl Fn(&Seen) -> Option<String> + Send + Sync + 'static) -> Arc<Self> {
+    /// Creates a transcript. Its lines are those of [`Seen::to_line`], without `secrets`.
+    #[must_use]
+    pub fn new(secrets: Secrets) -> Arc<Self> {
         let (sender, receiver) = unbounded();
         let (started, dropped) = (Instant::now(), AtomicUsize::new(0));
-        Arc::new(Self { render: Box::new(render), started, sender, receiver, dropped })
+        Arc::new(Self { secrets, started, sender, receiver, dropped })
     }
 
-    /// Adds the line for `seen`, with the time since the start. If 10,000 lines wait to be printed, drops and counts
-    /// it.
+    /// Adds the line for `seen`, with the time since the start, unless it is [redundant](Seen::is_redundant). If 10,000
+    /// lines wait to be printed, drops and counts it.
     pub fn add(&self, seen: &Seen) {
-        let Some(line) = (self.render)(seen) else { return };
+        if seen.is_redundant() {
+            return;
+        }
         if self.sender.len() >= LINES_LIMIT {
             self.dropped.fetch_add(1, Ordering::Relaxed);
             return;
         }
         self.report_dropped();
+        let line = seen.to_line(|text| self.secrets.redact(text));
         self.add_line(format!("{:>8.3} s  {line}", self.started.elapsed().as_secs_f64()));
     }
 
@@ -183,7 +186,7 @@ mod tests {
 
     #[test]
     fn drops_and_counts_lines_of_a_full_queue() {
-        let transcript = Transcript::new(|_| Some(String::new()));
+        let transcript = Transcript::new(Secrets::default());
         (0..LINES_LIMIT + 5).for_each(|_| transcript.add(&Seen::WsPing));
         assert_eq!(transcript.receiver.len(), LINES_LIMIT);
         transcript.report_dropped();
