@@ -171,6 +171,9 @@ fn a_secret_in_a_path_is_in_no_log() {
         let action = serde_json::json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url});
         service.send(action).unwrap();
         program.wait_line(&format!("motion {id} failed: "));
+        // It is logged before it has ended, and a second job would be refused until then.
+        let ended = service.wait_for(|seen| seen.iter().any(|seen| seen.is_event("motion:failed", Some(id))), LIMIT);
+        assert!(ended, "{:?}", service.seen());
     }
     program.terminate();
     let ended = program.end();
