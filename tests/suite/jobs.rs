@@ -145,6 +145,26 @@ fn a_refused_job_is_cancelled_and_kept() {
 }
 
 #[test]
+fn another_microstep_mode_is_refused() {
+    for (code, microsteps) in [(code::X_MICROSTEPS, 16), (code::Y_MICROSTEPS, 32), (code::X_MICROSTEPS, 0)] {
+        check_print(&format!("{code} {microsteps}"), &marked(code, microsteps), None, "cancelled", true);
+    }
+    check_print("without XSmm", &without(*b"XSmm"), None, "completed", true);
+    check_print("without YSmm", &without(*b"YSmm"), None, "completed", true);
+}
+
+#[test]
+fn fire_before_any_power_byte_is_refused_and_nothing_of_it_is_played() {
+    let mut job = Builder::new();
+    job.move_to(5.0, 5.0).unwrap().cut_to(0.0, 5.0, 50.0, 0.5).unwrap().power(127).unwrap();
+    job.cut_to(0.0, 0.0, 50.0, 0.5).unwrap();
+    check_print("fire before power", &job.to_bytes(), None, "cancelled", true);
+    check_print("the same compressed", &job.to_gzip(), None, "cancelled", true);
+    let dark = Builder::new().move_to(5.0, 5.0).unwrap().to_bytes();
+    check_print("a dark job", &dark, None, "completed", true);
+}
+
+#[test]
 fn valid_jobs_are_played() {
     check_print("uncompressed", &square(), None, "completed", true);
     check_print("compressed", &gzip(&square()), None, "completed", true);

@@ -11,8 +11,8 @@ use crate::output::{eprint, print};
 
 /// Check whether a machine would run a job, and if not, why
 ///
-/// Reads the whole file, and finds headers that are refused, gzip files that are truncated or damaged, and anything
-/// unexpected.
+/// Reads the whole file, and finds headers that are refused, a laser that fires before its power is set, gzip files that
+/// are truncated or damaged, and anything unexpected.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -51,13 +51,12 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
 
 /// Prints remarks on a file and why it is refused. Returns whether a machine would run it. Fails if it is broken.
 fn check(path: &Path, serial: Option<u32>, limits: Limits) -> Result<bool, CliError> {
-    let mut job = source::open(path, limits)?;
-    while job.next_chunk().map_err(|e| source::broken(path, &e))?.is_some() {}
-    let (name, header) = (source::name(path), job.header());
-    for remark in header.remarks() {
+    let (measured, _) = source::measure(path, limits)?;
+    let name = source::name(path);
+    for remark in measured.header.remarks() {
         print(format_args!("{name}: remark: {remark}"));
     }
-    let reasons = header.check(serial);
+    let reasons = measured.check(serial);
     for reason in &reasons {
         print(format_args!("{name}: refused: {reason}"));
     }

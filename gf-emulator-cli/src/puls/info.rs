@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::puls::{JobRow, Limits, Measured, Meter, Summary};
+use gf_emulator_core::puls::{JobRow, Limits, Measured, Summary};
 use serde_json::{Map, Value};
 
 use super::source;
@@ -77,7 +77,7 @@ fn measure_each(
 ) -> Result<(), CliError> {
     let mut errors = Vec::new();
     for path in files {
-        match measure(path, limits) {
+        match source::measure(path, limits) {
             Ok((measured, is_gzip)) => show(path, &measured, is_gzip)?,
             Err(error) => {
                 // Keeps the order of rows and errors on a terminal.
@@ -88,15 +88,6 @@ fn measure_each(
         }
     }
     super::sum_up(&errors, files.len(), "could not be read")
-}
-
-fn measure(path: &Path, limits: Limits) -> Result<(Measured, bool), CliError> {
-    let mut job = source::open(path, limits)?;
-    let mut meter = Meter::new(job.header());
-    while let Some(chunk) = job.next_chunk().map_err(|e| source::broken(path, &e))? {
-        meter.add(chunk, &mut |_| ());
-    }
-    Ok((meter.finish(&mut |_| ()), job.is_gzip()))
 }
 
 fn print_json(path: &Path, measured: &Measured) -> Result<(), CliError> {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use gf_emulator_core::puls::{Job, Limits, MAX_TICKS};
+use gf_emulator_core::puls::{Job, Limits, MAX_TICKS, Measured, Meter};
 use gf_emulator_core::{Error, files};
 
 use super::progress::WithProgress;
@@ -61,6 +61,16 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Job<Reader>, CliError>
         (Box::new(file), total_bytes)
     };
     Job::with_limits(WithProgress::new(reader, name(path), total_bytes), limits).map_err(|e| broken(path, &e))
+}
+
+/// Measures a pulse file. Returns whether it is gzip-compressed as well.
+pub(super) fn measure(path: &Path, limits: Limits) -> Result<(Measured, bool), CliError> {
+    let mut job = open(path, limits)?;
+    let mut meter = Meter::new(job.header());
+    while let Some(chunk) = job.next_chunk().map_err(|e| broken(path, &e))? {
+        meter.add(chunk, &mut |_| ());
+    }
+    Ok((meter.finish(&mut |_| ()), job.is_gzip()))
 }
 
 /// Opens a regular file. Reading a pipe or a device could block or never end.

@@ -95,6 +95,8 @@ fn drawings_are_read_from_files_and_standard_input() {
     let info_c = info(&folder, "c.puls");
     // 1 mm (to the nearest step) at 10 mm/s, and a ramp of 10/700 s; S500 is every tick.
     about(&info_c["stats"]["LE"], 1_137.0, 2.0);
+    // Machines take all of them: their power is set before they fire.
+    run(&folder, &["puls", "check", "a.puls", "b.puls", "c.puls"]).expect(0);
 }
 
 #[test]
@@ -165,6 +167,7 @@ fn a_job_may_move_without_the_laser() {
         let ended = run_with(&folder, &[&["puls", "make", "-o", "job.puls"], arguments].concat(), text);
         ended.expect(0);
         assert!(!ended.stderr.contains("remark"), "{ended:?}");
+        run(&folder, &["puls", "check", "job.puls"]).expect(0);
     }
 }
 

@@ -129,6 +129,27 @@ fn check_reports_locked_and_broken_jobs() {
 }
 
 #[test]
+fn check_and_info_report_what_machines_refuse_in_the_body_and_the_microsteps() {
+    let folder = folder();
+    let mut job = Builder::new();
+    job.move_to(10.0, 0.0).unwrap();
+    let before = job.body().len();
+    job.cut_to(10.0, 5.0, 20.0, 1.0).unwrap().power(127).unwrap().set(code::X_MICROSTEPS, 16).unwrap();
+    fs::write(folder.path().join("job.puls"), job.to_bytes()).unwrap();
+    let ended = run(&folder, &["puls", "check", "job.puls"]);
+    ended.expect(1);
+    let microsteps = "the microsteps of X (XSmm) are 16, expected 8";
+    let fire = format!(
+        "the laser fires at byte {} (tick {before}), before any power byte",
+        job.header().len_bytes() + before
+    );
+    assert_eq!(ended.stdout, format!("job.puls: refused: {microsteps}\njob.puls: refused: {fire}\n"));
+    let ended = run(&folder, &["puls", "info", "job.puls"]);
+    ended.expect(0);
+    assert!(ended.stdout.ends_with(&format!("  refused    {microsteps}\n  refused    {fire}\n")), "{}", ended.stdout);
+}
+
+#[test]
 fn export_leaves_a_complete_file_or_none() {
     let folder = files();
     run(&folder, &["puls", "export", "job.puls", "--format", "csv", "-o", "job.csv"]).expect(0);

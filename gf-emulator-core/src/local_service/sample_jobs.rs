@@ -6,8 +6,6 @@ use crate::puls::{Builder, Code, Laser, Move, Result};
 
 /// The length of a hunt, captured from the cloud with firmware 2.6: 15874 ticks at 10 kHz.
 const HUNT_S: f64 = 1.5874;
-/// A half step of the lens.
-const LENS_STEP_MM: f64 = 0.353_06;
 /// The step frequency of travel, captured with firmware 2.6.
 const TRAVEL_HZ: u32 = 28_160;
 /// The travel to the back left corner at the end of homing, captured with firmware 2.6: -13096 and -7400 microsteps.
@@ -26,8 +24,10 @@ const PRINT_RECORDS: [(&[u8; 4], u32); 9] = [
     (b"CMrn", 5000),
     (b"CMrx", 33_000),
 ];
+/// A hunt lowers the lens: 8 half steps in a captured hunt.
+const HUNT_STEPS: i64 = -8;
 /// A print lifts the lens first: 10 half steps in a captured print.
-const FOCUS_STEPS: f64 = 10.0;
+const FOCUS_STEPS: i64 = 10;
 const MARGIN_MM: f64 = 20.0;
 const SQUARE_MM: f64 = 40.0;
 const STAR_RADIUS_MM: f64 = 16.0;
@@ -48,7 +48,7 @@ const OVERSCAN_MM: f64 = 15.5;
 /// The lens 8 half steps down, then at rest; no laser and no X or Y.
 pub(super) fn hunt() -> Result<Vec<u8>> {
     let mut job = Builder::new();
-    job.lens_to(-8.0 * LENS_STEP_MM)?;
+    job.lens_to(job.header().z_mm(HUNT_STEPS))?;
     let lens_s = job.body().len() as f64 / 10_000.0;
     Ok(job.dwell(HUNT_S - lens_s)?.to_bytes())
 }
@@ -65,7 +65,7 @@ pub(super) fn print() -> Result<Vec<u8>> {
     for (name, value) in PRINT_RECORDS {
         job.set(Code(*name), value)?;
     }
-    job.lens_to(FOCUS_STEPS * LENS_STEP_MM)?.power(127)?;
+    job.lens_to(job.header().z_mm(FOCUS_STEPS))?.power(127)?;
     engrave_disc(&mut job)?;
     // Every other one of five corners: the strokes of a star.
     let star = (0..=5).map(|corner| {
@@ -124,7 +124,7 @@ mod tests {
     fn the_jobs_differ_and_run_on_any_machine() {
         let [hunt, motion, print] = [hunt, motion, print].map(|make| {
             let measured = measure(&make().unwrap()[..], Limits::default()).unwrap();
-            assert_eq!(measured.header.check(Some(12_345_678)), []);
+            assert_eq!(measured.check(Some(12_345_678)), []);
             measured
         });
         assert_eq!((hunt.ticks, hunt.counts.zn, hunt.counts.x_total(), hunt.counts.le), (15_874, 8, 0, 0));

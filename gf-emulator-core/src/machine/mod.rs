@@ -72,7 +72,8 @@ impl<'a> CustomStep<'a> {
     }
 }
 
-/// A downloaded pulse file. A [`Machine`] only gets jobs whose header passed the emulator's checks.
+/// A downloaded pulse file. A [`Machine`] only gets jobs that passed
+/// [`Measured::check`].
 ///
 /// Not to be confused with [`puls::Job`](crate::puls::Job), which reads such a file.
 #[derive(Debug, Clone)]

@@ -1,7 +1,7 @@
-//! Whether a machine runs a job, judged by its header.
+//! Whether a machine runs a job, judged by its header and its measurements.
 
-use super::header::{Header, STEP_FREQUENCIES_HZ, code};
-use super::layout;
+use super::header::{DEFAULT_MICROSTEPS, Header, STEP_FREQUENCIES_HZ, code};
+use super::{Measured, layout};
 
 /// A reason not to run a job. Never shows a serial number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -25,6 +25,21 @@ pub enum Refusal {
     /// `PDfm` is not 0.
     #[error("the data format (PDfm) is {0}, expected 0")]
     DataFormat(u32),
+    /// `XSmm` is there and not 8.
+    #[error("the microsteps of X (XSmm) are {0}, expected {DEFAULT_MICROSTEPS}")]
+    XMicrosteps(u32),
+    /// `YSmm` is there and not 8.
+    #[error("the microsteps of Y (YSmm) are {0}, expected {DEFAULT_MICROSTEPS}")]
+    YMicrosteps(u32),
+    /// The laser fires before the first power byte. The hardware starts each run at about full power, so that it would
+    /// fire at that (measured on hardware).
+    #[error("the laser fires at byte {offset} (tick {tick}), before any power byte")]
+    FireBeforePower {
+        /// The offset in the decompressed file.
+        offset: u64,
+        /// The tick, counted from 0: the offset in the body.
+        tick: u64,
+    },
 }
 
 /// Something unusual in a header that is no reason to refuse the job.
@@ -40,8 +55,11 @@ pub enum Remark {
 }
 
 impl Header {
-    /// Returns the reasons why the machine with this serial number refuses the job, in a fixed order: step frequency,
-    /// serial number lock, data format. Empty if it runs the job.
+    /// Returns the reasons in the header why the machine with this serial number refuses the job, in a fixed order: step
+    /// frequency, serial number lock, data format, microsteps of X and Y. [`Measured::check`] adds those in the body.
+    ///
+    /// These are the checks of the open-source clients. The factory firmware has more: 29 codes are mandatory, and some
+    /// are not allowed (read from firmware 2.6; which ones is not known).
     ///
     /// `None` stands for any machine and passes every lock; `Some(0)` only passes a lock of 0.
     ///
@@ -71,14 +89,12 @@ impl Header {
             Some(0) => None,
             Some(other) => Some(Refusal::DataFormat(other)),
         };
-        [step_frequency, lock, data_format].into_iter().flatten().collect()
-    }
-
-    /// Returns the reasons of [`check`](Self::check) as text, separated by `; `. `None` if there are none.
-    #[must_use]
-    pub fn refusal_reasons(&self, serial: Option<u32>) -> Option<String> {
-        let reasons: Vec<_> = self.check(serial).iter().map(ToString::to_string).collect();
-        (!reasons.is_empty()).then(|| reasons.join("; "))
+        let microsteps = |code, refusal: fn(u32) -> Refusal| {
+            self.get(code).filter(|&microsteps| microsteps != DEFAULT_MICROSTEPS).map(refusal)
+        };
+        let x_microsteps = microsteps(code::X_MICROSTEPS, Refusal::XMicrosteps);
+        let y_microsteps = microsteps(code::Y_MICROSTEPS, Refusal::YMicrosteps);
+        [step_frequency, lock, data_format, x_microsteps, y_microsteps].into_iter().flatten().collect()
     }
 
     /// Returns what is unusual about the header but no reason to refuse the job.
@@ -87,6 +103,38 @@ impl Header {
         let lead = (self.lead != layout::LEAD).then_some(Remark::Lead(self.lead));
         let frequency = self.step_frequency_hz().filter(|hz| !STEP_FREQUENCIES_HZ.contains(hz));
         [lead, frequency.map(Remark::StepFrequency)].into_iter().flatten().collect()
+    }
+}
+
+impl Measured {
+    /// Returns the reasons why the machine with this serial number refuses the job: those of [`Header::check`], then
+    /// [`Refusal::FireBeforePower`]. Empty if it runs the job.
+    ///
+    /// ```
+    /// use gf_emulator_core::puls::{Builder, Limits, Refusal, measure};
+    ///
+    /// let mut job = Builder::new();
+    /// job.cut_to(3.0, 0.0, 50.0, 1.0)?;
+    /// let measured = measure(&job.to_bytes()[..], Limits::default())?;
+    /// let offset = job.header().len_bytes() as u64;
+    /// assert_eq!(measured.check(None), [Refusal::FireBeforePower { offset, tick: 0 }]);
+    /// # Ok::<(), gf_emulator_core::puls::Error>(())
+    /// ```
+    #[must_use]
+    pub fn check(&self, serial: Option<u32>) -> Vec<Refusal> {
+        let mut refusals = self.header.check(serial);
+        refusals.extend(self.fire_before_power_tick.map(|tick| {
+            let offset = self.header.len_bytes() as u64 + tick;
+            Refusal::FireBeforePower { offset, tick }
+        }));
+        refusals
+    }
+
+    /// Returns the reasons of [`check`](Self::check) as text, separated by `; `. `None` if there are none.
+    #[must_use]
+    pub fn refusal_reasons(&self, serial: Option<u32>) -> Option<String> {
+        let reasons: Vec<_> = self.check(serial).iter().map(ToString::to_string).collect();
+        (!reasons.is_empty()).then(|| reasons.join("; "))
     }
 }
 
@@ -136,6 +184,32 @@ mod tests {
                 assert!(!text.contains("98765432") && !text.contains("12345678"), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn the_service_microstep_mode_is_accepted_and_so_is_none() {
+        let good = [(b"STfr", 28_160), (b"MCsn", 0), (b"PDfm", 0)];
+        for microsteps in [&[][..], &[(b"XSmm", 8)], &[(b"XSmm", 8), (b"YSmm", 8)]] {
+            assert_eq!(header(layout::LEAD, &[&good, microsteps].concat()).check(None), [], "{microsteps:?}");
+        }
+    }
+
+    #[test]
+    fn another_microstep_mode_is_refused() {
+        let good = [(b"STfr", 28_160), (b"MCsn", 0), (b"PDfm", 0)];
+        for mode in [0, 1, 4, 16, 32, u32::MAX] {
+            let both = header(layout::LEAD, &[&good[..], &[(b"YSmm", mode), (b"XSmm", mode)]].concat()).check(None);
+            assert_eq!(both, [Refusal::XMicrosteps(mode), Refusal::YMicrosteps(mode)]);
+            for (refusal, code) in both.iter().zip(["XSmm", "YSmm"]) {
+                let text = refusal.to_string();
+                assert!(text.contains(code) && text.ends_with("expected 8"), "{text}");
+            }
+        }
+        // After the three older reasons.
+        let all = header(layout::LEAD, &[(b"YSmm", 4), (b"PDfm", 7), (b"XSmm", 16), (b"STfr", 0)]);
+        let names = all.check(None).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let places = ["STfr", "MCsn", "PDfm", "XSmm", "YSmm"].map(|code| names.find(code).expect(code));
+        assert!(places.is_sorted(), "{names}");
     }
 
     #[test]

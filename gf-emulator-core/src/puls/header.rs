@@ -21,15 +21,18 @@ pub mod code {
     pub const X_MICROSTEPS: Code = Code(*b"XSmm");
     /// Microsteps per full step of Y.
     pub const Y_MICROSTEPS: Code = Code(*b"YSmm");
-    /// The mode of the lens motor: 0 is full steps, anything else half steps.
+    /// The mode of the lens motor: 0 is full steps (every captured job of firmware 2.6), 1 half steps. Older jobs have
+    /// no `ZSmd` and half steps. The open-source client takes any other value as half steps too.
     pub const Z_MODE: Code = Code(*b"ZSmd");
 }
 
 /// Millimetres per full step of X or Y (measured on hardware).
 pub(super) const XY_FULL_STEP_MM: f64 = 0.15;
-/// Millimetres per full step of Z, from public notes. One machine's lens was measured at about 0.68 mm.
-pub(super) const Z_FULL_STEP_MM: f64 = 0.706_12;
-/// Microsteps per full step if the header has none. Every job seen has 8.
+/// Millimetres per half step of the lens, about 0.342: 36 half steps in a slot of 12.32 mm (measured on hardware, one
+/// head). Whole steps were counted, so that the error is about half a step in 36, or 1.4 % (estimated). Older public
+/// notes have 0.35306 mm, which is 3 % more.
+const LENS_HALF_STEP_MM: f64 = 12.32 / 36.0;
+/// Microsteps per full step if the header has none, and the only ones that machines accept. Every job seen has 8.
 pub(super) const DEFAULT_MICROSTEPS: u32 = 8;
 /// Step frequencies that a machine can play, in ticks per second; above about 165 kHz it saturates (measured on
 /// hardware).
@@ -229,8 +232,7 @@ impl Header {
         self.units.microsteps[1]
     }
 
-    /// Returns the steps per full step of Z (`ZSmd`): 1 if the mode is 0 (full steps, as in jobs of firmware 2.6), else
-    /// 2 (half steps, as in older jobs, which have no `ZSmd`).
+    /// Returns the steps per full step of Z ([`code::Z_MODE`]): 1 if the mode is 0 (full steps), else 2 (half steps).
     #[must_use]
     pub fn microsteps_z(&self) -> u32 {
         self.units.microsteps[2]
@@ -248,10 +250,16 @@ impl Header {
         steps as f64 / f64::from(self.microsteps_y()) * XY_FULL_STEP_MM
     }
 
-    /// Converts steps of Z to millimetres (0.70612 mm per full step).
+    /// Converts steps of Z to millimetres: 0.342 mm per half step, 0.684 mm per full step (measured on hardware, one
+    /// head).
     #[must_use]
     pub fn z_mm(&self, steps: i64) -> f64 {
-        steps as f64 / f64::from(self.microsteps_z()) * Z_FULL_STEP_MM
+        steps as f64 * f64::from(self.lens_half_steps()) * LENS_HALF_STEP_MM
+    }
+
+    /// Returns the half steps in one step of Z: 1, or 2 in full-step mode.
+    pub(super) fn lens_half_steps(&self) -> u32 {
+        2 / self.microsteps_z()
     }
 }
 
@@ -301,10 +309,20 @@ mod tests {
         ] {
             assert_eq!((records.microsteps_x(), records.microsteps_y(), records.microsteps_z()), expected);
         }
-        let default = header(&[]);
-        assert!((default.x_mm(160) - 3.0).abs() < 1e-12 && (default.y_mm(-160) + 3.0).abs() < 1e-12);
-        assert!((default.z_mm(2) - 0.706_12).abs() < 1e-12);
-        assert!((header(&[(b"ZSmd", 0)]).z_mm(2) - 1.412_24).abs() < 1e-12);
+    }
+
+    #[test]
+    fn microstep_mode_scales_millimeters() {
+        let near = |found: f64, expected: f64| assert!((found - expected).abs() < 1e-12, "{found}, not {expected}");
+        near(header(&[]).x_mm(160), 3.0);
+        near(header(&[]).y_mm(-160), -3.0);
+        near(header(&[(b"XSmm", 16), (b"YSmm", 4)]).x_mm(160), 1.5);
+        near(header(&[(b"XSmm", 16), (b"YSmm", 4)]).y_mm(160), 6.0);
+        // The whole slot, measured on hardware.
+        for half_steps in [header(&[]), header(&[(b"ZSmd", 1)]), header(&[(b"ZSmd", 2)])] {
+            near(half_steps.z_mm(36), 12.32);
+        }
+        near(header(&[(b"ZSmd", 0)]).z_mm(18), 12.32);
     }
 
     #[test]

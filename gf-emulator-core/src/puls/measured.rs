@@ -68,6 +68,9 @@ pub struct Measured {
     pub powers: Vec<(Option<u8>, Dose)>,
     /// The dose by fire density: entry `n` is for about `n` firing ticks of 7.
     pub densities: [Dose; 8],
+    /// The first tick in which the laser fires, counted from 0, if no power byte comes before it. Machines refuse such a
+    /// job ([`Refusal::FireBeforePower`](super::Refusal::FireBeforePower)).
+    pub fire_before_power_tick: Option<u64>,
     /// Speed and laser over time.
     pub timeline: Timeline,
 }

@@ -14,7 +14,7 @@ use super::{Counts, Dose, Extents, Header, Job, Limits, Measured, Result, Segmen
 /// use gf_emulator_core::puls::{Builder, Meter};
 ///
 /// let mut job = Builder::new();
-/// job.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
+/// job.power(127)?.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
 ///
 /// let mut meter = Meter::new(job.header());
 /// let mut segments = 0;
@@ -49,7 +49,7 @@ struct Sums {
     densities: [Dose; 8],
 }
 
-/// Reads a file to its end and measures it. A job that [`Header::check`] rejects is measured as well.
+/// Reads a file to its end and measures it. A job that [`Measured::check`] rejects is measured as well.
 ///
 /// # Errors
 /// Those of [`Job::with_limits`] and [`Job::next_chunk`].
@@ -114,6 +114,7 @@ impl Meter {
                 .map(|(i, &dose)| ((i < NO_POWER).then_some(i), dose))
                 .collect(),
             densities: sums.densities,
+            fire_before_power_tick: sampled.fire_before_power_tick,
             timeline: sampled.timeline,
             header,
         }

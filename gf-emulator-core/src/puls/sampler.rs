@@ -1,4 +1,5 @@
-//! What depends on the time of each tick and not on segments: speed over time, and where the laser fires.
+//! What depends on the time of each tick and not on segments: speed over time, where the laser fires, and whether its
+//! power is set by then.
 
 use super::bit_planes::BitPlanes;
 use super::fire_box::FireBoxTracker;
@@ -27,6 +28,15 @@ pub(super) struct Sampler {
     peak_mm_s: f64,
     fire_box: FireBoxTracker,
     power_bytes: u64,
+    first_laser: FirstLaser,
+}
+
+/// What a body does first with the laser.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum FirstLaser {
+    Nothing,
+    SetsPower,
+    FiresAtTick(u64),
 }
 
 /// What a [`Sampler`] has measured.
@@ -35,6 +45,7 @@ pub(super) struct Sampled {
     pub(super) peak_mm_s: f64,
     pub(super) fire_box: Option<FireBox>,
     pub(super) power_bytes: u64,
+    pub(super) fire_before_power_tick: Option<u64>,
 }
 
 impl Sampler {
@@ -52,6 +63,7 @@ impl Sampler {
             peak_mm_s: 0.0,
             fire_box: FireBoxTracker::default(),
             power_bytes: 0,
+            first_laser: FirstLaser::Nothing,
         }
     }
 
@@ -68,6 +80,15 @@ impl Sampler {
         if planes.power != 0 {
             self.power_bytes += u64::from(planes.power.count_ones());
         }
+        let laser = planes.fire | planes.power;
+        if self.first_laser == FirstLaser::Nothing && laser != 0 {
+            let i = laser.trailing_zeros();
+            self.first_laser = if planes.fire >> i & 1 == 0 {
+                FirstLaser::SetsPower
+            } else {
+                FirstLaser::FiresAtTick(segmenter.now().moment.tick + u64::from(i))
+            };
+        }
     }
 
     /// Ends the last sample, which may be shorter than the others.
@@ -75,8 +96,9 @@ impl Sampler {
         if end.moment.tick > self.sample_start.moment.tick {
             self.end_sample(end);
         }
-        let Self { timeline, peak_mm_s, fire_box, power_bytes, .. } = self;
-        Sampled { timeline, peak_mm_s, fire_box: fire_box.fire_box(), power_bytes }
+        let Self { timeline, peak_mm_s, fire_box, power_bytes, first_laser, .. } = self;
+        let fire_before_power_tick = if let FirstLaser::FiresAtTick(tick) = first_laser { Some(tick) } else { None };
+        Sampled { timeline, peak_mm_s, fire_box: fire_box.fire_box(), power_bytes, fire_before_power_tick }
     }
 
     fn end_sample(&mut self, end: Waypoint) {

@@ -61,9 +61,7 @@ impl fmt::Display for Summary<'_> {
                 records.iter().map(|record| format!("{:<5}{:<10}", record.code.to_string(), record.value)).collect();
             entry(f, "", records.join("  ").trim_end())?;
         }
-        if let Some(reasons) = header.refusal_reasons(None) {
-            entry(f, "refused", reasons)?;
-        }
+        measured.check(None).iter().try_for_each(|refusal| entry(f, "refused", refusal))?;
         header.remarks().iter().try_for_each(|remark| entry(f, "remark", remark))
     }
 }

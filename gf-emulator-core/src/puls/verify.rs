@@ -1,9 +1,9 @@
 //! Whether machines run a file.
 
-use super::{Job, Result};
+use super::{Limits, Result, measure};
 
-/// Reads a file to its end and checks its header. Returns the reasons for which every machine would refuse it, separated
-/// by `; `. A lock to one machine is no such reason.
+/// Reads a file to its end and checks it. Returns the reasons for which every machine would refuse it, separated by `; `.
+/// A lock to one machine is no such reason.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, code, refusal_reasons};
@@ -17,9 +17,7 @@ use super::{Job, Result};
 ///
 /// # Errors
 ///
-/// As [`Job::open`] and [`Job::next_chunk`].
+/// As [`measure`].
 pub fn refusal_reasons(file: &[u8]) -> Result<Option<String>> {
-    let mut job = Job::open(file)?;
-    while job.next_chunk()?.is_some() {}
-    Ok(job.header().refusal_reasons(None))
+    Ok(measure(file, Limits::default())?.refusal_reasons(None))
 }

@@ -95,7 +95,7 @@ fn measurements(job: &Measured) -> Markup {
     ];
     html! {
         dl.measurements { @for (name, value) in rows { div { dt { (name) } dd { (value) } } } }
-        @for refusal in job.header.check(None) { p.note { "A machine would refuse it: " (refusal.to_string()) } }
+        @for refusal in job.check(None) { p.note { "A machine would refuse it: " (refusal.to_string()) } }
     }
 }
 

@@ -70,7 +70,7 @@ impl JobStore {
     ///
     /// [`Error::JobRefused`] with all reasons.
     pub(crate) fn check(&self, job: &Job) -> Result<()> {
-        match job.measured.header.refusal_reasons(Some(self.serial)) {
+        match job.measured.refusal_reasons(Some(self.serial)) {
             None => Ok(()),
             Some(reason) => Err(Error::JobRefused { reason }),
         }

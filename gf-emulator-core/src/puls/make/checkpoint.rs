@@ -1,6 +1,6 @@
 //! What drawings need of a [`Builder`] beside its public API.
 
-use super::{Builder, LENS_STEPS_PER_MM};
+use super::Builder;
 use crate::puls::Position;
 
 /// A state of a job to return to.
@@ -22,7 +22,7 @@ impl Builder {
     }
 
     pub(in crate::puls) fn lens_mm(&self) -> f64 {
-        self.position.z as f64 / LENS_STEPS_PER_MM
+        self.header.z_mm(self.position.z)
     }
 
     pub(in crate::puls) fn travel_speed_mm_s(&self) -> f64 {

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
-use super::header::{DEFAULT_MICROSTEPS, STEP_FREQUENCIES_HZ, XY_FULL_STEP_MM, Z_FULL_STEP_MM};
+use super::header::{DEFAULT_MICROSTEPS, STEP_FREQUENCIES_HZ, XY_FULL_STEP_MM};
 use super::{Code, Error, Header, Position, Result, code, tick};
 #[cfg(feature = "drawing")]
 pub(super) use checkpoint::Checkpoint;
@@ -35,10 +35,9 @@ const ACCELERATION: [f64; 2] = [700.0, 590.0];
 const TRAVEL_SPEED: f64 = 200.0;
 /// Microsteps per millimetre: 53.333.
 const STEPS_PER_MM: f64 = DEFAULT_MICROSTEPS as f64 / XY_FULL_STEP_MM;
-/// Half steps of the lens per millimetre.
-const LENS_STEPS_PER_MM: f64 = 2.0 / Z_FULL_STEP_MM;
-/// Half steps of the lens per second: 5.6 mm/s. A captured hunt makes 8 in 0.59 s, without a ramp.
-const LENS_STEPS_PER_S: u32 = 16;
+/// Half steps of the lens per second: 5.5 mm/s. The machine's own jobs are slower: a captured hunt makes 8 in 1.09 s,
+/// with a ramp.
+const LENS_HALF_STEPS_PER_S: u32 = 16;
 
 /// The records of a new header, with the order and values of captured jobs: no serial lock, air assist at a fifth, fans
 /// off, the usual motor currents and modes, the usual coolant range.
@@ -112,8 +111,11 @@ impl Move {
 /// most 700 mm/s2 in X and 590 mm/s2 in Y, or as [`Builder::acceleration`] sets; in a curve, these limits apply to
 /// tangential and centripetal acceleration separately. An axis makes at most one step per tick: 187.5 mm/s at 10 kHz.
 ///
+/// Set the [`power`](Self::power) before anything that fires: machines refuse a job that fires before its first power
+/// byte ([`Measured::check`](super::Measured::check) tells).
+///
 /// ```
-/// use gf_emulator_core::puls::{Builder, Job, Laser, Move};
+/// use gf_emulator_core::puls::{Builder, Laser, Limits, Move, measure};
 ///
 /// let laser = Laser::Constant(3.0 / 7.0);
 /// let corners = [(30.0, 20.0), (30.0, 30.0), (20.0, 30.0), (20.0, 20.0)];
@@ -123,7 +125,7 @@ impl Move {
 /// job.power(127)?.move_to(20.0, 20.0)?.path(&square)?.dwell(0.1)?.move_to(0.0, 0.0)?;
 ///
 /// let file = job.to_bytes();
-/// assert_eq!(Job::open(&file[..])?.header().check(None), []);
+/// assert_eq!(measure(&file[..], Limits::default())?.check(None), []);
 /// # Ok::<(), gf_emulator_core::puls::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -178,13 +180,22 @@ impl Builder {
         }
     }
 
-    /// Sets a header record, such as [`code::SERIAL_LOCK`] to lock the job to one machine. Does not affect how the body
-    /// is generated: another step frequency or microstep mode makes the job wrong.
+    /// Sets a header record, such as [`code::SERIAL_LOCK`] to lock the job to one machine. [`code::Z_MODE`] sets the
+    /// length of the lens steps that follow: half steps at first, full steps at 0. No other record affects how the body
+    /// is generated: another step frequency or another microstep mode of X or Y makes the job wrong.
     ///
     /// # Errors
-    /// [`Error::HeaderLength`] if the header gets too long.
+    /// [`Error::HeaderLength`] if the header gets too long; [`Error::Make`] if the lens mode changes after the lens has
+    /// moved.
     pub fn set(&mut self, code: Code, value: u32) -> Result<&mut Self> {
-        self.header.set(code, value)?;
+        let mut header = self.header.clone();
+        header.set(code, value)?;
+        let moves_lens = |byte: &u8| byte & tick::POWER == 0 && byte & tick::Z_STEP != 0;
+        if header.microsteps_z() != self.header.microsteps_z() && self.body.iter().any(moves_lens) {
+            let expected = "the mode that the lens has moved in";
+            return Err(Error::Make { what: "lens mode", value: value.into(), expected });
+        }
+        self.header = header;
         Ok(self)
     }
 
@@ -270,7 +281,7 @@ impl Builder {
     }
 
     /// Moves the lens to a height in mm above its start, with the head at rest and the laser off. The height is rounded
-    /// to the nearest half step of 0.35306 mm; the lens makes 16 half steps per second.
+    /// to the nearest step: 0.342 mm, or 0.684 mm in full-step mode. The lens makes 16 half or 8 full steps per second.
     ///
     /// # Errors
     /// [`Error::Make`] if the height exceeds [`MAX_LENS_MM`], or the job gets longer than [`MAX_TICKS`].
@@ -278,8 +289,8 @@ impl Builder {
         if !(-MAX_LENS_MM..=MAX_LENS_MM).contains(&z_mm) {
             return Err(Error::Make { what: "lens height", value: z_mm, expected: "a number of mm from -50 to 50" });
         }
-        let z = round(z_mm * LENS_STEPS_PER_MM);
-        let ticks_per_step = (self.step_frequency_hz / LENS_STEPS_PER_S) as usize;
+        let z = round(z_mm / self.header.z_mm(1));
+        let ticks_per_step = (self.step_frequency_hz * self.header.lens_half_steps() / LENS_HALF_STEPS_PER_S) as usize;
         let steps = z.abs_diff(self.position.z);
         self.reserve(steps as f64 * ticks_per_step as f64)?;
         let step = if z > self.position.z { tick::Z_STEP | tick::Z_POSITIVE } else { tick::Z_STEP };

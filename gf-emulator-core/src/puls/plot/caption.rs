@@ -95,7 +95,7 @@ fn notes(plot: &Plot) -> Vec<String> {
     if plot.layers.travel_dropped {
         notes.push("There is too much travel for lines: the later part is left out.".to_owned());
     }
-    if let Some(reasons) = plot.measured.header.refusal_reasons(None) {
+    if let Some(reasons) = plot.measured.refusal_reasons(None) {
         notes.push(format!("A machine would refuse it: {reasons}."));
     }
     notes

@@ -86,7 +86,7 @@ impl PlotOptions {
 /// use gf_emulator_core::puls::{Builder, Job, Plot, PlotOptions};
 ///
 /// let mut square = Builder::new();
-/// square.move_to(20.0, 20.0)?;
+/// square.power(127)?.move_to(20.0, 20.0)?;
 /// for (x_mm, y_mm) in [(120.0, 20.0), (120.0, 120.0), (20.0, 120.0), (20.0, 20.0)] {
 ///     square.cut_to(x_mm, y_mm, 50.0, 3.0 / 7.0)?;
 /// }

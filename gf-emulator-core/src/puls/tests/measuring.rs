@@ -112,6 +112,51 @@ fn ticks_and_segments_cover_the_body_and_end_with_its_error() {
     assert!(segments.next().is_none());
 }
 
+/// Finds a firing tick before the first power byte, tick by tick.
+fn reference_fire_before_power(body: &[u8]) -> Option<u64> {
+    let tick = body.iter().position(|&byte| byte >= 0x80 || byte & 0x10 != 0)?;
+    (body[tick] < 0x80).then_some(tick as u64)
+}
+
+#[test]
+fn fire_before_any_power_byte_is_refused() {
+    // Power bytes beside and after the tick that fires, in the same block of ticks and in later ones.
+    for before in [0, 1, 63, 64, 100, 70_000] {
+        for between in [0, 50, 200] {
+            let body = [vec![0x01; before], vec![0x10], vec![0x01; between], vec![0xff, 0x01, 0x10]].concat();
+            let measured = measure(&file(&body)[..], Limits::default()).unwrap();
+            let (offset, tick) = ((measured.header.len_bytes() + before) as u64, before as u64);
+            assert_eq!(measured.check(None), [Refusal::FireBeforePower { offset, tick }]);
+            let reason = measured.refusal_reasons(None).unwrap();
+            assert!(reason.contains(&format!("fires at byte {offset} (tick {tick})")), "{reason}");
+            assert_eq!(refusal_reasons(&file(&body)).unwrap(), Some(reason));
+        }
+    }
+}
+
+#[test]
+fn a_power_byte_first_is_accepted() {
+    for body in [
+        &[0x01, 0xff, 0x10][..],
+        // A power byte of 0 is one, and a power byte does not fire whatever its bits.
+        &[0x80, 0x10],
+        &[0x90, 0x10],
+        // The power byte long before the laser fires.
+        &[vec![0xff], vec![0; 70_000], vec![0x01; 3000], vec![0x10; 10]].concat(),
+    ] {
+        let measured = measure(&file(body)[..], Limits::default()).unwrap();
+        assert_eq!((measured.check(None), measured.fire_before_power_tick), (vec![], None));
+    }
+}
+
+#[test]
+fn a_dark_job_passes() {
+    for body in [&[0x01; 5000][..], &[0; 5000], &[]] {
+        assert_eq!(measure(&file(body)[..], Limits::default()).unwrap().check(None), []);
+        assert_eq!(refusal_reasons(&file(body)).unwrap(), None);
+    }
+}
+
 /// Finds extents tick by tick.
 fn reference_extents(body: &[u8]) -> Extents {
     let (mut extents, mut at) = (Extents::default(), Position::default());
@@ -150,6 +195,7 @@ proptest! {
     fn counts_and_extents_match_a_reference(body in runs_and_noise()) {
         let measured = measure(&file(&body)[..], Limits::default())?;
         prop_assert_eq!(measured.extents, reference_extents(&body));
+        prop_assert_eq!(measured.fire_before_power_tick, reference_fire_before_power(&body));
         prop_assert_eq!(measured.counts, reference(&body));
         let bins = measured.timeline.bins();
         prop_assert_eq!(bins.iter().map(|bin| bin.ticks).sum::<u64>(), body.len() as u64);

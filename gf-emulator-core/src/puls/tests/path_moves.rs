@@ -190,14 +190,49 @@ fn respects_acceleration_and_travel_speed() {
 #[test]
 fn lens_moves_alone_at_constant_speed() {
     let mut job = Builder::new();
-    job.lens_to(8.0 * 0.353_06).unwrap();
+    job.lens_to(8.0 * 0.342).unwrap();
     assert_eq!((job.position().z, job.body().len()), (8, 5000));
-    job.lens_to(-0.353_06).unwrap().lens_to(-0.4).unwrap();
+    job.lens_to(-0.342).unwrap().lens_to(-0.4).unwrap();
     let counts = reference(job.body());
     assert_eq!((counts.zp, counts.zn, counts.le, counts.xp + counts.yp), (8, 9, 0, 0));
     let segments: Vec<_> = Job::open(&job.to_bytes()[..]).unwrap().segments().collect::<Result<_>>().unwrap();
     let heights: Vec<_> = segments.iter().filter(|segment| !segment.is_rest()).map(|moved| moved.end.z).collect();
     assert_eq!(heights, [8, -1]);
+}
+
+#[test]
+fn lens_moves_in_the_mode_of_the_header() {
+    let slot_mm = 12.32;
+    for (mode, steps) in [(None, 36), (Some(1), 36), (Some(0), 18)] {
+        let mut job = Builder::new();
+        if let Some(mode) = mode {
+            job.set(code::Z_MODE, mode).unwrap();
+        }
+        job.lens_to(-slot_mm).unwrap();
+        // The speed in mm is the same.
+        assert_eq!((job.position().z, job.body().len()), (-steps, 22_500), "{mode:?}");
+        let measured = measure(&job.to_bytes()[..], Limits::default()).unwrap();
+        assert!((measured.z_end_mm() + slot_mm).abs() < 1e-9, "{mode:?}: {}", measured.z_end_mm());
+        let info = serde_json::to_value(&measured).unwrap();
+        let (low, end) = (info["extents"]["z_mm"][0].as_f64().unwrap(), info["stats"]["ZMM"].as_f64().unwrap());
+        assert!((low + slot_mm).abs() < 1e-9 && (end + slot_mm).abs() < 1e-9, "{mode:?}: {info}");
+        assert!(Summary(&measured).to_string().contains("Z -12.32 to 0.00 mm"), "{mode:?}");
+        let mut csv = Vec::new();
+        export(Job::open(&job.to_bytes()[..]).unwrap(), Format::Csv, "job.puls", &mut csv).unwrap();
+        assert!(String::from_utf8(csv).unwrap().contains(",-12.32000,"), "{mode:?}");
+    }
+}
+
+#[test]
+fn lens_mode_cannot_change_after_a_lens_move() {
+    let mut job = Builder::new();
+    job.move_to(1.0, 0.0).unwrap().power(0x7f).unwrap().set(code::Z_MODE, 0).unwrap();
+    job.lens_to(1.0).unwrap().set(code::Z_MODE, 0).unwrap();
+    let before = job.to_bytes();
+    let error = job.set(code::Z_MODE, 1).expect_err("the steps would have another length");
+    let message = "cannot make a job with lens mode 1: expected the mode that the lens has moved in";
+    assert_eq!(error.to_string(), message);
+    assert_eq!(job.to_bytes(), before);
 }
 
 #[test]
