@@ -13,6 +13,7 @@ mod handles;
 mod imports;
 mod incomplete_downloads;
 mod jobs;
+mod lamp;
 mod lost_connections;
 mod prints;
 mod proxies;

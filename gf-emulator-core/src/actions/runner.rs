@@ -207,8 +207,10 @@ impl Runner<'_> {
             StepKind::Send(emit) => Ok(send(emit, &context.values, &self.shared.messages, self.uplink)?),
             StepKind::Capture { camera, laser, homing_after } => {
                 let settings = &context.action.settings;
+                let generation = self.shared.config.generation();
                 let request = Capture {
                     camera: *camera,
+                    lamp_level: settings::lamp_level(*camera, settings, generation, || self.machine.readings()),
                     laser: match laser {
                         Laser::AsRequested => settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0),
                         Laser::On => true,

@@ -33,6 +33,10 @@ pub struct Capture<'a> {
     pub camera: Camera,
     /// Whether to light the measurement laser on the head.
     pub laser: bool,
+    /// How bright to make the lid's lamp, 0 (off) to 255. For the lid: 0 if the action's settings say so (`LCfl` is 0),
+    /// otherwise the lamp's brightness, which is `LLvl` of the settings, of [`Machine::readings`], or the default (132
+    /// in 2.6, 101 in 1.x). For the head: 0.
+    pub lamp_level: u8,
     /// The action's settings by code (`HCex`, `HCga`, `LCfl` ...), as sent by the service. Only their size is checked:
     /// at most 64 codes of four letters or digits, with numbers, booleans or texts of up to 64 bytes.
     pub settings: &'a Map<String, Value>,
@@ -41,10 +45,10 @@ pub struct Capture<'a> {
 }
 
 impl<'a> Capture<'a> {
-    /// Creates a request with the measurement laser off that does not start homing.
+    /// Creates a request with the measurement laser and the lamp off that does not start homing.
     #[must_use]
     pub fn new(camera: Camera, settings: &'a Map<String, Value>) -> Self {
-        Self { camera, laser: false, settings, begins_homing: false }
+        Self { camera, laser: false, lamp_level: 0, settings, begins_homing: false }
     }
 }
 

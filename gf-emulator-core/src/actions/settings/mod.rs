@@ -3,8 +3,11 @@
 //! The catalogues beside this file have the type and default of each code, and which configuration value replaces the
 //! default. No clock: the time is an argument.
 
+mod lamp;
+
 use std::sync::LazyLock;
 
+pub(crate) use lamp::lamp_level;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -71,6 +74,17 @@ fn catalogue(generation: Generation) -> &'static [(String, Entry)] {
     }
 }
 
+/// Returns the machine's reading of a code, if it has the right type.
+fn reading<'a>(code: &str, entry: &Entry, readings: &'a [(String, Value)]) -> Option<&'a Value> {
+    readings.iter().find(|(read, value)| read == code && fits(value, entry.r#type)).map(|(_, value)| value)
+}
+
+/// Returns the reading of a code that no configuration value replaces, or else its default. `None` if it is unknown.
+fn reading_or_default(code: &str, generation: Generation, readings: &[(String, Value)]) -> Option<Value> {
+    let (_, entry) = catalogue(generation).iter().find(|(known, _)| known == code)?;
+    Some(reading(code, entry, readings).unwrap_or(&entry.default).clone())
+}
+
 /// Returns the application version of the catalogue (`MCdv`), for configurations without one.
 pub(crate) fn default_app_version(generation: Generation) -> String {
     let entry = catalogue(generation).iter().find(|(_, entry)| entry.from == Some(ConfigValue::AppVersion));
@@ -94,9 +108,8 @@ pub(crate) fn report(config: &Config, readings: &[(String, Value)], action_id: i
         ConfigValue::ActionId => Some(json!(action_id)),
     };
     let value_of = |code: &str, entry: &Entry| {
-        let reading = readings.iter().find(|(read, value)| read == code && fits(value, entry.r#type));
-        reading
-            .map(|(_, value)| value.clone())
+        reading(code, entry, readings)
+            .cloned()
             .or_else(|| entry.from.and_then(configured))
             .unwrap_or_else(|| entry.default.clone())
     };
@@ -160,6 +173,17 @@ mod tests {
         assert_eq!(read["HEsn"], 6);
         assert_eq!(read["AAdc"], 204);
         assert_eq!(read.as_object().unwrap().len(), 547);
+    }
+
+    #[test]
+    fn microsteps_are_reported_as_1() {
+        // As the factory does, although its jobs have 8 (read from firmware 2.6 and measured on hardware).
+        for generation in [Generation::V1, Generation::V2] {
+            let mut config = Config::default();
+            config.service.protocol = Some(generation);
+            let report = report(&config, &[], 1, 1);
+            assert_eq!((&report["XSmm"], &report["YSmm"]), (&json!(1), &json!(1)), "{generation}");
+        }
     }
 
     #[test]
