@@ -139,10 +139,8 @@ fn check_and_info_report_what_machines_refuse_in_the_body_and_the_microsteps() {
     let ended = run(&folder, &["puls", "check", "job.puls"]);
     ended.expect(1);
     let microsteps = "the microsteps of X (XSmm) are 16, expected 8";
-    let fire = format!(
-        "the laser fires at byte {} (tick {before}), before any power byte",
-        job.header().len_bytes() + before
-    );
+    let fire =
+        format!("the laser fires at byte {} (tick {before}), before any power byte", job.header().len_bytes() + before);
     assert_eq!(ended.stdout, format!("job.puls: refused: {microsteps}\njob.puls: refused: {fire}\n"));
     let ended = run(&folder, &["puls", "info", "job.puls"]);
     ended.expect(0);
