@@ -144,7 +144,7 @@ fn check_and_info_report_what_machines_refuse_in_the_body_and_the_microsteps() {
     assert_eq!(ended.stdout, format!("job.puls: refused: {microsteps}\njob.puls: refused: {fire}\n"));
     let ended = run(&folder, &["puls", "info", "job.puls"]);
     ended.expect(0);
-    assert!(ended.stdout.ends_with(&format!("  refused    {microsteps}\n  refused    {fire}\n")), "{}", ended.stdout);
+    assert!(ended.stdout.contains(&format!("  refused    {microsteps}\n  refused    {fire}\n")), "{}", ended.stdout);
 }
 
 #[test]
