@@ -213,6 +213,19 @@ fn jobs_downloaded_in_one_second_have_separate_files() {
 }
 
 #[test]
+fn fetch_motion_limits_lift_at_zero() {
+    let harness = Setup::new(Generation::V2)
+        .config(|config| {
+            config.motion.remark_bytes = 0;
+            config.motion.refuse_bytes = 0;
+            config.motion.refuse_inflated_bytes = 0;
+        })
+        .start();
+    harness.expect(JOB, "motion", "completed");
+    assert_eq!(names(&harness), ["<time>_motion_41.info", "<time>_motion_41.puls"]);
+}
+
+#[test]
 fn jobs_are_removed_if_keep_is_off() {
     for (file, ending) in [
         (square(), "completed"),

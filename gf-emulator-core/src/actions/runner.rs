@@ -262,7 +262,7 @@ impl Runner<'_> {
                 Ok(())
             }
             StepKind::ProbeFirmware {} => {
-                let offer = probe_firmware(&self.shared.config, self.uplink)?;
+                let offer = probe_firmware(&self.shared.config, self.uplink, self.shared.telemetry.secrets())?;
                 context.values.insert(Variable::AvailableFirmware, json!(offer.version));
                 Ok(())
             }

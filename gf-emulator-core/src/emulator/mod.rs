@@ -287,7 +287,8 @@ impl Emulator {
         let tokens = session.credentials().sign_in_with_retries(session.http(), config.service.retry_for)?;
         let token = session.adopt(tokens);
         if config.firmware.check {
-            run_start_steps(config, &self.table, messages, self.uplink.as_deref().unwrap_or(&**session))?;
+            let uplink = self.uplink.as_deref().unwrap_or(&**session);
+            run_start_steps(config, &self.table, messages, uplink, telemetry.secrets())?;
         }
         // Sign-ins of later connections have an `Http` of their own: cancelling an action must not interrupt them.
         let again = http(dial_cancel);
