@@ -404,9 +404,9 @@ fn a_second_job_is_ignored_while_one_is_active() {
         harness.start_action(42, "motion");
         harness.start_action(JOB, "print");
         // Not a job, so it is accepted; its answer shows that the actions before it have been read.
-        harness.start_action(43, "settings");
-        harness.send(43, "settings", "cancelled", &json!({}));
-        harness.wait_event("settings:cancelled", Some(43));
+        harness.start_action(43, "lid_image");
+        harness.send(43, "lid_image", "cancelled", &json!({}));
+        harness.wait_event("lid_image:cancelled", Some(43));
         harness.service.release();
         harness.wait_event("print:completed", Some(JOB));
         harness.expect(44, "motion", "completed");
