@@ -183,7 +183,7 @@ fn fifty_emulators_in_one_process_leave_no_threads() {
         |seen| seen.iter().filter(|seen| seen.is_event("motion:completed", None)).count() == MACHINES as usize,
         LIMIT
     ));
-    assert_eq!(threads(), 2 * MACHINES as usize, "a WebSocket thread and a worker each");
+    assert_eq!(threads(), 3 * MACHINES as usize, "a WebSocket thread and two workers each");
     for (handle, machine) in machines {
         handle.stop();
         machine.join().unwrap().unwrap();
