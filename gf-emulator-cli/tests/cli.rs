@@ -1,6 +1,7 @@
 //! Tests of the binary as a process: exit codes, output, files. No test sleeps, and every wait has a timeout.
 
 mod arguments;
+mod configurations;
 mod files_on_disk;
 mod floods;
 mod online;

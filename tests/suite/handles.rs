@@ -111,7 +111,7 @@ fn an_offline_emulator_does_all_its_actions() {
         Emulator::offline(config(folder.path(), Generation::V2), folder.path().join("out")).unwrap();
     let _kept = emulator.handle();
     let motion_url = format!("file://{}", job.display().to_string().replace(' ', "%20"));
-    let kinds = ["settings", "lid_image", "motion", "settings"];
+    let kinds = ["settings", "lid_image", "motion", "hunt"];
     for (id, kind) in (1..).zip(kinds) {
         let action = json!({"id": id, "action_type": kind, "status": "ready", "motion_url": motion_url});
         peer.tx.send(action.to_string()).unwrap();
@@ -128,9 +128,9 @@ fn an_offline_emulator_does_all_its_actions() {
     let messages: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
     let completed: Vec<_> =
         messages.iter().filter_map(|message| message["event"].as_str()?.strip_suffix(":completed")).collect();
-    assert_eq!(completed, ["settings", "lid_image:capture", "lid_image:upload", "lid_image", "motion", "settings"]);
+    assert_eq!(completed, ["settings", "lid_image:capture", "lid_image:upload", "lid_image", "motion", "hunt"]);
     assert!(folder.path().join("out/lid_image_2.jpg").exists());
-    assert_eq!(std::fs::read_dir(folder.path().join("motion")).unwrap().count(), 2);
+    assert_eq!(std::fs::read_dir(folder.path().join("motion")).unwrap().count(), 4);
 }
 
 #[test]
@@ -146,7 +146,7 @@ fn an_offline_emulator_stops_when_its_peer_is_dropped() {
 #[cfg(target_os = "linux")]
 fn threads() -> usize {
     let named = |task: std::io::Result<std::fs::DirEntry>| std::fs::read_to_string(task.ok()?.path().join("comm")).ok();
-    let ours = |name: &String| ["gf-websocket", "gf-worker", "gf-dial"].contains(&name.trim());
+    let ours = |name: &String| ["gf-websocket", "gf-worker", "gf-worker-2", "gf-dial"].contains(&name.trim());
     std::fs::read_dir("/proc/self/task").unwrap().filter_map(named).filter(ours).count()
 }
 
@@ -183,7 +183,7 @@ fn fifty_emulators_in_one_process_leave_no_threads() {
         |seen| seen.iter().filter(|seen| seen.is_event("motion:completed", None)).count() == MACHINES as usize,
         LIMIT
     ));
-    assert_eq!(threads(), 2 * MACHINES as usize, "a WebSocket thread and a worker each");
+    assert_eq!(threads(), 3 * MACHINES as usize, "a WebSocket thread and two workers each");
     for (handle, machine) in machines {
         handle.stop();
         machine.join().unwrap().unwrap();
@@ -201,13 +201,13 @@ fn a_stop_cancels_all_actions_and_closes_the_websocket() {
     for tls in [false, true] {
         let harness = Setup::new(Generation::V2).service(|service| service.tls(tls)).slow().start();
         harness.start_action(1, "print");
-        harness.start_action(2, "settings");
+        harness.start_action(2, "lid_image");
         harness.wait_event("print:download:completed", Some(1));
         let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         let closed = |seen: &Seen| matches!(seen, Seen::WsClosed { code: Some(1000) });
         assert!(service.wait_for(|seen| seen.iter().any(closed), LIMIT), "{:#?}", service.seen());
-        for event in ["print:cancelled", "settings:cancelled"] {
+        for event in ["print:cancelled", "lid_image:cancelled"] {
             assert!(service.seen().iter().any(|seen| seen.is_event(event, None)), "{event}: {:#?}", service.seen());
         }
     }
@@ -341,9 +341,9 @@ impl Printing {
 fn the_lid_stops_a_print_while_the_message_queue_is_full() {
     let Printing { peer, handle, running, stops, .. } = Printing::start();
     // Actions cancelled before they run send a message each: repeat until both queues are full.
-    let cancelled = json!({"id": 2, "action_type": "settings", "status": "ready"}).to_string()
+    let cancelled = json!({"id": 2, "action_type": "lid_image", "status": "ready"}).to_string()
         + "\n"
-        + &json!({"id": 2, "action_type": "settings", "status": "cancelled"}).to_string();
+        + &json!({"id": 2, "action_type": "lid_image", "status": "cancelled"}).to_string();
     while !(peer.rx.is_full() && peer.tx.is_full()) {
         let _ = peer.tx.send_timeout(cancelled.clone(), Duration::from_millis(10));
     }

@@ -94,8 +94,8 @@ fn run_motion(response: impl Fn() -> Response + Send + Sync + 'static) -> (Strin
 fn run_motion_from(url: &str, setup: Setup) -> (String, Vec<String>) {
     let harness = setup.start();
     harness.send(1, "motion", "ready", &json!({"motion_url": url}));
-    // Actions run one at a time: the motion ends before the next action.
-    harness.expect(2, "settings", "completed");
+    // Actions that need the machine run one at a time: the motion ends before the next one.
+    harness.expect(2, "lid_image", "completed");
     let endings = harness.endings(1, "motion");
     assert_eq!(endings.len(), 1, "{endings:?}");
     let mut names: Vec<_> =

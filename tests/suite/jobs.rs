@@ -233,6 +233,19 @@ fn jobs_downloaded_in_one_second_have_separate_files() {
 }
 
 #[test]
+fn fetch_motion_limits_lift_at_zero() {
+    let harness = Setup::new(Generation::V2)
+        .config(|config| {
+            config.motion.remark_bytes = 0;
+            config.motion.refuse_bytes = 0;
+            config.motion.refuse_inflated_bytes = 0;
+        })
+        .start();
+    harness.expect(JOB, "motion", "completed");
+    assert_eq!(names(&harness), ["<time>_motion_41.info", "<time>_motion_41.puls"]);
+}
+
+#[test]
 fn jobs_are_removed_if_keep_is_off() {
     for (file, ending) in [
         (square(), "completed"),
@@ -411,9 +424,9 @@ fn a_second_job_is_ignored_while_one_is_active() {
         harness.start_action(42, "motion");
         harness.start_action(JOB, "print");
         // Not a job, so it is accepted; its answer shows that the actions before it have been read.
-        harness.start_action(43, "settings");
-        harness.send(43, "settings", "cancelled", &json!({}));
-        harness.wait_event("settings:cancelled", Some(43));
+        harness.start_action(43, "lid_image");
+        harness.send(43, "lid_image", "cancelled", &json!({}));
+        harness.wait_event("lid_image:cancelled", Some(43));
         harness.service.release();
         harness.wait_event("print:completed", Some(JOB));
         harness.expect(44, "motion", "completed");

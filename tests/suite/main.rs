@@ -10,6 +10,7 @@ mod floods;
 mod follow;
 mod golden;
 mod handles;
+mod immediate;
 mod imports;
 mod incomplete_downloads;
 mod jobs;

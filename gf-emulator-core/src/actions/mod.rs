@@ -48,6 +48,9 @@
 //! | `refuse` | fails the action; `reason`: for the log |
 //! | `custom` | calls [`Machine::custom`](crate::Machine::custom); `name`; `arguments`: any JSON; `fields`: fields of the result to make available |
 //!
+//! An action that has only `send`, `report_settings`, `probe_firmware` and `refuse` steps does not need the machine: it
+//! does not wait for an action that does. Its report then has the readings that the machine had when that action began.
+//!
 //! A machine's [`Refused`](crate::machine::MachineError::Refused) cancels the action, unlike a `refuse` step, and even
 //! if the step is `optional`.
 //!
@@ -320,6 +323,35 @@ impl Row {
     /// Returns whether the action downloads or plays a pulse file: only one such action is accepted at a time.
     pub(crate) fn is_job(&self) -> bool {
         self.needs_motion_url() || self.steps.iter().any(|step| matches!(step.kind, StepKind::Play { .. }))
+    }
+
+    /// Returns whether the action does not need the machine, so that it can run while another action does.
+    pub(crate) fn is_immediate(&self) -> bool {
+        self.steps.iter().all(|step| match step.kind {
+            StepKind::Send(_)
+            | StepKind::ReportSettings { .. }
+            | StepKind::ProbeFirmware {}
+            | StepKind::Refuse { .. } => true,
+            StepKind::Capture { .. }
+            | StepKind::Upload { .. }
+            | StepKind::Download { .. }
+            | StepKind::Button {}
+            | StepKind::WarmUp {}
+            | StepKind::Play { .. }
+            | StepKind::Park {}
+            | StepKind::Rest {}
+            | StepKind::DownloadFirmware {}
+            | StepKind::Custom { .. } => false,
+        })
+    }
+
+    /// Returns whether an [immediate](Self::is_immediate) action sends requests to the service.
+    pub(crate) fn makes_requests(&self) -> bool {
+        self.steps.iter().any(|step| match &step.kind {
+            StepKind::ProbeFirmware {} => true,
+            StepKind::Send(emit) => matches!(emit.channel, Channel::Web | Channel::Status),
+            _ => false,
+        })
     }
 
     /// Returns whether the action needs a `motion_url`.

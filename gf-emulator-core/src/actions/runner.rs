@@ -4,6 +4,8 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
@@ -69,19 +71,32 @@ fn aborted(doing: &'static str) -> impl Fn(MachineError) -> Abort {
 #[derive(Debug, Default)]
 pub(crate) struct SessionState {
     /// The settings have been reported in full.
-    settings_reported: bool,
+    settings_reported: Arc<AtomicBool>,
     previous_action: Option<String>,
+}
+
+impl SessionState {
+    /// Returns the state for a second worker. Its actions are not the previous action of those that use the machine.
+    pub(crate) fn second(&self) -> Self {
+        Self { settings_reported: Arc::clone(&self.settings_reported), previous_action: None }
+    }
 }
 
 /// What all parts of one emulator share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) messages: MessageSender,
+    pub(crate) messages: Arc<MessageSender>,
     pub(crate) controls: Controls,
     pub(crate) telemetry: Telemetry,
 }
 
 impl Shared {
+    /// Returns the same with controls of its own, for a second worker: they cancel its actions only.
+    pub(crate) fn second(&self) -> Self {
+        let (messages, telemetry) = (Arc::clone(&self.messages), self.telemetry.clone());
+        Self { config: self.config.clone(), messages, controls: Controls::default(), telemetry }
+    }
+
     /// Reports that an action has ended and its terminal event is queued.
     pub(crate) fn action_ended(&self, action: &Action, ending: Ending, reason: Option<String>) {
         self.telemetry.emit(|| EmulatorEvent::ActionEnded {
@@ -264,7 +279,7 @@ impl Runner<'_> {
                 Ok(())
             }
             StepKind::ProbeFirmware {} => {
-                let offer = probe_firmware(&self.shared.config, self.uplink)?;
+                let offer = probe_firmware(&self.shared.config, self.uplink, self.shared.telemetry.secrets())?;
                 context.values.insert(Variable::AvailableFirmware, json!(offer.version));
                 Ok(())
             }
@@ -385,9 +400,8 @@ impl Runner<'_> {
     }
 
     fn settings_report(&mut self, once: bool, action_id: i64) -> Value {
-        let already = self.session.settings_reported || self.shared.config.emulator.bypass_homing;
-        self.session.settings_reported = true;
-        if once && already {
+        let reported = self.session.settings_reported.swap(true, Ordering::AcqRel);
+        if once && (reported || self.shared.config.emulator.bypass_homing) {
             // The service takes empty settings for a machine that has been homed before, and skips homing.
             return json!({});
         }

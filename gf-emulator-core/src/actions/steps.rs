@@ -5,7 +5,7 @@ use serde_json::json;
 use super::messages::{MessageSender, milli_epoch};
 use super::{Channel, Emit, Step, StepKind, Table, Values, Variable, printable};
 use crate::service::{FirmwareOffer, Uplink, firmware};
-use crate::{Config, Error};
+use crate::{Config, Error, Secrets};
 
 /// Runs the `start` steps of a table. Failures are logged: they must not keep the machine from going online.
 pub(crate) fn run_start_steps(
@@ -13,13 +13,14 @@ pub(crate) fn run_start_steps(
     table: &Table,
     messages: &MessageSender,
     uplink: &dyn Uplink,
+    secrets: &Secrets,
 ) -> Result<(), Error> {
     let mut values = Values::new();
     let mut offer = None;
     for step in &table.start {
         let outcome = match &step.kind {
             StepKind::Send(emit) => send(emit, &values, messages, uplink),
-            StepKind::ProbeFirmware {} => probe_firmware(config, uplink).map(|found| {
+            StepKind::ProbeFirmware {} => probe_firmware(config, uplink, secrets).map(|found| {
                 values.insert(Variable::AvailableFirmware, json!(found.version));
                 offer = Some(found);
             }),
@@ -64,15 +65,23 @@ pub(super) fn send_all(steps: &[Step], messages: &MessageSender, values: &Values
     }
 }
 
-pub(super) fn probe_firmware(config: &Config, uplink: &dyn Uplink) -> crate::Result<FirmwareOffer> {
+/// Asks for the current firmware, logs whether it is the machine's, and writes the `status_file`, if any.
+pub(super) fn probe_firmware(config: &Config, uplink: &dyn Uplink, secrets: &Secrets) -> crate::Result<FirmwareOffer> {
     let offer = uplink.firmware()?;
-    let ours = &config.machine.firmware;
-    if offer.version == *ours {
-        log::info!("firmware {ours} is current");
-    } else {
-        log::info!("firmware {} is available, {ours} is configured", printable(&offer.version));
+    log::info!("{}", compared(&config.machine.firmware, &offer.version));
+    if let Err(e) = firmware::record_latest(config, &offer, secrets, milli_epoch() / 1000) {
+        log::warn!("status_file: {e}");
     }
     Ok(offer)
+}
+
+/// Describes how the service's firmware differs from the machine's.
+fn compared(ours: &str, current: &str) -> String {
+    if current == ours {
+        format!("firmware {ours} is current")
+    } else {
+        format!("firmware {} is available, {ours} is configured", printable(current))
+    }
 }
 
 pub(super) fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &FirmwareOffer) -> crate::Result<()> {
@@ -80,4 +89,60 @@ pub(super) fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &Fi
         return Ok(());
     }
     firmware::download(uplink, offer, &config.firmware.dir).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::service::Upload;
+    use crate::storage::Download;
+
+    /// Offers a version and has nothing else.
+    struct Offers(&'static str);
+
+    impl Uplink for Offers {
+        fn upload(&self, _: &Upload<'_>) -> crate::Result<()> {
+            Err(Error::Interrupted)
+        }
+
+        fn download(&self, _: &str) -> crate::Result<Download> {
+            Err(Error::Interrupted)
+        }
+
+        fn firmware(&self) -> crate::Result<FirmwareOffer> {
+            Ok(FirmwareOffer::new(self.0))
+        }
+    }
+
+    /// Probes with this version on offer, and returns the one in the status file.
+    fn recorded(version: &'static str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.firmware.status_file = Some(folder.path().join("status.json"));
+        assert_eq!(probe_firmware(&config, &Offers(version), &Secrets::default()).unwrap().version, version);
+        let text = std::fs::read(folder.path().join("status.json")).unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        assert!(status["checked_at"].as_u64().unwrap() > 1_700_000_000, "{status}");
+        status["latest_gf_version"].as_str().unwrap().to_owned()
+    }
+
+    #[test]
+    fn firmware_check_records_and_flags_newer() {
+        assert_eq!(recorded("2.7.0-1"), "2.7.0-1");
+        assert_eq!(compared("2.6.0-2228", "2.7.0-1"), "firmware 2.7.0-1 is available, 2.6.0-2228 is configured");
+    }
+
+    #[test]
+    fn firmware_check_matches_baseline_returns_false_but_still_records() {
+        assert_eq!(recorded("2.6.0-2228"), "2.6.0-2228");
+        assert_eq!(compared("2.6.0-2228", "2.6.0-2228"), "firmware 2.6.0-2228 is current");
+    }
+
+    #[test]
+    fn a_status_file_that_cannot_be_written_does_not_fail_the_check() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut config = Config::default();
+        config.firmware.status_file = Some(folder.path().into());
+        assert!(probe_firmware(&config, &Offers("2.7.0-1"), &Secrets::default()).is_ok());
+    }
 }

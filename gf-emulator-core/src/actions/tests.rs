@@ -255,7 +255,7 @@ fn messages_of(table: &Arc<Table>, config: &Config, faulty_call: usize, fault: F
     let (connection, peer) = MachineQueues::in_memory();
     let shared = Shared {
         config: config.clone(),
-        messages: MessageSender::new(connection.tx, Arc::clone(table)),
+        messages: Arc::new(MessageSender::new(connection.tx, Arc::clone(table))),
         controls,
         telemetry: Telemetry::default(),
     };

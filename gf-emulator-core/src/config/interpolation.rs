@@ -1,7 +1,8 @@
 //! Interpolation of `%(name)s` in values, as in Python's `configparser`.
 //!
-//! A name is looked up in the value's own section, then in `[DEFAULT]`, recursively. Work and memory are bounded for
-//! any file.
+//! A name is looked up in the value's own section, then in `[DEFAULT]`, recursively. `%%` is a percent sign. Any other
+//! `%` stands as it is: `configparser` refuses it, the newest Python client does not. Work and memory are bounded for any
+//! file.
 
 use std::collections::{HashMap, HashSet};
 
@@ -94,10 +95,11 @@ impl<'a> Scope<'a> {
                 rest = after;
                 continue;
             }
-            let (name, after) = reference(after).ok_or_else(|| {
-                let key = shown(&entry.key);
-                error(format!("a % in {key} must be followed by (name)s, or written %% for a percent sign"))
-            })?;
+            let Some((name, after)) = reference(after) else {
+                value.push('%');
+                rest = after;
+                continue;
+            };
             let found = self.find(&name).ok_or_else(|| {
                 // What looks like a reference may be part of the password.
                 let name = if entry.key == "password" { "..." } else { shown(&name) };
@@ -131,6 +133,18 @@ impl<'a> Scope<'a> {
     fn find(&self, name: &str) -> Option<&'a Entry> {
         self.own.entry(name).or_else(|| self.defaults.entry(name))
     }
+}
+
+/// Returns whether `text` has a `%` that is neither part of a reference nor doubled.
+pub(super) fn has_lone_percent(text: &str) -> bool {
+    let mut rest = text;
+    while let Some((_, after)) = rest.split_once('%') {
+        rest = match (after.strip_prefix('%'), reference(after)) {
+            (Some(after), _) | (None, Some((_, after))) => after,
+            (None, None) => return true,
+        };
+    }
+    false
 }
 
 /// Parses the reference after a `%`. Returns its name in lower case, and the rest.
@@ -173,16 +187,16 @@ mod tests {
         assert_eq!(ok("[A]\na: %(b)s%(b)s\nb: %(c)s-\nc: x\nk: %(a)s%(b)s"), "x-x-x-");
         assert_eq!(ok("[A]\nk: 100%% %%(x)s"), "100% %(x)s");
         assert_eq!(ok("[A]\nk:"), "");
+        assert_eq!(ok("[A]\nl: 5%\nk: 100% %s %(x %(x)d %()s %(l)s %"), "100% %s %(x %(x)d %()s 5% %");
     }
 
     #[test]
     fn errors_have_the_line_of_the_invalid_value() {
-        for text in ["[A]\nk: 100%", "[A]\nk: %s", "[A]\nk: %(x", "[A]\nk: %(x)d", "[A]\nk: %()s", "[A]\nk: %(x)s"] {
-            assert_eq!(error_line(text), 2, "{text}");
-        }
+        assert_eq!(error_line("[A]\nk: %(x)s"), 2);
+        assert_eq!(error_line("[A]\nk: 100% %(x)s"), 2);
         assert_eq!(error_line("[A]\nk: %(k)s"), 2);
         assert_eq!(error_line("[A]\nk: %(l)s\nl: %(k)s"), 3);
-        assert_eq!(error_line("[A]\nk: %(l)s\nl: 5%"), 3);
+        assert_eq!(error_line("[A]\nk: %(l)s\nl: %(x)s"), 3);
         // Keys of other sections are not visible.
         assert_eq!(error_line("[A]\nk: %(l)s\n[B]\nl: x"), 2);
     }
@@ -231,6 +245,16 @@ mod tests {
             let cfg = format!("[A]\nk: {}", text.replace('%', "%%"));
             let value = value_of_k(&cfg).expect("no error");
             prop_assert_eq!(value, text.trim());
+            prop_assert!(!has_lone_percent(&text.replace('%', "%%")));
+        }
+
+        #[test]
+        fn a_lone_percent_sign_stands_as_it_is(text in "[ -$&-~]{0,20}(%[ -$&-'*-~][ -$&-~]{0,10}){0,3}%?") {
+            let cfg = format!("[A]\nk: x{text}");
+            let value = value_of_k(&cfg).expect("no error");
+            let expected = format!("x{text}");
+            prop_assert_eq!(value, expected.trim());
+            prop_assert_eq!(has_lone_percent(&text), text.contains('%'));
         }
 
         #[test]

@@ -43,6 +43,8 @@ pub(super) struct Draft {
     pub(super) config: Config,
     /// `[LOGGING] dir`.
     log_dir: Option<PathBuf>,
+    /// `[LOGGING] capture_dir`: replaces `dir` for pictures. A file may have both.
+    capture_dir: Option<PathBuf>,
     /// `[LOGGING] save_sent_images`.
     save_sent_images: bool,
     /// `log_level` is `False`.
@@ -56,7 +58,7 @@ impl Draft {
     pub(super) fn finish(self, console_only: bool) -> Config {
         let mut config = self.config;
         if self.save_sent_images {
-            config.logging.sent_images_dir = Some(self.log_dir.unwrap_or_else(|| ".".into()));
+            config.logging.sent_images_dir = Some(self.capture_dir.or(self.log_dir).unwrap_or_else(|| ".".into()));
         }
         if self.no_log_file || (console_only && config.logging.console_level.is_some()) {
             config.logging.file = None;
@@ -117,6 +119,7 @@ pub(super) const KEYS: &[Key] = &[
     key!("FACTORY_FIRMWARE", "download_dir", V2, path => firmware.dir),
     key!("FACTORY_FIRMWARE", "fw_version", V2, version => machine.firmware),
     key!("FACTORY_FIRMWARE", "app_version", V2, optional_name => machine.app_version),
+    key!("FACTORY_FIRMWARE", "status_file", V2, optional_path => firmware.status_file),
     key!("EMULATOR", "base_dir", V2, "emulator.base_dir", check_path),
     key!("EMULATOR", "firmware_check", V2, boolean => firmware.check),
     key!("EMULATOR", "firmware_download", New, boolean => firmware.download),
@@ -130,22 +133,27 @@ pub(super) const KEYS: &[Key] = &[
     key!("LOGGING", "dir", V2, "logging.dir", |draft, text| {
         value::optional_path(text).map(|dir| draft.log_dir = dir)
     }),
+    key!("LOGGING", "capture_dir", V2, "logging.capture_dir", |draft, text| {
+        value::optional_path(text).map(|dir| draft.capture_dir = dir)
+    }),
     key!("LOGGING", "file", V2, optional_path => logging.file),
     key!("LOGGING", "level", V2, "logging.level", set_level),
     key!("LOGGING", "console_level", V2, level => logging.console_level),
     key!("LOGGING", "save_sent_images", V2, "logging.sent_images_dir", |draft, text| {
         value::boolean(text).map(|save| draft.save_sent_images = save)
     }),
-    key!("LOGGING", "save_puls", V2, boolean => motion.keep),
     key!("LOGGING", "record", New, optional_path => logging.record_dir),
     key!("LOGGING", "record_serial", New, boolean => logging.record_serial),
-    // No effect in an emulator.
+    // No effect in an emulator. There, save_puls asks for a second copy of each job; the first stays in any case.
+    key!("LOGGING", "save_puls", V2, "logging.save_puls", |_, text| value::boolean(text).map(|_| ())),
+    key!("FORGECTRL", "url", V2, "forgectrl.url", |_, _| Ok(())),
     key!("THERMAL", "water_heater_percent", V2, "thermal.heater", |_, text| value::percent(text)),
     key!("THERMAL", "max_start_temp", V2, "thermal.start", |_, text| value::temperature(text)),
     key!("THERMAL", "max_run_temp", V2, "thermal.run", |_, text| value::temperature(text)),
     key!("MOTION", "z_home_offset", V2, "motion.z_home_offset", |_, text| value::steps(text)),
     key!("MOTION", "warm_up_delay", V2, seconds => emulator.warm_up),
     key!("MOTION", "cool_down_delay", V2, seconds => emulator.cool_down),
+    key!("MOTION", "keep_jobs", New, boolean => motion.keep),
     key!("MOTION", "remark_bytes", New, limit_bytes => motion.remark_bytes),
     key!("MOTION", "refuse_bytes", New, limit_bytes => motion.refuse_bytes),
     key!("MOTION", "refuse_inflated_bytes", New, limit_bytes => motion.refuse_inflated_bytes),
@@ -239,6 +247,7 @@ mod tests {
         assert_eq!(near("MACHINE", "colour"), None);
         assert_eq!(near("LOGGING", "x"), None);
         assert_eq!(near_section("MASCHINE"), Some("MACHINE"));
-        assert_eq!(near_section("FORGECTRL"), None);
+        assert_eq!(near_section("FORGECTL"), Some("FORGECTRL"));
+        assert_eq!(near_section("OTHER"), None);
     }
 }

@@ -138,6 +138,9 @@ pub struct Firmware {
     pub download: Option<bool>,
     /// `firmware_dir` (`download_dir`, `firmware_dl_dir`): the download folder. Default: `firmware`.
     pub dir: PathBuf,
+    /// `status_file` (2.6): each firmware check writes its result there as JSON: `latest_gf_version`,
+    /// `tested_against_gf` (the machine's own version) and `checked_at` (Unix time in seconds). Default: `None`.
+    pub status_file: Option<PathBuf>,
 }
 
 /// The emulated machine's behaviour: `[EMULATOR]`.
@@ -169,14 +172,14 @@ pub struct Behaviour {
 pub struct Motion {
     /// `motion_dir` (`motion_dl_dir`): the folder for a `.puls` and an `.info` file per job. Default: `motion`.
     pub dir: PathBuf,
-    /// `save_puls`: keep both files after their job has ended. Default: `true`.
+    /// `keep_jobs`: keep both files after their job has ended. Default: `true`. Nothing else deletes jobs.
     pub keep: bool,
-    /// `remark_bytes`: larger downloads are logged (bytes as transferred); 1 or more. Default: 32 MiB.
+    /// `remark_bytes`: downloads of this size or more are logged (bytes as transferred); 0: none is. Default: 32 MiB.
     pub remark_bytes: u64,
-    /// `refuse_bytes`: larger downloads are aborted; 1 or more. Default: 128 MiB.
+    /// `refuse_bytes`: larger downloads are aborted; 0: no limit. Default: 128 MiB.
     pub refuse_bytes: u64,
-    /// `refuse_inflated_bytes`: jobs with more ticks (one byte each, uncompressed) are refused before anything moves; 1
-    /// or more. Default: [`puls::MAX_TICKS`].
+    /// `refuse_inflated_bytes`: jobs with more ticks (one byte each, uncompressed) are refused before anything moves; 0:
+    /// no limit. Default: [`puls::MAX_TICKS`].
     pub refuse_inflated_bytes: u64,
 }
 
@@ -184,7 +187,17 @@ impl Motion {
     /// Returns the limits for reading downloaded jobs.
     #[must_use]
     pub fn limits(&self) -> puls::Limits {
-        puls::Limits { body_bytes: Some(self.refuse_inflated_bytes) }
+        puls::Limits { body_bytes: Some(self.refuse_inflated_bytes).filter(|&bytes| bytes != 0) }
+    }
+
+    /// Returns the size of the largest download that is accepted.
+    pub(crate) fn max_download_bytes(&self) -> u64 {
+        if self.refuse_bytes == 0 { u64::MAX } else { self.refuse_bytes }
+    }
+
+    /// Returns whether a download of this size is logged as large.
+    pub(crate) fn is_remarkable(&self, bytes: u64) -> bool {
+        self.remark_bytes != 0 && bytes >= self.remark_bytes
     }
 }
 
@@ -201,8 +214,8 @@ pub struct Logging {
     pub level: LogLevel,
     /// `console_log_level` (`console_level`): the console's level; `None` if it is `False` or absent. Default: `None`.
     pub console_level: Option<LogLevel>,
-    /// The folder for copies of sent pictures: `[LOGGING] dir` (default: the current directory) if `save_sent_images`
-    /// is `True`. Default: `None`.
+    /// The folder for copies of sent pictures: `[LOGGING] capture_dir`, else `dir`, else the current directory, if
+    /// `save_sent_images` is `True`. Default: `None`.
     pub sent_images_dir: Option<PathBuf>,
     /// `record`: the parent folder of recordings; each session gets a folder named by its time. Default: `None`.
     pub record_dir: Option<PathBuf>,
@@ -299,7 +312,7 @@ impl Default for Identity {
 
 impl Default for Firmware {
     fn default() -> Self {
-        Self { check: true, download: None, dir: "firmware".into() }
+        Self { check: true, download: None, dir: "firmware".into(), status_file: None }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::io::Read;
 use std::path::Path;
 
-use super::interpolation::{Budget, InterpolationError, Scope};
+use super::interpolation::{self, Budget, InterpolationError, Scope};
 use super::keys::{self, Draft, HOSTNAME, KEYS, Key, Origin, PASSWORD, SERIAL};
 use super::text::{Entry, Text, shown};
 use super::value::{self, Parsed};
@@ -223,15 +223,13 @@ impl Config {
             ("machine.head_serial", value::head(machine.head_serial)),
             ("machine.head_firmware", value::head(machine.head_firmware)),
             ("firmware.dir", path(&firmware.dir)),
+            ("firmware.status_file", firmware.status_file.as_deref().map_or(Ok(()), path)),
             ("emulator.image_dir", path(&emulator.image_dir)),
             ("emulator.material_thickness", unit(value::thickness(&emulator.material_thickness))),
             ("emulator.time_scale", unit(value::time_scale(emulator.time_scale))),
             ("emulator.warm_up", unit(value::time(emulator.warm_up))),
             ("emulator.cool_down", unit(value::time(emulator.cool_down))),
             ("motion.dir", path(&motion.dir)),
-            ("motion.remark_bytes", unit(value::limit(motion.remark_bytes))),
-            ("motion.refuse_bytes", unit(value::limit(motion.refuse_bytes))),
-            ("motion.refuse_inflated_bytes", unit(value::limit(motion.refuse_inflated_bytes))),
             ("logging.file", logging.file.as_deref().map_or(Ok(()), path)),
             ("logging.sent_images_dir", logging.sent_images_dir.as_deref().map_or(Ok(()), path)),
         ];
@@ -263,6 +261,7 @@ impl<'t> Reader<'t> {
 
     fn config(&mut self, variable: &dyn Fn(&str) -> Option<String>) -> Config {
         self.check_interpolation();
+        self.warn_about_percent_signs();
         self.warn_about_unknown_names();
 
         let mut draft = Draft::default();
@@ -316,6 +315,17 @@ impl<'t> Reader<'t> {
                 if let Err(InterpolationError { line, what }) = scope.value(entry, &mut self.budget) {
                     self.problems.push(Problem { line: Some(line), what });
                 }
+            }
+        }
+    }
+
+    /// Warns about percent signs that refer to nothing: probably a mistyped reference, or meant for another program.
+    fn warn_about_percent_signs(&mut self) {
+        for entry in self.text.sections.iter().chain([&self.text.defaults]).flat_map(|section| &section.entries) {
+            if interpolation::has_lone_percent(&entry.value) {
+                let key = shown(&entry.key);
+                let what = format!("a % in {key} is kept as it is: %(name)s refers to a key, %% is a percent sign");
+                self.warnings.push(Warning { line: entry.line, what });
             }
         }
     }

@@ -166,7 +166,7 @@ fn reads_a_26_file() {
     assert_eq!(config.machine.app_version.as_deref(), Some("40eabad2"));
     assert_eq!(config.machine.head_id, Some(1100));
     assert_eq!(config.motion.dir, Path::new("/var/gf/emulator/motion"));
-    assert!(config.emulator.bypass_homing && !config.motion.keep);
+    assert!(config.emulator.bypass_homing && config.motion.keep, "save_puls deletes nothing");
     assert_eq!(config.logging.file.as_deref(), Some(Path::new("/var/gf/log/gf.log")));
     assert_eq!((config.logging.level, config.logging.console_level), (LogLevel::Info, Some(LogLevel::Error)));
     assert_eq!(config.logging.sent_images_dir.as_deref(), Some(Path::new("/var/gf/log")));
@@ -194,6 +194,7 @@ password: 0123
 head_serial: none
 head_serial: 5
 firmware: 100%
+app_version: %(build)s
 [MATERIAL]
 thickness: ../secret
 [EMULATOR]
@@ -205,7 +206,7 @@ button: me
 bypass_homing: 0
 [MOTION]
 z_home_offset: low
-refuse_bytes: 0
+refuse_bytes: -1
 ";
     assert_snapshot!(problems(text), @r"
     test.cfg:1: a key before the first [section]
@@ -220,16 +221,18 @@ refuse_bytes: 0
     test.cfg:13: password must be 64 hexadecimal digits (it is not shown here)
     test.cfg:14: head_serial must be a whole number from 0 to 4294967295
     test.cfg:15: duplicate key head_serial, first on line 14: remove one
-    test.cfg:16: a % in firmware must be followed by (name)s, or written %% for a percent sign
-    test.cfg:18: thickness must be text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)
-    test.cfg:21: material_thickness in [EMULATOR] differs from thickness in [MATERIAL] on line 18: remove one
-    test.cfg:22: time_scale must be a number from 0 (immediate) to 1000; 1 is real time
-    test.cfg:23: button must be auto or wait
-    test.cfg:24: duplicate section [emulator], first on line 19: merge them
-    test.cfg:25: bypass_homing must be True or False (case-sensitive)
-    test.cfg:27: z_home_offset must be a number of half steps from -100 to 100
-    test.cfg:28: refuse_bytes must be a number of bytes, 1 or more
+    test.cfg:16: firmware must be a version such as 2.6.0-2228
+    test.cfg:17: app_version refers to %(build)s, which is not in its section or [DEFAULT]
+    test.cfg:19: thickness must be text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)
+    test.cfg:22: material_thickness in [EMULATOR] differs from thickness in [MATERIAL] on line 19: remove one
+    test.cfg:23: time_scale must be a number from 0 (immediate) to 1000; 1 is real time
+    test.cfg:24: button must be auto or wait
+    test.cfg:25: duplicate section [emulator], first on line 20: merge them
+    test.cfg:26: bypass_homing must be True or False (case-sensitive)
+    test.cfg:28: z_home_offset must be a number of half steps from -100 to 100
+    test.cfg:29: refuse_bytes must be a number of bytes, or 0 for no limit
     test.cfg: hostname in [MACHINE] is missing: set it
+    test.cfg:16: warning: a % in firmware is kept as it is: %(name)s refers to a key, %% is a percent sign
     ");
     let Err(Problems { list, .. }) = read(text) else { panic!("no problems") };
     let lines: Vec<_> = list.iter().filter_map(|problem| problem.line).collect();
@@ -331,13 +334,15 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
     match field {
         "general.base_dir" | "emulator.base_dir" => ("x", |_| "x".into()),
         "thermal.heater" | "thermal.start" | "thermal.run" | "motion.z_home_offset" => ("5", |_| "5".into()),
+        "logging.save_puls" => ("False", |c| python(!c.motion.keep)),
+        "forgectrl.url" => ("http://127.0.0.1:8080", |_| "http://127.0.0.1:8080".into()),
         "logging.file" => ("x.log", |c| shown(c.logging.file.as_ref())),
         "logging.level" => ("ERROR", |c| format!("{:?}", c.logging.level).to_uppercase()),
         "logging.console_level" => {
             ("INFO", |c| c.logging.console_level.map(|level| format!("{level:?}").to_uppercase()).unwrap_or_default())
         }
         // Has an effect only with save_sent_images.
-        "logging.dir" => ("sent\nsave_sent_images: True", |c| {
+        "logging.dir" | "logging.capture_dir" => ("sent\nsave_sent_images: True", |c| {
             format!("{}\nsave_sent_images: True", shown(c.logging.sent_images_dir.as_ref()))
         }),
         "logging.sent_images_dir" => ("True", |c| python(c.logging.sent_images_dir.is_some())),
@@ -351,6 +356,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "firmware.check" => ("False", |c| python(c.firmware.check)),
         "firmware.download" => ("True", |c| python(c.firmware.download == Some(true))),
         "firmware.dir" => ("x", |c| c.firmware.dir.display().to_string()),
+        "firmware.status_file" => ("x.json", |c| shown(c.firmware.status_file.as_ref())),
         "emulator.image_dir" => ("x", |c| c.emulator.image_dir.display().to_string()),
         "emulator.material_thickness" => (".5", |c| c.emulator.material_thickness.clone()),
         "emulator.bypass_homing" => ("True", |c| python(c.emulator.bypass_homing)),

@@ -182,15 +182,9 @@ fn optional_number(text: &str, range: RangeInclusive<f64>, right: &'static str) 
     if good { Ok(()) } else { Err(right) }
 }
 
-const LIMIT: &str = "a number of bytes, 1 or more";
-
 /// Parses a size limit.
 pub(super) fn limit_bytes(text: &str) -> Parsed<u64> {
-    text.parse().map_err(|_| LIMIT).and_then(limit)
-}
-
-pub(super) fn limit(bytes: u64) -> Parsed<u64> {
-    if bytes == 0 { Err(LIMIT) } else { Ok(bytes) }
+    text.parse().map_err(|_| "a number of bytes, or 0 for no limit")
 }
 
 pub(super) fn seconds(text: &str) -> Parsed<Duration> {
@@ -369,8 +363,8 @@ mod tests {
         for text in ["", "-1", "nan", "inf", "31536001"] {
             assert!(seconds(text).is_err(), "{text}");
         }
-        assert_eq!(limit_bytes("1"), Ok(1));
-        for text in ["", "0", "-1", "1.5", "1 MB"] {
+        assert_eq!((limit_bytes("0"), limit_bytes("1")), (Ok(0), Ok(1)));
+        for text in ["", "-1", "1.5", "1 MB"] {
             assert!(limit_bytes(text).is_err(), "{text}");
         }
     }

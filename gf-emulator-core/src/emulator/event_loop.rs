@@ -1,10 +1,11 @@
-//! [`EventLoop`]: waits for the service, the worker and the handle, and gives the worker its next action.
+//! [`EventLoop`]: waits for the service, the workers and the handle, and gives the workers their next actions.
 
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, at, never, select};
 
-use super::scheduler::{Decision, Scheduler};
+use super::scheduler::{Decision, Scheduler, WorkerId};
+use super::workers::WorkerEvent;
 use crate::Throttle;
 use crate::actions::{Action, Shared, Table, initial_values, printable, send_ending};
 use crate::events::{EmulatorEvent, Ending};
@@ -15,24 +16,54 @@ const LOG_LINES: u32 = 20;
 const LOG_PERIOD: Duration = Duration::from_secs(10);
 const BEFORE_START: &str = "cancelled before it started";
 
-/// What the worker tells the event loop.
-#[derive(Clone, Copy)]
-pub(crate) enum WorkerEvent {
-    /// The action's ending is decided; its terminal event is about to be sent.
-    EndingDecided,
-    /// The worker has finished the action.
-    Idle,
+/// What the event loop has of a worker: its next action, and the means to cancel it.
+pub(crate) struct Worker<'a> {
+    pub(crate) shared: &'a Shared,
+    /// `None`: its actions make no requests.
+    pub(crate) uplink: Option<&'a dyn Uplink>,
+    pub(crate) actions: Sender<Action>,
+}
+
+impl Worker<'_> {
+    fn start(&self, action: Action) {
+        self.shared.controls.begin();
+        if let Some(uplink) = self.uplink {
+            uplink.reset();
+        }
+        if self.shared.controls.is_stopped() {
+            self.cancel_requests();
+        }
+        if self.actions.send(action).is_err() {
+            log::error!("a worker thread has ended");
+        }
+    }
+
+    fn cancel(&self) {
+        self.shared.controls.cancel();
+        self.cancel_requests();
+    }
+
+    fn stop(&self) {
+        self.shared.controls.stop();
+        self.cancel_requests();
+    }
+
+    fn cancel_requests(&self) {
+        if let Some(uplink) = self.uplink {
+            uplink.cancel();
+        }
+    }
 }
 
 /// The loop of [`Emulator::run`](crate::Emulator::run).
 pub(crate) struct EventLoop<'a> {
     pub(crate) shared: &'a Shared,
     pub(crate) table: &'a Table,
-    pub(crate) uplink: &'a dyn Uplink,
     pub(crate) rx: &'a Receiver<String>,
     pub(crate) stopped: &'a Receiver<()>,
-    pub(crate) to_worker: Sender<Action>,
-    pub(crate) worker_events: Receiver<WorkerEvent>,
+    pub(crate) main_worker: Worker<'a>,
+    pub(crate) second_worker: Worker<'a>,
+    pub(crate) worker_events: Receiver<(WorkerId, WorkerEvent)>,
     pub(crate) scheduler: Scheduler,
     /// Limits log lines about lines that are not actions.
     pub(crate) invalid_lines: Throttle,
@@ -57,22 +88,21 @@ impl EventLoop<'_> {
     fn run_until_idle(&mut self) {
         let (mut rx, mut stopped) = (self.rx.clone(), self.stopped.clone());
         loop {
-            if !self.scheduler.is_busy() {
-                match self.scheduler.next() {
-                    Some(action) => self.start(action),
-                    None if self.stopping => return,
-                    None => {}
-                }
+            while let Some((worker, action)) = self.scheduler.next() {
+                self.worker(worker).start(action);
             }
             if self.stopping {
+                if !self.scheduler.is_busy() {
+                    return;
+                }
                 rx = never();
             }
             select! {
                 recv(rx) -> frame => match frame {
                     Ok(frame) => {
                         // The frame may answer a terminal event, and the worker reports before it sends one.
-                        while let Ok(event) = self.worker_events.try_recv() {
-                            self.on_worker_event(event);
+                        while let Ok((worker, event)) = self.worker_events.try_recv() {
+                            self.on_worker_event(worker, event);
                         }
                         self.on_frame(&frame);
                     }
@@ -82,7 +112,7 @@ impl EventLoop<'_> {
                     Err(_) => self.stopping = true,
                 },
                 recv(self.worker_events) -> event => match event {
-                    Ok(event) => self.on_worker_event(event),
+                    Ok((worker, event)) => self.on_worker_event(worker, event),
                     Err(_) => return,
                 },
                 recv(stopped) -> _ => {
@@ -95,10 +125,17 @@ impl EventLoop<'_> {
         }
     }
 
-    fn on_worker_event(&mut self, event: WorkerEvent) {
+    fn on_worker_event(&mut self, worker: WorkerId, event: WorkerEvent) {
         match event {
-            WorkerEvent::EndingDecided => self.scheduler.ending_decided(),
-            WorkerEvent::Idle => self.scheduler.worker_idle(),
+            WorkerEvent::EndingDecided => self.scheduler.ending_decided(worker),
+            WorkerEvent::Idle => self.scheduler.worker_idle(worker),
+        }
+    }
+
+    fn worker(&self, worker: WorkerId) -> &Worker<'_> {
+        match worker {
+            WorkerId::Main => &self.main_worker,
+            WorkerId::Second => &self.second_worker,
         }
     }
 
@@ -143,10 +180,9 @@ impl EventLoop<'_> {
                 }
                 telemetry.emit(|| EmulatorEvent::ActionIgnored { action_id: id, action: what, reason });
             }
-            Decision::CancelRunning => {
+            Decision::CancelRunning(worker) => {
                 log::info!("the service cancels {what} {id}");
-                self.shared.controls.cancel();
-                self.uplink.cancel();
+                self.worker(worker).cancel();
             }
             Decision::CancelWaiting(action) => self.cancel_waiting(&action),
         }
@@ -164,21 +200,10 @@ impl EventLoop<'_> {
         }
     }
 
-    fn start(&self, action: Action) {
-        self.shared.controls.begin();
-        self.uplink.reset();
-        if self.shared.controls.is_stopped() {
-            self.uplink.cancel();
-        }
-        if self.to_worker.send(action).is_err() {
-            log::error!("the worker thread has ended");
-        }
-    }
-
     fn stop(&mut self) {
         self.stopping = true;
-        self.shared.controls.stop();
-        self.uplink.cancel();
+        self.main_worker.stop();
+        self.second_worker.stop();
         let cancelled: Vec<_> = self.scheduler.drain().collect();
         for action in &cancelled {
             self.cancel_waiting(action);

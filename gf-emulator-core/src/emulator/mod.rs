@@ -1,12 +1,14 @@
 //! [`Emulator`]: signs in, connects, and runs actions.
 //!
-//! The only layer that knows all the others. Three threads: the caller of [`Emulator::run`] runs the [event
-//! loop](event_loop), one worker runs the actions one after the other, and the WebSocket thread serves the queues.
+//! The only layer that knows all the others. Four threads: the caller of [`Emulator::run`] runs the [event
+//! loop](event_loop), one worker runs the actions one after the other, a [second one](workers) those that do not need the
+//! machine while it is busy, and the WebSocket thread serves the queues.
 
 mod collect;
 mod event_loop;
 mod handle;
 mod scheduler;
+mod workers;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -14,12 +16,13 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
-use self::event_loop::{EventLoop, WorkerEvent};
+use self::event_loop::{EventLoop, Worker};
 use self::handle::Cancel;
 pub use self::handle::Handle;
 use self::scheduler::Scheduler;
+use self::workers::{LastReadings, run_main, run_second};
 use crate::actions::messages::MessageSender;
-use crate::actions::{Action, Runner, SessionState, Shared, Table, run_start_steps};
+use crate::actions::{Runner, SessionState, Shared, Table, run_start_steps};
 use crate::events::EmulatorEvent;
 use crate::machine::{CannedMachine, Controls, Machine};
 use crate::net::http::Http;
@@ -147,7 +150,7 @@ impl Emulator {
             telemetry.set_recorder(&Recorder::of_machine_in(folder, &local_timestamp(), &config)?);
         }
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
-        let messages = MessageSender::new(queues.tx, Arc::clone(&table));
+        let messages = Arc::new(MessageSender::new(queues.tx, Arc::clone(&table)));
         let shared = Arc::new(Shared { config, messages, controls: Controls::default(), telemetry });
         let handle = Handle {
             shared: Arc::clone(&shared),
@@ -287,7 +290,8 @@ impl Emulator {
         let tokens = session.credentials().sign_in_with_retries(session.http(), config.service.retry_for)?;
         let token = session.adopt(tokens);
         if config.firmware.check {
-            run_start_steps(config, &self.table, messages, self.uplink.as_deref().unwrap_or(&**session))?;
+            let uplink = self.uplink.as_deref().unwrap_or(&**session);
+            run_start_steps(config, &self.table, messages, uplink, telemetry.secrets())?;
         }
         // Sign-ins of later connections have an `Http` of their own: cancelling an action must not interrupt them.
         let again = http(dial_cancel);
@@ -316,45 +320,63 @@ impl Emulator {
             (None, ServiceSide::Online { session: Some(session), .. }) => Arc::clone(session) as Arc<dyn Uplink>,
             (None, ServiceSide::Online { session: None, .. }) => unreachable!("a client has a session"),
         };
-        let jobs = JobStore::new(&self.shared.config);
-        let (to_worker, actions) = bounded::<Action>(1);
-        // Two events for each action, and the next action follows the second.
-        let (report, worker_events) = bounded::<WorkerEvent>(2);
-        let (shared, table) = (&*self.shared, &*self.table);
-        let (machine, state) = (&mut *self.machine, &mut self.state);
-        let work = || {
-            let mut runner = Runner { shared, table, uplink: &*uplink, jobs: &jobs, machine, session: state };
-            for action in actions {
-                log::info!("action {} {}", action.action_type, action.id);
-                // If the event loop has ended, nothing receives the events, and no action follows.
-                runner.run(&action, &|| _ = report.send(WorkerEvent::EndingDecided));
-                _ = report.send(WorkerEvent::Idle);
-            }
-        };
         let online = self.client.is_some();
-        let mut event_loop = EventLoop {
+        let jobs = JobStore::new(&self.shared.config);
+        let (shared, table, readings) = (&*self.shared, &*self.table, LastReadings::default());
+        let (second_shared, second_uplink) = (shared.second(), uplink.second());
+        let (mut second_state, mut second_machine) = (self.state.second(), &readings);
+        let main_runner = Runner {
             shared,
             table,
             uplink: &*uplink,
+            jobs: &jobs,
+            machine: &mut *self.machine,
+            session: &mut self.state,
+        };
+        let second_runner = Runner {
+            shared: &second_shared,
+            table,
+            // Without one of its own, the second worker has only actions that make no requests.
+            uplink: second_uplink.as_deref().unwrap_or(&*uplink),
+            jobs: &jobs,
+            machine: &mut second_machine,
+            session: &mut second_state,
+        };
+        let (to_main, main_actions) = bounded(1);
+        let (to_second, second_actions) = bounded(1);
+        // Two events for each action, and the next action of a worker follows the second.
+        let (events, worker_events) = bounded(4);
+        let mut event_loop = EventLoop {
+            shared,
+            table,
             rx: &self.rx,
             stopped: &self.stopped,
-            to_worker,
+            main_worker: Worker { shared, uplink: Some(&*uplink), actions: to_main },
+            second_worker: Worker { shared: &second_shared, uplink: second_uplink.as_deref(), actions: to_second },
             worker_events,
             invalid_lines: EventLoop::throttle(),
             ignored_actions: EventLoop::throttle(),
-            scheduler: if online { Scheduler::default() } else { Scheduler::with_waiting_jobs() },
+            scheduler: Scheduler::new(!online, second_uplink.is_some()),
             online,
             stopping: false,
         };
         let ended = thread::scope(|scope| {
-            let worker = thread::Builder::new()
+            let failed = |thread, reason: String| Error::Thread { thread, reason };
+            let (main_events, readings) = (events.clone(), &readings);
+            let main = thread::Builder::new()
                 .name("gf-worker".into())
-                .spawn_scoped(scope, work)
-                .map_err(|e| Error::Thread { thread: "gf-worker", reason: e.to_string() })?;
+                .spawn_scoped(scope, move || run_main(main_runner, main_actions, &main_events, readings))
+                .map_err(|e| failed("gf-worker", e.to_string()))?;
+            let second = thread::Builder::new()
+                .name("gf-worker-2".into())
+                .spawn_scoped(scope, move || run_second(second_runner, second_actions, &events))
+                .map_err(|e| failed("gf-worker-2", e.to_string()))?;
             event_loop.run();
-            // Disconnects `to_worker`, which ends the worker.
+            // Disconnects the workers' queues, which ends the workers.
             drop(event_loop);
-            worker.join().map_err(|_| Error::Thread { thread: "gf-worker", reason: "it panicked".into() })
+            let panicked = |thread| move |_| failed(thread, "it panicked".into());
+            let second = second.join().map_err(panicked("gf-worker-2"));
+            main.join().map_err(panicked("gf-worker")).and(second)
         });
         let closed = self.client.take().map_or(Ok(()), WsClient::stop);
         self.shared.messages.close();

@@ -180,6 +180,9 @@ impl PlayUpdate {
 pub trait Machine: Send {
     /// Returns measured values by setting code, for the settings report. Codes that the generation does not report and
     /// values of the wrong type are ignored.
+    ///
+    /// Called for a report, and before each action that needs the machine, because a report can be asked for while that
+    /// runs. It should not take long.
     fn readings(&mut self) -> Vec<(String, Value)> {
         Vec::new()
     }

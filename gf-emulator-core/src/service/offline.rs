@@ -4,6 +4,7 @@
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::uplink::{FirmwareOffer, Uplink, Upload};
 use crate::net::CancelToken;
@@ -69,6 +70,10 @@ impl Uplink for OfflineFolder {
 
     fn firmware(&self) -> Result<FirmwareOffer> {
         Err(Error::Unreachable { host: "the firmware service".into(), reason: "there is no network here".into() })
+    }
+
+    fn second(&self) -> Option<Arc<dyn Uplink>> {
+        Some(Arc::new(Self::new(self.path.clone())))
     }
 
     fn cancel(&self) {

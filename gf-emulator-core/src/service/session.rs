@@ -3,7 +3,7 @@
 //! The bearer token is sent to the two service origins only, and never with a presigned upload. On a 401 the token has
 //! expired: the session signs in again and repeats the request once.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use tungstenite::Bytes;
 
@@ -23,7 +23,8 @@ pub(crate) struct Session {
     credentials: Credentials,
     server: Url,
     status: Url,
-    bearer: Mutex<Option<Secret>>,
+    /// Shared with the sessions that [`Uplink::second`] returns.
+    bearer: Arc<Mutex<Option<Secret>>>,
 }
 
 /// How a request is authorized.
@@ -42,7 +43,7 @@ impl Session {
             credentials: Credentials::new(config)?,
             server: Url::parse(&config.service.server_url)?,
             status: Url::parse(&config.service.status_service_url)?,
-            bearer: Mutex::default(),
+            bearer: Arc::default(),
         })
     }
 
@@ -203,6 +204,16 @@ impl Uplink for Session {
 
     fn firmware(&self) -> Result<FirmwareOffer> {
         self.get(self.server.join("update/current"))?.json()
+    }
+
+    fn second(&self) -> Option<Arc<dyn Uplink>> {
+        Some(Arc::new(Self {
+            http: self.http.another(),
+            credentials: self.credentials.clone(),
+            server: self.server.clone(),
+            status: self.status.clone(),
+            bearer: Arc::clone(&self.bearer),
+        }))
     }
 
     fn cancel(&self) {

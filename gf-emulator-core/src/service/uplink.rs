@@ -1,6 +1,7 @@
 //! [`Uplink`]: what actions need of the service beside the WebSocket.
 
 use std::fmt;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use tungstenite::Bytes;
@@ -84,7 +85,7 @@ impl FirmwareOffer {
 /// An [`Emulator`](crate::Emulator) that is connected uses HTTP, an offline one a folder. To bring another, implement
 /// this trait and call [`Emulator::with_uplink`](crate::Emulator::with_uplink).
 ///
-/// Calls that need the service are made one at a time, on the worker thread, or on the caller of
+/// Calls that need the service are made one at a time, on a worker thread, or on the caller of
 /// [`Emulator::connect`](crate::Emulator::connect) for the firmware check. [`cancel`](Self::cancel) and
 /// [`reset`](Self::reset) are called on other threads. An error fails the action that needed the call;
 /// [`Error::Interrupted`](crate::Error::Interrupted), [`JobRefused`](crate::Error::JobRefused) and
@@ -165,6 +166,13 @@ pub trait Uplink: Send + Sync {
     ///
     /// If there is no answer. The action `update_check` fails; [`Emulator::connect`](crate::Emulator::connect) goes on.
     fn firmware(&self) -> Result<FirmwareOffer>;
+
+    /// Returns another uplink to the same service, for the calls of an action that does not wait for the running one:
+    /// `update_check` during a print. Cancelling one of the two does not affect the other, and calls of both are made at
+    /// the same time. `None`, the default: such an action waits for its turn.
+    fn second(&self) -> Option<Arc<dyn Uplink>> {
+        None
+    }
 
     /// Ends the calls in progress with [`Error::Interrupted`](crate::Error::Interrupted), and fails those that begin
     /// before [`reset`](Self::reset). Called from any thread. Does nothing by default: a call that blocks then delays

@@ -40,14 +40,15 @@ impl JobStore {
         action_id: i64,
         on_bytes: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<Job> {
-        if matches!(download.end(), DownloadEnd::Length(length) if length > self.motion.refuse_bytes) {
-            return Err(Error::TooLarge { what: "the job".into(), limit_bytes: self.motion.refuse_bytes });
+        let limit_bytes = self.motion.max_download_bytes();
+        if matches!(download.end(), DownloadEnd::Length(length) if length > limit_bytes) {
+            return Err(Error::TooLarge { what: "the job".into(), limit_bytes });
         }
         let name = format!("{}_{action}_{action_id}.puls", local_timestamp());
         let mut file = AtomicFile::create(&self.motion.dir.join(name))?;
-        let size = download.copy_to(&mut file, self.motion.refuse_bytes, "the job", on_bytes)?;
-        if size > self.motion.remark_bytes {
-            log::warn!("the job is large: {size} bytes, more than {}", self.motion.remark_bytes);
+        let size = download.copy_to(&mut file, limit_bytes, "the job", on_bytes)?;
+        if self.motion.is_remarkable(size) {
+            log::warn!("the job is large: {size} bytes (remark_bytes: {})", self.motion.remark_bytes);
         }
         // Measuring a gzip file checks its trailer, which proves as much as a length does.
         if download.end() == DownloadEnd::Unknown && !is_gzip(file.temp_path())? {

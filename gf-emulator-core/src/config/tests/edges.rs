@@ -66,7 +66,7 @@ fn checks_a_configuration_built_in_code() {
     config.emulator.time_scale = f64::NAN;
     config.emulator.material_thickness = "../x".into();
     config.motion.dir = PathBuf::new();
-    config.motion.refuse_bytes = 0;
+    config.firmware.status_file = Some(PathBuf::new());
     assert_snapshot!(config.check().expect_err("problems"), @r"
     configuration: service.server_url must be an https URL: http is for localhost, 127.x.x.x and [::1] only
     configuration: service.status_service_url must be a URL that does not end with a slash
@@ -78,10 +78,10 @@ fn checks_a_configuration_built_in_code() {
     configuration: machine.firmware must be a version such as 2.6.0-2228
     configuration: machine.ip_address must be an IP address such as 192.168.100.101
     configuration: machine.head_id must be a whole number from 0 to 4294967295
+    configuration: firmware.status_file must be a path
     configuration: emulator.material_thickness must be text that matches the pictures' file names, such as .230 (letters, digits, dots, dashes, underscores)
     configuration: emulator.time_scale must be a number from 0 (immediate) to 1000; 1 is real time
     configuration: motion.dir must be a path
-    configuration: motion.refuse_bytes must be a number of bytes, 1 or more
     ");
 }
 
@@ -134,6 +134,45 @@ fn a_password_is_never_shown() {
     }
     let config = clean(FILE_1X);
     assert!(!format!("{config:?}").contains(PASSWORD));
+}
+
+#[test]
+fn a_lone_percent_sign_stands_as_it_is_and_is_remarked_on() {
+    let text = with_identity("[DEFAULT]\na: 5%\n[SERVICE]\nuser_agent: 100% %(a)s %%\n[X]\n");
+    let (config, warnings) = read(&text).expect("no problems");
+    assert_eq!(config.service.user_agent.as_deref(), Some("100% 5% %"));
+    let warnings: Vec<_> = warnings.iter().map(Warning::to_string).collect();
+    assert_snapshot!(warnings.join("\n"), @r"
+    line 6: a % in a is kept as it is: %(name)s refers to a key, %% is a percent sign
+    line 8: a % in user_agent is kept as it is: %(name)s refers to a key, %% is a percent sign
+    line 9: unknown section [X]
+    ");
+}
+
+#[test]
+fn pictures_go_to_capture_dir_before_dir() {
+    let pictures = |keys: &str| {
+        let text = with_identity(&format!("[LOGGING]\nsave_sent_images: True\n{keys}"));
+        clean(&text).logging.sent_images_dir.expect("pictures are saved")
+    };
+    assert_eq!(pictures("dir: log\ncapture_dir: captures\n"), Path::new("captures"));
+    assert_eq!(pictures("dir: log\ncapture_dir:\n"), Path::new("log"));
+    assert_eq!(pictures(""), Path::new("."));
+}
+
+#[test]
+fn a_size_of_zero_is_no_limit() {
+    let motion = |bytes: u64| {
+        let keys = format!("[MOTION]\nremark_bytes: {bytes}\nrefuse_bytes: {bytes}\nrefuse_inflated_bytes: {bytes}\n");
+        clean(&with_identity(&keys)).motion
+    };
+    let unlimited = motion(0);
+    assert_eq!(unlimited.max_download_bytes(), u64::MAX);
+    assert_eq!(unlimited.limits().body_bytes, None);
+    assert!(!unlimited.is_remarkable(0) && !unlimited.is_remarkable(u64::MAX));
+    let limited = motion(7);
+    assert_eq!((limited.max_download_bytes(), limited.limits().body_bytes), (7, Some(7)));
+    assert_eq!([6, 7, 8].map(|bytes| limited.is_remarkable(bytes)), [false, true, true]);
 }
 
 #[test]

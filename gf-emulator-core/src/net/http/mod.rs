@@ -38,6 +38,7 @@ use crate::{Error, Result};
 /// An HTTP client for one exchange at a time, all cancelled by one token.
 pub(crate) struct Http {
     agent: ureq::Agent,
+    network: Network,
     cancel: CancelToken,
     user_agent: String,
     telemetry: Telemetry,
@@ -71,9 +72,15 @@ impl Http {
             .max_idle_connections_per_host(1)
             .build();
         let current = CurrentExchange::new();
-        let dialer = Dialer { network, cancel: cancel.clone(), current: current.clone(), limits };
+        let dialer = Dialer { network: network.clone(), cancel: cancel.clone(), current: current.clone(), limits };
         let agent = ureq::Agent::with_parts(config, dialer, NoResolver);
-        Self { agent, cancel, user_agent: user_agent.to_owned(), telemetry, current, limits }
+        Self { agent, network, cancel, user_agent: user_agent.to_owned(), telemetry, current, limits }
+    }
+
+    /// Creates a client like this one with a token of its own, for exchanges at the same time.
+    pub(crate) fn another(&self) -> Self {
+        let cancel = CancelToken::default();
+        Self::with_limits(self.network.clone(), &self.user_agent, cancel, self.telemetry.clone(), self.limits)
     }
 
     pub(crate) fn cancel_token(&self) -> &CancelToken {

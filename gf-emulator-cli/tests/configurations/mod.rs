@@ -1,0 +1,49 @@
+//! `check` on files of the newest Python clients, as their users bring them.
+
+use std::fs;
+
+use crate::{PASSWORD, folder, run};
+
+const NEWEST: &str = include_str!("newest.cfg");
+const GFHOME: &str = include_str!("gfhome.conf");
+
+#[test]
+fn the_newest_files_lack_only_identity_and_pictures() {
+    for text in [NEWEST, GFHOME] {
+        let folder = folder();
+        let path = folder.path().join("my.cfg");
+        fs::write(&path, text).unwrap();
+        let ended = run(&folder, &["check", "--config", "my.cfg"]);
+        ended.expect(2);
+        let problems: Vec<_> = ended.stderr.lines().filter(|line| line.contains("my.cfg:")).collect();
+        assert_eq!(problems.len(), 3, "{}", ended.stderr);
+        for (problem, key) in problems.iter().zip(["serial", "hostname", "password"]) {
+            assert!(problem.contains(&format!("{key} in [MACHINE] is missing")), "{problem}");
+        }
+
+        let mut filled_in = text.to_owned();
+        for (key, value) in [("serial", "12345678"), ("hostname", "ABC-123"), ("password", PASSWORD)] {
+            for separator in [" =", ":"] {
+                filled_in = filled_in.replace(&format!("\n{key}{separator}\n"), &format!("\n{key}: {value}\n"));
+            }
+        }
+        fs::write(&path, &filled_in).unwrap();
+        let ended = run(&folder, &["check", "--config", "my.cfg"]);
+        ended.expect(2);
+        let problems: Vec<_> = ended.stderr.lines().skip(1).collect();
+        assert!(problems.iter().all(|line| line.starts_with("no picture ")), "{}", ended.stderr);
+
+        let images = folder.path().join("images");
+        fs::create_dir(&images).unwrap();
+        for problem in problems {
+            let name = problem.rsplit_once('/').unwrap().1;
+            fs::write(images.join(name), b"\xff\xd8a picture\xff\xd9").unwrap();
+        }
+        let ended = run(&folder, &["check", "--config", "my.cfg"]);
+        ended.expect(0);
+        // The two names of the firmware keys in one file have always been remarked on.
+        let remarks = ended.stdout.lines().filter(|line| line.contains("remark: "));
+        let others: Vec<_> = remarks.filter(|line| !line.contains("takes precedence")).collect();
+        assert_eq!(others, [""; 0]);
+    }
+}
