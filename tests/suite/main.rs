@@ -10,6 +10,7 @@ mod floods;
 mod follow;
 mod golden;
 mod handles;
+mod har;
 mod imports;
 mod incomplete_downloads;
 mod jobs;
