@@ -81,7 +81,7 @@ fn a_har_file_has_every_message_and_request_of_the_recording() {
         let entries = har["log"]["entries"].as_array().unwrap();
         let upload = entries.iter().find(|entry| entry["request"]["method"] == "PUT").unwrap();
         let picture: Vec<char> = upload["request"]["postData"]["text"].as_str().unwrap().chars().collect();
-        assert!(picture.iter().all(|&c| c == '\u{ff}') && !picture.is_empty(), "a character for each byte");
+        assert!(picture.iter().all(|&c| c <= '\u{ff}') && !picture.is_empty(), "a character for each byte");
         assert_eq!(upload["request"]["bodySize"], picture.len());
         assert!(entries.iter().any(|entry| entry["response"]["content"]["encoding"] == "base64"), "the job");
         check_no_secret(recording.path());
@@ -190,7 +190,7 @@ fn a_har_file_of_mitmproxy_is_imported_without_its_secrets_and_replayed_without_
         let with_serial = folder.path().join("with-serial");
         import(folder.path().join("flows.har"), &with_serial, true).unwrap();
         let text = fs::read_to_string(with_serial.join(SESSION_FILE)).unwrap();
-        assert!(text.contains("S12345678") && !text.contains(PASSWORD), "the serial number was requested");
+        assert!(text.contains("12345678") && !text.contains(PASSWORD), "the serial number was requested");
     }
 }
 
