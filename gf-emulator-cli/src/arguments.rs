@@ -3,7 +3,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::CliError;
-use crate::{check, collect, demo, import, numbers, pipe, puls, report, run, serve, signals};
+use crate::{check, collect, demo, export, import, numbers, pipe, puls, report, run, serve, signals};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -60,6 +60,7 @@ enum Command {
     Check(check::Arguments),
     Pipe(pipe::Arguments),
     Puls(puls::Arguments),
+    Export(export::Arguments),
     Import(import::Arguments),
     Report(report::Arguments),
 }
@@ -82,6 +83,7 @@ impl CommandLine {
             Command::Check(arguments) => check::run(&arguments),
             Command::Pipe(arguments) => pipe::run(&arguments),
             Command::Puls(arguments) => puls::run(&arguments),
+            Command::Export(arguments) => export::run(&arguments),
             Command::Import(arguments) => import::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
         }

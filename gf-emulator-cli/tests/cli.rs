@@ -92,6 +92,7 @@ fn every_help_has_usage_examples_and_exit_codes_in_80_columns() {
         "puls make",
         "report",
         "import",
+        "export",
     ] {
         let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let ended = run(&folder, &arguments);
@@ -123,6 +124,9 @@ fn wrong_usage_exits_with_2() {
         &["serve", "--listen", "127.0.0.1:0", "--replay", ".", "--gzip"],
         &["serve", "--listen", "127.0.0.1:0", "--patience", "5"],
         &["import", "wrong.json"],
+        &["export", ".", "-o", "x.har"],
+        &["export", "--har", "nowhere"],
+        &["export", "--har", ".", "--bodies", "some"],
         &["pipe", "--config", "nowhere.cfg"],
     ] {
         let ended = run(&folder, arguments);

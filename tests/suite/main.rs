@@ -11,6 +11,7 @@ mod follow;
 mod golden;
 mod handles;
 mod immediate;
+mod har;
 mod imports;
 mod incomplete_downloads;
 mod jobs;

@@ -14,7 +14,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 /// Records a session with one action of each kind.
-fn recorded(generation: Generation, adjust: impl FnOnce(&mut Config) + 'static) -> TempDir {
+pub(crate) fn recorded(generation: Generation, adjust: impl FnOnce(&mut Config) + 'static) -> TempDir {
     let recording = tempfile::tempdir().unwrap();
     let harness = Setup::new(generation).config(adjust).recorded(recording.path()).start();
     for (id, kind) in (1..).zip(["settings", "lid_image", "motion", "lid_image", "hunt", "head_image", "print"]) {
@@ -33,7 +33,7 @@ fn recorded(generation: Generation, adjust: impl FnOnce(&mut Config) + 'static) 
 }
 
 /// The result of a replay.
-struct Replayed {
+pub(crate) struct Replayed {
     outcome: Option<Outcome>,
     seen: Vec<Seen>,
     comparison: Comparison,
@@ -44,14 +44,14 @@ impl Replayed {
         self.comparison.differences.iter().map(ToString::to_string).collect()
     }
 
-    fn assert_no_differences(&self) {
+    pub(crate) fn assert_no_differences(&self) {
         assert_eq!(self.differences(), [""; 0], "{:#?}", self.outcome);
         assert_eq!(self.outcome, Some(Outcome::Done));
     }
 }
 
 /// Replays a recording with a new machine, after `prepare` has changed the service.
-fn replayed(
+pub(crate) fn replayed(
     recording: &Path,
     generation: Generation,
     adjust: impl FnOnce(&mut Config),
@@ -80,7 +80,7 @@ fn replayed(
     Replayed { outcome, comparison: session.compare(&seen), seen }
 }
 
-fn unchanged(_: &mut Config) {}
+pub(crate) fn unchanged(_: &mut Config) {}
 
 #[test]
 fn an_identical_machine_has_no_differences() {

@@ -257,3 +257,55 @@ fn report_renders_a_recording() {
     assert!(ended.stderr.contains("cannot read demo/session.jsonl"), "{}", ended.stderr);
     run(&folder, &["report"]).expect(2);
 }
+
+#[test]
+fn a_recording_becomes_a_har_file_and_a_recording_again() {
+    let folder = folder();
+    run(&folder, &["demo", "--record", "session"]).expect(0);
+    let ended = run(&folder, &["export", "--har", "session", "-o", "monday.har"]);
+    ended.expect(0);
+    assert_eq!(ended.stdout, "");
+    let recording = Recording::open(folder.path().join("session")).unwrap();
+    let kinds: Vec<Event> = recording.map(|entry| entry.unwrap().event).collect();
+    let requests = kinds.iter().filter(|event| matches!(event, Event::Http(_))).count();
+    let messages = kinds.iter().filter(|event| matches!(event, Event::In(_) | Event::Out(_))).count();
+    assert_eq!(ended.stderr, format!("monday.har: {requests} requests, 1 WebSocket, {messages} messages\n"));
+
+    let ended = run(&folder, &["import", "monday.har", "-o", "again"]);
+    ended.expect(0);
+    assert_eq!(ended.stderr, "");
+    assert_eq!(ended.stdout, format!("again: converted {requests} requests and {messages} messages\n"));
+    // Standard output has nothing but the file.
+    let ended = run(&folder, &["export", "--har", "session/session.jsonl", "-o", "-", "--bodies", "refer"]);
+    ended.expect(0);
+    let har: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!(har["log"]["version"], "1.2");
+    assert!(ended.stdout.contains("\"_file\":\"0000"), "{}", ended.stdout);
+    // The recording is not overwritten.
+    let ended = run(&folder, &["export", "--har", "session", "-o", "session/session.jsonl"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("it belongs to the input session"), "{}", ended.stderr);
+}
+
+#[test]
+fn import_names_the_line_of_an_error_in_a_har_file() {
+    let folder = folder();
+    let import = |har: &str, code: i32, words: &str| {
+        fs::write(folder.path().join("x.har"), har).unwrap();
+        let ended = run(&folder, &["import", "x.har", "-o", "new/there"]);
+        ended.expect(code);
+        assert!(ended.stderr.contains(words) && ended.stderr.lines().count() == 1, "{har}: {}", ended.stderr);
+        assert!(!folder.path().join("new").exists(), "{har}");
+    };
+    for (har, words) in [
+        ("{\"log\":\n", "x.har, line 2: EOF while parsing"),
+        ("{\"log\":{}}", "x.har, line 1: there is no list \"entries\""),
+        ("{\"log\":\n{\"entries\":7}}", "x.har, line 2: invalid type: integer `7`, expected a list of entries"),
+        ("{\"log\":{\"entries\":[]}}", "x.har, line 1: the HAR file has no request"),
+        ("{\"log\":{\"entries\":[\n{}]}}", "x.har, line 2: an entry: startedDateTime is not a time with a time zone"),
+        ("{\"log\":{\"entries\":[{\"request\":[]}\n]}}", "x.har, line 1: "),
+        ("{\"log\":{\"entries\":[]}}\n{}", "x.har, line 2: trailing characters"),
+    ] {
+        import(har, 1, words);
+    }
+}

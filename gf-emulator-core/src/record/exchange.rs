@@ -14,7 +14,7 @@ use super::telemetry::Telemetry;
 use super::unredacted::{Body, DigestHasher, Unredacted};
 
 /// Response headers that contain no secrets; no others are recorded.
-const PUBLIC_HEADERS: [&str; 8] = [
+pub(super) const PUBLIC_HEADERS: [&str; 8] = [
     "content-encoding",
     "content-length",
     "content-type",
@@ -27,7 +27,7 @@ const PUBLIC_HEADERS: [&str; 8] = [
 /// A longer body is written to a temp file as it arrives. Most jobs are shorter.
 const MAX_MEMORY_BYTES: usize = 1 << 20;
 /// A longer body is not recorded. Jobs are shorter; only firmware can be longer.
-const MAX_BODY_BYTES: u64 = 256 << 20;
+pub(super) const MAX_BODY_BYTES: u64 = 256 << 20;
 
 /// What is known of a request when it is sent.
 pub(crate) struct RequestInfo<'a> {

@@ -186,6 +186,8 @@ impl Drop for PendingFile {
 
 /// The thread that writes files, with its job queue and its failures.
 pub(super) struct FileWriter {
+    /// Writes in the caller's thread instead; with the names of files written since they were last asked for.
+    inline: Option<(Worker, Vec<String>)>,
     jobs: Option<Sender<(FileJob, PendingFile)>>,
     pending: Arc<PendingFiles>,
     failed: Sender<(String, String)>,
@@ -210,11 +212,33 @@ impl FileWriter {
             }
         };
         let thread = Some(thread::Builder::new().name("gf-recorder-files".into()).spawn(run)?);
-        Ok(Self { jobs: Some(jobs), pending: Arc::default(), failed, failures, abandoned, thread })
+        Ok(Self { inline: None, jobs: Some(jobs), pending: Arc::default(), failed, failures, abandoned, thread })
+    }
+
+    /// Writes each file at once, in the caller's thread: for an import, which may wait for the disk.
+    pub(super) fn inline(folder: &Path, limits: puls::Limits) -> Self {
+        let (failed, failures) = unbounded();
+        let abandoned = Arc::<AtomicBool>::default();
+        let worker = Worker { folder: folder.into(), limits, abandoned: Arc::clone(&abandoned) };
+        let pending = Arc::default();
+        Self { inline: Some((worker, Vec::new())), jobs: None, pending, failed, failures, abandoned, thread: None }
+    }
+
+    /// Returns the names of the files written [inline](Self::inline) since the last call.
+    pub(super) fn take_written(&mut self) -> Vec<String> {
+        self.inline.as_mut().map(|(_, written)| std::mem::take(written)).unwrap_or_default()
     }
 
     /// Queues a file, waiting up to a second if the queue is full.
     pub(super) fn push(&mut self, job: FileJob) {
+        if let Some((worker, written)) = &mut self.inline {
+            let FileJob { body, name, kind, secrets, serials, reservation: _ } = job;
+            match worker.write(body, &name, kind, &secrets, &serials) {
+                Ok(()) => written.push(name),
+                Err(e) => drop(self.failed.send((name, e.to_string()))),
+            }
+            return;
+        }
         let Some(jobs) = &self.jobs else { return };
         let timeout = if self.abandoned.load(Ordering::Relaxed) { Duration::ZERO } else { TIMEOUT };
         let pending = self.pending.begin(&job.name);

@@ -123,18 +123,28 @@ impl LineWriter {
         self.flush();
     }
 
+    /// Writes an entry for each file that could not be written, and returns their names with the reasons.
+    pub(super) fn take_failed_files(&mut self, elapsed: Duration, at: SystemTime) -> Vec<String> {
+        let mut failed = Vec::new();
+        while let Some((name, reason)) = self.file_writer.as_ref().and_then(FileWriter::next_failure) {
+            self.bodies.remove(&name);
+            failed.push(format!("{name}: {reason}"));
+            self.write_dropped(elapsed, at, format!("{name}: {reason}"));
+        }
+        failed
+    }
+
     /// Writes an entry for each file that could not be written; logs the first.
     fn report_failed_files(&mut self, folder: &Path, elapsed: Duration, at: SystemTime) {
-        while let Some((name, reason)) = self.file_writer.as_ref().and_then(FileWriter::next_failure) {
-            if !std::mem::replace(&mut self.has_reported_files, true) {
-                log::error!("the recording in {} lacks {name}, and possibly more: {reason}", folder.display());
-            }
-            self.bodies.remove(&name);
-            self.write_dropped(elapsed, at, format!("{name}: {reason}"));
+        let failed = self.take_failed_files(elapsed, at);
+        if let Some(first) = failed.first()
+            && !std::mem::replace(&mut self.has_reported_files, true)
+        {
+            log::error!("the recording in {} lacks a file, and possibly more: {first}", folder.display());
         }
     }
 
-    fn write_dropped(&mut self, elapsed: Duration, at: SystemTime, detail: String) {
+    pub(super) fn write_dropped(&mut self, elapsed: Duration, at: SystemTime, detail: String) {
         let event = Event::State { state: "dropped".to_owned(), action_id: None, detail: Some(detail) };
         self.write(elapsed, at, event);
     }
@@ -299,6 +309,11 @@ impl LineWriter {
 
     pub(super) fn redactor(&self) -> &Redactor {
         &self.redactor
+    }
+
+    /// Returns the names of the files written since the last call, if they are written at once.
+    pub(super) fn take_written_files(&mut self) -> Vec<String> {
+        self.file_writer.as_mut().map(FileWriter::take_written).unwrap_or_default()
     }
 
     /// Writes the buffer if it is full. Returns the first write error.

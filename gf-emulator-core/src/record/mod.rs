@@ -8,6 +8,7 @@ mod entry;
 mod exchange;
 mod file_writer;
 mod folder;
+mod har;
 mod import;
 mod line_writer;
 mod queue;
@@ -24,6 +25,7 @@ pub use entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Part, Si
 pub(crate) use entry::{PLACEHOLDER, read_json};
 pub(crate) use exchange::{PendingExchange, RecordedBody, RequestInfo};
 pub use folder::SESSION_FILE;
+pub use har::{Bodies, ExportSummary, HarError, export_har};
 pub use import::{ImportSummary, import};
 pub use recorder::Recorder;
 #[cfg(feature = "follow")]

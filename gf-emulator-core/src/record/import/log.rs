@@ -1,68 +1,38 @@
-//! Converts logs of another mock service into recordings.
+//! Converts logs of other mock services.
 //!
 //! Such a log has one JSON object per line, with `t` (seconds) and `kind`: `http` (a request received), `ws_open`,
 //! `ws_tx` (an action sent: `msg`), `ws_rx` (a frame received: `text`), `ws_closed`, `done`. HTTP responses are not in
 //! it.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::entry::{About, Event, Exchange, Part, Side, read_json};
-use super::folder::{self, SESSION_FILE};
-use super::line_writer::LineWriter;
-use super::queue::Reservation;
-use super::recording::{Lines, MAX_SKIPPED, SkippedLine};
-use super::redactor::Redactor;
-use super::unredacted::{Body, Unredacted};
+use super::new_recording::RemoveOnDrop;
+use super::{
+    ALREADY_IMPORTED, ImportSummary, MAX_SERIALS, MAX_SESSION_S, SIGN_IN_PATH, UNKNOWN_SERVICE, origin,
+    reported_serials, sign_in_fields, sign_in_serials, sign_in_values,
+};
+use crate::record::entry::{About, Event, Exchange, Part, Side, read_json};
+use crate::record::folder::{self, SESSION_FILE};
+use crate::record::line_writer::LineWriter;
+use crate::record::queue::Reservation;
+use crate::record::recording::{Lines, MAX_SKIPPED, SkippedLine};
+use crate::record::redactor::Redactor;
+use crate::record::unredacted::{Body, Unredacted};
 use crate::secrets::PUBLIC_REQUEST_HEADERS;
 use crate::{Error, Result, Secret, files};
 
-/// About three years. A longer session has a wrong clock.
-const MAX_SESSION_S: f64 = 1e8;
-/// A machine has two serial numbers, and may get others when parts are replaced.
-const MAX_SERIALS: usize = 16;
-const ALREADY_IMPORTED: &str =
-    "this is already a recording of this program and needs no import: use it with \"report\" or \"serve --replay\"";
 const NO_LINES: &str = "no valid lines: expected JSON objects with \"t\" in seconds and a known \"kind\"";
 const EMPTY: &str = "the file is empty";
-/// The service's URL if the log does not contain it.
-const UNKNOWN_SERVICE: &str = "http://recorded.invalid";
 
-/// The result of an import.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct ImportSummary {
-    /// The number of lines converted.
-    pub lines: u64,
-    /// The lines that were skipped: the first [`MAX_SKIPPED`](super::MAX_SKIPPED) of them.
-    pub skipped: Vec<SkippedLine>,
-}
-
-/// Converts the log of another mock service: `file`, one JSON object per line, into a recording in `folder`.
-///
-/// The recording is redacted as by a [`Recorder`](super::Recorder): no passwords, tokens and queries, and serial
-/// numbers only if `serial` is set. Of bodies, only JSON is kept. The machine's serial numbers are taken from its
-/// sign-in and its settings reports; other secrets are recognised by field name. The log has no wall-clock times: the
-/// file's modification time is used as the start of the session.
-///
-/// Invalid lines and lines longer than 1 MiB are skipped and reported. If the import fails, it leaves nothing behind.
-///
-/// # Errors
-///
-/// [`Error::File`] if `file` is not a regular file or cannot be read, or if `folder` cannot be written to or already
-/// holds a recording; [`Error::Recording`] if no line is valid, or if `file` is already a recording.
-pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) -> Result<ImportSummary> {
-    let path = file.as_ref();
+/// Converts a log; see [`import`](super::import()).
+pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportSummary> {
     let failed = |source| Error::File { doing: "read", path: path.into(), source };
     let invalid = |reason: &str| Error::Recording { path: path.into(), line: 1, reason: reason.to_owned() };
-    if path.join(SESSION_FILE).is_file() {
-        return Err(invalid(ALREADY_IMPORTED));
-    }
     let known = FirstPass::read(Lines::new(files::open(path)?)).map_err(failed)?;
     if known.is_recording {
         return Err(invalid(ALREADY_IMPORTED));
@@ -79,9 +49,9 @@ pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) ->
     let hidden: Vec<i64> = known.serials.iter().copied().filter(|_| !serial).collect();
     let source = files::open(path)?;
     let began = source.metadata().and_then(|data| data.modified()).map_err(failed)?;
-    let cleanup = RemoveOnDrop::new(folder.as_ref());
-    let output = folder::create_session(folder.as_ref())?;
-    let cleanup = cleanup.with_file();
+    let mut cleanup = RemoveOnDrop::new(folder);
+    let output = folder::create_session(folder)?;
+    cleanup.add_file(SESSION_FILE);
     let redactor = Redactor::new(&hidden, &Secret::default());
     let mut writer = LineWriter::new(Box::new(output), redactor, Arc::default(), None);
     writer.write(Duration::ZERO, began, Event::Session(about));
@@ -111,48 +81,6 @@ pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) ->
     }
     cleanup.keep();
     Ok(imported)
-}
-
-/// Removes the files and folders created by an import that fails.
-struct RemoveOnDrop {
-    folder: PathBuf,
-    /// The outermost folder created.
-    created: Option<PathBuf>,
-    has_file: bool,
-}
-
-impl RemoveOnDrop {
-    fn new(folder: &Path) -> Self {
-        let is_new = |folder: &&Path| !folder.as_os_str().is_empty() && !folder.exists();
-        let created = folder.ancestors().take_while(is_new).last().map(Path::to_owned);
-        Self { folder: folder.to_owned(), created, has_file: false }
-    }
-
-    fn with_file(mut self) -> Self {
-        self.has_file = true;
-        self
-    }
-
-    fn failed(&self, source: std::io::Error) -> Error {
-        Error::File { doing: "write", path: self.folder.join(SESSION_FILE), source }
-    }
-
-    fn keep(mut self) {
-        (self.created, self.has_file) = (None, false);
-    }
-}
-
-impl Drop for RemoveOnDrop {
-    fn drop(&mut self) {
-        // Errors are ignored: there is nothing else to try.
-        if self.has_file {
-            let _ = fs::remove_file(self.folder.join(SESSION_FILE));
-        }
-        let is_new = |folder: &&Path| self.created.as_deref().is_some_and(|created| folder.starts_with(created));
-        for folder in self.folder.ancestors().take_while(is_new) {
-            let _ = fs::remove_dir(folder);
-        }
-    }
 }
 
 /// The result of a first pass over the log: what must be known before the first line is written.
@@ -191,9 +119,9 @@ impl FirstPass {
                     let agent = headers["user-agent"].as_str().and_then(|agent| agent.split_once('/'));
                     known.firmware = known.firmware.or(agent.map(|(_, version)| version.to_owned()));
                     from_header = from_header.or(headers["host"].as_str().map(|host| format!("http://{host}")));
-                    let body = json["body"].as_str().filter(|_| json["path"] == "/machines/sign_in");
-                    let values = body.map(|body| sign_in_values(&sign_in_fields(body), "serial")).unwrap_or_default();
-                    for serial in values.iter().filter_map(|serial| serial.trim_start_matches('S').parse().ok()) {
+                    let body = json["body"].as_str().filter(|_| json["path"] == SIGN_IN_PATH);
+                    let values = body.map(|body| sign_in_serials(&sign_in_fields(body))).unwrap_or_default();
+                    for serial in values {
                         if !known.serials.contains(&serial) {
                             known.serials.push(serial);
                         }
@@ -204,13 +132,7 @@ impl FirstPass {
                     let urls = ["motion_url", "endpoint", "download_url"].map(|key| json["msg"][key].as_str());
                     from_action = from_action.or(urls.into_iter().flatten().find_map(origin).map(str::to_owned));
                 }
-                "ws_rx" => {
-                    for line in json["text"].as_str().into_iter().flat_map(str::lines) {
-                        let message: Value = serde_json::from_str(line).unwrap_or_default();
-                        let values = &message["settings"]["values"];
-                        serials.extend(["MCsn", "HEsn"].iter().filter_map(|code| values[code].as_i64()));
-                    }
-                }
+                "ws_rx" => serials.extend(reported_serials(json["text"].as_str().unwrap_or_default())),
                 _ => {}
             }
             if known.serials.len() + serials.len() > MAX_SERIALS {
@@ -285,7 +207,7 @@ impl Line {
             let value = if PUBLIC_REQUEST_HEADERS.contains(&name.as_str()) { value.clone() } else { "***".into() };
             headers.insert(name, value);
         }
-        let body = if path == "/machines/sign_in" {
+        let body = if path == SIGN_IN_PATH {
             let fields = sign_in_fields(body);
             for password in sign_in_values(&fields, "password") {
                 redactor.secrets().add_token(&Secret::new(password));
@@ -309,28 +231,6 @@ impl Line {
     }
 }
 
-/// Returns the fields of a sign-in, which is JSON or form-encoded. A form may repeat a field.
-fn sign_in_fields(body: &str) -> Vec<(String, Value)> {
-    if let Ok(Value::Object(fields)) = serde_json::from_str(body) {
-        return fields.into_iter().collect();
-    }
-    let fields = body.split('&').filter_map(|field| field.split_once('='));
-    fields.map(|(name, value)| (name.to_owned(), value.into())).collect()
-}
-
-/// Returns all values of a field.
-fn sign_in_values(fields: &[(String, Value)], name: &str) -> Vec<String> {
-    let values = fields.iter().filter(|(field, _)| field == name).filter_map(|(_, value)| value.as_str());
-    values.map(str::to_owned).collect()
-}
-
-/// Returns scheme, host and port of a URL.
-fn origin(url: &str) -> Option<&str> {
-    let host = url.find("://").filter(|_| url.starts_with("http"))? + 3;
-    let end = url[host..].find(['/', '?', '#']).map_or(url.len(), |at| host + at);
-    (end > host).then(|| &url[..end])
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -338,7 +238,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::record::{Entry, Recording, SESSION_FILE};
+    use crate::record::{Entry, Recording, SESSION_FILE, import};
 
     const PASSWORD: &str = "0123456789abcdef0123456789abcdef";
 
@@ -371,7 +271,7 @@ mod tests {
     #[test]
     fn imports_a_session_without_its_secrets() {
         let (folder, result) = imported(&session(), false);
-        assert_eq!(result.unwrap(), ImportSummary { lines: 10, skipped: Vec::new() });
+        assert_eq!(result.unwrap(), ImportSummary { lines: 10, ..ImportSummary::default() });
         let recording_folder = folder.path().join("recording");
         let text = fs::read_to_string(recording_folder.join(SESSION_FILE)).unwrap();
         for secret in [PASSWORD, "a-token", "12345678", "5555555", "a-query", "X-Sig", "secret", "another-one", "\"c\""]
