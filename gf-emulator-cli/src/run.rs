@@ -24,7 +24,8 @@ use crate::{configuration, logging, numbers, signals};
 /// seconds; running actions are cancelled, and the exit code is 0.
 ///
 /// With "button: wait" in the configuration and a terminal, Enter presses the button, o+Enter opens the lid and c+Enter
-/// closes it.
+/// closes it. While it is open, a 2.6 machine cancels motions and prints, and lid pictures fail. A print that nobody
+/// starts is cancelled after "button_timeout_s".
 ///
 /// With --follow, a web page shows the session live, with controls for button, lid and stopping. Its link is printed;
 /// anyone who has it can use the controls.

@@ -163,10 +163,14 @@ fn check_against(generation: Generation, recording: &str, firmware: &str, user_a
         .iter()
         .filter_map(|seen| if let Seen::WsMessage { text, .. } = seen { Some(text.as_str()) } else { None })
         .collect();
-    assert_eq!(id_of(ours[0]), 32, "the first id of a process");
+    assert!((32..).zip(&ours).all(|(id, text)| id_of(text) == id), "ids count up from 32: {ours:#?}");
+    // The recorded 2.6 client sends no progress. Without it, our ids have gaps.
+    let is_compared = |text: &&str| generation == Generation::V1 || !text.contains(r#""type":"progress""#);
+    let ours: Vec<_> = ours.into_iter().filter(is_compared).collect();
     let their_first_id = id_of(theirs[0]);
     for (theirs, ours) in theirs.iter().zip(&ours) {
-        assert_eq!(normalise(ours, &http, 32), normalise(theirs, &recording.base, their_first_id));
+        let our_first_id = id_of(ours) - (id_of(theirs) - their_first_id);
+        assert_eq!(normalise(ours, &http, our_first_id), normalise(theirs, &recording.base, their_first_id));
     }
     assert_eq!(ours.len(), theirs.len());
 

@@ -40,9 +40,14 @@ impl Phase {
         Self::Resting,
     ];
 
-    /// Returns whether the head has moved.
-    pub(crate) fn has_run(self) -> bool {
-        matches!(self, Self::Running | Self::Paused | Self::Parking | Self::Resting)
+    /// Returns whether a print that ends in this phase reports that the head is home: 2.6 from the wait for the button
+    /// on, 1.x once it has moved.
+    pub(crate) fn comes_home(self, generation: Generation) -> bool {
+        match self {
+            Self::Requesting | Self::Downloading => false,
+            Self::Button | Self::WarmUp => generation == Generation::V2,
+            Self::Running | Self::Paused | Self::Parking | Self::Resting => true,
+        }
     }
 
     /// Returns whether the job has been downloaded.
@@ -65,7 +70,7 @@ impl Machine for SlowToPark {
         Ok(())
     }
 
-    fn park(&mut self, controls: &Controls) -> Result<(), MachineError> {
+    fn park(&mut self, controls: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
         let _ = self.parking.send(());
         match controls.sleep(LIMIT) {
             Err(StopReason::Shutdown) => Err(MachineError::Stopped(StopReason::Shutdown)),
@@ -85,7 +90,7 @@ pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Harness {
         // Only the phases with the long duration below take any time.
         config.emulator.time_scale = 0.001;
         config.emulator.warm_up = if phase == Phase::WarmUp { LONG } else { Duration::ZERO };
-        config.emulator.cool_down = LONG;
+        config.emulator.cool_down = if phase == Phase::Resting { LONG } else { Duration::ZERO };
         config.emulator.button = if phase == Phase::Button { Button::Wait } else { Button::Auto };
         config.motion.refuse_bytes = 1 << 40;
     });
@@ -160,7 +165,8 @@ fn check_files(folder: &Path, expect_files: bool) {
 }
 
 fn check_cancel_in(phase: Phase) {
-    for generation in BOTH {
+    // In 2.6 a cancel does not end the rest.
+    for generation in BOTH.into_iter().filter(|generation| (*generation, phase) != (Generation::V2, Phase::Resting)) {
         let harness = in_phase(generation, phase);
         harness.send(PRINT, "print", "cancelled", &json!({}));
         harness.wait_event("print:cancelled", Some(PRINT));
@@ -170,9 +176,9 @@ fn check_cancel_in(phase: Phase) {
         let events = harness.events();
         assert_eq!(harness.endings(PRINT, "print"), ["print:cancelled (7)"], "{phase:?} {events:#?}");
         let home = count(&events, "print:return_to_home:succeeded (7)");
-        assert_eq!(home, usize::from(phase.has_run()), "{phase:?} of {generation}: {events:#?}");
+        assert_eq!(home, usize::from(phase.comes_home(generation)), "{phase:?} of {generation}: {events:#?}");
         let place = |event: &str| events.iter().position(|have| have == event);
-        if phase.has_run() {
+        if phase.comes_home(generation) {
             assert!(place("print:return_to_home:succeeded (7)") < place("print:cancelled (7)"), "{events:#?}");
         }
         check_files(harness.folder(), phase.has_file());
@@ -286,7 +292,7 @@ fn a_waiting_action_is_cancelled_while_another_runs() {
 }
 
 #[test]
-fn progress_has_current_and_total_ticks() {
+fn progress_frame_carries_the_run_and_its_values() {
     let measured = gf_emulator_core::puls::measure(&square()[..], gf_emulator_core::puls::Limits::default()).unwrap();
     for generation in BOTH {
         let harness = Setup::new(generation).config(|config| config.emulator.time_scale = 0.001).start();
@@ -296,13 +302,16 @@ fn progress_has_current_and_total_ticks() {
         let keys: Vec<_> = progress[0].as_object().unwrap().keys().map(String::as_str).collect();
         let common = ["id", "timestamp", "type", "version", "action_id", "progress", "current", "units", "total"];
         assert_eq!(keys[..9], common);
-        for message in &progress {
+        for (message, running) in progress.iter().zip([1, 0]) {
             assert_eq!((&message["type"], &message["version"]), (&json!("progress"), &json!(1)));
             assert_eq!((&message["action_id"], &message["units"]), (&json!(PRINT), &json!("steps")));
             assert_eq!(message["total"], measured.ticks);
             if generation == Generation::V2 {
                 let values = &message["settings"]["values"];
-                assert_eq!((&values["CCbp"], &values["CCst"]), (&message["current"], &json!(1)));
+                let codes: Vec<_> = values.as_object().unwrap().keys().map(String::as_str).collect();
+                assert_eq!(codes, ["CAid", "CCbp", "CCst", "CCxp", "CCyp"]);
+                assert_eq!((&values["CAid"], &values["CCst"]), (&json!(PRINT), &json!(running)));
+                assert_eq!(values["CCbp"], message["current"]);
                 assert!(values["CCxp"].is_i64() && values["CCyp"].is_i64(), "{values}");
             } else {
                 assert_eq!(keys.len(), 9);
@@ -311,6 +320,42 @@ fn progress_has_current_and_total_ticks() {
         assert!(progress[0]["current"].as_u64().unwrap() <= measured.ticks);
         assert_eq!(progress[1]["current"], measured.ticks);
     }
+}
+
+#[test]
+fn a_transfer_reports_bytes_and_no_total() {
+    let harness = Setup::new(Generation::V2).start();
+    let actions = ["hunt", "motion", "print", "lid_image", "user_image", "head_image", "lidar_image"];
+    for (id, action) in (1..).zip(actions) {
+        harness.expect(id, action, "completed");
+    }
+    let seen = harness.service.seen();
+    for (id, action) in (1..).zip(actions) {
+        let phase = if action.ends_with("image") { "upload" } else { "download" };
+        let of_action = |seen: &&Seen| matches!(seen, Seen::WsMessage { message, .. } if message["action_id"] == id);
+        let messages: Vec<&Value> = seen
+            .iter()
+            .filter(of_action)
+            .filter_map(|seen| if let Seen::WsMessage { message, .. } = seen { Some(message) } else { None })
+            .collect();
+        let at = messages.iter().position(|m| m["progress"] == format!("{action}:{phase}")).expect(action);
+        let before = if phase == "upload" { "upload:starting" } else { "starting" };
+        assert_eq!(messages[at - 1]["event"], format!("{action}:{before}"), "at the start of the transfer");
+        let fields = messages[at].as_object().unwrap();
+        let keys: Vec<_> = fields.keys().map(String::as_str).collect();
+        assert_eq!(keys, ["id", "timestamp", "type", "version", "action_id", "progress", "current", "units"]);
+        assert_eq!((&fields["current"], &fields["units"]), (&json!(0), &json!("bytes")));
+    }
+}
+
+#[test]
+fn at_time_scale_0_a_print_of_2_6_reports_its_start_and_its_end() {
+    let harness = Setup::new(Generation::V2).start();
+    harness.expect(PRINT, "print", "completed");
+    let progress = progress_of(&harness.service.seen());
+    let run: Vec<_> =
+        progress.iter().map(|m| (m["current"] == m["total"], m["settings"]["values"]["CCst"].clone())).collect();
+    assert_eq!(run, [(false, json!(1)), (true, json!(0))], "{progress:#?}");
 }
 
 /// A machine with a fault: `<call> panics`, `<call> fails` or `<call> refuses`.
@@ -348,7 +393,7 @@ impl Machine for Faulty {
         self.at("play")
     }
 
-    fn park(&mut self, _: &Controls) -> Result<(), MachineError> {
+    fn park(&mut self, _: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
         self.at("park")
     }
 
@@ -361,15 +406,17 @@ impl Machine for Faulty {
 fn every_action_of_a_faulty_machine_ends_once() {
     let home = "print:return_to_home:succeeded (7)";
     for generation in BOTH {
+        // In 2.6 the head is home, and reported so, from the wait for the button on.
+        let at_home = usize::from(generation == Generation::V2);
         for (fault, ending, parked) in [
             ("no fault", "completed", 1),
             ("load refuses", "cancelled", 0),
             ("load fails", "failed", 0),
             ("load panics", "failed", 0),
-            ("button refuses", "cancelled", 0),
+            ("button refuses", "cancelled", at_home),
             ("button panics", "failed", 0),
-            ("warm_up refuses", "cancelled", 0),
-            ("warm_up fails", "failed", 0),
+            ("warm_up refuses", "cancelled", at_home),
+            ("warm_up fails", "failed", at_home),
             ("play refuses", "cancelled", 1),
             ("play fails", "failed", 1),
             // A machine that has panicked is not asked to park.

@@ -350,7 +350,8 @@ fn cancelling_a_download_cancels_its_action() {
         socket.send(Message::text(job.replace("ready", "cancelled"))).unwrap();
         loop {
             let message = next(&mut socket);
-            let event = message["event"].as_str().unwrap();
+            // The progress of the download has no event.
+            let Some(event) = message["event"].as_str() else { continue };
             if event != "motion:starting" {
                 assert_eq!(event, "motion:cancelled");
                 break;

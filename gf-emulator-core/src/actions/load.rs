@@ -15,7 +15,8 @@ use crate::{Config, Error, Result, files};
 
 const MAX_TABLE_BYTES: u64 = 4 << 20;
 const MAX_DELAY_S: f64 = 3600.0;
-const RUN_PROGRESS: [Variable; 5] = [Variable::Current, Variable::Total, Variable::X, Variable::Y, Variable::Z];
+const RUN_PROGRESS: [Variable; 6] =
+    [Variable::Total, Variable::Played, Variable::Running, Variable::X, Variable::Y, Variable::Z];
 
 /// A table as written.
 #[derive(Deserialize)]
@@ -173,6 +174,7 @@ fn load(json: &str, config: &Config) -> Checked<Table> {
     let scope = Scope {
         variables: BTreeSet::from([Variable::Id, Variable::Timestamp, Variable::MilliEpoch]),
         terminal_event: None,
+        action_type: None,
     };
     let start = loader.steps(text.start, "start", &mut scope.clone())?;
     only(&start, "start", "send, probe_firmware and download_firmware", |kind| {
@@ -210,6 +212,8 @@ struct Scope {
     variables: BTreeSet<Variable>,
     /// The only terminal event that may be sent.
     terminal_event: Option<String>,
+    /// The value of `<ACTION>`.
+    action_type: Option<String>,
 }
 
 struct Loader {
@@ -220,11 +224,12 @@ struct Loader {
 
 impl Loader {
     fn row(&self, name: &str, text: RowText, mut scope: Scope) -> Checked<Row> {
-        scope.variables.insert(Variable::ActionId);
+        scope.variables.extend([Variable::ActionId, Variable::Current]);
+        scope.action_type = Some(name.to_owned());
         // An action can be cancelled or fail before its first step.
         let initial = scope.clone();
         if text.steps.iter().any(|step| step.r#do.as_deref() == Some("download")) {
-            scope.variables.extend([Variable::MotionUrl, Variable::Current]);
+            scope.variables.insert(Variable::MotionUrl);
         }
         let steps = self.steps(text.steps, &format!("actions.{name}.steps"), &mut scope)?;
         let ending = |which: &str, steps, scope: &Scope| -> Checked<Vec<Step>> {
@@ -254,6 +259,16 @@ impl Loader {
     fn events(&self, steps: Vec<StepText>, at: &str, scope: &Scope) -> Checked<Vec<Step>> {
         let steps = self.steps(steps, at, &mut scope.clone())?;
         only(&steps, at, "send to the channel ws", is_event)?;
+        Ok(steps)
+    }
+
+    /// Loads the `stopped` steps of the step at `at`.
+    fn cleanup(&self, steps: Vec<StepText>, at: &str, scope: &Scope) -> Checked<Vec<Step>> {
+        let at = format!("{at}.stopped");
+        let steps = self.steps(steps, &at, &mut scope.clone())?;
+        only(&steps, &at, "park, rest, and send to the channel ws", |kind| {
+            is_event(kind) || matches!(kind, StepKind::Park { .. } | StepKind::Rest {})
+        })?;
         Ok(steps)
     }
 
@@ -287,22 +302,17 @@ impl Loader {
             StepKind::Send(_) => unreachable!("`send` is not a `do`"),
             StepKind::Capture { camera, laser, homing_after } => StepKind::Capture { camera, laser, homing_after },
             StepKind::Upload { kind, to, failed } => StepKind::Upload { kind, to, failed: events("failed", failed)? },
-            StepKind::Download { progress: template } => {
-                StepKind::Download { progress: progress(template, &[Variable::Current])? }
-            }
-            StepKind::Button {} => StepKind::Button {},
+            StepKind::Download { progress: template } => StepKind::Download { progress: progress(template, &[])? },
+            StepKind::RequireLidClosed { otherwise } => StepKind::RequireLidClosed { otherwise },
+            StepKind::Button { stopped } => StepKind::Button { stopped: self.cleanup(stopped, at, scope)? },
             StepKind::WarmUp {} => StepKind::WarmUp {},
             StepKind::Play { progress: template, paused, resumed, stopped } => {
                 let progress = progress(template, &RUN_PROGRESS)?;
                 let (paused, resumed) = (events("paused", paused)?, events("resumed", resumed)?);
-                let at = format!("{at}.stopped");
-                let stopped = self.steps(stopped, &at, &mut scope.clone())?;
-                only(&stopped, &at, "park, and send to the channel ws", |kind| {
-                    is_event(kind) || matches!(kind, StepKind::Park {})
-                })?;
+                let stopped = self.cleanup(stopped, at, scope)?;
                 StepKind::Play { progress, paused, resumed, stopped }
             }
-            StepKind::Park {} => StepKind::Park {},
+            StepKind::Park { progress: template } => StepKind::Park { progress: progress(template, &RUN_PROGRESS)? },
             StepKind::Rest {} => StepKind::Rest {},
             StepKind::ReportSettings { once } => {
                 scope.variables.insert(Variable::Settings);
@@ -326,7 +336,9 @@ impl Loader {
         let Some(TemplateText { channel, message }) = self.templates.get(template) else {
             return problem(at, format!("there is no template {template:?}"));
         };
-        let known = |key: &str| words.get(key).or_else(|| self.config_values.get(key)).cloned();
+        let action_type = |key: &str| scope.action_type.as_ref().filter(|_| key == "ACTION").map(|name| json!(name));
+        let known =
+            |key: &str| words.get(key).or_else(|| self.config_values.get(key)).cloned().or_else(|| action_type(key));
         let message = Template::compile(message, &known).or_else(|reason| problem(at, reason))?;
         if let Some(missing) = message.variables().into_iter().find(|variable| !scope.variables.contains(variable)) {
             return problem(at, format!("{missing} has no value at this point"));

@@ -31,17 +31,19 @@
 //! Action types, the `name` and `fields` of `custom`, and the `kind` of `upload` consist of ASCII letters, digits and
 //! underscores.
 //!
-//! All options of `do` are optional except `camera`, `kind`, `to`, `reason` and `name`:
+//! All options of `do` are optional except `otherwise`, `camera`, `kind`, `to`, `reason` and `name`:
 //!
 //! | `do` | effect and options |
 //! |---|---|
+//! | `require_lid_closed` | ends the action if the lid is open; `otherwise`: `failed`, or `cancelled`, which the lid then also does if it is opened at any time, however briefly, before the end of `play` |
 //! | `capture` | takes a picture; `camera`: `lid` or `head`; `laser`: `asked` (default: as the action's `HCil`), `on`, `off`; `homing_after`: the type of the previous action after which this picture starts homing |
 //! | `upload` | uploads all pictures taken so far; `kind`: the last part of the service's own path; `to`: `endpoint` (if the action has one) or `service`; `failed`: event steps for a failure |
 //! | `download` | downloads the action's pulse file; `progress`: a template of the channel `progress` |
-//! | `button` | waits for the button |
+//! | `button` | waits for the button; `stopped`: as for `play`, from here on |
 //! | `warm_up` | warms up; from here to the end of `play` an open lid cancels the action, and a press of the button pauses the job as it starts |
-//! | `play` | plays the downloaded job; `progress`: a template of the channel `progress`; `paused` (without it the button does not pause the job) and `resumed`: event steps; `stopped`: cleanup if the action ends early (`park` and event steps), without the steps that the action has already done |
-//! | `park`, `rest` | moves the head back; lets fans and coolant run on |
+//! | `play` | plays the downloaded job; `progress`: a template of the channel `progress`; `paused` (without it the button does not pause the job) and `resumed`: event steps; `stopped`: cleanup if the action ends early (`park`, `rest` and event steps), without the steps that the action has already done; if the head has not arrived, without the event steps |
+//! | `park` | moves the head back; `progress`: a template of the channel `progress` |
+//! | `rest` | lets fans and coolant run on |
 //! | `report_settings` | sets `<SETTINGS>`; `once`: if `true`, an empty report after the first |
 //! | `probe_firmware` | asks the service for the current version; sets `<AVAILABLE_FIRMWARE>` |
 //! | `download_firmware` | downloads it if it differs and the configuration allows it |
@@ -64,10 +66,12 @@
 //! | `<key>` | the value of that key in the `send` step, which must have it; keys that the template does not use are ignored |
 //! | `<MACHINE.FIRMWARE>`, `<MACHINE.APP_VERSION>`, `<MACHINE.IP_ADDRESS>`, `<MACHINE.SERIAL>`, `<MACHINE.HOSTNAME>` | from the configuration |
 //! | `<ID>`, `<TIMESTAMP>`, `<MILLI_EPOCH>` | message number; 1/100 s since the start plus 3800; Unix time in milliseconds |
+//! | `<ACTION>` | the action's type; only in `actions` |
 //! | `<ACTION_ID>`, `<MOTION_URL>` | from the action; the URL only if it has a `download` step |
 //! | `<SETTINGS>`, `<AVAILABLE_FIRMWARE>` | after `report_settings` or `probe_firmware` |
 //! | `<CURRENT>` | bytes downloaded or ticks played; 0 outside `progress` |
-//! | `<TOTAL>`, `<X>`, `<Y>`, `<Z>` | in the `progress` of `play`: ticks of the job, and the position in microsteps from its start |
+//! | `<TOTAL>`, `<X>`, `<Y>`, `<Z>` | in the `progress` of `play` and `park`: ticks of the job or of the move, and the position in microsteps from the start of the job |
+//! | `<PLAYED>`, `<RUNNING>` | in the `progress` of `play` and `park`: all ticks played, with those repeated after a pause; 1 while it runs, 0 if it is paused, stopped or at its end |
 //! | `<RESULT.name>` | the result of the `custom` step of that name, in later steps and in `completed`, but not in `cancelled` and `failed` |
 //! | `<RESULT.name.field>` | that field of the result; `field` must be listed in the step's `fields`, and the step fails if the result lacks it |
 //!
@@ -130,7 +134,7 @@
 //!
 //! Both built-in tables have the templates `event` and `notice` (an event with and without `action_id`; key: `event`),
 //! `report` (an event with `<SETTINGS>`; key: `event`), `transfer` and `running` (the progress of `download` and
-//! `play`).
+//! `play`). The table of 2.6 also has `upload` (the progress of an upload).
 //!
 //! ```
 //! use gf_emulator_core::Config;
@@ -222,6 +226,15 @@ pub(crate) enum Destination {
     Service,
 }
 
+/// How an action ends if the lid is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum OpenLid {
+    Failed,
+    /// Also if the lid is opened later, up to the end of `play`.
+    Cancelled,
+}
+
 /// What a step does. `Message` and `NestedStep` are `String` and `StepText` while a table is being loaded.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
@@ -229,6 +242,9 @@ pub(crate) enum Destination {
 pub(crate) enum StepKind<Message = Emit, NestedStep = Step> {
     #[serde(skip)]
     Send(Message),
+    RequireLidClosed {
+        otherwise: OpenLid,
+    },
     Capture {
         camera: Camera,
         #[serde(default)]
@@ -244,7 +260,10 @@ pub(crate) enum StepKind<Message = Emit, NestedStep = Step> {
     Download {
         progress: Option<Message>,
     },
-    Button {},
+    Button {
+        #[serde(default = "Vec::new")]
+        stopped: Vec<NestedStep>,
+    },
     WarmUp {},
     Play {
         progress: Option<Message>,
@@ -255,7 +274,9 @@ pub(crate) enum StepKind<Message = Emit, NestedStep = Step> {
         #[serde(default = "Vec::new")]
         stopped: Vec<NestedStep>,
     },
-    Park {},
+    Park {
+        progress: Option<Message>,
+    },
     Rest {},
     ReportSettings {
         #[serde(default)]

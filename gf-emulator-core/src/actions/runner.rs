@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tungstenite::Bytes;
 
 use super::steps::{download_firmware, probe_firmware, send, send_all};
-use super::{Action, Destination, Emit, Laser, Row, Step, StepKind, Table, Values, Variable, Word};
+use super::{Action, Destination, Emit, Laser, OpenLid, Row, Step, StepKind, Table, Values, Variable, Word};
 use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
 use crate::events::{EmulatorEvent, Ending};
@@ -124,8 +124,10 @@ struct ActionContext<'a> {
     values: Values,
     pictures: VecDeque<Bytes>,
     job: Option<Job>,
-    /// The remaining cleanup steps (`stopped`) of a job that has started to play.
+    /// The remaining cleanup steps: the `stopped` of the last step that had some.
     cleanup: &'a [Step],
+    /// The head has not arrived where it parks.
+    not_home: bool,
 }
 
 impl Runner<'_> {
@@ -141,22 +143,14 @@ impl Runner<'_> {
             pictures: VecDeque::new(),
             job: None,
             cleanup: &[],
+            not_home: false,
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| self.run_row(row, &mut context)));
-        // A cancelled request can look like a network failure: the stop reason decides.
-        let stop_reason = self.shared.controls.stop_reason();
         self.shared.controls.set_interlock(false);
         self.shared.controls.enable_button(false);
         let (ending, reason) = match outcome {
             Ok(Ok(())) => (Ending::Completed, None),
-            Ok(Err(Abort::Cancelled(reason))) => (Ending::Cancelled, Some(reason)),
-            Ok(Err(Abort::Interrupted)) => {
-                (Ending::Cancelled, Some(stop_reason.map_or("cancelled", describe_stop).to_owned()))
-            }
-            Ok(Err(Abort::Failed(e))) if stop_reason.is_some() => {
-                (Ending::Cancelled, Some(format!("while running ({e})")))
-            }
-            Ok(Err(Abort::Failed(e))) => (Ending::Failed, Some(e.to_string())),
+            Ok(Err((ending, reason))) => (ending, Some(reason)),
             Err(_) => (Ending::Failed, Some("the machine panicked".to_owned())),
         };
         let what = format!("{} {}", action.action_type, action.id);
@@ -178,16 +172,25 @@ impl Runner<'_> {
         self.session.previous_action = Some(action.action_type.clone());
     }
 
-    fn run_row<'a>(&mut self, row: &'a Row, context: &mut ActionContext<'a>) -> Result<(), Abort> {
-        if row.needs_motion_url() {
-            let url = motion_url(context.action)?;
-            context.values.insert(Variable::MotionUrl, json!(url));
-        }
-        let outcome = self.steps(&row.steps, context);
-        if outcome.is_err() {
-            self.run_cleanup(context);
-        }
-        outcome
+    /// Runs the steps, and the cleanup if they were not completed. The error is the ending and its reason.
+    fn run_row<'a>(&mut self, row: &'a Row, context: &mut ActionContext<'a>) -> Result<(), (Ending, String)> {
+        let url = if row.needs_motion_url() { motion_url(context.action).map(Some) } else { Ok(None) };
+        let outcome = url.map_err(Abort::from).and_then(|url| {
+            context.values.extend(url.map(|url| (Variable::MotionUrl, json!(url))));
+            self.steps(&row.steps, context)
+        });
+        let Err(abort) = outcome else { return Ok(()) };
+        // A cancelled request can look like a network failure: the stop reason decides.
+        let stop_reason = self.shared.controls.stop_reason();
+        let ended = match abort {
+            Abort::Cancelled(reason) => (Ending::Cancelled, reason),
+            Abort::Interrupted => (Ending::Cancelled, stop_reason.map_or("cancelled", describe_stop).to_owned()),
+            Abort::Failed(e) if stop_reason.is_some() => (Ending::Cancelled, format!("while running ({e})")),
+            Abort::Failed(e) => (Ending::Failed, e.to_string()),
+        };
+        self.shared.controls.set_interlock(false);
+        self.run_cleanup(context);
+        Err(ended)
     }
 
     fn steps<'a>(&mut self, steps: &'a [Step], context: &mut ActionContext<'a>) -> Result<(), Abort> {
@@ -196,15 +199,17 @@ impl Runner<'_> {
                 return Err(reason.into());
             }
             self.delay(step.delay)?;
-            match self.step(step, context) {
-                Err(Abort::Failed(e)) if step.optional => log::warn!("{}: {e}", context.action.action_type),
-                other => other?,
-            }
-            // The row has done this cleanup step itself.
+            let outcome = self.step(step, context);
+            // The row has done this cleanup step itself. Resting is not repeated if it ends early.
             if let Some((next, rest)) = context.cleanup.split_first()
                 && next.kind == step.kind
+                && (outcome.is_ok() || step.kind == StepKind::Rest {})
             {
                 context.cleanup = rest;
+            }
+            match outcome {
+                Err(Abort::Failed(e)) if step.optional => log::warn!("{}: {e}", context.action.action_type),
+                other => other?,
             }
         }
         Ok(())
@@ -220,6 +225,14 @@ impl Runner<'_> {
     fn step<'a>(&mut self, step: &'a Step, context: &mut ActionContext<'a>) -> Result<(), Abort> {
         match &step.kind {
             StepKind::Send(emit) => Ok(send(emit, &context.values, &self.shared.messages, self.uplink)?),
+            StepKind::RequireLidClosed { otherwise: OpenLid::Failed } if self.shared.controls.lid_is_open() => {
+                Err(Abort::Failed(action_error(context.action, "the lid is open".to_owned())))
+            }
+            StepKind::RequireLidClosed { otherwise: OpenLid::Failed } => Ok(()),
+            StepKind::RequireLidClosed { otherwise: OpenLid::Cancelled } => {
+                self.shared.controls.set_interlock(true);
+                self.shared.controls.stop_reason().map_or(Ok(()), |reason| Err(reason.into()))
+            }
             StepKind::Capture { camera, laser, homing_after } => {
                 let settings = &context.action.settings;
                 let generation = self.shared.config.generation();
@@ -246,7 +259,8 @@ impl Runner<'_> {
                 uploaded
             }
             StepKind::Download { progress } => self.download(progress.as_ref(), context),
-            StepKind::Button {} => {
+            StepKind::Button { stopped } => {
+                context.cleanup = stopped;
                 let job = context.job()?;
                 self.machine.wait_for_button(job, &self.shared.controls).map_err(aborted("wait for the button"))
             }
@@ -256,7 +270,9 @@ impl Runner<'_> {
                 self.machine.warm_up(job, &self.shared.controls).map_err(aborted("warm up"))
             }
             StepKind::Play { progress, paused, resumed, stopped } => {
-                context.cleanup = stopped;
+                if !stopped.is_empty() {
+                    context.cleanup = stopped;
+                }
                 // Without a `paused` event, the service would not learn of the pause.
                 if paused.is_empty() {
                     self.shared.controls.enable_button(false);
@@ -266,12 +282,12 @@ impl Runner<'_> {
                 self.shared.controls.enable_button(false);
                 played
             }
-            StepKind::Park {} => self.machine.park(&self.shared.controls).map_err(|e| {
-                // Parking is not retried, and the head is not back, so the cleanup must not report that it is.
-                context.cleanup = &[];
-                aborted("park")(e)
-            }),
-            StepKind::Rest {} => self.machine.rest(&self.shared.controls).map_err(aborted("come to rest")),
+            StepKind::Park { progress } => self.park(progress.as_ref(), context),
+            StepKind::Rest {} => {
+                self.machine.rest(&self.shared.controls).map_err(aborted("come to rest"))?;
+                // A machine may rest to the end after it was cancelled.
+                self.shared.controls.stop_reason().map_or(Ok(()), |reason| Err(reason.into()))
+            }
             StepKind::Custom { name, arguments, fields } => self.custom(name, arguments, fields, context),
             StepKind::ReportSettings { once } => {
                 let settings = self.settings_report(*once, context.action.id);
@@ -314,7 +330,7 @@ impl Runner<'_> {
     fn download(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
         let action = context.action;
         let url = motion_url(action)?;
-        let (messages, mut values) = (&self.shared.messages, context.values.clone());
+        let (Shared { messages, controls, .. }, mut values) = (self.shared, context.values.clone());
         let mut next = Instant::now() + PROGRESS_INTERVAL;
         let mut on_bytes = |bytes: u64| {
             if let Some(progress) = progress.filter(|_| Instant::now() >= next) {
@@ -322,7 +338,8 @@ impl Runner<'_> {
                 values.insert(Variable::Current, json!(bytes));
                 messages.send(progress, &values);
             }
-            Ok(())
+            // The lid does not cancel the request.
+            if controls.stop_reason().is_some() { Err(Error::Interrupted) } else { Ok(()) }
         };
         let job = self.jobs.collect(self.uplink.download(url)?, &action.action_type, action.id, &mut on_bytes)?;
         // Set before the check: refused jobs are collected as well.
@@ -342,22 +359,23 @@ impl Runner<'_> {
     ) -> Result<(), Abort> {
         let job = context.job()?;
         let (messages, mut values) = (&self.shared.messages, context.values.clone());
-        values.insert(Variable::Total, json!(job.measured.ticks));
         let mut on_update = |update: PlayUpdate| {
             match update.event {
                 PlayEvent::Paused => send_all(paused, messages, &values),
                 PlayEvent::Resumed => send_all(resumed, messages, &values),
-                PlayEvent::Progress => {}
+                PlayEvent::Progress | PlayEvent::Stopped => {}
             }
-            if let Some(progress) = progress {
-                values.insert(Variable::Current, json!(update.tick));
-                for (variable, value) in [Variable::X, Variable::Y, Variable::Z].into_iter().zip(update.position) {
-                    values.insert(variable, json!(value));
-                }
-                messages.send(progress, &values);
-            }
+            send_progress(messages, progress, &update, job.measured.ticks, &mut values);
         };
         self.machine.play(job, &self.shared.controls, &mut on_update).map_err(aborted("play the job"))
+    }
+
+    fn park(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
+        let (messages, mut values) = (&self.shared.messages, context.values.clone());
+        let mut on_update = |update: PlayUpdate| send_progress(messages, progress, &update, update.tick, &mut values);
+        let parked = self.machine.park(&self.shared.controls, &mut on_update).map_err(aborted("park"));
+        context.not_home = parked.is_err();
+        parked
     }
 
     fn custom(
@@ -381,20 +399,23 @@ impl Runner<'_> {
     }
 
     /// Runs the rest of the cleanup of an action that has ended early. Errors are logged: the ending is decided.
-    fn run_cleanup(&mut self, context: &ActionContext<'_>) {
+    ///
+    /// If the head has not arrived, parking is not repeated, and nothing is sent that would report its arrival.
+    fn run_cleanup(&mut self, context: &mut ActionContext<'_>) {
         for step in context.cleanup {
             let outcome = match &step.kind {
-                StepKind::Park {} => self.machine.park(&self.shared.controls).map_err(aborted("park")),
-                StepKind::Send(emit) => {
+                StepKind::Park { progress } if !context.not_home => self.park(progress.as_ref(), context),
+                StepKind::Send(emit) if !context.not_home => {
                     send(emit, &context.values, &self.shared.messages, self.uplink).map_err(Abort::from)
                 }
+                StepKind::Rest {} => self.machine.rest(&self.shared.controls).map_err(aborted("come to rest")),
                 _ => Ok(()),
             };
             match outcome {
                 Ok(()) => {}
-                Err(Abort::Failed(e)) => return log::error!("cleanup failed: {e}"),
-                Err(Abort::Cancelled(reason)) => return log::warn!("cleanup cancelled: {reason}"),
-                Err(Abort::Interrupted) => return log::warn!("cleanup cancelled"),
+                Err(Abort::Failed(e)) => log::error!("cleanup failed: {e}"),
+                Err(Abort::Cancelled(reason)) => log::warn!("cleanup cancelled: {reason}"),
+                Err(Abort::Interrupted) => log::warn!("cleanup cancelled"),
             }
         }
     }
@@ -414,6 +435,31 @@ impl ActionContext<'_> {
     fn job(&self) -> crate::Result<&Job> {
         self.job.as_ref().ok_or_else(|| missing(self.action, "job"))
     }
+}
+
+/// Sends the progress of what plays: of `length` ticks, unless the update has a length of its own.
+fn send_progress(
+    messages: &MessageSender,
+    progress: Option<&Emit>,
+    update: &PlayUpdate,
+    length: u64,
+    values: &mut Values,
+) {
+    let Some(progress) = progress else { return };
+    let total = update.total.unwrap_or(length);
+    let current = update.tick.min(total);
+    let halted = matches!(update.event, PlayEvent::Paused | PlayEvent::Stopped);
+    let [x, y, z] = update.position;
+    values.extend([
+        (Variable::Current, json!(current)),
+        (Variable::Total, json!(total)),
+        (Variable::Played, json!(update.played)),
+        (Variable::Running, json!(u8::from(!halted && current < total))),
+        (Variable::X, json!(x)),
+        (Variable::Y, json!(y)),
+        (Variable::Z, json!(z)),
+    ]);
+    messages.send(progress, values);
 }
 
 /// Returns the values that every message of an action can use.

@@ -27,8 +27,12 @@ pub(crate) enum Variable {
     AvailableFirmware,
     /// Bytes of a transfer or ticks of a job so far.
     Current,
-    /// The job's length in ticks.
+    /// The length in ticks of the job or of the way home.
     Total,
+    /// Ticks played so far, with those that were repeated after a pause.
+    Played,
+    /// 1 while the machine runs, 0 if it is paused, stopped or at the end.
+    Running,
     /// The head's position in microsteps from the start of the job.
     X,
     Y,
@@ -38,7 +42,7 @@ pub(crate) enum Variable {
 }
 
 impl Variable {
-    const NAMES: [(&'static str, Self); 12] = [
+    const NAMES: [(&'static str, Self); 14] = [
         ("ID", Self::Id),
         ("TIMESTAMP", Self::Timestamp),
         ("ACTION_ID", Self::ActionId),
@@ -48,6 +52,8 @@ impl Variable {
         ("AVAILABLE_FIRMWARE", Self::AvailableFirmware),
         ("CURRENT", Self::Current),
         ("TOTAL", Self::Total),
+        ("PLAYED", Self::Played),
+        ("RUNNING", Self::Running),
         ("X", Self::X),
         ("Y", Self::Y),
         ("Z", Self::Z),

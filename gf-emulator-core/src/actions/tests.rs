@@ -102,7 +102,8 @@ impl Machine for Arc<FaultyWorld> {
         Ok(())
     }
 
-    fn park(&mut self, _: &Controls) -> std::result::Result<(), MachineError> {
+    fn park(&mut self, _: &Controls, on_update: &mut dyn FnMut(PlayUpdate)) -> std::result::Result<(), MachineError> {
+        on_update(PlayUpdate::new(PlayEvent::Progress, 0, [1, 2, 3]));
         self.call()
     }
 

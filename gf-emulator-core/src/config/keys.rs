@@ -130,6 +130,7 @@ pub(super) const KEYS: &[Key] = &[
     key!("EMULATOR", "material_thickness", V2, thickness => emulator.material_thickness),
     key!("EMULATOR", "time_scale", New, time_scale_text => emulator.time_scale),
     key!("EMULATOR", "button", New, button => emulator.button),
+    key!("EMULATOR", "button_timeout_s", New, button_timeout_s => emulator.button_timeout),
     key!("LOGGING", "dir", V2, "logging.dir", |draft, text| {
         value::optional_path(text).map(|dir| draft.log_dir = dir)
     }),

@@ -158,6 +158,9 @@ pub struct Behaviour {
     pub time_scale: f64,
     /// `button`: `auto` or `wait`. Default: [`Button::Auto`].
     pub button: Button,
+    /// `button_timeout_s` (2.6): how long a print waits for the button before it is cancelled; 1 s to 1 h, whatever the
+    /// time scale. Default: 300 s, as the open-source clients.
+    pub button_timeout: Duration,
     /// `warm_up_delay`: the pause before a print runs, at time scale 1. At most a year. Default: 3.05 s, measured on
     /// hardware with firmware 2.6.
     pub warm_up: Duration,
@@ -324,6 +327,7 @@ impl Default for Behaviour {
             bypass_homing: false,
             time_scale: 0.0,
             button: Button::Auto,
+            button_timeout: Duration::from_secs(300),
             warm_up: Duration::from_millis(3050),
             cool_down: Duration::from_millis(10_350),
         }

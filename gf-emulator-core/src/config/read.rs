@@ -227,6 +227,7 @@ impl Config {
             ("emulator.image_dir", path(&emulator.image_dir)),
             ("emulator.material_thickness", unit(value::thickness(&emulator.material_thickness))),
             ("emulator.time_scale", unit(value::time_scale(emulator.time_scale))),
+            ("emulator.button_timeout", unit(value::button_timeout(emulator.button_timeout))),
             ("emulator.warm_up", unit(value::time(emulator.warm_up))),
             ("emulator.cool_down", unit(value::time(emulator.cool_down))),
             ("motion.dir", path(&motion.dir)),

@@ -362,6 +362,7 @@ fn example(field: &str) -> (&'static str, fn(&Config) -> String) {
         "emulator.bypass_homing" => ("True", |c| python(c.emulator.bypass_homing)),
         "emulator.time_scale" => ("0.25", |c| c.emulator.time_scale.to_string()),
         "emulator.button" => ("wait", |c| format!("{:?}", c.emulator.button).to_lowercase()),
+        "emulator.button_timeout" => ("7.5", |c| c.emulator.button_timeout.as_secs_f64().to_string()),
         "emulator.warm_up" => ("1.5", |c| c.emulator.warm_up.as_secs_f64().to_string()),
         "emulator.cool_down" => ("2.5", |c| c.emulator.cool_down.as_secs_f64().to_string()),
         "service.server_url" => ("http://localhost:1", |c| c.service.server_url.clone()),

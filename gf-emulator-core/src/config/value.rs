@@ -200,6 +200,16 @@ pub(super) fn time(time: Duration) -> Parsed<Duration> {
     if time.as_secs_f64() <= MAX_TIME_S { Ok(time) } else { Err("at most a year") }
 }
 
+const BUTTON_TIMEOUT: &str = "a number of seconds from 1 to 3600";
+
+pub(super) fn button_timeout_s(text: &str) -> Parsed<Duration> {
+    seconds(text).map_err(|_| BUTTON_TIMEOUT).and_then(button_timeout)
+}
+
+pub(super) fn button_timeout(time: Duration) -> Parsed<Duration> {
+    if (1.0..=3600.0).contains(&time.as_secs_f64()) { Ok(time) } else { Err(BUTTON_TIMEOUT) }
+}
+
 pub(super) fn time_scale_text(text: &str) -> Parsed<f64> {
     text.parse().map_err(|_| TIME_SCALE).and_then(time_scale)
 }

@@ -47,7 +47,8 @@ impl Handle {
     }
 
     /// Presses and releases the button: a print that waits for it starts, a print that warms up pauses as soon as it
-    /// runs, a running print pauses, a paused print resumes. Hunts and motions ignore it.
+    /// runs, a running print pauses, a paused print resumes. Hunts and motions ignore it, and so does a machine with an
+    /// open lid.
     ///
     /// The effect is immediate. Then, like [`open_lid`](Self::open_lid) and [`close_lid`](Self::close_lid), it blocks
     /// while the queue of outgoing messages is full.
@@ -55,7 +56,12 @@ impl Handle {
         self.signal(&[Signal::ButtonPressed, Signal::ButtonReleased], |_| true, Controls::press_button);
     }
 
-    /// Opens the lid: a running job stops, parks and is cancelled. Does nothing if it is open.
+    /// Opens the lid. Does nothing if it is open.
+    ///
+    /// In 2.6 a motion or a print stops and is cancelled, up to the end of its run; a print that has its job goes back to
+    /// where it began and rests first. New motions and prints are cancelled and lid pictures fail until the lid is closed.
+    /// Hunts, the way home and the rest ignore the lid. In 1.x it stops a print that warms up or runs, and a print that
+    /// waits for the button goes on once the lid is closed.
     pub fn open_lid(&self) {
         self.signal(&[Signal::LidOpened], |controls| !controls.lid_is_open(), Controls::open_lid);
     }

@@ -108,7 +108,8 @@ impl Text<'_> {
             return Some(format!("{}{id}", self.name(event)));
         }
         let progress = self.name(message["progress"].as_str()?);
-        Some(format!("{progress} {}/{}{id}", message["current"].as_u64()?, message["total"].as_u64()?))
+        let total = message["total"].as_u64().map(|total| format!("/{total}")).unwrap_or_default();
+        Some(format!("{progress} {}{total}{id}", message["current"].as_u64()?))
     }
 
     fn action(&self, text: &str) -> Option<String> {
@@ -159,6 +160,10 @@ mod tests {
             (
                 json!({"progress": "print:progress", "current": 5, "total": 10, "action_id": 7}),
                 "machine > service  print:progress 5/10 (7)",
+            ),
+            (
+                json!({"progress": "motion:download", "current": 5, "action_id": 7}),
+                "machine > service  motion:download 5 (7)",
             ),
             (json!(["\u{7f}"]), "machine > service  [\"?\"]"),
         ] {

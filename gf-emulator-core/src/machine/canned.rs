@@ -1,25 +1,23 @@
 //! The emulator's own machine: sends canned pictures, and plays jobs in scaled time.
 
-use std::collections::VecDeque;
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use super::playback::Playback;
 use super::{Camera, Capture, Controls, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason, WakeReason};
 use crate::Config;
 use crate::config::{Button, Generation};
-use crate::{files, puls};
+use crate::files;
+use crate::puls::Position;
 
 /// A picture of 8 megapixels has about 4 MiB.
 const MAX_PICTURE_BYTES: u64 = 32 << 20;
 const HOMING_PICTURES: u8 = 4;
 const BED_PICTURE: &str = "LID_IMAGE.jpg";
-/// Interval of progress messages, measured on hardware (firmware 2.6).
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
-/// How far a paused head backs up, measured on hardware (firmware 2.6).
-const PAUSE_BACKTRACK_TICKS: u64 = 2000;
-/// Speed of the move back to the start. Travel peaks at 202 mm/s, measured on hardware.
+/// Speed of the way home. Travel peaks at 202 mm/s, measured on hardware.
 const PARK_SPEED_MM_S: f64 = 200.0;
+/// Ticks of the way home in a second: the default of jobs. The machine's own way home was not measured.
+const PARK_TICKS_PER_S: f64 = 10_000.0;
 
 /// A machine without hardware: sends canned pictures, and plays jobs in scaled time.
 ///
@@ -37,6 +35,12 @@ const PARK_SPEED_MM_S: f64 = 200.0;
 /// a regular file of up to 32 MiB. Its bytes are sent unchanged and are not checked to be a JPEG. A missing picture
 /// fails the action. Names and homing order are those of the Glowforge-Utilities emulator.
 ///
+/// # Generations
+///
+/// As 2.6, it also reports where a job was stopped, and the start and the end of a job at time scale 0; it rests to the
+/// end whatever happens, except a shutdown; and it refuses a print whose button is not pressed within
+/// [`button_timeout`](crate::config::Behaviour::button_timeout). As 1.x, it does none of that.
+///
 /// ```
 /// use gf_emulator_core::Config;
 /// use gf_emulator_core::machine::CannedMachine;
@@ -46,16 +50,34 @@ const PARK_SPEED_MM_S: f64 = 200.0;
 /// ```
 #[derive(Debug)]
 pub struct CannedMachine {
+    generation: Generation,
     image_dir: PathBuf,
     thickness: String,
     time_scale: f64,
     button: Button,
+    button_timeout: Duration,
     warm_up: Duration,
     cool_down: Duration,
     /// The homing picture to send next, 1 to 4; 0 if homed.
     homing: u8,
-    /// X and Y of the head relative to where it parks.
-    offset_mm: [f64; 2],
+    /// The way back to where the last job started.
+    way_home: WayHome,
+}
+
+/// The head's place relative to the start of a job.
+#[derive(Debug, Clone, Copy, Default)]
+struct WayHome {
+    /// X, Y and Z in microsteps.
+    position: [i64; 3],
+    distance_mm: f64,
+}
+
+impl WayHome {
+    fn new(job: &Job, position: [i64; 3]) -> Self {
+        let header = &job.measured.header;
+        let [x, y, _] = position;
+        Self { position, distance_mm: header.x_mm(x).hypot(header.y_mm(y)) }
+    }
 }
 
 impl CannedMachine {
@@ -65,14 +87,16 @@ impl CannedMachine {
         let emulator = &config.emulator;
         let bypass = config.generation() == Generation::V2 && emulator.bypass_homing;
         Self {
+            generation: config.generation(),
             image_dir: emulator.image_dir.clone(),
             thickness: emulator.material_thickness.clone(),
             time_scale: emulator.time_scale,
             button: emulator.button,
+            button_timeout: emulator.button_timeout,
             warm_up: emulator.warm_up,
             cool_down: emulator.cool_down,
             homing: u8::from(!bypass),
-            offset_mm: [0.0; 2],
+            way_home: WayHome::default(),
         }
     }
 
@@ -139,19 +163,29 @@ impl Machine for CannedMachine {
         files::read(&path, MAX_PICTURE_BYTES).map_err(|e| MachineError::Failed(e.to_string()))
     }
 
+    fn load(&mut self, _: &Job) -> Result<(), MachineError> {
+        self.way_home = WayHome::default();
+        Ok(())
+    }
+
     fn wait_for_button(&mut self, _: &Job, controls: &Controls) -> Result<(), MachineError> {
+        let deadline = (self.generation == Generation::V2).then(|| Instant::now() + self.button_timeout);
         let mut pressed = self.button == Button::Auto;
         if !pressed {
             log::info!("waiting for the button");
         }
-        // No print starts while the lid is open.
+        // No print starts while the lid is open. In 2.6 it is cancelled: the controls end the wait.
         while !pressed || controls.lid_is_open() {
-            match controls.wait(None)? {
+            match controls.wait(deadline)? {
                 WakeReason::ButtonPressed if controls.lid_is_open() => {
                     log::info!("button press ignored: the lid is open");
                 }
                 WakeReason::ButtonPressed => pressed = true,
-                WakeReason::LidClosed | WakeReason::Timeout => {}
+                WakeReason::LidClosed => {}
+                WakeReason::Timeout => {
+                    let waited_s = self.button_timeout.as_secs_f64();
+                    return Err(MachineError::Refused(format!("the button was not pressed within {waited_s} s")));
+                }
             }
         }
         // One press starts the print; later ones pause it.
@@ -174,200 +208,90 @@ impl Machine for CannedMachine {
         }
         if self.time_scale > 0.0 {
             let mut playback = Playback::new(job, self.time_scale)?;
-            let outcome = playback.run(controls, on_update);
-            let [x_mm, y_mm] = playback.moved_mm();
-            self.offset_mm = [self.offset_mm[0] + x_mm, self.offset_mm[1] + y_mm];
-            outcome
-        } else {
-            Ok(())
+            let outcome = playback.run(controls, self.generation, on_update);
+            self.way_home = WayHome::new(job, playback.position());
+            return outcome;
         }
-    }
-
-    fn park(&mut self, controls: &Controls) -> Result<(), MachineError> {
-        let [x_mm, y_mm] = std::mem::take(&mut self.offset_mm);
-        let travel = Duration::try_from_secs_f64(x_mm.hypot(y_mm) / PARK_SPEED_MM_S);
-        if controls.sleep_unless_shutdown(self.scaled(travel.unwrap_or_default())) {
-            Ok(())
-        } else {
-            Err(StopReason::Shutdown.into())
+        let Position { x, y, z, .. } = job.measured.counts.end();
+        let end = [x, y, z];
+        if self.generation == Generation::V2 {
+            on_update(PlayUpdate::new(PlayEvent::Progress, 0, [0; 3]));
+            on_update(PlayUpdate::new(PlayEvent::Progress, job.measured.ticks, end));
         }
-    }
-
-    fn rest(&mut self, controls: &Controls) -> Result<(), MachineError> {
-        Ok(controls.sleep(self.scaled(self.cool_down))?)
-    }
-}
-
-/// A job playing in real time.
-struct Playback<'a> {
-    job: &'a Job,
-    ticks_per_s: f64,
-    positions: PositionReader<'a>,
-    /// The tick and time at which it last started or resumed.
-    from_tick: u64,
-    since: Instant,
-}
-
-impl<'a> Playback<'a> {
-    fn new(job: &'a Job, time_scale: f64) -> Result<Self, MachineError> {
-        let ticks_per_s = f64::from(job.measured.header.step_frequency_hz().unwrap_or(0)) / time_scale;
-        if ticks_per_s <= 0.0 {
-            return Err(MachineError::Refused("its header has no step frequency (STfr)".into()));
-        }
-        Ok(Self { job, ticks_per_s, positions: PositionReader::open(&job.path)?, from_tick: 0, since: Instant::now() })
-    }
-
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Not negative, and limited to the total.
-    fn tick_now(&self) -> u64 {
-        let elapsed = (self.since.elapsed().as_secs_f64() * self.ticks_per_s) as u64;
-        self.from_tick.saturating_add(elapsed).min(self.job.measured.ticks)
-    }
-
-    fn time_to_end(&self) -> Duration {
-        let left = self.job.measured.ticks.saturating_sub(self.from_tick) as f64 / self.ticks_per_s;
-        Duration::try_from_secs_f64(left).unwrap_or(Duration::MAX)
-    }
-
-    fn run(&mut self, controls: &Controls, on_update: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
-        on_update(self.update()?);
-        loop {
-            let end = self.since.checked_add(self.time_to_end());
-            let next_update = Instant::now() + PROGRESS_INTERVAL;
-            match controls.wait(Some(end.map_or(next_update, |end| end.min(next_update)))) {
-                Ok(WakeReason::Timeout) => {
-                    let update = self.update()?;
-                    on_update(update);
-                    if update.tick >= self.job.measured.ticks {
-                        return Ok(());
-                    }
-                }
-                Ok(WakeReason::ButtonPressed) => self.pause(controls, on_update)?,
-                Ok(WakeReason::LidClosed) => {}
-                Err(reason) => {
-                    // Reads the position at which it stopped: parking starts there.
-                    self.update()?;
-                    return Err(reason.into());
-                }
-            }
-        }
-    }
-
-    fn pause(&mut self, controls: &Controls, on_update: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
-        self.from_tick = self.tick_now().saturating_sub(PAUSE_BACKTRACK_TICKS);
-        self.since = Instant::now();
-        on_update(self.update_at(self.from_tick, PlayEvent::Paused)?);
-        while controls.wait(None)? != WakeReason::ButtonPressed {}
-        self.since = Instant::now();
-        on_update(self.update_at(self.from_tick, PlayEvent::Resumed)?);
+        self.way_home = WayHome::new(job, end);
         Ok(())
     }
 
-    fn update(&mut self) -> Result<PlayUpdate, MachineError> {
-        self.update_at(self.tick_now(), PlayEvent::Progress)
-    }
-
-    fn update_at(&mut self, tick: u64, event: PlayEvent) -> Result<PlayUpdate, MachineError> {
-        Ok(PlayUpdate { event, tick, position: self.positions.at(tick)? })
-    }
-
-    fn moved_mm(&self) -> [f64; 2] {
-        let header = &self.job.measured.header;
-        let puls::Position { x, y, .. } = self.positions.position;
-        [header.x_mm(x), header.y_mm(y)]
-    }
-}
-
-/// Reads the position of the head at a tick from a job's file.
-struct PositionReader<'a> {
-    path: &'a Path,
-    body: puls::Job<File>,
-    /// Step bytes read from the file and not counted yet.
-    buffer: VecDeque<u8>,
-    tick: u64,
-    position: puls::Position,
-}
-
-impl<'a> PositionReader<'a> {
-    fn open(path: &'a Path) -> Result<Self, MachineError> {
-        let file = File::open(path).map_err(|e| read_error(path, &e))?;
-        // The limit was checked after the download.
-        let body = puls::Job::with_limits(file, puls::Limits { body_bytes: None }).map_err(|e| read_error(path, &e))?;
-        Ok(Self { path, body, buffer: VecDeque::new(), tick: 0, position: puls::Position::default() })
-    }
-
-    /// Returns the position at `tick`, or at the end of the job if that comes first. Reads on from the last tick, or
-    /// from the start if `tick` is before it.
-    fn at(&mut self, tick: u64) -> Result<[i64; 3], MachineError> {
-        if tick < self.tick {
-            *self = Self::open(self.path)?;
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Not negative, and limited by the bed.
+    fn park(&mut self, controls: &Controls, on_update: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
+        let WayHome { position: [x, y, z], distance_mm } = std::mem::take(&mut self.way_home);
+        if (x, y) == (0, 0) {
+            return Ok(());
         }
-        while self.tick < tick {
-            if let Some(byte) = self.buffer.pop_front() {
-                self.position.advance(byte);
-                self.tick += 1;
-                continue;
-            }
-            match self.body.next_chunk().map_err(|e| read_error(self.path, &e))? {
-                Some(chunk) => self.buffer.extend(chunk),
-                None => break,
-            }
+        let seconds = distance_mm / PARK_SPEED_MM_S;
+        let total = ((seconds * PARK_TICKS_PER_S).ceil() as u64).max(1);
+        let mut report = |event, tick, position| {
+            on_update(PlayUpdate { total: Some(total), ..PlayUpdate::new(event, tick, position) });
+        };
+        report(PlayEvent::Progress, 0, [x, y, z]);
+        let duration = self.scaled(Duration::try_from_secs_f64(seconds).unwrap_or_default());
+        let start = Instant::now();
+        if controls.sleep_unless_shutdown(duration) {
+            report(PlayEvent::Progress, total, [0, 0, z]);
+            return Ok(());
         }
-        Ok([self.position.x, self.position.y, self.position.z])
+        let done = if duration.is_zero() { 0.0 } else { start.elapsed().div_duration_f64(duration).min(1.0) };
+        let left = |steps: i64| (steps as f64 * (1.0 - done)) as i64;
+        report(PlayEvent::Stopped, (total as f64 * done) as u64, [left(x), left(y), z]);
+        Err(StopReason::Shutdown.into())
     }
-}
 
-fn read_error(path: &Path, e: &dyn std::fmt::Display) -> MachineError {
-    MachineError::Failed(format!("cannot read the job {}: {e}", path.display()))
+    fn rest(&mut self, controls: &Controls) -> Result<(), MachineError> {
+        let duration = self.scaled(self.cool_down);
+        if self.generation == Generation::V1 {
+            return Ok(controls.sleep(duration)?);
+        }
+        if controls.sleep_unless_shutdown(duration) { Ok(()) } else { Err(StopReason::Shutdown.into()) }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::fs::File;
 
     use super::*;
-    use crate::puls::Builder;
+    use crate::puls::{self, Builder};
 
-    /// Writes a job that moves 60 mm along X and back.
-    fn job(folder: &Path) -> Job {
+    #[test]
+    fn the_way_home_has_its_own_total_and_ends_at_the_start_of_the_last_job() {
+        let folder = tempfile::tempdir().unwrap();
         let mut made = Builder::new();
-        made.move_to(60.0, 0.0).and_then(|made| made.move_to(0.0, 0.0)).unwrap();
-        let path = folder.join("job.puls");
+        made.move_to(30.0, 40.0).unwrap();
+        let path = folder.path().join("away.puls");
         fs::write(&path, made.to_bytes()).unwrap();
         let measured = puls::measure(File::open(&path).unwrap(), puls::Limits::default()).unwrap();
-        Job::new(1, "print", path, measured)
-    }
-
-    /// A time scale at which no tick passes during a test.
-    const FROZEN: f64 = 1e12;
-
-    #[test]
-    fn pause_backs_up_2000_ticks_and_resumes_from_there() {
-        let folder = tempfile::tempdir().unwrap();
-        let job = job(folder.path());
-        for (reached, expected) in [(5000, 3000), (2000, 0), (1999, 0), (0, 0)] {
-            let mut playback = Playback::new(&job, FROZEN).unwrap();
-            playback.from_tick = reached;
-            let before = playback.update().unwrap();
+        let away = Job::new(1, "print", &path, measured);
+        for time_scale in [0.0, 0.001] {
+            let mut config = Config::default();
+            config.emulator.time_scale = time_scale;
+            let mut machine = CannedMachine::new(&config);
             let controls = Controls::default();
-            controls.press_button();
+            for _ in 0..2 {
+                // Each job starts where the head is: the way home does not add up.
+                machine.load(&away).unwrap();
+                machine.play(&away, &controls, &mut |_| ()).unwrap();
+            }
             let mut updates = Vec::new();
-            playback.pause(&controls, &mut |update| updates.push(update)).unwrap();
-            let events: Vec<_> = updates.iter().map(|update| (update.event, update.tick)).collect();
-            assert_eq!(events, [(PlayEvent::Paused, expected), (PlayEvent::Resumed, expected)], "from {reached}");
-            assert_eq!(updates[0].position, updates[1].position);
-            assert!(updates[0].position[0] <= before.position[0]);
+            machine.park(&controls, &mut |update| updates.push(update)).unwrap();
+            let seen: Vec<_> = updates.iter().map(|u| (u.tick, u.total, u.position)).collect();
+            // 50 mm at 200 mm/s and 10 kHz.
+            assert_eq!(seen, [(0, Some(2500), [1600, 2133, 0]), (2500, Some(2500), [0, 0, 0])]);
+            machine.park(&controls, &mut |_| panic!("it is already there")).unwrap();
+            machine.play(&away, &controls, &mut |_| ()).unwrap();
+            machine.load(&away).unwrap();
+            machine.park(&controls, &mut |_| panic!("the next job starts there")).unwrap();
         }
-    }
-
-    #[test]
-    fn position_reader_reads_forwards_and_backwards() {
-        let folder = tempfile::tempdir().unwrap();
-        let job = job(folder.path());
-        let mut positions = PositionReader::open(&job.path).unwrap();
-        let half = job.measured.ticks / 2;
-        assert_eq!(positions.at(half).unwrap(), [3200, 0, 0], "60 mm of 53.333 microsteps");
-        assert_eq!(positions.at(u64::MAX).unwrap(), [0, 0, 0], "back at the start");
-        assert_eq!(positions.at(half).unwrap(), [3200, 0, 0], "earlier in the file");
     }
 
     #[test]

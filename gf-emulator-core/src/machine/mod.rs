@@ -5,6 +5,7 @@
 
 mod canned;
 mod controls;
+mod playback;
 
 use std::path::PathBuf;
 
@@ -129,25 +130,37 @@ pub enum PlayEvent {
     Paused,
     /// The button resumed the job.
     Resumed,
+    /// The job or the way home was stopped before its end: the last update.
+    Stopped,
 }
 
-/// The state of a job that is playing.
+/// The state of a job that is playing, or of the way home after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlayUpdate {
     /// Why the update is sent.
     pub event: PlayEvent,
-    /// The number of ticks (step bytes) played so far.
+    /// The tick (step byte) that has been reached. A pause moves it back.
     pub tick: u64,
     /// X, Y and Z of the head in microsteps, relative to the start of the job.
     pub position: [i64; 3],
+    /// All ticks played so far: those that a pause made the head repeat count again, so it can exceed the job's length.
+    /// [`new`](Self::new) sets it to `tick`.
+    pub played: u64,
+    /// The length in ticks of what is played, if it is not the job: of the way home. [`new`](Self::new) sets `None`.
+    pub total: Option<u64>,
+    /// After [`Resumed`](PlayEvent::Resumed): for how many ticks from `tick` on the laser stays off, whatever the job
+    /// says. The head goes back 2000 ticks in a pause, and the first 1950 of them are played dark (measured on hardware,
+    /// firmware 2.6). Fewer if it went back less, but at least 1 (from the open-source clients). Otherwise 0, which is
+    /// what [`new`](Self::new) sets.
+    pub dark_ticks: u64,
 }
 
 impl PlayUpdate {
     /// Creates an update.
     #[must_use]
     pub fn new(event: PlayEvent, tick: u64, position: [i64; 3]) -> Self {
-        Self { event, tick, position }
+        Self { event, tick, position, played: tick, total: None, dark_ticks: 0 }
     }
 }
 
@@ -221,7 +234,8 @@ pub trait Machine: Send {
         Ok(())
     }
 
-    /// Plays the job and calls `on_update` for each [`PlayEvent`].
+    /// Plays the job and calls `on_update` for each [`PlayEvent`]. The button pauses prints only: while another job
+    /// plays, [`Controls::wait`] returns no presses.
     ///
     /// # Errors
     ///
@@ -234,17 +248,19 @@ pub trait Machine: Send {
         on_update: &mut dyn FnMut(PlayUpdate),
     ) -> Result<(), MachineError>;
 
-    /// Moves the head back to where the job started. Also called after a cancelled job, so only
-    /// [`StopReason::Shutdown`] should interrupt it.
+    /// Moves the head back to where the job started. Also called after a cancelled job, even if that has not moved the
+    /// head, so only [`StopReason::Shutdown`] should interrupt it. Calls `on_update` at the start and at the end of a
+    /// move, with its length as [`total`](PlayUpdate::total).
     ///
     /// # Errors
     ///
     /// [`MachineError`] if the head has not arrived.
-    fn park(&mut self, _controls: &Controls) -> Result<(), MachineError> {
+    fn park(&mut self, _controls: &Controls, _on_update: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
         Ok(())
     }
 
-    /// Comes to rest after a print: lets fans and coolant run on.
+    /// Comes to rest after a print: lets fans and coolant run on. In 2.6 also called after a cancelled print, so only
+    /// [`StopReason::Shutdown`] should interrupt it.
     ///
     /// # Errors
     ///
