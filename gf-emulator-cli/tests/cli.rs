@@ -121,6 +121,11 @@ fn wrong_usage_exits_with_2() {
         &["serve", "--listen", "127.0.0.1:0", "--replay", ".", "--script", "wrong.json"],
         &["serve", "--listen", "127.0.0.1:0", "--replay", ".", "--gzip"],
         &["serve", "--listen", "127.0.0.1:0", "--patience", "5"],
+        &["serve", "--listen", "127.0.0.1:0", "--once", "--script", "1.x"],
+        &["serve", "--listen", "127.0.0.1:0", "--public-url", "http://laser:8443"],
+        &["serve", "--listen", "127.0.0.1:0", "--ca-dir", "wrong.json"],
+        &["serve", "--listen", "127.0.0.1:0", "--ca-dir", "kept", "--plain"],
+        &["serve", "--listen", "0.0.0.0", "--plain"],
         &["import", "wrong.json"],
         &["pipe", "--config", "nowhere.cfg"],
     ] {

@@ -13,6 +13,8 @@ mod handles;
 mod imports;
 mod incomplete_downloads;
 mod jobs;
+mod local_service_behaviour;
+mod local_service_network;
 mod lost_connections;
 mod prints;
 mod proxies;

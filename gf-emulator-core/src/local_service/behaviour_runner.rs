@@ -5,47 +5,14 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
-use super::behaviour::{Behaviour, BehaviourChange, Print, PrintState};
+use super::behaviour::{BehaviourChange, PrintState};
+use super::behaviour_state::{BehaviourState, job_name};
 use super::core::Core;
-use super::homing_jobs::{self, MOTION_COUNT};
 use super::machine::{Input, RemoteMachine};
 use super::outcomes::{Outcome, RunEnd};
 use super::reactions::{Kind, Output, Reactions};
 use super::seen::Seen;
 use super::wait_error::WaitError;
-use crate::puls;
-
-/// What the runner needs while the service runs: the behaviour without the contents of its files.
-pub(super) struct BehaviourState {
-    prints: Vec<String>,
-    time_scale: f64,
-    once: bool,
-}
-
-impl BehaviourState {
-    /// Splits a behaviour into its state and the pulse files to serve, each with its name in `/dl/<name>.puls`.
-    pub(super) fn new(behaviour: Behaviour) -> puls::Result<(Self, Vec<(String, Vec<u8>)>)> {
-        let Behaviour { prints, time_scale, once } = behaviour;
-        let mut files = vec![(job_name(Kind::Hunt), homing_jobs::hunt()?)];
-        for number in 0..MOTION_COUNT {
-            files.push((job_name(Kind::Motion(number)), homing_jobs::motion(number)?));
-        }
-        let mut names = Vec::new();
-        for (index, Print { name, file }) in prints.into_iter().enumerate() {
-            files.push((job_name(Kind::Print(index)), file));
-            names.push(name);
-        }
-        Ok((Self { prints: names, time_scale, once }, files))
-    }
-}
-
-/// Returns the name of a pulse file in its URL.
-fn job_name(kind: Kind) -> String {
-    match kind {
-        Kind::Motion(number) | Kind::Print(number) => format!("{}-{}", kind.action_type(), number + 1),
-        Kind::Settings | Kind::Hunt | Kind::LidImage => format!("homing-{}", kind.action_type()),
-    }
-}
 
 /// Returns an action with the fields that the cloud sends, and placeholders of scripts.
 fn action(id: i64, kind: Kind) -> Value {
@@ -64,7 +31,7 @@ fn action(id: i64, kind: Kind) -> Value {
     action
 }
 
-/// Runs until the service stops or the machine is evicted; with [`Behaviour::once`], until the machine is homed and its
+/// Runs until the service stops or the machine is evicted; with [`Behaviour::once`](super::Behaviour::once), until the machine is homed and its
 /// prints have ended.
 pub(super) fn run(behaviour: &BehaviourState, core: &Core, machine: &Arc<RemoteMachine>) -> RunEnd {
     let started = Instant::now();

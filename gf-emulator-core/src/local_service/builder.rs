@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::behaviour_runner::BehaviourState;
+use super::behaviour_state::BehaviourState;
 use super::core::{Bodies, Core, Settings, Task};
 use super::history::{History, Observer};
 use super::machines::{Machines, SignInRules};

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::behaviour_runner::BehaviourState;
+use super::behaviour_state::BehaviourState;
 use super::fault::Faults;
 use super::history::{History, Observer};
 use super::link::{CLOSE_TIMEOUT, Cut, Link, LinkClosed};

@@ -12,7 +12,7 @@ use rcgen::{KeyPair, PublicKeyData};
 use yasna::Tag;
 
 use super::LocalServiceError;
-use super::certificate::Root;
+use super::root_certificate::Root;
 use crate::files;
 
 /// The certificate alone, for machines.

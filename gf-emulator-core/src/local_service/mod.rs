@@ -66,6 +66,7 @@
 
 mod behaviour;
 mod behaviour_runner;
+mod behaviour_state;
 mod builder;
 mod certificate;
 mod core;
@@ -85,6 +86,7 @@ mod public_url;
 mod reactions;
 mod replay_runner;
 mod replay_state;
+mod root_certificate;
 mod routes;
 mod sample_jobs;
 mod script;
