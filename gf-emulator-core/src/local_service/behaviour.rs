@@ -88,8 +88,7 @@ impl Behaviour {
     /// outside 0 to 1000 are limited to this range.
     #[must_use]
     pub fn time_scale(mut self, factor: f64) -> Self {
-        // NaN becomes 0.
-        self.time_scale = factor.max(0.0).min(1000.0);
+        self.time_scale = if factor.is_nan() { 0.0 } else { factor.clamp(0.0, 1000.0) };
         self
     }
 

@@ -5,6 +5,9 @@ use super::homing_jobs::{self, MOTION_COUNT};
 use super::reactions::Kind;
 use crate::puls;
 
+/// A pulse file, with its name in its URL.
+pub(super) type NamedFile = (String, Vec<u8>);
+
 /// What the runner needs while the service runs: the behaviour without the contents of its files.
 pub(super) struct BehaviourState {
     /// The names of the prints.
@@ -15,7 +18,7 @@ pub(super) struct BehaviourState {
 
 impl BehaviourState {
     /// Splits a behaviour into its state and the pulse files to serve, each with its name in `/dl/<name>.puls`.
-    pub(super) fn new(behaviour: Behaviour) -> puls::Result<(Self, Vec<(String, Vec<u8>)>)> {
+    pub(super) fn new(behaviour: Behaviour) -> puls::Result<(Self, Vec<NamedFile>)> {
         let Behaviour { prints, time_scale, once } = behaviour;
         let mut files = vec![(job_name(Kind::Hunt), homing_jobs::hunt()?)];
         for number in 0..MOTION_COUNT {

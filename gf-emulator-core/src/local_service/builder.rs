@@ -274,7 +274,8 @@ impl Builder {
         let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;
         let addr = listener.local_addr().map_err(fail)?;
         let public_url = public_url.unwrap_or_else(|| PublicUrl::of_address(addr, self.tls));
-        if !self.tls && !(addr.ip().is_loopback() && public_url.is_loopback()) {
+        let is_local = addr.ip().is_loopback() && public_url.is_loopback();
+        if !self.tls && !is_local {
             return Err(LocalServiceError::PlainText { address: addr.to_string() });
         }
         let certificate = if self.tls {

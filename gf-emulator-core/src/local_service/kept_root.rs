@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::civil::Date;
 use rcgen::{KeyPair, PublicKeyData};
-use yasna::Tag;
+use yasna::{ASN1Result, BERReader, Tag};
 
 use super::LocalServiceError;
 use super::root_certificate::Root;
@@ -116,7 +116,7 @@ fn fields(der: &[u8]) -> Option<(Date, Vec<u8>)> {
     yasna::parse_der(der, |reader| {
         reader.read_sequence(|certificate| {
             let found = certificate.next().read_sequence(|fields| {
-                fields.read_optional(|version| version.read_tagged(Tag::context(0), |reader| reader.read_der()))?;
+                fields.read_optional(|version| version.read_tagged(Tag::context(0), skip))?;
                 let [_serial, _algorithm, _issuer] =
                     [fields.next().read_der()?, fields.next().read_der()?, fields.next().read_der()?];
                 let not_after = fields.next().read_sequence(|times| {
@@ -125,7 +125,7 @@ fn fields(der: &[u8]) -> Option<(Date, Vec<u8>)> {
                 })?;
                 let _subject = fields.next().read_der()?;
                 let public_key = fields.next().read_der()?;
-                let _extensions = fields.read_optional(|reader| reader.read_der())?;
+                let _extensions = fields.read_optional(skip)?;
                 Ok((not_after, public_key))
             })?;
             let [_algorithm, _signature] = [certificate.next().read_der()?, certificate.next().read_der()?];
@@ -136,7 +136,11 @@ fn fields(der: &[u8]) -> Option<(Date, Vec<u8>)> {
     .and_then(|(not_after, public_key)| Some((date(&not_after)?, public_key)))
 }
 
-/// Parses a UTCTime or GeneralizedTime (RFC 5280, section 4.1.2.5).
+fn skip(reader: BERReader<'_, '_>) -> ASN1Result<()> {
+    reader.read_der().map(drop)
+}
+
+/// Parses a `UTCTime` or `GeneralizedTime` (RFC 5280, section 4.1.2.5).
 fn date(der: &[u8]) -> Option<Date> {
     let [tag, _length, text @ ..] = der else { return None };
     let text = std::str::from_utf8(text).ok()?;

@@ -229,7 +229,6 @@ impl Reactions {
         };
         self.pending = None;
         match kind {
-            Kind::Settings => {}
             Kind::Print(_) => {
                 self.print += 1;
                 self.hunt_at = Some(now + self.hunt_delay);
@@ -249,7 +248,7 @@ impl Reactions {
                     self.report(BehaviourChange::Homed);
                 }
             }
-            Kind::LidImage | Kind::Motion(_) => {}
+            Kind::Settings | Kind::LidImage | Kind::Motion(_) => {}
         }
     }
 

@@ -74,7 +74,9 @@ impl Session {
     }
 
     fn complete(&mut self, kinds: &[Kind]) {
-        kinds.iter().for_each(|kind| self.end(*kind, "completed"));
+        for kind in kinds {
+            self.end(*kind, "completed");
+        }
     }
 
     /// Nothing is sent until this time has passed since now.
@@ -82,7 +84,7 @@ impl Session {
         assert_eq!(self.sent, None);
         let at = self.now + delay;
         assert_eq!(self.reactions.deadline(), Some(at));
-        let outputs = self.reactions.time_passed(at - Duration::from_millis(1));
+        let outputs = self.reactions.time_passed(self.now + delay / 2);
         assert_eq!(outputs, []);
         self.now = at;
         let outputs = self.reactions.time_passed(at);
@@ -374,8 +376,8 @@ impl Model {
         }
     }
 
-    fn say(&mut self, name: String, action_id: Option<i64>) {
-        self.to_service.push_back(event(&name, action_id));
+    fn say(&mut self, name: &str, action_id: Option<i64>) {
+        self.to_service.push_back(event(name, action_id));
     }
 
     fn finish(&mut self, ending: &str) {
@@ -386,7 +388,7 @@ impl Model {
         if let Kind::Print(number) = kind {
             self.ended.push(number);
         }
-        self.say(format!("{}:{ending}", kind.action_type()), Some(id));
+        self.say(&format!("{}:{ending}", kind.action_type()), Some(id));
     }
 
     fn receive(&mut self) {
@@ -397,7 +399,7 @@ impl Model {
             return;
         }
         assert_eq!(self.running, None, "{kind:?} was sent while the machine is busy");
-        self.say(format!("{}:starting", kind.action_type()), Some(id));
+        self.say(&format!("{}:starting", kind.action_type()), Some(id));
         self.running = Some((id, kind));
         if self.lid_open && kind != Kind::Hunt {
             self.finish(if kind == Kind::LidImage { "failed" } else { "cancelled" });
@@ -416,7 +418,7 @@ impl Model {
             }
             Step::Lid => {
                 self.lid_open = !self.lid_open;
-                self.say(if self.lid_open { "lid:opened" } else { "lid:closed" }.to_owned(), None);
+                self.say(if self.lid_open { "lid:opened" } else { "lid:closed" }, None);
                 if self.lid_open && matches!(self.running, Some((_, Kind::Motion(_) | Kind::Print(_)))) {
                     self.finish("cancelled");
                 }
@@ -435,12 +437,16 @@ proptest! {
     #[test]
     fn every_session_ends_homed_and_printed(prints in 0_usize..3, steps in prop::collection::vec(step(), 0..200)) {
         let mut model = Model::new(prints);
-        steps.into_iter().for_each(|step| model.step(step));
+        for step in steps {
+            model.step(step);
+        }
         if model.lid_open {
             model.step(Step::Lid);
         }
         for _ in 0..200 {
-            [Step::Receive, Step::Finish, Step::Deliver, Step::Time].into_iter().for_each(|step| model.step(step));
+            for step in [Step::Receive, Step::Finish, Step::Deliver, Step::Time] {
+                model.step(step);
+            }
         }
         prop_assert!(model.reactions.is_idle() && model.to_service.is_empty() && model.running.is_none());
         // Each motion moved the head once, in order, whatever was interrupted.
