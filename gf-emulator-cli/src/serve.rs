@@ -79,11 +79,12 @@ Exit codes: 0 with --once, --script or --replay: it is done, every print was
 completed, and everything expected arrived; otherwise: Ctrl-C or SIGTERM. 1
 something failed (the print, the step or every difference is named), or Ctrl-C
 or SIGTERM before the end of --once, --script or --replay. 2 wrong usage.")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
     /// Where to listen; a port alone means 127.0.0.1:PORT, an address alone or port 0 any free port
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     listen: String,
-    /// The base URL that machines use, such as https://laser.example:8443 [default: the address of --listen]
+    /// The base URL that machines use, with scheme and port [default: the address of --listen]
     #[arg(long, value_name = "URL")]
     public_url: Option<String>,
     /// Keep the root certificate (ca.pem) and its key in this folder, and use them again the next time

@@ -195,7 +195,9 @@ impl Setup {
     fn start_with_fault(self, fault: Option<Fault>) -> Harness {
         let folder = folder();
         let service = self.service.start().expect("the service starts");
-        fault.into_iter().for_each(|fault| service.fault(fault));
+        if let Some(fault) = fault {
+            service.fault(fault);
+        }
         let mut config = config(folder.path(), self.generation);
         point_at(&mut config, &service, folder.path());
         (self.adjust)(&mut config);
