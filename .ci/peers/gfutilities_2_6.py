@@ -1,13 +1,13 @@
-"""Runs the emulator of gfutilities 0.9.1 (2.6), unmodified, against a local service, until it is killed or its
+"""Runs the emulator of gfutilities (0.9.1 or newer, 2.6), unmodified, against a local service, until it is killed or its
 time limit is reached.
 
-    pip install gfutilities==0.9.1
+    pip install gfutilities
     python gfutilities_2_6.py https://localhost:1234 wss://localhost:1234 --ca ca.pem
 """
 import arguments
 import trust
 
-args = arguments.parse('gfutilities 0.9.1 against a local service')
+args = arguments.parse('gfutilities against a local service')
 if args.ca:
     trust.trust(args.ca)
 

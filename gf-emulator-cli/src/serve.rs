@@ -1,4 +1,4 @@
-//! `serve`: the local service for any machine, driven by a script or a recording.
+//! `serve`: the local service for any machine: it reacts to machines, or follows a script or a recording.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
-use gf_emulator_core::local_service::{LocalService, Outcome, Script, Seen, Transcript};
+use gf_emulator_core::local_service::{Behaviour, LocalService, LocalServiceError, Outcome, Script, Seen, Transcript};
 use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::replay::{Comparison, LimitedRecorder, Session, SharedComparer};
@@ -26,17 +26,26 @@ const RECORDING_LIMIT_BYTES: u64 = 1 << 30;
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same after Ctrl-C.
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
+/// The name of the built-in script.
+const BUILT_IN_SCRIPT: &str = "1.x";
+/// The file of `--ca-dir` that machines must trust.
+const CERTIFICATE_FILE: &str = "ca.pem";
 /// The default of `--patience`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Run a local stand-in for the cloud service
 ///
 /// Serves sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of
-/// both generations on one port. Each machine that connects is taken through the script once; the conversation is
-/// printed as it happens. At most 256 connections, 64 machines and 1 GiB of recording.
+/// both generations on one port. The conversation is printed as it happens. At most 256 connections, 64 machines and
+/// 1 GiB of recording.
 ///
-/// Without --script, it does what the cloud does with a machine that has just connected: settings, homing, hunt, head
-/// pictures, a print.
+/// It does with each machine what the cloud does with one of firmware 2.6: it asks for the settings; homes the machine
+/// with a hunt, lid pictures and motions; then sends the files of --puls, one after the other. After a print it sends a
+/// hunt, after lid:closed it asks for a lid picture, and while the lid is open it waits. It never presses the button: that
+/// is up to the machine. It goes on until Ctrl-C, or with --once until everything is done.
+///
+/// With --script, each machine that connects is taken through a script once. "--script 1.x" is a built-in script for 1.x
+/// machines: settings, homing, hunt, head pictures, a print.
 ///
 /// With --replay, it plays back the service's side of a recorded session, with the recorded answers and jobs: each
 /// message is sent when the machine has reached the same point as in the recording. Every difference in what the
@@ -59,25 +68,35 @@ amount of progress, headers, pictures, and the order of messages of different
 actions.
 
 Examples:
-  gf-machine-emulator serve --listen 127.0.0.1:8443 --ca-out ca.pem
+  gf-machine-emulator serve --listen 8443 --ca-out ca.pem --puls job.puls
+  gf-machine-emulator serve --listen 0.0.0.0:8443 \\
+      --public-url https://192.168.1.20:8443 --ca-dir certificates
   gf-machine-emulator serve --listen 8080 --plain \\
       --script print.json --puls job.puls --gzip
   gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
 
-Exit codes: 0 the script or replay is done, and everything expected arrived; 1
-otherwise (the step or every difference is named), or Ctrl-C or SIGTERM before
-that; 2 wrong usage.")]
+Exit codes: 0 with --once, --script or --replay: it is done, every print was
+completed, and everything expected arrived; otherwise: Ctrl-C or SIGTERM. 1
+something failed (the print, the step or every difference is named), or Ctrl-C
+or SIGTERM before the end of --once, --script or --replay. 2 wrong usage.")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
-    /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
+    /// Where to listen; a port alone means 127.0.0.1:PORT, an address alone or port 0 any free port
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     listen: String,
-    /// Do not use TLS; machines accept this only for loopback addresses
+    /// The base URL that machines use, with scheme and port [default: the address of --listen]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Keep the root certificate (ca.pem) and its key in this folder, and use them again the next time
+    #[arg(long, value_name = "DIR", conflicts_with = "plain")]
+    ca_dir: Option<PathBuf>,
+    /// Do not use TLS; only for loopback addresses
     #[arg(long)]
     plain: bool,
     /// Write the root certificate that machines must trust to this file (PEM)
     #[arg(long, value_name = "FILE", conflicts_with = "plain")]
     ca_out: Option<PathBuf>,
-    /// The script for each machine (JSON)
+    /// The script for each machine (JSON), or 1.x for the built-in one
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
     /// Replay the recorded session in this folder, and compare
@@ -86,13 +105,17 @@ pub(crate) struct Arguments {
     /// How many seconds longer than in the recording a machine may take [default: 60]
     #[arg(long, value_name = "S", value_parser = numbers::seconds, requires = "replay")]
     patience: Option<Duration>,
-    /// The pulse file to offer [default: a short one]
+    /// A pulse file to print once homing is over; several are printed in this order. With --script: the pulse file to
+    /// offer [default: a short one]
     #[arg(long, value_name = "FILE")]
-    puls: Option<PathBuf>,
-    /// Offer the file of --puls even if machines would refuse it
+    puls: Vec<PathBuf>,
+    /// End when each machine is homed and its prints have ended
+    #[arg(long, conflicts_with_all = ["script", "replay"])]
+    once: bool,
+    /// Offer the files of --puls even if machines would refuse them
     #[arg(long, requires = "puls")]
     unchecked: bool,
-    /// Compress the pulse file
+    /// Compress the pulse files
     #[arg(long)]
     gzip: bool,
     /// Record the service's side into this folder, which must not have a recording yet
@@ -132,13 +155,32 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         .gzip(arguments.gzip)
         .observe_pictures(recorder.is_some())
         .observer(observe);
-    builder = match &session {
-        Some(session) => builder.replay(session.plan()),
-        None => builder.script(arguments.script.as_deref().map(read_script).transpose()?.unwrap_or_default()),
-    };
-    if let Some(path) = &arguments.puls {
-        builder = builder.puls(read_puls(path, arguments.unchecked)?);
+    if let Some(url) = &arguments.public_url {
+        builder = builder.public_url(url);
     }
+    if let Some(folder) = &arguments.ca_dir {
+        builder = builder.ca_dir(folder);
+    }
+    let jobs = read_jobs(&arguments.puls, arguments.unchecked)?;
+    let mode = match (&session, &arguments.script) {
+        (Some(_), _) => Mode::Replay,
+        (None, Some(_)) => Mode::Script,
+        (None, None) => Mode::Behaviour { once: arguments.once },
+    };
+    builder = match (&session, &arguments.script) {
+        (Some(session), _) => builder.replay(session.plan()),
+        (None, Some(script)) => {
+            if jobs.len() > 1 {
+                return Err(CliError::usage("--script takes one --puls at most"));
+            }
+            let builder = builder.script(read_script(script)?);
+            jobs.into_iter().fold(builder, |builder, (_, file)| builder.puls(file))
+        }
+        (None, None) => {
+            let behaviour = if arguments.once { Behaviour::new().once() } else { Behaviour::new() };
+            builder.behaviour(jobs.into_iter().fold(behaviour, |all, (path, file)| all.print_file(path, file)))
+        }
+    };
     if let Some(after) = arguments.cut_every {
         builder = builder.cut_every(after);
     }
@@ -147,10 +189,15 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         let _ = stopping.try_send(());
     });
     let ca_out = arguments.ca_out.as_deref();
-    let inputs = [&arguments.script, &arguments.puls, &arguments.replay];
-    let inputs: Vec<&Path> = inputs.into_iter().flatten().map(PathBuf::as_path).collect();
+    let inputs = [&arguments.script, &arguments.replay].into_iter().flatten().chain(&arguments.puls);
+    let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
     let ca_file = ca_out.map(|path| output::create(path, &inputs)).transpose()?;
-    let service = builder.start().map_err(CliError::failed)?;
+    let service = builder.start().map_err(|error| match error {
+        LocalServiceError::PublicUrl { .. } => CliError::usage(format_args!("--public-url: {error}")),
+        LocalServiceError::KeptRoot { .. } => CliError::usage(format_args!("--ca-dir: {error}")),
+        LocalServiceError::PlainText { .. } => CliError::usage(format_args!("--plain: {error}")),
+        error => CliError::failed(error),
+    })?;
     // Before the recording, so that it cannot replace a file of it.
     if let (Some(mut output), Some(pem)) = (ca_file, service.ca_pem()) {
         let written = output.file.write_all(pem.as_bytes());
@@ -159,7 +206,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     if let (Some(folder), Some(recorder)) = (&arguments.record, &recorder) {
         recorder.start(folder, &service).map_err(CliError::usage)?;
     }
-    introduce(&service, ca_out.filter(|path| *path != Path::new("-")));
+    let kept = arguments.ca_dir.as_ref().map(|folder| folder.join(CERTIFICATE_FILE));
+    let ca_file = ca_out.filter(|path| *path != Path::new("-")).or(kept.as_deref());
+    introduce(&service, ca_file, arguments.public_url.is_some());
 
     // Closes in order, so that the machine does not take the end for a lost connection.
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
@@ -169,9 +218,35 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         let (comparison, printed) = comparer.finish(session.comparer());
         return report_comparison(&comparison, printed, outcome);
     }
-    script_result(outcome)?;
-    print("the script is done, and everything awaited arrived");
-    Ok(())
+    match mode {
+        Mode::Behaviour { once } => behaviour_result(outcome, once),
+        Mode::Script | Mode::Replay => {
+            script_result(outcome)?;
+            print("the script is done, and everything awaited arrived");
+            Ok(())
+        }
+    }
+}
+
+/// What the service does on its own.
+#[derive(Clone, Copy)]
+enum Mode {
+    Behaviour { once: bool },
+    Script,
+    Replay,
+}
+
+/// Fails if a print was not completed, or if the service was stopped although it was to end by itself.
+fn behaviour_result(outcome: Option<Outcome>, once: bool) -> Result<(), CliError> {
+    match outcome {
+        Some(Outcome::Done) => {
+            print("every machine is homed, and every print is completed");
+            Ok(())
+        }
+        Some(Outcome::Failed { reason, .. }) => Err(CliError::failed(reason)),
+        None if once => Err(CliError::failed("stopped before every machine was homed and every print had ended")),
+        None => Ok(()),
+    }
 }
 
 /// Fails unless a script was completed.
@@ -204,13 +279,16 @@ fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Ou
 }
 
 /// Prints what a machine's configuration needs.
-fn introduce(service: &LocalService, ca_out: Option<&Path>) {
+fn introduce(service: &LocalService, ca_file: Option<&Path>, has_public_url: bool) {
     let address = service.addr();
     if !address.ip().is_loopback() {
         notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
     }
+    if address.ip().is_unspecified() && !has_public_url {
+        notice("the URLs are for machines on this computer; for others, add --public-url https://ADDRESS:PORT");
+    }
     print(format_args!("listening on {address}; a machine's configuration needs:\n"));
-    print(service.config_section(ca_out));
+    print(service.config_section(ca_file));
     print("\nAny serial number (sent as S12345) and any password will do. Press Ctrl-C to stop.\n");
 }
 
@@ -223,8 +301,15 @@ fn read_session(folder: &Path, patience: Duration) -> Result<Session, CliError> 
 }
 
 fn read_script(path: &Path) -> Result<Script, CliError> {
+    if path == Path::new(BUILT_IN_SCRIPT) {
+        return Ok(Script::default());
+    }
     let text = files::read_text(path, SCRIPT_LIMIT_BYTES).map_err(CliError::usage)?;
     Script::from_json(&text).map_err(|e| CliError::usage(format_args!("{}: {e}", path.display())))
+}
+
+fn read_jobs(paths: &[PathBuf], unchecked: bool) -> Result<Vec<(&Path, Vec<u8>)>, CliError> {
+    paths.iter().map(|path| Ok((path.as_path(), read_puls(path, unchecked)?))).collect()
 }
 
 /// Reads a pulse file, and checks it as a machine does unless `unchecked`.

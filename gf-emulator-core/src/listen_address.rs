@@ -1,15 +1,18 @@
 //! Addresses to listen on, as people write them.
 
+use std::net::Ipv4Addr;
+
 /// Completes an address to listen on.
 ///
-/// A bare port means 127.0.0.1. Returns `None` if `text` is neither a port nor an address with a port. Does not check
-/// that the address can be bound.
+/// A port alone means 127.0.0.1, an IPv4 address alone any free port. Returns `None` if `text` is neither of them nor an
+/// address with a port. Does not check that the address can be bound.
 ///
 /// ```
 /// use gf_emulator_core::listen_address;
 ///
 /// assert_eq!(listen_address("8080").as_deref(), Some("127.0.0.1:8080"));
 /// assert_eq!(listen_address("[::1]:8443").as_deref(), Some("[::1]:8443"));
+/// assert_eq!(listen_address("0.0.0.0").as_deref(), Some("0.0.0.0:0"));
 /// assert_eq!(listen_address("localhost"), None);
 /// ```
 #[must_use]
@@ -18,6 +21,9 @@ pub fn listen_address(text: &str) -> Option<String> {
     // An IPv6 address is in brackets.
     let is_host =
         |host: &str| !host.is_empty() && (!host.contains(':') || (host.starts_with('[') && host.ends_with(']')));
+    if let Ok(ip) = text.parse::<Ipv4Addr>() {
+        return Some(format!("{ip}:0"));
+    }
     match text.rsplit_once(':').unwrap_or(("", text)) {
         ("", port) if is_port(port) => Some(format!("127.0.0.1:{port}")),
         (host, port) if is_host(host) && is_port(port) => Some(text.to_owned()),

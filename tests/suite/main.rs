@@ -16,6 +16,8 @@ mod imports;
 mod incomplete_downloads;
 mod jobs;
 mod lamp;
+mod local_service_behaviour;
+mod local_service_network;
 mod lost_connections;
 mod prints;
 mod proxies;

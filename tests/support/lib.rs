@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use gf_emulator_core::config::{Button, Generation};
-use gf_emulator_core::local_service::{Builder, LocalService, Seen};
+use gf_emulator_core::local_service::{Builder, Failure, Fault, LocalService, Seen};
 use gf_emulator_core::puls;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Config, Emulator, Handle, Machine, Result, Secret, Tls};
@@ -169,6 +169,19 @@ impl Setup {
         })
     }
 
+    /// Starts both, with the response to the next GET of a path that begins like this held back. Waits until the
+    /// machine has requested it.
+    ///
+    /// # Panics
+    ///
+    /// If it does not.
+    #[must_use]
+    pub fn start_held(self, path: &str) -> Harness {
+        let harness = self.start_with_fault(Some(Fault::new(Failure::Hold).on("GET", path)));
+        harness.wait("a held response", |seen| seen.iter().any(|seen| matches!(seen, Seen::Held { .. })));
+        harness
+    }
+
     /// Starts both, and waits until the machine is connected.
     ///
     /// # Panics
@@ -176,8 +189,15 @@ impl Setup {
     /// If it does not connect.
     #[must_use]
     pub fn start(self) -> Harness {
+        self.start_with_fault(None)
+    }
+
+    fn start_with_fault(self, fault: Option<Fault>) -> Harness {
         let folder = folder();
         let service = self.service.start().expect("the service starts");
+        if let Some(fault) = fault {
+            service.fault(fault);
+        }
         let mut config = config(folder.path(), self.generation);
         point_at(&mut config, &service, folder.path());
         (self.adjust)(&mut config);
@@ -292,6 +312,53 @@ impl Harness {
         drop(files);
         (service, folder, ended)
     }
+}
+
+/// A 2.6 machine that runs in its own thread, against a service that others may use too.
+pub struct RunningMachine {
+    handle: Handle,
+    machine: JoinHandle<Result<()>>,
+    _folder: TempDir,
+}
+
+impl RunningMachine {
+    /// Stops it.
+    ///
+    /// # Panics
+    ///
+    /// If it has failed.
+    pub fn stop(self) {
+        self.handle.stop();
+        self.machine.join().expect("the machine does not panic").expect("the machine has not failed");
+    }
+}
+
+/// Starts a machine with this serial number that uses a service without TLS.
+#[must_use]
+pub fn run_machine(service: &LocalService, serial: u32) -> RunningMachine {
+    run(service, serial, None)
+}
+
+/// Starts a machine with this serial number that uses a service over TLS and trusts the certificate in this file.
+#[must_use]
+pub fn run_machine_trusting(service: &LocalService, serial: u32, ca_file: &Path) -> RunningMachine {
+    run(service, serial, Some(ca_file.to_owned()))
+}
+
+fn run(service: &LocalService, serial: u32, ca_file: Option<PathBuf>) -> RunningMachine {
+    let folder = folder();
+    let mut config = config(folder.path(), Generation::V2);
+    config.machine.serial = serial;
+    config.service.server_url = service.http_url().into();
+    config.service.status_service_url = service.ws_url();
+    config.service.ca_file = ca_file;
+    let mut emulator = Emulator::new(config).expect("the configuration is good");
+    let handle = emulator.handle();
+    let machine = thread::spawn(move || {
+        emulator.connect()?;
+        emulator.run()
+    });
+    RunningMachine { handle, machine, _folder: folder }
 }
 
 /// The files of a session. Dropping it checks that they contain no secrets.

@@ -28,7 +28,7 @@ fn serve_replays_a_recording_and_reports_differences() {
         machine.end().expect(0);
         ended
     };
-    to_the_end(serve(&[]), "[LOGGING]\nrecord: recordings").expect(0);
+    to_the_end(serve(&["--script", "1.x"]), "[LOGGING]\nrecord: recordings").expect(0);
     let recording = fs::read_dir(folder.path().join("recordings")).unwrap().next().unwrap().unwrap().path();
     let recording = recording.to_str().unwrap();
 
@@ -75,7 +75,7 @@ fn import_reports_the_lines_that_it_skips() {
 fn both_sides_record_the_same_messages() {
     let folder = folder();
     let mut command = command(folder.path());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--record", "theirs"]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--script", "1.x", "--record", "theirs"]);
     let service = Program::start(command);
     configure_for(&folder, &service, "", "");
     let mut command = self::command(folder.path());

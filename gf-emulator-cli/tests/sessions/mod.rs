@@ -46,10 +46,10 @@ pub(crate) fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, 
 
 #[test]
 #[cfg_attr(not(unix), ignore = "needs SIGTERM")]
-fn serve_runs_the_default_script_and_no_log_has_a_secret() {
+fn serve_runs_the_built_in_script_and_no_log_has_a_secret() {
     let folder = folder();
     let mut command = command(folder.path());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--ca-out", "ca.pem", "--gzip"]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--ca-out", "ca.pem", "--gzip", "--script", "1.x"]);
     let service = Program::start(command);
     let machine = start_machine(&folder, &service, "ca.pem", "log_file: logs/run.log\nlog_level: ERROR");
     let ended = service.end();
@@ -83,14 +83,50 @@ fn serve_runs_the_default_script_and_no_log_has_a_secret() {
 #[cfg_attr(not(unix), ignore = "needs SIGTERM")]
 fn serve_fails_if_stopped_before_the_end() {
     let folder = folder();
+    for (more, code) in [(&["--script", "1.x"][..], 1), (&["--once"], 1), (&[], 0)] {
+        let mut command = command(folder.path());
+        command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]).args(more);
+        let service = Program::start(command);
+        service.wait_line("Press Ctrl-C to stop");
+        service.terminate();
+        let ended = service.end();
+        ended.expect(code);
+        assert_eq!(ended.stderr.contains("stopped before"), code == 1, "{}", ended.stderr);
+    }
+}
+
+#[test]
+#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+fn serve_homes_a_machine_and_prints_a_queue() {
+    let folder = folder();
+    let job = gf_emulator_core::puls::Builder::new().move_to(3.0, 4.0).unwrap().to_bytes();
+    for name in ["one.puls", "two.puls"] {
+        fs::write(folder.path().join(name), &job).unwrap();
+    }
     let mut command = command(folder.path());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--plain"]);
+    command.args(["serve", "--listen", "127.0.0.1:0", "--ca-dir", "kept", "--once"]);
+    command.args(["--puls", "one.puls", "--puls", "two.puls"]);
     let service = Program::start(command);
-    service.wait_line("Press Ctrl-C to stop");
-    service.terminate();
+    let machine = start_machine(&folder, &service, "kept/ca.pem", "");
     let ended = service.end();
-    ended.expect(1);
-    assert!(ended.stderr.contains("stopped before"), "{}", ended.stderr);
+    ended.expect(0);
+    let lines = [
+        "S12345678: print 2 (two.puls): queued",
+        "S12345678: homing is over",
+        "S12345678: print 1 (one.puls): sent",
+        "S12345678: print 1 (one.puls): waiting for the button",
+        "S12345678: print 1 (one.puls): running",
+        "S12345678: print 1 (one.puls): completed",
+        "S12345678: print 2 (two.puls): sent",
+        "S12345678: print 2 (two.puls): completed",
+        "every machine is homed, and every print is completed",
+    ];
+    let places: Vec<_> = lines.iter().map(|line| ended.stdout.find(line)).collect();
+    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {}", ended.stdout);
+    machine.terminate();
+    machine.end().expect(0);
+    // A hunt before homing and after each print, three motions, two prints.
+    assert_eq!(names(&folder.path().join("motion"), "puls").len(), 8);
 }
 
 #[test]

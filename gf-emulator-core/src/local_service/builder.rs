@@ -3,28 +3,40 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use super::behaviour_state::BehaviourState;
 use super::core::{Bodies, Core, Settings, Task};
 use super::history::{History, Observer};
 use super::machines::{Machines, SignInRules};
+use super::public_url::PublicUrl;
 use super::replay_state::ReplayState;
 use super::seen::Seen;
-use super::{LocalService, LocalServiceError, ReplayPlan, Script, certificate, sample_jobs, server};
+use super::{Behaviour, LocalService, LocalServiceError, ReplayPlan, Script, certificate, sample_jobs, server};
 use crate::{Secret, Secrets, puls};
+
+/// What the service does on its own, as configured.
+enum BuilderTask {
+    Script(Script),
+    Behaviour(Behaviour),
+    Replay(ReplayPlan),
+}
 
 /// Configures a [`LocalService`]. See [`LocalService::builder`].
 pub struct Builder {
     tls: bool,
     listen: String,
+    public_url: Option<String>,
+    ca_dir: Option<PathBuf>,
     rules: SignInRules,
     firmware_version: String,
     puls: Option<Vec<u8>>,
     jobs: BTreeMap<String, Vec<u8>>,
     gzip: bool,
-    task: Option<Task>,
+    task: Option<BuilderTask>,
     cut_every: Option<Duration>,
     body_limit: u64,
     bodies: Bodies,
@@ -37,6 +49,8 @@ impl Default for Builder {
         Self {
             tls: true,
             listen: "127.0.0.1:0".to_owned(),
+            public_url: None,
+            ca_dir: None,
             rules: SignInRules {
                 serial: None,
                 password: None,
@@ -59,7 +73,8 @@ impl Default for Builder {
 }
 
 impl Builder {
-    /// Enables or disables TLS. The default is true. Clients must trust [`LocalService::ca_pem`].
+    /// Enables or disables TLS. The default is true. Clients must trust [`LocalService::ca_pem`]. Without TLS, the
+    /// service listens on loopback addresses only.
     #[must_use]
     pub fn tls(mut self, tls: bool) -> Self {
         self.tls = tls;
@@ -70,6 +85,27 @@ impl Builder {
     #[must_use]
     pub fn listen(mut self, address: impl Into<String>) -> Self {
         self.listen = address.into();
+        self
+    }
+
+    /// Sets the base URL that machines use, such as `https://laser.example:8443`, if they cannot use the address that
+    /// the service listens on: for `0.0.0.0`, or behind a proxy. All URLs that the service sends begin with it, and its
+    /// certificate is also valid for its host. The default is the address; `localhost` for `127.0.0.1`, `::1` and
+    /// `0.0.0.0`.
+    #[must_use]
+    pub fn public_url(mut self, url: impl Into<String>) -> Self {
+        self.public_url = Some(url.into());
+        self
+    }
+
+    /// Keeps the root certificate and its key in this folder, so that machines have to trust it only once: `ca.pem` is
+    /// the certificate, `ca-key.pem` both, readable by its owner alone. They are created by the first start, are valid
+    /// for ten years, and are used again by later starts. By default, each start generates its own root.
+    ///
+    /// Whoever has the key can pretend to be any host to the machines that trust the certificate.
+    #[must_use]
+    pub fn ca_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.ca_dir = Some(folder.into());
         self
     }
 
@@ -152,18 +188,26 @@ impl Builder {
         self
     }
 
-    /// Sets the script to run with every machine. The default is none: see [`LocalService::send`].
+    /// Sets the script to run with every machine, instead of a behaviour or replay. The default is none: see
+    /// [`LocalService::send`].
     #[must_use]
     pub fn script(mut self, script: Script) -> Self {
-        self.task = Some(Task::Script(script));
+        self.task = Some(BuilderTask::Script(script));
         self
     }
 
-    /// Sets a recorded session to replay with the first machine that connects, instead of a script. Other machines are
-    /// rejected.
+    /// Sets what to do with every machine by the events that it sends, instead of a script or replay.
+    #[must_use]
+    pub fn behaviour(mut self, behaviour: Behaviour) -> Self {
+        self.task = Some(BuilderTask::Behaviour(behaviour));
+        self
+    }
+
+    /// Sets a recorded session to replay with the first machine that connects, instead of a script or
+    /// behaviour. Other machines are rejected.
     #[must_use]
     pub fn replay(mut self, plan: ReplayPlan) -> Self {
-        self.task = Some(Task::Replay(ReplayState::new(plan)));
+        self.task = Some(BuilderTask::Replay(plan));
         self
     }
 
@@ -218,26 +262,36 @@ impl Builder {
     /// Starts the service.
     ///
     /// # Errors
-    /// [`LocalServiceError::Listen`] if the address is not available, [`LocalServiceError::Tls`] if the certificate
-    /// cannot be generated, [`LocalServiceError::Start`] if a thread cannot be started.
+    /// [`LocalServiceError::Listen`] if the address is not available, [`LocalServiceError::PlainText`] for an address
+    /// of the network without TLS, [`LocalServiceError::PublicUrl`] if the URL is not valid,
+    /// [`LocalServiceError::Tls`] if the certificate cannot be generated, [`LocalServiceError::KeptRoot`] if the kept
+    /// root cannot be used, [`LocalServiceError::Start`] if a thread cannot be started.
     pub fn start(self) -> Result<LocalService, LocalServiceError> {
         let fail = |source| LocalServiceError::Listen { address: self.listen.clone(), source };
+        let invalid_url = |reason| LocalServiceError::PublicUrl { reason };
+        let public_url = self.public_url.as_deref().map(|url| PublicUrl::parse(url, self.tls)).transpose();
+        let public_url = public_url.map_err(invalid_url)?;
         let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;
         let addr = listener.local_addr().map_err(fail)?;
-        let certificate = if self.tls { Some(certificate::generate(addr.ip())?) } else { None };
-        let (ca_pem, acceptor) = certificate.map(|made| (made.ca_pem, made.acceptor)).unzip();
-        let scheme = if self.tls { "https" } else { "http" };
-        let http_url = if addr.ip().is_loopback() || addr.ip().is_unspecified() {
-            format!("{scheme}://localhost:{}", addr.port())
+        let public_url = public_url.unwrap_or_else(|| PublicUrl::of_address(addr, self.tls));
+        let is_local = addr.ip().is_loopback() && public_url.is_loopback();
+        if !self.tls && !is_local {
+            return Err(LocalServiceError::PlainText { address: addr.to_string() });
+        }
+        let certificate = if self.tls {
+            Some(certificate::generate(addr.ip(), &public_url.host, self.ca_dir.as_deref())?)
         } else {
-            format!("{scheme}://{addr}")
+            None
         };
+        let (ca_pem, acceptor) = certificate.map(|made| (made.ca_pem, made.acceptor)).unzip();
+        let mut jobs = self.jobs;
+        let task = self.task.map(|task| into_task(task, &mut jobs)).transpose()?;
         let pack = |file: Vec<u8>| -> Result<Arc<[u8]>, LocalServiceError> {
             Ok(if self.gzip { compressed(&file).map_err(LocalServiceError::Start)? } else { file }.into())
         };
-        let jobs = self.jobs.into_iter().map(|(action_type, file)| Ok((action_type, pack(file)?)));
+        let jobs = jobs.into_iter().map(|(action_type, file)| Ok((action_type, pack(file)?)));
         let settings = Settings {
-            http_url,
+            http_url: public_url.url,
             firmware: format!("firmware {}\n", self.firmware_version).into_bytes().into(),
             firmware_version: self.firmware_version,
             puls: pack(self.puls.unwrap_or_else(small_puls))?,
@@ -247,10 +301,10 @@ impl Builder {
             cut_every: self.cut_every,
         };
         // The replay's observer comes first, so that its counts are up to date when the other one is called.
-        let replay_observer = self.task.as_ref().and_then(Task::observer);
+        let replay_observer = task.as_ref().and_then(Task::observer);
         let observers = replay_observer.into_iter().chain(self.observer).collect();
         let history = History::new(self.bodies == Bodies::Kept, observers);
-        let core = Core::new(settings, Machines::new(self.rules), history, self.task, self.secrets);
+        let core = Core::new(settings, Machines::new(self.rules), history, task, self.secrets);
         let shared = Arc::clone(&core);
         let thread = thread::Builder::new()
             .name("gf-service-listener".to_owned())
@@ -258,6 +312,20 @@ impl Builder {
             .map_err(LocalServiceError::Start)?;
         Ok(LocalService { core, listener: Mutex::new(Some(thread)), addr, ca_pem })
     }
+}
+
+/// Prepares a task, and adds its pulse files to `jobs`.
+fn into_task(task: BuilderTask, jobs: &mut BTreeMap<String, Vec<u8>>) -> Result<Task, LocalServiceError> {
+    Ok(match task {
+        BuilderTask::Script(script) => Task::Script(script),
+        BuilderTask::Replay(plan) => Task::Replay(ReplayState::new(plan)),
+        BuilderTask::Behaviour(behaviour) => {
+            let (state, files) =
+                BehaviourState::new(behaviour).map_err(|e| LocalServiceError::Start(io::Error::other(e)))?;
+            jobs.extend(files);
+            Task::Behaviour(state)
+        }
+    })
 }
 
 /// Returns a pulse file of 200 microsteps right and 200 back, at 10,000 ticks per second.

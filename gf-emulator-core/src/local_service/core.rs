@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::behaviour_state::BehaviourState;
 use super::fault::Faults;
 use super::history::{History, Observer};
 use super::link::{CLOSE_TIMEOUT, Cut, Link, LinkClosed};
@@ -38,11 +39,12 @@ pub(super) enum Bodies {
 
 /// What the service was built with.
 pub(super) struct Settings {
+    /// The base URL that machines use.
     pub(super) http_url: String,
     pub(super) firmware_version: String,
     pub(super) firmware: Arc<[u8]>,
     pub(super) puls: Arc<[u8]>,
-    /// Pulse files for actions of one type.
+    /// More pulse files, by their name in `/dl/<name>.puls`: those of action types, and those of the behaviour.
     pub(super) jobs: BTreeMap<String, Arc<[u8]>>,
     pub(super) body_limit: u64,
     pub(super) bodies: Bodies,
@@ -65,6 +67,8 @@ impl Settings {
 pub(super) enum Task {
     /// The same with every machine.
     Script(Script),
+    /// With every machine, each with its own state.
+    Behaviour(BehaviourState),
     /// With one machine.
     Replay(ReplayState),
 }
@@ -73,7 +77,7 @@ impl Task {
     /// Returns the observer that the task needs.
     pub(super) fn observer(&self) -> Option<Observer> {
         match self {
-            Self::Script(_) => None,
+            Self::Script(_) | Self::Behaviour(_) => None,
             Self::Replay(replay) => Some(replay.observer()),
         }
     }

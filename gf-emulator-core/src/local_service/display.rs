@@ -4,18 +4,20 @@ use std::fmt::{self, Write};
 
 use serde_json::Value;
 
-use super::protocol::{SIGN_IN_PATH, WS_TOKEN_PATH};
+use super::behaviour::BehaviourChange;
+use super::protocol::{SENSOR_PATH, SIGN_IN_PATH, WS_TOKEN_PATH};
 use super::seen::{Request, Seen};
 
 /// Maximum length of a name that a peer chose, in characters; longer ones are cut.
 const NAME_LIMIT: usize = 60;
-/// Maximum length of a replay's status text.
-const REPLAY_LIMIT: usize = 200;
+/// Maximum length of a replay's status text or of a log message of a machine.
+const LONG_LIMIT: usize = 200;
 /// Who sends to whom.
 const FROM_MACHINE: &str = "machine > service";
 const TO_MACHINE: &str = "service > machine";
 const TO_STORAGE: &str = "machine > storage";
 const REPLAY: &str = "           replay";
+const SERVICE: &str = "          service";
 
 /// One line, safe to print on a terminal: control characters become `?`, and long names are cut. Peers choose part of
 /// it, so it may contain their secrets: see [`Seen::to_line`].
@@ -66,14 +68,18 @@ impl Seen {
             }
             Self::WsOpened { .. } => (FROM_MACHINE, "WebSocket opened".to_owned()),
             Self::WsMessage { message, text: raw } => {
-                (FROM_MACHINE, text.message(message).unwrap_or_else(|| text.name(raw)))
+                let known = text.log(message, raw).or_else(|| text.message(message));
+                (FROM_MACHINE, known.unwrap_or_else(|| text.name(raw)))
             }
             Self::WsLeftOut { lines } => (FROM_MACHINE, format!("{lines} more lines in the same frame, left out")),
             Self::Waiting { what, at_most } => {
-                let (what, left_s) = (text.cut(what, REPLAY_LIMIT), at_most.as_secs_f64().ceil());
+                let (what, left_s) = (text.cut(what, LONG_LIMIT), at_most.as_secs_f64().ceil());
                 (REPLAY, format!("waiting for {what}, at most {left_s:.0} s more"))
             }
-            Self::GivenUp { what } => (REPLAY, text.cut(what, REPLAY_LIMIT)),
+            Self::GivenUp { what } => (REPLAY, text.cut(what, LONG_LIMIT)),
+            Self::Behaviour { serial, change, print } => {
+                (SERVICE, format!("{}: {}", text.name(serial), text.change(change, print.as_deref())))
+            }
             Self::WsBinary(bytes) => (FROM_MACHINE, format!("a binary frame, {}", size(*bytes))),
             Self::WsPing => (FROM_MACHINE, "ping".to_owned()),
             Self::WsSent(raw) => (TO_MACHINE, text.action(raw).unwrap_or_else(|| text.name(raw))),
@@ -94,6 +100,8 @@ impl Text<'_> {
             let _ = write!(line, " {}", self.name(&event));
         } else if request.is_picture() {
             let _ = write!(line, " image/jpeg {}", size(request.body_len));
+        } else if request.path == SENSOR_PATH {
+            let _ = write!(line, " {}", size(request.body_len));
         }
         let _ = match request.status {
             0 => write!(line, " -> cut off"),
@@ -108,8 +116,31 @@ impl Text<'_> {
             return Some(format!("{}{id}", self.name(event)));
         }
         let progress = self.name(message["progress"].as_str()?);
-        let total = message["total"].as_u64().map(|total| format!("/{total}")).unwrap_or_default();
-        Some(format!("{progress} {}{total}{id}", message["current"].as_u64()?))
+        let current = message["current"].as_u64()?;
+        // Without a total, the length of a transfer is not known.
+        Some(match (message["total"].as_u64(), message["units"].as_str()) {
+            (Some(total), _) => format!("{progress} {current}/{total}{id}"),
+            (None, units) => format!("{progress} {current} {}{id}", self.name(units.unwrap_or_default())),
+        })
+    }
+
+    /// A message of the type `log`. None of its fields are known, so it is shown as it is.
+    fn log(&self, message: &Value, raw: &str) -> Option<String> {
+        (message["type"].as_str() == Some("log")).then(|| format!("log {}", self.cut(raw, LONG_LIMIT)))
+    }
+
+    fn change(&self, change: &BehaviourChange, print: Option<&str>) -> String {
+        match change {
+            BehaviourChange::HomingStarted => "homing has started".to_owned(),
+            BehaviourChange::HomingSkipped => "no homing: its settings report is empty".to_owned(),
+            BehaviourChange::Homed => "homing is over".to_owned(),
+            BehaviourChange::WaitingForLid => {
+                "waiting for lid:closed, as an action ended as under an open lid".to_owned()
+            }
+            BehaviourChange::Print { number, state } => {
+                format!("print {number} ({}): {state}", self.name(print.unwrap_or_default()))
+            }
+        }
     }
 
     fn action(&self, text: &str) -> Option<String> {
@@ -162,9 +193,13 @@ mod tests {
                 "machine > service  print:progress 5/10 (7)",
             ),
             (
-                json!({"progress": "motion:download", "current": 5, "action_id": 7}),
-                "machine > service  motion:download 5 (7)",
+                json!({"progress": "motion:download", "current": 5, "units": "bytes", "action_id": 7}),
+                "machine > service  motion:download 5 bytes (7)",
             ),
+                json!({"type": "progress", "progress": "lid_image:upload", "current": 5, "units": "bytes"}),
+                "machine > service  lid_image:upload 5 bytes",
+            ),
+            (json!({"id": 7, "type": "log"}), "machine > service  log {\"id\":7,\"type\":\"log\"}"),
             (json!(["\u{7f}"]), "machine > service  [\"?\"]"),
         ] {
             assert_eq!(message(json).to_string(), line);

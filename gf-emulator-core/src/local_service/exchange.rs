@@ -9,14 +9,16 @@ use super::core::{Bodies, Core};
 use super::fault::Failure;
 use super::machine::RemoteMachine;
 use super::protocol::{SIGN_IN_PATH, WS_TOKEN_PATH};
-use super::routes::{self, OTHER_MACHINE, Route};
+use super::routes::{self, AuthorizedRoute, OTHER_MACHINE, Route};
 use super::seen::{Bearer, Request, Seen, redacted_header};
 use crate::http_server::request::{BodyLength, HttpConnection, RequestError, RequestHead};
 use crate::http_server::response::Response;
 
 /// Maximum size of a body that is held in memory while its request is answered, in bytes: events, reports, sign-ins.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
-/// The same for a picture that the observer gets.
+/// Maximum size of a body of sensor data. Longer ones are rejected with 413.
+const SENSOR_BODY_BYTES: u64 = 1 << 20;
+/// The same as [`SMALL_BODY_BYTES`] for a picture that the observer gets.
 const PICTURE_BYTES: usize = 2 << 20;
 /// Maximum size of all such pictures that are held at a time, over all connections.
 const HELD_LIMIT_BYTES: usize = 32 << 20;
@@ -174,6 +176,7 @@ fn body_limits(core: &Core, route: Option<&Route>, bearer: Bearer, is_recorded: 
     let settings = &core.settings;
     let limit = match route {
         Some(Route::SignIn) => settings.body_limit.min(SMALL_BODY_BYTES as u64),
+        Some(Route::Authorized(AuthorizedRoute::Sensor)) => settings.body_limit.min(SENSOR_BODY_BYTES),
         _ => settings.body_limit,
     };
     let held = match (settings.bodies, route) {

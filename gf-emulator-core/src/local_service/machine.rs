@@ -11,7 +11,7 @@ use super::protocol::end_same_action;
 use super::wait_error::WaitError;
 use crate::sync::{lock, wait};
 
-/// Maximum number of unawaited events. The oldest are dropped first.
+/// Maximum number of unawaited events and connections. The oldest are dropped first.
 const EVENTS_LIMIT: usize = 1000;
 /// Maximum length of an event's name, in bytes; events with longer ones cannot be awaited.
 const NAME_LIMIT_BYTES: usize = 200;
@@ -27,17 +27,36 @@ pub(super) struct RemoteMachine {
 
 struct State {
     link: Option<Arc<Link>>,
-    events: VecDeque<ReceivedEvent>,
+    /// What no script step has awaited yet.
+    inputs: VecDeque<Input>,
     /// When it last signed in, made a request with its token, or had a WebSocket.
     last_seen: Instant,
     task_started: bool,
     stopping: bool,
 }
 
-/// What can be awaited of an event.
+/// What a machine has done, for the script or behaviour that runs with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Input {
+    /// It has opened a WebSocket.
+    Connected,
+    /// It has sent an event.
+    Event(ReceivedEvent),
+}
+
+impl Input {
+    fn event(&self) -> Option<&ReceivedEvent> {
+        if let Self::Event(event) = self { Some(event) } else { None }
+    }
+}
+
+/// What is kept of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ReceivedEvent {
-    name: String,
-    action_id: Option<i64>,
+    pub(super) name: String,
+    pub(super) action_id: Option<i64>,
+    /// It has a settings report that is not empty.
+    pub(super) has_values: bool,
 }
 
 impl ReceivedEvent {
@@ -45,14 +64,24 @@ impl ReceivedEvent {
     pub(super) fn of(message: &Value) -> Option<Self> {
         let name = message.get("event")?.as_str()?;
         let name = (name.len() <= NAME_LIMIT_BYTES).then(|| name.to_owned())?;
-        Some(Self { name, action_id: message.get("action_id").and_then(Value::as_i64) })
+        let has_values = message["settings"].as_object().is_some_and(|report| !report.is_empty());
+        Some(Self { name, action_id: message["action_id"].as_i64(), has_values })
+    }
+}
+
+impl State {
+    fn push(&mut self, input: Input) {
+        if self.inputs.len() == EVENTS_LIMIT {
+            self.inputs.pop_front();
+        }
+        self.inputs.push_back(input);
     }
 }
 
 impl RemoteMachine {
     pub(super) fn new(serial: &str, gone_after: Duration) -> Self {
         let last_seen = Instant::now();
-        let state = State { link: None, events: VecDeque::new(), last_seen, task_started: false, stopping: false };
+        let state = State { link: None, inputs: VecDeque::new(), last_seen, task_started: false, stopping: false };
         Self { serial: serial.to_owned(), gone_after, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -90,6 +119,7 @@ impl RemoteMachine {
         let mut state = lock(&self.state);
         state.last_seen = Instant::now();
         let previous = state.link.replace(Arc::clone(link));
+        state.push(Input::Connected);
         drop(state);
         self.changed.notify_all();
         previous
@@ -105,22 +135,19 @@ impl RemoteMachine {
         }
     }
 
-    /// Keeps an event for a script step that awaits it.
+    /// Keeps an event for the script or behaviour that awaits it.
     pub(super) fn push_event(&self, event: ReceivedEvent) {
         let mut state = lock(&self.state);
-        if state.events.len() == EVENTS_LIMIT {
-            state.events.pop_front();
-        }
-        state.events.push_back(event);
+        state.push(Input::Event(event));
         drop(state);
         self.changed.notify_all();
     }
 
-    /// Waits until `take` returns a value, or until the machine has been gone for `gone_after`.
+    /// Waits until `take` returns a value, or until the machine has been gone for `gone_after`; `None` is for ever.
     fn wait_until<T>(
         &self,
-        deadline: Instant,
-        gone_after: Duration,
+        deadline: Option<Instant>,
+        gone_after: Option<Duration>,
         mut take: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, WaitError> {
         let mut state = lock(&self.state);
@@ -132,21 +159,31 @@ impl RemoteMachine {
                 return Ok(found);
             }
             let now = Instant::now();
-            if deadline <= now {
+            if deadline.is_some_and(|at| at <= now) {
                 return Err(WaitError::TimedOut);
             }
-            let gone_at = if state.link.is_none() { state.last_seen.checked_add(gone_after) } else { None };
+            let gone_after = gone_after.filter(|_| state.link.is_none());
+            let gone_at = gone_after.and_then(|after| state.last_seen.checked_add(after));
             if gone_at.is_some_and(|at| at <= now) {
                 return Err(WaitError::Gone);
             }
-            let until = gone_at.map_or(deadline, |at| at.min(deadline));
-            state = wait(&self.changed, state, Some(until - now));
+            let until = [deadline, gone_at].into_iter().flatten().min();
+            state = wait(&self.changed, state, until.map(|at| at - now));
         }
     }
 
     /// Waits until the machine has a link.
     pub(super) fn wait_link(&self, deadline: Instant, gone_after: Duration) -> Result<Arc<Link>, WaitError> {
-        self.wait_until(deadline, gone_after, |state| state.link.clone())
+        self.wait_until(Some(deadline), Some(gone_after), |state| state.link.clone())
+    }
+
+    /// Removes the oldest input, waiting for one if necessary.
+    pub(super) fn next_input(
+        &self,
+        deadline: Option<Instant>,
+        gone_after: Option<Duration>,
+    ) -> Result<Input, WaitError> {
+        self.wait_until(deadline, gone_after, |state| state.inputs.pop_front())
     }
 
     /// Returns the current link, if any.
@@ -163,19 +200,20 @@ impl RemoteMachine {
                 && event.name != name
                 && end_same_action(&event.name, name)
         };
-        self.wait_until(deadline, self.gone_after, |state| {
-            if let Some(index) = state.events.iter().position(|event| event.name == name && of_action(event)) {
-                state.events.remove(index);
+        let is_awaited = |event: &ReceivedEvent| event.name == name && of_action(event);
+        self.wait_until(Some(deadline), Some(self.gone_after), |state| {
+            if let Some(index) = state.inputs.iter().position(|input| input.event().is_some_and(is_awaited)) {
+                state.inputs.remove(index);
                 return Some(Ok(()));
             }
-            let other = state.events.iter().find(|event| ended_otherwise(event))?;
+            let other = state.inputs.iter().filter_map(Input::event).find(|event| ended_otherwise(event))?;
             Some(Err(WaitError::EndedWith(other.name.clone())))
         })?
     }
 
     /// Sleeps until `until`, or until the service stops or the machine is gone.
     pub(super) fn sleep(&self, until: Instant) -> Result<(), WaitError> {
-        match self.wait_until::<()>(until, self.gone_after, |_| None) {
+        match self.wait_until::<()>(Some(until), Some(self.gone_after), |_| None) {
             Err(WaitError::TimedOut) => Ok(()),
             other => other,
         }
@@ -184,7 +222,8 @@ impl RemoteMachine {
     /// Returns the names of the last unawaited events, for an error message.
     pub(super) fn unawaited_events(&self) -> String {
         let state = lock(&self.state);
-        let names: Vec<_> = state.events.iter().rev().take(5).map(|event| event.name.as_str()).collect();
+        let events = state.inputs.iter().rev().filter_map(Input::event);
+        let names: Vec<_> = events.take(5).map(|event| event.name.as_str()).collect();
         if names.is_empty() { "none".to_owned() } else { names.join(", ") }
     }
 }

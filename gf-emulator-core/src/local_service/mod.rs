@@ -1,8 +1,8 @@
 //! A local stand-in for the cloud service, for tests and demonstrations.
 //!
 //! [`LocalService`] serves sign-in, firmware, uploads, downloads, events and the WebSocket of both protocol generations
-//! on one port, over TLS with a generated certificate. It runs a [`Script`] or is driven from code, reports what it has
-//! [`Seen`], and fails on demand ([`Fault`]).
+//! on one port, over TLS with a generated certificate. It reacts to machines ([`Behaviour`]), runs a [`Script`] or is driven
+//! from code, reports what it has [`Seen`], and fails on demand ([`Fault`]).
 //!
 //! It shares nothing with the machine's side but [`crate::puls`], [`crate::Secret`] and small helpers, so that a
 //! mistake on one side cannot hide one on the other. Anyone who can reach its port can use it.
@@ -14,11 +14,12 @@
 //! | `POST /machines/sign_in` | takes `serial` (with its `S`) and `password` as JSON or form; returns `ws_token` and `auth_token` |
 //! | `GET /<ws_token>` | WebSocket handshake; each token is valid once |
 //! | `GET /dl/job.puls` | the pulse file ([`Builder::puls`]) |
-//! | `GET /dl/<action_type>.puls` | the pulse file of an action type ([`Builder::puls_for`], [`Builder::sample_jobs`]), if it has one |
+//! | `GET /dl/<name>.puls` | the pulse file of an action type ([`Builder::puls_for`], [`Builder::sample_jobs`]) or of the [`Behaviour`], if there is one |
 //! | `PUT /up/<anything>` | a picture, as to a presigned URL: `Authorization` is rejected; any query is accepted |
 //! | `GET /dl/firmware` | a file of one line, `firmware <version>` |
 //! | `GET /update/current` * | the firmware's `version` ([`Builder::firmware_version`]) and `download_url` |
 //! | `POST /api/event` * | an event of a 1.x machine |
+//! | `POST /api/sensor` * | binary data of up to 1 MiB, of any form |
 //! | `PUT /api/machines/status` * | a status of a 1.x machine |
 //! | `POST /api/machines/<kind>/<action id>` * | a picture of an action without an `endpoint` |
 //!
@@ -53,7 +54,7 @@
 //! | what | limit |
 //! |---|---|
 //! | connections, each with a thread | 256; then the oldest without a valid token is evicted, or else the oldest |
-//! | machines, each with a thread while its script runs | 64; then the least recently seen is evicted, those without a WebSocket first |
+//! | machines, each with a thread while its script or behaviour runs | 64; then the least recently seen is evicted, those without a WebSocket first |
 //! | tokens of a machine | 8 of each kind |
 //! | unawaited events of a machine | 1000, with names of up to 200 bytes |
 //! | a WebSocket message | 1 MiB, of which 100 lines are read; lines of up to 64 KiB are parsed as JSON |
@@ -63,6 +64,9 @@
 //!
 //! [`Builder::keep_bodies`] and [`Builder::observe_pictures`] raise these limits for tests.
 
+mod behaviour;
+mod behaviour_runner;
+mod behaviour_state;
 mod builder;
 mod certificate;
 mod core;
@@ -70,14 +74,19 @@ mod display;
 mod exchange;
 mod fault;
 mod history;
+mod homing_jobs;
+mod kept_root;
 mod link;
 mod machine;
 mod machines;
 mod outcomes;
 mod plan;
 mod protocol;
+mod public_url;
+mod reactions;
 mod replay_runner;
 mod replay_state;
+mod root_certificate;
 mod routes;
 mod sample_jobs;
 mod script;
@@ -93,12 +102,14 @@ mod wait_error;
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::Value;
 
+pub use self::behaviour::{Behaviour, BehaviourChange, PrintState};
 pub use self::builder::Builder;
 pub use self::fault::{Failure, Fault};
 pub use self::link::Cut;
@@ -133,6 +144,26 @@ pub enum LocalServiceError {
     /// The certificate could not be generated or used.
     #[error("cannot generate a certificate for the local service: {reason}")]
     Tls {
+        /// The reason.
+        reason: String,
+    },
+    /// The URL for machines is not valid.
+    #[error("the public URL is not usable: {reason}")]
+    PublicUrl {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// Without TLS, the service is for this computer only.
+    #[error("{address} can be reached from other computers, which needs TLS: machines send passwords")]
+    PlainText {
+        /// The address that it should listen on.
+        address: String,
+    },
+    /// The kept root certificate cannot be read, written or used.
+    #[error("cannot use the root certificate in {}: {reason}", .path.display())]
+    KeptRoot {
+        /// The file or folder.
+        path: PathBuf,
         /// The reason.
         reason: String,
     },
@@ -310,11 +341,11 @@ impl LocalService {
         self.core.faults.release();
     }
 
-    /// Waits until the script or replay has ended with every machine that has connected. Returns the first failure if
+    /// Waits until the script, [`Behaviour`] or replay has ended with every machine that has connected. Returns the first failure if
     /// there was one. A machine that left early counts only if the script ended with no other machine.
     ///
     /// Returns `None` on timeout (for example if no machine connects), if the service is stopped, or at once if there
-    /// is neither script nor replay.
+    /// is none of them. A behaviour ends only with [`Behaviour::once`].
     #[must_use]
     pub fn script_outcome(&self, timeout: Duration) -> Option<Outcome> {
         self.core.task.as_ref()?;

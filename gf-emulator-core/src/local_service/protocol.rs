@@ -7,6 +7,8 @@ pub(super) const SIGN_IN_PATH: &str = "/machines/sign_in";
 pub(super) const WS_TOKEN_PATH: &str = "/<ws_token>";
 /// Takes events.
 pub(super) const EVENT_PATH: &str = "/api/event";
+/// Takes binary sensor data (known from the factory firmware; its form is not).
+pub(super) const SENSOR_PATH: &str = "/api/sensor";
 /// The pulse file.
 pub(super) const PULS_PATH: &str = "/dl/job.puls";
 /// The firmware.

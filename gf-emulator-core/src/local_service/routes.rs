@@ -8,7 +8,7 @@ use super::core::Core;
 use super::fault::Failure;
 use super::machine::{ReceivedEvent, RemoteMachine};
 use super::plan::{RecordedBody, RecordedResponse, ResponseEnd};
-use super::protocol::{EVENT_PATH, FIRMWARE_PATH, PULS_PATH, SIGN_IN_PATH};
+use super::protocol::{EVENT_PATH, FIRMWARE_PATH, PULS_PATH, SENSOR_PATH, SIGN_IN_PATH};
 use super::replay_state::ReplayState;
 use super::seen::{Bearer, Seen};
 use super::urls::rebase_json;
@@ -45,6 +45,7 @@ pub(super) enum Route {
 pub(super) enum AuthorizedRoute {
     Firmware,
     Event,
+    Sensor,
     Status,
     Upload,
 }
@@ -80,6 +81,7 @@ fn find(core: &Core, path: &str) -> Option<(&'static str, Route)> {
         FIRMWARE_PATH => ("GET", Route::Firmware),
         "/update/current" => ("GET", Route::Authorized(AuthorizedRoute::Firmware)),
         EVENT_PATH => ("POST", Route::Authorized(AuthorizedRoute::Event)),
+        SENSOR_PATH => ("POST", Route::Authorized(AuthorizedRoute::Sensor)),
         "/api/machines/status" => ("PUT", Route::Authorized(AuthorizedRoute::Status)),
         _ if path.strip_prefix("/up/").is_some_and(|name| !name.is_empty()) => ("PUT", Route::Storage),
         _ => {
@@ -90,7 +92,7 @@ fn find(core: &Core, path: &str) -> Option<(&'static str, Route)> {
     })
 }
 
-/// Returns the action type in the path of a pulse file, or `job`.
+/// Returns the name in the path of a pulse file: an action type, a name of the behaviour, or `job`.
 pub(super) fn job_of(path: &str) -> Option<&str> {
     path.strip_prefix("/dl/")?.strip_suffix(".puls")
 }
@@ -111,9 +113,9 @@ pub(super) fn respond(core: &Core, route: Route, head: &RequestHead, body: &[u8]
             Response::json(&json!({"version": core.settings.firmware_version, "download_url": download_url}))
         }
         Route::Storage
-        | Route::Authorized(AuthorizedRoute::Event | AuthorizedRoute::Status | AuthorizedRoute::Upload) => {
-            Response::new(200)
-        }
+        | Route::Authorized(
+            AuthorizedRoute::Event | AuthorizedRoute::Sensor | AuthorizedRoute::Status | AuthorizedRoute::Upload,
+        ) => Response::new(200),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::puls::{Builder, Code, Laser, Move, Result};
 /// The length of a hunt, captured from the cloud with firmware 2.6: 15874 ticks at 10 kHz.
 const HUNT_S: f64 = 1.5874;
 /// The step frequency of travel, captured with firmware 2.6.
-const TRAVEL_HZ: u32 = 28_160;
+pub(super) const TRAVEL_HZ: u32 = 28_160;
 /// The travel to the back left corner at the end of homing, captured with firmware 2.6: -13096 and -7400 microsteps.
 const TO_CORNER_MM: (f64, f64) = (-245.55, -138.75);
 

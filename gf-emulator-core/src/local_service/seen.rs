@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::behaviour::BehaviourChange;
 use super::protocol::EVENT_PATH;
 use crate::secrets::{MASK, PUBLIC_REQUEST_HEADERS};
 
@@ -60,6 +61,15 @@ pub enum Seen {
     GivenUp {
         /// What did not arrive, and how long the replay waited for it.
         what: String,
+    },
+    /// What the service does with a machine by its [`Behaviour`](super::Behaviour) has changed.
+    Behaviour {
+        /// The machine's serial number as it signed in (`S12345`).
+        serial: String,
+        /// What has changed.
+        change: BehaviourChange,
+        /// The name of the print, if the change is of one.
+        print: Option<String>,
     },
     /// A machine sent a binary frame of this many bytes.
     WsBinary(usize),
@@ -187,6 +197,7 @@ impl Seen {
             Self::Held { method, path } => method.len() + path.len(),
             Self::WsMessage { message, text } => text.len() + memory_of_json(message),
             Self::WsSent(text) => text.len(),
+            Self::Behaviour { serial, print, .. } => serial.len() + print.as_ref().map_or(0, String::len),
             Self::Waiting { what, .. } | Self::GivenUp { what } => what.len(),
             Self::SignIn { .. }
             | Self::WsOpened { .. }

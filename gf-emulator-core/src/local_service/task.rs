@@ -1,11 +1,11 @@
-//! Starts the script or replay with a machine, on a thread of its own.
+//! Starts the script, behaviour or replay with a machine, on a thread of its own.
 
 use std::sync::Arc;
 
 use super::core::{Core, Task};
 use super::machine::RemoteMachine;
 use super::outcomes::{Outcome, RunEnd};
-use super::{replay_runner, script_runner};
+use super::{behaviour_runner, replay_runner, script_runner};
 
 /// Starts the task with a machine that is connected, unless it was started before.
 pub(super) fn start(core: &Core, machine: &Arc<RemoteMachine>) {
@@ -18,6 +18,7 @@ pub(super) fn start(core: &Core, machine: &Arc<RemoteMachine>) {
         core.runs.end(match &core.task {
             None => RunEnd::Stopped,
             Some(Task::Script(script)) => script_runner::run(script, core, &machine),
+            Some(Task::Behaviour(behaviour)) => behaviour_runner::run(behaviour, core, &machine),
             Some(Task::Replay(replay)) => replay_runner::run(replay, core, &machine),
         });
     });

@@ -119,7 +119,7 @@ impl LocalService {
         let (http, ws) = (self.http_url(), self.ws_url());
         let ca_file = match (self.ca_pem(), ca_file) {
             (Some(_), Some(path)) => format!("\nca_file: {}", path.display()),
-            (Some(_), None) => "\n# ca_file: the root certificate; --ca-out FILE writes it".to_owned(),
+            (Some(_), None) => "\n# ca_file: the root certificate; --ca-out or --ca-dir writes it".to_owned(),
             (None, _) => String::new(),
         };
         format!("[SERVICE]\nserver_url: {http}\nstatus_service_url: {ws}{ca_file}")

@@ -144,6 +144,28 @@ fn accepts_event_bodies_that_are_not_json() {
 }
 
 #[test]
+fn takes_sensor_data_and_log_messages() {
+    let service = plain().start().unwrap();
+    let (token, bearer) = sign_in(&service);
+    let mut socket = try_open(&service, &token).unwrap();
+    let line = "{\"id\":40,\"type\":\"log\",\"text\":\"of any form\"}\n";
+    socket.send(Message::text(line)).unwrap();
+    socket.send(Message::Ping("all".into())).unwrap();
+    while !matches!(socket.read().unwrap(), Message::Pong(_)) {}
+    let messages = service.seen().into_iter().filter(|seen| matches!(seen, Seen::WsMessage { .. }));
+    let messages: Vec<_> = messages.map(|seen| seen.to_string()).collect();
+    assert_eq!(messages, [format!("machine > service  log {}", line.trim_end())]);
+
+    let post = |headers: &str, size: usize| send(&service, "POST", "/api/sensor", headers, &vec![0xff; size]).status;
+    assert_eq!([post(&bearer, 0), post(&bearer, 1 << 20), post("", 10)], [200, 200, 401]);
+    let typed = format!("Content-Type: application/octet-stream\r\n{bearer}");
+    assert_eq!(post(&typed, (1 << 20) + 1), 413);
+    let last = requests(&service).into_iter().rfind(|request| request.status == 200).unwrap();
+    assert_eq!((last.path.as_str(), last.body_len), ("/api/sensor", 1 << 20));
+    assert_eq!(Seen::Http(last).to_string(), "machine > service  POST /api/sensor 1.0 MB -> 200");
+}
+
+#[test]
 fn serves_pipelined_requests_and_chunked_bodies() {
     let service = plain().keep_bodies(true).start().unwrap();
     let mut socket = connect(&service);
