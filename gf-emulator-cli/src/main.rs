@@ -9,6 +9,7 @@ mod collect;
 mod configuration;
 mod demo;
 mod error;
+mod faults;
 mod import;
 mod logging;
 mod numbers;

@@ -14,6 +14,7 @@ use gf_emulator_core::replay::{Comparison, LimitedRecorder, Session, SharedCompa
 use gf_emulator_core::words::count;
 
 use crate::error::CliError;
+use crate::faults::{self, FaultArguments};
 use crate::output::{self, eprint, notice, print};
 use crate::{logging, numbers, signals};
 
@@ -29,6 +30,38 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// The default of `--patience`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The help after the options, before that of faults.
+const SCRIPT_HELP: &str = "\
+A script is a JSON list of steps:
+  {\"send\": {...}, \"timeout_s\": 60}   send the object as an action
+  {\"await\": \"event\", \"action_id\": 7, \"timeout_s\": 60}
+  {\"sleep_s\": 0.5}
+  {\"drop\": true}                     cut the WebSocket; or \"hard\", \"reset\"
+  {\"close\": 1000}                    close it
+  {\"fault\": {\"status\": 503}}          add a fault of the machine; see below
+In an action's strings, {http} is replaced by the service's address, {puls} by
+its pulse file's and {serial} by the machine's serial number. The script of a
+machine that has no WebSocket and sends nothing for 30 seconds ends.
+";
+
+/// The rest of the help.
+const MORE_HELP: &str = "\
+A replay ignores differences in times, counters, serial numbers, hosts, queries,
+amount of progress, headers, pictures, and the order of messages of different
+actions.
+
+Examples:
+  gf-machine-emulator serve --listen 127.0.0.1:8443 --ca-out ca.pem
+  gf-machine-emulator serve --listen 8080 --plain \\
+      --script print.json --puls job.puls --gzip
+  gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
+  gf-machine-emulator serve --listen 8080 --plain --seed 7 \\
+      --fault 'status=503 on=PUT:/up/ p=0.2' --fault-profile hourly-cut:0.01
+
+Exit codes: 0 the script or replay is done, and everything expected arrived; 1
+otherwise (the step or every difference is named), or Ctrl-C or SIGTERM before
+that; 2 wrong usage.";
+
 /// Run a local stand-in for the cloud service
 ///
 /// Serves sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of
@@ -43,30 +76,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// machine sends is printed as soon as it is known, and so is what the replay is waiting for. Only the first machine
 /// that connects is served. The replay ends when that machine has left for longer than --patience.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-A script is a JSON list of steps:
-  {\"send\": {...}, \"timeout_s\": 60}   send the object as an action
-  {\"await\": \"event\", \"action_id\": 7, \"timeout_s\": 60}
-  {\"sleep_s\": 0.5}
-  {\"drop\": true}                     cut the WebSocket; or \"hard\"
-  {\"close\": 1000}                    close it
-In an action's strings, {http} is replaced by the service's address, {puls} by
-its pulse file's and {serial} by the machine's serial number. The script of a
-machine that has no WebSocket and sends nothing for 30 seconds ends.
-
-A replay ignores differences in times, counters, serial numbers, hosts, queries,
-amount of progress, headers, pictures, and the order of messages of different
-actions.
-
-Examples:
-  gf-machine-emulator serve --listen 127.0.0.1:8443 --ca-out ca.pem
-  gf-machine-emulator serve --listen 8080 --plain \\
-      --script print.json --puls job.puls --gzip
-  gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
-
-Exit codes: 0 the script or replay is done, and everything expected arrived; 1
-otherwise (the step or every difference is named), or Ctrl-C or SIGTERM before
-that; 2 wrong usage.")]
+#[command(after_help = help())]
 pub(crate) struct Arguments {
     /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
@@ -101,6 +111,12 @@ pub(crate) struct Arguments {
     /// Cut every WebSocket after this many seconds, as the cloud does hourly
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     cut_every: Option<Duration>,
+    #[command(flatten)]
+    faults: FaultArguments,
+}
+
+fn help() -> String {
+    [SCRIPT_HELP, faults::HELP, MORE_HELP].join("\n")
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
@@ -132,10 +148,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         .gzip(arguments.gzip)
         .observe_pictures(recorder.is_some())
         .observer(observe);
+    let script = arguments.script.as_deref().map(read_script).transpose()?;
     builder = match &session {
         Some(session) => builder.replay(session.plan()),
-        None => builder.script(arguments.script.as_deref().map(read_script).transpose()?.unwrap_or_default()),
+        None => builder.script(script.clone().unwrap_or_default()),
     };
+    builder = arguments.faults.apply(builder);
     if let Some(path) = &arguments.puls {
         builder = builder.puls(read_puls(path, arguments.unchecked)?);
     }
@@ -160,6 +178,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         recorder.start(folder, &service).map_err(CliError::usage)?;
     }
     introduce(&service, ca_out.filter(|path| *path != Path::new("-")));
+    arguments.faults.announce(&service, script.as_ref());
 
     // Closes in order, so that the machine does not take the end for a lost connection.
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {

@@ -16,6 +16,7 @@ const FROM_MACHINE: &str = "machine > service";
 const TO_MACHINE: &str = "service > machine";
 const TO_STORAGE: &str = "machine > storage";
 const REPLAY: &str = "           replay";
+const FAULT: &str = "            fault";
 
 /// One line, safe to print on a terminal: control characters become `?`, and long names are cut. Peers choose part of
 /// it, so it may contain their secrets: see [`Seen::to_line`].
@@ -74,6 +75,7 @@ impl Seen {
                 (REPLAY, format!("waiting for {what}, at most {left_s:.0} s more"))
             }
             Self::GivenUp { what } => (REPLAY, text.cut(what, REPLAY_LIMIT)),
+            Self::Fault { machine, what } => (FAULT, format!("machine {machine}: {}", text.cut(what, REPLAY_LIMIT))),
             Self::WsBinary(bytes) => (FROM_MACHINE, format!("a binary frame, {}", size(*bytes))),
             Self::WsPing => (FROM_MACHINE, "ping".to_owned()),
             Self::WsSent(raw) => (TO_MACHINE, text.action(raw).unwrap_or_else(|| text.name(raw))),

@@ -67,6 +67,13 @@ pub enum Seen {
     WsPing,
     /// The service sent this text frame.
     WsSent(String),
+    /// A [`Fault`](super::Fault) happens to a request, a frame or a connection. Delays and bandwidths are not reported.
+    Fault {
+        /// The number of the machine, counted from 1 in the order of the first sign-ins.
+        machine: u64,
+        /// What happens.
+        what: String,
+    },
     /// A machine's WebSocket closed.
     WsClosed {
         /// The code of the machine's Close frame, if it sent one.
@@ -187,7 +194,7 @@ impl Seen {
             Self::Held { method, path } => method.len() + path.len(),
             Self::WsMessage { message, text } => text.len() + memory_of_json(message),
             Self::WsSent(text) => text.len(),
-            Self::Waiting { what, .. } | Self::GivenUp { what } => what.len(),
+            Self::Waiting { what, .. } | Self::GivenUp { what } | Self::Fault { what, .. } => what.len(),
             Self::SignIn { .. }
             | Self::WsOpened { .. }
             | Self::WsLeftOut { .. }
