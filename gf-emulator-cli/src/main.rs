@@ -10,6 +10,7 @@ mod configuration;
 mod demo;
 mod error;
 mod export;
+mod faults;
 mod import;
 mod logging;
 mod numbers;

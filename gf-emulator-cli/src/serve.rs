@@ -14,6 +14,7 @@ use gf_emulator_core::replay::{Comparison, LimitedRecorder, Session, SharedCompa
 use gf_emulator_core::words::count;
 
 use crate::error::CliError;
+use crate::faults::{self, FaultArguments};
 use crate::output::{self, eprint, notice, print};
 use crate::{logging, numbers, signals};
 
@@ -32,6 +33,41 @@ const BUILT_IN_SCRIPT: &str = "1.x";
 const CERTIFICATE_FILE: &str = "ca.pem";
 /// The default of `--patience`.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The help after the options, before that of faults.
+const SCRIPT_HELP: &str = "\
+A script is a JSON list of steps:
+  {\"send\": {...}, \"timeout_s\": 60}   send the object as an action
+  {\"await\": \"event\", \"action_id\": 7, \"timeout_s\": 60}
+  {\"sleep_s\": 0.5}
+  {\"drop\": true}                     cut the WebSocket; or \"hard\", \"reset\"
+  {\"close\": 1000}                    close it
+  {\"fault\": {\"status\": 503}}          add a fault of the machine; see below
+In an action's strings, {http} is replaced by the service's address, {puls} by
+its pulse file's and {serial} by the machine's serial number. The script of a
+machine that has no WebSocket and sends nothing for 30 seconds ends.
+";
+
+/// The rest of the help.
+const MORE_HELP: &str = "\
+A replay ignores differences in times, counters, serial numbers, hosts, queries,
+amount of progress, headers, pictures, and the order of messages of different
+actions.
+
+Examples:
+  gf-machine-emulator serve --listen 8443 --ca-out ca.pem --puls job.puls
+  gf-machine-emulator serve --listen 0.0.0.0:8443 \\
+      --public-url https://192.168.1.20:8443 --ca-dir certificates
+  gf-machine-emulator serve --listen 8080 --plain \\
+      --script print.json --puls job.puls --gzip
+  gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
+  gf-machine-emulator serve --listen 8080 --plain --seed 7 \\
+      --fault 'status=503 on=PUT:/up/ p=0.2' --fault-profile hourly-cut:0.01
+
+Exit codes: 0 with --once, --script or --replay: it is done, every print was
+completed, and everything expected arrived; otherwise: Ctrl-C or SIGTERM. 1
+something failed (the print, the step or every difference is named), or Ctrl-C
+or SIGTERM before the end of --once, --script or --replay. 2 wrong usage.";
 
 /// Run a local stand-in for the cloud service
 ///
@@ -52,33 +88,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// machine sends is printed as soon as it is known, and so is what the replay is waiting for. Only the first machine
 /// that connects is served. The replay ends when that machine has left for longer than --patience.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "\
-A script is a JSON list of steps:
-  {\"send\": {...}, \"timeout_s\": 60}   send the object as an action
-  {\"await\": \"event\", \"action_id\": 7, \"timeout_s\": 60}
-  {\"sleep_s\": 0.5}
-  {\"drop\": true}                     cut the WebSocket; or \"hard\"
-  {\"close\": 1000}                    close it
-In an action's strings, {http} is replaced by the service's address, {puls} by
-its pulse file's and {serial} by the machine's serial number. The script of a
-machine that has no WebSocket and sends nothing for 30 seconds ends.
-
-A replay ignores differences in times, counters, serial numbers, hosts, queries,
-amount of progress, headers, pictures, and the order of messages of different
-actions.
-
-Examples:
-  gf-machine-emulator serve --listen 8443 --ca-out ca.pem --puls job.puls
-  gf-machine-emulator serve --listen 0.0.0.0:8443 \\
-      --public-url https://192.168.1.20:8443 --ca-dir certificates
-  gf-machine-emulator serve --listen 8080 --plain \\
-      --script print.json --puls job.puls --gzip
-  gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
-
-Exit codes: 0 with --once, --script or --replay: it is done, every print was
-completed, and everything expected arrived; otherwise: Ctrl-C or SIGTERM. 1
-something failed (the print, the step or every difference is named), or Ctrl-C
-or SIGTERM before the end of --once, --script or --replay. 2 wrong usage.")]
+#[command(after_help = help())]
 #[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
     /// Where to listen; a port alone means 127.0.0.1:PORT, an address alone or port 0 any free port
@@ -124,6 +134,12 @@ pub(crate) struct Arguments {
     /// Cut every WebSocket after this many seconds, as the cloud does hourly
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     cut_every: Option<Duration>,
+    #[command(flatten)]
+    faults: FaultArguments,
+}
+
+fn help() -> String {
+    [SCRIPT_HELP, faults::HELP, MORE_HELP].join("\n")
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
@@ -167,13 +183,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         (None, Some(_)) => Mode::Script,
         (None, None) => Mode::Behaviour { once: arguments.once },
     };
-    builder = match (&session, &arguments.script) {
+    let script = arguments.script.as_deref().map(read_script).transpose()?;
+    builder = match (&session, &script) {
         (Some(session), _) => builder.replay(session.plan()),
         (None, Some(script)) => {
             if jobs.len() > 1 {
                 return Err(CliError::usage("--script takes one --puls at most"));
             }
-            let builder = builder.script(read_script(script)?);
+            let builder = builder.script(script.clone());
             jobs.into_iter().fold(builder, |builder, (_, file)| builder.puls(file))
         }
         (None, None) => {
@@ -181,6 +198,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
             builder.behaviour(jobs.into_iter().fold(behaviour, |all, (path, file)| all.print_file(path, file)))
         }
     };
+    builder = arguments.faults.apply(builder);
     if let Some(after) = arguments.cut_every {
         builder = builder.cut_every(after);
     }
@@ -209,6 +227,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let kept = arguments.ca_dir.as_ref().map(|folder| folder.join(CERTIFICATE_FILE));
     let ca_file = ca_out.filter(|path| *path != Path::new("-")).or(kept.as_deref());
     introduce(&service, ca_file, arguments.public_url.is_some());
+    arguments.faults.announce(&service, script.as_ref());
 
     // Closes in order, so that the machine does not take the end for a lost connection.
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {

@@ -6,6 +6,7 @@ mod auto_traits;
 mod buttons;
 mod certificates;
 mod cycle;
+mod faults;
 mod floods;
 mod follow;
 mod golden;

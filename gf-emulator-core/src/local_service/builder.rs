@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use super::behaviour_state::BehaviourState;
 use super::core::{Bodies, Core, Settings, Task};
+use super::fault::Fault;
+use super::faults::Faults;
 use super::history::{History, Observer};
 use super::machines::{Machines, SignInRules};
 use super::public_url::PublicUrl;
@@ -38,6 +40,8 @@ pub struct Builder {
     gzip: bool,
     task: Option<BuilderTask>,
     cut_every: Option<Duration>,
+    faults: Vec<Fault>,
+    seed: Option<u64>,
     body_limit: u64,
     bodies: Bodies,
     observer: Option<Observer>,
@@ -64,6 +68,8 @@ impl Default for Builder {
             gzip: false,
             task: None,
             cut_every: None,
+            faults: Vec::new(),
+            seed: None,
             body_limit: 64 << 20,
             bodies: Bodies::Small,
             observer: None,
@@ -219,6 +225,21 @@ impl Builder {
         self
     }
 
+    /// Adds a fault, from the start. See [`LocalService::fault`] for more of them later.
+    #[must_use]
+    pub fn fault(mut self, fault: Fault) -> Self {
+        self.faults.push(fault);
+        self
+    }
+
+    /// Sets the seed of the faults: with the same seed, the same faults happen (see [`Fault`]). The default is a random
+    /// one ([`LocalService::seed`]).
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
     /// Sets the maximum size of a request body, in bytes. The default is 64 MiB.
     #[must_use]
     pub fn body_limit(mut self, bytes: u64) -> Self {
@@ -304,7 +325,9 @@ impl Builder {
         let replay_observer = task.as_ref().and_then(Task::observer);
         let observers = replay_observer.into_iter().chain(self.observer).collect();
         let history = History::new(self.bodies == Bodies::Kept, observers);
-        let core = Core::new(settings, Machines::new(self.rules), history, task, self.secrets);
+        let faults = Faults::new(self.seed.unwrap_or_else(|| rand::random::<u32>().into()));
+        self.faults.into_iter().for_each(|fault| faults.add(fault));
+        let core = Core::new(settings, Machines::new(self.rules), history, faults, task, self.secrets);
         let shared = Arc::clone(&core);
         let thread = thread::Builder::new()
             .name("gf-service-listener".to_owned())

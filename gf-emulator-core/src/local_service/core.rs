@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::behaviour_state::BehaviourState;
-use super::fault::Faults;
+use super::faults::Faults;
 use super::history::{History, Observer};
 use super::link::{CLOSE_TIMEOUT, Cut, Link, LinkClosed};
 use super::machine::RemoteMachine;
@@ -18,7 +18,7 @@ use super::outcomes::Runs;
 use super::protocol::PULS_PATH;
 use super::replay_state::ReplayState;
 use super::script::{Placeholders, Script};
-use super::seen::Seen;
+use super::urls::mark_urls;
 use crate::Secrets;
 use crate::http_server::connections::Connections;
 
@@ -103,6 +103,7 @@ impl Core {
         settings: Settings,
         machines: Machines,
         history: History,
+        faults: Faults,
         task: Option<Task>,
         secrets: Secrets,
     ) -> Arc<Self> {
@@ -111,7 +112,7 @@ impl Core {
             settings,
             machines,
             history,
-            faults: Faults::default(),
+            faults,
             task,
             runs: Runs::default(),
             connections: Connections::new("local service", CONNECTIONS_LIMIT),
@@ -137,22 +138,20 @@ impl Core {
     }
 
     /// Sends an action with its placeholders filled in.
-    pub(super) fn send(&self, machine: &RemoteMachine, link: &Arc<Link>, mut action: Value) -> Result<(), LinkClosed> {
+    pub(super) fn send(
+        &self,
+        machine: &Arc<RemoteMachine>,
+        link: &Arc<Link>,
+        mut action: Value,
+    ) -> Result<(), LinkClosed> {
         let jobs = &self.settings.jobs;
         let puls = match action["action_type"].as_str().filter(|&action_type| jobs.contains_key(action_type)) {
             Some(action_type) => format!("{}/dl/{action_type}.puls", self.settings.http_url),
             None => self.settings.puls_url(),
         };
         Placeholders { http: &self.settings.http_url, puls: &puls, serial: &machine.serial }.fill(&mut action);
+        mark_urls(&mut action, &self.settings.http_url, self.faults.number_of(&machine.serial));
         self.send_text(machine, link, &action.to_string())
-    }
-
-    pub(super) fn send_text(&self, machine: &RemoteMachine, link: &Arc<Link>, text: &str) -> Result<(), LinkClosed> {
-        let sent = link.send(text, || self.history.record(Seen::WsSent(text.to_owned())));
-        if sent.is_err() {
-            self.machines.detach(machine, link);
-        }
-        sent
     }
 
     /// Returns the replay, if that is the task.

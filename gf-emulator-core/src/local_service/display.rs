@@ -18,6 +18,7 @@ const TO_MACHINE: &str = "service > machine";
 const TO_STORAGE: &str = "machine > storage";
 const REPLAY: &str = "           replay";
 const SERVICE: &str = "          service";
+const FAULT: &str = "            fault";
 
 /// One line, safe to print on a terminal: control characters become `?`, and long names are cut. Peers choose part of
 /// it, so it may contain their secrets: see [`Seen::to_line`].
@@ -80,6 +81,7 @@ impl Seen {
             Self::Behaviour { serial, change, print } => {
                 (SERVICE, format!("{}: {}", text.name(serial), text.change(change, print.as_deref())))
             }
+            Self::Fault { machine, what } => (FAULT, format!("machine {machine}: {}", text.cut(what, LONG_LIMIT))),
             Self::WsBinary(bytes) => (FROM_MACHINE, format!("a binary frame, {}", size(*bytes))),
             Self::WsPing => (FROM_MACHINE, "ping".to_owned()),
             Self::WsSent(raw) => (TO_MACHINE, text.action(raw).unwrap_or_else(|| text.name(raw))),
@@ -196,6 +198,7 @@ mod tests {
                 json!({"progress": "motion:download", "current": 5, "units": "bytes", "action_id": 7}),
                 "machine > service  motion:download 5 bytes (7)",
             ),
+            (
                 json!({"type": "progress", "progress": "lid_image:upload", "current": 5, "units": "bytes"}),
                 "machine > service  lid_image:upload 5 bytes",
             ),

@@ -4,13 +4,17 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use super::core::{Bodies, Core};
 use super::fault::Failure;
+use super::fault_plan::RequestTreatment;
+use super::frame_queue::time_of;
 use super::machine::RemoteMachine;
 use super::protocol::{SIGN_IN_PATH, WS_TOKEN_PATH};
 use super::routes::{self, AuthorizedRoute, OTHER_MACHINE, Route};
 use super::seen::{Bearer, Request, Seen, redacted_header};
+use super::urls::marked_machine;
 use crate::http_server::request::{BodyLength, HttpConnection, RequestError, RequestHead};
 use crate::http_server::response::Response;
 
@@ -22,6 +26,11 @@ const SENSOR_BODY_BYTES: u64 = 1 << 20;
 const PICTURE_BYTES: usize = 2 << 20;
 /// Maximum size of all such pictures that are held at a time, over all connections.
 const HELD_LIMIT_BYTES: usize = 32 << 20;
+
+/// The largest piece of a body that is sent at a time if a bandwidth limits it.
+const PIECE_LIMIT_BYTES: usize = 16 * 1024;
+/// The machine that requests count as, if nothing says whose they are.
+const FIRST_MACHINE: u64 = 1;
 
 /// What happens to a connection after a request.
 pub(super) enum Next {
@@ -92,22 +101,24 @@ pub(super) fn exchange(
     let head = connection.read_head()?;
     let is_upgrade = head.method == "GET" && head.header_has("upgrade", "websocket");
     let path = if is_upgrade { WS_TOKEN_PATH } else { head.path.as_str() };
-    let (bearer, machine) = routes::bearer(core, &head);
+    let (mut bearer, mut machine) = routes::bearer(core, &head);
     if bearer == Bearer::Good {
         core.connections.mark_authenticated(socket);
     }
+    let is_sign_in = head.method == "POST" && path == SIGN_IN_PATH;
+    let mut treatment = RequestTreatment::default();
+    // Whose sign-in it is, only its body says.
+    if !is_sign_in {
+        let waiting = if is_upgrade { core.machines.by_ws_token(ws_token(&head)) } else { None };
+        let owner = machine.as_ref().or(waiting.as_ref());
+        treatment = decide(core, &head, path, number_of(core, &head, owner), owner.is_some());
+        if let Some(owner) = owner.filter(|_| treatment.expires_tokens) {
+            core.machines.expire_tokens_of(owner);
+            (bearer, machine) = routes::bearer(core, &head);
+        }
+    }
     let record = |body: &[u8], body_len: u64, status: u16| {
-        let is_secret = path == SIGN_IN_PATH;
-        core.history.record(Seen::Http(Request {
-            method: head.method.clone(),
-            path: path.to_owned(),
-            has_query: head.query.is_some(),
-            headers: head.headers.iter().map(redacted_header).collect(),
-            bearer,
-            body_len: usize::try_from(body_len).unwrap_or(usize::MAX),
-            body: if is_secret { Arc::default() } else { body.into() },
-            status,
-        }));
+        core.history.record(Seen::Http(seen_request(&head, path, bearer, (body, body_len), status)));
     };
     let record_rejection = |error: RequestError| {
         if let RequestError::Rejected { status, .. } = error {
@@ -119,25 +130,43 @@ pub(super) fn exchange(
     let length = BodyLength::of(&head).map_err(record_rejection)?;
     let replay = core.replay().filter(|_| !is_upgrade);
     let recorded = replay.and_then(|replay| routes::take_recorded(core, replay, &head, bearer));
-    let fault = core.faults.take(&head.method, path);
-    let fault = fault.or_else(|| routes::recorded_failure(recorded.as_ref()?));
     let route = Route::of(core, &head, bearer);
+    let receive = |connection: &mut HttpConnection, bytes_per_s: Option<u64>| {
+        if head.header_has("expect", "100-continue") {
+            connection.stream().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
+        }
+        let routed = if is_upgrade { None } else { route.as_ref().ok() };
+        let (limit, held_bytes) = body_limits(core, routed, bearer, recorded.is_some());
+        let mut body = Body::new(core, held_bytes);
+        let mut pace = Pace::new(core, bytes_per_s);
+        let mut take = |bytes: &[u8]| {
+            pace.wait(bytes.len());
+            body.extend(bytes);
+        };
+        let body_len = connection.read_body_to(length, limit, &mut take).map_err(record_rejection)?;
+        Ok::<_, RequestError>((body, body_len))
+    };
+    let mut received = None;
+    if is_sign_in {
+        let (body, _) = received.insert(receive(connection, None)?);
+        let serial = routes::serial_of(&head, &body.bytes);
+        let number = serial.map_or(FIRST_MACHINE, |serial| core.faults.number_of(&serial));
+        treatment = decide(core, &head, path, number, false);
+    }
+    let fault = treatment.failure.clone().or_else(|| routes::recorded_failure(recorded.as_ref()?));
     if let (Err(response), false, None, None) = (&route, is_upgrade, &recorded, &fault) {
         return reject(connection, &head, length, response, record);
     }
     if fault == Some(Failure::CutRequest) {
-        let half = if let BodyLength::Known(count) = length { count.min(core.settings.body_limit) / 2 } else { 0 };
-        let body = connection.read_body(BodyLength::Known(half), half).unwrap_or_default();
+        let body = if received.is_some() { Vec::new() } else { read_half(core, connection, length) };
         record(&body, body.len() as u64, 0);
         return Ok(Next::Cut);
     }
-    if head.header_has("expect", "100-continue") {
-        connection.stream().write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
-    }
-    let routed = if is_upgrade { None } else { route.as_ref().ok() };
-    let (limit, held_bytes) = body_limits(core, routed, bearer, recorded.is_some());
-    let mut body = Body::new(core, held_bytes);
-    let body_len = connection.read_body_to(length, limit, &mut |bytes| body.extend(bytes)).map_err(record_rejection)?;
+    let (body, body_len) = match received {
+        Some(received) => received,
+        None => receive(connection, treatment.bytes_per_s)?,
+    };
+    core.faults.pause(treatment.delay);
     if fault == Some(Failure::Hold) {
         core.faults.hold(|| core.history.record(Seen::Held { method: head.method.clone(), path: path.to_owned() }));
     }
@@ -157,6 +186,7 @@ pub(super) fn exchange(
     record(&body.bytes, body_len, response.status);
     drop(body);
     if let (Some(event), Bearer::Good, Some(machine)) = (event, bearer, machine) {
+        core.count_posted_event(&machine, &event);
         machine.push_event(event);
     }
     if matches!(fault, Some(Failure::CutAnswer | Failure::ShortBody | Failure::Stall | Failure::EndlessBody)) {
@@ -167,7 +197,7 @@ pub(super) fn exchange(
         core.connections.mark_authenticated(socket);
         return Ok(Next::WebSocket(machine, response));
     }
-    connection.write(&response)?;
+    write_paced(core, connection, &response, treatment.bytes_per_s)?;
     Ok(if head.keeps_alive() && !is_upgrade { Next::Request } else { Next::Close })
 }
 
@@ -219,9 +249,101 @@ fn reject(
     Ok(Next::Close)
 }
 
+fn ws_token(head: &RequestHead) -> &str {
+    head.path.strip_prefix('/').unwrap_or_default()
+}
+
+/// Returns the number of the machine that makes a request: the one that its token or URL names, otherwise the first.
+fn number_of(core: &Core, head: &RequestHead, owner: Option<&Arc<RemoteMachine>>) -> u64 {
+    if let Some(machine) = owner {
+        return core.faults.number_of(&machine.serial);
+    }
+    let marked = head.query.as_deref().and_then(marked_machine);
+    marked.filter(|number| core.faults.has_machine(*number)).unwrap_or(FIRST_MACHINE)
+}
+
+/// Decides which faults happen to a request, and reports them.
+fn decide(core: &Core, head: &RequestHead, path: &str, machine: u64, has_token: bool) -> RequestTreatment {
+    let treatment = core.faults.request(machine, &head.method, path, has_token);
+    let expired = treatment.expires_tokens.then_some(Failure::ExpireTokens);
+    for failure in expired.iter().chain(&treatment.failure) {
+        core.report_fault(machine, &format!("{} {path}: {failure}", head.method));
+    }
+    treatment
+}
+
+/// Returns a request as it is recorded, with what was read of its body.
+fn seen_request(
+    head: &RequestHead,
+    path: &str,
+    bearer: Bearer,
+    (body, body_len): (&[u8], u64),
+    status: u16,
+) -> Request {
+    let is_secret = path == SIGN_IN_PATH;
+    Request {
+        method: head.method.clone(),
+        path: path.to_owned(),
+        has_query: head.query.is_some(),
+        headers: head.headers.iter().map(redacted_header).collect(),
+        bearer,
+        body_len: usize::try_from(body_len).unwrap_or(usize::MAX),
+        body: if is_secret { Arc::default() } else { body.into() },
+        status,
+    }
+}
+
+/// Reads half of a body, before the connection is cut.
+fn read_half(core: &Core, connection: &mut HttpConnection, length: BodyLength) -> Vec<u8> {
+    let half = if let BodyLength::Known(count) = length { count.min(core.settings.body_limit) / 2 } else { 0 };
+    connection.read_body(BodyLength::Known(half), half).unwrap_or_default()
+}
+
+/// Keeps the transfer of a body to a bandwidth.
+struct Pace<'a> {
+    core: &'a Core,
+    bytes_per_s: Option<u64>,
+    started: Instant,
+    moved: u64,
+}
+
+impl<'a> Pace<'a> {
+    fn new(core: &'a Core, bytes_per_s: Option<u64>) -> Self {
+        Self { core, bytes_per_s, started: Instant::now(), moved: 0 }
+    }
+
+    /// Waits for as long as so many more bytes take, or until the service stops.
+    fn wait(&mut self, bytes: usize) {
+        self.moved += bytes as u64;
+        if let Some(rate) = self.bytes_per_s {
+            self.core.faults.pause_until(self.started + time_of(self.moved, rate));
+        }
+    }
+}
+
+/// Sends a response, in small pieces if a bandwidth limits it.
+fn write_paced(
+    core: &Core,
+    connection: &mut HttpConnection,
+    response: &Response,
+    bytes_per_s: Option<u64>,
+) -> io::Result<()> {
+    let Some(rate) = bytes_per_s else { return connection.write(response) };
+    let mut pace = Pace::new(core, bytes_per_s);
+    let stream = connection.stream();
+    stream.write_all(&response.head(&response.content_length()))?;
+    // About ten pieces per second.
+    let piece_bytes = usize::try_from(rate / 10).unwrap_or(PIECE_LIMIT_BYTES).clamp(1, PIECE_LIMIT_BYTES);
+    for piece in response.body.chunks(piece_bytes) {
+        pace.wait(piece.len());
+        stream.write_all(piece)?;
+    }
+    Ok(())
+}
+
 /// Answers a WebSocket handshake. The token in its path is consumed even if the handshake fails.
 fn open_websocket(core: &Core, head: &RequestHead) -> (Response, Option<Arc<RemoteMachine>>) {
-    let machine = core.machines.redeem_ws_token(head.path.strip_prefix('/').unwrap_or_default());
+    let machine = core.machines.redeem_ws_token(ws_token(head));
     let Some(key) = head.header("sec-websocket-key").filter(|_| head.header("sec-websocket-version") == Some("13"))
     else {
         return (Response::text(400, "not a WebSocket handshake of version 13"), None);

@@ -4,12 +4,15 @@
 //! One thread blocks in a read of the socket; every other thread sends directly. The stream between them is detached
 //! (see [`http_server::stream`](crate::http_server::stream)), so that neither waits for the other.
 
+use std::fmt;
 use std::io::{self, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use tungstenite::protocol::frame::coding::CloseCode;
+use socket2::SockRef;
+use tungstenite::protocol::frame::Frame;
+use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Error as WsError, Message, WebSocket};
 
@@ -28,6 +31,33 @@ const FRAME_HEADER_BYTES: usize = 4;
 /// Maximum size of the pongs queued for a machine that does not read.
 const PONGS_LIMIT_BYTES: usize = 1 << 20;
 
+/// How a WebSocket ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum WsEnd {
+    /// It is cut.
+    Cut(Cut),
+    /// The service sends a Close frame with this code.
+    Close(u16),
+}
+
+impl fmt::Display for WsEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut(Cut::Drain) => f.write_str("closed without a Close frame"),
+            Self::Cut(Cut::Hard) => f.write_str("cut"),
+            Self::Cut(Cut::Reset) => f.write_str("reset"),
+            Self::Close(code) => write!(f, "closed with {code}"),
+        }
+    }
+}
+
+/// Returns whether a close code can be sent (RFC 6455, section 7.4): 1005, 1006 and 1015 are never sent, and 1004 is
+/// reserved.
+pub(super) fn can_be_sent(code: u16) -> bool {
+    (1000..=4999).contains(&code) && ![1004, 1005, 1006, 1015].contains(&code)
+}
+
 /// How a connection is cut, without a Close frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -37,6 +67,15 @@ pub enum Cut {
     Drain,
     /// Shuts down both sides: what the machine has sent and the service has not read is lost.
     Hard,
+    /// Resets the TCP connection (RST): the machine may lose what it has not read yet, as well.
+    Reset,
+}
+
+impl Cut {
+    /// Returns whether nothing more is written or read.
+    fn is_immediate(self) -> bool {
+        self != Self::Drain
+    }
 }
 
 /// What a [`Link`] reads, and its end.
@@ -45,6 +84,8 @@ pub(super) enum LinkEvent<'a> {
     /// A binary frame of this many bytes.
     Binary(usize),
     Ping,
+    /// The time after which it is cut is over: this is how.
+    OnSchedule(WsEnd),
     /// The link is about to be cut or has failed: nothing can be sent any more.
     Closing,
     /// The connection is closed.
@@ -106,15 +147,18 @@ impl Link {
         Ok(Self { socket, state: Mutex::new(state), ended: Condvar::new() })
     }
 
-    /// Sends a text frame. `before_send` is called just before, in the order of sending.
-    pub(super) fn send(&self, text: &str, before_send: impl FnOnce()) -> Result<(), LinkClosed> {
+    /// Sends a text message in this many fragments, but no more than it has bytes. `before_send` is called just before,
+    /// in the order of sending.
+    pub(super) fn send(&self, text: &str, fragments: usize, before_send: impl FnOnce()) -> Result<(), LinkClosed> {
         {
             let mut state = lock(&self.state);
             if state.cut.is_some() || state.ended || !state.websocket.can_write() {
                 return Err(LinkClosed);
             }
             before_send();
-            state.websocket.send(Message::text(text)).map_err(|_| LinkClosed)?;
+            for message in fragmented(text, fragments) {
+                state.websocket.send(message).map_err(|_| LinkClosed)?;
+            }
         }
         self.flush().map_err(|_| LinkClosed)
     }
@@ -129,7 +173,7 @@ impl Link {
                     return Ok(());
                 }
                 let bytes = state.websocket.get_mut().take_output();
-                if state.finished || state.cut == Some(Cut::Hard) {
+                if state.finished || state.cut.is_some_and(Cut::is_immediate) {
                     return Ok(());
                 }
                 if bytes.is_empty() {
@@ -153,6 +197,21 @@ impl Link {
         }
     }
 
+    /// Begins to end the connection. [`end`](Self::end) must follow, on another thread than that of [`run`](Self::run).
+    /// The link must have been unregistered before.
+    pub(super) fn begin(&self, how: WsEnd) {
+        match how {
+            WsEnd::Cut(how) => self.begin_cut(how),
+            WsEnd::Close(code) => {
+                let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
+                let sent = lock(&self.state).websocket.close(Some(frame));
+                if sent.is_err() || self.flush().is_err() {
+                    let _ = self.socket.shutdown(Shutdown::Both);
+                }
+            }
+        }
+    }
+
     fn begin_cut(&self, how: Cut) {
         lock(&self.state).cut = Some(how);
         match how {
@@ -160,6 +219,12 @@ impl Link {
             Cut::Drain => _ = self.flush(),
             // Fails if it is already closed.
             Cut::Hard => _ = self.socket.shutdown(Shutdown::Both),
+            Cut::Reset => {
+                // With a linger time of 0, closing the socket resets the connection, which `run` does when its read has
+                // ended. Shutting down the sending side would send a FIN first.
+                let _ = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO));
+                let _ = self.socket.shutdown(Shutdown::Read);
+            }
         }
     }
 
@@ -177,7 +242,7 @@ impl Link {
     }
 
     /// Waits until the machine closes its side, for `timeout` at most; then shuts the socket down.
-    fn end(&self, timeout: Duration) {
+    pub(super) fn end(&self, timeout: Duration) {
         if !self.wait_for_end(timeout) {
             let _ = self.socket.shutdown(Shutdown::Both);
             self.wait_for_end(CLOSE_TIMEOUT);
@@ -193,11 +258,7 @@ impl Link {
     /// Sends a Close frame and waits until the connection is closed; the machine has `timeout` to close its side. The
     /// link must have been unregistered before.
     pub(super) fn close(&self, code: u16, timeout: Duration) {
-        let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
-        let sent = lock(&self.state).websocket.close(Some(frame));
-        if sent.is_err() || self.flush().is_err() {
-            let _ = self.socket.shutdown(Shutdown::Both);
-        }
+        self.begin(WsEnd::Close(code));
         self.end(timeout);
     }
 
@@ -206,11 +267,12 @@ impl Link {
         self.begin_cut(Cut::Hard);
     }
 
-    /// Reads until the connection ends, which is `cut_after` after the call at the latest. Runs on the connection's own
+    /// Reads until the connection ends. If `scheduled`, ends it that long after the call. Runs on the connection's own
     /// thread.
-    pub(super) fn run(&self, cut_after: Option<Duration>, mut on_event: impl FnMut(LinkEvent<'_>)) {
+    pub(super) fn run(&self, scheduled: Option<(Duration, WsEnd)>, mut on_event: impl FnMut(LinkEvent<'_>)) {
         let _ = self.socket.set_write_timeout(Some(WRITE_TIMEOUT));
-        let mut cut_at = cut_after.map(|after| Instant::now() + after);
+        let mut end_at = scheduled.map(|(after, _)| Instant::now() + after);
+        let mut scheduled = scheduled.map(|(_, how)| how);
         let mut read = ReadState::default();
         let mut block = vec![0; 16 * 1024];
         loop {
@@ -224,14 +286,14 @@ impl Link {
             if !is_open || read.pong_bytes > PONGS_LIMIT_BYTES {
                 break;
             }
-            let left = cut_at.map(|at| at.saturating_duration_since(Instant::now()));
+            let left = end_at.map(|at| at.saturating_duration_since(Instant::now()));
             if left.is_some_and(|left| left.is_zero()) {
-                if lock(&self.state).cut.is_some() {
-                    break;
-                }
+                // The second time, the machine has not closed its side in time.
+                let Some(how) = scheduled.take().filter(|_| lock(&self.state).cut.is_none()) else { break };
                 on_event(LinkEvent::Closing);
-                self.begin_cut(Cut::Drain);
-                cut_at = Some(Instant::now() + CLOSE_TIMEOUT);
+                on_event(LinkEvent::OnSchedule(how));
+                self.begin(how);
+                end_at = Some(Instant::now() + CLOSE_TIMEOUT);
                 continue;
             }
             if self.socket.set_read_timeout(left).is_err() {
@@ -244,12 +306,15 @@ impl Link {
             }
         }
         on_event(LinkEvent::Closing);
-        lock(&self.state).websocket.get_mut().send_close_notify();
-        let _ = self.flush();
-        if read.is_rejected {
-            linger(&self.socket);
+        let cut = lock(&self.state).cut;
+        if cut != Some(Cut::Reset) {
+            lock(&self.state).websocket.get_mut().send_close_notify();
+            let _ = self.flush();
+            if read.is_rejected {
+                linger(&self.socket);
+            }
+            let _ = self.socket.shutdown(Shutdown::Both);
         }
-        let _ = self.socket.shutdown(Shutdown::Both);
         on_event(LinkEvent::Closed { code: read.close_code });
         lock(&self.state).ended = true;
         self.ended.notify_all();
@@ -260,7 +325,7 @@ impl Link {
         loop {
             let message = {
                 let mut state = lock(&self.state);
-                if state.cut == Some(Cut::Hard) {
+                if state.cut.is_some_and(Cut::is_immediate) {
                     return false;
                 }
                 state.websocket.read()
@@ -290,4 +355,18 @@ impl Link {
             }
         }
     }
+}
+
+/// Returns a text message as frames (RFC 6455, section 5.4).
+fn fragmented(text: &str, fragments: usize) -> Vec<Message> {
+    let bytes = text.as_bytes();
+    if fragments < 2 || bytes.len() < 2 {
+        return vec![Message::text(text)];
+    }
+    let pieces: Vec<_> = bytes.chunks(bytes.len().div_ceil(fragments)).collect();
+    let frame = |(index, piece): (usize, &&[u8])| {
+        let data = if index == 0 { Data::Text } else { Data::Continue };
+        Message::Frame(Frame::message(piece.to_vec(), OpCode::Data(data), index + 1 == pieces.len()))
+    };
+    pieces.iter().enumerate().map(frame).collect()
 }

@@ -60,6 +60,10 @@ pub(super) struct ReceivedEvent {
 }
 
 impl ReceivedEvent {
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Returns the event of a message, or `None` if it has none.
     pub(super) fn of(message: &Value) -> Option<Self> {
         let name = message.get("event")?.as_str()?;

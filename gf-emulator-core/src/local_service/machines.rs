@@ -137,6 +137,18 @@ impl Machines {
         (expires > Instant::now()).then_some(machine)
     }
 
+    /// Returns the machine of a `ws_token`, without consuming it.
+    pub(super) fn by_ws_token(&self, token: &str) -> Option<Arc<RemoteMachine>> {
+        lock(&self.registry).ws_tokens.0.get(token).map(|(machine, _)| Arc::clone(machine))
+    }
+
+    /// Invalidates all tokens of one machine.
+    pub(super) fn expire_tokens_of(&self, machine: &Arc<RemoteMachine>) {
+        let mut registry = lock(&self.registry);
+        registry.auth_tokens.revoke(machine);
+        registry.ws_tokens.revoke(machine);
+    }
+
     pub(super) fn expire_auth_tokens(&self) {
         lock(&self.registry).auth_tokens.0.clear();
     }

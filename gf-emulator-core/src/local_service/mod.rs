@@ -60,6 +60,8 @@
 //! | a WebSocket message | 1 MiB, of which 100 lines are read; lines of up to 64 KiB are parsed as JSON |
 //! | a request head | 32 KiB, 64 headers, a path of 1 KiB |
 //! | a request body | 64 MiB are read ([`Builder::body_limit`]) and 64 KiB held in memory; neither if the request is rejected for its path or token |
+//! | frames to a machine that are late or wait for others | 1000; then the sender waits |
+//! | machines with [faults](Fault) of their own | 1000; all later ones share the last state |
 //! | what was [`Seen`] | 16 MiB; then the oldest is dropped ([`LocalService::left_out`]) |
 //!
 //! [`Builder::keep_bodies`] and [`Builder::observe_pictures`] raise these limits for tests.
@@ -70,9 +72,16 @@ mod behaviour_state;
 mod builder;
 mod certificate;
 mod core;
+mod delivery;
 mod display;
 mod exchange;
 mod fault;
+mod fault_plan;
+mod fault_profiles;
+mod fault_random;
+mod fault_text;
+mod faults;
+mod frame_queue;
 mod history;
 mod homing_jobs;
 mod kept_root;
@@ -111,8 +120,10 @@ use serde_json::Value;
 
 pub use self::behaviour::{Behaviour, BehaviourChange, PrintState};
 pub use self::builder::Builder;
-pub use self::fault::{Failure, Fault};
-pub use self::link::Cut;
+pub use self::fault::{Failure, Fault, FrameFault, Latency, Moment};
+pub use self::fault_profiles::FaultProfile;
+pub use self::fault_text::FaultError;
+pub use self::link::{Cut, WsEnd};
 pub use self::outcomes::Outcome;
 pub use self::plan::{RecordedBody, RecordedResponse, ReplayPlan, ReplayStep, ResponseEnd};
 pub(crate) use self::protocol::{is_connecting, is_ending};
@@ -331,9 +342,15 @@ impl LocalService {
         self.core.machines.expire_auth_tokens();
     }
 
-    /// Adds a fault. Faults are used in the order in which they were added.
+    /// Adds a fault of all machines. Of several that could happen, the one that was added first does.
     pub fn fault(&self, fault: Fault) {
         self.core.faults.add(fault);
+    }
+
+    /// Returns the seed of the faults.
+    #[must_use]
+    pub fn seed(&self) -> u64 {
+        self.core.faults.seed()
     }
 
     /// Sends every response that is held back at the moment (see [`Failure::Hold`]).

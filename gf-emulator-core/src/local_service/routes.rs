@@ -182,10 +182,23 @@ fn octets(body: &Arc<[u8]>) -> Response {
     Response::new(200).with_header("Content-Type", "application/octet-stream").with_body(Arc::clone(body))
 }
 
+/// Returns the serial number in the body of a sign-in, if it is valid.
+pub(super) fn serial_of(head: &RequestHead, body: &[u8]) -> Option<String> {
+    let (serial, _) = credentials(head, body).ok()?;
+    check_serial(&serial).ok().map(|()| serial)
+}
+
+/// Returns whether the body of a sign-in is a form.
+fn is_form(head: &RequestHead) -> bool {
+    head.header("content-type").is_some_and(|kind| kind.starts_with(FORM_TYPE))
+}
+
+fn credentials(head: &RequestHead, body: &[u8]) -> Result<(String, String), SignInError> {
+    if is_form(head) { from_form(body) } else { from_json(head, body) }
+}
+
 fn sign_in(core: &Core, head: &RequestHead, body: &[u8]) -> Response {
-    let is_form = head.header("content-type").is_some_and(|kind| kind.starts_with(FORM_TYPE));
-    let credentials = if is_form { from_form(body) } else { from_json(head, body) };
-    let signed_in = credentials.and_then(|(serial, password)| {
+    let signed_in = credentials(head, body).and_then(|(serial, password)| {
         check_serial(&serial)?;
         if core.replay().is_some_and(|replay| !replay.may_be_for(&serial)) {
             return Err(SignInError(401, OTHER_MACHINE.to_owned()));
@@ -194,7 +207,7 @@ fn sign_in(core: &Core, head: &RequestHead, body: &[u8]) -> Response {
         let wrong = || SignInError(401, "serial or password is wrong".to_owned());
         core.machines.sign_in(&serial, &password).ok_or_else(wrong)
     });
-    core.history.record(Seen::SignIn { ok: signed_in.is_ok(), json: !is_form });
+    core.history.record(Seen::SignIn { ok: signed_in.is_ok(), json: !is_form(head) });
     match signed_in {
         Ok(tokens) => {
             for token in [&tokens.ws, &tokens.auth] {

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use serde_path_to_error::Segment;
 
 use super::LocalServiceError;
-use super::link::Cut;
+use super::fault::Fault;
+use super::link::{Cut, can_be_sent};
 
 /// The default timeout of a step.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
@@ -26,8 +27,9 @@ const PLACEHOLDERS: [&str; 3] = ["http", "puls", "serial"];
 /// | `{"send": {...}, "timeout_s": 60}` | sends the object as an action; waits for the machine to be connected |
 /// | `{"await": "event", "action_id": 7, "timeout_s": 60}` | waits for an event (of that action, if given) |
 /// | `{"sleep_s": 0.5}` | waits that long |
-/// | `{"drop": true}` | cuts the WebSocket as [`Cut::Drain`] does; `"hard"` as [`Cut::Hard`] |
+/// | `{"drop": true}` | cuts the WebSocket as [`Cut::Drain`] does; `"hard"` as [`Cut::Hard`], `"reset"` as [`Cut::Reset`] |
 /// | `{"close": 1000}` | closes the WebSocket with a Close frame |
+/// | `{"fault": {"status": 503, "times": 2}}` | from now on, this [`Fault`] happens to the script's machine |
 ///
 /// `timeout_s` and `action_id` are optional; the default timeout is 60 s.
 ///
@@ -85,6 +87,8 @@ pub enum ScriptStep {
     Drop(Cut),
     /// Closes the WebSocket with this code.
     Close(u16),
+    /// Adds a fault of the script's machine.
+    Fault(Fault),
 }
 
 impl Default for Script {
@@ -154,6 +158,8 @@ struct StepFields {
     #[serde(default, deserialize_with = "present")]
     close: Option<CloseCode>,
     #[serde(default, deserialize_with = "present")]
+    fault: Option<Fault>,
+    #[serde(default, deserialize_with = "present")]
     action_id: Option<i64>,
     #[serde(default, deserialize_with = "present")]
     timeout_s: Option<Seconds>,
@@ -166,7 +172,7 @@ fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> R
 
 impl StepFields {
     fn into_step(self) -> Result<ScriptStep, String> {
-        let Self { send, r#await, sleep_s, drop, close, action_id, timeout_s } = self;
+        let Self { send, r#await, sleep_s, drop, close, fault, action_id, timeout_s } = self;
         if action_id.is_some() && r#await.is_none() {
             return Err("\"action_id\" belongs to \"await\" only".to_owned());
         }
@@ -180,9 +186,10 @@ impl StepFields {
             sleep_s.map(|seconds| ("sleep_s", ScriptStep::Sleep(seconds.0))),
             drop.map(|kind| ("drop", ScriptStep::Drop(kind.0))),
             close.map(|code| ("close", ScriptStep::Close(code.0))),
+            fault.map(|fault| ("fault", ScriptStep::Fault(fault))),
         ];
         let mut steps = steps.into_iter().flatten();
-        let (name, step) = steps.next().ok_or("has none of send, await, sleep_s, drop, close")?;
+        let (name, step) = steps.next().ok_or("has none of send, await, sleep_s, drop, close, fault")?;
         if let Some((other, _)) = steps.next() {
             return Err(format!("has both {name:?} and {other:?}"));
         }
@@ -222,7 +229,8 @@ impl TryFrom<Value> for DropKind {
         match value {
             Value::Bool(true) => Ok(Self(Cut::Drain)),
             Value::String(kind) if kind == "hard" => Ok(Self(Cut::Hard)),
-            _ => Err("must be true or \"hard\""),
+            Value::String(kind) if kind == "reset" => Ok(Self(Cut::Reset)),
+            _ => Err("must be true, \"hard\" or \"reset\""),
         }
     }
 }
@@ -235,9 +243,7 @@ impl TryFrom<u64> for CloseCode {
     type Error = String;
 
     fn try_from(code: u64) -> Result<Self, String> {
-        // RFC 6455, section 7.4: 1005, 1006 and 1015 are never sent, and 1004 is reserved.
-        let sendable = |code: &u16| (1000..=4999).contains(code) && ![1004, 1005, 1006, 1015].contains(code);
-        let sent = u16::try_from(code).ok().filter(sendable);
+        let sent = u16::try_from(code).ok().filter(|code| can_be_sent(*code));
         sent.map(Self).ok_or_else(|| format!("{code} is not a WebSocket close code that can be sent, such as 1000"))
     }
 }

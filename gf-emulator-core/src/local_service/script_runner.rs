@@ -32,6 +32,10 @@ pub(super) fn run(script: &Script, core: &Core, machine: &Arc<RemoteMachine>) ->
                 core.close(machine, *close_code);
                 (Ok(()), String::new())
             }
+            ScriptStep::Fault(fault) => {
+                core.faults.add_for(&machine.serial, fault.clone());
+                (Ok(()), String::new())
+            }
         };
         let failed = |reason: String| Outcome::Failed { step: index + 1, reason };
         let unawaited = || format!("(last events that no step awaited: {})", machine.unawaited_events());

@@ -77,6 +77,13 @@ pub enum Seen {
     WsPing,
     /// The service sent this text frame.
     WsSent(String),
+    /// A [`Fault`](super::Fault) happens to a request, a frame or a connection. Delays and bandwidths are not reported.
+    Fault {
+        /// The number of the machine, counted from 1 in the order of the first sign-ins.
+        machine: u64,
+        /// What happens.
+        what: String,
+    },
     /// A machine's WebSocket closed.
     WsClosed {
         /// The code of the machine's Close frame, if it sent one.
@@ -198,7 +205,7 @@ impl Seen {
             Self::WsMessage { message, text } => text.len() + memory_of_json(message),
             Self::WsSent(text) => text.len(),
             Self::Behaviour { serial, print, .. } => serial.len() + print.as_ref().map_or(0, String::len),
-            Self::Waiting { what, .. } | Self::GivenUp { what } => what.len(),
+            Self::Waiting { what, .. } | Self::GivenUp { what } | Self::Fault { what, .. } => what.len(),
             Self::SignIn { .. }
             | Self::WsOpened { .. }
             | Self::WsLeftOut { .. }

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::core::Core;
 use super::exchange::{Next, exchange};
-use super::link::{Link, LinkEvent};
+use super::link::{Cut, Link, LinkEvent, WsEnd};
 use super::machine::{ReceivedEvent, RemoteMachine};
 use super::seen::Seen;
 use super::task;
@@ -74,6 +74,10 @@ fn serve_websocket(core: &Core, connection: HttpConnection, machine: &Arc<Remote
     let (stream, early) = connection.into_parts();
     let Ok(link) = Link::new(stream, early, &response.head("")) else { return };
     let link = Arc::new(link);
+    let number = core.faults.number_of(&machine.serial);
+    let by_fault = core.faults.opened(number);
+    let by_schedule = core.settings.cut_every.map(|after| (after, WsEnd::Cut(Cut::Drain)));
+    let scheduled = by_schedule.into_iter().chain(by_fault).min_by_key(|(after, _)| *after);
     let previous = core.machines.attach(machine, &link);
     // After `attach`: an observer of this event can already send on the link, or cut it.
     let subprotocol = response.headers.iter().any(|(name, _)| name == "Sec-WebSocket-Protocol");
@@ -82,16 +86,20 @@ fn serve_websocket(core: &Core, connection: HttpConnection, machine: &Arc<Remote
         previous.abandon();
     }
     task::start(core, machine);
-    link.run(core.settings.cut_every, |event| match event {
-        LinkEvent::Text(text) => receive_text(core, machine, text),
+    link.run(scheduled, |event| match event {
+        LinkEvent::Text(text) => receive_text(core, machine, &link, text),
         LinkEvent::Binary(bytes) => core.history.record(Seen::WsBinary(bytes)),
         LinkEvent::Ping => core.history.record(Seen::WsPing),
+        LinkEvent::OnSchedule(how) if scheduled == by_fault => {
+            core.report_fault(number, &format!("the WebSocket is {how}"));
+        }
+        LinkEvent::OnSchedule(_) => {}
         LinkEvent::Closing => core.machines.detach(machine, &link),
         LinkEvent::Closed { code } => core.history.record(Seen::WsClosed { code }),
     });
 }
 
-fn receive_text(core: &Core, machine: &RemoteMachine, text: &str) {
+fn receive_text(core: &Core, machine: &RemoteMachine, link: &Arc<Link>, text: &str) {
     let mut lines = text.split_inclusive('\n').filter(|line| !line.trim().is_empty());
     for line in lines.by_ref().take(LINES_LIMIT) {
         let is_short = line.len() <= JSON_LIMIT_BYTES;
@@ -99,6 +107,7 @@ fn receive_text(core: &Core, machine: &RemoteMachine, text: &str) {
         let event = ReceivedEvent::of(&message);
         // Recorded first: a step that the event wakes finds it in the history.
         core.history.record(Seen::WsMessage { message, text: line.to_owned() });
+        core.count_message(machine, link, line.len(), event.as_ref());
         if let Some(event) = event {
             machine.push_event(event);
         }

@@ -6,6 +6,8 @@ use crate::secrets::MASK;
 
 /// The query of a rebased URL that had one, so that a machine still takes it for a presigned URL.
 const QUERY: &str = "replay";
+/// The field in the query of a URL that names a machine by its number.
+const MACHINE_QUERY: &str = "machine";
 
 /// Replaces the origin of every HTTP and WebSocket URL in `text`, and its query, if it has one, by `query`.
 ///
@@ -72,6 +74,30 @@ pub(super) fn rebase_json(value: &mut Value, http_url: &str, serial: Option<&str
     }
 }
 
+/// Adds the number of a machine to all URLs of files in `value`, so that requests without a token can be told apart.
+/// Those of the first machine stay as they are.
+pub(super) fn mark_urls(value: &mut Value, http_url: &str, machine: u64) {
+    match value {
+        Value::String(text) => {
+            let is_file =
+                text.strip_prefix(http_url).is_some_and(|path| path.starts_with("/up/") || path.starts_with("/dl/"));
+            if is_file && machine > 1 {
+                let separator = if text.contains('?') { "&" } else { "?" };
+                text.extend([separator, MACHINE_QUERY, "=", &machine.to_string()]);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| mark_urls(item, http_url, machine)),
+        Value::Object(fields) => fields.values_mut().for_each(|field| mark_urls(field, http_url, machine)),
+        _ => {}
+    }
+}
+
+/// Returns the number of the machine in the query of a URL.
+pub(super) fn marked_machine(query: &str) -> Option<u64> {
+    let marked = query.split('&').filter_map(|field| field.split_once('='));
+    marked.filter(|(name, _)| *name == MACHINE_QUERY).find_map(|(_, number)| number.parse().ok())
+}
+
 fn rebase_text(text: &str, http_url: &str) -> String {
     let origin = |is_ws| if is_ws { http_url.replacen("http", "ws", 1) } else { http_url.to_owned() };
     rebase_urls(text, origin, QUERY)
@@ -101,6 +127,25 @@ mod tests {
             ("<https://a/b>https://c", "<{http}/b>{http}"),
         ] {
             assert_eq!(rebased(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn urls_of_files_name_the_machine() {
+        let marked = |machine| {
+            let mut action =
+                serde_json::json!({"id": 1, "at": ["h://x/up/1?sig=1", "h://x/dl/a"], "b": ["h://x/api/", "/up/"]});
+            mark_urls(&mut action, "h://x", machine);
+            action.to_string()
+        };
+        assert_eq!(marked(1), r#"{"id":1,"at":["h://x/up/1?sig=1","h://x/dl/a"],"b":["h://x/api/","/up/"]}"#);
+        assert_eq!(
+            marked(12),
+            r#"{"id":1,"at":["h://x/up/1?sig=1&machine=12","h://x/dl/a?machine=12"],"b":["h://x/api/","/up/"]}"#
+        );
+        for (query, machine) in [("sig=1&machine=12", Some(12)), ("machine=x", None), ("", None), ("machines=1", None)]
+        {
+            assert_eq!(marked_machine(query), machine, "{query}");
         }
     }
 

@@ -1,5 +1,6 @@
 //! Tests with a bare client: bytes over a socket, none of the machine's code.
 
+mod faults;
 mod requests;
 mod scripts;
 mod websocket;

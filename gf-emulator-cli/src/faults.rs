@@ -1,0 +1,87 @@
+//! The options of `serve` for faults on purpose.
+
+use gf_emulator_core::local_service::{Builder, Fault, FaultProfile, LocalService, Script, ScriptStep};
+
+use crate::output::print;
+
+/// The list of faults in the help of `serve`.
+pub(crate) const HELP: &str = "\
+A fault is a list of FIELD=VALUE, the same as the fields of {\"fault\": {...}} in a
+script. It has one failure:
+  status=503 [retry_after_s=1]       answer a request with this status
+  request=cut                        cut a connection in a request
+  response=cut|short|stall|endless   break a response
+  tokens=expired                     the machine's tokens expire early
+  delay_s=0.2                        responses and frames are late; 0.1..0.5 is
+                                     uniform, lognormal:0.1,0.5 log-normal
+                                     (median, standard deviation)
+  bytes_per_s=50000                  bodies and frames are slow
+  frame=double|split|reorder|pack [parts=2] [wait_s=1]
+                                     change frames to the machine
+  cut=rst|fin|close [code=1000]      end the WebSocket in place of a frame, or:
+    after_messages=5 | after_bytes=10000 | after_s=3600 | event=print:running
+and limits:
+  on=PUT:/up/ | on=/up/ | on=ws      these requests, or only frames
+  machine=2 | machine=S12345         one machine
+  p=0.2  skip=3  times=2             probability; not at first; so often
+                                     (for each machine; without it always)
+Profiles (--fault-profile NAME or NAME:SCALE, which multiplies their times):
+  flaky-wifi, hourly-cut, overloaded, expired-tokens
+";
+
+/// What goes wrong on purpose.
+#[derive(Debug, clap::Args)]
+pub(crate) struct FaultArguments {
+    /// Let this go wrong (see below); may be repeated
+    #[arg(long = "fault", value_name = "FAULT")]
+    faults: Vec<Fault>,
+    /// Let the faults of a profile happen (see below); may be repeated
+    #[arg(long = "fault-profile", value_name = "NAME[:SCALE]", value_parser = profile)]
+    profiles: Vec<Profile>,
+    /// The seed of the faults: the same seed gives the same faults [default: a random one]
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+}
+
+/// The faults of a profile.
+#[derive(Debug, Clone)]
+struct Profile(Vec<Fault>);
+
+fn profile(text: &str) -> Result<Profile, String> {
+    FaultProfile::faults(text).map(Profile)
+}
+
+impl FaultArguments {
+    /// Gives the faults to the service.
+    pub(crate) fn apply(&self, mut builder: Builder) -> Builder {
+        let of_profiles = self.profiles.iter().flat_map(|profile| &profile.0);
+        for fault in self.faults.iter().chain(of_profiles) {
+            builder = builder.fault(fault.clone());
+        }
+        match self.seed {
+            Some(seed) => builder.seed(seed),
+            None => builder,
+        }
+    }
+
+    /// Prints the seed if there are faults, also in the script.
+    pub(crate) fn announce(&self, service: &LocalService, script: Option<&Script>) {
+        let in_script = script.into_iter().flat_map(Script::steps).any(|step| matches!(step, ScriptStep::Fault(_)));
+        if in_script || self.seed.is_some() || !self.faults.is_empty() || !self.profiles.is_empty() {
+            let seed = service.seed();
+            print(format_args!("faults happen on purpose; --seed {seed} repeats them\n"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_help_names_every_profile() {
+        for profile in FaultProfile::all() {
+            assert!(HELP.contains(&profile.name), "{}", profile.name);
+        }
+    }
+}
