@@ -5,6 +5,7 @@
 mod auto_traits;
 mod buttons;
 mod certificates;
+mod conform;
 mod cycle;
 mod floods;
 mod follow;

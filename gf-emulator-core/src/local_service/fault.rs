@@ -112,6 +112,12 @@ impl Faults {
         lock(&self.state).queued.push(fault);
     }
 
+    /// Removes all faults, and ends all holds.
+    pub(super) fn clear(&self) {
+        lock(&self.state).queued.clear();
+        self.release();
+    }
+
     /// Takes the first queued fault that matches.
     pub(super) fn take(&self, method: &str, path: &str) -> Option<Failure> {
         let mut state = lock(&self.state);

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use tungstenite::protocol::frame::coding::CloseCode;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tungstenite::{Error as WsError, Message, WebSocket};
+use tungstenite::{Bytes, Error as WsError, Message, WebSocket};
 
 use crate::http_server::response::linger;
 use crate::http_server::stream::{ServerStream, read_socket};
@@ -45,6 +45,7 @@ pub(super) enum LinkEvent<'a> {
     /// A binary frame of this many bytes.
     Binary(usize),
     Ping,
+    Pong,
     /// The link is about to be cut or has failed: nothing can be sent any more.
     Closing,
     /// The connection is closed.
@@ -108,13 +109,22 @@ impl Link {
 
     /// Sends a text frame. `before_send` is called just before, in the order of sending.
     pub(super) fn send(&self, text: &str, before_send: impl FnOnce()) -> Result<(), LinkClosed> {
+        self.send_message(Message::text(text), before_send)
+    }
+
+    /// Sends a ping without a payload.
+    pub(super) fn ping(&self) -> Result<(), LinkClosed> {
+        self.send_message(Message::Ping(Bytes::new()), || ())
+    }
+
+    fn send_message(&self, message: Message, before_send: impl FnOnce()) -> Result<(), LinkClosed> {
         {
             let mut state = lock(&self.state);
             if state.cut.is_some() || state.ended || !state.websocket.can_write() {
                 return Err(LinkClosed);
             }
             before_send();
-            state.websocket.send(Message::text(text)).map_err(|_| LinkClosed)?;
+            state.websocket.send(message).map_err(|_| LinkClosed)?;
         }
         self.flush().map_err(|_| LinkClosed)
     }
@@ -273,7 +283,8 @@ impl Link {
                     on_event(LinkEvent::Ping);
                 }
                 Ok(Message::Close(frame)) => read.close_code = frame.map(|frame| frame.code.into()),
-                Ok(Message::Pong(_) | Message::Frame(_)) => {}
+                Ok(Message::Pong(_)) => on_event(LinkEvent::Pong),
+                Ok(Message::Frame(_)) => {}
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     // tungstenite queues pongs while it reads and sends them with a flush.
                     let _ = lock(&self.state).websocket.flush();

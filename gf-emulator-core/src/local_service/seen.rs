@@ -65,6 +65,8 @@ pub enum Seen {
     WsBinary(usize),
     /// A machine sent a ping, which was answered.
     WsPing,
+    /// A machine sent a pong: the answer to [`LocalService::ping`](super::LocalService::ping).
+    WsPong,
     /// The service sent this text frame.
     WsSent(String),
     /// A machine's WebSocket closed.
@@ -193,6 +195,7 @@ impl Seen {
             | Self::WsLeftOut { .. }
             | Self::WsBinary(_)
             | Self::WsPing
+            | Self::WsPong
             | Self::WsClosed { .. } => 0,
         };
         size_of::<Self>() + heap

@@ -86,6 +86,7 @@ fn serve_websocket(core: &Core, connection: HttpConnection, machine: &Arc<Remote
         LinkEvent::Text(text) => receive_text(core, machine, text),
         LinkEvent::Binary(bytes) => core.history.record(Seen::WsBinary(bytes)),
         LinkEvent::Ping => core.history.record(Seen::WsPing),
+        LinkEvent::Pong => core.history.record(Seen::WsPong),
         LinkEvent::Closing => core.machines.detach(machine, &link),
         LinkEvent::Closed { code } => core.history.record(Seen::WsClosed { code }),
     });
