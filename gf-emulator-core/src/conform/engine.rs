@@ -190,8 +190,7 @@ impl Conformance {
         if let Some(task) = scenario.operator_tasks().find(|task| unattended && is_asked(*task)) {
             return Some(format!("nobody is there to {}", task.verb()));
         }
-        (scenario.uses("{foreign}") && self.foreign_url().is_none())
-            .then(|| "the service has only one name".to_owned())
+        (scenario.uses("{foreign}") && self.foreign_url().is_none()).then(|| "the service has only one name".to_owned())
     }
 
     /// Returns the base URL of the service with another name for the same host, thus of another origin.
@@ -298,7 +297,7 @@ impl Conformance {
             Err(if lock(&self.watch.state).is_stopped {
                 format!("stopped while waiting for {expected}")
             } else {
-                format!("no {expected} within {} s", timeout.as_secs_f64())
+                format!("{expected} did not come within {} s", timeout.as_secs_f64())
             })
         })
     }

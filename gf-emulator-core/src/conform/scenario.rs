@@ -10,7 +10,8 @@ use super::judge::Check;
 use super::pattern::{Expected, Generation, MessagePattern, RequestPattern};
 use crate::local_service::{Cut, Failure, Fault};
 
-/// Includes the files of the scenarios, in the order in which they run.
+/// Includes the files of the scenarios, in the order in which they run: those that cut the connection are last, because
+/// some machines do not connect again.
 macro_rules! built_in {
     ($($name:literal)*) => {
         [$(($name, include_str!(concat!("scenarios/", $name, ".json")))),*]
@@ -22,16 +23,8 @@ static BUILT_IN: &[(&str, &str)] = &built_in! {
     "settings-first"
     "settings-again"
     "settings-always-full"
-    "websocket-subprotocol"
-    "sign-in-before-each-connection"
-    "user-agent"
     "ping-answered"
     "pings"
-    "close-answered"
-    "reconnects-after-a-cut"
-    "sign-in-again-after-503"
-    "sign-in-again-after-429"
-    "handshake-refused"
     "token-expired"
     "second-401-is-final"
     "presigned-upload-without-token"
@@ -92,6 +85,19 @@ static BUILT_IN: &[(&str, &str)] = &built_in! {
     "print-cancelled-twice"
     "next-job-after-a-cancel"
     "print-paused-and-resumed"
+    "lid-reported"
+    "lid-opened-while-printing"
+    "lid-opened-while-paused"
+    "lid-opened-in-warm-up"
+    "lid-opened-for-a-moment"
+    "websocket-subprotocol"
+    "sign-in-before-each-connection"
+    "user-agent"
+    "close-answered"
+    "reconnects-after-a-cut"
+    "sign-in-again-after-503"
+    "sign-in-again-after-429"
+    "handshake-refused"
     "cut-while-downloading"
     "cut-before-the-button"
     "cut-in-warm-up"
@@ -101,12 +107,6 @@ static BUILT_IN: &[(&str, &str)] = &built_in! {
     "cut-at-rest"
     "cut-while-uploading"
     "cut-while-moving"
-    "lid-reported"
-    "lid-opened-while-printing"
-    "lid-opened-while-paused"
-    "lid-opened-in-warm-up"
-    "lid-opened-for-a-moment"
-    "lid-opened-while-moving"
 };
 
 /// What a machine is taken through, and what it must do.
