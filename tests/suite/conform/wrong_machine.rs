@@ -27,6 +27,7 @@ impl WrongMachine {
             let Ok(stream) = TcpStream::connect(self.address) else { return };
             let mut request = format!("ws://{}/{token}", self.address).into_client_request().unwrap();
             request.headers_mut().insert("sec-websocket-protocol", "glowforge".parse().unwrap());
+            request.headers_mut().insert("user-agent", "wrong".parse().unwrap());
             let Ok((mut socket, _)) = tungstenite::client(request, stream) else { return };
             loop {
                 match socket.read() {
