@@ -66,7 +66,7 @@ struct Watch {
 struct State {
     judge: Judge,
     lines: Vec<String>,
-    /// Open WebSockets: a machine may open the next one before the last one is closed.
+    /// How many connections are open: a machine may open the next one before the last one is closed.
     open: usize,
     is_stopped: bool,
 }
@@ -94,7 +94,9 @@ impl Watch {
         if !seen.is_redundant() && state.lines.len() < LINES_LIMIT {
             state.lines.push(seen.to_line(redact));
         }
-        Fact::of(seen).into_iter().for_each(|fact| state.judge.add(fact));
+        for fact in Fact::of(seen) {
+            state.judge.add(fact);
+        }
         self.changed.notify_all();
     }
 

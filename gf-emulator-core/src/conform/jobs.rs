@@ -18,25 +18,25 @@ pub(super) fn all() -> Vec<(&'static str, Vec<u8>)> {
     vec![
         ("short", file(&RECORDS, &short)),
         ("long", file(&RECORDS, &body(LONG_S * 1000))),
-        ("without-step-frequency", file(&without(b"STfr"), &short)),
-        ("step-frequency-0", file(&with(b"STfr", 0), &short)),
-        ("without-serial-lock", file(&without(b"MCsn"), &short)),
-        ("other-serial-lock", file(&with(b"MCsn", OTHER_SERIAL), &short)),
-        ("without-format", file(&without(b"PDfm"), &short)),
-        ("other-format", file(&with(b"PDfm", 1), &short)),
-        ("microsteps-16", file(&with(b"XSmm", 16), &short)),
+        ("without-step-frequency", file(&without(*b"STfr"), &short)),
+        ("step-frequency-0", file(&with(*b"STfr", 0), &short)),
+        ("without-serial-lock", file(&without(*b"MCsn"), &short)),
+        ("other-serial-lock", file(&with(*b"MCsn", OTHER_SERIAL), &short)),
+        ("without-format", file(&without(*b"PDfm"), &short)),
+        ("other-format", file(&with(*b"PDfm", 1), &short)),
+        ("microsteps-16", file(&with(*b"XSmm", 16), &short)),
         ("fire-before-power", file(&RECORDS, &[&short[..], &[FIRE, 0]].concat())),
         ("not-a-pulse-file", b"<html>this is not a pulse file</html>".repeat(10)),
         ("truncated-header", header[..header.len() - 4].to_vec()),
     ]
 }
 
-fn without(code: &[u8; 4]) -> Vec<(&'static [u8; 4], u32)> {
-    RECORDS.into_iter().filter(|(have, _)| *have != code).collect()
+fn without(code: [u8; 4]) -> Vec<(&'static [u8; 4], u32)> {
+    RECORDS.into_iter().filter(|(have, _)| **have != code).collect()
 }
 
-fn with(code: &[u8; 4], value: u32) -> Vec<(&'static [u8; 4], u32)> {
-    RECORDS.into_iter().map(|(have, old)| (have, if have == code { value } else { old })).collect()
+fn with(code: [u8; 4], value: u32) -> Vec<(&'static [u8; 4], u32)> {
+    RECORDS.into_iter().map(|(have, old)| (have, if *have == code { value } else { old })).collect()
 }
 
 fn body(ticks: usize) -> Vec<u8> {

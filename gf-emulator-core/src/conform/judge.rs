@@ -229,7 +229,9 @@ mod tests {
     /// Adds events of action 1, and returns the violation.
     fn violation_of(names: &[&str]) -> Option<String> {
         let mut judge = judge();
-        names.iter().for_each(|name| judge.add(event(name, 1)));
+        for name in names {
+            judge.add(event(name, 1));
+        }
         judge.violation()
     }
 
@@ -264,7 +266,9 @@ mod tests {
         let late = Some("a:reset of action 1 was sent after its end, a:completed".to_owned());
         assert_eq!(violation_of(&["a:completed", "a:reset"]), late);
         let mut old = Judge::new(Generation::V1, OFFSET);
-        ["a:completed", "a:reset"].into_iter().for_each(|name| old.add(event(name, 1)));
+        for name in ["a:completed", "a:reset"] {
+            old.add(event(name, 1));
+        }
         assert_eq!(old.violation(), None);
         old.add(event("a:completed", 1));
         assert_eq!(old.violation(), Some("action 1 ended twice: a:completed, then a:completed".to_owned()));
@@ -331,7 +335,9 @@ mod tests {
         let numbered = |id: Option<i64>| Fact::Message(Message { id, timestamp: Some(5), ..message("a", 1) });
         let check = |facts: Vec<Fact>, check| {
             let mut judge = judge();
-            facts.into_iter().for_each(|fact| judge.add(fact));
+            for fact in facts {
+                judge.add(fact);
+            }
             judge.check(check)
         };
         let opened = || Fact::Opened { subprotocol: true };

@@ -1,4 +1,4 @@
-//! What became of the scenarios: as text, JSON and JUnit.
+//! What became of the scenarios: as text, JSON and XML.
 
 use std::fmt;
 use std::time::Duration;
@@ -142,7 +142,7 @@ impl Report {
         format!("{json:#}\n")
     }
 
-    /// Returns the report as JUnit XML, which CI systems read.
+    /// Returns the report as `JUnit` XML, which CI systems read.
     #[must_use]
     pub fn to_junit(&self) -> String {
         let seconds: f64 = self.verdicts.iter().map(|verdict| verdict.time.as_secs_f64()).sum();
@@ -168,9 +168,10 @@ impl Verdict {
         let result = match &self.outcome {
             Outcome::Passed => String::new(),
             Outcome::Failed { .. } => {
-                let text = [&format!("{} ({})", self.demands, self.why), "Seen:"].map(|line| escaped(line)).join("\n");
-                let seen: String = self.seen.iter().map(|line| format!("\n{}", escaped(line))).collect();
-                format!("<failure message=\"{}\">{text}{seen}\n</failure>\n", escaped(&self.outcome.to_string()))
+                let text = [&format!("{} ({})", self.demands, self.why), "Seen:"].map(escaped).join("\n");
+                let seen: Vec<_> = self.seen.iter().map(|line| escaped(line) + "\n").collect();
+                let (message, seen) = (escaped(&self.outcome.to_string()), seen.concat());
+                format!("<failure message=\"{message}\">{text}\n{seen}</failure>\n")
             }
             Outcome::Skipped { reason } => format!("<skipped message=\"{}\"/>\n", escaped(reason)),
         };

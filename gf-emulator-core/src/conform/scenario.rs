@@ -441,7 +441,7 @@ mod tests {
             for action in lines.filter(Value::is_object) {
                 if let Some(url) = action["motion_url"].as_str() {
                     let url = url.replace("{foreign}", "{http}");
-                    assert!(jobs.iter().any(|job| *job == url), "{}: {url}", scenario.name);
+                    assert!(jobs.contains(&url), "{}: {url}", scenario.name);
                 }
                 assert!(action["id"].as_i64().is_some_and(|id| (1..99).contains(&id)), "{}", scenario.name);
             }
