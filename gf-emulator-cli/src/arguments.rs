@@ -3,7 +3,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::CliError;
-use crate::{check, collect, demo, export, import, numbers, pipe, puls, report, run, serve, signals};
+use crate::{check, collect, conform, demo, export, import, numbers, pipe, puls, report, run, serve, signals};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -57,6 +57,7 @@ enum Command {
     Collect(collect::Arguments),
     Demo(demo::Arguments),
     Serve(serve::Arguments),
+    Conform(conform::Arguments),
     Check(check::Arguments),
     Pipe(pipe::Arguments),
     Puls(puls::Arguments),
@@ -80,6 +81,7 @@ impl CommandLine {
             Command::Collect(arguments) => collect::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => serve::run(arguments),
+            Command::Conform(arguments) => conform::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Pipe(arguments) => pipe::run(&arguments),
             Command::Puls(arguments) => puls::run(&arguments),
@@ -126,7 +128,9 @@ mod tests {
         let mut checked = Vec::new();
         for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
             let name = arg.get_value_names().unwrap_or_default()[0].as_str();
-            let Some(option) = arg.get_long().filter(|_| !["FILE", "DIR", "OUT"].contains(&name)) else { continue };
+            let Some(option) = arg.get_long().filter(|_| !["FILE", "DIR", "OUT", "NAME"].contains(&name)) else {
+                continue;
+            };
             if !arg.get_possible_values().is_empty() {
                 continue;
             }

@@ -7,6 +7,7 @@ mod arguments;
 mod check;
 mod collect;
 mod configuration;
+mod conform;
 mod demo;
 mod error;
 mod export;

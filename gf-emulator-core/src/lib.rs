@@ -46,6 +46,7 @@
 //! - [`actions`]: the actions registry.
 //! - [`json_lines`]: a machine's messages as lines of text, from a reader and to a writer.
 //! - `local_service` (feature `local-service`): a local stand-in for the cloud service, for tests and demonstrations.
+//! - `conform` (feature `local-service`): takes a machine through scenarios, and says which of them it passes.
 //! - `replay` (feature `local-service`): plays a recording back to a machine, and compares.
 //! - `report` (feature `report`): a recording as an HTML page.
 //! - `follow` (feature `follow`): the same page live, with the machine's controls.
@@ -62,7 +63,7 @@
 //!
 //! All are off by default.
 //!
-//! - `local-service`: the modules `local_service` and `replay`.
+//! - `local-service`: the modules `local_service`, `conform` and `replay`.
 //! - `report`: recordings as HTML pages; enables `plot`.
 //! - `follow`: live pages; enables `report`.
 //! - `drawing`: jobs from G-code and SVG path data (`puls::gcode`, `puls::svgpath`).
@@ -77,6 +78,8 @@
 
 pub mod actions;
 pub mod config;
+#[cfg(feature = "local-service")]
+pub mod conform;
 mod emulator;
 mod error;
 mod events;

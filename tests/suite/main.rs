@@ -5,14 +5,15 @@
 mod auto_traits;
 mod buttons;
 mod certificates;
+mod conform;
 mod cycle;
 mod faults;
 mod floods;
 mod follow;
 mod golden;
 mod handles;
-mod immediate;
 mod har;
+mod immediate;
 mod imports;
 mod incomplete_downloads;
 mod jobs;

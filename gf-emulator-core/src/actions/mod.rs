@@ -356,10 +356,11 @@ impl Row {
             StepKind::Capture { .. }
             | StepKind::Upload { .. }
             | StepKind::Download { .. }
-            | StepKind::Button {}
+            | StepKind::Button { .. }
+            | StepKind::RequireLidClosed { .. }
             | StepKind::WarmUp {}
             | StepKind::Play { .. }
-            | StepKind::Park {}
+            | StepKind::Park { .. }
             | StepKind::Rest {}
             | StepKind::DownloadFirmware {}
             | StepKind::Custom { .. } => false,

@@ -84,6 +84,7 @@ impl Seen {
             Self::Fault { machine, what } => (FAULT, format!("machine {machine}: {}", text.cut(what, LONG_LIMIT))),
             Self::WsBinary(bytes) => (FROM_MACHINE, format!("a binary frame, {}", size(*bytes))),
             Self::WsPing => (FROM_MACHINE, "ping".to_owned()),
+            Self::WsPong => (FROM_MACHINE, "pong".to_owned()),
             Self::WsSent(raw) => (TO_MACHINE, text.action(raw).unwrap_or_else(|| text.name(raw))),
             Self::WsClosed { code: Some(code) } => (FROM_MACHINE, format!("WebSocket closed ({code})")),
             Self::WsClosed { code: None } => (FROM_MACHINE, "WebSocket cut".to_owned()),

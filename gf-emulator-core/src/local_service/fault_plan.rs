@@ -111,6 +111,16 @@ impl FaultPlan {
         state.own_added += 1;
     }
 
+    /// Removes all faults. Machines keep their numbers.
+    pub(super) fn clear(&mut self) {
+        self.faults.clear();
+        for state in self.machines.values_mut() {
+            state.own.clear();
+            // The next faults get the same numbers.
+            state.tallies.clear();
+        }
+    }
+
     /// Returns the first fault that happens, with the random numbers for its details.
     fn first(&mut self, machine: u64, lane: Lane, applies: impl Fn(&Fault) -> bool) -> Option<(Failure, Draws)> {
         let Self { seed, faults, numbers, machines } = self;

@@ -66,6 +66,12 @@ impl Faults {
         state.plan.add_for(number, fault);
     }
 
+    /// Removes all faults, and ends all holds.
+    pub(super) fn clear(&self) {
+        lock(&self.state).plan.clear();
+        self.release();
+    }
+
     /// Returns the number of a machine, counted from 1 in the order of the first calls.
     pub(super) fn number_of(&self, serial: &str) -> u64 {
         lock(&self.state).plan.number_of(serial)

@@ -14,7 +14,7 @@ use socket2::SockRef;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
-use tungstenite::{Error as WsError, Message, WebSocket};
+use tungstenite::{Bytes, Error as WsError, Message, WebSocket};
 
 use crate::http_server::response::linger;
 use crate::http_server::stream::{ServerStream, read_socket};
@@ -86,6 +86,7 @@ pub(super) enum LinkEvent<'a> {
     Ping,
     /// The time after which it is cut is over: this is how.
     OnSchedule(WsEnd),
+    Pong,
     /// The link is about to be cut or has failed: nothing can be sent any more.
     Closing,
     /// The connection is closed.
@@ -150,13 +151,26 @@ impl Link {
     /// Sends a text message in this many fragments, but no more than it has bytes. `before_send` is called just before,
     /// in the order of sending.
     pub(super) fn send(&self, text: &str, fragments: usize, before_send: impl FnOnce()) -> Result<(), LinkClosed> {
+        self.send_messages(fragmented(text, fragments), before_send)
+    }
+
+    /// Sends a ping without a payload.
+    pub(super) fn ping(&self) -> Result<(), LinkClosed> {
+        self.send_messages([Message::Ping(Bytes::new())], || ())
+    }
+
+    fn send_messages(
+        &self,
+        messages: impl IntoIterator<Item = Message>,
+        before_send: impl FnOnce(),
+    ) -> Result<(), LinkClosed> {
         {
             let mut state = lock(&self.state);
             if state.cut.is_some() || state.ended || !state.websocket.can_write() {
                 return Err(LinkClosed);
             }
             before_send();
-            for message in fragmented(text, fragments) {
+            for message in messages {
                 state.websocket.send(message).map_err(|_| LinkClosed)?;
             }
         }
@@ -338,7 +352,8 @@ impl Link {
                     on_event(LinkEvent::Ping);
                 }
                 Ok(Message::Close(frame)) => read.close_code = frame.map(|frame| frame.code.into()),
-                Ok(Message::Pong(_) | Message::Frame(_)) => {}
+                Ok(Message::Pong(_)) => on_event(LinkEvent::Pong),
+                Ok(Message::Frame(_)) => {}
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock => {
                     // tungstenite queues pongs while it reads and sends them with a flush.
                     let _ = lock(&self.state).websocket.flush();

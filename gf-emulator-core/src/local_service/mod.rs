@@ -309,6 +309,15 @@ impl LocalService {
         self.core.send_text(&machine, &link, text).map_err(|_| LocalServiceError::NotConnected)
     }
 
+    /// Sends a ping. The machine's answer is [`Seen::WsPong`].
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn ping(&self) -> Result<(), LocalServiceError> {
+        let (_, link) = self.core.machines.latest(SEND_TIMEOUT).ok_or(LocalServiceError::NotConnected)?;
+        link.ping().map_err(|_| LocalServiceError::NotConnected)
+    }
+
     /// Cuts the WebSocket of the machine that connected last and waits until it is closed. Does nothing if there is
     /// none.
     pub fn drop_connection(&self, how: Cut) {
@@ -351,6 +360,11 @@ impl LocalService {
     #[must_use]
     pub fn seed(&self) -> u64 {
         self.core.faults.seed()
+    }
+
+    /// Removes all faults that were added and not used, and sends every response that is held back.
+    pub fn clear_faults(&self) {
+        self.core.faults.clear();
     }
 
     /// Sends every response that is held back at the moment (see [`Failure::Hold`]).

@@ -75,6 +75,8 @@ pub enum Seen {
     WsBinary(usize),
     /// A machine sent a ping, which was answered.
     WsPing,
+    /// A machine sent a pong: the answer to [`LocalService::ping`](super::LocalService::ping).
+    WsPong,
     /// The service sent this text frame.
     WsSent(String),
     /// A [`Fault`](super::Fault) happens to a request, a frame or a connection. Delays and bandwidths are not reported.
@@ -211,6 +213,7 @@ impl Seen {
             | Self::WsLeftOut { .. }
             | Self::WsBinary(_)
             | Self::WsPing
+            | Self::WsPong
             | Self::WsClosed { .. } => 0,
         };
         size_of::<Self>() + heap

@@ -90,6 +90,7 @@ fn serve_websocket(core: &Core, connection: HttpConnection, machine: &Arc<Remote
         LinkEvent::Text(text) => receive_text(core, machine, &link, text),
         LinkEvent::Binary(bytes) => core.history.record(Seen::WsBinary(bytes)),
         LinkEvent::Ping => core.history.record(Seen::WsPing),
+        LinkEvent::Pong => core.history.record(Seen::WsPong),
         LinkEvent::OnSchedule(how) if scheduled == by_fault => {
             core.report_fault(number, &format!("the WebSocket is {how}"));
         }

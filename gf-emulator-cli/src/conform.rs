@@ -1,0 +1,182 @@
+//! `conform`: takes a machine through scenarios, and reports which of them it passes.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::ValueEnum;
+use gf_emulator_core::conform::{Conformance, Generation, Options, Outcome, Report, Scenario, Verdict};
+use gf_emulator_core::local_service::LocalService;
+
+use crate::error::CliError;
+use crate::output::{self, OpenOutput, notice, print};
+use crate::{logging, numbers, signals};
+
+/// The default of `--wait`.
+const WAIT: Duration = Duration::from_secs(120);
+/// How long a machine has to answer the WebSocket's close at the end.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Test a machine against the protocol
+///
+/// Serves a stand-in for the cloud service as "serve" does, waits for a machine to connect, takes it through scenarios,
+/// and prints a row for each: name, passed, failed or skipped, and for a failed one what was demanded and seen. The
+/// machine must have started anew, because some scenarios are about its first messages.
+///
+/// Some scenarios need a person at the machine who opens the lid or presses the button; the program says when. No
+/// scenario needs the laser: one job, "fire-before-power", has the laser on for one tick without any power set, and the
+/// machine must refuse it. Take the material out, and keep the lid closed unless told otherwise.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator conform --list
+  gf-machine-emulator conform --listen 8080 --plain --junit conform.xml
+  gf-machine-emulator conform --listen 8443 --ca-out ca.pem \\
+      --unattended --auto-button
+
+Exit codes: 0 all scenarios that were run have passed; 1 one has failed, no
+machine has connected, or Ctrl-C or SIGTERM; 2 wrong usage.")]
+pub(crate) struct Arguments {
+    /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
+    #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address, required_unless_present = "list")]
+    listen: Option<String>,
+    /// Do not use TLS; machines accept this only for loopback addresses
+    #[arg(long)]
+    plain: bool,
+    /// Write the root certificate that machines must trust to this file (PEM)
+    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
+    ca_out: Option<PathBuf>,
+    /// How many seconds to wait for a machine to connect [default: 120]
+    #[arg(long, value_name = "S", value_parser = numbers::seconds)]
+    wait: Option<Duration>,
+    /// How many seconds each step of a scenario may take [default: 60]
+    #[arg(long, value_name = "S", value_parser = numbers::seconds)]
+    timeout: Option<Duration>,
+    /// The machine's generation
+    #[arg(long, value_enum, default_value = "2.6")]
+    generation: GenerationArgument,
+    /// Run only this scenario; may be given several times
+    #[arg(long, value_name = "NAME", value_parser = name)]
+    only: Vec<String>,
+    /// Nobody is at the machine: skip scenarios that need somebody at the lid or the button
+    #[arg(long)]
+    unattended: bool,
+    /// The machine presses its button itself, to start prints
+    #[arg(long)]
+    auto_button: bool,
+    /// List the scenarios and what they demand, and exit
+    #[arg(long)]
+    list: bool,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the result as JUnit XML
+    #[arg(long, value_name = "FILE")]
+    junit: Option<PathBuf>,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GenerationArgument {
+    #[value(name = "1.x")]
+    V1,
+    #[value(name = "2.6")]
+    V2,
+}
+
+impl From<GenerationArgument> for Generation {
+    fn from(argument: GenerationArgument) -> Self {
+        match argument {
+            GenerationArgument::V1 => Self::V1,
+            GenerationArgument::V2 => Self::V2,
+        }
+    }
+}
+
+/// Checks the name of a scenario.
+fn name(text: &str) -> Result<String, String> {
+    let is_known = Scenario::built_in().iter().any(|scenario| scenario.name() == text);
+    if is_known { Ok(text.to_owned()) } else { Err("expected the name of a scenario, as --list shows them".to_owned()) }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let mut scenarios = Scenario::built_in();
+    scenarios.retain(|scenario| arguments.only.is_empty() || arguments.only.iter().any(|name| name == scenario.name()));
+    if arguments.list {
+        scenarios.iter().for_each(list);
+        return Ok(());
+    }
+    logging::start_with_warnings()?;
+    let mut options = Options::default();
+    options.generation = arguments.generation.into();
+    options.timeout = arguments.timeout.unwrap_or(options.timeout);
+    (options.unattended, options.auto_button) = (arguments.unattended, arguments.auto_button);
+    let open = |path: &Option<PathBuf>| path.as_deref().map(|path| output::create(path, &[])).transpose();
+    let (ca_file, json, junit) = (open(&arguments.ca_out)?, open(&arguments.json)?, open(&arguments.junit)?);
+    let builder = LocalService::builder();
+    logging::secrets().follow(&builder.secrets());
+    // clap demands it without --list.
+    let listen = arguments.listen.clone().unwrap_or_default();
+    let builder = builder.listen(listen).tls(!arguments.plain);
+    let mut conformance = Conformance::start(builder, options).map_err(CliError::failed)?;
+    let stopper = conformance.stopper();
+    signals::on_stop(move || stopper.stop());
+    if let (Some(mut output), Some(pem)) = (ca_file, conformance.service().ca_pem()) {
+        let written = output.file.write_all(pem.as_bytes());
+        output.finish(written)?;
+    }
+    introduce(conformance.service(), arguments.ca_out.as_deref());
+    if !conformance.wait_for_machine(arguments.wait.unwrap_or(WAIT)) {
+        return Err(CliError::failed("no machine has connected"));
+    }
+    let ask = &mut |task| print(format_args!("    please {task}"));
+    let mut verdicts = Vec::with_capacity(scenarios.len());
+    for scenario in &scenarios {
+        let verdict = conformance.run(scenario, ask);
+        show(&verdict);
+        verdicts.push(verdict);
+    }
+    conformance.service().close_within(1000, CLOSE_TIMEOUT);
+    let report = Report::new(verdicts);
+    write(json, &report.to_json())?;
+    write(junit, &report.to_junit())?;
+    if report.failed() > 0 || report.verdicts().iter().any(was_stopped) {
+        return Err(CliError::failed(report));
+    }
+    print(&report);
+    Ok(())
+}
+
+/// Returns whether the program was stopped before this scenario.
+fn was_stopped(verdict: &Verdict) -> bool {
+    matches!(&verdict.outcome, Outcome::Skipped { reason } if reason == "stopped")
+}
+
+fn list(scenario: &Scenario) {
+    print(format_args!("{}\n    {}\n    {}", scenario.name(), scenario.demands(), scenario.why()));
+}
+
+/// Prints the row of a scenario, and what was seen if it has failed.
+fn show(verdict: &Verdict) {
+    print(verdict);
+    if matches!(verdict.outcome, Outcome::Failed { .. }) {
+        print(format_args!("    {}\n    {}", verdict.demands, verdict.why));
+        verdict.seen.iter().for_each(|line| print(format_args!("    {line}")));
+    }
+}
+
+/// Prints what a machine's configuration needs.
+fn introduce(service: &LocalService, ca_out: Option<&Path>) {
+    let address = service.addr();
+    if !address.ip().is_loopback() {
+        notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
+    }
+    print(format_args!("listening on {address}; a machine's configuration needs:\n"));
+    print(service.config_section(ca_out.filter(|path| *path != Path::new("-"))));
+    print("\nAny serial number (sent as S12345) and any password will do. Start the machine now.\n");
+}
+
+fn write(output: Option<OpenOutput>, text: &str) -> Result<(), CliError> {
+    let Some(mut output) = output else { return Ok(()) };
+    let written = output.file.write_all(text.as_bytes());
+    output.finish(written).map(|_| ())
+}
