@@ -128,7 +128,7 @@ mod tests {
         let mut checked = Vec::new();
         for arg in command.get_arguments().filter(|arg| arg.get_action().takes_values()) {
             let name = arg.get_value_names().unwrap_or_default()[0].as_str();
-            let Some(option) = arg.get_long().filter(|_| !["FILE", "DIR", "OUT", "NAME"].contains(&name)) else {
+            let Some(option) = arg.get_long().filter(|_| !numbers::NO_NUMBERS.contains(&name)) else {
                 continue;
             };
             if !arg.get_possible_values().is_empty() {

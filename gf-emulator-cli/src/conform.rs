@@ -36,6 +36,7 @@ Examples:
 
 Exit codes: 0 all scenarios that were run have passed; 1 one has failed, no
 machine has connected, or Ctrl-C or SIGTERM; 2 wrong usage.")]
+#[allow(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct Arguments {
     /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address, required_unless_present = "list")]

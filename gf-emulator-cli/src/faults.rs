@@ -2,6 +2,7 @@
 
 use gf_emulator_core::local_service::{Builder, Fault, FaultProfile, LocalService, Script, ScriptStep};
 
+use crate::numbers;
 use crate::output::print;
 
 /// The list of faults in the help of `serve`.
@@ -39,7 +40,7 @@ pub(crate) struct FaultArguments {
     #[arg(long = "fault-profile", value_name = "NAME[:SCALE]", value_parser = profile)]
     profiles: Vec<Profile>,
     /// The seed of the faults: the same seed gives the same faults [default: a random one]
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = numbers::within(0..=u64::MAX, "a whole number"))]
     seed: Option<u64>,
 }
 

@@ -9,7 +9,7 @@ use clap::Command;
 use gf_emulator_core::listen_address;
 
 /// Value names of options that do not take a number.
-const NO_NUMBERS: [&str; 5] = ["FILE", "DIR", "OUT", "URL", "NAME"];
+pub(crate) const NO_NUMBERS: [&str; 7] = ["FILE", "DIR", "OUT", "URL", "NAME", "FAULT", "NAME[:SCALE]"];
 /// The value name of options that take an address.
 pub(crate) const ADDRESS: &str = "[ADDR:]PORT";
 

@@ -25,7 +25,7 @@ use crate::{configuration, logging, numbers, signals};
 ///
 /// With "button: wait" in the configuration and a terminal, Enter presses the button, o+Enter opens the lid and c+Enter
 /// closes it. While it is open, a 2.6 machine cancels motions and prints, and lid pictures fail. A print that nobody
-/// starts is cancelled after "button_timeout_s".
+/// starts within 5 minutes is cancelled; the configuration can change that time.
 ///
 /// With --follow, a web page shows the session live, with controls for button, lid and stopping. Its link is printed;
 /// anyone who has it can use the controls.

@@ -324,8 +324,9 @@ fn pipe_performs_actions_and_ends_with_its_input() {
     let ended = program.end();
     ended.expect(0);
     let messages: Vec<Value> = ended.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    let events: Vec<_> = messages.iter().map(|message| message["event"].as_str().unwrap()).collect();
-    assert_eq!(events, ["settings:completed", "motion:starting", "motion:completed"]);
+    let name = |message: &Value| ["event", "progress"].iter().find_map(|key| message[key].as_str().map(str::to_owned));
+    let events: Vec<_> = messages.iter().filter_map(name).collect();
+    assert_eq!(events, ["settings:completed", "motion:starting", "motion:download", "motion:completed"]);
     assert!(ended.stderr.contains("(WARNING) "), "the line that is not JSON is logged: {}", ended.stderr);
     assert_eq!(names(&folder.path().join("motion"), "puls").len(), 1);
 }

@@ -345,9 +345,13 @@ fn a_print_that_is_stopped_reports_the_stop_and_the_way_home_before_it_is_cancel
     });
     let harness = setup.start();
     harness.start_action(PRINT, "print");
-    let mut pauses = 0;
+    let (mut pauses, mut ids) = (0, 100..);
     loop {
         harness.wait("progress", |seen| progress_of(seen).len() > 2 * pauses);
+        // A pause goes back 2000 ticks, so each run is longer than the one before.
+        for id in ids.by_ref().take(1 << pauses) {
+            harness.expect(id, "settings", "completed");
+        }
         harness.handle.press_button();
         harness.wait("a pause", |seen| progress_of(seen).len() > 2 * pauses + 1);
         if progress_of(&harness.service.seen()).last().unwrap()["settings"]["values"]["CCxp"] != 0 {
@@ -379,7 +383,7 @@ fn a_print_that_is_stopped_reports_the_stop_and_the_way_home_before_it_is_cancel
     assert_eq!(lines, expected);
     let progress = progress_of(&harness.service.seen());
     let totals: Vec<_> = progress.iter().rev().take(3).map(|message| message["total"].as_u64().unwrap()).collect();
-    // 5 mm at 200 mm/s and 10 kHz.
-    assert!(totals[0] == totals[1] && totals[0] <= 250 && totals[2] > 250, "{totals:?}");
+    // At most 5.01 mm, a whole number of microsteps, at 200 mm/s and 10 kHz.
+    assert!(totals[0] == totals[1] && totals[0] <= 251 && totals[2] > 251, "{totals:?}");
     assert_eq!(progress.last().unwrap()["settings"]["values"]["CCxp"], 0);
 }

@@ -191,8 +191,8 @@ fn a_machine_that_reconnects_goes_on_where_it_was() {
 fn two_machines_at_once_each_have_their_own_state() {
     let behaviour = behaviour().print("one", square()).once();
     let service = LocalService::builder().tls(false).behaviour(behaviour).start().unwrap();
-    // The answer to the first download of the hunt is held: that machine stays behind.
-    service.fault(Fault::new(Failure::Hold).on("GET", "/dl/homing-hunt"));
+    // The answer to a download of the hunt is held: that machine stays behind.
+    service.fault(Fault::new(Failure::Hold).on("GET", "/dl/homing-hunt").machine(1));
     let (first, second) = (run_machine(&service, 1), run_machine(&service, 2));
     let completed = BehaviourChange::Print { number: 1, state: PrintState::Completed };
     let done = |seen: &[Seen]| ["S1", "S2"].map(|serial| has_change(seen, serial, &completed));

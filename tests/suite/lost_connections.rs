@@ -113,7 +113,7 @@ fn lose_in_action(generation: Generation, tls: bool, how: Loss, action: &Map<Str
         let most_dropped = match generation {
             Generation::V1 => i64::from(two[0]["action_id"] == 1013),
             _ if kind == "print" => 2,
-            _ => 1,
+            Generation::V2 => 1,
         };
         assert!(how == Loss::Hard || gap <= 1 + most_dropped, "lost between: {two:#?}");
     }

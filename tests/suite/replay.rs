@@ -244,10 +244,10 @@ fn repeats_the_cancellation_of_a_print() {
     let harness = Setup::new(Generation::V2).slow().recorded(recording.path()).start();
     harness.start_action(1, "print");
     harness.wait_event("print:download:completed", Some(1));
-    harness.start_action(2, "settings");
+    harness.start_action(2, "lid_image");
     harness.send(1, "print", "cancelled", &json!({}));
     harness.wait_event("print:cancelled", Some(1));
-    harness.wait_event("settings:completed", Some(2));
+    harness.wait_event("lid_image:completed", Some(2));
     let (_service, _folder, ended) = harness.stop();
     ended.unwrap();
     let waits = |config: &mut Config| config.emulator.button = Button::Wait;

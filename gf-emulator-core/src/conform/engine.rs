@@ -44,7 +44,7 @@ impl Default for Options {
     }
 }
 
-/// A local service that takes a machine through scenarios. See the [module](self).
+/// A local service that takes a machine through scenarios.
 #[derive(Debug)]
 pub struct Conformance {
     service: LocalService,

@@ -99,7 +99,7 @@ pub fn export_har(
     let summary = ExportSummary::default();
     let mut export =
         Export { out, folder: &folder, bodies, begun: None, clock_us: 0, web_socket: None, replaced: 0, summary };
-    while let Some(entry) = recording.next() {
+    for entry in recording.by_ref() {
         let entry = entry?;
         export.set_clock(entry.t, &entry.at);
         export.add(entry.event)?;

@@ -109,7 +109,7 @@ fn unredacted(event: &spool::Event, data: Vec<u8>, redactor: &Redactor) -> io::R
         }
         Kind::Opened => Unredacted::Event(Event::Opened { url: text(data)? }),
         Kind::Closed => Unredacted::Event(Event::Closed { reason: "closed".into() }),
-        Kind::Exchange => StoredExchange::load(data)?.into_unredacted(redactor.secrets()),
+        Kind::Exchange => StoredExchange::load(&data)?.into_unredacted(redactor.secrets()),
     })
 }
 
@@ -201,7 +201,7 @@ impl<'a> Collector<'a> {
             || entry.resource_type.is_some_and(|kind| kind.0 == b"websocket");
         if is_web_socket {
             self.known.learn_web_socket(&url, request.headers);
-            if response.status.is_none_or(|status| status == 101.0) || messages.is_some() {
+            if response.status.is_none_or(|status| (status - 101.0).abs() < 0.5) || messages.is_some() {
                 let opened = if base.starts_with("http") { base.replacen("http", "ws", 1) } else { base };
                 let (first, last) = messages.unwrap_or((started_us, started_us));
                 self.spool.push(started_us.min(first), Kind::Opened, line, &[opened.as_bytes()])?;

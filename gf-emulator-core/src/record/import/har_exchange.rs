@@ -130,7 +130,7 @@ impl StoredExchange {
     }
 
     /// Reads what [`store`](Self::store) has written.
-    pub(super) fn load(data: Vec<u8>) -> io::Result<Self> {
+    pub(super) fn load(data: &[u8]) -> io::Result<Self> {
         let broken = || io::Error::other("the temp file has changed");
         let (length, rest) = data.split_first_chunk().ok_or_else(broken)?;
         let length = usize::try_from(u64::from_le_bytes(*length)).map_err(io::Error::other)?;
