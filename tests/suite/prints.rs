@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use gf_emulator_core::actions::Table;
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::local_service::{Failure, Fault, Seen};
 use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate, StopReason};
@@ -199,6 +200,31 @@ fn cancelled_during_the_download() {
 #[test]
 fn cancelled_during_the_wait_for_the_button() {
     check_cancel_in(Phase::Button);
+}
+
+/// The service cannot see when the machine begins to wait: only that the job has been downloaded.
+#[test]
+fn cancelled_before_the_wait_for_the_button_ends_as_in_it() {
+    let mut table: Value = serde_json::from_str(Table::builtin_text(Generation::V2)).unwrap();
+    let steps = table["actions"]["print"]["steps"].as_array_mut().unwrap();
+    let button = steps.iter_mut().find(|step| step["do"] == "button").unwrap();
+    button["delay_s"] = json!(3600);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("actions.json");
+    fs::write(&path, table.to_string()).unwrap();
+    let harness = Setup::new(Generation::V2)
+        .config(move |config| {
+            config.service.actions_file = Some(path);
+            config.emulator.time_scale = 1.0;
+            config.emulator.cool_down = Duration::ZERO;
+        })
+        .start();
+    harness.start_action(PRINT, "print");
+    harness.wait_event("print:download:completed", Some(PRINT));
+    harness.send(PRINT, "print", "cancelled", &json!({}));
+    harness.wait_event("print:cancelled", Some(PRINT));
+    let events = events_of(&harness.service.seen());
+    assert!(events.contains(&format!("print:return_to_home:succeeded ({PRINT})")), "{events:?}");
 }
 
 #[test]

@@ -304,6 +304,15 @@ impl StepKind {
             _ => None,
         }
     }
+
+    /// Returns the cleanup if the action ends early from this step on, unless that of an earlier step remains.
+    fn stopped(&self) -> Option<&[Step]> {
+        match self {
+            Self::Button { stopped } => Some(stopped),
+            Self::Play { stopped, .. } if !stopped.is_empty() => Some(stopped),
+            _ => None,
+        }
+    }
 }
 
 /// A name of letters, digits and underscores: safe in file names and URLs, and usable in placeholders.

@@ -195,6 +195,10 @@ impl Runner<'_> {
 
     fn steps<'a>(&mut self, steps: &'a [Step], context: &mut ActionContext<'a>) -> Result<(), Abort> {
         for step in steps {
+            // Before the check, so that only what has been sent decides how the service sees the action end.
+            if let Some(stopped) = step.kind.stopped() {
+                context.cleanup = stopped;
+            }
             if let Some(reason) = self.shared.controls.stop_reason() {
                 return Err(reason.into());
             }
@@ -259,8 +263,7 @@ impl Runner<'_> {
                 uploaded
             }
             StepKind::Download { progress } => self.download(progress.as_ref(), context),
-            StepKind::Button { stopped } => {
-                context.cleanup = stopped;
+            StepKind::Button { .. } => {
                 let job = context.job()?;
                 self.machine.wait_for_button(job, &self.shared.controls).map_err(aborted("wait for the button"))
             }
@@ -269,10 +272,7 @@ impl Runner<'_> {
                 self.shared.controls.set_interlock(true);
                 self.machine.warm_up(job, &self.shared.controls).map_err(aborted("warm up"))
             }
-            StepKind::Play { progress, paused, resumed, stopped } => {
-                if !stopped.is_empty() {
-                    context.cleanup = stopped;
-                }
+            StepKind::Play { progress, paused, resumed, .. } => {
                 // Without a `paused` event, the service would not learn of the pause.
                 if paused.is_empty() {
                     self.shared.controls.enable_button(false);

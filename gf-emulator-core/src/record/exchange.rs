@@ -161,20 +161,38 @@ fn public_headers(headers: &HeaderMap) -> Map<String, Value> {
     public.map(|(name, value)| (name.to_string(), String::from_utf8_lossy(value.as_bytes()).into())).collect()
 }
 
-/// A response body that is recorded as it is read.
+/// A response body that is recorded as it is read. If it is dropped before its end, the entry says so.
 pub(crate) struct RecordedBody<R> {
-    pub(crate) body: R,
-    pub(crate) exchange: PendingExchange,
+    body: R,
+    exchange: PendingExchange,
+    at_end: bool,
+}
+
+impl<R> RecordedBody<R> {
+    pub(crate) fn new(body: R, exchange: PendingExchange) -> Self {
+        Self { body, exchange, at_end: false }
+    }
 }
 
 impl<R: Read> Read for RecordedBody<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.body.read(buffer);
         match &read {
-            Ok(n) => self.exchange.append(&buffer[..*n]),
+            Ok(n) => {
+                self.at_end |= *n == 0 && !buffer.is_empty();
+                self.exchange.append(&buffer[..*n]);
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => self.exchange.set_error(e),
         }
         read
+    }
+}
+
+impl<R> Drop for RecordedBody<R> {
+    fn drop(&mut self) {
+        if !self.at_end && self.exchange.exchange.error.is_none() {
+            self.exchange.set_error("the rest of the body was not read");
+        }
     }
 }

@@ -122,7 +122,7 @@ impl Response {
     fn reader(self) -> Box<dyn Read + Send> {
         let body = self.inner.into_body().into_with_config().limit(u64::MAX).reader();
         match self.recording {
-            Some(exchange) => Box::new(RecordedBody { body, exchange }),
+            Some(exchange) => Box::new(RecordedBody::new(body, exchange)),
             None => Box::new(body),
         }
     }

@@ -253,6 +253,31 @@ fn the_error_of_a_truncated_body_says_how_much_arrived() {
 }
 
 #[test]
+fn a_download_that_is_stopped_is_recorded_as_incomplete() {
+    let url = start_service(|mut stream, _| {
+        while read_request(&mut stream).is_some() {
+            _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nbody");
+        }
+    });
+    for (stop, expected) in [(true, Some("the rest of the body was not read")), (false, None)] {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Recorder::of_machine(folder.path().join("it"), &config(&url)).unwrap();
+        let http = client(limits());
+        http.telemetry.set_recorder(&recorder);
+        let mut body = http.send(get(&url)).unwrap().download();
+        let length = if stop { 2 } else { 100 };
+        io::copy(&mut (&mut body).take(length), &mut io::sink()).unwrap();
+        drop((body, http, recorder));
+        let mut recording = crate::record::Recording::open(folder.path().join("it")).unwrap();
+        let exchange = recording.find_map(|entry| match entry.unwrap().event {
+            crate::record::Event::Http(exchange) => Some(exchange),
+            _ => None,
+        });
+        assert_eq!(exchange.unwrap().error.as_deref(), expected);
+    }
+}
+
+#[test]
 fn cancelling_ends_every_part_of_an_exchange() {
     for head in ["", "HTTP/1.1 200 OK\r\n", HEAD] {
         let (sender, receiver) = unbounded();
