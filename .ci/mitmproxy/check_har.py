@@ -2,7 +2,7 @@
 
     python check_har.py FILE REQUESTS MESSAGES
 
-Every entry must become a flow with the same request, response and bodies. mitmproxy (up to 12.2 at least) ignores the
+Every entry must become a flow with the same request, response and bodies. mitmproxy (12.3.1, the newest) ignores the
 messages of WebSockets in the HAR files that it reads, so they are added to the flows here, with mitmproxy's own types.
 What mitmproxy writes of these flows must then have the same messages, in the same form.
 """
