@@ -102,9 +102,12 @@ impl Session {
             match response.status {
                 200..=299 => return Ok(response),
                 401 if bearer.is_some() && !repeated => {
-                    log::info!("the token has expired: signing in again");
                     response.drain();
-                    let _websocket_token = self.adopt(self.credentials.sign_in(&self.http)?);
+                    // Another request or a reconnection may have signed in meanwhile.
+                    if *lock(&self.bearer) == bearer {
+                        log::info!("the token has expired: signing in again");
+                        let _websocket_token = self.adopt(self.credentials.sign_in(&self.http)?);
+                    }
                     repeated = true;
                     deadline = self.http.deadline(body);
                 }
