@@ -17,7 +17,9 @@ use super::{Action, Destination, Emit, Laser, OpenLid, Row, Step, StepKind, Tabl
 use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
 use crate::events::{EmulatorEvent, Ending};
-use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason};
+use crate::machine::{
+    Capture, Controls, CustomStep, Job, LastReadings, Machine, MachineError, PlayEvent, PlayUpdate, StopReason,
+};
 use crate::record::Telemetry;
 use crate::service::{Uplink, Upload};
 use crate::storage::JobStore;
@@ -114,6 +116,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) uplink: &'a dyn Uplink,
     pub(crate) jobs: &'a JobStore,
     pub(crate) machine: &'a mut dyn Machine,
+    /// The machine's readings before an action that needs it.
+    pub(crate) readings: &'a LastReadings,
     pub(crate) session: &'a mut SessionState,
 }
 
@@ -237,7 +241,7 @@ impl Runner<'_> {
                 let generation = self.shared.config.generation();
                 let request = Capture {
                     camera: *camera,
-                    lamp_level: settings::lamp_level(*camera, settings, generation, || self.machine.readings()),
+                    lamp_level: settings::lamp_level(*camera, settings, generation, || self.readings.get()),
                     laser: match laser {
                         Laser::AsRequested => settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0),
                         Laser::On => true,
