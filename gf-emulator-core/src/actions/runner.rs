@@ -198,6 +198,10 @@ impl Runner<'_> {
 
     fn steps<'a>(&mut self, steps: &'a [Step], context: &mut ActionContext<'a>) -> Result<(), Abort> {
         for step in steps {
+            if let StepKind::Button { stopped } = &step.kind {
+                // Before the check: the service has been told that the machine waits, so a stop ends the wait.
+                context.cleanup = stopped;
+            }
             if let Some(reason) = self.shared.controls.stop_reason() {
                 return Err(reason.into());
             }
@@ -262,8 +266,7 @@ impl Runner<'_> {
                 uploaded
             }
             StepKind::Download { progress } => self.download(progress.as_ref(), context),
-            StepKind::Button { stopped } => {
-                context.cleanup = stopped;
+            StepKind::Button { .. } => {
                 let job = context.job()?;
                 self.machine.wait_for_button(job, &self.shared.controls).map_err(aborted("wait for the button"))
             }
