@@ -345,7 +345,7 @@ impl Emulator {
         };
         let (to_main, main_actions) = bounded(1);
         let (to_second, second_actions) = bounded(1);
-        // Three events for each action, and the next action of a worker follows the third.
+        // Up to three events for each action, and the next action of a worker follows the last.
         let (events, worker_events) = bounded(6);
         let mut event_loop = EventLoop {
             shared,

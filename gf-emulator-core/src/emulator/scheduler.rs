@@ -54,8 +54,8 @@ struct WorkerState {
     busy: Option<Kind>,
     /// The id of its action. `None` once the ending is decided.
     running: Option<i64>,
-    /// The worker has begun its action, and read the machine before if the action needs it.
-    has_begun: bool,
+    /// The machine has been read for its action.
+    machine_read: bool,
 }
 
 /// The actions that were accepted and have not ended.
@@ -125,20 +125,20 @@ impl Scheduler {
 
     /// Returns the next action and the worker for it, and marks it as running. `None` if nothing can start now.
     ///
-    /// The second worker starts nothing before the main worker has begun its action: a settings report has the readings
-    /// from that time. An immediate action that arrives after the ending of the main worker's action is decided waits for
+    /// The second worker starts nothing before the machine has been read for the main worker's action: a settings report
+    /// has those readings. An immediate action that arrives after the ending of the main worker's action is decided waits for
     /// that worker: it runs after all that belongs to the ended action.
     pub(crate) fn next(&mut self) -> Option<(WorkerId, Action)> {
         let Self { main, second, .. } = &*self;
         let has_immediate = second.busy.is_some() || main.busy == Some(Kind::Immediate);
         let can_start = |kind: Kind| match kind {
-            Kind::Immediate => !has_immediate && (main.busy.is_none() || (main.has_begun && main.running.is_some())),
+            Kind::Immediate => !has_immediate && (main.busy.is_none() || (main.machine_read && main.running.is_some())),
             Kind::Job | Kind::Other => main.busy.is_none(),
         };
         let at = self.waiting.iter().position(|(_, kind)| can_start(*kind))?;
         let worker = if main.busy.is_none() { WorkerId::Main } else { WorkerId::Second };
         let (action, kind) = self.waiting.remove(at)?;
-        *self.state(worker) = WorkerState { busy: Some(kind), running: Some(action.id), has_begun: false };
+        *self.state(worker) = WorkerState { busy: Some(kind), running: Some(action.id), machine_read: false };
         Some((worker, action))
     }
 
@@ -149,9 +149,9 @@ impl Scheduler {
         }
     }
 
-    /// Marks a worker's action as begun.
-    pub(crate) fn begun(&mut self, worker: WorkerId) {
-        self.state(worker).has_begun = true;
+    /// Marks the machine as read for the action of the main worker.
+    pub(crate) fn machine_read(&mut self) {
+        self.main.machine_read = true;
     }
 
     /// Marks a worker's action as ended. Its terminal event is about to be sent: it can no longer be cancelled, and the

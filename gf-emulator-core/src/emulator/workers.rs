@@ -9,8 +9,8 @@ use crate::actions::{Action, Runner};
 /// What a worker tells the event loop.
 #[derive(Clone, Copy)]
 pub(crate) enum WorkerEvent {
-    /// The action has begun: if it needs the machine, [`LastReadings`](crate::machine::LastReadings) are up to date.
-    Begun,
+    /// The action needs the machine, which has been read.
+    MachineRead,
     /// The action's ending is decided; its terminal event is about to be sent.
     EndingDecided,
     /// The worker has finished the action.
@@ -31,8 +31,8 @@ pub(super) fn run(
         // An action that needs the machine is always one of the main worker, which has it.
         if runner.table.row(&action.action_type).is_some_and(|row| !row.is_immediate()) {
             runner.readings.read(runner.machine);
+            report(WorkerEvent::MachineRead);
         }
-        report(WorkerEvent::Begun);
         runner.run(&action, &|| report(WorkerEvent::EndingDecided));
         report(WorkerEvent::Idle);
     }
