@@ -326,6 +326,23 @@ fn lid_in_the_wait_for_the_button_cancels_and_a_press_under_it_does_nothing() {
 }
 
 #[test]
+fn the_lid_cancels_a_print_during_its_download() {
+    for closes in [false, true] {
+        let harness = in_phase(Generation::V2, Phase::Downloading);
+        harness.handle.open_lid();
+        if closes {
+            harness.handle.close_lid();
+        }
+        harness.wait_event("print:cancelled", Some(PRINT));
+        let own: Vec<_> = harness.events().into_iter().filter(|event| event.ends_with("(7)")).collect();
+        assert_eq!(own, ["print:starting (7)", "print:download (7)", "print:cancelled (7)"]);
+        assert_eq!(harness.jobs(), [""; 0].map(std::path::PathBuf::from), "nothing of it is kept");
+        harness.handle.close_lid();
+        harness.expect(8, "lid_image", "completed");
+    }
+}
+
+#[test]
 fn the_wait_for_the_button_ends_after_the_configured_time() {
     let setup = Setup::new(Generation::V2).config(|config| {
         config.emulator.button = Button::Wait;

@@ -1,6 +1,6 @@
 //! Actions that do not need the machine are answered while another action has it.
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Failure, Fault, Seen};
 use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate};
@@ -155,9 +155,72 @@ fn settings_have_the_readings_from_the_start_of_the_running_action() {
             _ => None,
         })
         .collect();
-    // Read before the picture, for its lamp, and before the motion.
-    assert_eq!(reports[0]["settings"]["values"]["HEsn"], 1003);
+    // Read once before the picture, also for its lamp, and once before the motion.
+    assert_eq!(reports[0]["settings"]["values"]["HEsn"], 1002);
     assert_eq!(reports[1]["settings"], json!({}), "in full once");
+}
+
+/// A machine whose readings take until the test allows them, or which panics when it is read.
+struct HardToRead {
+    reading: Sender<()>,
+    /// `None`: it panics.
+    allowed: Option<Receiver<()>>,
+}
+
+impl Machine for HardToRead {
+    fn readings(&mut self) -> Vec<(String, Value)> {
+        let _ = self.reading.send(());
+        let allowed = self.allowed.as_ref().expect("a machine that can be read");
+        let _ = allowed.recv_timeout(LIMIT);
+        vec![("HEsn".to_owned(), json!(1234))]
+    }
+
+    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
+        Ok(vec![0; 10])
+    }
+
+    fn play(&mut self, _: &Job, controls: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
+        Ok(controls.sleep(LIMIT)?)
+    }
+}
+
+#[test]
+fn settings_wait_until_the_machine_has_been_read() {
+    let (reading, reads) = bounded(1);
+    let (allow, allowed) = bounded(1);
+    let harness = Setup::new(V2).machine(HardToRead { reading, allowed: Some(allowed) }).start();
+    harness.start_action(1, "motion");
+    reads.recv_timeout(LIMIT).unwrap();
+    harness.start_action(20, "settings");
+    // The answer to this shows that the settings action has been read as well.
+    harness.start_action(21, "lid_image");
+    harness.send(21, "lid_image", "cancelled", &json!({}));
+    harness.wait_event("lid_image:cancelled", Some(21));
+    assert_eq!(harness.endings(20, "settings"), [""; 0]);
+    allow.send(()).unwrap();
+    let full =
+        |seen: &Seen| matches!(seen, Seen::WsMessage { message, .. } if message["settings"]["values"]["HEsn"] == 1234);
+    harness.wait("a report with the reading", |seen| seen.iter().any(full));
+    assert_eq!(harness.endings(1, "motion"), [""; 0]);
+    harness.send(1, "motion", "cancelled", &json!({}));
+    harness.wait_event("motion:cancelled", Some(1));
+}
+
+#[test]
+fn a_machine_that_panics_when_it_is_read_still_does_its_actions() {
+    let (reading, _reads) = bounded(10);
+    let harness = Setup::new(V2).machine(HardToRead { reading, allowed: None }).start();
+    // Only the report itself needs the readings.
+    harness.expect(1, "settings", "failed");
+    harness.expect(2, "lid_image", "completed");
+    harness.start_action(3, "motion");
+    harness.wait_event("motion:starting", Some(3));
+    harness.expect(4, "update_check", "completed");
+    harness.send(3, "motion", "cancelled", &json!({}));
+    harness.wait_event("motion:cancelled", Some(3));
+    for (id, kind) in [(1, "settings"), (2, "lid_image"), (3, "motion"), (4, "update_check")] {
+        assert_eq!(harness.endings(id, kind).len(), 1, "{kind}");
+    }
 }
 
 /// An uplink with one job, which has no second one.

@@ -1,7 +1,11 @@
 //! `check` on files of the newest Python clients, as their users bring them.
 
 use std::fs;
+use std::process::Stdio;
 
+use gf_emulator_core::puls::Builder;
+
+use crate::program::{Program, command};
 use crate::{PASSWORD, folder, run};
 
 const NEWEST: &str = include_str!("newest.cfg");
@@ -45,5 +49,28 @@ fn the_newest_files_lack_only_identity_and_pictures() {
         let remarks = ended.stdout.lines().filter(|line| line.contains("remark: "));
         let others: Vec<_> = remarks.filter(|line| !line.contains("takes precedence")).collect();
         assert_eq!(others, [""; 0]);
+    }
+}
+
+#[test]
+fn fetch_motion_warns_past_the_warning_level_and_runs_the_job() {
+    let folder = folder();
+    let job = Builder::new().move_to(3.0, 4.0).unwrap().to_bytes();
+    let path = folder.path().join("job.puls");
+    fs::write(&path, &job).unwrap();
+    for (remark_bytes, is_logged) in [(job.len() + 1, false), (job.len(), true), (job.len() - 1, true), (0, false)] {
+        let config = format!("[MACHINE]\nhostname: ABC-123\n[MOTION]\nremark_bytes: {remark_bytes}\n");
+        fs::write(folder.path().join("gf-machine-emulator.cfg"), config).unwrap();
+        let mut command = command(folder.path());
+        command.arg("pipe").stdin(Stdio::piped());
+        let mut program = Program::start(command);
+        let url = format!("file://{}", path.display());
+        program.write(format!(r#"{{"id":2,"action_type":"motion","status":"ready","motion_url":"{url}"}}"#));
+        program.close_stdin();
+        let ended = program.end();
+        ended.expect(0);
+        assert!(ended.stdout.contains("motion:completed"), "{}", ended.stdout);
+        let warning = format!("the job is large: {} bytes (remark_bytes: {remark_bytes})", job.len());
+        assert_eq!(ended.stderr.contains(&warning), is_logged, "{remark_bytes}: {}", ended.stderr);
     }
 }

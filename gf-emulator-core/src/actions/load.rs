@@ -301,7 +301,9 @@ impl Loader {
         Ok(match text {
             StepKind::Send(_) => unreachable!("`send` is not a `do`"),
             StepKind::Capture { camera, laser, homing_after } => StepKind::Capture { camera, laser, homing_after },
-            StepKind::Upload { kind, to, failed } => StepKind::Upload { kind, to, failed: events("failed", failed)? },
+            StepKind::Upload { kind, to, progress: template, failed } => {
+                StepKind::Upload { kind, to, progress: progress(template, &[])?, failed: events("failed", failed)? }
+            }
             StepKind::Download { progress: template } => StepKind::Download { progress: progress(template, &[])? },
             StepKind::RequireLidClosed { otherwise } => StepKind::RequireLidClosed { otherwise },
             StepKind::Button { stopped } => StepKind::Button { stopped: self.cleanup(stopped, at, scope)? },

@@ -35,13 +35,13 @@
 //!
 //! | `do` | effect and options |
 //! |---|---|
-//! | `require_lid_closed` | ends the action if the lid is open; `otherwise`: `failed`, or `cancelled`, which the lid then also does if it is opened at any time, however briefly, before the end of `play` |
+//! | `require_lid_closed` | ends the action if the lid is open; `otherwise`: how, `failed` or `cancelled`. After `cancelled`, an opening of the lid cancels the action as well, however short it is, until the end of `play` |
 //! | `capture` | takes a picture; `camera`: `lid` or `head`; `laser`: `asked` (default: as the action's `HCil`), `on`, `off`; `homing_after`: the type of the previous action after which this picture starts homing |
-//! | `upload` | uploads all pictures taken so far; `kind`: the last part of the service's own path; `to`: `endpoint` (if the action has one) or `service`; `failed`: event steps for a failure |
+//! | `upload` | uploads all pictures taken so far; `kind`: the last part of the service's own path; `to`: `endpoint` (if the action has one) or `service`; `progress`: a template of the channel `progress`; `failed`: event steps for a failure |
 //! | `download` | downloads the action's pulse file; `progress`: a template of the channel `progress` |
 //! | `button` | waits for the button; `stopped`: as for `play`, from here on |
 //! | `warm_up` | warms up; from here to the end of `play` an open lid cancels the action, and a press of the button pauses the job as it starts |
-//! | `play` | plays the downloaded job; `progress`: a template of the channel `progress`; `paused` (without it the button does not pause the job) and `resumed`: event steps; `stopped`: cleanup if the action ends early (`park`, `rest` and event steps), without the steps that the action has already done; if the head has not arrived, without the event steps |
+//! | `play` | plays the downloaded job; `progress`: a template of the channel `progress`; `paused` (without it the button does not pause the job) and `resumed`: event steps; `stopped`: steps to do if the action ends early (`park`, `rest` and event steps); those that the action has already done are left out, and event steps also if the head has not arrived |
 //! | `park` | moves the head back; `progress`: a template of the channel `progress` |
 //! | `rest` | lets fans and coolant run on |
 //! | `report_settings` | sets `<SETTINGS>`; `once`: if `true`, an empty report after the first |
@@ -69,7 +69,7 @@
 //! | `<ACTION>` | the action's type; only in `actions` |
 //! | `<ACTION_ID>`, `<MOTION_URL>` | from the action; the URL only if it has a `download` step |
 //! | `<SETTINGS>`, `<AVAILABLE_FIRMWARE>` | after `report_settings` or `probe_firmware` |
-//! | `<CURRENT>` | bytes downloaded or ticks played; 0 outside `progress` |
+//! | `<CURRENT>` | bytes downloaded or uploaded, or ticks played; 0 outside `progress` |
 //! | `<TOTAL>`, `<X>`, `<Y>`, `<Z>` | in the `progress` of `play` and `park`: ticks of the job or of the move, and the position in microsteps from the start of the job |
 //! | `<PLAYED>`, `<RUNNING>` | in the `progress` of `play` and `park`: all ticks played, with those repeated after a pause; 1 while it runs, 0 if it is paused, stopped or at its end |
 //! | `<RESULT.name>` | the result of the `custom` step of that name, in later steps and in `completed`, but not in `cancelled` and `failed` |
@@ -156,6 +156,7 @@
 mod action;
 mod load;
 pub(crate) mod messages;
+mod progress;
 mod runner;
 mod settings;
 mod steps;
@@ -254,6 +255,7 @@ pub(crate) enum StepKind<Message = Emit, NestedStep = Step> {
     Upload {
         kind: Word,
         to: Destination,
+        progress: Option<Message>,
         #[serde(default = "Vec::new")]
         failed: Vec<NestedStep>,
     },

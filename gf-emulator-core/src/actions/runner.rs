@@ -4,26 +4,27 @@
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tungstenite::Bytes;
 
+use super::progress::{TransferProgress, send_play_progress};
 use super::steps::{download_firmware, probe_firmware, send, send_all};
 use super::{Action, Destination, Emit, Laser, OpenLid, Row, Step, StepKind, Table, Values, Variable, Word};
 use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
 use crate::events::{EmulatorEvent, Ending};
-use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason};
+use crate::machine::{
+    Capture, Controls, CustomStep, Job, LastReadings, Machine, MachineError, PlayEvent, PlayUpdate, StopReason,
+};
 use crate::record::Telemetry;
 use crate::service::{Uplink, Upload};
 use crate::storage::JobStore;
+use crate::sync::lock;
 use crate::{Config, Error};
-
-/// Interval of a download's progress messages, measured on hardware (firmware 2.6).
-const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Why the steps of a row were not completed.
 enum Abort {
@@ -115,6 +116,8 @@ pub(crate) struct Runner<'a> {
     pub(crate) uplink: &'a dyn Uplink,
     pub(crate) jobs: &'a JobStore,
     pub(crate) machine: &'a mut dyn Machine,
+    /// The machine's readings before an action that needs it.
+    pub(crate) readings: &'a LastReadings,
     pub(crate) session: &'a mut SessionState,
 }
 
@@ -242,7 +245,7 @@ impl Runner<'_> {
                 let generation = self.shared.config.generation();
                 let request = Capture {
                     camera: *camera,
-                    lamp_level: settings::lamp_level(*camera, settings, generation, || self.machine.readings()),
+                    lamp_level: settings::lamp_level(*camera, settings, generation, || self.readings.get()),
                     laser: match laser {
                         Laser::AsRequested => settings.get("HCil").and_then(Value::as_f64).is_some_and(|v| v > 0.0),
                         Laser::On => true,
@@ -255,8 +258,8 @@ impl Runner<'_> {
                 context.pictures.push_back(picture.into());
                 Ok(())
             }
-            StepKind::Upload { kind, to, failed } => {
-                let uploaded = self.upload(kind, *to, context);
+            StepKind::Upload { kind, to, progress, failed } => {
+                let uploaded = self.upload(kind, *to, progress.as_ref(), context);
                 if let Err(Abort::Failed(_)) = uploaded {
                     send_all(failed, &self.shared.messages, &context.values);
                 }
@@ -307,7 +310,13 @@ impl Runner<'_> {
         }
     }
 
-    fn upload(&mut self, kind: &str, to: Destination, context: &mut ActionContext<'_>) -> Result<(), Abort> {
+    fn upload(
+        &mut self,
+        kind: &str,
+        to: Destination,
+        progress: Option<&Emit>,
+        context: &mut ActionContext<'_>,
+    ) -> Result<(), Abort> {
         let action = context.action;
         while let Some(picture) = context.pictures.pop_front() {
             let endpoint = match to {
@@ -316,7 +325,9 @@ impl Runner<'_> {
                 }
                 Destination::Service => None,
             };
-            self.uplink.upload(&Upload::new(action.id, kind, endpoint, &picture))?;
+            let progress = Mutex::new(TransferProgress::new(&self.shared.messages, progress, &context.values));
+            let on_sent = |bytes| lock(&progress).report(bytes);
+            self.uplink.upload(&Upload::new(action.id, kind, endpoint, &picture).reporting(&on_sent))?;
             self.jobs.save_picture(&action.action_type, action.id, &picture);
             self.shared.telemetry.emit(|| EmulatorEvent::PictureSent {
                 action_id: action.id,
@@ -330,15 +341,11 @@ impl Runner<'_> {
     fn download(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
         let action = context.action;
         let url = motion_url(action)?;
-        let (Shared { messages, controls, .. }, mut values) = (self.shared, context.values.clone());
-        let mut next = Instant::now() + PROGRESS_INTERVAL;
+        let Shared { messages, controls, .. } = self.shared;
+        let mut progress = TransferProgress::new(messages, progress, &context.values);
         let mut on_bytes = |bytes: u64| {
-            if let Some(progress) = progress.filter(|_| Instant::now() >= next) {
-                next += PROGRESS_INTERVAL;
-                values.insert(Variable::Current, json!(bytes));
-                messages.send(progress, &values);
-            }
-            // The lid does not cancel the request.
+            progress.report(bytes);
+            // Opening the lid does not end the request: it is noticed here.
             if controls.stop_reason().is_some() { Err(Error::Interrupted) } else { Ok(()) }
         };
         let job = self.jobs.collect(self.uplink.download(url)?, &action.action_type, action.id, &mut on_bytes)?;
@@ -365,14 +372,15 @@ impl Runner<'_> {
                 PlayEvent::Resumed => send_all(resumed, messages, &values),
                 PlayEvent::Progress | PlayEvent::Stopped => {}
             }
-            send_progress(messages, progress, &update, job.measured.ticks, &mut values);
+            send_play_progress(messages, progress, &update, job.measured.ticks, &mut values);
         };
         self.machine.play(job, &self.shared.controls, &mut on_update).map_err(aborted("play the job"))
     }
 
     fn park(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
         let (messages, mut values) = (&self.shared.messages, context.values.clone());
-        let mut on_update = |update: PlayUpdate| send_progress(messages, progress, &update, update.tick, &mut values);
+        let mut on_update =
+            |update: PlayUpdate| send_play_progress(messages, progress, &update, update.tick, &mut values);
         let parked = self.machine.park(&self.shared.controls, &mut on_update).map_err(aborted("park"));
         context.not_home = parked.is_err();
         parked
@@ -435,31 +443,6 @@ impl ActionContext<'_> {
     fn job(&self) -> crate::Result<&Job> {
         self.job.as_ref().ok_or_else(|| missing(self.action, "job"))
     }
-}
-
-/// Sends the progress of what plays: of `length` ticks, unless the update has a length of its own.
-fn send_progress(
-    messages: &MessageSender,
-    progress: Option<&Emit>,
-    update: &PlayUpdate,
-    length: u64,
-    values: &mut Values,
-) {
-    let Some(progress) = progress else { return };
-    let total = update.total.unwrap_or(length);
-    let current = update.tick.min(total);
-    let halted = matches!(update.event, PlayEvent::Paused | PlayEvent::Stopped);
-    let [x, y, z] = update.position;
-    values.extend([
-        (Variable::Current, json!(current)),
-        (Variable::Total, json!(total)),
-        (Variable::Played, json!(update.played)),
-        (Variable::Running, json!(u8::from(!halted && current < total))),
-        (Variable::X, json!(x)),
-        (Variable::Y, json!(y)),
-        (Variable::Z, json!(z)),
-    ]);
-    messages.send(progress, values);
 }
 
 /// Returns the values that every message of an action can use.

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Action, Runner, SessionState, Shared, Table};
 use crate::actions::messages::MessageSender;
-use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate};
+use crate::machine::{Capture, Controls, CustomStep, Job, LastReadings, Machine, MachineError, PlayEvent, PlayUpdate};
 use crate::net::CancelToken;
 use crate::puls::Builder;
 use crate::record::Telemetry;
@@ -266,6 +266,7 @@ fn messages_of(table: &Arc<Table>, config: &Config, faulty_call: usize, fault: F
         uplink: &*world,
         jobs: &JobStore::new(config),
         machine: &mut Arc::clone(&world),
+        readings: &LastReadings::default(),
         session: &mut SessionState::default(),
     };
     let line = r#"{"id":1,"action_type":"a","status":"ready","motion_url":"https://storage/job"}"#;

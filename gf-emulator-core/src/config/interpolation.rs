@@ -148,9 +148,12 @@ pub(super) fn has_lone_percent(text: &str) -> bool {
 }
 
 /// Parses the reference after a `%`. Returns its name in lower case, and the rest.
+///
+/// A name contains no `%`: many unfinished references in one value take linear time.
 fn reference(text: &str) -> Option<(String, &str)> {
-    let (name, after) = text.strip_prefix('(')?.split_once(')')?;
-    let after = after.strip_prefix('s')?;
+    let text = text.strip_prefix('(')?;
+    let (name, after) = text.split_at(text.find([')', '%'])?);
+    let after = after.strip_prefix(")s")?;
     if name.is_empty() { None } else { Some((name.to_lowercase(), after)) }
 }
 
@@ -188,6 +191,7 @@ mod tests {
         assert_eq!(ok("[A]\nk: 100%% %%(x)s"), "100% %(x)s");
         assert_eq!(ok("[A]\nk:"), "");
         assert_eq!(ok("[A]\nl: 5%\nk: 100% %s %(x %(x)d %()s %(l)s %"), "100% %s %(x %(x)d %()s 5% %");
+        assert_eq!(ok("[A]\nl: x\nk: %(%(l)s %(l%(l)s)s"), "%(x %(lx)s", "a reference begins at the last %");
     }
 
     #[test]

@@ -127,6 +127,7 @@ impl EventLoop<'_> {
 
     fn on_worker_event(&mut self, worker: WorkerId, event: WorkerEvent) {
         match event {
+            WorkerEvent::MachineRead => self.scheduler.machine_read(),
             WorkerEvent::EndingDecided => self.scheduler.ending_decided(worker),
             WorkerEvent::Idle => self.scheduler.worker_idle(worker),
         }

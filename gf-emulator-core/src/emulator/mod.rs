@@ -19,12 +19,11 @@ use crossbeam_channel::{Receiver, bounded};
 use self::event_loop::{EventLoop, Worker};
 use self::handle::Cancel;
 pub use self::handle::Handle;
-use self::scheduler::Scheduler;
-use self::workers::{LastReadings, run_main, run_second};
+use self::scheduler::{Scheduler, WorkerId};
 use crate::actions::messages::MessageSender;
 use crate::actions::{Runner, SessionState, Shared, Table, run_start_steps};
 use crate::events::EmulatorEvent;
-use crate::machine::{CannedMachine, Controls, Machine};
+use crate::machine::{CannedMachine, Controls, LastReadings, Machine};
 use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
 use crate::record::{Recorder, Telemetry};
@@ -331,6 +330,7 @@ impl Emulator {
             uplink: &*uplink,
             jobs: &jobs,
             machine: &mut *self.machine,
+            readings: &readings,
             session: &mut self.state,
         };
         let second_runner = Runner {
@@ -340,12 +340,13 @@ impl Emulator {
             uplink: second_uplink.as_deref().unwrap_or(&*uplink),
             jobs: &jobs,
             machine: &mut second_machine,
+            readings: &readings,
             session: &mut second_state,
         };
         let (to_main, main_actions) = bounded(1);
         let (to_second, second_actions) = bounded(1);
-        // Two events for each action, and the next action of a worker follows the second.
-        let (events, worker_events) = bounded(4);
+        // Up to three events for each action, and the next action of a worker follows the last.
+        let (events, worker_events) = bounded(6);
         let mut event_loop = EventLoop {
             shared,
             table,
@@ -362,14 +363,14 @@ impl Emulator {
         };
         let ended = thread::scope(|scope| {
             let failed = |thread, reason: String| Error::Thread { thread, reason };
-            let (main_events, readings) = (events.clone(), &readings);
+            let main_events = events.clone();
             let main = thread::Builder::new()
                 .name("gf-worker".into())
-                .spawn_scoped(scope, move || run_main(main_runner, main_actions, &main_events, readings))
+                .spawn_scoped(scope, move || workers::run(WorkerId::Main, main_runner, main_actions, &main_events))
                 .map_err(|e| failed("gf-worker", e.to_string()))?;
             let second = thread::Builder::new()
                 .name("gf-worker-2".into())
-                .spawn_scoped(scope, move || run_second(second_runner, second_actions, &events))
+                .spawn_scoped(scope, move || workers::run(WorkerId::Second, second_runner, second_actions, &events))
                 .map_err(|e| failed("gf-worker-2", e.to_string()))?;
             event_loop.run();
             // Disconnects the workers' queues, which ends the workers.

@@ -54,6 +54,8 @@ struct WorkerState {
     busy: Option<Kind>,
     /// The id of its action. `None` once the ending is decided.
     running: Option<i64>,
+    /// The machine has been read for its action.
+    machine_read: bool,
 }
 
 /// The actions that were accepted and have not ended.
@@ -123,19 +125,20 @@ impl Scheduler {
 
     /// Returns the next action and the worker for it, and marks it as running. `None` if nothing can start now.
     ///
-    /// An immediate action that arrives after the ending of the main worker's action is decided waits for that worker:
-    /// it runs after all that belongs to the ended action.
+    /// The second worker starts nothing before the machine has been read for the main worker's action: a settings report
+    /// has those readings. An immediate action that arrives after the ending of the main worker's action is decided waits for
+    /// that worker: it runs after all that belongs to the ended action.
     pub(crate) fn next(&mut self) -> Option<(WorkerId, Action)> {
         let Self { main, second, .. } = &*self;
         let has_immediate = second.busy.is_some() || main.busy == Some(Kind::Immediate);
         let can_start = |kind: Kind| match kind {
-            Kind::Immediate => !has_immediate && (main.busy.is_none() || main.running.is_some()),
+            Kind::Immediate => !has_immediate && (main.busy.is_none() || (main.machine_read && main.running.is_some())),
             Kind::Job | Kind::Other => main.busy.is_none(),
         };
         let at = self.waiting.iter().position(|(_, kind)| can_start(*kind))?;
         let worker = if main.busy.is_none() { WorkerId::Main } else { WorkerId::Second };
         let (action, kind) = self.waiting.remove(at)?;
-        *self.state(worker) = WorkerState { busy: Some(kind), running: Some(action.id) };
+        *self.state(worker) = WorkerState { busy: Some(kind), running: Some(action.id), machine_read: false };
         Some((worker, action))
     }
 
@@ -144,6 +147,11 @@ impl Scheduler {
             WorkerId::Main => &mut self.main,
             WorkerId::Second => &mut self.second,
         }
+    }
+
+    /// Marks the machine as read for the action of the main worker.
+    pub(crate) fn machine_read(&mut self) {
+        self.main.machine_read = true;
     }
 
     /// Marks a worker's action as ended. Its terminal event is about to be sent: it can no longer be cancelled, and the

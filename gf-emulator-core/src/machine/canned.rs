@@ -169,7 +169,8 @@ impl Machine for CannedMachine {
     }
 
     fn wait_for_button(&mut self, _: &Job, controls: &Controls) -> Result<(), MachineError> {
-        let deadline = (self.generation == Generation::V2).then(|| Instant::now() + self.button_timeout);
+        let timeout = (self.generation == Generation::V2).then_some(self.button_timeout);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let mut pressed = self.button == Button::Auto;
         if !pressed {
             log::info!("waiting for the button");
@@ -177,9 +178,6 @@ impl Machine for CannedMachine {
         // No print starts while the lid is open. In 2.6 it is cancelled: the controls end the wait.
         while !pressed || controls.lid_is_open() {
             match controls.wait(deadline)? {
-                WakeReason::ButtonPressed if controls.lid_is_open() => {
-                    log::info!("button press ignored: the lid is open");
-                }
                 WakeReason::ButtonPressed => pressed = true,
                 WakeReason::LidClosed => {}
                 WakeReason::Timeout => {

@@ -93,8 +93,8 @@ impl Controls {
 
     /// Blocks until the button is pressed, the lid is closed or `deadline` has passed; `None` never times out.
     ///
-    /// Each press is returned once. Presses are lost if they come before [`clear_presses`](Self::clear_presses) or while
-    /// a job plays that the button cannot pause (a hunt or a motion).
+    /// Each press is returned once. Presses are lost if they come before [`clear_presses`](Self::clear_presses), under an
+    /// open lid, or while a job plays that the button cannot pause (a hunt or a motion).
     ///
     /// # Errors
     ///
@@ -135,7 +135,7 @@ impl Controls {
 
     pub(crate) fn press_button(&self) {
         self.change(|state| {
-            if !state.button_disabled {
+            if !state.button_disabled && !state.lid_open {
                 state.presses = state.presses.saturating_add(1);
             }
         });
@@ -232,6 +232,16 @@ mod tests {
         assert_eq!(controls.wait(Some(Instant::now())), Ok(WakeReason::Timeout));
         controls.press_button();
         assert_eq!(controls.wait(None), Ok(WakeReason::ButtonPressed));
+    }
+
+    #[test]
+    fn a_press_under_an_open_lid_is_lost() {
+        let controls = Controls::default();
+        controls.open_lid();
+        controls.press_button();
+        controls.close_lid();
+        assert_eq!(controls.wait(None), Ok(WakeReason::LidClosed));
+        assert_eq!(controls.wait(Some(Instant::now())), Ok(WakeReason::Timeout));
     }
 
     #[test]

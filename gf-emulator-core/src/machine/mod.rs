@@ -5,12 +5,14 @@
 
 mod canned;
 mod controls;
+mod last_readings;
 mod playback;
 
 use std::path::PathBuf;
 
 pub use canned::CannedMachine;
 pub use controls::{Controls, StopReason, WakeReason};
+pub(crate) use last_readings::LastReadings;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -77,8 +79,7 @@ impl<'a> CustomStep<'a> {
     }
 }
 
-/// A downloaded pulse file. A [`Machine`] only gets jobs that passed
-/// [`Measured::check`].
+/// A downloaded pulse file. A [`Machine`] only gets jobs that passed [`Measured::check`].
 ///
 /// Not to be confused with [`puls::Job`](crate::puls::Job), which reads such a file.
 #[derive(Debug, Clone)]

@@ -14,9 +14,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
 /// How far a paused head backs up, measured on hardware (firmware 2.6).
 const PAUSE_BACKTRACK_TICKS: u64 = 2000;
 /// What the machine still has of the ticks that it has played: 32 KiB of its ring, one byte each, measured on hardware.
-/// A head cannot back up further.
+/// However often it is paused, a head cannot go back further from the last tick that it has reached.
 const HISTORY_TICKS: u64 = 32_768;
-const _: () = assert!(PAUSE_BACKTRACK_TICKS <= HISTORY_TICKS);
 /// The last ticks of the way back are burned a second time: of 2000, the first 1950 are dark on resuming, measured on
 /// hardware (firmware 2.6).
 const PAUSE_OVERLAP_TICKS: u64 = 50;
@@ -31,6 +30,8 @@ pub(super) struct Playback<'a> {
     since: Option<Instant>,
     /// All ticks played until then.
     played: u64,
+    /// The last tick that was reached before a pause.
+    furthest: u64,
 }
 
 impl<'a> Playback<'a> {
@@ -40,7 +41,7 @@ impl<'a> Playback<'a> {
             return Err(MachineError::Refused("its header has no step frequency (STfr)".into()));
         }
         let positions = PositionReader::open(&job.path)?;
-        Ok(Self { job, ticks_per_s, positions, from_tick: 0, since: Some(Instant::now()), played: 0 })
+        Ok(Self { job, ticks_per_s, positions, from_tick: 0, since: Some(Instant::now()), played: 0, furthest: 0 })
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Not negative, and limited to the total.
@@ -99,7 +100,9 @@ impl<'a> Playback<'a> {
 
     fn pause(&mut self, controls: &Controls, on_update: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
         let reached = self.tick_now();
-        let way_back = reached.min(PAUSE_BACKTRACK_TICKS);
+        self.furthest = self.furthest.max(reached);
+        let oldest = self.furthest.saturating_sub(HISTORY_TICKS);
+        let way_back = reached.saturating_sub(oldest).min(PAUSE_BACKTRACK_TICKS);
         self.played += reached - self.from_tick;
         self.from_tick = reached - way_back;
         self.since = None;
@@ -187,6 +190,10 @@ mod tests {
     fn job(folder: &Path) -> Job {
         let mut made = Builder::new();
         made.move_to(60.0, 0.0).and_then(|made| made.move_to(0.0, 0.0)).unwrap();
+        written(folder, &made)
+    }
+
+    fn written(folder: &Path, made: &Builder) -> Job {
         let path = folder.join("job.puls");
         fs::write(&path, made.to_bytes()).unwrap();
         let measured = puls::measure(File::open(&path).unwrap(), puls::Limits::default()).unwrap();
@@ -219,6 +226,27 @@ mod tests {
             assert_eq!(updates[0].position, updates[1].position);
             assert!(updates[0].position[0] <= before.position[0]);
         }
+    }
+
+    #[test]
+    fn repeated_pauses_go_back_no_further_than_the_history() {
+        let folder = tempfile::tempdir().unwrap();
+        // 50,000 ticks.
+        let job = written(folder.path(), Builder::new().dwell(5.0).unwrap());
+        let mut playback = Playback::new(&job, FROZEN).unwrap();
+        let reached = HISTORY_TICKS + 7000;
+        playback.from_tick = reached;
+        playback.played = reached;
+        let controls = Controls::default();
+        let mut dark = Vec::new();
+        for _ in 0..18 {
+            controls.press_button();
+            playback.pause(&controls, &mut |update| dark.push(update.dark_ticks)).unwrap();
+        }
+        assert_eq!(playback.from_tick, 7000);
+        // 16 times 2000 ticks, then the other 768, then none. The first of the two updates of a pause has none.
+        dark.retain(|&ticks| ticks != 0);
+        assert_eq!(dark, [[1950; 16].as_slice(), &[718, 1]].concat());
     }
 
     #[test]

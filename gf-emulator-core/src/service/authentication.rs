@@ -70,6 +70,7 @@ impl Credentials {
             bearer: None,
             content_type: Some("application/json"),
             body: &body.into(),
+            on_sent: None,
             confidential: true,
         };
         let response = http.send(request)?;

@@ -9,7 +9,7 @@ use tungstenite::Bytes;
 
 use super::authentication::{Credentials, Tokens};
 use super::uplink::{FirmwareOffer, Uplink, Upload};
-use crate::net::http::{Http, Method, Request, Response};
+use crate::net::http::{Http, Method, OnSent, Request, Response};
 use crate::net::url::{Origin, Url};
 use crate::storage::{Download, DownloadEnd};
 use crate::sync::lock;
@@ -80,6 +80,7 @@ impl Session {
         url: Url,
         content_type: Option<&'static str>,
         body: &Bytes,
+        on_sent: Option<OnSent<'_>>,
         authorization: Authorization,
     ) -> Result<Response> {
         let (mut url, mut authorization) = (url, authorization);
@@ -88,15 +89,25 @@ impl Session {
         let mut deadline = self.http.deadline(body);
         loop {
             let bearer = if authorization == Authorization::Bearer { self.bearer_for(url.origin()) } else { None };
-            let request =
-                Request { method, url: &url, bearer: bearer.as_ref(), content_type, body, confidential: false };
+            let request = Request {
+                method,
+                url: &url,
+                bearer: bearer.as_ref(),
+                content_type,
+                body,
+                on_sent,
+                confidential: false,
+            };
             let response = self.http.send_before(deadline, request)?;
             match response.status {
                 200..=299 => return Ok(response),
                 401 if bearer.is_some() && !repeated => {
-                    log::info!("the token has expired: signing in again");
                     response.drain();
-                    let _websocket_token = self.adopt(self.credentials.sign_in(&self.http)?);
+                    // Another request or a reconnection may have signed in meanwhile.
+                    if *lock(&self.bearer) == bearer {
+                        log::info!("the token has expired: signing in again");
+                        let _websocket_token = self.adopt(self.credentials.sign_in(&self.http)?);
+                    }
                     repeated = true;
                     deadline = self.http.deadline(body);
                 }
@@ -132,30 +143,26 @@ impl Session {
 
     /// Requests a file. Only 200 carries a whole file: 204 has no body, and 206 has a part.
     fn get(&self, url: Url) -> Result<Response> {
-        let response = self.exchange(Method::Get, url, None, &Bytes::new(), Authorization::Bearer)?;
+        let response = self.exchange(Method::Get, url, None, &Bytes::new(), None, Authorization::Bearer)?;
         if response.status == 200 { Ok(response) } else { Err(response.into_error()) }
     }
 
     fn send(&self, method: Method, url: Url, content_type: Option<&'static str>, body: &Bytes) -> Result<()> {
-        self.exchange(method, url, content_type, body, Authorization::Bearer).map(Response::drain)
+        self.exchange(method, url, content_type, body, None, Authorization::Bearer).map(Response::drain)
     }
 
     /// Uploads a picture to its endpoint, or to the service's own path if it has none.
     fn put_picture(&self, upload: &Upload<'_>) -> Result<()> {
         const JPEG: Option<&str> = Some("image/jpeg");
-        let Some(endpoint) = upload.endpoint() else {
+        let (method, url, authorization) = if let Some(endpoint) = upload.endpoint() {
+            (Method::Put, self.parse_untrusted(endpoint)?, Authorization::Presigned)
+        } else {
             let route = format!("api/machines/{}/{}", upload.kind(), upload.action_id());
-            return self.send(Method::Post, self.server.join(&route), JPEG, upload.bytes());
+            (Method::Post, self.server.join(&route), Authorization::Bearer)
         };
-        let response = self.exchange(
-            Method::Put,
-            self.parse_untrusted(endpoint)?,
-            JPEG,
-            upload.bytes(),
-            Authorization::Presigned,
-        )?;
-        match response.status {
-            200 | 201 | 204 => {
+        let response = self.exchange(method, url, JPEG, upload.bytes(), Some(upload.on_sent()), authorization)?;
+        match (method, response.status) {
+            (Method::Post, _) | (_, 200 | 201 | 204) => {
                 response.drain();
                 Ok(())
             }

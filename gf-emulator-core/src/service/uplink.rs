@@ -7,6 +7,7 @@ use serde::Deserialize;
 use tungstenite::Bytes;
 
 use crate::Result;
+use crate::net::http::OnSent;
 use crate::storage::Download;
 
 /// A picture to upload.
@@ -16,11 +17,26 @@ pub struct Upload<'a> {
     kind: &'a str,
     endpoint: Option<&'a str>,
     picture: &'a Bytes,
+    on_sent: OnSent<'a>,
 }
 
 impl<'a> Upload<'a> {
     pub(crate) fn new(action_id: i64, kind: &'a str, endpoint: Option<&'a str>, picture: &'a Bytes) -> Self {
-        Self { action_id, kind, endpoint, picture }
+        Self { action_id, kind, endpoint, picture, on_sent: &|_| () }
+    }
+
+    pub(crate) fn reporting(self, on_sent: OnSent<'a>) -> Self {
+        Self { on_sent, ..self }
+    }
+
+    pub(crate) fn on_sent(&self) -> OnSent<'a> {
+        self.on_sent
+    }
+
+    /// Tells the emulator how many bytes of the picture have been sent so far. From time to time it sends this to the
+    /// service, as the progress of the upload. An uplink need not call this.
+    pub fn report_sent(&self, bytes: u64) {
+        (self.on_sent)(bytes);
     }
 
     /// The id of the action that asked for the picture.

@@ -107,6 +107,8 @@ fn sync_actions_are_the_ones_with_no_job() {
             scheduler.take(action(2, "user_image", "ready"), &table);
             scheduler.take(action(3, kind, "ready"), &table);
             assert_eq!(next(&mut scheduler), Some((WorkerId::Main, 1)));
+            assert_eq!(next(&mut scheduler), None, "the machine has not been read");
+            scheduler.machine_read();
             assert_eq!(next(&mut scheduler), Some((WorkerId::Second, 3)), "{kind} while {running} runs");
             assert_eq!(next(&mut scheduler), None);
             let cancelled = |id, worker| (action(id, kind, "cancelled"), Decision::CancelRunning(worker));
@@ -125,9 +127,13 @@ fn an_action_that_makes_requests_waits_for_a_worker_that_can() {
         assert_eq!(scheduler.take(action(id, kind, "ready"), &table), Decision::Accept);
     }
     assert_eq!(next(&mut scheduler), Some((WorkerId::Main, 1)));
+    scheduler.machine_read();
     assert_eq!(next(&mut scheduler), Some((WorkerId::Second, 3)));
     scheduler.worker_idle(WorkerId::Main);
     assert_eq!(next(&mut scheduler), Some((WorkerId::Main, 2)));
+    scheduler.worker_idle(WorkerId::Second);
+    assert_eq!(scheduler.take(action(4, "settings", "ready"), &table), Decision::Accept);
+    assert_eq!(next(&mut scheduler), None, "the machine is not read for an update check");
 }
 
 #[test]
@@ -135,6 +141,7 @@ fn an_immediate_action_runs_after_everything_that_belongs_to_an_ended_one() {
     let (table, mut scheduler) = (table(), Scheduler::new(false, true));
     scheduler.take(action(1, "print", "ready"), &table);
     scheduler.next().unwrap();
+    scheduler.machine_read();
     scheduler.ending_decided(WorkerId::Main);
     assert_eq!(scheduler.take(action(2, "settings", "ready"), &table), Decision::Accept);
     assert_eq!(next(&mut scheduler), None);
@@ -147,6 +154,7 @@ enum Op {
     Ready(i64, &'static str),
     Cancel(i64),
     Next,
+    MachineRead,
     EndingDecided(WorkerId),
     WorkerIdle(WorkerId),
     Drain,
@@ -167,6 +175,7 @@ fn ops() -> impl Strategy<Value = Vec<Op>> {
         4 => (0..12_i64, kinds).prop_map(|(id, kind)| Op::Ready(id, kind)),
         2 => (0..12_i64).prop_map(Op::Cancel),
         4 => Just(Op::Next),
+        3 => Just(Op::MachineRead),
         2 => worker.clone().prop_map(Op::EndingDecided),
         3 => worker.prop_map(Op::WorkerIdle),
         1 => Just(Op::Drain),
@@ -183,6 +192,7 @@ struct Model {
     waiting: Vec<Known>,
     /// The action of the main and of the second worker, and whether it can still be cancelled.
     workers: [Option<(Known, bool)>; 2],
+    machine_read: bool,
     second_requests: bool,
 }
 
@@ -204,7 +214,7 @@ impl Model {
         match main {
             None if immediate_runs => first(false).map(|at| (at, 0)),
             None => (!self.waiting.is_empty()).then_some((0, 0)),
-            Some((_, true)) if !immediate_runs => first(true).map(|at| (at, 1)),
+            Some((_, true)) if self.machine_read && !immediate_runs => first(true).map(|at| (at, 1)),
             Some(_) => None,
         }
     }
@@ -256,10 +266,15 @@ fn each_accepted_action_runs_or_is_cancelled_once_in_order() {
                     prop_assert_eq!(got, expected.map(|(worker, (id, _))| (worker, id)));
                     if let Some((worker, known)) = expected {
                         model.workers[worker] = Some((known, true));
+                        model.machine_read &= worker != 0;
                     }
                     // The machine is never used by two actions, and there is no third.
                     let second = model.workers[1].map(|((_, kind), _)| kind);
                     prop_assert!(second.is_none_or(|kind| model.is_immediate(kind)));
+                }
+                Op::MachineRead => {
+                    scheduler.machine_read();
+                    model.machine_read = true;
                 }
                 Op::EndingDecided(worker) => {
                     scheduler.ending_decided(worker);

@@ -37,14 +37,18 @@ impl Method {
     }
 }
 
+/// Is told how many bytes of a body have been sent so far.
+pub(crate) type OnSent<'a> = &'a (dyn Fn(u64) + Sync);
+
 /// An HTTP request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(crate) struct Request<'a> {
     pub(crate) method: Method,
     pub(crate) url: &'a Url,
     pub(crate) bearer: Option<&'a Secret>,
     pub(crate) content_type: Option<&'static str>,
     pub(crate) body: &'a Bytes,
+    pub(crate) on_sent: Option<OnSent<'a>>,
     /// Keeps the bodies of request and response out of recordings, because they contain credentials.
     pub(crate) confidential: bool,
 }
@@ -62,6 +66,31 @@ impl<'a> Request<'a> {
             body: (self.method != Method::Get).then_some(self.body),
             confidential: self.confidential,
         }
+    }
+}
+
+/// Reads the body of a request, and tells how much of it has been read.
+pub(super) struct ReportedBody<'a> {
+    unsent: &'a [u8],
+    sent: u64,
+    on_sent: Option<OnSent<'a>>,
+}
+
+impl<'a> ReportedBody<'a> {
+    pub(super) fn new(request: &Request<'a>) -> Self {
+        Self { unsent: request.body, sent: 0, on_sent: request.on_sent }
+    }
+}
+
+impl Read for ReportedBody<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        // All bytes before these have been passed to the connection.
+        if let Some(on_sent) = self.on_sent {
+            on_sent(self.sent);
+        }
+        let read = self.unsent.read(buffer)?;
+        self.sent += read as u64;
+        Ok(read)
     }
 }
 

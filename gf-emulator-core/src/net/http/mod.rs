@@ -23,12 +23,12 @@ mod transport;
 use std::io;
 use std::time::Instant;
 
-use http::header::{AUTHORIZATION, CONTENT_TYPE};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
 use tungstenite::Bytes;
 
 use self::limits::{CurrentExchange, ExchangeState, Limits};
-use self::message::unreachable_error;
-pub(crate) use self::message::{Method, Request, Response, parse_retry_after};
+pub(crate) use self::message::{Method, OnSent, Request, Response, parse_retry_after};
+use self::message::{ReportedBody, unreachable_error};
 use self::transport::{Dialer, NoResolver};
 use crate::events::EmulatorEvent;
 use crate::net::{CancelToken, Network, connection_error};
@@ -162,6 +162,7 @@ impl Http {
 
     fn send_once(&self, request: Request<'_>) -> Result<std::result::Result<http::Response<ureq::Body>, ureq::Error>> {
         let Request { method, url, bearer, content_type, body, .. } = request;
+        let mut reported = ReportedBody::new(&request);
         let mut builder = http::Request::builder().method(method.as_str()).uri(url.to_string_with_query());
         if let Some(bearer) = bearer {
             builder = builder.header(AUTHORIZATION, format!("Bearer {}", bearer.reveal()));
@@ -171,7 +172,10 @@ impl Http {
         }
         let result = match method {
             Method::Get => builder.body(()).map(|request| self.agent.run(request)),
-            Method::Post | Method::Put => builder.body(&body[..]).map(|request| self.agent.run(request)),
+            Method::Post | Method::Put => builder
+                .header(CONTENT_LENGTH, body.len())
+                .body(ureq::SendBody::from_reader(&mut reported))
+                .map(|request| self.agent.run(request)),
         };
         result.map_err(|_| Error::Url { url: url.to_string(), reason: "it does not form a valid HTTP request" })
     }

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, UNIX_EPOCH};
 
@@ -88,7 +88,15 @@ fn start_slow_service(head: &'static str, chunk: &'static [u8]) -> Url {
 
 fn get(url: &Url) -> Request<'_> {
     static EMPTY: Bytes = Bytes::new();
-    Request { method: Method::Get, url, bearer: None, content_type: None, body: &EMPTY, confidential: false }
+    Request {
+        method: Method::Get,
+        url,
+        bearer: None,
+        content_type: None,
+        body: &EMPTY,
+        on_sent: None,
+        confidential: false,
+    }
 }
 
 fn config(service: &Url) -> Config {
@@ -157,6 +165,24 @@ fn a_connection_whose_unneeded_body_is_slow_is_not_reused() {
     download.copy_to(&mut text, 100, "it", &mut |_| Ok(())).unwrap();
     assert_eq!(text, b"end");
     assert_eq!(connections.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+}
+
+#[test]
+fn an_upload_tells_how_much_has_been_sent() {
+    let url = start_service(|mut stream, _| {
+        let request = read_request(&mut stream).unwrap().to_lowercase();
+        assert!(request.contains("content-length: 1048576\r\n") && !request.contains("transfer-encoding"));
+        _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n");
+    });
+    let (picture, sent) = (Bytes::from(vec![7; 1 << 20]), Mutex::new(Vec::new()));
+    let endpoint = url.to_string();
+    for endpoint in [Some(&*endpoint), None] {
+        let on_sent = |bytes| sent.lock().unwrap().push(bytes);
+        let upload = Upload::new(1, "lid_image", endpoint, &picture).reporting(&on_sent);
+        session(&url, limits()).upload(&upload).unwrap();
+        let sent = std::mem::take(&mut *sent.lock().unwrap());
+        assert!(sent.is_sorted() && sent[0] == 0 && sent.len() > 2 && *sent.last().unwrap() <= 1 << 20, "{sent:?}");
+    }
 }
 
 #[test]
