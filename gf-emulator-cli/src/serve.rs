@@ -178,11 +178,6 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         builder = builder.ca_dir(folder);
     }
     let jobs = read_jobs(&arguments.puls, arguments.unchecked)?;
-    let mode = match (&session, &arguments.script) {
-        (Some(_), _) => Mode::Replay,
-        (None, Some(_)) => Mode::Script,
-        (None, None) => Mode::Behaviour { once: arguments.once },
-    };
     let script = arguments.script.as_deref().map(read_script).transpose()?;
     builder = match (&session, &script) {
         (Some(session), _) => builder.replay(session.plan()),
@@ -237,22 +232,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         let (comparison, printed) = comparer.finish(session.comparer());
         return report_comparison(&comparison, printed, outcome);
     }
-    match mode {
-        Mode::Behaviour { once } => behaviour_result(outcome, once),
-        Mode::Script | Mode::Replay => {
-            script_result(outcome)?;
-            print("the script is done, and everything awaited arrived");
-            Ok(())
-        }
+    if script.is_none() {
+        return behaviour_result(outcome, arguments.once);
     }
-}
-
-/// What the service does on its own.
-#[derive(Clone, Copy)]
-enum Mode {
-    Behaviour { once: bool },
-    Script,
-    Replay,
+    script_result(outcome)?;
+    print("the script is done, and everything awaited arrived");
+    Ok(())
 }
 
 /// Fails if a print was not completed, or if the service was stopped although it was to end by itself.

@@ -6,7 +6,7 @@
 use std::thread;
 
 use gf_emulator_core::config::Generation;
-use gf_emulator_core::local_service::{Cut, Failure, Fault, Script, ScriptStep, Seen};
+use gf_emulator_core::local_service::{Cut, Failure, Fault, Outcome, Script, ScriptStep, Seen};
 use gf_emulator_tests::{Harness, LIMIT, Setup};
 use serde_json::{Map, Value};
 
@@ -52,17 +52,29 @@ fn messages(seen: &[Seen]) -> Vec<&Value> {
         .collect()
 }
 
+/// Returns the events of an action, without its progress.
+fn events_of_action(seen: &[Seen], id: i64) -> Vec<String> {
+    let of_action = seen.iter().filter(|seen| seen.event().is_some_and(|event| seen.is_event(&event, Some(id))));
+    of_action.filter_map(Seen::event).collect()
+}
+
 /// Loses the WebSocket in each action of the default script, each with its own machine: the pauses grow with each lost
 /// connection.
 fn lose_in_every_action(generation: Generation, tls: bool, how: Loss) {
+    let harness = Setup::new(generation).service(|service| service.tls(tls).script(Script::default())).start();
+    assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done));
+    let (service, _folder, ended) = harness.stop();
+    ended.unwrap();
+    let undisturbed = service.seen();
     for step in Script::default().steps() {
         if let ScriptStep::Send { action, .. } = step {
-            lose_in_action(generation, tls, how, action);
+            let id = action["id"].as_i64().unwrap();
+            lose_in_action(generation, tls, how, action, &events_of_action(&undisturbed, id));
         }
     }
 }
 
-fn lose_in_action(generation: Generation, tls: bool, how: Loss, action: &Map<String, Value>) {
+fn lose_in_action(generation: Generation, tls: bool, how: Loss, action: &Map<String, Value>, undisturbed: &[String]) {
     let harness = Setup::new(generation).service(|service| service.tls(tls)).start();
     let id = action["id"].as_i64().unwrap();
     let kind = action["action_type"].as_str().unwrap();
@@ -105,18 +117,9 @@ fn lose_in_action(generation: Generation, tls: bool, how: Loss, action: &Map<Str
     let ids: Vec<i64> = messages.iter().map(|message| message["id"].as_i64().unwrap()).collect();
     // A hard cut may lose the first one.
     assert!(ids[0] == 32 || how == Loss::Hard, "{ids:?}");
-    for (two, pair) in messages.windows(2).zip(ids.windows(2)) {
-        let gap = pair[1] - pair[0];
-        assert!(gap >= 1, "repeated or out of order: {two:#?}");
-        // Progress may be dropped when the connection is lost: 1.x has it in prints, 2.6 in every transfer, and two
-        // in a row in the run of a print.
-        let most_dropped = match generation {
-            Generation::V1 => i64::from(two[0]["action_id"] == 1013),
-            _ if kind == "print" => 2,
-            Generation::V2 => 1,
-        };
-        assert!(how == Loss::Hard || gap <= 1 + most_dropped, "lost between: {two:#?}");
-    }
+    assert!(ids.is_sorted_by(|one, next| one < next), "repeated or out of order: {messages:#?}");
+    // Only progress may be dropped when the connection is lost.
+    assert!(how == Loss::Hard || events_of_action(&seen, id) == undisturbed, "{messages:#?}");
     let terminal_events = gf_emulator_tests::endings_of(&seen, id, kind);
     if may_lose_terminal_event {
         assert!(terminal_events.len() <= 1, "{terminal_events:?}");

@@ -1,5 +1,6 @@
 //! Whole sessions of a machine and a service: their output and their end.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::process::Stdio;
 
@@ -103,13 +104,6 @@ fn serve_homes_a_machine_and_prints_a_queue() {
     for name in ["one.puls", "two.puls"] {
         fs::write(folder.path().join(name), &job).unwrap();
     }
-    let mut command = command(folder.path());
-    command.args(["serve", "--listen", "127.0.0.1:0", "--ca-dir", "kept", "--once"]);
-    command.args(["--puls", "one.puls", "--puls", "two.puls"]);
-    let service = Program::start(command);
-    let machine = start_machine(&folder, &service, "kept/ca.pem", "");
-    let ended = service.end();
-    ended.expect(0);
     let lines = [
         "S12345678: print 2 (two.puls): queued",
         "S12345678: homing is over",
@@ -121,12 +115,69 @@ fn serve_homes_a_machine_and_prints_a_queue() {
         "S12345678: print 2 (two.puls): completed",
         "every machine is homed, and every print is completed",
     ];
-    let places: Vec<_> = lines.iter().map(|line| ended.stdout.find(line)).collect();
-    assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {}", ended.stdout);
-    machine.terminate();
-    machine.end().expect(0);
-    // A hunt before homing and after each print, three motions, two prints.
-    assert_eq!(names(&folder.path().join("motion"), "puls").len(), 8);
+    // Other loopback addresses stand for other computers. Not every system has them.
+    let addresses = if cfg!(target_os = "linux") { ["127.0.0.2:0", "127.0.0.3:0"] } else { ["127.0.0.1:0"; 2] };
+    let trusted = folder.path().join("trusted.pem");
+    for (round, address) in (1..).zip(addresses) {
+        let mut command = command(folder.path());
+        command.args(["serve", "--listen", address, "--ca-dir", "kept", "--once"]);
+        command.args(["--puls", "one.puls", "--puls", "two.puls"]);
+        let service = Program::start(command);
+        service.wait_line("[SERVICE]");
+        if !trusted.exists() {
+            // The machine trusts the certificate of the first start for good.
+            fs::copy(folder.path().join("kept/ca.pem"), &trusted).unwrap();
+        }
+        let machine = start_machine(&folder, &service, "trusted.pem", "");
+        let ended = service.end();
+        ended.expect(0);
+        let places: Vec<_> = lines.iter().map(|line| ended.stdout.find(line)).collect();
+        assert!(places.iter().all(Option::is_some) && places.is_sorted(), "{places:?}: {}", ended.stdout);
+        machine.terminate();
+        machine.end().expect(0);
+        // A hunt before homing and after each print, three motions, two prints.
+        assert_eq!(names(&folder.path().join("motion"), "puls").len(), 8 * round);
+    }
+}
+
+/// What `serve` prints of a session with these faults, without times. Requests and messages come from different threads
+/// of the machine, so only the order within each direction is fixed.
+fn transcript(folder: &TempDir, seed: &str) -> BTreeMap<String, Vec<String>> {
+    let mut command = command(folder.path());
+    command.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--once", "--puls", "one.puls", "--seed", seed]);
+    for fault in ["status=503 retry_after_s=0 on=POST:/machines/ p=0.5", "frame=split p=0.5", "delay_s=0..0.01 p=0.5"] {
+        command.args(["--fault", fault]);
+    }
+    let service = Program::start(command);
+    let machine = start_machine(folder, &service, "", "");
+    let ended = service.end();
+    ended.expect(0);
+    drop(machine);
+    assert!(ended.stdout.contains(&format!("--seed {seed} repeats them")), "{}", ended.stdout);
+    let mut lines: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for line in ended.stdout.lines().filter_map(|line| Some(line.split_once(" s  ")?.1)) {
+        // The machine may begin to connect again before the service has stopped.
+        if line.contains("WebSocket closed") {
+            break;
+        }
+        let (direction, what) = line.trim_start().split_once("  ").unwrap();
+        lines.entry(direction.to_owned()).or_default().push(what.to_owned());
+    }
+    lines
+}
+
+#[test]
+fn serve_prints_the_same_transcript_for_the_same_seed() {
+    let folder = folder();
+    let job = gf_emulator_core::puls::Builder::new().move_to(3.0, 4.0).unwrap().to_bytes();
+    fs::write(folder.path().join("one.puls"), &job).unwrap();
+    let first = transcript(&folder, "7");
+    let faults = &first["fault"];
+    for kind in ["machine 1: POST /machines/sign_in: status 503", "machine 1: a frame: split into 2 fragments"] {
+        assert!(faults.iter().any(|fault| fault == kind), "{faults:?}");
+    }
+    assert_eq!(first, transcript(&folder, "7"));
+    assert_ne!(faults, &transcript(&folder, "8")["fault"]);
 }
 
 #[test]

@@ -14,10 +14,13 @@ use std::path::Path;
 /// | `lid:closed` | a lid picture 0.29 s later; homing continues with it |
 /// | homing is over | the prints, one after the other |
 /// | a print ends, in any way | a hunt 0.44 s later |
-/// | a machine reconnects with an empty report | what was not delivered; otherwise it goes on where it was |
+/// | a machine reconnects with an empty report | the action that it has not begun, again with the same `id`; otherwise it goes on where it was |
 /// | a machine reconnects with a full report, so it was restarted | as for the first time, with the prints that are left |
 ///
 /// The service never presses the button. Each machine has its own state and prints the whole queue.
+///
+/// If a connection is lost together with the last event of an action, which a machine does not send again, the service
+/// waits for that event until the machine is restarted.
 ///
 /// A 1.x machine reports its settings in full each time and would be homed after every reconnection: use the default
 /// [`Script`](super::Script) for it.

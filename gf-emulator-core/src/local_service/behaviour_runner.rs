@@ -56,7 +56,7 @@ pub(super) fn run(behaviour: &BehaviourState, core: &Core, machine: &Arc<RemoteM
         for output in outputs {
             match output {
                 Output::Send { id, kind } => {
-                    // If this fails, the machine connects again, and the action is sent again.
+                    // If this fails, it is sent again when the machine has connected again.
                     if let Some(link) = machine.link() {
                         let _ = core.send(machine, &link, action(id, kind));
                     }

@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use super::behaviour_state::BehaviourState;
 use super::core::{Bodies, Core, Settings, Task};
-use super::fault::Fault;
+use super::fault::{Failure, Fault, Moment};
 use super::faults::Faults;
 use super::history::{History, Observer};
+use super::link::{Cut, WsEnd};
 use super::machines::{Machines, SignInRules};
 use super::public_url::PublicUrl;
 use super::replay_state::ReplayState;
@@ -39,7 +40,6 @@ pub struct Builder {
     jobs: BTreeMap<String, Vec<u8>>,
     gzip: bool,
     task: Option<BuilderTask>,
-    cut_every: Option<Duration>,
     faults: Vec<Fault>,
     seed: Option<u64>,
     body_limit: u64,
@@ -67,7 +67,6 @@ impl Default for Builder {
             jobs: BTreeMap::new(),
             gzip: false,
             task: None,
-            cut_every: None,
             faults: Vec::new(),
             seed: None,
             body_limit: 64 << 20,
@@ -217,12 +216,12 @@ impl Builder {
         self
     }
 
-    /// Sets after what time each WebSocket is cut. The default is never; the cloud cuts about hourly (public
-    /// documentation).
+    /// Adds a fault that closes each WebSocket after this time, without a Close frame. The cloud does so about hourly
+    /// (public documentation).
     #[must_use]
-    pub fn cut_every(mut self, after: Duration) -> Self {
-        self.cut_every = Some(after);
-        self
+    pub fn cut_every(self, after: Duration) -> Self {
+        let (how, when) = (WsEnd::Cut(Cut::Drain), Moment::Open(after));
+        self.fault(Fault::new(Failure::EndWebSocket { how, when }).always())
     }
 
     /// Adds a fault, from the start. See [`LocalService::fault`] for more of them later.
@@ -295,9 +294,11 @@ impl Builder {
         let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;
         let addr = listener.local_addr().map_err(fail)?;
         let public_url = public_url.unwrap_or_else(|| PublicUrl::of_address(addr, self.tls));
-        let is_local = addr.ip().is_loopback() && public_url.is_loopback();
-        if !self.tls && !is_local {
+        if !self.tls && !addr.ip().is_loopback() {
             return Err(LocalServiceError::PlainText { address: addr.to_string() });
+        }
+        if !self.tls && !public_url.is_loopback() {
+            return Err(LocalServiceError::PlainText { address: public_url.url });
         }
         let certificate = if self.tls {
             Some(certificate::generate(addr.ip(), &public_url.host, self.ca_dir.as_deref())?)
@@ -319,7 +320,6 @@ impl Builder {
             jobs: jobs.collect::<Result<_, LocalServiceError>>()?,
             body_limit: self.body_limit,
             bodies: self.bodies,
-            cut_every: self.cut_every,
         };
         // The replay's observer comes first, so that its counts are up to date when the other one is called.
         let replay_observer = task.as_ref().and_then(Task::observer);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -48,7 +47,6 @@ pub(super) struct Settings {
     pub(super) jobs: BTreeMap<String, Arc<[u8]>>,
     pub(super) body_limit: u64,
     pub(super) bodies: Bodies,
-    pub(super) cut_every: Option<Duration>,
 }
 
 impl Settings {

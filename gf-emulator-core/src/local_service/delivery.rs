@@ -33,6 +33,8 @@ impl Core {
                 started.map_err(|error| {
                     log::warn!("local service: cannot start a thread for late frames: {error}");
                     self.faults.drop_frames(&machine.serial);
+                    self.machines.detach(machine, link);
+                    link.abandon();
                     LinkClosed
                 })
             }

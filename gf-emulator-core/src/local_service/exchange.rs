@@ -155,6 +155,7 @@ pub(super) fn exchange(
     }
     let fault = treatment.failure.clone().or_else(|| routes::recorded_failure(recorded.as_ref()?));
     if let (Err(response), false, None, None) = (&route, is_upgrade, &recorded, &fault) {
+        core.faults.pause(treatment.delay);
         return reject(connection, &head, length, response, record);
     }
     if fault == Some(Failure::CutRequest) {

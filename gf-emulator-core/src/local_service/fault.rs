@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use super::link::WsEnd;
 
+/// The longest time that something is late or waits.
+pub(super) const LONGEST: Duration = Duration::from_hours(24);
+
 /// Something that goes wrong on purpose: a failure, what it happens to, and how often.
 ///
 /// In code, a fault is built with the methods below and given to [`Builder::fault`](super::Builder::fault) or
@@ -70,7 +73,8 @@ use super::link::WsEnd;
 /// ([`Builder::seed`](super::Builder::seed)), the machine (its number in the order of the first sign-ins), the fault (its
 /// number in the order of adding), and how often that fault could have happened to that machine before, counted
 /// separately for sign-ins and handshakes, for other requests, for frames, and for messages. So how threads happen to
-/// interleave, and what other machines do, changes nothing.
+/// interleave, and what other machines do, changes nothing. Only `skip` and `times` count all of these together: with
+/// them, limit a fault that can happen to several (`on`).
 ///
 /// A request belongs to the machine whose token it has. Presigned URLs have none: those that the service sends to the
 /// second and later machines end with `machine=<number>`. A request without either belongs to the first machine. The
@@ -129,7 +133,7 @@ pub enum Failure {
     },
 }
 
-/// How long something is late.
+/// How long something is late: a day at most.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub enum Latency {
@@ -142,7 +146,7 @@ pub enum Latency {
         /// The longest.
         max: Duration,
     },
-    /// Log-normally distributed: mostly short, sometimes very long, but never longer than an hour.
+    /// Log-normally distributed: mostly short, sometimes very long.
     LogNormal {
         /// Half of all are shorter.
         median: Duration,
@@ -159,7 +163,7 @@ pub enum FrameFault {
     Double,
     /// It is sent after the next one.
     Reorder {
-        /// How long it waits for the next one; then it is sent alone.
+        /// How long it waits for the next one, a day at most; then it is sent alone.
         wait: Duration,
     },
     /// It is sent as this many fragments (RFC 6455, section 5.4).
@@ -171,7 +175,7 @@ pub enum FrameFault {
     Pack {
         /// How many lines the frame has, from 2.
         parts: usize,
-        /// How long it waits for them; then it is sent with fewer.
+        /// How long it waits for them, a day at most; then it is sent with fewer.
         wait: Duration,
     },
 }

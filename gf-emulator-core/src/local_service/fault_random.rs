@@ -2,10 +2,7 @@
 
 use std::time::Duration;
 
-use super::fault::Latency;
-
-/// The longest delay.
-const LONGEST: Duration = Duration::from_secs(3600);
+use super::fault::{LONGEST, Latency};
 
 /// The random numbers of one decision: the generator `SplitMix64`, started from a hash of the seed and a key.
 #[derive(Debug, Clone)]
@@ -84,6 +81,8 @@ mod tests {
         // One standard deviation above the median: 84.13 % are shorter.
         let above = 0.1 * 0.5_f64.exp();
         assert!((above * 0.97..above * 1.03).contains(&log_normal[8413]), "{}", log_normal[8413]);
-        assert!(delays(Latency::LogNormal { median: seconds(1.0), sigma: 10.0 })[10_000] <= 3600.0);
+        assert!(delays(Latency::LogNormal { median: seconds(1.0), sigma: 10.0 })[10_000] <= LONGEST.as_secs_f64());
+        assert_eq!(Draws::new(1, &[]).delay(Latency::Fixed(Duration::from_hours(2))), Duration::from_hours(2));
+        assert_eq!(Draws::new(1, &[]).delay(Latency::Fixed(Duration::MAX)), LONGEST);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use super::fault::FrameFault;
+use super::fault::{FrameFault, LONGEST};
 
 /// What happens to a frame.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -82,7 +82,8 @@ impl FrameQueue {
             }
             None => return self.add(text, 1, &treatment, now),
         };
-        self.gathering = Some(Gathering { texts: vec![text], wanted, is_packed, until: now + wait, treatment });
+        let until = now + wait.min(LONGEST);
+        self.gathering = Some(Gathering { texts: vec![text], wanted, is_packed, until, treatment });
     }
 
     fn end_gathering(&mut self, now: Instant) {

@@ -16,7 +16,7 @@ use super::root_certificate::Root;
 use crate::files;
 
 /// The certificate alone, for machines.
-pub(super) const CERTIFICATE_FILE: &str = "ca.pem";
+const CERTIFICATE_FILE: &str = "ca.pem";
 /// The key, then the certificate.
 const KEY_FILE: &str = "ca-key.pem";
 /// Maximum size of the file. Written by this program, it has about 1 kB.

@@ -84,9 +84,9 @@ pub(super) enum LinkEvent<'a> {
     /// A binary frame of this many bytes.
     Binary(usize),
     Ping,
-    /// The time after which it is cut is over: this is how.
-    OnSchedule(WsEnd),
     Pong,
+    /// The scheduled time is over: it ends like this.
+    OnSchedule(WsEnd),
     /// The link is about to be cut or has failed: nothing can be sent any more.
     Closing,
     /// The connection is closed.
@@ -285,7 +285,7 @@ impl Link {
     /// thread.
     pub(super) fn run(&self, scheduled: Option<(Duration, WsEnd)>, mut on_event: impl FnMut(LinkEvent<'_>)) {
         let _ = self.socket.set_write_timeout(Some(WRITE_TIMEOUT));
-        let mut end_at = scheduled.map(|(after, _)| Instant::now() + after);
+        let mut end_at = scheduled.and_then(|(after, _)| Instant::now().checked_add(after));
         let mut scheduled = scheduled.map(|(_, how)| how);
         let mut read = ReadState::default();
         let mut block = vec![0; 16 * 1024];

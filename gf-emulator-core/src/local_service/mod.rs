@@ -167,7 +167,7 @@ pub enum LocalServiceError {
     /// Without TLS, the service is for this computer only.
     #[error("{address} can be reached from other computers, which needs TLS: machines send passwords")]
     PlainText {
-        /// The address that it should listen on.
+        /// The address that it should listen on, or its public URL.
         address: String,
     },
     /// The kept root certificate cannot be read, written or used.

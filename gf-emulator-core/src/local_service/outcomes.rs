@@ -1,20 +1,20 @@
-//! How the script or replay ended, over all machines.
+//! How the script, behaviour or replay ended, over all machines.
 
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use crate::sync::{lock, wait};
 
-/// How a script or replay ended.
+/// How a script, behaviour or replay ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// Every step was done, and everything awaited arrived.
+    /// Every step was done, and everything awaited arrived; or every print was completed.
     Done,
-    /// A step failed.
+    /// A step or a print failed.
     Failed {
         /// Its number, counted from 1.
         step: usize,
-        /// What the step was and why it failed.
+        /// What it was and why it failed.
         reason: String,
     },
 }

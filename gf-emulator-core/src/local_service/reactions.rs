@@ -143,7 +143,7 @@ impl Reactions {
                 self.has_full_report |= event.has_values;
                 if event.action_id.is_some() && event.action_id == self.awaited_report {
                     self.awaited_report = None;
-                    self.reported(now);
+                    self.reported();
                 }
             }
             name => self.action_event(now, name, event.action_id),
@@ -182,7 +182,7 @@ impl Reactions {
     }
 
     /// The machine has reported its settings on the current connection.
-    fn reported(&mut self, now: Duration) {
+    fn reported(&mut self) {
         let is_first = !std::mem::replace(&mut self.is_known, true);
         if is_first {
             (0..self.prints).for_each(|print| self.report_print(print, PrintState::Queued));
@@ -199,12 +199,14 @@ impl Reactions {
         } else if is_first {
             self.homing = HOMING.len();
             self.report(BehaviourChange::HomingSkipped);
-        } else if let Some(lost) = self.pending.take_if(|pending| !pending.has_begun) {
-            // The action was lost with the connection. Those of homing and prints are next anyway.
-            match lost.kind {
-                Kind::Hunt if self.homing > 0 => self.hunt_at = Some(now),
-                Kind::LidImage => self.picture_at = Some(self.picture_at.unwrap_or(now)),
-                _ => {}
+        } else if let Some(&Pending { id, kind, has_begun: false, .. }) = self.pending.as_ref() {
+            let lid_comes_first = kind != Kind::Hunt && (self.lid_open || self.picture_at.is_some());
+            if lid_comes_first {
+                self.pending = None;
+            } else {
+                // Either the action was lost with the connection, or only its first events. With the same `id`, a
+                // machine that is doing it ignores it, and its events count in both cases.
+                self.outputs.push(Output::Send { id, kind });
             }
         }
     }

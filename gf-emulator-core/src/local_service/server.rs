@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::core::Core;
 use super::exchange::{Next, exchange};
-use super::link::{Cut, Link, LinkEvent, WsEnd};
+use super::link::{Link, LinkEvent};
 use super::machine::{ReceivedEvent, RemoteMachine};
 use super::seen::Seen;
 use super::task;
@@ -75,9 +75,7 @@ fn serve_websocket(core: &Core, connection: HttpConnection, machine: &Arc<Remote
     let Ok(link) = Link::new(stream, early, &response.head("")) else { return };
     let link = Arc::new(link);
     let number = core.faults.number_of(&machine.serial);
-    let by_fault = core.faults.opened(number);
-    let by_schedule = core.settings.cut_every.map(|after| (after, WsEnd::Cut(Cut::Drain)));
-    let scheduled = by_schedule.into_iter().chain(by_fault).min_by_key(|(after, _)| *after);
+    let scheduled = core.faults.opened(number);
     let previous = core.machines.attach(machine, &link);
     // After `attach`: an observer of this event can already send on the link, or cut it.
     let subprotocol = response.headers.iter().any(|(name, _)| name == "Sec-WebSocket-Protocol");
@@ -91,10 +89,7 @@ fn serve_websocket(core: &Core, connection: HttpConnection, machine: &Arc<Remote
         LinkEvent::Binary(bytes) => core.history.record(Seen::WsBinary(bytes)),
         LinkEvent::Ping => core.history.record(Seen::WsPing),
         LinkEvent::Pong => core.history.record(Seen::WsPong),
-        LinkEvent::OnSchedule(how) if scheduled == by_fault => {
-            core.report_fault(number, &format!("the WebSocket is {how}"));
-        }
-        LinkEvent::OnSchedule(_) => {}
+        LinkEvent::OnSchedule(how) => core.report_fault(number, &format!("the WebSocket is {how}")),
         LinkEvent::Closing => core.machines.detach(machine, &link),
         LinkEvent::Closed { code } => core.history.record(Seen::WsClosed { code }),
     });

@@ -95,6 +95,42 @@ fn frames_and_responses_are_late_or_slow_and_in_order() {
     let start = Instant::now();
     assert_eq!(send(&service, "PUT", "/up/1", "", b"").status, 200);
     assert!(start.elapsed() >= Duration::from_millis(100));
+
+    // With a deviation of 0 always the median.
+    let service = faulty(&["delay_s=lognormal:0.2,0 on=GET:/", "bytes_per_s=1000"]);
+    for (method, path, body, status, least_ms) in
+        [("GET", "/dl/firmware", 0, 200, 200), ("GET", "/update/current", 0, 401, 200), ("PUT", "/up/1", 300, 200, 300)]
+    {
+        let start = Instant::now();
+        assert_eq!(send(&service, method, path, "", &vec![0; body]).status, status);
+        assert!(start.elapsed() >= Duration::from_millis(least_ms), "{path}");
+    }
+    let mut socket = open_as(&service, "S1");
+    let start = Instant::now();
+    let text = "x".repeat(200);
+    send_texts(&service, &[&text]);
+    assert_eq!(texts(&mut socket, 1), [text]);
+    assert!(start.elapsed() >= Duration::from_millis(200));
+}
+
+#[test]
+fn a_response_stalls_or_is_too_short_or_endless() {
+    for fault in ["response=stall", "response=short", "response=endless"] {
+        let service = faulty(&[&format!("{fault} on=GET:/dl/ times=1")]);
+        let mut socket = connect(&service);
+        socket.write_all(&request("GET", "/dl/firmware", "", b"")).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut bytes = vec![0; 100_000];
+        let error = socket.read_exact(&mut bytes).err().map(|error| error.kind());
+        match fault {
+            "response=short" => assert_eq!(error, Some(ErrorKind::UnexpectedEof)),
+            "response=endless" => assert_eq!(error, None),
+            // The connection stays open, and nothing comes. The name of the error depends on the system.
+            _ => assert!(matches!(error, Some(ErrorKind::WouldBlock | ErrorKind::TimedOut)), "{error:?}"),
+        }
+        drop(socket);
+        assert!(send(&service, "GET", "/dl/firmware", "", b"").complete, "it happens once");
+    }
 }
 
 #[test]
@@ -183,6 +219,12 @@ fn requests_fail_with_any_status_and_sign_ins_are_cut() {
     let busy = send(&service, "PUT", "/up/1", "", b"");
     assert!(busy.status == 429 && busy.head.contains("Retry-After: 7\r\n"), "{}", busy.head);
     assert_eq!(reported(&service)[1], "1 PUT /up/1: status 429");
+
+    for status in [401, 403, 500, 502, 504] {
+        let service = faulty(&[&format!("status={status} on=GET:/dl/")]);
+        let statuses = ["/dl/job.puls", "/update/current"].map(|path| send(&service, "GET", path, "", b"").status);
+        assert_eq!(statuses, [status, 401]);
+    }
 }
 
 #[test]

@@ -151,6 +151,29 @@ fn the_default_script_awaits_every_action() {
     assert!(ids.iter().copied().eq(1001..1001 + i64::try_from(ids.len()).unwrap()), "{ids:?}");
 }
 
+/// Answers the `settings` that a behaviour begins with.
+fn report(socket: &mut WebSocket<TcpStream>, values: &Value) {
+    let id = &next_text(socket)["id"];
+    let report = json!({"event": "settings:completed", "action_id": id, "settings": values});
+    socket.send(Message::text(report.to_string())).unwrap();
+}
+
+#[test]
+fn a_machine_that_reconnects_gets_the_same_action_until_it_has_begun() {
+    let behaviour = Behaviour::new().time_scale(0.0);
+    let service = LocalService::builder().tls(false).behaviour(behaviour).start().unwrap();
+    let mut socket = open_as(&service, "S1");
+    report(&mut socket, &json!({"values": {"MCsn": 1}}));
+    let hunt = next_text(&mut socket);
+    drop(socket);
+    let mut socket = open_as(&service, "S1");
+    report(&mut socket, &json!({}));
+    assert_eq!(next_text(&mut socket), hunt);
+    // As if it had received the first one, and its other events were lost.
+    socket.send(event("hunt:completed", hunt["id"].as_i64().unwrap())).unwrap();
+    assert_eq!(next_text(&mut socket)["action_type"], "lid_image");
+}
+
 #[test]
 fn stop_ends_all_threads() {
     let script = Script::from_json(r#"[{"await": "never", "timeout_s": 600}]"#).unwrap();

@@ -108,6 +108,10 @@ fn cuts_websockets_on_schedule() {
     assert!(matches!(socket.read(), Err(tungstenite::Error::Protocol(_))));
     drop(socket);
     assert!(service.wait_for(|seen| seen.contains(&Seen::WsClosed { code: None }), LIMIT));
+    let never = plain().cut_every(Duration::MAX).start().unwrap();
+    let mut socket = open(&never);
+    never.send_text("{}").unwrap();
+    assert_eq!(next_text(&mut socket), json!({}));
 }
 
 #[test]
