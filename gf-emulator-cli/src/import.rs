@@ -43,8 +43,9 @@ Recordings of this program need no import: report and serve --replay read them
 directly.
 
 Exit codes: 0 done, even if something was skipped; 1 nothing in FILE can be
-converted, or it is a HAR file that is not valid; 2 wrong usage, FILE cannot be opened, or DIR cannot be written to or
-has a recording already. Unless it is 0, nothing is left behind.")]
+converted, or it is a HAR file that is not valid; 2 wrong usage, FILE cannot be
+opened, or DIR cannot be written to or has a recording already. Unless the code
+is 0, nothing is left behind.")]
 pub(crate) struct Arguments {
     /// The HAR file or log to read
     #[arg(value_name = "FILE")]

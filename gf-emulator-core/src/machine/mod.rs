@@ -77,8 +77,7 @@ impl<'a> CustomStep<'a> {
     }
 }
 
-/// A downloaded pulse file. A [`Machine`] only gets jobs that passed
-/// [`Measured::check`].
+/// A downloaded pulse file. A [`Machine`] only gets jobs that passed [`Measured::check`].
 ///
 /// Not to be confused with [`puls::Job`](crate::puls::Job), which reads such a file.
 #[derive(Debug, Clone)]
