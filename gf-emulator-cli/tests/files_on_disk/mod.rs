@@ -222,23 +222,6 @@ fn a_configuration_must_be_a_regular_file() {
     assert!(ended.stdout.contains("motion:failed"), "{ended:#?}");
 }
 
-#[test]
-fn fetch_motion_warns_past_the_warning_level_and_runs_the_job() {
-    let folder = folder();
-    let file = Builder::new().move_to(3.0, 4.0).unwrap().to_bytes();
-    let path = folder.path().join("job.puls");
-    fs::write(&path, &file).unwrap();
-    let job = json!({"id": 2, "action_type": "motion", "status": "ready", "motion_url": format!("file://{}", path.display())});
-    for (remark_bytes, is_remarked) in [(file.len(), true), (file.len() + 1, false), (0, false)] {
-        let config = format!("[MOTION]\nremark_bytes: {remark_bytes}\n");
-        fs::write(folder.path().join("gf-machine-emulator.cfg"), config).unwrap();
-        let ended = pipe(&folder, &job.to_string(), &[]);
-        ended.expect(0);
-        assert!(ended.stdout.contains("motion:completed"), "{ended:#?}");
-        assert_eq!(ended.stderr.contains("the job is large"), is_remarked, "{remark_bytes}: {}", ended.stderr);
-    }
-}
-
 #[cfg(target_os = "linux")]
 #[test]
 fn an_error_names_the_output_and_not_its_temp_file() {
