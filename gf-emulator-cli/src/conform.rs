@@ -24,8 +24,10 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// machine must have started anew, because some scenarios are about its first messages.
 ///
 /// Some scenarios need a person at the machine who opens the lid or presses the button; the program says when. No
-/// scenario needs the laser: one job, "fire-before-power", has the laser on for one tick without any power set, and the
-/// machine must refuse it. Take the material out, and keep the lid closed unless told otherwise.
+/// scenario needs the laser. In "refused-fire-before-power", the job has the laser on for one tick before its power is
+/// set, and the machine must refuse it. Take the material out, and keep the lid closed unless told otherwise.
+///
+/// To test this emulator, set "time_scale: 1" in its configuration: at 0, its jobs are over at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -93,7 +95,7 @@ impl From<GenerationArgument> for Generation {
     }
 }
 
-/// Checks the name of a scenario.
+/// Parses the name of a scenario.
 fn name(text: &str) -> Result<String, String> {
     let is_known = Scenario::built_in().iter().any(|scenario| scenario.name() == text);
     if is_known { Ok(text.to_owned()) } else { Err("expected the name of a scenario, as --list shows them".to_owned()) }

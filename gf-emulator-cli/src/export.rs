@@ -20,7 +20,8 @@ Examples:
       Writes session.har.
   gf-machine-emulator export --har recording -o monday.har --bodies refer
       With the names of pictures and jobs instead of their content.
-  gf-machine-emulator export --har recording -o - | jq '.log.entries[].request.url'
+  gf-machine-emulator export --har recording -o - |
+      jq '.log.entries[].request.url'
 
 Bodies of responses that are not text are base64. Those of requests have a
 character for each byte (Latin-1), as in mitmproxy: HAR 1.2 has no encoding for

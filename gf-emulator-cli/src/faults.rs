@@ -7,25 +7,26 @@ use crate::output::print;
 
 /// The list of faults in the help of `serve`.
 pub(crate) const HELP: &str = "\
-A fault is a list of FIELD=VALUE, the same as the fields of {\"fault\": {...}} in a
-script. It has one failure:
+A fault is a list of FIELD=VALUE; {\"fault\": {...}} in a script has the same
+fields. It has one failure:
   status=503 [retry_after_s=1]       answer a request with this status
   request=cut                        cut a connection in a request
   response=cut|short|stall|endless   break a response
   tokens=expired                     the machine's tokens expire early
-  delay_s=0.2                        responses and frames are late; 0.1..0.5 is
+  delay_s=0.2                        delay responses and frames; 0.1..0.5 is
                                      uniform, lognormal:0.1,0.5 log-normal
-                                     (median, standard deviation)
-  bytes_per_s=50000                  bodies and frames are slow
+                                     (median, standard deviation of the log)
+  bytes_per_s=50000                  slow down bodies and frames
   frame=double|split|reorder|pack [parts=2] [wait_s=1]
                                      change frames to the machine
   cut=rst|fin|close [code=1000]      end the WebSocket in place of a frame, or:
     after_messages=5 | after_bytes=10000 | after_s=3600 | event=print:running
 and limits:
   on=PUT:/up/ | on=/up/ | on=ws      these requests, or only frames
-  machine=2 | machine=S12345         one machine
-  p=0.2  skip=3  times=2             probability; not at first; so often
-                                     (for each machine; without it always)
+  machine=2 | machine=S12345         one machine: the second, or by its serial
+  p=0.2                              with this probability, each time
+  skip=3                             not the first 3 times
+  times=2                            at most 2 times (for each machine)
 Profiles (--fault-profile NAME or NAME:SCALE, which multiplies their times):
   flaky-wifi, hourly-cut, overloaded, expired-tokens
 ";
@@ -33,10 +34,10 @@ Profiles (--fault-profile NAME or NAME:SCALE, which multiplies their times):
 /// What goes wrong on purpose.
 #[derive(Debug, clap::Args)]
 pub(crate) struct FaultArguments {
-    /// Let this go wrong (see below); may be repeated
+    /// Make this go wrong (see below); may be given several times
     #[arg(long = "fault", value_name = "FAULT")]
     faults: Vec<Fault>,
-    /// Let the faults of a profile happen (see below); may be repeated
+    /// Add the faults of a profile (see below); may be given several times
     #[arg(long = "fault-profile", value_name = "NAME[:SCALE]", value_parser = profile)]
     profiles: Vec<Profile>,
     /// The seed of the faults: the same seed gives the same faults [default: a random one]

@@ -42,7 +42,7 @@ A script is a JSON list of steps:
   {\"sleep_s\": 0.5}
   {\"drop\": true}                     cut the WebSocket; or \"hard\", \"reset\"
   {\"close\": 1000}                    close it
-  {\"fault\": {\"status\": 503}}          add a fault of the machine; see below
+  {\"fault\": {\"status\": 503}}       add a fault of the machine; see below
 In an action's strings, {http} is replaced by the service's address, {puls} by
 its pulse file's and {serial} by the machine's serial number. The script of a
 machine that has no WebSocket and sends nothing for 30 seconds ends.

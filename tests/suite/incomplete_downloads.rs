@@ -156,6 +156,7 @@ fn a_complete_job_is_kept() {
     let (file, compressed) = (square(), gzip(&square()));
     for (what, bytes) in [
         ("a Content-Length", with_length("200 OK", file.len(), &file)),
+        ("more bytes than its Content-Length", with_length("200 OK", file.len(), &[&file[..], &file[..]].concat())),
         ("chunks with a last chunk", chunked(&file, "0\r\n\r\n")),
         ("chunks with a last chunk and trailers", chunked(&file, "0\r\nX-Checksum: 1\r\n\r\n")),
         ("after early hints", [response("103 Early Hints", b""), with_length("200 OK", file.len(), &file)].concat()),

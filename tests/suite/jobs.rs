@@ -233,6 +233,24 @@ fn jobs_downloaded_in_one_second_have_separate_files() {
 }
 
 #[test]
+fn fetch_motion_runs_a_job_at_the_limit() {
+    let bytes = square().len() as u64;
+    let ticks = puls::measure(&square()[..], Limits::default()).unwrap().ticks;
+    for (refuse_bytes, refuse_inflated_bytes, ending) in
+        [(bytes, ticks, "completed"), (bytes - 1, ticks, "cancelled"), (bytes, ticks - 1, "cancelled")]
+    {
+        let harness = Setup::new(Generation::V2)
+            .config(move |config| {
+                config.motion.refuse_bytes = refuse_bytes;
+                config.motion.refuse_inflated_bytes = refuse_inflated_bytes;
+            })
+            .start();
+        harness.expect(JOB, "motion", ending);
+        assert_eq!(harness.jobs().len(), if ending == "completed" { 2 } else { 0 });
+    }
+}
+
+#[test]
 fn fetch_motion_limits_lift_at_zero() {
     let harness = Setup::new(Generation::V2)
         .config(|config| {

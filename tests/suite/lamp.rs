@@ -56,6 +56,25 @@ fn a_user_image_carries_its_settings_to_the_lid_capture() {
 }
 
 #[test]
+fn every_camera_receives_the_settings_of_its_action() {
+    let taken = pictures(
+        None,
+        &[
+            ("lid_image", json!({"LCfl": 1})),
+            ("head_image", json!({"HCil": 1, "HCex": 100})),
+            ("lidar_image", json!([{"HCil": 1}, {"HCil": 0}])),
+            ("head_image", json!([])),
+            ("lid_image", Value::Null),
+        ],
+    );
+    let settings: Vec<_> = taken.into_iter().map(|(_, settings, _)| Value::Object(settings)).collect();
+    assert_eq!(
+        settings,
+        [json!({"LCfl": 1}), json!({"HCil": 1, "HCex": 100}), json!({"HCil": 1}), json!({}), json!({})]
+    );
+}
+
+#[test]
 fn the_lamp_follows_the_action_and_is_off_for_the_head() {
     let actions = [
         ("lid_image", json!({"LCfl": 1})),

@@ -298,13 +298,16 @@ fn import_names_the_line_of_an_error_in_a_har_file() {
         assert!(!folder.path().join("new").exists(), "{har}");
     };
     for (har, words) in [
-        ("{\"log\":\n", "x.har, line 2: EOF while parsing"),
-        ("{\"log\":{}}", "x.har, line 1: there is no list \"entries\""),
-        ("{\"log\":\n{\"entries\":7}}", "x.har, line 2: invalid type: integer `7`, expected a list of entries"),
+        ("{\"log\":\n", "x.har, line 2: not a valid HAR file: EOF while parsing"),
+        ("{\"log\":{}}", "x.har, line 1: not a valid HAR file: there is no list \"entries\""),
+        (
+            "{\"log\":\n{\"entries\":7}}",
+            "x.har, line 2: not a valid HAR file: invalid type: integer `7`, expected a list of entries",
+        ),
         ("{\"log\":{\"entries\":[]}}", "x.har, line 1: the HAR file has no request"),
         ("{\"log\":{\"entries\":[\n{}]}}", "x.har, line 2: an entry: startedDateTime is not a time with a time zone"),
         ("{\"log\":{\"entries\":[{\"request\":[]}\n]}}", "x.har, line 1: "),
-        ("{\"log\":{\"entries\":[]}}\n{}", "x.har, line 2: trailing characters"),
+        ("{\"log\":{\"entries\":[]}}\n{}", "x.har, line 2: not a valid HAR file: trailing characters"),
     ] {
         import(har, 1, words);
     }

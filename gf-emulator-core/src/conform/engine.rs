@@ -118,8 +118,8 @@ impl Watch {
 }
 
 impl Conformance {
-    /// Starts the service with the pulse files of the scenarios. `builder` has the address and TLS; a script or replay
-    /// in it is for no use here, and its observer is replaced.
+    /// Starts the service with the pulse files of the scenarios. `builder` has the address and TLS. A script or replay
+    /// in it would disturb the scenarios, and its observer is replaced.
     ///
     /// # Errors
     /// As [`Builder::start`].

@@ -31,8 +31,8 @@ fn action(id: i64, kind: Kind) -> Value {
     action
 }
 
-/// Runs until the service stops or the machine is evicted; with [`Behaviour::once`](super::Behaviour::once), until the machine is homed and its
-/// prints have ended.
+/// Runs until the service stops or the machine is evicted; with [`Behaviour::once`](super::Behaviour::once), until the
+/// machine is homed and its prints have ended.
 pub(super) fn run(behaviour: &BehaviourState, core: &Core, machine: &Arc<RemoteMachine>) -> RunEnd {
     let started = Instant::now();
     let gone_after = behaviour.once.then(|| machine.gone_after());

@@ -138,7 +138,7 @@ impl Text<'_> {
             BehaviourChange::HomingSkipped => "no homing: its settings report is empty".to_owned(),
             BehaviourChange::Homed => "homing is over".to_owned(),
             BehaviourChange::WaitingForLid => {
-                "waiting for lid:closed, as an action ended as under an open lid".to_owned()
+                "waiting for lid:closed: an action ended as it does under an open lid".to_owned()
             }
             BehaviourChange::Print { number, state } => {
                 format!("print {number} ({}): {state}", self.name(print.unwrap_or_default()))

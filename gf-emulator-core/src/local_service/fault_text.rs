@@ -3,6 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Number, Value};
 
@@ -77,7 +78,7 @@ fn json_of(name: &str, value: &str) -> Value {
 impl<'de> Deserialize<'de> for Fault {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let fields = Fields::deserialize(deserializer)?;
-        fields.into_fault().map_err(|wrong| serde::de::Error::custom(wrong.reason))
+        fields.into_fault().map_err(|wrong| D::Error::custom(wrong.reason))
     }
 }
 
@@ -85,27 +86,53 @@ impl<'de> Deserialize<'de> for Fault {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields, default, expecting = "an object such as {\"status\": 503}")]
 struct Fields {
+    #[serde(deserialize_with = "whole_number")]
     status: Option<u16>,
+    #[serde(deserialize_with = "whole_number")]
     retry_after_s: Option<u32>,
     request: Option<RequestEnd>,
     response: Option<ResponseFault>,
     tokens: Option<TokenFault>,
     delay_s: Option<LatencyText>,
+    #[serde(deserialize_with = "whole_number")]
     bytes_per_s: Option<u64>,
     frame: Option<FrameKind>,
+    #[serde(deserialize_with = "whole_number")]
     parts: Option<usize>,
+    #[serde(deserialize_with = "number")]
     wait_s: Option<f64>,
     cut: Option<CutKind>,
+    #[serde(deserialize_with = "whole_number")]
     code: Option<u16>,
+    #[serde(deserialize_with = "whole_number")]
     after_messages: Option<u64>,
+    #[serde(deserialize_with = "whole_number")]
     after_bytes: Option<u64>,
+    #[serde(deserialize_with = "number")]
     after_s: Option<f64>,
     event: Option<String>,
     on: Option<String>,
     machine: Option<MachineText>,
+    #[serde(deserialize_with = "number")]
     p: Option<f64>,
+    #[serde(deserialize_with = "whole_number")]
     skip: Option<u64>,
+    #[serde(deserialize_with = "whole_number")]
     times: Option<u64>,
+}
+
+/// Reads a whole number. The errors of serde would name Rust's types.
+fn whole_number<'de, D: Deserializer<'de>, T: TryFrom<u64>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    let Some(whole) = value.as_u64() else {
+        return Err(D::Error::custom(format_args!("{value} is not a whole number")));
+    };
+    T::try_from(whole).map(Some).map_err(|_| D::Error::custom(format_args!("{value} is too large")))
+}
+
+fn number<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let value = Value::deserialize(deserializer)?;
+    value.as_f64().map(Some).ok_or_else(|| D::Error::custom(format_args!("{value} is not a number")))
 }
 
 #[derive(Deserialize, Clone, Copy)]

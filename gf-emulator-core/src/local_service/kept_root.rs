@@ -43,7 +43,7 @@ pub(super) fn load_or_create(folder: &Path, today: Date) -> Result<Root, LocalSe
             result => result.map_err(failed(&key_file))?,
         }
     }
-    let text = files::read_text(&key_file, LIMIT_BYTES).map_err(|e| error(&key_file, &e))?;
+    let text = files::read_text(&key_file, LIMIT_BYTES).map_err(|e| error(folder, &e))?;
     let root = parse(&text, today).map_err(|reason| error(&key_file, &reason))?;
     let certificate_file = folder.join(CERTIFICATE_FILE);
     if fs::read_to_string(&certificate_file).ok().as_deref() != Some(root.pem.as_str()) {

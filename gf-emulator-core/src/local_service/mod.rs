@@ -372,8 +372,8 @@ impl LocalService {
         self.core.faults.release();
     }
 
-    /// Waits until the script, [`Behaviour`] or replay has ended with every machine that has connected. Returns the first failure if
-    /// there was one. A machine that left early counts only if the script ended with no other machine.
+    /// Waits until the script, [`Behaviour`] or replay has ended with every machine that has connected. Returns the first
+    /// failure if there was one. A machine that left early counts only if the script ended with no other machine.
     ///
     /// Returns `None` on timeout (for example if no machine connects), if the service is stopped, or at once if there
     /// is none of them. A behaviour ends only with [`Behaviour::once`].

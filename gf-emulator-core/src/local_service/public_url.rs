@@ -20,7 +20,8 @@ impl PublicUrl {
         let uri: Uri =
             text.parse().map_err(|e| format!("it is not a URL such as {scheme}://laser.example:8443: {e}"))?;
         if uri.scheme_str() != Some(scheme) {
-            return Err(format!("it must start with {scheme}://"));
+            let why = if tls { "" } else { ", because the service does not use TLS" };
+            return Err(format!("it must start with {scheme}://{why}"));
         }
         let authority = uri.authority().ok_or("it has no host")?;
         if authority.as_str().contains('@') || uri.path() != "/" || uri.query().is_some() || text.contains('#') {
@@ -92,6 +93,8 @@ mod tests {
             assert!(error.contains(words), "{text}: {error}");
         }
         assert!(PublicUrl::parse("http://localhost:8080", false).unwrap().is_loopback());
+        let error = PublicUrl::parse("https://laser", false).unwrap_err();
+        assert_eq!(error, "it must start with http://, because the service does not use TLS");
     }
 
     #[test]

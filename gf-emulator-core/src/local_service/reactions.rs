@@ -58,7 +58,7 @@ impl Kind {
 pub(super) enum Output {
     /// Send this action. If the machine is not connected, or the connection breaks, nothing else needs to be done.
     Send { id: i64, kind: Kind },
-    /// Tell people.
+    /// Report this change to observers.
     Report(BehaviourChange),
 }
 

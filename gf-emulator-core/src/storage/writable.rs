@@ -25,7 +25,7 @@ pub fn unwritable(config: &Config, source: &Path) -> Vec<String> {
         ("motion_dir", Some(&config.motion.dir)),
         ("firmware_dir", Some(&config.firmware.dir).filter(|_| firmware)),
         ("record", config.logging.record_dir.as_ref()),
-        ("dir", config.logging.sent_images_dir.as_ref()),
+        ("capture_dir or dir", config.logging.sent_images_dir.as_ref()),
     ];
     let folders = folders.into_iter().filter_map(|(key, folder)| Some((key, files::can_write_in(folder?))));
     let inputs = [Some(source), config.service.ca_file.as_deref(), config.service.actions_file.as_deref()];

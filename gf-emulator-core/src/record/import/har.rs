@@ -38,7 +38,7 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     let spool = Spool::new(folder).map_err(|e| cleanup.failed(e))?;
     let mut collector = Collector::new(spool, path.parent().unwrap_or(Path::new("")));
     har::read(source, &mut collector).map_err(|error| match error {
-        ReadError::Invalid { line, reason } => invalid(line, reason),
+        ReadError::Invalid { line, reason } => invalid(line, format!("not a valid HAR file: {reason}")),
         ReadError::Source(source) => Error::File { doing: "read", path: path.into(), source },
         ReadError::Sink(line, source) if source.kind() == io::ErrorKind::InvalidData => {
             invalid(line, source.to_string())
