@@ -24,7 +24,8 @@ save: requests, and the WebSocket's messages as \"_webSocketMessages\". Bodies o
 responses are kept up to 64 MiB; bodies of requests only if they are JSON or not
 text. One that was written by \"export\" may refer to files beside it.
 
-A log of a mock service has one JSON object a line, with \"t\" in seconds and a \"kind\":
+A log of a mock service has one JSON object a line, with \"t\" in seconds and a
+\"kind\":
   http       a request to the service: \"method\", \"path\", \"headers\", \"body\",
              \"size\"
   ws_open    a WebSocket was opened
@@ -43,8 +44,9 @@ Recordings of this program need no import: report and serve --replay read them
 directly.
 
 Exit codes: 0 done, even if something was skipped; 1 nothing in FILE can be
-converted, or it is a HAR file that is not valid; 2 wrong usage, FILE cannot be opened, or DIR cannot be written to or
-has a recording already. Unless it is 0, nothing is left behind.")]
+converted, or it is a HAR file that is not valid; 2 wrong usage, FILE cannot be
+opened, or DIR cannot be written to or has a recording already. Unless it is 0,
+nothing is left behind.")]
 pub(crate) struct Arguments {
     /// The HAR file or log to read
     #[arg(value_name = "FILE")]
