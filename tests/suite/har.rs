@@ -291,9 +291,29 @@ fn entry(second: u32, request: &Value, response: &Value) -> Value {
     entry
 }
 
+/// What is hidden in HAR files.
+const SECRET: &str = "Zq7-hunter2-Xw9";
+
+/// Imports these entries, and returns the text of the recording. Nothing in it has the secret, which is in `place`.
+fn imported_without_secret(place: &str, entries: &[&Value]) -> String {
+    let text = entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\n");
+    let folder = har_of(&text);
+    let new = folder.path().join("r");
+    let imported = import(folder.path().join("x.har"), &new, false).unwrap();
+    assert_eq!(imported.skipped, [], "{place}");
+    let mut recording = Recording::open(&new).unwrap();
+    assert!(recording.by_ref().all(|entry| entry.is_ok()));
+    assert_eq!(recording.skipped(), [], "{place}");
+    for file in fs::read_dir(&new).unwrap().map(|file| file.unwrap().path()) {
+        let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+        assert!(!text.contains(SECRET), "{place}: the secret is in {}: {text}", file.display());
+        assert!(!text.contains("hunter2"), "{place}: a part is in {}: {text}", file.display());
+    }
+    fs::read_to_string(new.join(SESSION_FILE)).unwrap()
+}
+
 #[test]
 fn a_secret_is_removed_wherever_it_was_and_wherever_it_is_repeated() {
-    const SECRET: &str = "Zq7-hunter2-Xw9";
     let none = json!({});
     let header = |name: &str, value: String| json!({"headers": [{"name": name, "value": value}]});
     let body = |text: String| json!({"postData": {"text": text}});
@@ -373,34 +393,18 @@ fn a_secret_is_removed_wherever_it_was_and_wherever_it_is_repeated() {
         ),
         ("an error", response(json!({"status": 0, "_error": format!("cannot open https://h.example/x?s={SECRET}")}))),
     ];
-    let check = |place: &str, entries: &[&Value]| {
-        let text = entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\n");
-        let folder = har_of(&text);
-        let new = folder.path().join("r");
-        let imported = import(folder.path().join("x.har"), &new, false).unwrap();
-        assert_eq!(imported.skipped, [], "{place}");
-        let mut recording = Recording::open(&new).unwrap();
-        assert!(recording.by_ref().all(|entry| entry.is_ok()));
-        assert_eq!(recording.skipped(), [], "{place}");
-        for file in fs::read_dir(&new).unwrap().map(|file| file.unwrap().path()) {
-            let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
-            assert!(!text.contains(SECRET), "{place}: the secret is in {}: {text}", file.display());
-            assert!(!text.contains("hunter2"), "{place}: a part is in {}: {text}", file.display());
-        }
-        fs::read_to_string(new.join(SESSION_FILE)).unwrap()
-    };
     // It comes before the place that tells that it is a secret.
     let repeated = entry(10, &none, &content(format!("you are {SECRET}.")));
     for (place, entry) in &places {
-        check(place, &[&repeated, entry]);
-        check(place, &[entry, &repeated]);
+        imported_without_secret(place, &[&repeated, entry]);
+        imported_without_secret(place, &[entry, &repeated]);
     }
     for (place, entry) in &unrepeated {
-        check(place, &[entry]);
+        imported_without_secret(place, &[entry]);
     }
     // Nothing else is taken for a secret.
     let cookie = "id=1; Domain=.h.example; Expires=Thu, 01 Jan 2027 00:00:00 GMT";
-    let text = check("a cookie for a domain", &[&response(header("Set-Cookie", cookie.to_owned()))]);
+    let text = imported_without_secret("a cookie for a domain", &[&response(header("Set-Cookie", cookie.to_owned()))]);
     assert!(text.contains("https://h.example/x"), "{text}");
 }
 

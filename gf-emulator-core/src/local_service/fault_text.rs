@@ -123,6 +123,7 @@ enum ResponseFault {
     Short,
     Stall,
     Endless,
+    Hold,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -317,6 +318,7 @@ fn response_failure(response: ResponseFault) -> Failure {
         ResponseFault::Short => Failure::ShortBody,
         ResponseFault::Stall => Failure::Stall,
         ResponseFault::Endless => Failure::EndlessBody,
+        ResponseFault::Hold => Failure::Hold,
     }
 }
 

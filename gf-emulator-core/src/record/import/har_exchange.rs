@@ -101,7 +101,8 @@ impl StoredExchange {
             if is_form(&request_headers) || is_other_text(&sent) {
                 sent = Vec::new();
             }
-            [&sent, &received].into_iter().for_each(|body| learn_json(&known.secrets, body));
+            learn_json(&known.secrets, &sent);
+            learn_json(&known.secrets, &received);
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
         let status = status.filter(|status| (100.0..1000.0).contains(status)).map(|status| status as u16);
@@ -153,7 +154,8 @@ impl StoredExchange {
         for token in head.tokens {
             secrets.add_token(&Secret::new(token));
         }
-        [&request, &response].into_iter().for_each(|body| learn_json(secrets, body));
+        learn_json(secrets, &request);
+        learn_json(secrets, &response);
         let body = |bytes: Vec<u8>| match bytes {
             bytes if bytes.is_empty() => Body::None,
             bytes if head.is_confidential => Body::Confidential(confidential(&bytes)),

@@ -41,7 +41,7 @@ pub(super) fn learn_json(secrets: &Secrets, text: &[u8]) {
     match parse_json(text.as_bytes()) {
         Some(json) => learn_value(secrets, &json),
         None => {
-            text.lines().filter_map(|line| parse_json(line.as_bytes())).for_each(|json| learn_value(secrets, &json))
+            text.lines().filter_map(|line| parse_json(line.as_bytes())).for_each(|json| learn_value(secrets, &json));
         }
     }
 }
