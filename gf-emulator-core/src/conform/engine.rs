@@ -9,14 +9,12 @@ use super::jobs;
 use super::judge::{Found, Judge};
 use super::pattern::{Expected, Fact, Generation};
 use super::report::{Outcome, Verdict};
-use super::scenario::{OperatorTask, Scenario, Step};
+use super::scenario::{LAST_ID, OperatorTask, Scenario, Step};
 use crate::local_service::{Builder, Cut, LocalService, LocalServiceError, Seen};
 use crate::sync::{lock, wait};
 
 /// Ids of one scenario are this far from those of the next.
 const IDS: i64 = 100;
-/// The id of the `settings` action that ends each scenario and, plus 1, of the one after it.
-pub(super) const LAST_ID: i64 = 98;
 /// How much longer a step may take that waits for what a person does.
 const OPERATOR_TIME: Duration = Duration::from_mins(2);
 /// How many lines of what was seen a verdict keeps.

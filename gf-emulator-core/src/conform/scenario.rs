@@ -6,10 +6,12 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::engine::LAST_ID;
 use super::judge::Check;
 use super::pattern::{Expected, Generation, MessagePattern, RequestPattern};
 use crate::local_service::{Cut, Fault};
+
+/// The id of the `settings` action that ends each scenario and, plus 1, of the one after it.
+pub(super) const LAST_ID: i64 = 98;
 
 /// Includes the files of the scenarios, in the order in which they run: those that cut the connection are last, because
 /// some machines do not connect again.

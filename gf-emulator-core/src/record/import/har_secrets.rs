@@ -31,11 +31,10 @@ fn is_probably_secret(name: &str) -> bool {
 /// Adds the values of fields with the names of secrets, in JSON or in lines of JSON. Browsers also record what a person
 /// does, and other services than a machine's have names of their own.
 pub(super) fn learn_json(secrets: &Secrets, text: &[u8]) {
-    let Ok(text) = std::str::from_utf8(text) else { return };
+    const WORDS: [&str; 6] = ["token", "secret", "passw", "key", "_session", "auth"];
+    let Some(text) = std::str::from_utf8(text).ok().filter(|text| text.len() <= MAX_JSON_BYTES) else { return };
     let lower = text.to_ascii_lowercase();
-    if text.len() > MAX_JSON_BYTES
-        || !["token", "secret", "passw", "key", "_session", "auth"].iter().any(|word| lower.contains(word))
-    {
+    if !WORDS.iter().any(|word| lower.contains(word)) {
         return;
     }
     match parse_json(text.as_bytes()) {
