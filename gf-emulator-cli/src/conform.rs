@@ -1,7 +1,7 @@
 //! `conform`: takes a machine through scenarios, and reports which of them it passes.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -9,8 +9,8 @@ use gf_emulator_core::conform::{Conformance, Generation, Options, Outcome, Repor
 use gf_emulator_core::local_service::LocalService;
 
 use crate::error::CliError;
-use crate::output::{self, OpenOutput, notice, print};
-use crate::{logging, numbers, signals};
+use crate::output::{self, OpenOutput, print};
+use crate::{logging, numbers, serve, signals};
 
 /// The default of `--wait`.
 const WAIT: Duration = Duration::from_secs(120);
@@ -27,7 +27,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// scenario needs the laser. In "refused-fire-before-power", the job has the laser on for one tick before its power is
 /// set, and the machine must refuse it. Take the material out, and keep the lid closed unless told otherwise.
 ///
-/// To test this emulator, set "time_scale: 1" in its configuration: at 0, its jobs are over at once.
+/// To test this emulator, set `time_scale: 1` in its configuration: at 0, its jobs are over at once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -35,6 +35,8 @@ Examples:
   gf-machine-emulator conform --listen 8080 --plain --junit conform.xml
   gf-machine-emulator conform --listen 8443 --ca-out ca.pem \\
       --unattended --auto-button
+  gf-machine-emulator conform --listen 0.0.0.0:8443 \\
+      --public-url https://192.168.1.20:8443 --ca-dir certificates
 
 Exit codes: 0 all scenarios that were run have passed; 1 one has failed, no
 machine has connected, or Ctrl-C or SIGTERM; 2 wrong usage.")]
@@ -43,6 +45,12 @@ pub(crate) struct Arguments {
     /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address, required_unless_present = "list")]
     listen: Option<String>,
+    /// The base URL that the machine uses, with scheme and port [default: the address of --listen]
+    #[arg(long, value_name = "URL")]
+    public_url: Option<String>,
+    /// Keep the root certificate (ca.pem) and its key in this folder, and use them again the next time
+    #[arg(long, value_name = "DIR", conflicts_with = "plain")]
+    ca_dir: Option<PathBuf>,
     /// Do not use TLS; machines accept this only for loopback addresses
     #[arg(long)]
     plain: bool,
@@ -119,15 +127,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     logging::secrets().follow(&builder.secrets());
     // clap demands it without --list.
     let listen = arguments.listen.clone().unwrap_or_default();
-    let builder = builder.listen(listen).tls(!arguments.plain);
-    let mut conformance = Conformance::start(builder, options).map_err(CliError::failed)?;
+    let mut builder = builder.listen(listen).tls(!arguments.plain);
+    if let Some(url) = &arguments.public_url {
+        builder = builder.public_url(url);
+    }
+    if let Some(folder) = &arguments.ca_dir {
+        builder = builder.ca_dir(folder);
+    }
+    let mut conformance = Conformance::start(builder, options).map_err(serve::cannot_start)?;
     let stopper = conformance.stopper();
     signals::on_stop(move || stopper.stop());
     if let (Some(mut output), Some(pem)) = (ca_file, conformance.service().ca_pem()) {
         let written = output.file.write_all(pem.as_bytes());
         output.finish(written)?;
     }
-    introduce(conformance.service(), arguments.ca_out.as_deref());
+    let (ca_out, ca_dir) = (arguments.ca_out.as_deref(), arguments.ca_dir.as_deref());
+    let has_public_url = arguments.public_url.is_some();
+    serve::introduce(conformance.service(), ca_out, ca_dir, has_public_url, "Start the machine now.");
     if !conformance.wait_for_machine(arguments.wait.unwrap_or(WAIT)) {
         return Err(CliError::failed("no machine has connected"));
     }
@@ -165,17 +181,6 @@ fn show(verdict: &Verdict) {
         print(format_args!("    {}\n    {}", verdict.demands, verdict.why));
         verdict.seen.iter().for_each(|line| print(format_args!("    {line}")));
     }
-}
-
-/// Prints what a machine's configuration needs.
-fn introduce(service: &LocalService, ca_out: Option<&Path>) {
-    let address = service.addr();
-    if !address.ip().is_loopback() {
-        notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
-    }
-    print(format_args!("listening on {address}; a machine's configuration needs:\n"));
-    print(service.config_section(ca_out.filter(|path| *path != Path::new("-"))));
-    print("\nAny serial number (sent as S12345) and any password will do. Start the machine now.\n");
 }
 
 fn write(output: Option<OpenOutput>, text: &str) -> Result<(), CliError> {

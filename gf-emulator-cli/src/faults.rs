@@ -11,7 +11,8 @@ A fault is a list of FIELD=VALUE; {\"fault\": {...}} in a script has the same
 fields. It has one failure:
   status=503 [retry_after_s=1]       answer a request with this status
   request=cut                        cut a connection in a request
-  response=cut|short|stall|endless   break a response
+  response=cut|short|stall|endless|hold
+                                     break a response; hold: never send it
   tokens=expired                     the machine's tokens expire early
   delay_s=0.2                        delay responses and frames; 0.1..0.5 is
                                      uniform, lognormal:0.1,0.5 log-normal

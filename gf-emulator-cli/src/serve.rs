@@ -205,12 +205,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let inputs = [&arguments.script, &arguments.replay].into_iter().flatten().chain(&arguments.puls);
     let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
     let ca_file = ca_out.map(|path| output::create(path, &inputs)).transpose()?;
-    let service = builder.start().map_err(|error| match error {
-        LocalServiceError::PublicUrl { .. } => CliError::usage(format_args!("--public-url: {error}")),
-        LocalServiceError::KeptRoot { .. } => CliError::usage(format_args!("--ca-dir: {error}")),
-        LocalServiceError::PlainText { .. } => CliError::usage(format_args!("--plain: {error}")),
-        error => CliError::failed(error),
-    })?;
+    let service = builder.start().map_err(cannot_start)?;
     // Before the recording, so that it cannot replace a file of it.
     if let (Some(mut output), Some(pem)) = (ca_file, service.ca_pem()) {
         let written = output.file.write_all(pem.as_bytes());
@@ -219,9 +214,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     if let (Some(folder), Some(recorder)) = (&arguments.record, &recorder) {
         recorder.start(folder, &service).map_err(CliError::usage)?;
     }
-    let kept = arguments.ca_dir.as_ref().map(|folder| folder.join(CERTIFICATE_FILE));
-    let ca_file = ca_out.filter(|path| *path != Path::new("-")).or(kept.as_deref());
-    introduce(&service, ca_file, arguments.public_url.is_some());
+    introduce(&service, ca_out, arguments.ca_dir.as_deref(), arguments.public_url.is_some(), "Press Ctrl-C to stop.");
     arguments.faults.announce(&service, script.as_ref());
 
     // Closes in order, so that the machine does not take the end for a lost connection.
@@ -282,8 +275,26 @@ fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Ou
     })
 }
 
-/// Prints what a machine's configuration needs.
-fn introduce(service: &LocalService, ca_file: Option<&Path>, has_public_url: bool) {
+/// Returns the error of a service that cannot be started, with the option that is wrong.
+pub(crate) fn cannot_start(error: LocalServiceError) -> CliError {
+    match error {
+        LocalServiceError::PublicUrl { .. } => CliError::usage(format_args!("--public-url: {error}")),
+        LocalServiceError::KeptRoot { .. } => CliError::usage(format_args!("--ca-dir: {error}")),
+        LocalServiceError::PlainText { .. } => CliError::usage(format_args!("--plain: {error}")),
+        error => CliError::failed(error),
+    }
+}
+
+/// Prints what a machine's configuration needs, and what to do next.
+pub(crate) fn introduce(
+    service: &LocalService,
+    ca_out: Option<&Path>,
+    ca_dir: Option<&Path>,
+    has_public_url: bool,
+    next: &str,
+) {
+    let kept = ca_dir.map(|folder| folder.join(CERTIFICATE_FILE));
+    let ca_file = ca_out.filter(|path| *path != Path::new("-")).or(kept.as_deref());
     let address = service.addr();
     if !address.ip().is_loopback() {
         notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
@@ -293,7 +304,7 @@ fn introduce(service: &LocalService, ca_file: Option<&Path>, has_public_url: boo
     }
     print(format_args!("listening on {address}; a machine's configuration needs:\n"));
     print(service.config_section(ca_file));
-    print("\nAny serial number (sent as S12345) and any password will do. Press Ctrl-C to stop.\n");
+    print(format_args!("\nAny serial number (sent as S12345) and any password will do. {next}\n"));
 }
 
 fn read_session(folder: &Path, patience: Duration) -> Result<Session, CliError> {

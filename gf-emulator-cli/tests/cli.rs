@@ -2,6 +2,7 @@
 
 mod arguments;
 mod configurations;
+mod conform;
 mod files_on_disk;
 mod floods;
 mod online;

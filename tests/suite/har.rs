@@ -79,10 +79,19 @@ fn a_har_file_has_every_message_and_request_of_the_recording() {
             assert!(message["data"].is_string(), "{message}");
         }
         let entries = har["log"]["entries"].as_array().unwrap();
-        let upload = entries.iter().find(|entry| entry["request"]["method"] == "PUT").unwrap();
-        let picture: Vec<char> = upload["request"]["postData"]["text"].as_str().unwrap().chars().collect();
-        assert!(picture.iter().all(|&c| c <= '\u{ff}') && !picture.is_empty(), "a character for each byte");
-        assert_eq!(upload["request"]["bodySize"], picture.len());
+        let uploads = entries.iter().filter(|entry| {
+            let headers = entry["request"]["headers"].as_array().unwrap();
+            headers.contains(&json!({"name": "content-type", "value": "image/jpeg"}))
+        });
+        let mut pictures = 0;
+        for upload in uploads {
+            let text = upload["request"]["postData"]["text"].as_str().unwrap();
+            // The pictures of the tests are nothing but 0xff.
+            assert!(!text.is_empty() && text.chars().all(|c| c == '\u{ff}'), "a character for each byte");
+            assert_eq!(upload["request"]["bodySize"], text.chars().count());
+            pictures += 1;
+        }
+        assert_eq!(pictures, 3, "two of the lid and one of the head");
         assert!(entries.iter().any(|entry| entry["response"]["content"]["encoding"] == "base64"), "the job");
         check_no_secret(recording.path());
     }
@@ -267,6 +276,192 @@ fn a_har_file_with_too_much_is_refused_and_leaves_nothing() {
         assert!(error.contains(words) && error.contains("x.har, line "), "{error}");
         assert!(!folder.path().join("r").exists(), "{words}");
     }
+}
+
+/// An entry at a second of a minute: a request with these members, and a response with these.
+fn entry(second: u32, request: &Value, response: &Value) -> Value {
+    let mut entry = json!({
+        "startedDateTime": format!("2026-01-01T00:00:{second:02}Z"), "time": 1,
+        "request": {"method": "POST", "url": "https://h.example/x", "headers": [], "bodySize": 1},
+        "response": {"status": 200, "headers": [], "content": {}},
+    });
+    for (part, members) in [("request", request), ("response", response)] {
+        entry[part].as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    }
+    entry
+}
+
+/// What is hidden in HAR files.
+const SECRET: &str = "Zq7-hunter2-Xw9";
+
+/// Imports these entries, and returns the text of the recording. Nothing in it has the secret, which is in `place`.
+fn imported_without_secret(place: &str, entries: &[&Value]) -> String {
+    let text = entries.iter().map(ToString::to_string).collect::<Vec<_>>().join(",\n");
+    let folder = har_of(&text);
+    let new = folder.path().join("r");
+    let imported = import(folder.path().join("x.har"), &new, false).unwrap();
+    assert_eq!(imported.skipped, [], "{place}");
+    let mut recording = Recording::open(&new).unwrap();
+    assert!(recording.by_ref().all(|entry| entry.is_ok()));
+    assert_eq!(recording.skipped(), [], "{place}");
+    for file in fs::read_dir(&new).unwrap().map(|file| file.unwrap().path()) {
+        let text = String::from_utf8_lossy(&fs::read(&file).unwrap()).into_owned();
+        assert!(!text.contains(SECRET), "{place}: the secret is in {}: {text}", file.display());
+        assert!(!text.contains("hunter2"), "{place}: a part is in {}: {text}", file.display());
+    }
+    fs::read_to_string(new.join(SESSION_FILE)).unwrap()
+}
+
+#[test]
+fn a_secret_is_removed_wherever_it_was_and_wherever_it_is_repeated() {
+    let none = json!({});
+    let header = |name: &str, value: String| json!({"headers": [{"name": name, "value": value}]});
+    let body = |text: String| json!({"postData": {"text": text}});
+    let form = |kind: &str, text: String| {
+        json!({"headers": [{"name": "Content-Type", "value": kind}], "bodySize": text.chars().count(),
+            "postData": {"mimeType": kind, "text": text}})
+    };
+    let content = |text: String| json!({"content": {"text": text}});
+    let request = |request: Value| entry(20, &request, &none);
+    let response = |response: Value| entry(20, &none, &response);
+    let url = |url: String| request(json!({"url": url}));
+    let socket = |url: String, messages: &[String]| {
+        let messages =
+            messages.iter().map(|data| json!({"type": "send", "time": 1_767_225_621, "opcode": 1, "data": data}));
+        let mut socket = entry(20, &json!({"url": url}), &json!({"status": 101}));
+        socket["_webSocketMessages"] = messages.collect();
+        socket
+    };
+    let places = [
+        ("an authorization header", request(header("Authorization", format!("Bearer {SECRET}")))),
+        ("a cookie", request(header("cookie", format!("lang=en; id={SECRET}")))),
+        ("a new cookie", response(header("Set-Cookie", format!("id={SECRET}; Path=/; HttpOnly")))),
+        ("a header named key", request(header("X-Api-Key", SECRET.to_owned()))),
+        ("a header named token", response(header("X-CSRF-Token", SECRET.to_owned()))),
+        ("a redirection", response(header("Location", format!("https://h.example/y?code={SECRET}")))),
+        ("a query", url(format!("https://h.example/x?X-Amz-Signature={SECRET}"))),
+        ("a fragment", url(format!("https://h.example/x#access_token={SECRET}"))),
+        ("a URL's password", url(format!("https://me:{SECRET}@h.example/x"))),
+        (
+            "a sign-in as a form",
+            request(json!({"url": "https://h.example/users/sign_in",
+            "postData": {"text": format!("user%5Bpassword%5D={SECRET}")}})),
+        ),
+        (
+            "a sign-in as JSON",
+            request(json!({"url": "https://h.example/machines/sign_in",
+            "postData": {"text": json!({"serial": "S1234", "password": SECRET}).to_string()}})),
+        ),
+        (
+            "the answer to a sign-in",
+            entry(
+                20,
+                &json!({"url": "https://h.example/machines/sign_in"}),
+                &content(json!({"auth_token": SECRET}).to_string()),
+            ),
+        ),
+        ("a field of JSON", request(body(json!({"user": [{"newPassword": SECRET}]}).to_string()))),
+        ("a field of a response", response(content(json!({"access_token": SECRET}).to_string()))),
+        (
+            "base64",
+            response(json!({"content": {"encoding": "base64", "text": "eyJhcGlfa2V5IjoiWnE3LWh1bnRlcjItWHc5In0="}})),
+        ),
+        ("a WebSocket's path", socket(format!("wss://h.example/{SECRET}"), &[])),
+        ("a WebSocket's query", socket(format!("wss://h.example/x?a=1&sig={SECRET}"), &[])),
+        ("a WebSocket's password", socket(format!("wss://me:{SECRET}@h.example/x"), &[])),
+        ("a message", socket("wss://h.example/x".to_owned(), &[json!({"a": {"refresh_token": SECRET}}).to_string()])),
+        (
+            "a second line",
+            socket("wss://h.example/x".to_owned(), &[format!("{{\"a\":1}}\n{{\"secret\":\"{SECRET}\"}}\n")]),
+        ),
+    ];
+    // Text in the body of a request is left out, so that what it repeats is not known.
+    let unrepeated = [
+        ("a form", request(form("application/x-www-form-urlencoded; charset=utf-8", format!("pin={SECRET}")))),
+        (
+            "a form with a picture",
+            request(form("multipart/form-data; boundary=x", format!("--x\r\n\r\n{SECRET}\r\n--x\r\n\r\n\u{ff}\u{0}"))),
+        ),
+        ("text", request(body(format!("my password is {SECRET}")))),
+        ("a message that is not JSON", socket("wss://h.example/x".to_owned(), &[format!("password={SECRET}")])),
+        (
+            "a URL in a message",
+            socket(
+                "wss://h.example/x".to_owned(),
+                &[json!({"u": format!("https://h.example/up?s={SECRET}")}).to_string()],
+            ),
+        ),
+        ("an error", response(json!({"status": 0, "_error": format!("cannot open https://h.example/x?s={SECRET}")}))),
+    ];
+    // It comes before the place that tells that it is a secret.
+    let repeated = entry(10, &none, &content(format!("you are {SECRET}.")));
+    for (place, entry) in &places {
+        imported_without_secret(place, &[&repeated, entry]);
+        imported_without_secret(place, &[entry, &repeated]);
+    }
+    for (place, entry) in &unrepeated {
+        imported_without_secret(place, &[entry]);
+    }
+    // Nothing else is taken for a secret.
+    let cookie = "id=1; Domain=.h.example; Expires=Thu, 01 Jan 2027 00:00:00 GMT";
+    let text = imported_without_secret("a cookie for a domain", &[&response(header("Set-Cookie", cookie.to_owned()))]);
+    assert!(text.contains("https://h.example/x"), "{text}");
+}
+
+#[test]
+fn a_serial_number_of_0_hides_no_other() {
+    let sent = |data: &Value| json!({"type": "send", "time": 1_767_225_621, "opcode": 1, "data": data.to_string()});
+    let mut socket = entry(20, &json!({"url": "wss://h.example/x"}), &json!({"status": 101}));
+    socket["_webSocketMessages"] =
+        json!([sent(&json!({"settings": {"values": {"MCsn": 0}}})), sent(&json!({"machine_serial": "S12345678"}))]);
+    let folder = har_of(&socket.to_string());
+    import(folder.path().join("x.har"), folder.path().join("r"), false).unwrap();
+    let text = fs::read_to_string(folder.path().join("r").join(SESSION_FILE)).unwrap();
+    assert!(!text.contains("12345678"), "{text}");
+}
+
+#[test]
+fn a_value_of_the_wrong_type_is_an_error_that_does_not_repeat_it() {
+    let secret = "x".repeat(100_000) + "\", expected y";
+    let members = ["time", "startedDateTime", "request", "response", "_resourceType", "_webSocketMessages"];
+    let of_request = ["method", "url", "headers", "postData", "bodySize"];
+    let of_response = ["status", "headers", "content", "bodySize", "_error"];
+    let mut refused = 0;
+    for wrong in [
+        json!(secret),
+        json!(7),
+        json!(-1e300),
+        json!(true),
+        json!([[[]]]),
+        json!({"a": {}}),
+        json!({"name": [secret]}),
+    ] {
+        let places = members.map(|name| (None, name)).into_iter();
+        let places = places.chain(of_request.map(|name| (Some("request"), name)));
+        for (part, name) in places.chain(of_response.map(|name| (Some("response"), name))) {
+            let mut entry = entry(20, &json!({}), &json!({}));
+            match part {
+                Some(part) => entry[part][name] = wrong.clone(),
+                None => entry[name] = wrong.clone(),
+            }
+            let folder = har_of(&entry.to_string());
+            let new = folder.path().join("r");
+            match import(folder.path().join("x.har"), &new, false) {
+                Ok(_) => {
+                    let mut recording = Recording::open(&new).unwrap();
+                    assert!(recording.by_ref().all(|entry| entry.is_ok()), "{name}: {wrong:.99}");
+                    assert_eq!(recording.skipped(), [], "{name}: {wrong:.99}");
+                }
+                Err(error) => {
+                    let error = error.to_string();
+                    assert!(error.contains("x.har, line ") && error.len() < 400, "{name}: {error:.500}");
+                    assert!(!new.exists(), "{name}");
+                    refused += 1;
+                }
+            }
+        }
+    }
+    assert!(refused > 50, "{refused}");
 }
 
 #[test]

@@ -9,14 +9,12 @@ use super::jobs;
 use super::judge::{Found, Judge};
 use super::pattern::{Expected, Fact, Generation};
 use super::report::{Outcome, Verdict};
-use super::scenario::{OperatorTask, Scenario, Step};
-use crate::local_service::{Builder, LocalService, LocalServiceError, Seen};
+use super::scenario::{LAST_ID, OperatorTask, Scenario, Step};
+use crate::local_service::{Builder, Cut, LocalService, LocalServiceError, Seen};
 use crate::sync::{lock, wait};
 
 /// Ids of one scenario are this far from those of the next.
 const IDS: i64 = 100;
-/// The id of the `settings` action that ends each scenario and, plus 1, of the one after it.
-const LAST_ID: i64 = 98;
 /// How much longer a step may take that waits for what a person does.
 const OPERATOR_TIME: Duration = Duration::from_mins(2);
 /// How many lines of what was seen a verdict keeps.
@@ -102,17 +100,18 @@ impl Watch {
 
     /// Waits until `done` returns a value; `None` on timeout or stop.
     fn wait_for<T>(&self, timeout: Duration, mut done: impl FnMut(&mut State) -> Option<T>) -> Option<T> {
-        let deadline = Instant::now() + timeout;
+        // A timeout that is too long for the clock is none.
+        let deadline = Instant::now().checked_add(timeout);
         let mut state = lock(&self.state);
         loop {
             if let Some(found) = done(&mut state) {
                 return Some(found);
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || state.is_stopped {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+            if left.is_some_and(|left| left.is_zero()) || state.is_stopped {
                 return None;
             }
-            state = wait(&self.changed, state, Some(left));
+            state = wait(&self.changed, state, left);
         }
     }
 }
@@ -231,22 +230,19 @@ impl Conformance {
         ask: &mut dyn FnMut(OperatorTask),
     ) -> Result<(), String> {
         if let Some(expected) = step.expected() {
-            return self.expect(&expected, self.options.timeout.max(step.least_timeout()) + extra);
+            return self.expect(&expected, self.options.timeout.max(step.least_timeout()).saturating_add(extra));
         }
         let gone = |error: LocalServiceError| error.to_string();
+        sent.extend(step.actions().into_iter().cloned());
         match step {
             Step::Send(action) => {
-                sent.push(action.clone());
                 self.service.send_text(&self.line(scenario.name(), action)).map_err(gone)?;
             }
             Step::Frame(lines) => {
                 let mut frame = String::new();
                 for line in lines {
                     match line {
-                        Value::Object(action) => {
-                            sent.push(action.clone());
-                            frame.push_str(&self.line(scenario.name(), action));
-                        }
+                        Value::Object(action) => frame.push_str(&self.line(scenario.name(), action)),
                         Value::String(text) => frame.push_str(text),
                         other => frame.push_str(&other.to_string()),
                     }
@@ -254,21 +250,22 @@ impl Conformance {
                 }
                 self.service.send_text(&frame).map_err(gone)?;
             }
-            Step::Never(pattern) => lock(&self.watch.state).judge.never(pattern.clone()),
+            Step::Never(pattern) => lock(&self.watch.state).judge.never(Expected::Event(pattern.clone())),
+            Step::NeverRequest(pattern) => lock(&self.watch.state).judge.never(Expected::Request(pattern.clone())),
             Step::Check(check) => {
                 let wrong = lock(&self.watch.state).judge.check(*check);
                 wrong.map_or(Ok(()), Err)?;
             }
-            Step::Cut(kind) => {
+            Step::Drop(cut) => {
                 lock(&self.watch.state).judge.skip_connections();
-                self.service.drop_connection((*kind).into());
+                self.service.drop_connection(*cut);
             }
             Step::Close(code) => {
                 lock(&self.watch.state).judge.skip_connections();
                 self.service.close(*code);
             }
             Step::Ping => self.service.ping().map_err(gone)?,
-            Step::Fault(fields) => self.service.fault(fields.into()),
+            Step::Fault(fault) => self.service.fault(fault.clone()),
             Step::Release => self.service.release(),
             Step::ExpireTokens => self.service.expire_tokens(),
             Step::Operator(task) => self.operate(*task, ask),
@@ -367,7 +364,7 @@ impl Conformance {
                 .wait_for(self.options.timeout, |state| state.judge.has_ended(LAST_ID + 1).then_some(()))
                 .is_some();
         if !answers {
-            self.service.drop_connection(crate::local_service::Cut::Drain);
+            self.service.drop_connection(Cut::Drain);
         }
     }
 }

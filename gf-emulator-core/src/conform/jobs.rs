@@ -1,4 +1,4 @@
-//! The pulse files of the scenarios: two that every machine runs, and those that it refuses.
+//! The pulse files of the scenarios: three that every machine runs, and those that it refuses.
 
 /// The values of a header that every machine accepts (the open-source clients' checks).
 const RECORDS: [(&[u8; 4], u32); 5] = [(b"STfr", 1000), (b"MCsn", 0), (b"PDfm", 0), (b"XSmm", 8), (b"YSmm", 8)];
@@ -17,6 +17,7 @@ pub(super) fn all() -> Vec<(&'static str, Vec<u8>)> {
     let header = file(&RECORDS, &[]);
     vec![
         ("short", file(&RECORDS, &short)),
+        ("five-seconds", file(&RECORDS, &body(5000))),
         ("long", file(&RECORDS, &body(LONG_S * 1000))),
         ("without-step-frequency", file(&without(*b"STfr"), &short)),
         ("step-frequency-0", file(&with(*b"STfr", 0), &short)),
@@ -63,7 +64,7 @@ mod tests {
 
     #[test]
     fn the_jobs_to_run_move_nothing_far_and_never_fire() {
-        for (name, file) in all().into_iter().take(2) {
+        for (name, file) in all().into_iter().take(3) {
             let measured = measure(&file[..], Limits::default()).unwrap();
             assert_eq!(measured.header.check(Some(12_345_678)), [], "{name}");
             let counts = &measured.counts;
@@ -73,7 +74,7 @@ mod tests {
 
     #[test]
     fn each_header_to_refuse_has_one_fault() {
-        for (name, file) in all().into_iter().skip(2).take(6) {
+        for (name, file) in all().into_iter().skip(3).take(6) {
             let measured = measure(&file[..], Limits::default()).unwrap();
             assert_eq!(measured.header.check(Some(12_345_678)).len(), 1, "{name}");
         }

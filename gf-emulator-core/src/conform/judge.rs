@@ -5,7 +5,7 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::pattern::{Expected, Fact, Generation, Lane, Message, MessagePattern};
+use super::pattern::{Expected, Fact, Generation, Lane, Message};
 use crate::local_service::is_ending;
 
 /// Maximum number of facts of a scenario. A machine that sends more fails it.
@@ -41,7 +41,8 @@ pub(super) struct Judge {
     facts: Vec<Fact>,
     /// How many of the facts an earlier step of the same lane has passed.
     lanes: BTreeMap<Lane, usize>,
-    never: Vec<MessagePattern>,
+    /// What the machine must not do any more.
+    never: Vec<Expected>,
     /// The ending of each action of the scenario.
     ended: BTreeMap<i64, String>,
     violation: Option<String>,
@@ -67,9 +68,12 @@ impl Judge {
             self.violate(format_args!("the machine sent more than {FACTS_LIMIT} messages and requests"));
             return;
         }
+        if let Some(wrong) = self.never.iter().find_map(|never| forbidden(never, &fact, self.offset)) {
+            self.violate(wrong);
+        }
         match &fact {
             Fact::NotJson => self.violate("the machine sent a line that is not a JSON object"),
-            Fact::Message(message) => self.check_message(&message.clone()),
+            Fact::Message(message) => self.check_end(message),
             _ => {}
         }
         self.facts.push(fact);
@@ -86,14 +90,9 @@ impl Judge {
         (1..100).contains(&id).then_some(id)
     }
 
-    fn check_message(&mut self, message: &Message) {
+    /// Notes the end of an action. Nothing more may be sent of it.
+    fn check_end(&mut self, message: &Message) {
         let name = &message.name;
-        if !message.is_progress
-            && let Some(pattern) = self.never.iter().find(|pattern| pattern.matches_event(message, self.offset))
-        {
-            let what = format!("{name} was sent, but {pattern} must not be");
-            self.violate(what);
-        }
         let Some(id) = self.small_id(message) else { return };
         let is_end = !message.is_progress && is_ending(name);
         match self.ended.get(&id) {
@@ -111,13 +110,25 @@ impl Judge {
         }
     }
 
-    /// From now on, the event is a violation. So is one that was seen already.
-    pub(super) fn never(&mut self, pattern: MessagePattern) {
-        let is_it = |fact: &Fact| matches!(fact, Fact::Message(m) if pattern.matches_event(m, self.offset));
-        if self.facts.iter().any(is_it) {
-            self.violate(format_args!("{pattern} was sent, but must not be"));
+    /// From now on, an event or a request is a violation. So is one that was seen already, behind what was found in its
+    /// lane.
+    pub(super) fn never(&mut self, never: Expected) {
+        let start = self.lanes.get(&never.lane()).copied().unwrap_or_default();
+        if let Some(wrong) = self.facts[start..].iter().find_map(|fact| forbidden(&never, fact, self.offset)) {
+            self.violate(wrong);
         }
-        self.never.push(pattern);
+        self.never.push(never);
+    }
+
+    /// Returns where to look for something: behind what was found in its lane, and for a message also behind the last
+    /// request that was found. A machine sends a message about a request when it has the response; the service has seen
+    /// the request before. The other way around there is no order: a request can overtake a message.
+    fn start(&self, lane: Lane) -> usize {
+        let behind = |lane| self.lanes.get(&lane).copied().unwrap_or_default();
+        match lane {
+            Lane::Action(_) | Lane::Messages => behind(lane).max(behind(Lane::Requests)),
+            Lane::Requests | Lane::Connections | Lane::Pings => behind(lane),
+        }
     }
 
     /// Looks for something in its lane, behind what was found there before.
@@ -126,14 +137,16 @@ impl Judge {
             return Found::Wrong(violation.clone());
         }
         let lane = expected.lane();
-        let start = self.lanes.get(&lane).copied().unwrap_or_default();
+        let behind_own = self.lanes.get(&lane).copied().unwrap_or_default();
+        let start = self.start(lane);
         if let Some(at) = self.facts[start..].iter().position(|fact| expected.matches(fact, self.offset)) {
             self.lanes.insert(lane, start + at + 1);
             return Found::Yes;
         }
+        let after = if start > behind_own { " after the request before it" } else { "" };
         match (expected, lane) {
             (Expected::Event(_) | Expected::Progress(_), Lane::Action(id)) => match self.ended.get(&id) {
-                Some(end) => Found::Wrong(format!("action {id} ended with {end}, without {expected}")),
+                Some(end) => Found::Wrong(format!("action {id} ended with {end}, without {expected}{after}")),
                 None => Found::NotYet,
             },
             _ => Found::NotYet,
@@ -189,6 +202,17 @@ impl Judge {
     }
 }
 
+/// Returns what is wrong if `fact` is what must never be.
+fn forbidden(never: &Expected, fact: &Fact, offset: i64) -> Option<String> {
+    let what = match fact {
+        _ if !never.matches(fact, offset) => return None,
+        Fact::Message(message) => format!("{} was sent", message.name),
+        Fact::Request { method, path, .. } => format!("{method} {path} was requested"),
+        _ => "this was seen".to_owned(),
+    };
+    Some(format!("{what}, but {never} must not be"))
+}
+
 impl fmt::Display for Check {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
@@ -203,6 +227,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::local_service::Bearer;
 
     const OFFSET: i64 = 1000;
 
@@ -218,12 +243,17 @@ mod tests {
         Fact::Message(message(name, id))
     }
 
-    fn pattern(json: serde_json::Value) -> MessagePattern {
-        serde_json::from_value(json).unwrap()
+    fn expected(name: &str, id: i64) -> Expected {
+        Expected::Event(serde_json::from_value(json!({"name": name, "id": id})).unwrap())
     }
 
-    fn expected(name: &str, id: i64) -> Expected {
-        Expected::Event(pattern(json!({"name": name, "id": id})))
+    fn get(path: &str) -> Expected {
+        Expected::Request(serde_json::from_value(json!({"method": "GET", "path": path})).unwrap())
+    }
+
+    fn request(path: &str) -> Fact {
+        let (method, path) = ("GET".to_owned(), path.to_owned());
+        Fact::Request { method, path, status: 200, bearer: Bearer::Absent, has_user_agent: true }
     }
 
     /// Adds events of action 1, and returns the violation.
@@ -300,14 +330,60 @@ mod tests {
     fn what_must_never_be_is_found_before_and_after() {
         let mut before = judge();
         before.add(event("motion:starting", 2));
-        before.never(pattern(json!({"name": "motion:*", "id": 2})));
-        assert!(before.violation().unwrap().contains("motion:* of action 2"), "{before:?}");
+        before.never(expected("motion:*", 2));
+        let wrong = "motion:starting was sent, but motion:* of action 2 must not be";
+        assert_eq!(before.violation().as_deref(), Some(wrong));
         let mut after = judge();
-        after.never(pattern(json!({"name": "*", "id": 2})));
+        after.never(expected("*", 2));
         after.add(event("motion:starting", 1));
         assert_eq!(after.violation(), None);
         after.add(event("motion:starting", 2));
         assert_eq!(after.find(&expected("motion:starting", 1)), Found::Wrong(after.violation().unwrap()));
+    }
+
+    #[test]
+    fn what_must_never_be_again_may_have_been_found() {
+        let mut judge = judge();
+        judge.add(event("motion:starting", 1));
+        assert_eq!(judge.find(&expected("motion:starting", 1)), Found::Yes);
+        judge.never(expected("motion:starting", 1));
+        assert_eq!(judge.violation(), None);
+        judge.add(event("motion:starting", 1));
+        assert!(judge.violation().is_some());
+    }
+
+    #[test]
+    fn a_request_can_be_what_must_never_be() {
+        let mut judge = judge();
+        judge.never(get("/dl/"));
+        judge.add(request("/up/1"));
+        assert_eq!(judge.violation(), None);
+        judge.add(request("/dl/short.puls"));
+        let wrong = "GET /dl/short.puls was requested, but GET /dl/ must not be";
+        assert_eq!(judge.violation().as_deref(), Some(wrong));
+        let mut before = self::judge();
+        before.add(request("/dl/short.puls"));
+        before.never(get("/dl/"));
+        assert!(before.violation().is_some());
+    }
+
+    #[test]
+    fn an_event_is_looked_for_behind_the_request_before_it() {
+        let mut judge = judge();
+        for fact in [event("a:starting", 1), event("a:completed", 1), request("/up/1")] {
+            judge.add(fact);
+        }
+        assert_eq!(judge.find(&expected("a:starting", 1)), Found::Yes);
+        assert_eq!(judge.find(&get("/up/")), Found::Yes);
+        let wrong =
+            "action 1 ended with a:completed, without a:completed of action 1 after the request before it".to_owned();
+        assert_eq!(judge.find(&expected("a:completed", 1)), Found::Wrong(wrong));
+        // A request can overtake an event.
+        let mut judge = self::judge();
+        judge.add(request("/up/1"));
+        judge.add(event("a:starting", 1));
+        assert_eq!(judge.find(&expected("a:starting", 1)), Found::Yes);
+        assert_eq!(judge.find(&get("/up/")), Found::Yes);
     }
 
     #[test]

@@ -42,20 +42,21 @@
 //! | `{"expect_connection": {"subprotocol": true}}` | waits for a WebSocket |
 //! | `{"expect_closed": {"code": 1000}}` | waits for the machine's Close frame |
 //! | `"expect_ping"`, `"expect_pong"` | waits for a ping or a pong |
-//! | `{"never": {"name": "*", "id": 2}}` | fails if the event is seen before the end of the scenario |
+//! | `{"never": {"name": "*", "id": 2}}` | fails if the event is seen between what an earlier step has found of that action and the end of the scenario |
+//! | `{"never_request": {"method": "GET", "path": "/dl/"}}` | the same for a request |
 //! | `{"check": "ids_increase"}` | checks all messages so far: see [`Check`] |
-//! | `{"cut": "drain"}` or `"hard"`, `{"close": 1001}` | ends the WebSocket |
+//! | `{"drop": true}`, `{"close": 1001}` | ends the WebSocket, as in a [`Script`](crate::local_service::Script) |
 //! | `"ping"` | sends a ping |
-//! | `{"fault": {"failure": 503, "method": "PUT", "path": "/up/", "times": 2}}` | adds a fault: a status, or `"hold"`, `"stall"`, `"cut_answer"`, `"cut_request"`, `"endless_body"` |
+//! | `{"fault": {"status": 503, "on": "PUT:/up/", "times": 2}}` | adds a [`Fault`](crate::local_service::Fault) until the end of the scenario |
 //! | `"release"` | sends the responses that are held back |
 //! | `"expire_tokens"` | invalidates the bearer tokens |
 //! | `{"operator": "open_lid"}` | see [`OperatorTask`] |
 //!
-//! Order is demanded of the events of one action, of requests, and of connections, each by itself. Every
-//! `expect` step also finds what came before the step, unless an earlier step has found it or something after it. Waits
-//! last [`Options::timeout`].
+//! Order is demanded of the events of one action, of requests, and of connections, each by itself; and a message that is
+//! expected after a request must be sent after it. Every `expect` step also finds what came before the step, unless an
+//! earlier step has found it or something after it. Waits last [`Options::timeout`].
 //!
-//! The `id` of an action is a small number in the file; the machine gets a different one in each scenario. In actions,
+//! The `id` of an action is a number from 1 to 97 in the file; the machine gets a different one in each scenario. In actions,
 //! `{http}` is the service's base URL, `{foreign}` the same service under another name, thus another origin, and
 //! `{upload}` a presigned URL. The pulse files are at `{http}/dl/<name>.puls`. None of them needs the laser; all but
 //! `fire-before-power`, which a machine must refuse, leave it off.

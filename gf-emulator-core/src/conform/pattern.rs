@@ -156,10 +156,6 @@ impl MessagePattern {
             && self.settings.is_none_or(|report| message.report == Some(report))
             && self.name.matches(&message.name)
     }
-
-    pub(super) fn matches_event(&self, message: &Message, offset: i64) -> bool {
-        self.matches(message, false, offset)
-    }
 }
 
 /// Alternatives, separated by `|`; each can end in `*`.

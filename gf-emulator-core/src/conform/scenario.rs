@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 
 use super::judge::Check;
 use super::pattern::{Expected, Generation, MessagePattern, RequestPattern};
-use crate::local_service::{Cut, Failure, Fault};
+use crate::local_service::{Cut, Fault};
+
+/// The id of the `settings` action that ends each scenario and, plus 1, of the one after it.
+pub(super) const LAST_ID: i64 = 98;
 
 /// Includes the files of the scenarios, in the order in which they run: those that cut the connection are last, because
 /// some machines do not connect again.
@@ -115,6 +118,7 @@ static BUILT_IN: &[(&str, &str)] = &built_in! {
     "cut-before-the-button"
     "cut-in-warm-up"
     "cut-while-running"
+    "print-cancelled-after-a-cut"
     "closed-while-running"
     "cut-while-paused"
     "cut-at-rest"
@@ -209,9 +213,15 @@ impl Scenario {
     /// [`ScenarioError`] with the place and the reason.
     pub fn from_json(text: &str) -> Result<Self, ScenarioError> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let scenario = serde_path_to_error::deserialize(&mut json)
+        let scenario: Self = serde_path_to_error::deserialize(&mut json)
             .map_err(|e| ScenarioError { path: e.path().to_string(), reason: e.inner().to_string() })?;
         json.end().map_err(|e| ScenarioError { path: "at the end".to_owned(), reason: e.to_string() })?;
+        for (number, step) in scenario.steps.iter().enumerate() {
+            if let Some(id) = step.ids().into_iter().find(|id| !(1..LAST_ID).contains(id)) {
+                let reason = format!("the id {id} is not a number from 1 to {}", LAST_ID - 1);
+                return Err(ScenarioError { path: format!("steps[{number}]"), reason });
+            }
+        }
         Ok(scenario)
     }
 
@@ -265,11 +275,8 @@ impl Scenario {
 
     /// Returns whether a step sends this text.
     pub(super) fn uses(&self, placeholder: &str) -> bool {
-        self.steps.iter().any(|step| match step {
-            Step::Send(action) => Value::from(action.clone()).to_string().contains(placeholder),
-            Step::Frame(lines) => lines.iter().any(|line| line.to_string().contains(placeholder)),
-            _ => false,
-        })
+        let actions = self.steps.iter().flat_map(Step::actions);
+        actions.flat_map(Map::values).any(|value| value.to_string().contains(placeholder))
     }
 }
 
@@ -289,11 +296,12 @@ pub(super) enum Step {
     ExpectPing,
     ExpectPong,
     Never(MessagePattern),
+    NeverRequest(RequestPattern),
     Check(Check),
-    Cut(CutKind),
+    Drop(Cut),
     Close(u16),
     Ping,
-    Fault(FaultFields),
+    Fault(Fault),
     Release,
     ExpireTokens,
     Operator(OperatorTask),
@@ -311,74 +319,25 @@ pub(super) struct ClosedFields {
     code: u16,
 }
 
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum CutKind {
-    Drain,
-    Hard,
-}
-
-impl From<CutKind> for Cut {
-    fn from(kind: CutKind) -> Self {
-        match kind {
-            CutKind::Drain => Self::Drain,
-            CutKind::Hard => Self::Hard,
-        }
-    }
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FaultFields {
-    failure: FailureKind,
-    method: String,
-    path: String,
-    #[serde(default = "once")]
-    times: u64,
-    retry_after: Option<u32>,
-}
-
-fn once() -> u64 {
-    1
-}
-
-/// A status, or the name of another failure.
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(untagged)]
-enum FailureKind {
-    Status(u16),
-    Other(OtherFailure),
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum OtherFailure {
-    Hold,
-    Stall,
-    CutRequest,
-    CutAnswer,
-    EndlessBody,
-}
-
-impl From<&FaultFields> for Fault {
-    fn from(fields: &FaultFields) -> Self {
-        let fault = match fields.failure {
-            FailureKind::Status(status) => Self::status(status),
-            FailureKind::Other(OtherFailure::Hold) => Self::new(Failure::Hold),
-            FailureKind::Other(OtherFailure::Stall) => Self::new(Failure::Stall),
-            FailureKind::Other(OtherFailure::CutRequest) => Self::new(Failure::CutRequest),
-            FailureKind::Other(OtherFailure::CutAnswer) => Self::new(Failure::CutAnswer),
-            FailureKind::Other(OtherFailure::EndlessBody) => Self::new(Failure::EndlessBody),
-        };
-        let fault = fault.on(&fields.method, &fields.path).times(fields.times);
-        match fields.retry_after {
-            Some(seconds) => fault.header("Retry-After", &seconds.to_string()),
-            None => fault,
-        }
-    }
-}
-
 impl Step {
+    /// Returns the actions that the step sends.
+    pub(super) fn actions(&self) -> Vec<&Map<String, Value>> {
+        match self {
+            Self::Send(action) => vec![action],
+            Self::Frame(lines) => lines.iter().filter_map(Value::as_object).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Returns the ids in the step. An action may have one that is no whole number, to see what a machine does with it.
+    fn ids(&self) -> Vec<i64> {
+        let of_pattern = match self {
+            Self::ExpectEvent(pattern) | Self::ExpectProgress(pattern) | Self::Never(pattern) => pattern.id,
+            _ => None,
+        };
+        self.actions().into_iter().filter_map(|action| action.get("id")?.as_i64()).chain(of_pattern).collect()
+    }
+
     /// Returns what the step waits for, if it waits.
     pub(super) fn expected(&self) -> Option<Expected> {
         Some(match self {
@@ -443,20 +402,15 @@ mod tests {
     }
 
     #[test]
-    fn every_job_that_is_sent_exists_and_every_id_is_small() {
+    fn every_job_that_is_sent_exists_and_every_action_has_an_id() {
         let jobs: Vec<_> = jobs::all().into_iter().map(|(name, _)| format!("{{http}}/dl/{name}.puls")).collect();
         for scenario in Scenario::built_in() {
-            let lines = scenario.steps.iter().flat_map(|step| match step {
-                Step::Send(action) => vec![Value::from(action.clone())],
-                Step::Frame(lines) => lines.clone(),
-                _ => Vec::new(),
-            });
-            for action in lines.filter(Value::is_object) {
-                if let Some(url) = action["motion_url"].as_str() {
+            for action in scenario.steps.iter().flat_map(Step::actions) {
+                if let Some(url) = action.get("motion_url").and_then(Value::as_str) {
                     let url = url.replace("{foreign}", "{http}");
                     assert!(jobs.contains(&url), "{}: {url}", scenario.name);
                 }
-                assert!(action["id"].as_i64().is_some_and(|id| (1..99).contains(&id)), "{}", scenario.name);
+                assert!(action["id"].is_i64(), "{}", scenario.name);
             }
         }
     }
@@ -472,7 +426,12 @@ mod tests {
             (r#"{"send": 1}"#, "steps[0].send: "),
             (r#""expect_pings""#, "steps[0]: "),
             (r#"{"expect_event": {"nam": "a"}}"#, "steps[0].expect_event.nam: unknown field"),
-            (r#"{"fault": {"failure": "melt", "method": "GET", "path": "/"}}"#, "steps[0].fault.failure: "),
+            (r#"{"fault": {"status": 503, "on": "PUT"}}"#, "steps[0].fault: on: "),
+            (r#"{"fault": {"status": "melt"}}"#, "steps[0].fault.status: "),
+            (r#"{"drop": "softly"}"#, "steps[0].drop: must be true"),
+            (r#"{"send": {"id": 98}}"#, "steps[0]: the id 98 is not a number from 1 to 97"),
+            (r#"{"frame": ["", {"id": -9223372036854775808}]}"#, "steps[0]: the id -9223372036854775808"),
+            (r#"{"never": {"name": "*", "id": 9223372036854775807}}"#, "steps[0]: the id 9223372036854775807"),
             (r#"{"operator": "open_window"}"#, "steps[0].operator: "),
         ] {
             assert!(with_step(step).starts_with(path), "{step}: {}", with_step(step));

@@ -38,6 +38,7 @@ pub(super) const LONGEST: Duration = Duration::from_hours(24);
 /// | `response=short` | the connection is closed 1000 bytes before the length that was announced | |
 /// | `response=stall` | the same, but the connection stays open, for 30 s | |
 /// | `response=endless` | the body does not end | |
+/// | `response=hold` | the response is held back until [`LocalService::release`](super::LocalService::release) or the service stops | |
 /// | `tokens=expired` | the machine's tokens expire before a request that has one is answered | |
 /// | `delay_s=0.2` | a response, and each frame to the machine, is late by so many seconds. `0.1..0.5`: uniformly distributed; `lognormal:0.1,0.5`: log-normally, with this median in seconds and this standard deviation of the logarithm. Frames stay in order: a frame that is held back holds back those after it | |
 /// | `bytes_per_s=50000` | bodies and frames take as long as on a line with this bandwidth | |

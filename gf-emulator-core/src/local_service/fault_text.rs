@@ -148,6 +148,7 @@ enum ResponseFault {
     Short,
     Stall,
     Endless,
+    Hold,
 }
 
 #[derive(Deserialize, Clone, Copy)]
@@ -342,6 +343,7 @@ fn response_failure(response: ResponseFault) -> Failure {
         ResponseFault::Short => Failure::ShortBody,
         ResponseFault::Stall => Failure::Stall,
         ResponseFault::Endless => Failure::EndlessBody,
+        ResponseFault::Hold => Failure::Hold,
     }
 }
 

@@ -10,6 +10,8 @@ use std::net::{Shutdown, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
+use serde::Deserialize;
+use serde_json::Value;
 use socket2::SockRef;
 use tungstenite::protocol::frame::Frame;
 use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
@@ -58,8 +60,9 @@ pub(super) fn can_be_sent(code: u16) -> bool {
     (1000..=4999).contains(&code) && ![1004, 1005, 1006, 1015].contains(&code)
 }
 
-/// How a connection is cut, without a Close frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How a connection is cut, without a Close frame. As JSON: `true`, `"hard"` or `"reset"`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Value")]
 #[non_exhaustive]
 pub enum Cut {
     /// Shuts down the sending side only: what the machine has sent is still read until it closes its side, for 5 s at
@@ -69,6 +72,19 @@ pub enum Cut {
     Hard,
     /// Resets the TCP connection (RST): the machine may lose what it has not read yet, as well.
     Reset,
+}
+
+impl TryFrom<Value> for Cut {
+    type Error = &'static str;
+
+    fn try_from(value: Value) -> Result<Self, &'static str> {
+        match value {
+            Value::Bool(true) => Ok(Self::Drain),
+            Value::String(kind) if kind == "hard" => Ok(Self::Hard),
+            Value::String(kind) if kind == "reset" => Ok(Self::Reset),
+            _ => Err("must be true, \"hard\" or \"reset\""),
+        }
+    }
 }
 
 impl Cut {

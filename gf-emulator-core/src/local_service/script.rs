@@ -154,7 +154,7 @@ struct StepFields {
     #[serde(default, deserialize_with = "present")]
     sleep_s: Option<Seconds>,
     #[serde(default, deserialize_with = "present")]
-    drop: Option<DropKind>,
+    drop: Option<Cut>,
     #[serde(default, deserialize_with = "present")]
     close: Option<CloseCode>,
     #[serde(default, deserialize_with = "present")]
@@ -184,7 +184,7 @@ impl StepFields {
             send.map(|action| ("send", ScriptStep::Send { action, timeout })),
             r#await.map(|event| ("await", ScriptStep::Await { event, action_id, timeout })),
             sleep_s.map(|seconds| ("sleep_s", ScriptStep::Sleep(seconds.0))),
-            drop.map(|kind| ("drop", ScriptStep::Drop(kind.0))),
+            drop.map(|kind| ("drop", ScriptStep::Drop(kind))),
             close.map(|code| ("close", ScriptStep::Close(code.0))),
             fault.map(|fault| ("fault", ScriptStep::Fault(fault))),
         ];
@@ -215,23 +215,6 @@ impl TryFrom<f64> for Seconds {
         is_valid
             .then(|| Self(Duration::from_secs_f64(seconds)))
             .ok_or_else(|| format!("{seconds} is not a number of seconds from 0 to {LONGEST_S}"))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(try_from = "Value")]
-struct DropKind(Cut);
-
-impl TryFrom<Value> for DropKind {
-    type Error = &'static str;
-
-    fn try_from(value: Value) -> Result<Self, &'static str> {
-        match value {
-            Value::Bool(true) => Ok(Self(Cut::Drain)),
-            Value::String(kind) if kind == "hard" => Ok(Self(Cut::Hard)),
-            Value::String(kind) if kind == "reset" => Ok(Self(Cut::Reset)),
-            _ => Err("must be true, \"hard\" or \"reset\""),
-        }
     }
 }
 

@@ -1,34 +1,53 @@
-//! A machine that is wrong on purpose, made of sockets: it shares no code with the emulator.
+//! Machines that are wrong on purpose, made of sockets: they share no code with the emulator.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use gf_emulator_core::conform::{Conformance, Options, Outcome, Scenario};
+use gf_emulator_core::conform::{Conformance, Generation, Options, Outcome, Scenario, Verdict};
 use gf_emulator_core::local_service::LocalService;
 use gf_emulator_tests::LIMIT;
 use serde_json::{Value, json};
 use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
-/// Reads only the first line of a frame, ignores cancellations, and says `completed` of everything, whatever became of
-/// its transfers.
+use super::MACHINES;
+
+/// How a machine is wrong. All sign in and connect, again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wrong {
+    /// Reads only the first line of a frame, ignores cancellations, and says `completed` of everything, whatever became
+    /// of its transfers.
+    Careless,
+    /// Sends nothing.
+    Silent,
+    /// Sends its settings, and ignores everything else.
+    SettingsOnly,
+    /// Also says of every action at once that it has started and is completed, and does nothing.
+    Hasty,
+}
+
 struct WrongMachine {
+    wrong: Wrong,
     address: SocketAddr,
     next_id: i64,
     has_reported: bool,
 }
 
 impl WrongMachine {
+    fn new(wrong: Wrong, conformance: &Conformance) -> Self {
+        Self { wrong, address: conformance.service().addr(), next_id: 1, has_reported: false }
+    }
+
     /// Connects again and again, until the service is gone.
     fn run(mut self) {
-        while let Some(token) = self.sign_in() {
-            let Ok(stream) = TcpStream::connect(self.address) else { return };
+        while let Ok(stream) = TcpStream::connect(self.address) {
+            let Some(token) = self.sign_in() else { continue };
             let mut request = format!("ws://{}/{token}", self.address).into_client_request().unwrap();
             request.headers_mut().insert("sec-websocket-protocol", "glowforge".parse().unwrap());
             request.headers_mut().insert("user-agent", "wrong".parse().unwrap());
-            let Ok((mut socket, _)) = tungstenite::client(request, stream) else { return };
+            let Ok((mut socket, _)) = tungstenite::client(request, stream) else { continue };
             loop {
                 match socket.read() {
                     Ok(Message::Text(text)) => self.frame(&mut socket, &text),
@@ -57,21 +76,34 @@ impl WrongMachine {
     }
 
     fn frame(&mut self, socket: &mut WebSocket<TcpStream>, text: &str) {
-        let first = text.lines().next().unwrap_or_default();
-        let Ok(action) = serde_json::from_str::<Value>(first) else { return };
+        let lines = if self.wrong == Wrong::Careless { 1 } else { usize::MAX };
+        for line in text.lines().take(lines) {
+            if let Ok(action) = serde_json::from_str::<Value>(line) {
+                self.action(socket, &action);
+            }
+        }
+    }
+
+    fn action(&mut self, socket: &mut WebSocket<TcpStream>, action: &Value) {
         let (Some(id), Some("ready")) = (action["id"].as_i64(), action["status"].as_str()) else { return };
-        match action["action_type"].as_str() {
-            Some("settings") => {
+        match (self.wrong, action["action_type"].as_str()) {
+            (Wrong::Silent, _) => {}
+            (_, Some("settings")) => {
                 let report = if self.has_reported { json!({}) } else { json!({"XSmm": 1}) };
                 self.has_reported = true;
                 self.event(socket, id, "settings:completed", Some(report));
             }
-            Some("lid_image") => {
+            (Wrong::SettingsOnly, _) => {}
+            (Wrong::Hasty, Some(kind)) => {
+                self.event(socket, id, &format!("{kind}:starting"), None);
+                self.event(socket, id, &format!("{kind}:completed"), None);
+            }
+            (_, Some("lid_image")) => {
                 self.event(socket, id, "lid_image:starting", None);
                 self.follow("PUT", &action["endpoint"]);
                 self.event(socket, id, "lid_image:completed", None);
             }
-            Some("motion") => {
+            (_, Some("motion")) => {
                 self.event(socket, id, "motion:starting", None);
                 self.follow("GET", &action["motion_url"]);
                 self.event(socket, id, "motion:completed", None);
@@ -128,7 +160,7 @@ fn a_wrong_machine_fails_by_name() {
     let mut options = Options::default();
     (options.timeout, options.unattended) = (LIMIT, true);
     let mut conformance = Conformance::start(LocalService::builder().tls(false), options).unwrap();
-    let machine = WrongMachine { address: conformance.service().addr(), next_id: 1, has_reported: false };
+    let machine = WrongMachine::new(Wrong::Careless, &conformance);
     let running = thread::spawn(move || machine.run());
     assert!(conformance.wait_for_machine(LIMIT));
     let scenarios: Vec<_> = Scenario::built_in();
@@ -150,12 +182,95 @@ fn a_wrong_machine_fails_by_name() {
     running.join().unwrap();
 }
 
+/// Runs one scenario with a machine of its own.
+fn verdict(wrong: Wrong, scenario: &Scenario, timeout: Duration) -> Verdict {
+    let mut options = Options::default();
+    options.timeout = timeout;
+    options.generation = if scenario.is_for(Generation::V2) { Generation::V2 } else { Generation::V1 };
+    let mut conformance = Conformance::start(LocalService::builder().tls(false), options).unwrap();
+    let machine = WrongMachine::new(wrong, &conformance);
+    let running = thread::spawn(move || machine.run());
+    assert!(conformance.wait_for_machine(LIMIT));
+    let verdict = conformance.run(scenario, &mut |_| ());
+    drop(conformance);
+    running.join().unwrap();
+    verdict
+}
+
+/// Runs all scenarios, and asserts that only these pass.
+fn assert_passes_only(wrong: Wrong, expected: &[&str]) {
+    /// A scenario that is to fail need not wait long for what does not come.
+    const SHORT: Duration = Duration::from_millis(50);
+    let scenarios = &Scenario::built_in();
+    let run_part = |part: usize| -> Vec<Verdict> {
+        let mine = scenarios.iter().skip(part).step_by(MACHINES);
+        mine.map(|one| verdict(wrong, one, if expected.contains(&one.name()) { LIMIT } else { SHORT })).collect()
+    };
+    let verdicts: Vec<_> = thread::scope(|scope| {
+        let parts: Vec<_> = (0..MACHINES).map(|part| scope.spawn(move || run_part(part))).collect();
+        parts.into_iter().flat_map(|part| part.join().unwrap()).collect()
+    });
+    assert_eq!(verdicts.len(), scenarios.len());
+    let unexpected: Vec<_> = verdicts
+        .iter()
+        .filter(|verdict| match &verdict.outcome {
+            Outcome::Passed => !expected.contains(&verdict.name.as_str()),
+            Outcome::Failed { reason, .. } => {
+                expected.contains(&verdict.name.as_str()) || reason == "the machine is not connected"
+            }
+            _ => true,
+        })
+        .map(|verdict| format!("{verdict}"))
+        .collect();
+    assert_eq!(unexpected, [""; 0], "{wrong:?}");
+}
+
+/// What a machine passes that answers settings and ignores everything else.
+const PASSED_BY_SETTINGS: [&str; 17] = [
+    "settings-first",
+    "settings-again",
+    "ping-answered",
+    "ids-increase",
+    "timestamps-do-not-decrease",
+    "packed-lines",
+    "blank-lines",
+    "bad-lines",
+    "cancel-of-an-unknown-id",
+    "websocket-subprotocol",
+    "sign-in-before-each-connection",
+    "user-agent",
+    "close-answered",
+    "reconnects-after-a-cut",
+    "sign-in-again-after-503",
+    "sign-in-again-after-429",
+    "handshake-refused",
+];
+
+#[test]
+fn a_silent_machine_fails_every_scenario() {
+    assert_passes_only(Wrong::Silent, &[]);
+}
+
+#[test]
+fn a_machine_that_only_sends_its_settings_passes_what_is_about_them_and_the_connection() {
+    assert_passes_only(Wrong::SettingsOnly, &PASSED_BY_SETTINGS);
+}
+
+#[test]
+fn a_machine_that_does_nothing_and_reports_success_passes_nothing_else_than_what_it_says() {
+    // Nothing but their events can be seen of these.
+    let by_events = ["cancel-after-the-end", "update-check", "cut-while-moving", "hunt-1-x"];
+    assert_passes_only(Wrong::Hasty, &[&PASSED_BY_SETTINGS[..], &by_events].concat());
+}
+
 #[test]
 fn a_stop_ends_the_run() {
-    let mut conformance = Conformance::start(LocalService::builder().tls(false), Options::default()).unwrap();
+    let mut options = Options::default();
+    options.timeout = Duration::MAX;
+    let mut conformance = Conformance::start(LocalService::builder().tls(false), options).unwrap();
     let stopper = conformance.stopper();
     let stopping = thread::spawn(move || stopper.stop());
-    assert!(!conformance.wait_for_machine(Duration::from_hours(1)));
+    assert!(!conformance.wait_for_machine(Duration::MAX));
     stopping.join().unwrap();
     let verdict = conformance.run(&Scenario::built_in()[0], &mut |_| ());
     assert_eq!(verdict.outcome.to_string(), "skipped: stopped");

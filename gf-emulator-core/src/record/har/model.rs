@@ -25,7 +25,7 @@ pub(in super::super) struct Entry {
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", expecting = "a request, which is an object")]
 pub(in super::super) struct Request {
     pub(in super::super) method: Option<Text>,
     pub(in super::super) url: Option<Text>,
@@ -36,7 +36,7 @@ pub(in super::super) struct Request {
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[serde(default, rename_all = "camelCase", expecting = "a response, which is an object")]
 pub(in super::super) struct Response {
     /// 0 if there was no response.
     pub(in super::super) status: Option<f64>,
@@ -50,7 +50,7 @@ pub(in super::super) struct Response {
 }
 
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a header, which is an object")]
 pub(in super::super) struct Header {
     pub(in super::super) name: Option<Text>,
     pub(in super::super) value: Option<Text>,
@@ -58,7 +58,7 @@ pub(in super::super) struct Header {
 
 /// The body of a request.
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "postData, which is an object")]
 pub(in super::super) struct PostData {
     pub(in super::super) text: Option<Text>,
     /// `base64`, or nothing. Not in HAR 1.2, but some programs write it.
@@ -70,7 +70,7 @@ pub(in super::super) struct PostData {
 
 /// The body of a response.
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "content, which is an object")]
 pub(in super::super) struct Content {
     pub(in super::super) size: Option<f64>,
     pub(in super::super) text: Option<Text>,
@@ -83,7 +83,7 @@ pub(in super::super) struct Content {
 
 /// A message on a WebSocket.
 #[derive(Debug, Default, serde::Deserialize)]
-#[serde(default)]
+#[serde(default, expecting = "a WebSocket message, which is an object")]
 pub(in super::super) struct WebSocketMessage {
     /// `send` or `receive`.
     #[serde(rename = "type")]

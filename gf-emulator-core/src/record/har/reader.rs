@@ -63,10 +63,19 @@ pub(in super::super) fn read(file: File, sink: &mut dyn Sink) -> Result<(), Read
         (Err(e), None) => match e.io_error_kind() {
             None | Some(io::ErrorKind::InvalidData) => {
                 let place = format!(" at line {} column {}", e.line(), e.column());
-                invalid(e.to_string().replace(&place, ""))
+                invalid(without_value(&e.to_string()).replace(&place, ""))
             }
             Some(_) => Err(ReadError::Source(e.into())),
         },
+    }
+}
+
+/// Removes the string that the parser quotes if the type is wrong: it can be a secret, and very long.
+fn without_value(reason: &str) -> String {
+    const BEFORE: &str = "invalid type: string";
+    match (reason.starts_with(BEFORE), reason.rsplit_once("\", expected ")) {
+        (true, Some((_, expected))) => format!("{BEFORE}, expected {expected}"),
+        _ => reason.to_owned(),
     }
 }
 

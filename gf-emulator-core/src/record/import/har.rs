@@ -8,7 +8,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use super::har_bodies::Bodies;
 use super::har_exchange::StoredExchange;
-use super::har_secrets::{Known, too_many};
+use super::har_secrets::{Known, learn_json, too_many};
 use super::new_recording::RemoveOnDrop;
 use super::spool::{self, Kind, Spool};
 use super::{ImportSummary, MAX_SERIALS, MAX_SESSION_S, UNKNOWN_SERVICE, origin, reported_serials};
@@ -58,7 +58,8 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
         return Err(invalid(last.line, reason));
     }
 
-    let serials: Vec<i64> = known.serials.iter().chain(&serials).copied().collect();
+    // A machine that has none reports 0.
+    let serials: Vec<i64> = known.serials.iter().chain(&serials).copied().filter(|serial| *serial != 0).collect();
     let about = About {
         firmware: known.firmware.clone(),
         serial: serials.first().filter(|_| serial).and_then(|&serial| u32::try_from(serial).ok()),
@@ -156,6 +157,7 @@ impl<'a> Collector<'a> {
         match opcode.unwrap_or(1.0) {
             1.0 => {
                 let text = data.into_string();
+                learn_json(&self.known.secrets, text.as_bytes());
                 if kind == Kind::Out {
                     self.serials.extend(reported_serials(&text));
                     if self.serials.len() > MAX_SERIALS {

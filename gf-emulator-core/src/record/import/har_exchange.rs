@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use tungstenite::Bytes;
 
 use super::har_bodies::Bodies;
-use super::har_secrets::Known;
+use super::har_secrets::{Known, learn_json};
 use super::spool::{Kind, Spool};
 use super::{SIGN_IN_PATH, origin, sign_in_fields};
 use crate::Secret;
@@ -50,9 +50,9 @@ impl StoredExchange {
         mut bodies: Bodies<'_>,
         known: &mut Known,
     ) -> io::Result<Self> {
+        known.learn_url(url);
         let url = url.split('#').next().unwrap_or_default();
         let (address, query) = url.split_once('?').map_or((url, None), |(address, query)| (address, Some(query)));
-        known.learn_query(query.unwrap_or_default());
         let path = origin(address).map_or("", |base| &address[base.len()..]);
         let mut tokens = Vec::new();
         let mut convert_headers = |headers: Vec<Header>, public: &[&str], is_request: bool| {
@@ -97,8 +97,12 @@ impl StoredExchange {
             if received.trim_ascii_start().starts_with(b"{") {
                 known.learn_sign_in(path, &String::from_utf8_lossy(&received))?;
             }
-        } else if is_other_text(&sent) {
-            sent = Vec::new();
+        } else {
+            if is_form(&request_headers) || is_other_text(&sent) {
+                sent = Vec::new();
+            }
+            learn_json(&known.secrets, &sent);
+            learn_json(&known.secrets, &received);
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
         let status = status.filter(|status| (100.0..1000.0).contains(status)).map(|status| status as u16);
@@ -150,6 +154,8 @@ impl StoredExchange {
         for token in head.tokens {
             secrets.add_token(&Secret::new(token));
         }
+        learn_json(secrets, &request);
+        learn_json(secrets, &response);
         let body = |bytes: Vec<u8>| match bytes {
             bytes if bytes.is_empty() => Body::None,
             bytes if head.is_confidential => Body::Confidential(confidential(&bytes)),
@@ -170,6 +176,12 @@ fn length(size: Option<f64>, body: &[u8]) -> u64 {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "the range is checked")]
     let size = size.filter(|size| (0.0..1e15).contains(size)).map(|size| size as u64);
     size.unwrap_or(body.len() as u64)
+}
+
+/// Returns whether a body is a form, also with files: like [other text](is_other_text), but its parts may be binary.
+fn is_form(headers: &Map<String, Value>) -> bool {
+    let kind = headers.get("content-type").and_then(Value::as_str).unwrap_or_default().to_ascii_lowercase();
+    kind.starts_with("multipart/") || kind.starts_with("application/x-www-form-urlencoded")
 }
 
 /// Returns whether a body is text, but not JSON: it may have secrets that could not be recognised.
