@@ -15,8 +15,6 @@ use crate::sync::{lock, wait};
 
 /// Ids of one scenario are this far from those of the next.
 const IDS: i64 = 100;
-/// How much longer a step may take that waits for what a person does.
-const OPERATOR_TIME: Duration = Duration::from_mins(2);
 /// How many lines of what was seen a verdict keeps.
 const LINES_LIMIT: usize = 100;
 
@@ -28,6 +26,8 @@ pub struct Options {
     pub generation: Generation,
     /// How long each step waits.
     pub timeout: Duration,
+    /// How much longer a step waits for what a person does.
+    pub operator_time: Duration,
     /// Nobody is at the machine: scenarios with an [`OperatorTask`] are skipped.
     pub unattended: bool,
     /// The machine presses its button itself when a print waits for it: [`OperatorTask::StartPrint`] is left to it, and
@@ -36,9 +36,15 @@ pub struct Options {
 }
 
 impl Default for Options {
-    /// A 2.6 machine with somebody there, and 60 s for each step.
+    /// A 2.6 machine with somebody there, who has 2 minutes, and 60 s for each step.
     fn default() -> Self {
-        Self { generation: Generation::V2, timeout: Duration::from_mins(1), unattended: false, auto_button: false }
+        Self {
+            generation: Generation::V2,
+            timeout: Duration::from_mins(1),
+            operator_time: Duration::from_mins(2),
+            unattended: false,
+            auto_button: false,
+        }
     }
 }
 
@@ -211,7 +217,7 @@ impl Conformance {
     ) -> Result<(), (Option<usize>, String)> {
         let mut is_operated = false;
         for (number, step) in (1..).zip(scenario.steps()) {
-            let extra = if is_operated { OPERATOR_TIME } else { Duration::ZERO };
+            let extra = if is_operated { self.options.operator_time } else { Duration::ZERO };
             self.run_step(scenario, step, extra, sent, ask).map_err(|reason| (Some(number), reason))?;
             is_operated = match step {
                 Step::Operator(_) => true,
