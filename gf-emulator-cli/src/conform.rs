@@ -9,8 +9,9 @@ use gf_emulator_core::conform::{Conformance, Generation, Options, Outcome, Repor
 use gf_emulator_core::local_service::LocalService;
 
 use crate::error::CliError;
+use crate::listening::{self, ListenArguments};
 use crate::output::{self, OpenOutput, print};
-use crate::{logging, numbers, serve, signals};
+use crate::{logging, numbers, signals};
 
 /// The default of `--wait`.
 const WAIT: Duration = Duration::from_secs(120);
@@ -45,18 +46,8 @@ pub(crate) struct Arguments {
     /// Where to listen; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address, required_unless_present = "list")]
     listen: Option<String>,
-    /// The base URL that the machine uses, with scheme and port [default: the address of --listen]
-    #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
-    /// Keep the root certificate (ca.pem) and its key in this folder, and use them again the next time
-    #[arg(long, value_name = "DIR", conflicts_with = "plain")]
-    ca_dir: Option<PathBuf>,
-    /// Do not use TLS; machines accept this only for loopback addresses
-    #[arg(long)]
-    plain: bool,
-    /// Write the root certificate that machines must trust to this file (PEM)
-    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
-    ca_out: Option<PathBuf>,
+    #[command(flatten)]
+    listening: ListenArguments,
     /// How many seconds to wait for a machine to connect [default: 120]
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     wait: Option<Duration>,
@@ -122,28 +113,18 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     options.timeout = arguments.timeout.unwrap_or(options.timeout);
     (options.unattended, options.auto_button) = (arguments.unattended, arguments.auto_button);
     let open = |path: &Option<PathBuf>| path.as_deref().map(|path| output::create(path, &[])).transpose();
-    let (ca_file, json, junit) = (open(&arguments.ca_out)?, open(&arguments.json)?, open(&arguments.junit)?);
+    let listening = &arguments.listening;
+    let (ca_out, json, junit) = (listening.open_ca_out(&[])?, open(&arguments.json)?, open(&arguments.junit)?);
     let builder = LocalService::builder();
     logging::secrets().follow(&builder.secrets());
     // clap demands it without --list.
     let listen = arguments.listen.clone().unwrap_or_default();
-    let mut builder = builder.listen(listen).tls(!arguments.plain);
-    if let Some(url) = &arguments.public_url {
-        builder = builder.public_url(url);
-    }
-    if let Some(folder) = &arguments.ca_dir {
-        builder = builder.ca_dir(folder);
-    }
-    let mut conformance = Conformance::start(builder, options).map_err(serve::cannot_start)?;
+    let builder = listening.apply(builder, listen);
+    let mut conformance = Conformance::start(builder, options).map_err(listening::cannot_start)?;
     let stopper = conformance.stopper();
     signals::on_stop(move || stopper.stop());
-    if let (Some(mut output), Some(pem)) = (ca_file, conformance.service().ca_pem()) {
-        let written = output.file.write_all(pem.as_bytes());
-        output.finish(written)?;
-    }
-    let (ca_out, ca_dir) = (arguments.ca_out.as_deref(), arguments.ca_dir.as_deref());
-    let has_public_url = arguments.public_url.is_some();
-    serve::introduce(conformance.service(), ca_out, ca_dir, has_public_url, "Start the machine now.");
+    listening::write_ca(ca_out, conformance.service())?;
+    listening.introduce(conformance.service(), "Start the machine now.");
     if !conformance.wait_for_machine(arguments.wait.unwrap_or(WAIT)) {
         return Err(CliError::failed("no machine has connected"));
     }

@@ -13,6 +13,7 @@ mod error;
 mod export;
 mod faults;
 mod import;
+mod listening;
 mod logging;
 mod numbers;
 mod output;

@@ -1,13 +1,12 @@
 //! `serve`: the local service for any machine: it reacts to machines, or follows a script or a recording.
 
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
-use gf_emulator_core::local_service::{Behaviour, LocalService, LocalServiceError, Outcome, Script, Seen, Transcript};
+use gf_emulator_core::local_service::{Behaviour, LocalService, Outcome, Script, Seen, Transcript};
 use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::replay::{Comparison, LimitedRecorder, Session, SharedComparer};
@@ -15,7 +14,8 @@ use gf_emulator_core::words::count;
 
 use crate::error::CliError;
 use crate::faults::{self, FaultArguments};
-use crate::output::{self, eprint, notice, print};
+use crate::listening::{self, ListenArguments};
+use crate::output::{eprint, print};
 use crate::{logging, numbers, signals};
 
 const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
@@ -29,8 +29,6 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 const STOP_TIMEOUT: Duration = Duration::from_millis(500);
 /// The name of the built-in script.
 const BUILT_IN_SCRIPT: &str = "1.x";
-/// The file of `--ca-dir` that machines must trust.
-const CERTIFICATE_FILE: &str = "ca.pem";
 /// The default of `--patience`.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -94,18 +92,8 @@ pub(crate) struct Arguments {
     /// Where to listen; a port alone means 127.0.0.1:PORT, an address alone or port 0 any free port
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     listen: String,
-    /// The base URL that machines use, with scheme and port [default: the address of --listen]
-    #[arg(long, value_name = "URL")]
-    public_url: Option<String>,
-    /// Keep the root certificate (ca.pem) and its key in this folder, and use them again the next time
-    #[arg(long, value_name = "DIR", conflicts_with = "plain")]
-    ca_dir: Option<PathBuf>,
-    /// Do not use TLS; only for loopback addresses
-    #[arg(long)]
-    plain: bool,
-    /// Write the root certificate that machines must trust to this file (PEM)
-    #[arg(long, value_name = "FILE", conflicts_with = "plain")]
-    ca_out: Option<PathBuf>,
+    #[command(flatten)]
+    listening: ListenArguments,
     /// The script for each machine (JSON), or 1.x for the built-in one
     #[arg(long, value_name = "FILE")]
     script: Option<PathBuf>,
@@ -165,18 +153,12 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     };
     let mut builder = LocalService::builder();
     logging::secrets().follow(&builder.secrets());
-    builder = builder
-        .listen(arguments.listen)
-        .tls(!arguments.plain)
+    builder = arguments
+        .listening
+        .apply(builder, arguments.listen)
         .gzip(arguments.gzip)
         .observe_pictures(recorder.is_some())
         .observer(observe);
-    if let Some(url) = &arguments.public_url {
-        builder = builder.public_url(url);
-    }
-    if let Some(folder) = &arguments.ca_dir {
-        builder = builder.ca_dir(folder);
-    }
     let jobs = read_jobs(&arguments.puls, arguments.unchecked)?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
     builder = match (&session, &script) {
@@ -201,20 +183,16 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     signals::on_stop(move || {
         let _ = stopping.try_send(());
     });
-    let ca_out = arguments.ca_out.as_deref();
     let inputs = [&arguments.script, &arguments.replay].into_iter().flatten().chain(&arguments.puls);
     let inputs: Vec<&Path> = inputs.map(PathBuf::as_path).collect();
-    let ca_file = ca_out.map(|path| output::create(path, &inputs)).transpose()?;
-    let service = builder.start().map_err(cannot_start)?;
+    let ca_out = arguments.listening.open_ca_out(&inputs)?;
+    let service = builder.start().map_err(listening::cannot_start)?;
     // Before the recording, so that it cannot replace a file of it.
-    if let (Some(mut output), Some(pem)) = (ca_file, service.ca_pem()) {
-        let written = output.file.write_all(pem.as_bytes());
-        output.finish(written)?;
-    }
+    listening::write_ca(ca_out, &service)?;
     if let (Some(folder), Some(recorder)) = (&arguments.record, &recorder) {
         recorder.start(folder, &service).map_err(CliError::usage)?;
     }
-    introduce(&service, ca_out, arguments.ca_dir.as_deref(), arguments.public_url.is_some(), "Press Ctrl-C to stop.");
+    arguments.listening.introduce(&service, "Press Ctrl-C to stop.");
     arguments.faults.announce(&service, script.as_ref());
 
     // Closes in order, so that the machine does not take the end for a lost connection.
@@ -273,38 +251,6 @@ fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Ou
         Some(Outcome::Done) => error,
         None => error.and(" (stopped before the replay was done)"),
     })
-}
-
-/// Returns the error of a service that cannot be started, with the option that is wrong.
-pub(crate) fn cannot_start(error: LocalServiceError) -> CliError {
-    match error {
-        LocalServiceError::PublicUrl { .. } => CliError::usage(format_args!("--public-url: {error}")),
-        LocalServiceError::KeptRoot { .. } => CliError::usage(format_args!("--ca-dir: {error}")),
-        LocalServiceError::PlainText { .. } => CliError::usage(format_args!("--plain: {error}")),
-        error => CliError::failed(error),
-    }
-}
-
-/// Prints what a machine's configuration needs, and what to do next.
-pub(crate) fn introduce(
-    service: &LocalService,
-    ca_out: Option<&Path>,
-    ca_dir: Option<&Path>,
-    has_public_url: bool,
-    next: &str,
-) {
-    let kept = ca_dir.map(|folder| folder.join(CERTIFICATE_FILE));
-    let ca_file = ca_out.filter(|path| *path != Path::new("-")).or(kept.as_deref());
-    let address = service.addr();
-    if !address.ip().is_loopback() {
-        notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
-    }
-    if address.ip().is_unspecified() && !has_public_url {
-        notice("the URLs are for machines on this computer; for others, add --public-url https://ADDRESS:PORT");
-    }
-    print(format_args!("listening on {address}; a machine's configuration needs:\n"));
-    print(service.config_section(ca_file));
-    print(format_args!("\nAny serial number (sent as S12345) and any password will do. {next}\n"));
 }
 
 fn read_session(folder: &Path, patience: Duration) -> Result<Session, CliError> {
