@@ -37,6 +37,6 @@ fn flower() -> Result<Vec<u8>, Error> {
         .collect();
     let (x_mm, y_mm) = point(0);
     let mut job = Builder::new();
-    job.power(127)?.move_to(x_mm, y_mm)?.path(&petals)?.move_to(0.0, 0.0)?;
+    job.move_to(x_mm, y_mm)?.path(&petals)?.move_to(0.0, 0.0)?;
     Ok(job.to_gzip())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::Command;
 use gf_emulator_core::listen_address;
+use gf_emulator_core::puls::Power;
 
 /// Value names of options that do not take a number.
 pub(crate) const NO_NUMBERS: [&str; 7] = ["FILE", "DIR", "OUT", "URL", "NAME", "FAULT", "NAME[:SCALE]"];
@@ -67,6 +68,15 @@ pub(crate) fn fraction(text: &str) -> Result<f64, String> {
     fraction
         .filter(|fraction| (0.0..=1.0).contains(fraction))
         .ok_or_else(|| "expected a number from 0 to 1, or sevenths such as 3/7".to_owned())
+}
+
+/// Parses a power as in the app: 1 to 100, or `full`.
+pub(crate) fn power(text: &str) -> Result<Power, String> {
+    if text.eq_ignore_ascii_case("full") {
+        return Ok(Power::Full);
+    }
+    let setting = text.trim().parse().ok().and_then(|setting| Power::setting(setting).ok());
+    setting.ok_or_else(|| "expected a number from 1 to 100, or full".to_owned())
 }
 
 /// Parses a time in seconds, from a millisecond to a year.

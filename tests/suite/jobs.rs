@@ -4,7 +4,7 @@ use std::fs;
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Failure, Fault};
-use gf_emulator_core::puls::{self, Builder, Code, Limits, code};
+use gf_emulator_core::puls::{self, Builder, Code, Limits, code, tick};
 use gf_emulator_tests::{Harness, SERIAL, Setup, square};
 use serde_json::{Value, json};
 
@@ -155,11 +155,10 @@ fn another_microstep_mode_is_refused() {
 
 #[test]
 fn fire_before_any_power_byte_is_refused_and_nothing_of_it_is_played() {
-    let mut job = Builder::new();
-    job.move_to(5.0, 5.0).unwrap().cut_to(0.0, 5.0, 50.0, 0.5).unwrap().power(127).unwrap();
-    job.cut_to(0.0, 0.0, 50.0, 0.5).unwrap();
-    check_print("fire before power", &job.to_bytes(), None, "cancelled", true);
-    check_print("the same compressed", &job.to_gzip(), None, "cancelled", true);
+    let mut job = Builder::new().move_to(5.0, 5.0).unwrap().to_bytes();
+    job.extend([tick::X_STEP | tick::FIRE, tick::POWER | 127, tick::X_STEP | tick::FIRE]);
+    check_print("fire before power", &job, None, "cancelled", true);
+    check_print("the same compressed", &gzip(&job), None, "cancelled", true);
     let dark = Builder::new().move_to(5.0, 5.0).unwrap().to_bytes();
     check_print("a dark job", &dark, None, "completed", true);
 }

@@ -44,7 +44,7 @@ pub fn flower(petals: u32) -> Vec<u8> {
         })
         .collect();
     let (x_mm, y_mm) = corner(0);
-    let drawn = job.power(127).and_then(|job| job.move_to(x_mm, y_mm)).and_then(|job| job.path(&legs));
+    let drawn = job.move_to(x_mm, y_mm).and_then(|job| job.path(&legs));
     drawn.and_then(|job| job.move_to(0.0, 0.0)).map(|job| job.to_bytes()).expect("it fits on the bed")
 }
 

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{
-    Builder, Error, Laser, MAX_COORDINATE_MM, MAX_DRAWING_BYTES, Meter, Placement, Result, code, gcode, off_bed,
-    svgpath, tick,
+    Builder, CheckOptions, Error, Finding, Job, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, MAX_DRAWING_BYTES,
+    Placement, Power, Result, check, code, gcode, svgpath,
 };
 use gf_emulator_core::words::count;
 
@@ -17,9 +17,8 @@ use crate::output::{self, eprint};
 
 /// The default cutting speed.
 const SPEED_MM_S: f64 = 50.0;
-/// The default fire density: 3 of 7 ticks, which cuts thin wood. Assumed; the cloud's settings go from 0.195 to 1,
-/// measured on hardware.
-const DENSITY: f64 = 3.0 / 7.0;
+/// The default power: marks most materials, and cuts paper. Assumed.
+const POWER: Power = Power::Setting(40.0);
 /// The step frequency of the cloud's prints, firmware 2.6.
 const FREQUENCY_HZ: u32 = 10_000;
 
@@ -36,12 +35,14 @@ Examples:
   echo 'M10 10 H50' | gf-machine-emulator puls make \\
       --from - --kind svgpath -o - | gf-machine-emulator puls info -
 
-Shapes and path data end with the head back at the start. G-code ends at its
-last position, and sets speed (F) and density (M3 M4 M5, S). Whole SVG files are
-not supported.
+A job ends with the head and the lens back at the start; that of G-code with the
+head where the G-code leaves it. G-code sets speed (F) and power (M3 M4 M5, S). Whole SVG files are not supported.
 
-A job that does not fit on the bed (495 x 279 mm) is made anyway, with a remark
-on standard error.
+A job that does not fit on the bed (495 x 279 mm), or asks for more than the
+machine can do, is made anyway, with a remark on standard error.
+
+NO MADE JOB HAS BEEN TRIED ON HARDWARE. A laser blinds and burns: run one only
+if you know what it does, with the lid closed and somebody beside the machine.
 
 Exit codes: 0 done; 1 the drawing has an error, or reading or writing failed; 2
 wrong usage, or a file that cannot be opened.")]
@@ -79,12 +80,18 @@ pub(crate) struct Arguments {
     /// Cutting speed in mm/s [default: 50]
     #[arg(long, value_name = "MM_S", value_parser = numbers::within(0.1..=10_000.0, "a number of mm/s"))]
     speed: Option<f64>,
-    /// Fraction of ticks in which the laser fires: 0 to 1, or N/7 [default: 3/7]
+    /// Power as in the Glowforge app, 1 to 100 or full [default: 40]
+    #[arg(long, value_name = "POWER", value_parser = numbers::power, conflicts_with = "density")]
+    power: Option<Power>,
+    /// Fraction of ticks in which the laser fires, instead of --power: 0 to 1, or N/7
     #[arg(long, value_name = "PART", value_parser = numbers::fraction)]
     density: Option<f64>,
-    /// Laser power level, 0 to 127
+    /// Level of the power bytes, 0 to 127. All known prints have 127
     #[arg(long, value_name = "LEVEL", default_value_t = 127, value_parser = numbers::within(0..=127_u8, "a whole number"))]
-    power: u8,
+    power_level: u8,
+    /// Thickness of the material in mm: focuses the lens on its surface
+    #[arg(long, value_name = "MM", value_parser = numbers::within(0.0..=12.7, "a number of mm"))]
+    focus: Option<f64>,
     /// Travel speed in mm/s [default: 200]
     #[arg(long, value_name = "MM_S", value_parser = numbers::within(0.1..=10_000.0, "a number of mm/s"))]
     travel_speed: Option<f64>,
@@ -92,7 +99,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "X,Y", value_parser = numbers::pair(1.0..=100_000.0, "mm/s2"))]
     acceleration: Option<[f64; 2]>,
     /// Ticks per second
-    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, value_parser = numbers::within(1_000..=200_000_u32, "a whole number of Hz"))]
+    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, value_parser = numbers::within(MADE_FREQUENCIES_HZ, "a whole number of Hz"))]
     frequency: u32,
     /// Serial number of the only machine that may run the job [default: any machine]
     #[arg(long, value_name = "N", value_parser = numbers::serial)]
@@ -110,18 +117,16 @@ enum Kind {
 
 pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     let mut job = empty(arguments).map_err(CliError::usage)?;
+    let before = job.body().len();
     let name = match &arguments.from {
         Some(path) => draw(arguments, path, &mut job).map(|()| source::name(path)),
         None => draw_shape(arguments, &mut job).map(|()| "the shape".to_owned()),
     }?;
-    let mut meter = Meter::new(job.header());
-    meter.add(job.body(), &mut |_| ());
-    let extents = meter.finish(&mut |_| ()).extents;
     // G-code may move without cutting.
     let is_cut = arguments.density != Some(0.0) && kind(arguments) != Some(Kind::Gcode);
-    let missing = if arguments.from.is_some() && job.body().iter().all(|&byte| byte & tick::POWER != 0) {
+    let missing = if arguments.from.is_some() && job.body().len() == before {
         Some("the head never moves")
-    } else if is_cut && extents.fire.is_none() {
+    } else if is_cut && !job.fires() {
         Some("the laser never fires")
     } else {
         None
@@ -130,6 +135,9 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
         let error = if arguments.from.is_some() { CliError::failed } else { CliError::usage };
         return Err(error(format!("{name} has nothing to draw: {missing}")));
     }
+    // G-code says itself where the head ends.
+    if kind(arguments) == Some(Kind::Gcode) { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;
+    let found = check_made(&job)?;
     let mut output = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
     let ticks = job.body().len();
     let (written, bytes) = if arguments.gzip {
@@ -144,13 +152,20 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     }
     let run_time_s = ticks as f64 / f64::from(arguments.frequency);
     eprint(format_args!("{name}: {}, {run_time_s:.1} s to run, {} kB", count(ticks, "tick"), bytes.div_ceil(1000)));
-    if let Some(remark) = off_bed(job.header(), &extents, None) {
-        eprint(format_args!("{name}: remark: {remark}"));
+    for finding in found {
+        eprint(format_args!("{name}: remark: {finding}"));
     }
     Ok(())
 }
 
-/// Creates a job that only sets the power.
+/// Returns what `puls check` finds in a made job: nothing, unless an option asked for more than a machine can do.
+fn check_made(job: &Builder) -> std::result::Result<Vec<Finding>, CliError> {
+    let file = job.to_bytes();
+    let found = Job::open(&file[..]).and_then(|job| check(job, &CheckOptions::default()));
+    found.map(|found| found.findings).map_err(CliError::failed)
+}
+
+/// Creates a job that only moves the lens.
 fn empty(arguments: &Arguments) -> Result<Builder> {
     let mut job = Builder::with_step_frequency(arguments.frequency)?;
     if let Some(serial) = arguments.serial {
@@ -162,7 +177,10 @@ fn empty(arguments: &Arguments) -> Result<Builder> {
     if let Some(mm_s) = arguments.travel_speed {
         job.travel_speed(mm_s)?;
     }
-    job.power(arguments.power)?;
+    job.power_level(arguments.power_level)?;
+    if let Some(material_mm) = arguments.focus {
+        job.focus(material_mm)?;
+    }
     Ok(job)
 }
 
@@ -179,11 +197,11 @@ fn draw(arguments: &Arguments, path: &Path, job: &mut Builder) -> std::result::R
         )));
     };
     match kind {
-        Kind::Gcode if arguments.speed.is_some() || arguments.density.is_some() => {
-            return Err(CliError::usage("G-code sets speed (F) and density (S): omit --speed and --density"));
+        Kind::Gcode if arguments.speed.is_some() || arguments.density.is_some() || arguments.power.is_some() => {
+            return Err(CliError::usage("G-code sets speed (F) and power (S): omit --speed, --power and --density"));
         }
         Kind::Svgpath if arguments.s_max.is_some() => {
-            return Err(CliError::usage("path data has no S: use --density instead of --s-max"));
+            return Err(CliError::usage("path data has no S: use --power instead of --s-max"));
         }
         _ => {}
     }
@@ -226,11 +244,11 @@ fn draw_shape(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(
 
 /// Cuts along path data, and returns to the start.
 fn outline(arguments: &Arguments, job: &mut Builder, path: &[u8]) -> Result<()> {
-    let laser = Laser::Constant(arguments.density.unwrap_or(DENSITY));
+    let density = arguments.density.unwrap_or_else(|| arguments.power.unwrap_or(POWER).density());
+    let laser = Laser::Print(density);
     let mut settings = svgpath::Settings::new(arguments.speed.unwrap_or(SPEED_MM_S), laser);
     settings.placement = placement(arguments);
-    svgpath::draw(job, path, &settings)?;
-    job.move_to(0.0, 0.0).map(drop)
+    svgpath::draw(job, path, &settings)
 }
 
 fn placement(arguments: &Arguments) -> Placement {

@@ -6,7 +6,7 @@ mod make;
 use std::fs;
 use std::process::{Command, Stdio};
 
-use gf_emulator_core::puls::{Builder, Limits, code, measure};
+use gf_emulator_core::puls::{Builder, Limits, code, measure, tick};
 use tempfile::TempDir;
 
 use crate::program::{Program, command};
@@ -16,7 +16,7 @@ use crate::{folder, run};
 fn job() -> Builder {
     let mut job = Builder::new();
     job.set(code::SERIAL_LOCK, 4711).unwrap();
-    job.power(127).unwrap().move_to(10.0, 5.0).unwrap().dwell(0.25).unwrap();
+    job.move_to(10.0, 5.0).unwrap().dwell(0.25).unwrap();
     job.cut_to(20.0, 5.0, 20.0, 3.0 / 7.0).unwrap().move_to(0.0, 0.0).unwrap();
     job
 }
@@ -132,10 +132,10 @@ fn check_reports_locked_and_broken_jobs() {
 fn check_and_info_report_what_machines_refuse_in_the_body_and_the_microsteps() {
     let folder = folder();
     let mut job = Builder::new();
-    job.move_to(10.0, 0.0).unwrap();
+    job.move_to(10.0, 0.0).unwrap().set(code::X_MICROSTEPS, 16).unwrap();
     let before = job.body().len();
-    job.cut_to(10.0, 5.0, 20.0, 1.0).unwrap().power(127).unwrap().set(code::X_MICROSTEPS, 16).unwrap();
-    fs::write(folder.path().join("job.puls"), job.to_bytes()).unwrap();
+    let body = [tick::X_STEP | tick::FIRE, tick::POWER | 127, 0];
+    fs::write(folder.path().join("job.puls"), [&job.to_bytes()[..], &body].concat()).unwrap();
     let ended = run(&folder, &["puls", "check", "job.puls"]);
     ended.expect(1);
     let microsteps = "the microsteps of X (XSmm) are 16, expected 8";

@@ -20,7 +20,7 @@ impl BehaviourState {
     /// Splits a behaviour into its state and the pulse files to serve, each with its name in `/dl/<name>.puls`.
     pub(super) fn new(behaviour: Behaviour) -> puls::Result<(Self, Vec<NamedFile>)> {
         let Behaviour { prints, time_scale, once } = behaviour;
-        let mut files = vec![(job_name(Kind::Hunt), homing_jobs::hunt()?)];
+        let mut files = vec![(job_name(Kind::Hunt), homing_jobs::hunt())];
         for number in 0..MOTION_COUNT {
             files.push((job_name(Kind::Motion(number)), homing_jobs::motion(number)?));
         }

@@ -2,7 +2,7 @@
 //! (measured on hardware).
 
 use super::sample_jobs::TRAVEL_HZ;
-use crate::puls::{Builder, Result, code, tick};
+use crate::puls::{Builder, Result, tick};
 
 /// The step frequency of hunts and of short moves.
 const SHORT_HZ: u32 = 10_000;
@@ -37,14 +37,14 @@ const MOTIONS: [Motion; 3] = [
 pub(super) const MOTION_COUNT: usize = MOTIONS.len();
 
 /// The lens four full steps down, then at rest; no laser and no X or Y.
-pub(super) fn hunt() -> Result<Vec<u8>> {
-    let mut file = Builder::new().set(code::Z_MODE, 0)?.to_bytes();
+pub(super) fn hunt() -> Vec<u8> {
+    let mut file = Builder::new().to_bytes();
     let mut body = [0; HUNT_TICKS];
     for at in HUNT_STEPS {
         body[at] = tick::Z_STEP;
     }
     file.extend_from_slice(&body);
-    Ok(file)
+    file
 }
 
 /// One of the motions of homing, in their order.
@@ -61,6 +61,7 @@ pub(super) fn motion(number: usize) -> Result<Vec<u8>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::puls::code;
     use crate::puls::{Limits, Measured, measure};
 
     fn measured(file: &[u8]) -> Measured {
@@ -71,7 +72,7 @@ mod tests {
 
     #[test]
     fn the_hunt_moves_the_lens_alone_by_four_full_steps() {
-        let hunt = measured(&hunt().unwrap());
+        let hunt = measured(&hunt());
         assert_eq!((hunt.ticks, hunt.counts.zn, hunt.counts.zp), (15_874, 4, 0));
         assert_eq!((hunt.counts.x_total(), hunt.counts.y_total(), hunt.counts.le), (0, 0, 0));
         assert_eq!(hunt.header.get(code::Z_MODE), Some(0));

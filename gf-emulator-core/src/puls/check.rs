@@ -54,6 +54,29 @@ pub enum Remark {
     Lead(u8),
 }
 
+impl Refusal {
+    /// Returns the name of the rule in [`Finding::rule`](super::Finding::rule).
+    pub(super) fn rule(self) -> &'static str {
+        match self {
+            Self::NoStepFrequency | Self::ZeroStepFrequency => "step-frequency",
+            Self::NoSerialLock | Self::OtherMachine => "serial-lock",
+            Self::NoDataFormat | Self::DataFormat(_) => "data-format",
+            Self::XMicrosteps(_) | Self::YMicrosteps(_) => "microsteps",
+            Self::FireBeforePower { .. } => "fire-before-power",
+        }
+    }
+}
+
+impl Remark {
+    /// Returns the name of the rule in [`Finding::rule`](super::Finding::rule).
+    pub(super) fn rule(self) -> &'static str {
+        match self {
+            Self::StepFrequency(_) => "step-frequency",
+            Self::Lead(_) => "first-byte",
+        }
+    }
+}
+
 impl Header {
     /// Returns the reasons in the header why the machine with this serial number refuses the job, in a fixed order: step
     /// frequency, serial number lock, data format, microsteps of X and Y. [`Measured::check`] adds those in the body.

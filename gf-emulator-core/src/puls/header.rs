@@ -28,10 +28,13 @@ pub mod code {
 
 /// Millimetres per full step of X or Y (measured on hardware).
 pub(super) const XY_FULL_STEP_MM: f64 = 0.15;
-/// Millimetres per half step of the lens, about 0.342: 36 half steps in a slot of 12.32 mm (measured on hardware, one
-/// head). Whole steps were counted, so that the error is about half a step in 36, or 1.4 % (estimated). Older public
-/// notes have 0.35306 mm, which is 3 % more.
-const LENS_HALF_STEP_MM: f64 = 12.32 / 36.0;
+/// The travel of the lens between its stops (measured on hardware, one head).
+pub(super) const LENS_TRAVEL_MM: f64 = 12.32;
+/// That travel in half steps (measured on hardware, one head).
+pub(super) const LENS_TRAVEL_HALF_STEPS: u32 = 36;
+/// Millimetres per half step of the lens, about 0.342. Whole steps were counted, so that the error is about half a step
+/// in 36, or 1.4 % (estimated). Older public notes have 0.35306 mm, which is 3 % more.
+const LENS_HALF_STEP_MM: f64 = LENS_TRAVEL_MM / LENS_TRAVEL_HALF_STEPS as f64;
 /// Microsteps per full step if the header has none, and the only ones that machines accept. Every job seen has 8.
 pub(super) const DEFAULT_MICROSTEPS: u32 = 8;
 /// Step frequencies that a machine can play, in ticks per second; above about 165 kHz it saturates (measured on

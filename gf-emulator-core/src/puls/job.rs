@@ -121,6 +121,11 @@ impl<R: Read> Job<R> {
         self.body_bytes_read
     }
 
+    /// Returns how much of the file was read so far, in bytes as it is stored.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.source.bytes_read()
+    }
+
     /// Reads the next part of the body, which is never empty. Returns `None` at its end, which for gzip means that all
     /// checksums match.
     ///

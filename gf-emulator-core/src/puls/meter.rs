@@ -14,7 +14,7 @@ use super::{Counts, Dose, Extents, Header, Job, Limits, Measured, Result, Segmen
 /// use gf_emulator_core::puls::{Builder, Meter};
 ///
 /// let mut job = Builder::new();
-/// job.power(127)?.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
+/// job.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
 ///
 /// let mut meter = Meter::new(job.header());
 /// let mut segments = 0;

@@ -23,6 +23,7 @@
 //! # Ok::<(), puls::Error>(())
 //! ```
 
+mod bed;
 mod bit_planes;
 mod check;
 mod counts;
@@ -31,6 +32,7 @@ mod drawing;
 mod error;
 mod export;
 mod extents;
+mod findings;
 mod fire_box;
 mod header;
 mod job;
@@ -58,6 +60,7 @@ mod verify;
 #[cfg(test)]
 mod tests;
 
+pub use bed::{WORK_AREA_MM, off_bed};
 pub use check::{Refusal, Remark};
 pub use counts::Counts;
 #[cfg(feature = "drawing")]
@@ -65,21 +68,20 @@ pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::Extents;
+pub use findings::{CheckOptions, Finding, Findings, Severity, check};
 pub use fire_box::FireBox;
 pub use header::{Code, Header, Record, code};
 pub use job::{Job, Limits};
-pub use make::{Builder, Laser, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS, Move};
+pub use make::{Builder, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS, Move, Power};
 pub use measured::{Dose, Measured};
 pub use meter::{Meter, measure};
 #[cfg(feature = "plot")]
-pub use plot::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX, WORK_AREA_MM};
+pub use plot::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX};
 pub use position::Position;
 pub use seconds::Seconds;
 pub use segment::Segment;
 pub use source::Encoding;
 pub use span::Span;
-#[cfg(feature = "plot")]
-pub use summary::off_bed;
 pub use summary::{JobRow, Summary};
 pub use ticks::{Segments, Tick, Ticks};
 pub use timeline::{Bin, Timeline};

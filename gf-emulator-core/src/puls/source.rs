@@ -94,6 +94,11 @@ impl<R: Read> DecodingReader<R> {
         self.gzip.is_some()
     }
 
+    /// Returns how many bytes of the file were read, before decompression.
+    pub(super) fn bytes_read(&self) -> u64 {
+        self.input.offset
+    }
+
     /// Reads bytes into `out`, which must not be empty. Returns 0 at the end.
     pub(super) fn read(&mut self, out: &mut [u8]) -> Result<usize> {
         let Some(gzip) = &mut self.gzip else { return self.input.read(out) };

@@ -174,34 +174,3 @@ impl fmt::Display for JobRow {
         f.write_str(row.trim_end())
     }
 }
-
-/// Describes how a job leaves the work area, or returns `None` if it does not. `start_mm` is where it begins, in mm from
-/// the back left corner; if unknown, the job has to fit somewhere.
-#[cfg(feature = "plot")]
-#[must_use]
-pub fn off_bed(header: &Header, extents: &super::Extents, start_mm: Option<[f64; 2]>) -> Option<String> {
-    /// Less than this is rounding to steps.
-    const SLACK_MM: f64 = 0.05;
-    let reach = |Span { min, max }: Span, mm: fn(&Header, i64) -> f64| [mm(header, min), mm(header, max)];
-    let ([left, right], [back, front]) = (reach(extents.x, Header::x_mm), reach(extents.y, Header::y_mm));
-    let (width, depth) = super::WORK_AREA_MM;
-    let off = |min: f64, max: f64, size: f64| min < -SLACK_MM || max > size + SLACK_MM;
-    if let Some([x, y]) = start_mm
-        && (off(x + left, x + right, width) || off(y + back, y + front, depth))
-    {
-        return Some(format!(
-            "started at {x},{y} the job leaves the bed, which is {width} x {depth} mm: it reaches X {:.1} to {:.1}, \
-             Y {:.1} to {:.1} mm",
-            x + left,
-            x + right,
-            y + back,
-            y + front
-        ));
-    }
-    (off(0.0, right - left, width) || off(0.0, front - back, depth)).then(|| {
-        format!(
-            "the job does not fit on the bed, which is {width} x {depth} mm: from its start it reaches X {left:.1} to \
-             {right:.1}, Y {back:.1} to {front:.1} mm"
-        )
-    })
-}

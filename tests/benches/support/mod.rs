@@ -62,7 +62,6 @@ pub(crate) fn cycle() -> Script {
 /// Returns a job of about 20 kB, the size of a homing job.
 fn job() -> Vec<u8> {
     let mut job = puls::Builder::new();
-    job.power(127).expect("a valid power");
     for _ in 0..5 {
         for (x, y) in [(5.0, 0.0), (5.0, 5.0), (0.0, 5.0), (0.0, 0.0)] {
             job.cut_to(x, y, 50.0, 0.5).expect("on the bed");

@@ -46,13 +46,12 @@ impl Default for Settings {
     }
 }
 
-/// Adds G-code to a job. Comments may be in any encoding. Set the job's [`power`](Builder::power) first.
+/// Adds G-code to a job. Comments may be in any encoding.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, gcode};
 ///
 /// let mut job = Builder::new();
-/// job.power(127)?;
 /// gcode::draw(&mut job, b"G0 X10 Y10\nM4 S430 F1200\nG1 X20\nG2 Y20 J5", &gcode::Settings::default())?;
 /// assert_eq!((job.position().x, job.position().y), (1067, 1067));
 ///

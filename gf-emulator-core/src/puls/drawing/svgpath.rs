@@ -37,14 +37,13 @@ impl Settings {
     }
 }
 
-/// Adds path data to a job. The head stays where the path ends. Set the job's [`power`](Builder::power) first.
+/// Adds path data to a job. The head stays where the path ends.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Laser, svgpath};
 ///
 /// let settings = svgpath::Settings::new(50.0, Laser::Constant(3.0 / 7.0));
 /// let mut job = Builder::new();
-/// job.power(127)?;
 /// svgpath::draw(&mut job, b"M 10,20 h 30 a 5 5 0 0 1 5 5 v 10 z", &settings)?;
 /// assert_eq!((job.position().x, job.position().y), (533, 1067));
 ///

@@ -1,28 +1,32 @@
 //! What drawings need of a [`Builder`] beside its public API.
 
 use super::Builder;
-use crate::puls::Position;
+use super::power::PowerBytes;
+use crate::puls::{Position, Span};
 
 /// A state of a job to return to.
 #[derive(Clone, Copy)]
 pub(in crate::puls) struct Checkpoint {
     ticks: usize,
     position: Position,
+    power: PowerBytes,
+    lens: Span,
 }
 
 impl Builder {
     pub(in crate::puls) fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { ticks: self.body.len(), position: self.position }
+        Checkpoint { ticks: self.body.len(), position: self.position, power: self.power, lens: self.lens }
     }
 
     /// Removes everything after a checkpoint.
     pub(in crate::puls) fn restore(&mut self, checkpoint: Checkpoint) {
         self.body.truncate(checkpoint.ticks);
-        self.position = checkpoint.position;
+        (self.position, self.power, self.lens) = (checkpoint.position, checkpoint.power, checkpoint.lens);
+        self.update_header();
     }
 
     pub(in crate::puls) fn lens_mm(&self) -> f64 {
-        self.header.z_mm(self.position.z)
+        self.header().z_mm(self.position.z)
     }
 
     pub(in crate::puls) fn travel_speed_mm_s(&self) -> f64 {

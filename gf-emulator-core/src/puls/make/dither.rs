@@ -28,6 +28,11 @@ impl Dither {
         fires
     }
 
+    /// Takes the last tick back, which did not fire after all. A later tick makes up for it.
+    pub(super) fn postpone(&mut self) {
+        self.error += 1.0;
+    }
+
     /// Starts a new period for another density. Keeps the error.
     pub(super) fn restart_period(&mut self) {
         self.phase = 0;

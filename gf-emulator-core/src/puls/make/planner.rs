@@ -18,6 +18,8 @@ pub(super) struct Limits {
     pub(super) acceleration: [f64; 2],
     /// The speed of an axis that steps in every tick.
     pub(super) axis_mm_s: f64,
+    /// The speed of the head in any direction.
+    pub(super) head_mm_s: f64,
 }
 
 impl Limits {
@@ -60,7 +62,7 @@ impl PlannedMove {
                 direction,
                 length_mm,
                 acceleration: Limits::along(direction, limits.acceleration),
-                limit_mm_s: speed_mm_s.min(Limits::along(direction, [limits.axis_mm_s; 2])),
+                limit_mm_s: speed_mm_s.min(limits.head_mm_s).min(Limits::along(direction, [limits.axis_mm_s; 2])),
                 entry_mm_s: 0.0,
                 peak_mm_s: 0.0,
                 exit_mm_s: 0.0,
@@ -70,6 +72,11 @@ impl PlannedMove {
                 duration_s: 0.0,
             }
         })
+    }
+
+    /// Returns the speed limit: that requested, as far as the machine allows it in this direction.
+    pub(super) fn limit_mm_s(&self) -> f64 {
+        self.limit_mm_s
     }
 
     /// Returns the speed limit of the corner to the next move.
@@ -180,7 +187,7 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: Limits = Limits { acceleration: [700.0, 590.0], axis_mm_s: 187.5 };
+    const LIMITS: Limits = Limits { acceleration: [700.0, 590.0], axis_mm_s: 187.5, head_mm_s: 500.0 };
 
     fn planned(speed_mm_s: f64, positions: &[[f64; 2]]) -> Vec<PlannedMove> {
         plan([0.0, 0.0], positions.iter().map(|&position| (position, speed_mm_s)), &LIMITS)

@@ -7,12 +7,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use svg::Node as _;
 use svg::node::element::{self, Group, Image, Rectangle, SVG};
 
-use super::super::Header;
+use super::super::{Header, WORK_AREA_MM};
 use super::canvas::{Canvas, n};
 use super::dose_raster::DoseImage;
 use super::layers::Polyline;
 use super::scale::{label, round_up, ticks};
-use super::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WORK_AREA_MM, colour};
+use super::{MAX_DISTANCE_MM, Plot, PlotOptions, View, colour};
 
 /// The padding around a job: a share of its size, and a minimum.
 const PADDING: f64 = 0.06;

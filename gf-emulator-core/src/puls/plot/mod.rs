@@ -30,8 +30,6 @@ use layers::Layers;
 
 /// The valid widths of a plot in pixels: from a small phone to a poster (A1 at 300 dpi).
 pub const WIDTHS_PX: RangeInclusive<u32> = 240..=10_000;
-/// The work area: 495 mm from left to right, 279 mm from back to front (measured on hardware).
-pub const WORK_AREA_MM: (f64, f64) = (495.0, 279.0);
 /// The greatest distance from the bed's back left corner that is drawn, in mm, on either axis.
 pub const MAX_DISTANCE_MM: f64 = 2_000.0;
 /// The maximum size of the bands that a PNG is rendered in: 8 MiB, plus a few times as much in the renderer. A whole
@@ -86,7 +84,7 @@ impl PlotOptions {
 /// use gf_emulator_core::puls::{Builder, Job, Plot, PlotOptions};
 ///
 /// let mut square = Builder::new();
-/// square.power(127)?.move_to(20.0, 20.0)?;
+/// square.move_to(20.0, 20.0)?;
 /// for (x_mm, y_mm) in [(120.0, 20.0), (120.0, 120.0), (20.0, 120.0), (20.0, 20.0)] {
 ///     square.cut_to(x_mm, y_mm, 50.0, 3.0 / 7.0)?;
 /// }

@@ -3,20 +3,20 @@
 use proptest::prelude::*;
 use resvg::tiny_skia::{Pixmap, PremultipliedColorU8};
 
-use super::super::{Builder, tick};
+use super::super::{Builder, WORK_AREA_MM, tick};
 use super::*;
 
 const LIT: u8 = tick::X_STEP | tick::FIRE;
 
 fn plot(body: &[u8]) -> Plot {
-    let mut file = Builder::new().power(127).unwrap().to_bytes();
+    let mut file = Builder::new().to_bytes();
+    file.push(tick::POWER | 127);
     file.extend_from_slice(body);
     Plot::from_job(Job::open(&file[..]).unwrap()).unwrap()
 }
 
 fn made(make: impl FnOnce(&mut Builder) -> Result<()>) -> Plot {
     let mut job = Builder::new();
-    job.power(127).unwrap();
     make(&mut job).unwrap();
     Plot::from_job(Job::open(&job.to_gzip()[..]).unwrap()).unwrap()
 }
@@ -255,7 +255,7 @@ fn remarks_on_too_many_lines() {
 fn remarks_on_a_job_that_machines_refuse() {
     let refused = [Builder::new().header().encode(), vec![LIT; 100]].concat();
     let svg = Plot::from_job(Job::open(&refused[..]).unwrap()).unwrap().to_svg(&PlotOptions::new(""));
-    assert!(svg.contains("A machine would refuse it: the laser fires at byte 192 (tick 0)"), "{svg}");
+    assert!(svg.contains("A machine would refuse it: the laser fires at byte 1080 (tick 0)"), "{svg}");
     assert!(!plot(&[LIT; 100]).to_svg(&PlotOptions::new("")).contains("refuse"));
 }
 

@@ -198,7 +198,7 @@ fn comments_may_be_in_any_encoding() {
 #[test]
 fn exported_gcode_can_be_imported() {
     let mut job = Builder::new();
-    job.power(127).unwrap().move_to(10.0, 5.0).unwrap().fire(0.3, 3.0 / 7.0).unwrap().dwell(0.4).unwrap();
+    job.move_to(10.0, 5.0).unwrap().fire(0.3, 3.0 / 7.0).unwrap().dwell(0.4).unwrap();
     job.cut_to(20.0, 5.0, 20.0, 3.0 / 7.0).unwrap().lens_to(3.0).unwrap().cut_to(20.0, -2.5, 20.0, 1.0).unwrap();
     job.move_to(0.0, 0.0).unwrap();
     let again = from_gcode(&exported(&job)).unwrap();

@@ -18,7 +18,7 @@ fn segments(job: &Builder) -> Vec<Segment> {
 
 fn job() -> Builder {
     let mut job = Builder::new();
-    job.power(127).unwrap().move_to(10.0, 5.0).unwrap().dwell(0.25).unwrap();
+    job.move_to(10.0, 5.0).unwrap().dwell(0.25).unwrap();
     job.cut_to(20.0, 5.0, 20.0, 3.0 / 7.0).unwrap().cut_to(20.0, -2.5, 20.0, 1.0).unwrap().move_to(0.0, 0.0).unwrap();
     job
 }

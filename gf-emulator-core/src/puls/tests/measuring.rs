@@ -17,8 +17,8 @@ fn meter(job: &Builder) -> Measured {
 #[test]
 fn measures_a_known_job() {
     let mut job = Builder::new();
-    job.power(100).unwrap().move_to(30.0, 40.0).unwrap().dwell(0.5).unwrap();
-    job.cut_to(60.0, 40.0, 20.0, 3.0 / 7.0).unwrap().power(50).unwrap().cut_to(60.0, 20.0, 40.0, 1.0).unwrap();
+    job.power_level(100).unwrap().move_to(30.0, 40.0).unwrap().dwell(0.5).unwrap();
+    job.cut_to(60.0, 40.0, 20.0, 3.0 / 7.0).unwrap().power_level(50).unwrap().cut_to(60.0, 20.0, 40.0, 1.0).unwrap();
     let measured = meter(&job);
 
     near(measured.travelled_mm, 50.0 + 30.0 + 20.0, 0.1);
@@ -87,7 +87,7 @@ fn timeline_covers_the_whole_job() {
 #[test]
 fn ticks_and_segments_cover_the_body_and_end_with_its_error() {
     let mut job = Builder::new();
-    job.power(5).unwrap().cut_to(20.0, 10.0, 50.0, 0.3).unwrap();
+    job.power_level(5).unwrap().cut_to(20.0, 10.0, 50.0, 0.3).unwrap().move_to(20.0, 9.0).unwrap();
     let bytes = job.to_gzip();
 
     let mut reading = Job::open(&bytes[..]).unwrap();

@@ -4,6 +4,7 @@
 mod drawing;
 mod exporting;
 mod limits;
+mod machine_rules;
 mod making;
 mod measuring;
 mod path_moves;
@@ -285,7 +286,6 @@ fn reports_reader_errors_with_their_offset() {
 fn info_has_the_fields_of_the_python_client() {
     let mut job = Builder::new();
     job.set(Code(*b"a\"\xff "), 7).expect("room");
-    job.power(127).expect("a level");
     job.cut_to(3.0, -1.5, 20.0, 1.0).expect("in range");
     let measured = measure(&job.to_bytes()[..], Limits::default()).expect("what was made reads");
     let info = serde_json::to_value(&measured).expect("serialises");
@@ -314,8 +314,10 @@ fn info_has_the_fields_of_the_python_client() {
     assert_eq!(info["header"]["STfr"], 10_000);
     assert_eq!(info["header"]["a\\\"\\xff "], 7);
     assert_eq!(info["header_len"], measured.header.len_bytes());
-    assert_eq!(info["size"], job.body().len());
-    assert_eq!(info["run_time"], job.body().len() as f64 / 10_000.0);
+    // The last tick is dark.
+    let ticks = job.body().len() + 1;
+    assert_eq!(info["size"], ticks);
+    assert_eq!(info["run_time"], ticks as f64 / 10_000.0);
 
     let stats = info["stats"].as_object().expect("an object");
     let names: Vec<_> = stats.keys().collect();

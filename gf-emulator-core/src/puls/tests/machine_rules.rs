@@ -1,0 +1,341 @@
+//! Made jobs keep every known rule of the machine. The reader here is independent: it is written from the facts, one byte at
+//! a time, and shares no code with the library.
+
+use proptest::prelude::*;
+
+use super::super::*;
+
+/// A header as read byte by byte.
+fn read_header(file: &[u8]) -> (Vec<([u8; 4], u32)>, &[u8]) {
+    assert_eq!(&file[1..4], b"GF1");
+    let length = u32::from_le_bytes([file[4], file[5], file[6], file[7]]) as usize;
+    let mut records = Vec::new();
+    let mut at = 8;
+    while at < length {
+        let code = [file[at], file[at + 1], file[at + 2], file[at + 3]];
+        records.push((code, u32::from_le_bytes([file[at + 4], file[at + 5], file[at + 6], file[at + 7]])));
+        at += 8;
+    }
+    (records, &file[length..])
+}
+
+/// Reads a file and asserts every rule for a made job at 10 kHz.
+fn assert_keeps_every_rule(file: &[u8]) {
+    let (records, body) = read_header(file);
+    assert_eq!(records.len(), 134, "all codes of a captured print");
+    let value = |code: &[u8; 4]| {
+        let mut with_code = records.iter().filter(|(other, _)| other == code);
+        let found = with_code.next().expect("the code").1;
+        assert!(with_code.next().is_none(), "{code:?} twice");
+        found
+    };
+    assert_eq!((value(b"STfr"), value(b"MCsn"), value(b"PDfm")), (10_000, 0, 0));
+    assert_eq!((value(b"XSmm"), value(b"YSmm"), value(b"ZSmd")), (8, 8, 0));
+
+    let (mut x, mut y, mut z) = (0_i64, 0_i64, 0_i64);
+    let (mut z_min, mut z_max) = (0, 0);
+    let mut power: Option<usize> = None;
+    let mut after_power = false;
+    let mut fired = 0;
+    let mut window = (0, 0);
+    let mut velocity = (0.0, 0.0);
+    for (tick, &byte) in body.iter().enumerate() {
+        if byte >= 128 {
+            assert_eq!(byte, 255, "power 127");
+            assert!(!after_power, "two power bytes in a row at {tick}");
+            (power, after_power) = (Some(tick), true);
+        } else {
+            after_power = false;
+            if byte & 1 != 0 {
+                x += if byte & 2 != 0 { -1 } else { 1 };
+            }
+            if byte & 4 != 0 {
+                y += if byte & 8 != 0 { 1 } else { -1 };
+            }
+            if byte & 32 != 0 {
+                z += if byte & 64 != 0 { 1 } else { -1 };
+                assert_eq!(byte & 0b1_0101, 0, "the lens moves alone and dark, at {tick}");
+            }
+            (z_min, z_max) = (z_min.min(z), z_max.max(z));
+            if byte & 16 != 0 {
+                fired += 1;
+                let set = power.expect("a power byte before fire");
+                assert!(tick - set <= 27_000, "no power byte for {} ticks at {tick}", tick - set);
+            }
+        }
+        if tick % 250 == 249 {
+            let (now_x, now_y) = ((x - window.0) as f64 * 0.75, (y - window.1) as f64 * 0.75);
+            assert!(now_x.hypot(now_y) <= 203.0, "{} mm/s at {tick}", now_x.hypot(now_y));
+            let change = (now_x - velocity.0).hypot(now_y - velocity.1);
+            assert!(change <= 50.0, "{change} mm/s in 25 ms at {tick}");
+            ((window.0, window.1), velocity) = ((x, y), (now_x, now_y));
+        }
+    }
+    assert_eq!(body.last().copied().unwrap_or(0) & 16, 0, "dark at the end");
+    assert!(z_max - z_min <= 18, "18 full steps are the travel of the lens");
+    assert_eq!(z, 0, "the lens is back");
+    let fans = (value(b"AArd"), value(b"EFrd"), value(b"IFrd"), value(b"AArx"));
+    let expected = if fired > 0 { (1023, 65_535, 43_278, 64_500) } else { (204, 0, 0, 0) };
+    assert_eq!(fans, expected, "the fans of a cut, or of a motion");
+    let coolant = (value(b"CMrn"), value(b"CMrx"));
+    assert_eq!(coolant, (5000, 33_000));
+}
+
+#[derive(Debug, Clone)]
+enum Part {
+    Path(Vec<(f64, f64)>, f64, Laser),
+    Travel(f64, f64),
+    Fire(f64, f64),
+    Focus(f64),
+}
+
+fn part() -> impl Strategy<Value = Part> {
+    let at = || (0.0..400.0_f64, 0.0..270.0_f64);
+    let laser = prop_oneof![
+        (0.0..=1.0).prop_map(Laser::Constant),
+        (0.0..=1.0).prop_map(Laser::Dynamic),
+        (1.0..=100.0).prop_map(|setting| Laser::Print(Power::Setting(setting).density())),
+        Just(Laser::Print(Power::Full.density())),
+        Just(Laser::Off),
+    ];
+    prop_oneof![
+        (prop::collection::vec(at(), 1..8), 1.0..400.0_f64, laser)
+            .prop_map(|(to, speed, laser)| Part::Path(to, speed, laser)),
+        at().prop_map(|(x, y)| Part::Travel(x, y)),
+        (0.0..4.0_f64, 0.0..=1.0_f64).prop_map(|(seconds, density)| Part::Fire(seconds, density)),
+        (0.0..=12.7_f64).prop_map(Part::Focus),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn any_made_job_keeps_every_rule(parts in prop::collection::vec(part(), 0..6)) {
+        let mut job = Builder::new();
+        for part in parts {
+            match part {
+                Part::Path(to, speed, laser) => {
+                    let moves: Vec<_> = to.into_iter().map(|(x, y)| Move::new(x, y, speed, laser)).collect();
+                    job.path(&moves)?;
+                }
+                Part::Travel(x, y) => {
+                    job.move_to(x, y)?;
+                }
+                Part::Fire(seconds, density) => {
+                    job.fire(seconds, density)?;
+                }
+                Part::Focus(mm) => {
+                    job.focus(mm)?;
+                }
+            }
+        }
+        job.home()?;
+        let file = job.to_bytes();
+        assert_keeps_every_rule(&file);
+        let options = CheckOptions { start_mm: Some([0.0, 0.0]), ..CheckOptions::default() };
+        let found = check(Job::open(&job.to_gzip()[..])?, &options)?;
+        prop_assert!(found.findings.iter().all(|finding| finding.rule == "empty"), "{found:?}");
+    }
+}
+
+/// Returns the share of ticks that fire.
+fn density(body: &[u8]) -> f64 {
+    body.iter().filter(|&&byte| byte & 0x90 == 0x10).count() as f64 / body.len() as f64
+}
+
+#[test]
+fn settings_of_the_app_have_their_measured_densities() {
+    for (power, expected, tolerance) in [
+        (Power::Setting(1.0), 0.195, 0.005),
+        (Power::Setting(10.0), 0.250, 0.002),
+        (Power::Setting(50.0), 0.492, 0.002),
+        (Power::Setting(100.0), 0.795, 0.005),
+        (Power::Full, 0.9965, 0.001),
+    ] {
+        let mut job = Builder::new();
+        job.cut_to(200.0, 0.0, 50.0, power.density()).unwrap();
+        let found = density(job.body());
+        assert!((found - expected).abs() < tolerance, "{power}: {found}");
+        // Periods of 7 ticks with one of two neighbouring counts, the remainder carried.
+        let counts: Vec<_> = job.body()[7..].chunks_exact(7).map(|period| (density(period) * 7.0).round()).collect();
+        let low = (expected * 7.0_f64).floor();
+        let odd = counts.iter().filter(|&&count| !(-0.1..1.1).contains(&(count - low))).count();
+        // A power byte takes a tick of its period.
+        assert!(odd <= 4, "{power}: {odd} of {} periods", counts.len());
+    }
+    for setting in [0.9, 100.1, f64::NAN] {
+        assert!(Power::setting(setting).is_err(), "{setting}");
+    }
+}
+
+#[test]
+fn the_density_in_corners_is_as_measured() {
+    for power in [Power::Setting(1.0), Power::Setting(50.0), Power::Setting(100.0), Power::Full] {
+        let laser = Laser::Print(power.density());
+        let mut job = Builder::new();
+        let corners = [(40.0, 0.0), (40.0, 40.0), (0.0, 40.0), (0.0, 0.0)];
+        job.path(&corners.map(|(x, y)| Move::new(x, y, 100.0, laser))).unwrap();
+        // Windows of 10 ms: those slower than a third of the requested speed, and those near it.
+        let (mut slow, mut cruise) = (Vec::new(), Vec::new());
+        for window in job.body().chunks_exact(98) {
+            let mut at = Position::default();
+            for &byte in window {
+                at.advance(byte);
+            }
+            let speed = (at.x as f64).hypot(at.y as f64) / 53.333 / 0.0098;
+            if speed < 33.0 {
+                slow.extend_from_slice(window);
+            } else if speed > 97.0 {
+                cruise.extend_from_slice(window);
+            }
+        }
+        assert!(slow.len() > 2000 && cruise.len() > 5000, "{} {}", slow.len(), cruise.len());
+        let ratio = density(&slow) / density(&cruise);
+        assert!((0.38..=0.41).contains(&ratio), "{power}: {ratio}");
+    }
+}
+
+#[test]
+fn focus_follows_the_measured_heights() {
+    // Full steps for a material of that thickness, in mm: 0.1 and 0.5 inches as captured.
+    for (material, steps) in [(0.0, 1), (2.54, 4), (3.0, 5), (6.35, 9), (12.7, 15)] {
+        let mut job = Builder::new();
+        job.focus(material).unwrap();
+        assert_eq!(job.position().z, steps, "{material}");
+        job.set(code::Z_MODE, 0).unwrap();
+        let mut half = Builder::new();
+        half.set(code::Z_MODE, 1).unwrap().focus(material).unwrap();
+        assert_eq!(half.position().z, 2 * steps, "{material} in half steps");
+    }
+    for material in [-0.1, 12.8, f64::NAN] {
+        assert!(Builder::new().focus(material).is_err(), "{material}");
+    }
+    let mut job = Builder::new();
+    job.lens_to(-3.0).unwrap();
+    let error = job.lens_to(10.0).expect_err("farther than the travel").to_string();
+    assert!(error.starts_with("cannot make a job with lens height 10: "), "{error}");
+}
+
+#[test]
+fn what_is_set_stays_when_the_laser_fires() {
+    let mut job = Builder::new();
+    job.set(Code(*b"AArd"), 500).unwrap().set(Code(*b"ZZzz"), 7).unwrap();
+    assert_eq!(job.header().get(Code(*b"EFrd")), Some(0));
+    job.cut_to(1.0, 0.0, 10.0, 1.0).unwrap();
+    let get = |code: &[u8; 4]| job.header().get(Code(*code));
+    assert_eq!((get(b"AArd"), get(b"ZZzz"), get(b"EFrd")), (Some(500), Some(7), Some(65_535)));
+}
+
+#[test]
+fn a_power_byte_comes_with_a_new_level_and_before_fire_alone() {
+    let mut job = Builder::new();
+    job.power_level(64).unwrap().move_to(5.0, 0.0).unwrap();
+    assert!(job.body().iter().all(|&byte| byte < 0x80), "nothing fires yet");
+    job.power_level(10).unwrap().power_level(0x14).unwrap().cut_to(10.0, 0.0, 20.0, 1.0).unwrap();
+    job.power_level(127).unwrap().fire(6.0, 1.0).unwrap();
+    let levels: Vec<_> = job.body().iter().enumerate().filter(|(_, byte)| **byte >= 0x80).collect();
+    let [(_, first), (at, second), (again, third), ..] = levels[..] else { panic!("{levels:?}") };
+    assert_eq!((*first, *second, *third, again - at, levels.len()), (tick::POWER | 0x14, 0xff, 0xff, 27_000, 4));
+}
+
+/// Finds rules in a body of a given header.
+fn rules(header: &Header, body: &[u8], options: &CheckOptions) -> Vec<(&'static str, Severity, Option<u64>)> {
+    let file = [&header.encode()[..], body].concat();
+    let found = check(Job::open(&file[..]).unwrap(), options).unwrap();
+    found.findings.iter().map(|finding| (finding.rule, finding.severity, finding.tick)).collect()
+}
+
+#[test]
+fn every_rule_of_the_body_has_its_place() {
+    use Severity::{Error, Remark};
+    let header = Builder::new().cut_to(1.0, 0.0, 10.0, 1.0).unwrap().header().clone();
+    let any = CheckOptions::default();
+    let right = |count: usize| [tick::X_STEP, 0, 0, 0].repeat(count);
+    let lens = |count: usize| [vec![0; 1249], vec![tick::Z_STEP]].concat().repeat(count);
+    let power = tick::POWER | 127;
+    let table: Vec<(Vec<u8>, &[_])> = vec![
+        (vec![0; 10], &[]),
+        (vec![], &[("empty", Remark, None)]),
+        (vec![0, power, tick::FIRE, 0], &[]),
+        (vec![0, tick::FIRE, power, 0], &[("fire-before-power", Error, Some(1))]),
+        (vec![power, 0, power, power, power, 0], &[("power-in-a-row", Remark, Some(3))]),
+        (vec![power, tick::FIRE], &[("dark-end", Remark, Some(1))]),
+        (right(26_000), &[]),
+        (right(26_500), &[("off-bed", Error, Some(105_749))]),
+        (lens(18), &[]),
+        (lens(19), &[("lens-travel", Error, Some(23_749))]),
+        ([vec![0; 99], vec![tick::Z_STEP]].concat().repeat(3), &[("lens-speed", Remark, Some(199))]),
+        // One step a tick from rest.
+        (vec![tick::X_STEP; 1000], &[("acceleration", Error, Some(0))]),
+    ];
+    for (body, expected) in table {
+        assert_eq!(rules(&header, &body, &any), expected, "{} ticks", body.len());
+    }
+    let fast = Builder::with_step_frequency(28_160).unwrap().header().clone();
+    let found = rules(&fast, &[tick::X_STEP; 5000], &any);
+    assert_eq!(found, [("speed", Error, Some(0)), ("acceleration", Error, Some(0))]);
+    let at_right = CheckOptions { start_mm: Some([490.0, 0.0]), ..any };
+    let found = rules(&header, &right(1000), &at_right);
+    assert_eq!(found, [("off-bed", Error, Some(1249))]);
+}
+
+#[test]
+fn every_rule_of_the_header_is_found() {
+    use Severity::{Error, Remark};
+    let cut = Builder::new().cut_to(1.0, 0.0, 10.0, 1.0).unwrap().header().clone();
+    let fires = [tick::POWER | 127, tick::FIRE, 0];
+    for (code, value, expected) in [
+        (b"AArd", 204, &[("fans", Error)][..]),
+        (b"AArd", 900, &[("fans", Remark)]),
+        (b"EFrd", 0, &[("fans", Error)]),
+        (b"IFrd", 40_000, &[("fans", Remark)]),
+        (b"CMrx", 34_000, &[("limits", Remark)]),
+        (b"CCbp", 1, &[("report-only-code", Error)]),
+        (b"STfr", 100_001, &[("step-frequency", Remark)]),
+        (b"STfr", 165_001, &[("step-frequency", Error)]),
+        (b"STfr", 0, &[("step-frequency", Error)]),
+        (b"XSmm", 16, &[("microsteps", Error)]),
+        (b"MCsn", 5, &[("serial-lock", Error)]),
+        (b"PDfm", 1, &[("data-format", Error)]),
+    ] {
+        let mut header = cut.clone();
+        header.set(Code(*code), value).unwrap();
+        let options = CheckOptions { serial: Some(4), ..CheckOptions::default() };
+        let found: Vec<_> =
+            rules(&header, &fires, &options).iter().map(|&(rule, severity, _)| (rule, severity)).collect();
+        assert_eq!(found, expected, "{} {value}", Code(*code));
+        let dark = rules(&header, &[0, 0], &options);
+        assert_eq!(dark.is_empty(), ["fans", "limits"].contains(&expected[0].0), "{} {value}", Code(*code));
+    }
+    let short = Header::decode(b"\x80GF1\x20\0\0\0STfr\x10\x27\0\0MCsn\0\0\0\0PDfm\0\0\0\0").unwrap();
+    let found: Vec<_> = rules(&short, &[0], &CheckOptions::default()).iter().map(|(rule, ..)| *rule).collect();
+    assert_eq!(found, ["mandatory-codes"]);
+}
+
+#[test]
+fn findings_read_well_and_have_no_serial_number() {
+    let mut job = Builder::new();
+    job.set(code::SERIAL_LOCK, 98_765_432).unwrap().move_to(600.0, 0.0).unwrap();
+    let options = CheckOptions { serial: Some(12_345_678), ..CheckOptions::default() };
+    let found = check(Job::open(&job.to_bytes()[..]).unwrap(), &options).unwrap();
+    let texts: Vec<_> = found.findings.iter().map(ToString::to_string).collect();
+    assert_eq!(texts[0], "the job is for another machine (MCsn)");
+    assert!(texts[1].starts_with("tick 2") && texts[1].contains(" s): the job does not fit on the bed"), "{texts:?}");
+    let json = serde_json::to_string(&found.findings).unwrap();
+    assert!(
+        !json.contains("98765432") && !json.contains("12345678") && json.contains("\"severity\":\"error\""),
+        "{json}"
+    );
+}
+
+#[test]
+#[ignore = "needs real pulse files: GF_PULS_DIR"]
+fn the_captured_samples_are_good() {
+    let folder = std::env::var_os("GF_PULS_DIR").expect("GF_PULS_DIR is set");
+    for name in ["hunt.puls", "motion.puls"] {
+        let file = std::fs::read(std::path::Path::new(&folder).join(name)).unwrap();
+        let found = check(Job::open(&file[..]).unwrap(), &CheckOptions::default()).unwrap();
+        assert_eq!(found.findings, [], "{name}");
+    }
+}
