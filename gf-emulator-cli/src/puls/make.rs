@@ -153,7 +153,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     let run_time_s = ticks as f64 / f64::from(arguments.frequency);
     eprint(format_args!("{name}: {}, {run_time_s:.1} s to run, {} kB", count(ticks, "tick"), bytes.div_ceil(1000)));
     for finding in found {
-        eprint(format_args!("{name}: remark: {finding}"));
+        eprint(format_args!("{name}: remark: {}", finding.message));
     }
     Ok(())
 }

@@ -47,7 +47,7 @@ fn decompression_stops_at_the_limit() {
     for arguments in EVERY.iter().chain([&["export", "--format", "gcode", "-o", "out.gcode"][..]].iter()) {
         let ended = puls(&folder, arguments, "bomb.puls", &["--max-bytes", "4194304"]);
         ended.expect(1);
-        let error = "bomb.puls: the body, from byte 192 on, is longer than the limit of 4194304 bytes: stopped reading \
+        let error = "bomb.puls: the body, from byte 1080 on, is longer than the limit of 4194304 bytes: stopped reading \
                      (--max-bytes sets the limit)";
         assert!(ended.stderr.contains(error), "{ended:?}");
         assert_eq!(names(&folder), ["bomb.puls"], "{arguments:?}");
@@ -105,7 +105,7 @@ fn endless_standard_input_is_read_to_the_limit() {
         // Its pipe was closed.
         assert!(!cat.wait().unwrap().success());
         ended.expect(1);
-        assert!(ended.stderr.contains("standard input: the body, from byte 192 on, is longer"), "{ended:?}");
+        assert!(ended.stderr.contains("standard input: the body, from byte 1080 on, is longer"), "{ended:?}");
         assert_eq!(names(&folder), ["head.puls"], "{arguments:?}");
     }
 }

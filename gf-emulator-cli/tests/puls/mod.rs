@@ -118,7 +118,7 @@ fn check_reports_locked_and_broken_jobs() {
 
     let ended = run(&folder, &["puls", "check", "--serial", "1", "job.puls"]);
     ended.expect(1);
-    assert_eq!(ended.stdout, "job.puls: refused: the job is for another machine (MCsn)\n");
+    assert_eq!(ended.stdout, "job.puls: error: the job is for another machine (MCsn)\n");
     assert!(!ended.stderr.contains("4711"), "{ended:?}");
 
     run(&folder, &["puls", "check", "cut.puls", "job.puls"]).expect(1);
@@ -139,9 +139,22 @@ fn check_and_info_report_what_machines_refuse_in_the_body_and_the_microsteps() {
     let ended = run(&folder, &["puls", "check", "job.puls"]);
     ended.expect(1);
     let microsteps = "the microsteps of X (XSmm) are 16, expected 8";
-    let fire =
-        format!("the laser fires at byte {} (tick {before}), before any power byte", job.header().len_bytes() + before);
-    assert_eq!(ended.stdout, format!("job.puls: refused: {microsteps}\njob.puls: refused: {fire}\n"));
+    let offset = job.header().len_bytes() + before;
+    let errors: Vec<_> = ended.stdout.lines().collect();
+    assert_eq!(errors.len(), 5, "{errors:?}");
+    assert_eq!(errors[0], format!("job.puls: error: {microsteps}"));
+    assert!(errors[1..4].iter().all(|error| error.contains("the laser fires, but the fan duty ")), "{errors:?}");
+    let early =
+        format!("job.puls: error: tick {before} (0.24 s): the laser fires (byte {offset}) before any power byte");
+    assert_eq!(errors[4], early);
+    let ended = run(&folder, &["puls", "check", "--json", "job.puls"]);
+    ended.expect(1);
+    let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&found["good"], &found["error"]), (&false.into(), &serde_json::Value::Null));
+    let last = &found["findings"][4];
+    assert_eq!((&last["rule"], &last["severity"]), (&"fire-before-power".into(), &"error".into()));
+    assert_eq!((&last["tick"], &last["time_s"]), (&before.into(), &(before as f64 / 1e4).into()));
+    let fire = format!("the laser fires at byte {offset} (tick {before}), before any power byte");
     let ended = run(&folder, &["puls", "info", "job.puls"]);
     ended.expect(0);
     assert!(ended.stdout.contains(&format!("  refused    {microsteps}\n  refused    {fire}\n")), "{}", ended.stdout);

@@ -132,6 +132,13 @@ pub enum Error {
         source: io::Error,
     },
 
+    /// A picture to engrave could not be read.
+    #[error("cannot read the picture: {problem}")]
+    Decode {
+        /// The cause.
+        problem: String,
+    },
+
     /// A plot could not be rendered.
     #[error("cannot render the picture: {problem}")]
     Picture {

@@ -376,8 +376,8 @@ impl<'a> Body<'a> {
         };
         if let Some(tick) = self.fire_before_power.first {
             let offset = self.header.len_bytes() as u64 + tick;
-            let refusal = Refusal::FireBeforePower { offset, tick };
-            find(Severity::Error, refusal.rule(), tick, refusal.to_string());
+            let message = format!("the laser fires (byte {offset}) before any power byte");
+            find(Severity::Error, Refusal::FireBeforePower { offset, tick }.rule(), tick, message);
         }
         if let Some(tick) = self.power_in_a_row.first {
             let message = format!(

@@ -64,6 +64,10 @@ pub use bed::{WORK_AREA_MM, off_bed};
 pub use check::{Refusal, Remark};
 pub use counts::Counts;
 #[cfg(feature = "drawing")]
+pub use drawing::picture::Picture;
+#[cfg(feature = "drawing")]
+pub use drawing::raster::{ENGRAVING_DPI, Engraving, MAX_RASTER_PIXELS, Raster, Shading};
+#[cfg(feature = "drawing")]
 pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};

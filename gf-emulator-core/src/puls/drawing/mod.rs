@@ -4,6 +4,8 @@
 
 pub mod gcode;
 mod gcode_words;
+pub(super) mod picture;
+pub(super) mod raster;
 pub mod svgpath;
 mod text_position;
 

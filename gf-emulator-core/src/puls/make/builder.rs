@@ -64,8 +64,8 @@ pub struct Builder {
     header: Header,
     /// The records set by the caller.
     set: Vec<(Code, u32)>,
-    step_frequency_hz: u32,
-    acceleration: [f64; 2],
+    pub(super) step_frequency_hz: u32,
+    pub(super) acceleration: [f64; 2],
     pub(super) travel_speed_mm_s: f64,
     pub(super) body: Vec<u8>,
     pub(super) position: Position,

@@ -1,7 +1,7 @@
 //! What drawings need of a [`Builder`] beside its public API.
 
-use super::Builder;
 use super::power::PowerBytes;
+use super::{Builder, STEPS_PER_MM};
 use crate::puls::{Position, Span};
 
 /// A state of a job to return to.
@@ -27,6 +27,15 @@ impl Builder {
 
     pub(in crate::puls) fn lens_mm(&self) -> f64 {
         self.header().z_mm(self.position.z)
+    }
+
+    pub(in crate::puls) fn acceleration_x(&self) -> f64 {
+        self.acceleration[0]
+    }
+
+    /// Returns the speed of an axis that steps in every tick.
+    pub(in crate::puls) fn axis_mm_s(&self) -> f64 {
+        f64::from(self.step_frequency_hz) / STEPS_PER_MM
     }
 
     pub(in crate::puls) fn travel_speed_mm_s(&self) -> f64 {

@@ -119,10 +119,8 @@ impl FireGenerator {
             Laser::Dynamic(density) => density * (speed_mm_s / requested.speed_mm_s).min(1.0),
             Laser::Print(density) => density * (speed_mm_s / limit_mm_s).clamp(SLOWEST_SHARE, 1.0),
         };
-        if before == Some(Laser::Off) {
-            // A cut starts with fire, without the error of the previous cut.
-            self.dither = Dither::default();
-        } else if before != self.laser {
+        if before != self.laser {
+            // Keeps the error: the pixels of an engraving are no longer than a period.
             self.dither.restart_period();
         }
         self.dither.advance(density)

@@ -2,6 +2,8 @@
 
 #[cfg(feature = "drawing")]
 mod drawing;
+#[cfg(feature = "drawing")]
+mod engraving;
 mod exporting;
 mod limits;
 mod machine_rules;
