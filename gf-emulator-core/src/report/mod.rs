@@ -1,4 +1,4 @@
-//! Renders a recording as one self-contained HTML page.
+//! Renders a recording, or a job ([`JobView`]), as one self-contained HTML page.
 //!
 //! The page needs no network, and can be read without scripts. All recorded text is untrusted: it is escaped where it is
 //! written (`escape`), it never becomes a link, and the Content Security Policy allows only this crate's own script.
@@ -15,6 +15,7 @@ mod entry_summary;
 mod escape;
 mod format;
 mod image;
+mod job_view;
 mod json;
 mod model;
 mod page;
@@ -35,6 +36,7 @@ pub(crate) use attachments::JobRenderer;
 pub(crate) use diagram::live_row;
 #[cfg(feature = "follow")]
 pub(crate) use drawing::{DrawResult, JobDrawing, draw};
+pub use job_view::JobView;
 #[cfg(feature = "follow")]
 pub(crate) use page::{ChangedSince, LiveParts};
 use timeline::{Timeline, Window};

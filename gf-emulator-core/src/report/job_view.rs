@@ -1,0 +1,290 @@
+//! A pulse file as one self-contained HTML page with a scrubber: where the head is at any time, and what the laser has done.
+
+use std::io::{self, Read};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use maud::{DOCTYPE, PreEscaped, html};
+use serde_json::json;
+
+use super::csp;
+use super::escape::Truncated;
+use crate::puls::{Header, Job, Position, Seconds, WORK_AREA_MM, tick};
+
+const STYLE: &str = include_str!("job_view.css");
+const SCRIPT: &str = include_str!("job_view.js");
+
+/// Samples per second, as long as there are not too many.
+const SAMPLES_PER_SECOND: u64 = 100;
+/// The length of a sample in ticks if the header has no step frequency.
+const DEFAULT_SAMPLE_TICKS: u64 = 100;
+/// The most samples on a page: 83 minutes at 100 a second. Those of a longer job are twice as long, and so on.
+const MAX_SAMPLES: usize = 500_000;
+/// The most steps of the lens, and the most changes of the laser's power, that a page has.
+const MAX_CHANGES: usize = 10_000;
+/// The longest title, in characters.
+const MAX_TITLE: usize = 200;
+
+/// A job, prepared for a page.
+///
+/// The page has the position of the head every 10 ms, and draws straight lines between; at the accelerations of machines,
+/// these are never farther than 0.01 mm from it. Jobs over 83 minutes have longer intervals. The page takes at most a few
+/// megabytes.
+///
+/// ```
+/// use gf_emulator_core::puls::{Builder, Job, Laser, Move, Power};
+/// use gf_emulator_core::report::JobView;
+///
+/// let laser = Laser::Print(Power::setting(50.0)?.density());
+/// let file = Builder::new().path(&[Move::new(30.0, 10.0, 50.0, laser)])?.home()?.to_bytes();
+/// let page = JobView::read(Job::open(&file[..])?)?.page("line.puls");
+/// assert!(page.starts_with("<!DOCTYPE html>") && page.contains("line.puls"));
+/// # Ok::<(), gf_emulator_core::puls::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct JobView {
+    header: Header,
+    ticks: u64,
+    sample_ticks: u64,
+    samples: Vec<Sample>,
+    /// The tick after each step of the lens, and the position there.
+    lens: Vec<(u64, i64)>,
+    /// The tick of each power byte that changes the level.
+    powers: Vec<(u64, u8)>,
+    fire_ticks: u64,
+}
+
+/// The state at the end of an interval, and the ticks that fired in it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Sample {
+    x: i32,
+    y: i32,
+    fire_ticks: u32,
+}
+
+impl JobView {
+    /// Reads the part of a job that has not been read yet.
+    ///
+    /// # Errors
+    /// Those of [`Job::next_chunk`].
+    pub fn read<R: Read>(mut job: Job<R>) -> crate::puls::Result<Self> {
+        let header = job.header().clone();
+        let sample_ticks =
+            header.step_frequency_hz().map_or(DEFAULT_SAMPLE_TICKS, |hz| (u64::from(hz) / SAMPLES_PER_SECOND).max(1));
+        let mut view = Self {
+            header,
+            ticks: 0,
+            sample_ticks,
+            samples: Vec::new(),
+            lens: Vec::new(),
+            powers: Vec::new(),
+            fire_ticks: 0,
+        };
+        let mut position = Position::default();
+        let mut fired = 0;
+        while let Some(chunk) = job.next_chunk()? {
+            for &byte in chunk {
+                let z = position.z;
+                fired += u32::from(position.advance(byte));
+                view.ticks += 1;
+                if position.z != z && view.lens.len() < MAX_CHANGES {
+                    view.lens.push((view.ticks, position.z));
+                }
+                if byte & tick::POWER != 0 {
+                    view.set_power(byte & tick::LEVEL);
+                }
+                if view.ticks.is_multiple_of(view.sample_ticks) {
+                    view.push(position, std::mem::take(&mut fired));
+                }
+            }
+        }
+        if !view.ticks.is_multiple_of(view.sample_ticks) {
+            view.push(position, fired);
+        }
+        Ok(view)
+    }
+
+    fn set_power(&mut self, level: u8) {
+        if self.powers.len() < MAX_CHANGES && self.powers.last().is_none_or(|&(_, last)| last != level) {
+            self.powers.push((self.ticks, level));
+        }
+    }
+
+    fn push(&mut self, position: Position, fire_ticks: u32) {
+        let steps = |at: i64| i32::try_from(at).unwrap_or(if at < 0 { i32::MIN } else { i32::MAX });
+        self.fire_ticks += u64::from(fire_ticks);
+        self.samples.push(Sample { x: steps(position.x), y: steps(position.y), fire_ticks });
+        if self.samples.len() >= 2 * MAX_SAMPLES {
+            let pairs = self.samples.chunks_exact(2);
+            self.samples =
+                pairs.map(|pair| Sample { fire_ticks: pair[0].fire_ticks + pair[1].fire_ticks, ..pair[1] }).collect();
+            self.sample_ticks *= 2;
+        }
+    }
+
+    /// Encodes the samples: for each, the second differences of X and Y and the firing ticks, as variable-length numbers.
+    fn encode(&self) -> String {
+        let mut bytes = Vec::with_capacity(4 * self.samples.len());
+        let (mut last, mut speed) = ((0_i64, 0_i64), (0_i64, 0_i64));
+        for sample in &self.samples {
+            let at = (i64::from(sample.x), i64::from(sample.y));
+            let now = (at.0 - last.0, at.1 - last.1);
+            for change in [now.0 - speed.0, now.1 - speed.1] {
+                push_number(&mut bytes, ((change << 1) ^ (change >> 63)).cast_unsigned());
+            }
+            push_number(&mut bytes, sample.fire_ticks.into());
+            (last, speed) = (at, now);
+        }
+        STANDARD.encode(bytes)
+    }
+
+    /// Returns the page, with a title that may be any text.
+    #[must_use]
+    pub fn page(&self, title: &str) -> String {
+        let hz = self.header.step_frequency_hz();
+        let data = json!({
+            "hz": hz.unwrap_or(10_000),
+            "ticks": self.ticks,
+            "sampleTicks": self.sample_ticks,
+            "xMm": self.header.x_mm(1),
+            "yMm": self.header.y_mm(1),
+            "zMm": self.header.z_mm(1),
+            "bedMm": [WORK_AREA_MM.0, WORK_AREA_MM.1],
+            "lens": self.lens,
+            "powers": self.powers,
+            "samples": self.encode(),
+        });
+        let run_time_s = self.ticks as f64 / hz.map_or(10_000.0, f64::from);
+        let page = html! {
+            (DOCTYPE)
+            html lang="en" {
+                head {
+                    meta charset="utf-8";
+                    meta http-equiv="Content-Security-Policy" content=(csp::policy(&[STYLE], &[SCRIPT], &[]));
+                    meta name="viewport" content="width=device-width, initial-scale=1";
+                    title { (Truncated(title, MAX_TITLE)) }
+                    style { (PreEscaped(STYLE)) }
+                }
+                body {
+                    header {
+                        h1 { (Truncated(title, MAX_TITLE)) }
+                        p { (Seconds(run_time_s)) ", " (self.ticks) " ticks"
+                            @if hz.is_none() { "; the header has no step frequency: shown at 10000 a second" } }
+                    }
+                    main {
+                        noscript { p { "This page draws with a script, which is turned off here." } }
+                        div #picture { canvas #path aria-label="The head's path, seen from above" {} canvas #done {} }
+                        div #controls {
+                            button #play type="button" { "Play" }
+                            label { "Speed "
+                                select #rate {
+                                    @for rate in [1, 2, 5, 10, 50, 200] { option value=(rate) { (rate) "x" } }
+                                } }
+                            input #time type="range" min="0" max=(run_time_s) step="any" value="0" aria-label="Time in seconds";
+                        }
+                        dl #state {
+                            @for (id, name) in [("t", "time"), ("x", "X mm"), ("y", "Y mm"), ("z", "lens mm"), ("v", "speed mm/s"),
+                                ("laser", "laser"), ("power", "power level"), ("dose", "fired so far")] {
+                                div { dt { (name) } dd id=(id) { } }
+                            }
+                        }
+                        fieldset #layers { legend { "Shown" } }
+                        p.note { "Distances are from where the job starts: X to the right, Y to the front. Density is the share of \
+                                  ticks that fire, over " (Seconds(self.sample_ticks as f64 / hz.map_or(10_000.0, f64::from))) "." }
+                    }
+                    script type="application/json" #job { (PreEscaped(data.to_string())) }
+                    script { (PreEscaped(SCRIPT)) }
+                }
+            }
+        };
+        page.into_string()
+    }
+
+    /// Writes the page.
+    ///
+    /// # Errors
+    /// Those of `writer`.
+    pub fn write(&self, title: &str, writer: &mut dyn io::Write) -> io::Result<()> {
+        writer.write_all(self.page(title).as_bytes())
+    }
+}
+
+/// Appends a number, 7 bits a byte, the lowest first; the highest bit is set in all but the last byte (LEB128).
+fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
+    while number >= 0x80 {
+        bytes.push(0x80 | (number & 0x7f) as u8);
+        number >>= 7;
+    }
+    bytes.push((number & 0x7f) as u8);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::puls::{Builder, Laser, Move};
+
+    /// Decodes the samples as the script does.
+    fn decode(view: &JobView) -> Vec<(i64, i64, u64)> {
+        let bytes = STANDARD.decode(view.encode()).unwrap();
+        let mut numbers = Vec::new();
+        let (mut number, mut shift) = (0_u64, 0);
+        for byte in bytes {
+            number |= u64::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte < 0x80 {
+                numbers.push(number);
+                (number, shift) = (0, 0);
+            }
+        }
+        let signed = |number: u64| (number >> 1).cast_signed() ^ -(number & 1).cast_signed();
+        let (mut x, mut y, mut dx, mut dy) = (0, 0, 0, 0);
+        let decode = |sample: &[u64]| {
+            (dx, dy) = (dx + signed(sample[0]), dy + signed(sample[1]));
+            (x, y) = (x + dx, y + dy);
+            (x, y, sample[2])
+        };
+        numbers.chunks_exact(3).map(decode).collect()
+    }
+
+    fn file() -> Vec<u8> {
+        let mut job = Builder::new();
+        let to = [(40.0, 10.0), (-10.0, 30.0), (5.0, 5.0)];
+        job.focus(3.0).unwrap().path(&to.map(|(x, y)| Move::new(x, y, 90.0, Laser::Print(0.4)))).unwrap();
+        job.home().unwrap().to_bytes()
+    }
+
+    #[test]
+    fn samples_are_what_ticks_say() {
+        let file = file();
+        let view = JobView::read(Job::open(&file[..]).unwrap()).unwrap();
+        let ticks: Vec<_> = Job::open(&file[..]).unwrap().ticks().collect::<Result<_, _>>().unwrap();
+        let samples = decode(&view);
+        assert_eq!((view.sample_ticks, samples.len()), (100, ticks.len().div_ceil(100)));
+        let mut fired = 0;
+        for (n, &(x, y, fire_ticks)) in samples.iter().enumerate() {
+            let end = &ticks[(n * 100 + 99).min(ticks.len() - 1)];
+            assert_eq!((x, y), (end.position.x, end.position.y), "sample {n}");
+            fired += fire_ticks;
+        }
+        assert_eq!(fired, ticks.iter().filter(|tick| tick.fires).count() as u64);
+        assert_eq!(view.powers, [(view.powers[0].0, 127)]);
+        assert_eq!(view.lens.last().map(|&(_, z)| z), Some(0));
+    }
+
+    #[test]
+    fn a_long_job_has_longer_intervals() {
+        let file = [Builder::with_step_frequency(1000).unwrap().to_bytes(), vec![tick::X_STEP; 10_000_100]].concat();
+        let view = JobView::read(Job::open(&file[..]).unwrap()).unwrap();
+        let samples = decode(&view);
+        assert!(samples.len() < 2 * MAX_SAMPLES && view.sample_ticks == 20, "{} {}", samples.len(), view.sample_ticks);
+        assert_eq!((samples[0], samples[samples.len() - 1]), ((20, 0, 0), (10_000_100, 0, 0)));
+    }
+
+    #[test]
+    fn pages_escape_their_title_and_allow_only_their_own_script() {
+        assert!(csp::is_inlinable(STYLE) && csp::is_inlinable(SCRIPT));
+        let view = JobView::read(Job::open(&file()[..]).unwrap()).unwrap();
+        let page = view.page("</title><script>alert(1)</script>");
+        assert!(!page.contains("<script>alert") && page.contains("default-src 'none'"), "{}", &page[..600]);
+    }
+}
