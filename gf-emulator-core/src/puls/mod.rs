@@ -61,7 +61,7 @@ mod tests;
 pub use check::{Refusal, Remark};
 pub use counts::Counts;
 #[cfg(feature = "drawing")]
-pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
+pub use drawing::{DrawingKind, MAX_DRAWING_BYTES, Placement, gcode, read_drawing, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::Extents;

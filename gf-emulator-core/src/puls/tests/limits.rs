@@ -191,7 +191,7 @@ proptest! {
         let mut job = Builder::new();
         job.power(1)?;
         let results = [
-            gcode::draw(&mut job, &drawing, &gcode::Settings::default()),
+            gcode::draw(&mut job, &drawing, &gcode::Settings::default()).map(drop),
             svgpath::draw(&mut job, &drawing, &svgpath::Settings::new(50.0, Laser::Constant(0.5))),
         ];
         // Per byte, less than a full circle with the largest radius at 10 mm/s.
