@@ -84,7 +84,7 @@ impl Default for Settings {
 /// assert!(remarks[0].to_string().starts_with("line 5: M0, M1 and M6 wait for a person"));
 ///
 /// let error = gcode::draw(&mut job, b"G0 X10\nG5 X20", &gcode::Settings::default()).unwrap_err();
-/// assert!(error.to_string().starts_with("line 2, column 1: \"G5\", expected G0 G1 G2 G3"));
+/// assert!(error.to_string().starts_with("line 2, column 1: \"G5\", a spline, expected straight moves"));
 /// # Ok::<(), gf_emulator_core::puls::Error>(())
 /// ```
 ///
