@@ -1,15 +1,15 @@
 //! `puls make`: makes a job from a shape or a drawing.
 
-use std::io::{self, Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use clap::ValueEnum;
 use gf_emulator_core::puls::{
-    Builder, CheckOptions, Error, Finding, Job, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, MAX_DRAWING_BYTES,
-    Placement, Power, Result, check, code, gcode, svgpath,
+    Builder, CheckOptions, Error, Finding, Job, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, Placement, Power,
+    Result, check, code, gcode, svgpath,
 };
 use gf_emulator_core::words::count;
 
+use super::drawing::{self, Kind};
 use super::source;
 use crate::error::CliError;
 use crate::numbers;
@@ -25,7 +25,7 @@ const FREQUENCY_HZ: u32 = 10_000;
 /// Make a job from a line, a square, a circle or a drawing
 ///
 /// A drawing is G-code for a laser with GRBL, such as the output of `puls export`, or SVG path data, which is the value
-/// of a path's d attribute, with 1 unit = 1 mm. Positions are in mm from the job's start: X to the right, Y to the front.
+/// of a path's d attribute, with 1 unit = 1 mm. It may be gzip-compressed. Positions are in mm from the job's start: X to the right, Y to the front.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,8 +38,10 @@ Examples:
 A job ends with the head and the lens back at the start; that of G-code with the
 head where the G-code leaves it. G-code sets speed (F) and power (M3 M4 M5, S). Whole SVG files are not supported.
 
-A job that does not fit on the bed (495 x 279 mm), or asks for more than the
-machine can do, is made anyway, with a remark on standard error.
+What G-code has that a job cannot do, such as a pause for a person, is passed
+over with a remark on standard error. A job that does not fit on the bed
+(495 x 279 mm), or asks for more than the machine can do, is made anyway, with a
+remark as well.
 
 NO MADE JOB HAS BEEN TRIED ON HARDWARE. A laser blinds and burns: run one only
 if you know what it does, with the lid closed and somebody beside the machine.
@@ -59,10 +61,10 @@ pub(crate) struct Arguments {
     /// A circle with this diameter
     #[arg(long, value_name = "MM", group = "source", value_parser = numbers::within(0.1..=1000.0, "a number of mm"))]
     circle: Option<f64>,
-    /// A drawing: .gcode .nc .ngc or .svgpath; `-` is standard input
+    /// A drawing: .gcode .gco .gc .g .nc .ngc .cnc .tap or .svgpath, also with .gz; `-` is standard input
     #[arg(long, value_name = "FILE", group = "source")]
     from: Option<PathBuf>,
-    /// The kind of drawing, if its name does not tell
+    /// The kind of drawing, if neither its name nor its content tells
     #[arg(long, value_enum, conflicts_with_all = ["line", "square", "circle"])]
     kind: Option<Kind>,
     /// The file to write; `-` is standard output
@@ -109,21 +111,20 @@ pub(crate) struct Arguments {
     s_max: Option<f64>,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
-enum Kind {
-    Svgpath,
-    Gcode,
-}
-
 pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     let mut job = empty(arguments).map_err(CliError::usage)?;
     let before = job.body().len();
+    // Of G-code.
+    let mut remarks = None;
     let name = match &arguments.from {
-        Some(path) => draw(arguments, path, &mut job).map(|()| source::name(path)),
-        None => draw_shape(arguments, &mut job).map(|()| "the shape".to_owned()),
-    }?;
+        Some(path) => {
+            remarks = draw(arguments, path, &mut job)?;
+            source::name(path)
+        }
+        None => draw_shape(arguments, &mut job).map(|()| "the shape".to_owned())?,
+    };
     // G-code may move without cutting.
-    let is_cut = arguments.density != Some(0.0) && kind(arguments) != Some(Kind::Gcode);
+    let is_cut = arguments.density != Some(0.0) && remarks.is_none();
     let missing = if arguments.from.is_some() && job.body().len() == before {
         Some("the head never moves")
     } else if is_cut && !job.fires() {
@@ -136,7 +137,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
         return Err(error(format!("{name} has nothing to draw: {missing}")));
     }
     // G-code says itself where the head ends.
-    if kind(arguments) == Some(Kind::Gcode) { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;
+    if remarks.is_some() { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;
     let found = check_made(&job)?;
     let mut output = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
     let ticks = job.body().len();
@@ -146,14 +147,21 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     } else {
         (job.write_to(&mut output.file), job.header().len_bytes() + ticks)
     };
-    let name = output.file.name();
+    let output_name = output.file.name();
     if !output.finish(written)? {
         return Ok(());
     }
     let run_time_s = ticks as f64 / f64::from(arguments.frequency);
-    eprint(format_args!("{name}: {}, {run_time_s:.1} s to run, {} kB", count(ticks, "tick"), bytes.div_ceil(1000)));
+    eprint(format_args!(
+        "{output_name}: {}, {run_time_s:.1} s to run, {} kB",
+        count(ticks, "tick"),
+        bytes.div_ceil(1000)
+    ));
     for finding in found {
-        eprint(format_args!("{name}: remark: {}", finding.message));
+        eprint(format_args!("{output_name}: remark: {}", finding.message));
+    }
+    for remark in remarks.into_iter().flatten() {
+        eprint(format_args!("{name}: remark: {remark}"));
     }
     Ok(())
 }
@@ -184,17 +192,21 @@ fn empty(arguments: &Arguments) -> Result<Builder> {
     Ok(job)
 }
 
-fn draw(arguments: &Arguments, path: &Path, job: &mut Builder) -> std::result::Result<(), CliError> {
-    let name = source::name(path);
-    let no_svg = "whole SVG files are not supported; use path data, the value of a path's d attribute, in a file named \
-                  .svgpath or with --kind svgpath";
-    let Some(kind) = kind(arguments) else {
-        if path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg")) {
-            return Err(CliError::usage(format_args!("{name}: {no_svg}")));
-        }
-        return Err(CliError::usage(format_args!(
-            "{name}: unknown kind of drawing: use --kind svgpath or --kind gcode"
-        )));
+/// Returns remarks if it is G-code.
+fn draw(
+    arguments: &Arguments,
+    path: &Path,
+    job: &mut Builder,
+) -> std::result::Result<Option<Vec<gcode::Remark>>, CliError> {
+    let named = match arguments.kind {
+        Some(kind) => Some(kind),
+        None => drawing::kind_of_name(path)?,
+    };
+    let (kind, text) = if let Some(kind) = named {
+        (kind, None)
+    } else {
+        let text = drawing::read(path)?;
+        (drawing::kind_of_content(path, &text)?, Some(text))
     };
     match kind {
         Kind::Gcode if arguments.speed.is_some() || arguments.density.is_some() || arguments.power.is_some() => {
@@ -205,19 +217,19 @@ fn draw(arguments: &Arguments, path: &Path, job: &mut Builder) -> std::result::R
         }
         _ => {}
     }
-    let drawing = read(path)?;
+    let text = text.map_or_else(|| drawing::read(path), Ok)?;
     match kind {
         Kind::Gcode => {
             let mut settings = gcode::Settings::default();
             settings.placement = placement(arguments);
             settings.s_max = arguments.s_max.unwrap_or(settings.s_max);
-            gcode::draw(job, &drawing, &settings)
+            gcode::draw(job, &text, &settings).map(Some)
         }
         // Path data begins with M.
-        Kind::Svgpath if drawing.trim_ascii_start().starts_with(b"<") => {
-            return Err(CliError::failed(format_args!("{name}: {no_svg}")));
+        Kind::Svgpath if text.trim_ascii_start().starts_with(b"<") => {
+            return Err(CliError::failed(format_args!("{}: {}", source::name(path), drawing::NO_SVG)));
         }
-        Kind::Svgpath => outline(arguments, job, &drawing),
+        Kind::Svgpath => outline(arguments, job, &text).map(|()| None),
     }
     .map_err(|error| source::broken(path, &error))
 }
@@ -255,28 +267,4 @@ fn placement(arguments: &Arguments) -> Placement {
     let mut placement = Placement::at(arguments.at[0], arguments.at[1]);
     placement.flip_y = arguments.flip_y;
     placement
-}
-
-/// Returns the kind of the drawing. `None` for a shape, or if unknown.
-fn kind(arguments: &Arguments) -> Option<Kind> {
-    arguments.kind.or_else(|| {
-        let extension = arguments.from.as_ref()?.extension()?;
-        match extension.to_str()?.to_ascii_lowercase().as_str() {
-            "gcode" | "nc" | "ngc" => Some(Kind::Gcode),
-            "svgpath" => Some(Kind::Svgpath),
-            _ => None,
-        }
-    })
-}
-
-/// Reads a drawing of at most [`MAX_DRAWING_BYTES`]; of a longer one, one byte more, so that it is refused.
-fn read(path: &Path) -> std::result::Result<Vec<u8>, CliError> {
-    let reader: Box<dyn Read> =
-        if source::is_std(path) { Box::new(io::stdin()) } else { Box::new(source::open_file(path)?) };
-    let mut drawing = Vec::new();
-    reader
-        .take(MAX_DRAWING_BYTES as u64 + 1)
-        .read_to_end(&mut drawing)
-        .map_err(|e| CliError::failed(format_args!("{}: cannot read it: {e}", source::name(path))))?;
-    Ok(drawing)
 }

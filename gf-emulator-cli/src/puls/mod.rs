@@ -1,6 +1,7 @@
 //! `puls`: commands for pulse files, one file each.
 
 mod check;
+mod drawing;
 mod export;
 mod info;
 mod make;

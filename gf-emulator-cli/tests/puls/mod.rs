@@ -1,6 +1,7 @@
 //! `puls`: the output of its commands.
 
 mod bounds;
+mod drawings;
 mod make;
 
 use std::fs;

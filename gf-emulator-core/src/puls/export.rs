@@ -173,9 +173,11 @@ impl Exporter<'_> {
         let s = ((segment.fire_ticks * FULL_S + segment.ticks / 2) / segment.ticks).max(u64::from(segment.laser));
         if segment.is_rest() {
             return if segment.laser {
-                // M4 turns the laser off at rest.
+                // M4 turns the laser off at rest, and so does G0.
                 self.modal.s = None;
-                writeln!(self.writer, "M3 S{s}\nG4 P{duration_s:.4}\nM4 S0")
+                self.modal.motion = Some("G1");
+                let f = self.modal.f.get_or_insert_with(|| "600".to_owned());
+                writeln!(self.writer, "G1 F{f} M3 S{s}\nG4 P{duration_s:.4}\nM4 S0")
             } else {
                 writeln!(self.writer, "G4 P{duration_s:.4}")
             };

@@ -68,7 +68,7 @@ pub use drawing::picture::Picture;
 #[cfg(feature = "drawing")]
 pub use drawing::raster::{ENGRAVING_DPI, Engraving, MAX_RASTER_PIXELS, Raster, Shading};
 #[cfg(feature = "drawing")]
-pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
+pub use drawing::{DrawingKind, MAX_DRAWING_BYTES, Placement, gcode, read_drawing, svgpath};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::Extents;

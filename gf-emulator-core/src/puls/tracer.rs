@@ -23,7 +23,7 @@ const DEFAULT_HZ: u64 = 10_000;
 /// use gf_emulator_core::puls::{Builder, Segment, Tracer};
 ///
 /// let mut job = Builder::new();
-/// job.power(127)?.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
+/// job.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
 ///
 /// let mut tracer = Tracer::new(job.header());
 /// let mut cuts = Vec::new();

@@ -3,14 +3,18 @@
 //! One module per kind of drawing. Neither holds more of it than its text and a bounded queue of moves.
 
 pub mod gcode;
-mod gcode_words;
+mod kind;
 pub(super) mod picture;
 pub(super) mod raster;
 pub mod svgpath;
 mod text_position;
 
+use std::io::Read;
+
 use super::make::{Checkpoint, check_coordinate};
+use super::source::DecodingReader;
 use super::{Builder, Error, Laser, Move, Result};
+pub use kind::DrawingKind;
 
 /// The longest drawing that is read, in bytes.
 pub const MAX_DRAWING_BYTES: usize = 64 << 20;
@@ -86,6 +90,23 @@ impl<'a> MoveQueue<'a> {
             self.job.restore(self.before);
         }
         result
+    }
+}
+
+/// Reads a drawing, and decompresses it if it is gzip-compressed. Takes no more memory than the longest drawing.
+///
+/// # Errors
+/// - [`Error::Make`] if it is longer than [`MAX_DRAWING_BYTES`] after decompression.
+/// - [`Error::Io`] if the reader fails, and the `Gzip` variants for damaged compressed data.
+pub fn read_drawing(reader: impl Read) -> Result<Vec<u8>> {
+    let mut reader = DecodingReader::new(reader, Some(MAX_DRAWING_BYTES as u64))?;
+    let (mut drawing, mut chunk) = (Vec::new(), vec![0; 32 * 1024]);
+    loop {
+        match reader.read(&mut chunk)? {
+            0 => return Ok(drawing),
+            bytes => drawing.extend_from_slice(&chunk[..bytes]),
+        }
+        check_length(&drawing)?;
     }
 }
 

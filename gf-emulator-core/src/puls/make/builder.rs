@@ -236,19 +236,13 @@ impl Builder {
     /// [`Error::Make`] if the lens would move farther than [`MAX_LENS_MM`] from its start, or from one of its earlier
     /// positions in this job, or if the job gets longer than [`MAX_TICKS`].
     pub fn lens_to(&mut self, z_mm: f64) -> Result<&mut Self> {
-        let expected =
-            "a number of mm from -12.32 to 12.32, and no farther than 12.32 from any other height in the job";
-        let error = Error::Make { what: "lens height", value: z_mm, expected };
-        if !(-MAX_LENS_MM..=MAX_LENS_MM).contains(&z_mm) {
-            return Err(error);
-        }
+        let Some(lens) = self.lens_span(z_mm) else {
+            let expected =
+                "a number of mm from -12.32 to 12.32, and no farther than 12.32 from any other height in the job";
+            return Err(Error::Make { what: "lens height", value: z_mm, expected });
+        };
         let half_steps = self.header.lens_half_steps();
         let z = round(z_mm / self.header.z_mm(1));
-        let mut lens = self.lens;
-        lens.include(z);
-        if lens.steps() > u64::from(LENS_TRAVEL_HALF_STEPS / half_steps) {
-            return Err(error);
-        }
         let ticks_per_step = (self.step_frequency_hz * half_steps / LENS_HALF_STEPS_PER_S) as usize;
         let steps = z.abs_diff(self.position.z);
         self.reserve(steps as f64 * ticks_per_step as f64)?;
@@ -260,6 +254,14 @@ impl Builder {
         self.lens = lens;
         self.position.z = z;
         Ok(self)
+    }
+
+    /// Returns the lens positions of the job with this height. `None` if they are farther apart than the lens can move.
+    pub(super) fn lens_span(&self, z_mm: f64) -> Option<Span> {
+        let mut lens = self.lens;
+        lens.include(round(z_mm / self.header.z_mm(1)));
+        let travel = u64::from(LENS_TRAVEL_HALF_STEPS / self.header.lens_half_steps());
+        ((-MAX_LENS_MM..=MAX_LENS_MM).contains(&z_mm) && lens.steps() <= travel).then_some(lens)
     }
 
     /// Moves the lens so that it focuses on the surface of a material of that thickness: by 2.63 half steps per mm and 1.3

@@ -25,6 +25,11 @@ impl Builder {
         self.update_header();
     }
 
+    /// Returns whether the lens can move to a height.
+    pub(in crate::puls) fn lens_reaches(&self, z_mm: f64) -> bool {
+        self.lens_span(z_mm).is_some()
+    }
+
     pub(in crate::puls) fn lens_mm(&self) -> f64 {
         self.header().z_mm(self.position.z)
     }

@@ -190,7 +190,7 @@ proptest! {
     fn jobs_from_any_drawing_are_bounded(drawing in drawing_like()) {
         let mut job = Builder::new();
         let results = [
-            gcode::draw(&mut job, &drawing, &gcode::Settings::default()),
+            gcode::draw(&mut job, &drawing, &gcode::Settings::default()).map(drop),
             svgpath::draw(&mut job, &drawing, &svgpath::Settings::new(50.0, Laser::Constant(0.5))),
         ];
         // Per byte, less than a full circle with the largest radius at 10 mm/s.

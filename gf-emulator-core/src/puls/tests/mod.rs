@@ -5,6 +5,8 @@ mod drawing;
 #[cfg(feature = "drawing")]
 mod engraving;
 mod exporting;
+#[cfg(feature = "drawing")]
+mod gcode;
 mod limits;
 mod machine_rules;
 mod making;

@@ -1,39 +1,56 @@
-//! Splits lines of G-code into words: a letter and a number each. Skips comments and spaces.
+//! Splits lines of G-code into words: a letter and a number each. Skips comments and spaces, and what is meant for a
+//! controller alone: the real-time commands `?` `!` `~`, a leading `/` (block delete), and a checksum after `*`.
 
-use super::super::Result;
-use super::text_position::{TextPosition, quoted};
+use super::super::super::{Error, Result};
+use super::super::text_position::{TextPosition, quoted};
+use super::lines::Line;
 
 /// The largest number.
 const MAX_NUMBER: f64 = 1e9;
+
+const NO_VARIABLES: &str = "numbers: variables and expressions are not supported";
 
 /// A letter and its number.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Word<'a> {
     /// In upper case.
     pub(super) letter: u8,
-    pub(super) number: f64,
-    /// The word as written.
+    /// `None` if no number follows.
+    pub(super) number: Option<f64>,
+    /// The word as written; with the rest of the line if it has no number.
     pub(super) text: &'a [u8],
     pub(super) position: TextPosition,
+}
+
+impl Word<'_> {
+    /// Returns the error that something else than this word is expected.
+    pub(super) fn error(&self, expected: impl Into<String>) -> Error {
+        self.position.error(quoted(self.text), expected)
+    }
+
+    /// Returns the number, or the error that there is none.
+    pub(super) fn value(&self) -> Result<f64> {
+        self.number.ok_or_else(|| self.error("a number after the letter"))
+    }
 }
 
 /// The words of one line.
 pub(super) struct Words<'a> {
     line: &'a [u8],
-    line_number: u64,
+    /// Of the first byte.
+    position: TextPosition,
     /// How many bytes have been read.
     offset: usize,
 }
 
 impl<'a> Words<'a> {
-    pub(super) fn new(line: &'a [u8], line_number: u64) -> Self {
-        // A tape marker, which is a line of its own.
-        let line = if line.trim_ascii_start().starts_with(b"%") { b"" } else { line };
-        Self { line, line_number, offset: 0 }
+    pub(super) fn new(Line { text, indent }: Line<'a>, line_number: u64) -> Self {
+        let offset = usize::from(text.starts_with(b"/"));
+        Self { line: text, position: TextPosition { line: line_number, column: indent as u64 + 1 }, offset }
     }
 
     fn position_at(&self, offset: usize) -> TextPosition {
-        TextPosition { line: self.line_number, column: offset as u64 + 1 }
+        TextPosition { column: self.position.column + offset as u64, ..self.position }
     }
 
     fn rest(&self) -> &'a [u8] {
@@ -45,14 +62,14 @@ impl<'a> Words<'a> {
     }
 
     fn skip_whitespace(&mut self) {
-        self.skip(|byte| byte.is_ascii_whitespace());
+        self.skip(|byte| byte.is_ascii_whitespace() || b"?!~".contains(&byte));
     }
 
     fn skip_comments(&mut self) {
         loop {
             self.skip_whitespace();
             match self.rest().first() {
-                Some(b';') => self.offset = self.line.len(),
+                Some(b';' | b'*') => self.offset = self.line.len(),
                 Some(b'(') => {
                     self.skip(|byte| byte != b')');
                     self.offset = self.line.len().min(self.offset + 1);
@@ -68,7 +85,12 @@ impl<'a> Words<'a> {
         let Some(&letter) = self.rest().first() else { return Ok(None) };
         if !letter.is_ascii_alphabetic() {
             let text = self.rest().split(u8::is_ascii_whitespace).next().unwrap_or_default();
-            return Err(self.position_at(start).error(quoted(text), "a word such as G1 or X20, or a comment"));
+            let expected = match letter {
+                b'#' | b'[' | b'<' => NO_VARIABLES,
+                b',' => "a decimal point in place of the comma",
+                _ => "a word such as G1 or X20, or a comment",
+            };
+            return Err(self.position_at(start).error(quoted(text), expected));
         }
         self.offset += 1;
         self.skip_whitespace();
@@ -77,18 +99,20 @@ impl<'a> Words<'a> {
             self.offset += 1;
         }
         self.skip(|byte| byte.is_ascii_digit() || byte == b'.');
-        let text = &self.line[start..self.offset];
-        let number =
-            str::from_utf8(&self.line[number_start..self.offset]).ok().and_then(|text| text.parse::<f64>().ok());
-        match number {
-            Some(number) if number.abs() <= MAX_NUMBER => {
-                Ok(Some(Word { letter: letter.to_ascii_uppercase(), number, text, position: self.position_at(start) }))
-            }
+        let (text, digits) = (&self.line[start..self.offset], &self.line[number_start..self.offset]);
+        let word = |number, text| {
+            Ok(Some(Word { letter: letter.to_ascii_uppercase(), number, text, position: self.position_at(start) }))
+        };
+        if let (true, Some(b'#' | b'[')) = (digits.is_empty(), self.rest().first()) {
+            return Err(self.position_at(start).error(quoted(&self.line[start..]), NO_VARIABLES));
+        }
+        if digits.is_empty() {
+            return word(None, self.line[start..].trim_ascii_end());
+        }
+        match str::from_utf8(digits).ok().and_then(|digits| digits.parse::<f64>().ok()) {
+            Some(number) if number.abs() <= MAX_NUMBER => word(Some(number), text),
             Some(_) => Err(self.position_at(start).error(quoted(text), "a number from -1000000000 to 1000000000")),
-            None => {
-                let shown = if self.offset == number_start { &self.line[start..] } else { text };
-                Err(self.position_at(start).error(quoted(shown.trim_ascii_end()), "a number after the letter"))
-            }
+            None => Err(self.position_at(start).error(quoted(text), "a number after the letter")),
         }
     }
 }
@@ -107,11 +131,13 @@ impl<'a> Iterator for Words<'a> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::lines::lines;
     use super::*;
 
     fn words(line: &str) -> std::result::Result<Vec<(char, f64)>, String> {
-        Words::new(line.as_bytes(), 7)
-            .map(|word| word.map(|word| (char::from(word.letter), word.number)).map_err(|e| e.to_string()))
+        let (_, line) = lines(line.as_bytes()).unwrap().next().unwrap();
+        Words::new(line, 7)
+            .map(|word| word.and_then(|word| Ok((char::from(word.letter), word.value()?))).map_err(|e| e.to_string()))
             .collect()
     }
 
@@ -127,6 +153,10 @@ mod tests {
             ("N0010G00X.5Y+1.", &[('N', 10.0), ('G', 0.0), ('X', 0.5), ('Y', 1.0)]),
             ("(go) X 1 (and\u{e4}) Y\t2 (never closed", &[('X', 1.0), ('Y', 2.0)]),
             ("M5\r", &[('M', 5.0)]),
+            ("N3 G1 X1*57", &[('N', 3.0), ('G', 1.0), ('X', 1.0)]),
+            ("/G1 X1", &[('G', 1.0), ('X', 1.0)]),
+            ("?!~", &[]),
+            ("G1 !X1?", &[('G', 1.0), ('X', 1.0)]),
             // G-code has no exponents.
             ("X1e5", &[('X', 1.0), ('E', 5.0)]),
         ] {
@@ -141,7 +171,11 @@ mod tests {
             ("G1 XY2", "line 7, column 4: \"XY2\", expected a number after the letter"),
             ("G1 X1.2.3", "line 7, column 4: \"X1.2.3\", expected a number after the letter"),
             ("G1 X- Y2", "line 7, column 4: \"X-\", expected a number after the letter"),
-            ("$H", "line 7, column 1: \"$H\", expected a word such as G1 or X20, or a comment"),
+            ("G1 $H", "line 7, column 4: \"$H\", expected a word such as G1 or X20, or a comment"),
+            (" X#5", "line 7, column 2: \"X#5\", expected numbers: variables and expressions are not supported"),
+            ("#1=5", "line 7, column 1: \"#1=5\", expected numbers: variables and expressions are not supported"),
+            ("X1,5", "line 7, column 3: \",5\", expected a decimal point in place of the comma"),
+            ("X1 /", "line 7, column 4: \"/\", expected a word such as G1 or X20, or a comment"),
             ("X1 \u{e4} Y", "line 7, column 4: \"\\xc3\\xa4\", expected a word such as G1 or X20, or a comment"),
             ("X99999999999", "line 7, column 1: \"X99999999999\", expected a number from -1000000000 to 1000000000"),
         ] {

@@ -1,0 +1,84 @@
+//! `puls make --from`: kinds of drawings, and remarks on them.
+
+use std::fs;
+
+use super::make::run_with;
+use crate::{folder, run};
+
+/// A program, gzip-compressed.
+const PACKED: &[u8] = include_bytes!("../../../gf-emulator-core/src/puls/tests/cases/make-from-gzip.gcode.gz");
+
+#[test]
+fn the_kind_of_a_drawing_is_told_by_its_name_or_its_content() {
+    let folder = folder();
+    let (gcode, path): (&[u8], &[u8]) = (b"M4 S500 F600\nG1 X10", b"M0 0 H10");
+    for (name, content) in [
+        ("a.gc", gcode),
+        ("a.G", gcode),
+        ("a.gco", gcode),
+        ("a.tap", gcode),
+        ("a.cnc", gcode),
+        ("a.gcode.gz", PACKED),
+        ("b.gcode", PACKED),
+        ("c.txt", gcode),
+        ("c", path),
+        ("d.svgpath.gz", path),
+        ("e.gz", PACKED),
+    ] {
+        fs::write(folder.path().join(name), content).unwrap();
+        let ended = run(&folder, &["puls", "make", "--from", name, "-o", "job.puls"]);
+        ended.expect(0);
+        assert!(!ended.stderr.contains("remark"), "{name}: {ended:?}");
+    }
+    for text in ["M4 S500 F600\nG1 X10", "M0 0 H10"] {
+        run_with(&folder, &["puls", "make", "--from", "-", "-o", "job.puls"], text).expect(0);
+    }
+}
+
+#[test]
+fn other_kinds_are_refused_by_name() {
+    let folder = folder();
+    let make = ["puls", "make", "--from", "-", "-o", "job.puls"];
+    for (text, message) in [
+        ("<svg xmlns='http://www.w3.org/2000/svg'/>", "standard input: whole SVG files are not supported"),
+        ("Dear reader", "standard input: unknown kind of drawing: use --kind svgpath or --kind gcode"),
+        ("", "standard input: unknown kind of drawing"),
+    ] {
+        let ended = run_with(&folder, &make, text);
+        ended.expect(2);
+        assert!(ended.stderr.contains(message), "{ended:?}");
+    }
+    fs::write(folder.path().join("a.txt"), b"\x89PNG\r\n\x1a\n").unwrap();
+    fs::write(folder.path().join("a.nc"), b"\xff\xfeG\x000\0").unwrap();
+    fs::write(folder.path().join("b.nc"), &PACKED[..15]).unwrap();
+    for (name, code, message) in [
+        ("a.txt", 2, "a.txt: pictures are not supported"),
+        ("a.png", 2, "a.png: pictures are not supported"),
+        ("a.svgz", 2, "a.svgz: unknown kind of drawing"),
+        ("a.svg.gz", 2, "a.svg.gz: whole SVG files are not supported"),
+        ("a.nc", 1, "a.nc: line 1, column 1: text in UTF-16, expected UTF-8: save it as that"),
+        ("b.nc", 1, "b.nc: the compressed file ends at byte 15"),
+    ] {
+        let ended = run(&folder, &["puls", "make", "--from", name, "-o", "job.puls"]);
+        ended.expect(code);
+        assert!(ended.stderr.contains(message), "{ended:?}");
+    }
+    assert!(run(&folder, &["puls", "make", "--help"]).stdout.contains("may be gzip-compressed"));
+}
+
+#[test]
+fn remarks_on_a_drawing_follow_the_result_and_name_the_drawing() {
+    let folder = folder();
+    let make = ["puls", "make", "--from", "a.nc", "-o", "job.puls"];
+    fs::write(folder.path().join("a.nc"), "M0\nM4 S255 F600\nM1\nG1 Y10").unwrap();
+    let ended = run(&folder, &make);
+    ended.expect(0);
+    let lines: Vec<_> = ended.stderr.lines().collect();
+    assert_eq!(lines.len(), 4, "{lines:?}");
+    assert!(lines[0].starts_with("job.puls: ") && lines[0].ends_with(" kB"), "{lines:?}");
+    assert!(lines[1].starts_with("a.nc: remark: line 1: M0, M1 and M6 wait"), "{lines:?}");
+    assert_eq!(lines[2], "a.nc: remark: the largest S is 255 of 1000: is --s-max 255 meant?");
+    assert!(lines[3].ends_with("if this comes out mirrored, use --flip-y --at 0,10"), "{lines:?}");
+    let ended = run(&folder, &[&make[..], &["--s-max", "255", "--flip-y", "--at", "0,10"]].concat());
+    assert_eq!(ended.stderr.lines().count(), 2, "{ended:?}");
+}
