@@ -34,6 +34,7 @@ mod extents;
 mod fire_box;
 mod header;
 mod job;
+mod laser_gaps;
 pub mod layout;
 mod make;
 mod measured;
