@@ -4,8 +4,8 @@
 
 #[cfg(feature = "drawing")]
 mod checkpoint;
-mod dither;
-mod planner;
+pub(super) mod dither;
+pub(super) mod planner;
 mod step_generator;
 
 use std::io::{self, Write};
@@ -28,16 +28,16 @@ pub const MAX_LENS_MM: f64 = 50.0;
 pub const MAX_TICKS: usize = 1 << 30;
 
 /// The step frequency of prints and hunts (read from captured jobs).
-const STEP_FREQUENCY_HZ: u32 = 10_000;
+pub(super) const STEP_FREQUENCY_HZ: u32 = 10_000;
 /// The acceleration of the machine's own jobs in X and Y, in mm/s2 (measured in captured jobs).
-const ACCELERATION: [f64; 2] = [700.0, 590.0];
+pub(super) const ACCELERATION: [f64; 2] = [700.0, 590.0];
 /// The peak speed of the machine's own travel, in mm/s (measured in captured jobs).
-const TRAVEL_SPEED: f64 = 200.0;
+pub(super) const TRAVEL_SPEED: f64 = 200.0;
 /// Microsteps per millimetre: 53.333.
-const STEPS_PER_MM: f64 = DEFAULT_MICROSTEPS as f64 / XY_FULL_STEP_MM;
+pub(super) const STEPS_PER_MM: f64 = DEFAULT_MICROSTEPS as f64 / XY_FULL_STEP_MM;
 /// Half steps of the lens per second: 5.5 mm/s. The machine's own jobs are slower: a captured hunt makes 8 in 1.09 s,
 /// with a ramp.
-const LENS_HALF_STEPS_PER_S: u32 = 16;
+pub(super) const LENS_HALF_STEPS_PER_S: u32 = 16;
 
 /// The records of a new header, with the order and values of captured jobs: no serial lock, air assist at a fifth, fans
 /// off, the usual motor currents and modes, the usual coolant range.

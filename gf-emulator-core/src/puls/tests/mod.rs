@@ -3,6 +3,8 @@
 #[cfg(feature = "drawing")]
 mod drawing;
 mod exporting;
+#[cfg(feature = "drawing")]
+mod gcode_round_trip;
 mod limits;
 mod making;
 mod measuring;
