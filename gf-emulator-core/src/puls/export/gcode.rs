@@ -109,6 +109,7 @@ impl GcodeWriter {
              ; for GRBL in laser mode ($32=1); S0 to S1000 ($30=1000)\n\
              ; S is the share of ticks that fire, times the power level of 127\n\
              ; speeds for 700 mm/s2 in X, 590 in Y, junction deviation 0.01 mm\n\
+             ; what is faster in the job takes longer here, as the end says then\n\
              ; not in this file: the header, {hz} ticks a second, power bytes,\n\
              ; which ticks fire, how speed and density change within a straight run\n\
              G21 G90 G94\nM4 S0"
@@ -197,7 +198,7 @@ impl GcodeWriter {
         let two =
             [self.header.x_mm(segment.end.x - segment.start.x), self.header.y_mm(segment.end.y - segment.start.y)];
         let lengths = [one, two].map(|[x, y]| x.hypot(y));
-        let is_fast = lengths[0] > STOP_MM_S * last.seconds && lengths[1] * self.hz > STOP_MM_S * segment.ticks as f64;
+        let is_fast = lengths[0] > STOP_MM_S * last.seconds || lengths[1] * self.hz > STOP_MM_S * segment.ticks as f64;
         // Where it turns back, it stops anyway.
         let turns_back = one[0] * two[0] + one[1] * two[1] < -0.999 * lengths[0] * lengths[1];
         self.watch.stop_at(segment.start_tick).filter(|_| is_fast && !turns_back)
@@ -252,14 +253,13 @@ impl GcodeWriter {
         if self.written == self.lines.len() {
             return Ok(());
         }
-        let (count, job_s) = (self.lines.len(), self.lines.iter().map(|line| line.seconds).sum::<f64>());
-        let due_s = self.due_s();
+        let (count, due_s) = (self.lines.len(), self.due_s());
         let plan = gcode_speed::choose(self.start, &mut self.lines, due_s);
         // Smoothing may have added lines, all of them before the last.
         let until = if until == count { self.lines.len() } else { until };
-        if until == self.lines.len() {
-            self.owed_s += gcode_speed::duration_s(&plan) - job_s;
-        }
+        let lines = self.written..until;
+        let planned_s = plan.iter().filter(|planned| lines.contains(&planned.index)).map(PlannedMove::duration_s);
+        self.owed_s += planned_s.sum::<f64>() - self.lines[lines.clone()].iter().map(|line| line.seconds).sum::<f64>();
         let has_fire = self.lines.iter().any(|line| line.laser);
         let mode = if has_fire { self.choose_mode(&plan) } else { self.mode };
         if self.written == 0 {

@@ -32,8 +32,8 @@ pub enum Format {
     /// mm/s. A path is cut under `M4` if its density follows the speed, else under `M3`; `G4` is a rest.
     ///
     /// `gcode::draw` reads back the same path to 0.05 mm, and time and dose to 1 %, unless the job is faster than such a
-    /// controller: a comment at the end of the file says by how much. Comments at its head say what G-code cannot
-    /// carry.
+    /// controller, such as a curve at more than 0.7 of the speed that these accelerations allow: a comment at the end of
+    /// the file says by how much. Comments at its head say what G-code cannot carry.
     Gcode,
 }
 
