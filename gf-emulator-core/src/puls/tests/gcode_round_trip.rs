@@ -27,7 +27,7 @@ fn drawn(gcode: &str) -> Builder {
     let mut job = Builder::new();
     job.power(127).unwrap();
     let drawn = gcode::draw(&mut job, gcode.as_bytes(), &gcode::Settings::default());
-    drawn.map(drop).unwrap_or_else(|error| panic!("{error}\n{gcode}"));
+    assert!(drawn.is_ok(), "{drawn:?}\n{gcode}");
     job
 }
 
@@ -222,8 +222,8 @@ fn made(parts: &[Part]) -> Result<Builder> {
             }
             Part::Circle { radius, feed, s, mode } => {
                 let at = job.position();
-                let mut settings = gcode::Settings::default();
-                settings.placement = Placement::at(job.header().x_mm(at.x), job.header().y_mm(at.y));
+                let placement = Placement::at(job.header().x_mm(at.x), job.header().y_mm(at.y));
+                let settings = gcode::Settings { placement, ..gcode::Settings::default() };
                 let text = format!("G0 X0 Y0\n{mode} S{s:.1}\nG2 X0 Y0 I{radius:.3} J0 F{feed:.0}\nM5");
                 gcode::draw(&mut job, text.as_bytes(), &settings).map(drop)?;
                 &mut job
