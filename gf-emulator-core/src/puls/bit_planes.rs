@@ -97,6 +97,11 @@ fn transpose(ticks: &[u8; BLOCK_TICKS]) -> [u64; 8] {
     [a, b, c, d, e, f, g, h]
 }
 
+/// Returns the bits below bit `i`; all of them from 64.
+pub(super) const fn bits_below(i: u32) -> u64 {
+    if i >= 64 { u64::MAX } else { (1 << i) - 1 }
+}
+
 /// Swaps the bits of `a` at `mask << by` with the bits of `b` at `mask`.
 #[inline]
 const fn swap_bits(a: u64, b: u64, by: u32, mask: u64) -> (u64, u64) {

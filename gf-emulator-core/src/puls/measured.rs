@@ -16,6 +16,28 @@ pub struct Dose {
     pub mm: f64,
     /// The number of firing ticks.
     pub fire_ticks: u64,
+    /// The number of ticks with the laser on, firing or not.
+    pub lit_ticks: u64,
+}
+
+impl Dose {
+    /// Returns the share of ticks that fire while the laser is on, 0 to 1; `None` if it never is.
+    #[must_use]
+    pub fn fire_density(&self) -> Option<f64> {
+        (self.lit_ticks > 0).then(|| self.fire_ticks as f64 / self.lit_ticks as f64)
+    }
+
+    /// Returns the power setting at which the service's prints have this density: 1 to 100, and about 133 for full power.
+    /// `None` below 1.
+    ///
+    /// The density is 0.1892 + 0.00606 × setting, a line through two measured prints (0.1953 at 1, 0.7952 at 100); full
+    /// power is 0.9965. It is not the light's share: a tube emits about half of it at a density of 0.8.
+    #[must_use]
+    pub fn app_power(&self) -> Option<f64> {
+        let setting = (self.fire_density()? - 0.1892) / 0.006_06;
+        // A setting of 1, less what rounding to ticks may lack.
+        (setting >= 0.5).then_some(setting)
+    }
 }
 
 /// The measurements of a pulse file.
@@ -37,8 +59,8 @@ pub struct Dose {
 /// | `time` | `moving`, `firing`, `idle` in seconds; `null` if the header has no step frequency |
 /// | `distance` | in millimetres: `travelled`, in total; `cut`, with the laser on; `travel`, with the laser off |
 /// | `speed` | `peak`, `mean` in mm/s; each `null` if unknown |
-/// | `power` | `[{"level", "mm", "fire_ticks"}, ..]`: by laser power; `level` is `null` before the first power byte |
-/// | `density` | `[{"sevenths", "mm", "fire_ticks"}, ..]`: by fire density, if the laser fired at it |
+/// | `power` | `[{"level", "mm", "fire_ticks", "lit_ticks"}, ..]`: by laser power; `level` is `null` before the first power byte |
+/// | `density` | `[{"sevenths", "mm", "fire_ticks", "lit_ticks", "app_power"}, ..]`: by fire density, if the laser fired at it; `app_power` is [`Dose::app_power`] |
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Measured {
@@ -161,12 +183,16 @@ impl Serialize for Measured {
             &json!({"travelled": self.travelled_mm, "cut": self.cut_mm, "travel": self.travel_mm()}),
         )?;
         map.serialize_entry("speed", &json!({"peak": self.peak_mm_s, "mean": self.mean_mm_s()}))?;
-        let dose =
-            |key: &str, value: Value, dose: &Dose| json!({key: value, "mm": dose.mm, "fire_ticks": dose.fire_ticks});
+        let dose = |key: &str, value: Value, dose: &Dose| json!({key: value, "mm": dose.mm, "fire_ticks": dose.fire_ticks, "lit_ticks": dose.lit_ticks});
         let powers: Vec<_> = self.powers.iter().map(|(level, met)| dose("level", json!(level), met)).collect();
         map.serialize_entry("power", &powers)?;
         let met = (0..).zip(&self.densities).filter(|(_, met)| met.fire_ticks > 0);
-        let densities: Vec<_> = met.map(|(sevenths, met)| dose("sevenths", Value::from(sevenths), met)).collect();
+        let density = |(sevenths, met): (i32, &Dose)| {
+            let mut density = dose("sevenths", Value::from(sevenths), met);
+            density["app_power"] = json!(met.app_power());
+            density
+        };
+        let densities: Vec<_> = met.map(density).collect();
         map.serialize_entry("density", &densities)?;
         map.end()
     }

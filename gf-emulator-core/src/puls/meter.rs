@@ -158,6 +158,7 @@ impl Sums {
             ] {
                 dose.mm += mm;
                 dose.fire_ticks += segment.fire_ticks;
+                dose.lit_ticks += segment.ticks;
             }
         }
     }

@@ -36,6 +36,7 @@ mod findings;
 mod fire_box;
 mod header;
 mod job;
+mod laser_gaps;
 pub mod layout;
 mod make;
 mod measured;

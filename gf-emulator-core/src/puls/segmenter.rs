@@ -1,6 +1,6 @@
 //! The segment being built: which steps still belong to it, and where it ends.
 
-use super::bit_planes::{BLOCK_TICKS, BitPlanes};
+use super::bit_planes::{BLOCK_TICKS, BitPlanes, bits_below};
 use super::straight_line::StraightLine;
 use super::{Position, Segment, tick};
 
@@ -346,11 +346,6 @@ impl Segmenter {
             });
         }
     }
-}
-
-/// Returns the bits below bit `i`; all of them for 64.
-const fn bits_below(i: u32) -> u64 {
-    if i >= 64 { u64::MAX } else { (1 << i) - 1 }
 }
 
 /// Returns the index after the highest set bit.

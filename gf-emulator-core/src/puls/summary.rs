@@ -78,7 +78,16 @@ fn laser(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
     }
     entry(f, "laser", line)?;
     for (sevenths, dose) in measured.densities.iter().enumerate().filter(|(_, dose)| dose.fire_ticks > 0) {
-        entry(f, "", format_args!("density {sevenths}/7: {:.1} mm, {}", dose.mm, count(dose.fire_ticks, "tick")))?;
+        let mut line = format!("density {sevenths}/7: {:.1} mm, {}", dose.mm, count(dose.fire_ticks, "tick"));
+        if let Some(density) = dose.fire_density() {
+            write!(line, ", mean {density:.3}")?;
+        }
+        match dose.app_power() {
+            Some(setting) if setting < 100.5 => write!(line, ", app power {setting:.0}")?,
+            Some(_) => line.push_str(", app power above 100"),
+            None => {}
+        }
+        entry(f, "", line)?;
     }
     for (level, dose) in measured.powers.iter().take(POWERS_SHOWN) {
         let level = level.map_or_else(|| "unset".to_owned(), |level| level.to_string());

@@ -1,15 +1,15 @@
 //! From ticks to segments.
 //!
 //! Ticks are processed in blocks of 64, as bit planes. A block stays pending until the next one has arrived, because
-//! whether the laser is on in its last ticks depends on when it fires next. Runs of idle blocks are skipped.
+//! whether the laser is on in its last ticks depends on when it fires next; `laser_gaps` keeps it longer if need be. Runs
+//! of idle blocks are skipped.
 
 use super::bit_planes::{BLOCK_TICKS, BitPlanes};
+use super::laser_gaps::{LaserBlock, LaserGaps, SHORT_GAP_TICKS};
 use super::sampler::Sampler;
 use super::segmenter::{Segmenter, Waypoint};
 use super::{Header, Segment};
 
-/// The longest gap between firing ticks within which the laser counts as on: two periods of the dither.
-const LASER_GAP_TICKS: u32 = 14;
 /// The head is at rest after 1/20 s without a step. Slow starts of the machine's own jobs have gaps of up to 35 ms.
 const RESTS_PER_SECOND: u64 = 20;
 /// The lens, which makes as few as 8 steps per second in the machine's own hunts, is at rest after 1/4 s.
@@ -40,6 +40,7 @@ pub struct Tracer {
     partial: [u8; BLOCK_TICKS],
     partial_ticks: usize,
     pending: Option<PendingBlock>,
+    gaps: LaserGaps,
     segmenter: Segmenter,
 }
 
@@ -64,6 +65,7 @@ impl Tracer {
             partial: [0; BLOCK_TICKS],
             partial_ticks: 0,
             pending: None,
+            gaps: LaserGaps::new(header, rest(RESTS_PER_SECOND)),
             segmenter: Segmenter::new(rest(RESTS_PER_SECOND), rest(LENS_RESTS_PER_SECOND)),
         }
     }
@@ -116,7 +118,9 @@ impl Tracer {
             self.add_blocks(&[self.partial], sampler.as_deref_mut(), on_segment);
         }
         // Completes the pending block: the laser is off after the last tick.
-        self.add_blocks(&[[0; BLOCK_TICKS]], sampler, on_segment);
+        self.add_blocks(&[[0; BLOCK_TICKS]], sampler.as_deref_mut(), on_segment);
+        self.gaps.finish();
+        self.add_decided(sampler, on_segment);
         self.segmenter.finish(padding, on_segment)
     }
 
@@ -132,7 +136,9 @@ impl Tracer {
             if self.is_idle() {
                 // Most of a hunt.
                 let idle = blocks.as_slice().iter().take_while(|block| is_idle(block)).count();
-                self.segmenter.skip_idle(idle as u64 * BLOCK_TICKS as u64);
+                let ticks = idle as u64 * BLOCK_TICKS as u64;
+                self.gaps.skip(ticks);
+                self.segmenter.skip_idle(ticks);
                 blocks = blocks.as_slice()[idle..].iter();
             }
         }
@@ -141,6 +147,7 @@ impl Tracer {
     /// Returns whether further idle blocks change nothing but the time.
     fn is_idle(&self) -> bool {
         !self.segmenter.laser()
+            && self.gaps.is_idle()
             && self
                 .pending
                 .as_ref()
@@ -157,17 +164,33 @@ impl Tracer {
     ) {
         let planes = BitPlanes::of(ticks);
         let last_fire = self.pending.as_ref().map_or(0, |pending| pending.planes.fire);
-        let fire_and_gaps = high(extend_up(join(last_fire, planes.fire)));
-        if let Some(pending) = &self.pending {
-            if let Some(sampler) = sampler {
-                sampler.add_block(&pending.planes, &self.segmenter);
-            }
-            // Off is what no gap covers, and the gap before it, which no firing tick ends.
-            let off = !join(pending.fire_and_gaps, fire_and_gaps);
-            let laser = !low(extend_down(off));
-            self.segmenter.add_block(&pending.planes, &pending.ticks, laser, on_segment);
+        let (next_fire, fire_and_gaps) = (planes.fire, high(extend_up(join(last_fire, planes.fire))));
+        let last = self.pending.replace(PendingBlock { planes, ticks: *ticks, fire_and_gaps });
+        let Some(PendingBlock { planes, ticks, fire_and_gaps: lit }) = last else { return };
+        // Off is what no gap covers, and the gap before it, which no firing tick ends.
+        let off = !join(lit, fire_and_gaps);
+        // And a power byte directly before a firing tick is on.
+        let fires_next = planes.fire >> 1 | next_fire << (BLOCK_TICKS - 1);
+        let laser = !low(extend_down(off)) | planes.power & fires_next;
+        match self.gaps.add(LaserBlock { planes, ticks, laser }) {
+            Some(block) => self.add_lit(&block, sampler, on_segment),
+            None => self.add_decided(sampler, on_segment),
         }
-        self.pending = Some(PendingBlock { planes, ticks: *ticks, fire_and_gaps });
+    }
+
+    /// Adds the blocks that have waited and are decided.
+    fn add_decided(&mut self, mut sampler: Option<&mut Sampler>, on_segment: &mut dyn FnMut(&Segment)) {
+        while let Some(block) = self.gaps.pop() {
+            self.add_lit(&block, sampler.as_deref_mut(), on_segment);
+        }
+    }
+
+    #[inline]
+    fn add_lit(&mut self, block: &LaserBlock, sampler: Option<&mut Sampler>, on_segment: &mut dyn FnMut(&Segment)) {
+        if let Some(sampler) = sampler {
+            sampler.add_block(&block.planes, &self.segmenter);
+        }
+        self.segmenter.add_block(&block.planes, &block.ticks, block.laser, on_segment);
     }
 }
 
@@ -189,18 +212,18 @@ const fn high(blocks: u128) -> u64 {
     low(blocks >> 64)
 }
 
-/// Sets the [`LASER_GAP_TICKS`] bits above every set bit.
+/// Sets the [`SHORT_GAP_TICKS`] bits above every set bit.
 const fn extend_up(mut bits: u128) -> u128 {
     bits |= bits << 1;
     bits |= bits << 2;
     bits |= bits << 4;
-    bits | bits << (LASER_GAP_TICKS - 7)
+    bits | bits << (SHORT_GAP_TICKS - 7)
 }
 
-/// Sets the [`LASER_GAP_TICKS`] bits below every set bit.
+/// Sets the [`SHORT_GAP_TICKS`] bits below every set bit.
 const fn extend_down(mut bits: u128) -> u128 {
     bits |= bits >> 1;
     bits |= bits >> 2;
     bits |= bits >> 4;
-    bits | bits >> (LASER_GAP_TICKS - 7)
+    bits | bits >> (SHORT_GAP_TICKS - 7)
 }

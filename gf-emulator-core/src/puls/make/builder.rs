@@ -9,21 +9,12 @@ use super::dither::Dither;
 use super::power::PowerBytes;
 use super::step_generator::StepGenerator;
 use super::{
-    Laser, MADE_FREQUENCIES_HZ, MAX_LENS_MM, MAX_TICKS, Move, STEPS_PER_MM, check_coordinate, check_density,
-    job_header, planner, round,
+    ACCELERATION, LENS_HALF_STEPS_PER_S, Laser, MADE_FREQUENCIES_HZ, MAX_LENS_MM, MAX_TICKS, Move, STEP_FREQUENCY_HZ,
+    STEPS_PER_MM, TRAVEL_SPEED, check_coordinate, check_density, job_header, planner, round,
 };
 use crate::puls::header::LENS_TRAVEL_HALF_STEPS;
 use crate::puls::{Code, Error, Header, Position, Result, Span, code, tick};
 
-/// The step frequency of prints and hunts (read from captured jobs).
-const STEP_FREQUENCY_HZ: u32 = 10_000;
-/// The acceleration of the machine's own jobs in X and Y, in mm/s2 (measured in captured jobs).
-const ACCELERATION: [f64; 2] = [700.0, 590.0];
-/// The peak speed of the machine's own travel, in mm/s (measured in captured jobs).
-const TRAVEL_SPEED: f64 = 200.0;
-/// Half steps of the lens per second: 5.5 mm/s. The machine's own jobs are slower: a captured hunt makes 8 in 1.09 s,
-/// with a ramp.
-const LENS_HALF_STEPS_PER_S: u32 = 16;
 /// Where the lens has to be for a material: a line through the heights of captured prints, in half steps above the
 /// lowest position, where a hunt leaves the lens. 2.54 mm of material had 8 and 12.7 mm had 30, which was never exceeded
 /// (measured on hardware).

@@ -6,8 +6,8 @@ const PERIOD_TICKS: u8 = 7;
 const EPSILON: f64 = 1e-6;
 
 /// Puts the firing ticks at the start of each period and carries the remainder to the next.
-#[derive(Debug, Default)]
-pub(super) struct Dither {
+#[derive(Debug, Clone, Default)]
+pub(in crate::puls) struct Dither {
     /// The index of the next tick in its period.
     phase: u8,
     /// The number of firing ticks in this period.
@@ -18,7 +18,7 @@ pub(super) struct Dither {
 
 impl Dither {
     /// Returns whether the next tick fires at that density (0 to 1).
-    pub(super) fn advance(&mut self, density: f64) -> bool {
+    pub(in crate::puls) fn advance(&mut self, density: f64) -> bool {
         if self.phase == 0 {
             self.firing = (self.error + density * f64::from(PERIOD_TICKS) + EPSILON).floor();
         }
@@ -28,13 +28,14 @@ impl Dither {
         fires
     }
 
-    /// Takes the last tick back, which did not fire after all. A later tick makes up for it.
+    /// Takes the last tick back, which did not fire after all. The next one does.
     pub(super) fn postpone(&mut self) {
         self.error += 1.0;
+        self.phase = 0;
     }
 
     /// Starts a new period for another density. Keeps the error.
-    pub(super) fn restart_period(&mut self) {
+    pub(in crate::puls) fn restart_period(&mut self) {
         self.phase = 0;
     }
 }

@@ -5,9 +5,9 @@
 mod builder;
 #[cfg(feature = "drawing")]
 mod checkpoint;
-mod dither;
+pub(super) mod dither;
 mod job_header;
-mod planner;
+pub(super) mod planner;
 mod power;
 mod step_generator;
 
@@ -31,8 +31,17 @@ pub const MADE_FREQUENCIES_HZ: RangeInclusive<u32> = 1_000..=100_000;
 /// The length of the longest body: 30 hours at 10 kHz.
 pub const MAX_TICKS: usize = 1 << 30;
 
+/// The step frequency of prints and hunts (read from captured jobs).
+pub(super) const STEP_FREQUENCY_HZ: u32 = 10_000;
+/// The acceleration of the machine's own jobs in X and Y, in mm/s2 (measured in captured jobs).
+pub(super) const ACCELERATION: [f64; 2] = [700.0, 590.0];
+/// The peak speed of the machine's own travel, in mm/s (measured in captured jobs).
+pub(super) const TRAVEL_SPEED: f64 = 200.0;
 /// Microsteps per millimetre: 53.333.
-const STEPS_PER_MM: f64 = DEFAULT_MICROSTEPS as f64 / XY_FULL_STEP_MM;
+pub(super) const STEPS_PER_MM: f64 = DEFAULT_MICROSTEPS as f64 / XY_FULL_STEP_MM;
+/// Half steps of the lens per second: 5.5 mm/s. The machine's own jobs are slower: a captured hunt makes 8 in 1.09 s,
+/// with a ramp.
+pub(super) const LENS_HALF_STEPS_PER_S: u32 = 16;
 
 /// Whether the laser fires during a [`Move`], and how densely.
 ///

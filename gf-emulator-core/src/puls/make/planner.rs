@@ -13,13 +13,13 @@ const MIN_LENGTH_MM: f64 = 1e-6;
 
 /// Limits for a whole path.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Limits {
+pub(in crate::puls) struct Limits {
     /// Of X and Y, in mm/s2.
-    pub(super) acceleration: [f64; 2],
+    pub(in crate::puls) acceleration: [f64; 2],
     /// The speed of an axis that steps in every tick.
-    pub(super) axis_mm_s: f64,
+    pub(in crate::puls) axis_mm_s: f64,
     /// The speed of the head in any direction.
-    pub(super) head_mm_s: f64,
+    pub(in crate::puls) head_mm_s: f64,
 }
 
 impl Limits {
@@ -32,18 +32,18 @@ impl Limits {
 
 /// A straight move with its trapezoidal speed profile.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct PlannedMove {
+pub(in crate::puls) struct PlannedMove {
     /// The index of the requested move.
-    pub(super) index: usize,
+    pub(in crate::puls) index: usize,
     from: [f64; 2],
     direction: [f64; 2],
-    length_mm: f64,
-    acceleration: f64,
+    pub(in crate::puls) length_mm: f64,
+    pub(in crate::puls) acceleration: f64,
     /// The speed limit.
     limit_mm_s: f64,
-    entry_mm_s: f64,
+    pub(in crate::puls) entry_mm_s: f64,
     peak_mm_s: f64,
-    exit_mm_s: f64,
+    pub(in crate::puls) exit_mm_s: f64,
     acceleration_s: f64,
     acceleration_mm: f64,
     deceleration_s: f64,
@@ -123,12 +123,12 @@ impl PlannedMove {
         self.duration_s = self.acceleration_s + along_mm / self.peak_mm_s + self.deceleration_s;
     }
 
-    pub(super) fn duration_s(&self) -> f64 {
+    pub(in crate::puls) fn duration_s(&self) -> f64 {
         self.duration_s
     }
 
     /// Returns position and speed after a time.
-    pub(super) fn at(&self, time_s: f64) -> ([f64; 2], f64) {
+    pub(in crate::puls) fn at(&self, time_s: f64) -> ([f64; 2], f64) {
         let remaining_s = self.duration_s - time_s;
         let (way_mm, speed_mm_s) = if remaining_s <= 0.0 {
             (self.length_mm, self.exit_mm_s)
@@ -149,7 +149,7 @@ impl PlannedMove {
 
 /// Plans a path through all `targets`, each a position and the requested speed on the way there. Drops moves without
 /// length.
-pub(super) fn plan(
+pub(in crate::puls) fn plan(
     start: [f64; 2],
     targets: impl Iterator<Item = ([f64; 2], f64)>,
     limits: &Limits,

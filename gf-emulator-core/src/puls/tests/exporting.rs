@@ -25,7 +25,7 @@ fn job() -> Builder {
 
 /// Returns the targets of G-code moves in microsteps, each with whether the laser is on.
 fn read_back(gcode: &str) -> Vec<(i64, i64, bool)> {
-    let (mut x, mut y, mut cuts) = (0.0, 0.0, false);
+    let (mut x, mut y, mut is_g1, mut s) = (0.0, 0.0, false, 0.0);
     let mut positions = Vec::new();
     for line in gcode.lines().filter(|line| !line.starts_with(';')) {
         let mut goes = false;
@@ -33,7 +33,8 @@ fn read_back(gcode: &str) -> Vec<(i64, i64, bool)> {
             let (letter, number) = word.split_at(1);
             let number: f64 = number.parse().unwrap();
             match letter {
-                "G" => cuts = if number < 2.0 { word == "G1" } else { cuts },
+                "G" if number < 2.0 => is_g1 = word == "G1",
+                "S" => s = number,
                 "X" => (x, goes) = (number, true),
                 "Y" => (y, goes) = (number, true),
                 _ => {}
@@ -41,7 +42,7 @@ fn read_back(gcode: &str) -> Vec<(i64, i64, bool)> {
         }
         if goes {
             let steps = |mm: f64| format!("{:.0}", mm / 0.01875).parse().unwrap();
-            positions.push((steps(x), steps(y), cuts));
+            positions.push((steps(x), steps(y), is_g1 && s > 0.0));
         }
     }
     positions
@@ -53,12 +54,20 @@ fn gcode_matches_its_snapshot() {
     ; from a__bad__name_.puls
     ; mm, X to the right, Y to the front, from where the job begins
     ; for GRBL in laser mode ($32=1); S0 to S1000 ($30=1000)
+    ; S is the share of ticks that fire, times the power level of 127
+    ; speeds for 700 mm/s2 in X, 590 in Y, junction deviation 0.01 mm
+    ; what is faster in the job takes longer here, as the end says then
+    ; not in this file: the header, 10000 ticks a second, power bytes,
+    ; which ticks fire, how speed and density change within a straight run
     G21 G90 G94
     M4 S0
     G0 X9.994 Y5.006
-    G4 P0.2552
-    G1 X20.006 F1146 S429
-    Y-2.494 F1087 S993
+    G4 P0.2501
+    M3 S0
+    G1 X20.006 F1200 S429
+    G4 P0
+    Y-2.494 F1202 S1000
+    G4 P0
     G0 X0 Y0
     M5 S0
     M2
@@ -133,6 +142,11 @@ proptest! {
             .filter(|segment| !segment.is_rest())
             .map(|segment| (segment.end.x, segment.end.y, segment.laser))
             .collect();
-        prop_assert_eq!(read_back(&text(&job, Format::Gcode, "")), expected);
+        // A straight run may be written as several lines.
+        let mut found = read_back(&text(&job, Format::Gcode, "")).into_iter();
+        for position in expected {
+            prop_assert!(found.any(|found| found == position), "{:?}", position);
+        }
+        prop_assert_eq!(found.next(), None);
     }
 }

@@ -61,7 +61,7 @@ fn fire_at_rest_is_neither_moving_nor_idle() {
     let measured = measure(&file(&[[0x10; 100], [0; 100]].concat())[..], Limits::default()).unwrap();
     assert_eq!((measured.moving_ticks, measured.idle_ticks, measured.counts.le), (0, 100, 100));
     assert_eq!((measured.mean_mm_s(), measured.fire_ticks_per_mm()), (None, None));
-    assert_eq!(measured.powers, [(None, Dose { mm: 0.0, fire_ticks: 100 })]);
+    assert_eq!(measured.powers, [(None, Dose { mm: 0.0, fire_ticks: 100, lit_ticks: 100 })]);
 }
 
 #[test]
@@ -110,6 +110,16 @@ fn ticks_and_segments_cover_the_body_and_end_with_its_error() {
     let mut segments = reading.segments();
     assert!(segments.by_ref().any(|segment| matches!(segment, Err(Error::GzipCut { .. }))));
     assert!(segments.next().is_none());
+}
+
+#[test]
+fn density_has_a_setting_of_the_app() {
+    for (fire_ticks, lit_ticks, setting) in [(1371, 7000, Some(1.0)), (5576, 7000, Some(100.2)), (65, 1000, None)] {
+        let found = Dose { mm: 1.0, fire_ticks, lit_ticks }.app_power();
+        assert_eq!(found.is_some(), setting.is_some(), "{found:?}");
+        near(found.unwrap_or_default(), setting.unwrap_or_default(), 0.15);
+    }
+    assert_eq!(Dose::default().app_power(), None);
 }
 
 /// Finds a firing tick before the first power byte, tick by tick.

@@ -7,6 +7,8 @@ mod engraving;
 mod exporting;
 #[cfg(feature = "drawing")]
 mod gcode;
+#[cfg(feature = "drawing")]
+mod gcode_round_trip;
 mod limits;
 mod machine_rules;
 mod making;

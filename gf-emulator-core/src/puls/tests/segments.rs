@@ -6,8 +6,10 @@ use proptest::test_runner::TestCaseError;
 
 use super::super::*;
 
-/// The longest gap without fire while the laser is on.
+/// The longest gap without fire in which the laser is always on.
 const GAP: usize = 14;
+/// The longest time from one firing tick to the next while the laser is on: 50 ms at 10 kHz.
+const MAX_INTERVAL: usize = 500;
 /// 1/20 s at 10 kHz, and 1/4 s for the lens.
 const REST: u64 = 500;
 const LENS_REST: u64 = 2500;
@@ -26,28 +28,50 @@ fn fires(byte: u8) -> bool {
     byte & 0x90 == 0x10
 }
 
-/// Returns for each tick whether it fires, or lies in a gap between two that do.
+/// Returns for each tick whether it fires, is a power byte directly before one that does, or lies in a gap between two that do: a short one, or one like the gap before
+/// or after it that is not too long.
 fn laser(body: &[u8]) -> Vec<bool> {
-    let before = |i: usize| body[i.saturating_sub(GAP + 1)..i].iter().rev().position(|&byte| fires(byte));
-    let after = |i: usize| body[i..].iter().take(GAP + 1).position(|&byte| fires(byte));
-    (0..body.len())
-        .map(|i| fires(body[i]) || matches!((before(i), after(i)), (Some(ago), Some(ahead)) if ago + ahead <= GAP))
-        .collect()
+    let mut at = Position::default();
+    let mut fired = Vec::new();
+    for (tick, &byte) in body.iter().enumerate() {
+        if at.advance(byte) {
+            fired.push((tick, at));
+        }
+    }
+    let intervals: Vec<_> = fired.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let mut laser: Vec<_> = body.iter().map(|&byte| fires(byte)).collect();
+    for (i, pair) in fired.windows(2).enumerate() {
+        let interval = intervals[i];
+        let is_alike = |other: Option<&usize>| {
+            other.is_some_and(|&other| other <= MAX_INTERVAL && 2 * interval.max(other) <= 3 * interval.min(other))
+        };
+        let before = i.checked_sub(1).and_then(|i| intervals.get(i));
+        let (x, y) = (pair[1].1.x - pair[0].1.x, pair[1].1.y - pair[0].1.y);
+        let way_mm = (x as f64).hypot(y as f64) * 0.01875;
+        let is_regular = is_alike(before) || is_alike(intervals.get(i + 1));
+        if interval <= GAP + 1 || interval <= MAX_INTERVAL && way_mm <= 2.0 && is_regular {
+            laser[pair[0].0..pair[1].0].fill(true);
+        }
+    }
+    for (tick, pair) in body.windows(2).enumerate() {
+        laser[tick] |= pair[0] >= 0x80 && fires(pair[1]);
+    }
+    laser
 }
 
 /// Bodies of straight runs, curves, pauses of about the length of a rest, dither and power bytes.
 fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let step =
         prop_oneof![Just(0x01_u8), Just(0x03), Just(0x04), Just(0x0c), Just(0x0d), Just(0x20), Just(0x60), any::<u8>()];
-    let run = (step, 0..40_usize, 1..200_usize, prop_oneof![Just(0_usize), Just(7), Just(13), Just(16)]).prop_map(
-        |(step, still, times, dither)| {
-            let mut ticks: Vec<u8> = (0..times).flat_map(|_| std::iter::repeat_n(0, still).chain([step])).collect();
-            if dither > 0 && step < 0x80 {
-                ticks.iter_mut().step_by(dither).for_each(|byte| *byte |= 0x10);
-            }
-            ticks
-        },
-    );
+    let run =
+        (step, 0..40_usize, 1..200_usize, prop_oneof![Just(0_usize), Just(7), Just(13), 14..20_usize, 15..600_usize])
+            .prop_map(|(step, still, times, dither)| {
+                let mut ticks: Vec<u8> = (0..times).flat_map(|_| std::iter::repeat_n(0, still).chain([step])).collect();
+                if dither > 0 && step < 0x80 {
+                    ticks.iter_mut().step_by(dither).for_each(|byte| *byte |= 0x10);
+                }
+                ticks
+            });
     let curve = (0.0..6.3_f64, -0.02..0.02_f64, 20..400_usize).prop_map(|(angle, bend, times)| {
         let (mut x, mut y) = (0.0_f64, 0.0_f64);
         let part = |way: &mut f64, by: f64, step: u8, negative: u8, positive: u8| {
@@ -68,7 +92,13 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     });
     let pause = prop_oneof![0..130_usize, 490..510_usize, 2490..2510_usize].prop_map(|ticks| vec![0; ticks]);
     let noise = vec(any::<u8>(), 0..200);
-    vec(prop_oneof![4 => run, 2 => curve, 2 => pause, 1 => noise], 0..12).prop_map(|parts| parts.concat())
+    // Firing ticks at changing intervals, at rest or in motion.
+    let dots = (prop_oneof![Just(0_u8), Just(1), Just(5)], vec(prop_oneof![1..40_usize, 60..600_usize], 1..6))
+        .prop_map(|(step, intervals)| {
+            let dots = intervals.into_iter().flat_map(|ticks| std::iter::repeat_n(0, ticks - 1).chain([0x10]));
+            dots.map(|byte| byte | step).collect()
+        });
+    vec(prop_oneof![4 => run, 2 => curve, 2 => pause, 1 => noise, 2 => dots], 0..12).prop_map(|parts| parts.concat())
 }
 
 fn check(body: &[u8], segments: &[Segment]) -> std::result::Result<(), TestCaseError> {
@@ -168,6 +198,73 @@ fn dithered_cut_is_one_segment() {
     job.move_to(10.0, 0.0).unwrap().cut_to(20.0, 10.0, 20.0, 1.0 / 14.0).unwrap().move_to(0.0, 0.0).unwrap();
     let lasers: Vec<_> = trace(job.body(), 1 << 20).iter().map(|segment| segment.laser).collect();
     assert_eq!(lasers, [false, true, false]);
+}
+
+/// Ticks of a head that moves along X and fires in some of them.
+fn fired_along_x(ticks: usize, fired: impl IntoIterator<Item = usize>) -> Vec<u8> {
+    // 94 mm/s.
+    let mut body: Vec<u8> = (0..ticks).map(|tick| u8::from(tick % 2 == 0)).collect();
+    fired.into_iter().for_each(|tick| body[tick] |= 0x10);
+    body
+}
+
+fn lit(body: &[u8]) -> Vec<(u64, u64)> {
+    let lit = trace(body, 1 << 20).into_iter().filter(|segment| segment.laser);
+    lit.map(|segment| (segment.start_tick, segment.ticks)).collect()
+}
+
+#[test]
+fn regular_dots_are_a_line() {
+    let every = |interval: usize| (0..10).map(move |i| 50 + i * interval);
+    assert_eq!(lit(&fired_along_x(2000, every(100))), [(50, 901)]);
+    // An engraving at 6.5 %: one tick in 15 or 16.
+    assert_eq!(lit(&fired_along_x(2000, (0..100).map(|i| 50 + i * 77 / 5))), [(50, 99 * 77 / 5 + 1)]);
+    // The intervals of a constant dose while the head accelerates.
+    let speeding_up = [350, 474, 570, 650, 721, 785, 844, 899, 950];
+    assert_eq!(lit(&fired_along_x(2000, speeding_up)), [(350, 601)]);
+    // At rest.
+    let mut body = vec![0; 1000];
+    (100..=800).step_by(100).for_each(|tick| body[tick] = 0x10);
+    assert_eq!(lit(&body), [(100, 701)]);
+}
+
+#[test]
+fn single_and_distant_dots_are_dots() {
+    let dots = |fired: &[usize]| fired.iter().map(|&tick| (tick as u64, 1)).collect::<Vec<_>>();
+    // Two alone; irregular ones; regular ones with 2.2 mm between them.
+    for fired in [&[100, 200][..], &[100, 200, 260, 400, 433, 600], &[100, 334, 568, 802]] {
+        assert_eq!(lit(&fired_along_x(2000, fired.iter().copied())), dots(fired));
+    }
+    // Regular ones with rests between them.
+    let mut body = vec![0; 4000];
+    (100..3700).step_by(600).for_each(|tick| body[tick] = 0x11);
+    assert_eq!(lit(&body).len(), 6);
+}
+
+#[test]
+fn white_pixels_divide_an_engraving() {
+    let pixels = |on: std::ops::Range<usize>| (0..4).flat_map(move |i| on.clone().map(move |tick| i * 60 + tick));
+    let expected: Vec<_> = (0..4).map(|i| (i * 60 + 5, 20)).collect();
+    assert_eq!(lit(&fired_along_x(400, pixels(5..25))), expected);
+    // At a density of 6.5 %, with one firing tick left out.
+    let fired = [100, 115, 131, 146, 177, 192, 207, 223];
+    assert_eq!(lit(&fired_along_x(400, fired)), [(100, 47), (177, 47)]);
+}
+
+#[test]
+fn a_cut_of_one_percent_is_one_segment() {
+    for (laser, within_mm) in [(Laser::Constant(0.01), 0.2), (Laser::Dynamic(0.01), 1.1), (Laser::Constant(0.004), 0.5)]
+    {
+        for speed_mm_s in [10.0, 50.0] {
+            let mut job = Builder::new();
+            job.path(&[Move::new(50.0, 0.0, speed_mm_s, laser)]).unwrap();
+            let measured = measure(&job.to_bytes()[..], Limits::default()).unwrap();
+            assert!((measured.cut_mm - 50.0).abs() < within_mm, "{laser:?} at {speed_mm_s}: {}", measured.cut_mm);
+            // The last dot of a constant dose may be alone: the head has nearly stopped.
+            let most = if let Laser::Dynamic(_) = laser { 2 } else { 1 };
+            assert!(lit(job.body()).len() <= most, "{laser:?} at {speed_mm_s}");
+        }
+    }
 }
 
 #[test]
