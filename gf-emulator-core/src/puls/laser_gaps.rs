@@ -24,6 +24,8 @@ pub(super) struct LaserBlock {
     pub(super) ticks: [u8; BLOCK_TICKS],
     /// The ticks in which the laser is on.
     pub(super) laser: u64,
+    /// The power bytes directly before a firing tick, which are on as well.
+    pub(super) power_before_fire: u64,
 }
 
 /// The ticks from one firing tick to the next one.

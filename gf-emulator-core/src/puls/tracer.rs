@@ -169,10 +169,9 @@ impl Tracer {
         let Some(PendingBlock { planes, ticks, fire_and_gaps: lit }) = last else { return };
         // Off is what no gap covers, and the gap before it, which no firing tick ends.
         let off = !join(lit, fire_and_gaps);
-        // And a power byte directly before a firing tick is on.
-        let fires_next = planes.fire >> 1 | next_fire << (BLOCK_TICKS - 1);
-        let laser = !low(extend_down(off)) | planes.power & fires_next;
-        match self.gaps.add(LaserBlock { planes, ticks, laser }) {
+        let laser = !low(extend_down(off));
+        let power_before_fire = planes.power & (planes.fire >> 1 | next_fire << (BLOCK_TICKS - 1));
+        match self.gaps.add(LaserBlock { planes, ticks, laser, power_before_fire }) {
             Some(block) => self.add_lit(&block, sampler, on_segment),
             None => self.add_decided(sampler, on_segment),
         }
@@ -190,7 +189,7 @@ impl Tracer {
         if let Some(sampler) = sampler {
             sampler.add_block(&block.planes, &self.segmenter);
         }
-        self.segmenter.add_block(&block.planes, &block.ticks, block.laser, on_segment);
+        self.segmenter.add_block(&block.planes, &block.ticks, block.laser | block.power_before_fire, on_segment);
     }
 }
 

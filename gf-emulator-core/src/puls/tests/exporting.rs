@@ -91,7 +91,7 @@ fn csv_has_one_row_per_segment() {
         assert_eq!(field("to_x_mm"), format!("{:.5}", header.x_mm(segment.end.x)));
         assert_eq!(field("y_mm"), format!("{:.5}", header.y_mm(segment.start.y)));
         assert_eq!(field("laser"), if segment.laser { "1" } else { "0" });
-        assert_eq!(field("power"), "127");
+        assert_eq!(field("power"), segment.power.map(|power| power.to_string()).unwrap_or_default());
     }
 }
 

@@ -25,7 +25,7 @@ fn round_trip(file: &[u8]) -> RoundTrip {
 
 fn drawn(gcode: &str) -> Builder {
     let mut job = Builder::new();
-    job.power(127).unwrap();
+    job.power_level(127).unwrap();
     let drawn = gcode::draw(&mut job, gcode.as_bytes(), &gcode::Settings::default());
     assert!(drawn.is_ok(), "{drawn:?}\n{gcode}");
     job
@@ -95,7 +95,7 @@ fn checked(job: &Builder) -> RoundTrip {
 
 #[test]
 fn low_density_is_one_line() {
-    let trip = checked(&drawn(include_str!("gcode/gcode-sparse-M3.gcode")));
+    let trip = checked(&drawn(include_str!("cases/gcode-sparse-M3.gcode")));
     assert!((trip.before.cut_mm - 50.0).abs() < 0.2, "{}", trip.before.cut_mm);
     assert!(motion_lines(&trip.gcode) <= 3, "{}", trip.gcode);
     assert!(!trip.gcode.contains("S0.0"), "{}", trip.gcode);
@@ -103,33 +103,36 @@ fn low_density_is_one_line() {
 
 #[test]
 fn too_fast_a_feed_is_one_cut() {
-    let trip = checked(&drawn(include_str!("gcode/gcode-feed-too-fast.gcode")));
+    let trip = checked(&drawn(include_str!("cases/gcode-feed-too-fast.gcode")));
     assert!((trip.before.cut_mm - 50.0).abs() < 0.5, "{}", trip.before.cut_mm);
     assert!(motion_lines(&trip.gcode) <= 3, "{}", trip.gcode);
 }
 
 #[test]
 fn dark_moves_keep_their_speed() {
-    let trip = checked(&drawn(include_str!("gcode/gcode-off-G1-loses-speed.gcode")));
+    let trip = checked(&drawn(include_str!("cases/gcode-off-G1-loses-speed.gcode")));
     assert!((trip.before.run_time_s.unwrap() - 20.0).abs() < 0.1);
     assert!(trip.gcode.contains("G1 X99.994 F") && motion_lines(&trip.gcode) == 1, "{}", trip.gcode);
 }
 
 #[test]
 fn short_segments_keep_time_and_dose() {
-    checked(&drawn(include_str!("gcode/gcode-M4-short-segments.gcode")));
+    checked(&drawn(include_str!("cases/gcode-M4-short-segments.gcode")));
 }
 
 #[test]
 fn a_lens_at_its_limit_is_read_back() {
-    let trip = checked(&drawn(include_str!("gcode/gcode-Z-export-roundtrip.gcode")));
+    checked(&drawn(include_str!("cases/gcode-Z-export-roundtrip.gcode")));
+    let mut job = Builder::new();
+    job.lens_to(-4.0).unwrap().lens_to(MAX_LENS_MM - 4.5).unwrap().move_to(10.0, 0.0).unwrap();
+    let trip = checked(&job);
     assert!(trip.gcode.contains("G0 Z"), "{}", trip.gcode);
 }
 
 #[test]
 fn power_is_part_of_s() {
     let mut job = Builder::new();
-    job.power(64).unwrap().cut_to(30.0, 0.0, 20.0, 1.0).unwrap();
+    job.power_level(64).unwrap().cut_to(30.0, 0.0, 20.0, 1.0).unwrap();
     let trip = checked(&job);
     assert!(trip.gcode.contains("S504") || trip.gcode.contains("S503.9"), "{}", trip.gcode);
 }
@@ -137,7 +140,7 @@ fn power_is_part_of_s() {
 #[test]
 fn fire_at_rest_has_g1_in_force() {
     let mut job = Builder::new();
-    job.power(127).unwrap().move_to(10.0, 0.0).unwrap().fire(0.5, 0.5).unwrap().move_to(0.0, 0.0).unwrap();
+    job.power_level(127).unwrap().move_to(10.0, 0.0).unwrap().fire(0.5, 0.5).unwrap().move_to(0.0, 0.0).unwrap();
     let trip = checked(&job);
     let (before, _) = trip.gcode.split_once("M3 S500\nG4 P0.5\nS0").expect(&trip.gcode);
     assert!(before.ends_with("G0 X9.994\nG1 F600\n"), "{}", trip.gcode);
@@ -146,7 +149,7 @@ fn fire_at_rest_has_g1_in_force() {
 #[test]
 fn travel_is_g0() {
     let mut job = Builder::new();
-    job.power(127).unwrap().move_to(50.0, 20.0).unwrap().cut_to(60.0, 20.0, 30.0, 0.5).unwrap();
+    job.power_level(127).unwrap().move_to(50.0, 20.0).unwrap().cut_to(60.0, 20.0, 30.0, 0.5).unwrap();
     job.move_to(0.0, 0.0).unwrap();
     let trip = checked(&job);
     assert!(trip.gcode.contains("G0 X0 Y0"), "{}", trip.gcode);
@@ -160,7 +163,7 @@ fn a_long_path_comes_back() {
         Move::new(x, y, 20.0, Laser::Constant(f64::from(n % 3) * 0.3))
     });
     let mut job = Builder::new();
-    job.power(127).unwrap().path(&zigzag.collect::<Vec<_>>()).unwrap();
+    job.power_level(127).unwrap().path(&zigzag.collect::<Vec<_>>()).unwrap();
     checked(&job);
 }
 
@@ -212,7 +215,7 @@ fn parts() -> impl Strategy<Value = Vec<Part>> {
 
 fn made(parts: &[Part]) -> Result<Builder> {
     let mut job = Builder::new();
-    job.power(127)?;
+    job.power_level(127)?;
     for part in parts {
         match part {
             Part::Travel(x, y) => job.move_to(*x, *y)?,
@@ -231,7 +234,7 @@ fn made(parts: &[Part]) -> Result<Builder> {
             Part::Dwell(seconds) => job.dwell(*seconds)?,
             Part::Fire(seconds, density) => job.fire(*seconds, *density)?,
             Part::Lens(z_mm) => job.lens_to(*z_mm)?,
-            Part::Power(level) => job.power(*level)?,
+            Part::Power(level) => job.power_level(*level)?,
         };
     }
     Ok(job)
