@@ -49,6 +49,8 @@ mod source;
 mod span;
 mod straight_line;
 mod summary;
+#[cfg(any(feature = "drawing", feature = "plot"))]
+mod svg_options;
 pub mod tick;
 mod ticks;
 mod timeline;
@@ -61,7 +63,7 @@ mod tests;
 pub use check::{Refusal, Remark};
 pub use counts::Counts;
 #[cfg(feature = "drawing")]
-pub use drawing::{MAX_DRAWING_BYTES, Placement, gcode, svgpath};
+pub use drawing::{Contour, FillRule, MAX_DRAWING_BYTES, Placement, cut, gcode, order, svg, svgpath, travel_mm};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::Extents;

@@ -6,8 +6,12 @@ mod exporting;
 mod limits;
 mod making;
 mod measuring;
+#[cfg(feature = "drawing")]
+mod ordering;
 mod path_moves;
 mod segments;
+#[cfg(feature = "drawing")]
+mod svg;
 
 use std::io::{self, Read, Write};
 use std::path::Path;
