@@ -169,6 +169,15 @@ pub enum Error {
         /// What was expected.
         expected: String,
     },
+
+    /// An SVG file cannot be drawn, for a reason without a place in its text.
+    #[error("the SVG file has {found}, expected {expected}")]
+    Svg {
+        /// What was found.
+        found: String,
+        /// What was expected.
+        expected: String,
+    },
 }
 
 impl Error {

@@ -52,6 +52,8 @@ mod source;
 mod span;
 mod straight_line;
 mod summary;
+#[cfg(any(feature = "drawing", feature = "plot"))]
+mod svg_options;
 pub mod tick;
 mod ticks;
 mod timeline;
@@ -69,7 +71,10 @@ pub use drawing::picture::Picture;
 #[cfg(feature = "drawing")]
 pub use drawing::raster::{ENGRAVING_DPI, Engraving, MAX_RASTER_PIXELS, Raster, Shading};
 #[cfg(feature = "drawing")]
-pub use drawing::{DrawingKind, MAX_DRAWING_BYTES, Placement, gcode, read_drawing, svgpath};
+pub use drawing::{
+    Contour, DrawingKind, FillRule, MAX_DRAWING_BYTES, Placement, cut, gcode, order, read_drawing, svg, svgpath,
+    travel_mm,
+};
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::Extents;

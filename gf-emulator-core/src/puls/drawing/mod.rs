@@ -1,13 +1,29 @@
 //! Drawings from other programs, as moves of a job.
 //!
-//! One module per kind of drawing. Neither holds more of it than its text and a bounded queue of moves.
+//! One module per kind of drawing. G-code and path data become moves while they are read; [`svg`] gives the contours of a
+//! file, to be put in [`order`](order()) and [`cut`].
 
+mod contour;
 pub mod gcode;
 mod kind;
+mod nesting;
+mod order;
 pub(super) mod picture;
 pub(super) mod raster;
+mod region;
+pub mod svg;
+mod svg_drawing;
+mod svg_element;
+mod svg_limits;
+mod svg_raster;
+mod svg_reader;
 pub mod svgpath;
 mod text_position;
+mod tour;
+
+pub use contour::{Contour, cut};
+pub use order::{order, travel_mm};
+pub use region::FillRule;
 
 use std::io::Read;
 

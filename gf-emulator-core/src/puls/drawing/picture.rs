@@ -61,7 +61,7 @@ impl Picture {
     /// #     .to_png(&gf_emulator_core::puls::PlotOptions::new(""))?;
     /// let picture = Picture::decode(file)?;
     /// let raster = picture.raster(Some(50.8), 100.0)?;
-    /// assert_eq!((raster.width(), raster.px_mm()), (200, 0.254));
+    /// assert_eq!((raster.width, raster.pixel_mm), (200, 0.254));
     /// # Ok::<(), gf_emulator_core::puls::Error>(())
     /// ```
     ///
@@ -78,7 +78,7 @@ impl Picture {
         let size =
             [width_mm, width_mm * f64::from(height_px) / f64::from(width_px)].map(|mm| (mm / px_mm).round().max(1.0));
         if !(width_mm > 0.0 && size[0] * size[1] <= MAX_RASTER_PIXELS as f64) {
-            let expected = "above 0, and at most 134217728 pixels at this resolution";
+            let expected = "above 0, and at most 400000000 pixels at this resolution";
             return Err(Error::Make { what: "a width in mm of", value: width_mm, expected });
         }
         #[expect(

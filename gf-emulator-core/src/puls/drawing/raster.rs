@@ -6,18 +6,23 @@
 use super::super::{Builder, Error, Laser, Move, Result, WORK_AREA_MM};
 use super::{Placement, check_coordinate};
 
-/// The most pixels of a raster.
-pub const MAX_RASTER_PIXELS: usize = 1 << 27;
+/// The largest raster: more than the bed of the machine at 1270 dots per inch.
+pub const MAX_RASTER_PIXELS: usize = 400_000_000;
 /// The valid resolutions of engravings, in rows per inch. A row is at least one microstep high.
 pub const ENGRAVING_DPI: std::ops::RangeInclusive<f64> = 10.0..=1_354.0;
 
-/// Pixels to engrave: how dark each is.
+/// What is engraved, pixel by pixel.
 #[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
 pub struct Raster {
-    width: usize,
-    height: usize,
-    darkness: Vec<u8>,
-    px_mm: f64,
+    /// The left and back edge, in mm of the drawing.
+    pub position_mm: [f64; 2],
+    /// The side of a pixel in mm.
+    pub pixel_mm: f64,
+    /// The number of pixels in a row.
+    pub width: usize,
+    /// The rows, one after the other, from the back one on: 0 is nothing, 255 is black.
+    pub pixels: Vec<u8>,
 }
 
 /// How the darkness of a pixel becomes dose.
@@ -38,7 +43,7 @@ pub enum Shading {
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
 pub struct Engraving {
-    /// Where the raster's back left corner is placed.
+    /// Where the drawing's origin is placed.
     pub placement: Placement,
     /// The speed of a row, in mm/s. Slower where the head speeds up and slows down; the dose per millimetre stays the same.
     pub speed_mm_s: f64,
@@ -57,46 +62,31 @@ impl Engraving {
 }
 
 impl Raster {
-    /// Creates a raster of rows from back to front, each from left to right. A pixel is from 0, white, to 255, black, and
-    /// `px_mm` wide and high.
+    /// Creates a raster at the drawing's origin from rows of pixels, with the same meaning as [`Raster::pixels`].
     ///
     /// # Errors
-    /// [`Error::Make`] if it has no pixels or more than [`MAX_RASTER_PIXELS`], their number is no multiple of `width`, or a pixel is
-    /// smaller than a microstep.
-    pub fn new(width: usize, darkness: Vec<u8>, px_mm: f64) -> Result<Self> {
-        let pixels = darkness.len();
-        if width == 0 || pixels == 0 || pixels > MAX_RASTER_PIXELS || !pixels.is_multiple_of(width) {
-            let expected = "1 to 134217728, in rows of one length";
-            return Err(Error::Make { what: "a number of pixels of", value: pixels as f64, expected });
+    /// [`Error::Make`] if it has no pixels or more than [`MAX_RASTER_PIXELS`], their number is no multiple of `width`, or a
+    /// pixel is smaller than a microstep.
+    pub fn new(width: usize, pixels: Vec<u8>, pixel_mm: f64) -> Result<Self> {
+        let count = pixels.len();
+        if width == 0 || count == 0 || count > MAX_RASTER_PIXELS || !count.is_multiple_of(width) {
+            let expected = "1 to 400000000, in rows of one length";
+            return Err(Error::Make { what: "a number of pixels of", value: count as f64, expected });
         }
-        if !(0.018_75..=25.4).contains(&px_mm) {
-            return Err(Error::Make { what: "pixels with a size in mm of", value: px_mm, expected: "0.01875 to 25.4" });
+        if !(0.018_75..=25.4).contains(&pixel_mm) {
+            return Err(Error::Make {
+                what: "pixels with a size in mm of",
+                value: pixel_mm,
+                expected: "0.01875 to 25.4",
+            });
         }
-        Ok(Self { width, height: pixels / width, darkness, px_mm })
-    }
-
-    /// Returns the width in pixels.
-    #[must_use]
-    pub fn width(&self) -> usize {
-        self.width
+        Ok(Self { position_mm: [0.0; 2], pixel_mm, width, pixels })
     }
 
     /// Returns the number of rows.
     #[must_use]
     pub fn height(&self) -> usize {
-        self.height
-    }
-
-    /// Returns the width and height of a pixel, in mm.
-    #[must_use]
-    pub fn px_mm(&self) -> f64 {
-        self.px_mm
-    }
-
-    /// Returns the rows, from back to front.
-    #[must_use]
-    pub fn rows(&self) -> impl DoubleEndedIterator<Item = &[u8]> {
-        self.darkness.chunks_exact(self.width)
+        self.pixels.len() / self.width.max(1)
     }
 
     /// Engraves the raster. The head stays where the last row ends.
@@ -127,14 +117,17 @@ impl Raster {
     }
 
     fn engrave_rows(&self, job: &mut Builder, engraving: &Engraving) -> Result<()> {
-        let Engraving { placement: Placement { x_mm: left, y_mm: back, .. }, speed_mm_s, density, shading } =
-            *engraving;
-        for (at, pixels) in [(left, self.width), (back, self.height)] {
-            check_coordinate(at)?;
-            check_coordinate(at + pixels as f64 * self.px_mm)?;
+        let Engraving { placement: Placement { x_mm, y_mm, flip_y }, speed_mm_s, density, shading } = *engraving;
+        let left = x_mm + self.position_mm[0];
+        let row_y_mm = |row: f64| {
+            let y = self.position_mm[1] + row * self.pixel_mm;
+            if flip_y { y_mm - y } else { y_mm + y }
+        };
+        for mm in [left, left + self.width as f64 * self.pixel_mm, row_y_mm(0.0), row_y_mm(self.height() as f64)] {
+            check_coordinate(mm)?;
         }
         let shaded = self.shaded(shading);
-        let rows = shaded.as_ref().map_or(&self.darkness[..], |shaded| shaded).chunks_exact(self.width);
+        let rows = shaded.as_ref().map_or(&self.pixels[..], |shaded| shaded).chunks_exact(self.width);
         let speed_mm_s = speed_mm_s.min(job.axis_mm_s());
         let overscan_mm = speed_mm_s * speed_mm_s / (2.0 * job.acceleration_x()) + OVERSCAN_MARGIN_MM;
         let mut moves = Vec::new();
@@ -142,8 +135,8 @@ impl Raster {
         for (row, n) in rows.zip(0_u32..) {
             let Some(first) = row.iter().position(|&pixel| pixel > 0) else { continue };
             let last = row.iter().rposition(|&pixel| pixel > 0).unwrap_or(first);
-            let y_mm = back + (f64::from(n) + 0.5) * self.px_mm;
-            let edge = |pixel: usize| left + pixel as f64 * self.px_mm;
+            let y_mm = row_y_mm(f64::from(n) + 0.5);
+            let edge = |pixel: usize| left + pixel as f64 * self.pixel_mm;
             let (from, to) = (overscan(edge(first), -overscan_mm), overscan(edge(last + 1), overscan_mm));
             moves.clear();
             let travel_mm_s = job.travel_speed_mm_s();
@@ -182,11 +175,11 @@ impl Raster {
     fn shaded(&self, shading: Shading) -> Option<Vec<u8>> {
         match shading {
             Shading::Density => None,
-            Shading::Diffusion => Some(diffuse(&self.darkness, self.width)),
+            Shading::Diffusion => Some(diffuse(&self.pixels, self.width)),
             Shading::Ordered => {
                 let threshold = |n: usize| u32::from(BAYER[n / self.width % 8][n % self.width % 8]);
                 let is_black = |n: usize, pixel: u8| u32::from(pixel) * 64 > threshold(n) * 255 + 127;
-                let pixels = self.darkness.iter().enumerate();
+                let pixels = self.pixels.iter().enumerate();
                 Some(pixels.map(|(n, &pixel)| if is_black(n, pixel) { 255 } else { 0 }).collect())
             }
         }

@@ -3,10 +3,11 @@
 //! A unit is a millimetre, and Y points to the front, as it points down in SVG. `M` travels; everything else is cut,
 //! each subpath from rest to rest. Curves are flattened to chords within 0.01 mm of them.
 
-use kurbo::{CubicBez, ParamCurve as _, ParamCurveExtrema as _, PathEl, Point, QuadBez, Shape, SvgArc, Vec2};
+use kurbo::{CubicBez, Point, QuadBez, Shape, SvgArc, Vec2};
 use svgtypes::{PathParser, PathSegment};
 
 use super::super::{Builder, Error, Laser, Result};
+use super::contour::{chords, flatten};
 use super::text_position::{TextPosition, quoted};
 use super::{MoveQueue, Placement, TOLERANCE_MM, check_length};
 
@@ -180,35 +181,18 @@ impl PathDrawer<'_> {
 
     fn arc_to(&mut self, arc: &SvgArc) -> Result<()> {
         let is_straight = arc.radii.x.min(arc.radii.y) < MIN_ARC_MM || (arc.to - arc.from).hypot() < MIN_ARC_MM;
+        let mut ends = Vec::new();
         if let Some(curves) = (!is_straight).then(|| kurbo::Arc::from_svg_arc(arc)).flatten() {
             let curves = curves.path_elements(TOLERANCE_MM * ARC_TOLERANCE_SHARE);
-            self.flatten(curves, TOLERANCE_MM * (1.0 - ARC_TOLERANCE_SHARE))?;
+            flatten(curves, TOLERANCE_MM * (1.0 - ARC_TOLERANCE_SHARE), &mut ends);
         }
         // Corrects the rounding of the arc's end.
-        self.line_to(arc.to)
+        ends.push(arc.to);
+        ends.into_iter().try_for_each(|to| self.line_to(to))
     }
 
-    /// Flattens a curve between its extrema, one part at a time: as a whole, a curve that doubles back on itself would
-    /// be cut short.
     fn curve_to(&mut self, curve: &CubicBez) -> Result<()> {
-        for range in curve.extrema_ranges() {
-            let CubicBez { p0, p1, p2, p3 } = curve.subsegment(range);
-            self.flatten([PathEl::MoveTo(p0), PathEl::CurveTo(p1, p2, p3)], TOLERANCE_MM)?;
-        }
-        // Corrects the rounding of the last part's end.
-        self.line_to(curve.p3)
-    }
-
-    fn flatten(&mut self, curve: impl IntoIterator<Item = PathEl>, tolerance: f64) -> Result<()> {
-        let mut result = Ok(());
-        kurbo::flatten(curve, tolerance, |element| {
-            if let PathEl::LineTo(to) = element
-                && result.is_ok()
-            {
-                result = self.line_to(to);
-            }
-        });
-        result
+        chords(curve).into_iter().try_for_each(|to| self.line_to(to))
     }
 
     fn line_to(&mut self, to: Point) -> Result<()> {

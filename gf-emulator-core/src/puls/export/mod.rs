@@ -46,7 +46,7 @@ const PIECE_TICKS: usize = 4096;
 /// use gf_emulator_core::puls::{Builder, Format, Job, export};
 ///
 /// let mut made = Builder::new();
-/// made.power(127)?.move_to(3.0, 0.0)?.cut_to(3.0, 2.0, 50.0, 0.5)?;
+/// made.move_to(3.0, 0.0)?.cut_to(3.0, 2.0, 50.0, 0.5)?;
 /// let mut gcode = Vec::new();
 /// export(Job::open(&made.to_bytes()[..])?, Format::Gcode, "mark.puls", &mut gcode)?;
 /// let gcode = String::from_utf8(gcode).unwrap();

@@ -19,11 +19,11 @@ mod tests;
 
 use std::io::{Read, Write as _};
 use std::ops::RangeInclusive;
-use std::sync::Arc;
 
 use resvg::tiny_skia::{Pixmap, Transform};
-use resvg::usvg::{self, ImageHrefResolver, Options};
+use resvg::usvg;
 
+use super::svg_options::svg_options;
 use super::{Error, Job, Measured, Meter, Result};
 use fire_spots::FireSpots;
 use layers::Layers;
@@ -167,7 +167,7 @@ impl Plot {
 /// Renders an SVG document as PNG, in bands of at most `band_pixels` or one row.
 fn render(svg: &str, band_pixels: u32) -> Result<Vec<u8>> {
     let failed = |problem: &dyn std::fmt::Display| Error::Picture { problem: problem.to_string() };
-    let tree = usvg::Tree::from_str(svg, &render_options()).map_err(|e| failed(&e))?;
+    let tree = usvg::Tree::from_str(svg, &svg_options()).map_err(|e| failed(&e))?;
     let (width, height) = (tree.size().to_int_size().width(), tree.size().to_int_size().height());
     let mut bytes = Vec::new();
     let mut encoder = png::Encoder::new(&mut bytes, width, height);
@@ -184,18 +184,4 @@ fn render(svg: &str, band_pixels: u32) -> Result<Vec<u8>> {
     }
     pixels.finish().and_then(|()| writer.finish()).map_err(|e| failed(&e))?;
     Ok(bytes)
-}
-
-/// Uses the embedded fonts, so that plots look the same everywhere, and resolves no file references.
-fn render_options() -> Options<'static> {
-    const FAMILY: &str = "DejaVu Sans";
-    let mut options = Options { font_family: FAMILY.to_owned(), ..Options::default() };
-    let fonts = options.fontdb_mut();
-    for font in [dejavu::sans::regular(), dejavu::sans::bold()] {
-        fonts.load_font_source(usvg::fontdb::Source::Binary(Arc::new(font)));
-    }
-    fonts.set_sans_serif_family(FAMILY);
-    options.image_href_resolver =
-        ImageHrefResolver { resolve_string: Box::new(|_, _| None), ..ImageHrefResolver::default() };
-    options
 }

@@ -227,7 +227,7 @@ fn bed_view_includes_what_is_outside() {
     assert!(svg.contains(">-50</text>") && svg.contains(">300</text>"), "{svg}");
     // At any distance, sizes stay bounded.
     let far = plot(&vec![tick::X_STEP; 3_000_000]);
-    let tree = usvg::Tree::from_str(&far.to_svg(&PlotOptions::new("")), &render_options()).unwrap();
+    let tree = usvg::Tree::from_str(&far.to_svg(&PlotOptions::new("")), &svg_options()).unwrap();
     assert!(tree.size().height() < 2000.0, "{:?}", tree.size());
 }
 
@@ -267,7 +267,7 @@ fn escapes_titles() {
         (options.width_px, options.start_mm) = (width_px, (f64::NAN, f64::INFINITY));
         let svg = made(square).to_svg(&options);
         assert!(!svg.contains("<script") && !svg.contains('\u{202e}'), "{svg}");
-        let tree = usvg::Tree::from_str(&svg, &render_options()).unwrap();
+        let tree = usvg::Tree::from_str(&svg, &svg_options()).unwrap();
         assert!((240.0..=10_000.0).contains(&tree.size().width()));
     }
 }
@@ -301,6 +301,6 @@ proptest! {
         options.view = if job { View::Job } else { View::Bed };
         let svg = plot.to_svg(&options);
         prop_assert!(!svg.contains("NaN") && !svg.contains("inf"), "{}", svg);
-        prop_assert!(usvg::Tree::from_str(&svg, &render_options()).is_ok());
+        prop_assert!(usvg::Tree::from_str(&svg, &svg_options()).is_ok());
     }
 }

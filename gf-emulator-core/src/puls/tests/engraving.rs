@@ -137,12 +137,12 @@ fn the_head_stays_on_the_bed_beside_a_picture_at_its_edge() {
 fn pictures_are_decoded_on_white_and_resampled() {
     let transparent = GrayAlphaImage::from_fn(4, 2, |x, _| LumaA([0, if x < 2 { 0 } else { 128 }]));
     let raster = Picture::decode(&png(transparent)).unwrap().raster(None, 96.0).unwrap();
-    assert_eq!((raster.width(), raster.height()), (4, 2));
-    assert_eq!(raster.rows().next().unwrap(), [0, 0, 128, 128]);
+    assert_eq!((raster.width, raster.height()), (4, 2));
+    assert_eq!(raster.pixels[..4], [0, 0, 128, 128]);
     let mut jpeg = Cursor::new(Vec::new());
     DynamicImage::from(patches()).write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
     let raster = Picture::decode(&jpeg.into_inner()).unwrap().raster(Some(25.4), 320.0).unwrap();
-    assert_eq!((raster.width(), raster.height()), (320, 20));
+    assert_eq!((raster.width, raster.height()), (320, 20));
     for (bytes, message) in [
         (&b""[..], "cannot read the picture: it is neither PNG nor JPEG"),
         (b"<html>", "cannot read the picture: it is neither PNG nor JPEG"),
@@ -186,7 +186,7 @@ proptest! {
         engraving.shading = [Shading::Density, Shading::Diffusion, Shading::Ordered][shading];
         let job = engraved(&raster, &engraving);
         let dose = fired(job.body()).len() as f64 / (0.5 / 60.0 * 10_000.0);
-        let darkness: f64 = raster.rows().flatten().map(|&pixel| f64::from(pixel) / 255.0).sum();
+        let darkness: f64 = raster.pixels.iter().map(|&pixel| f64::from(pixel) / 255.0).sum();
         // Error that leaves at the edges is lost, and a pattern of thresholds follows the mean over 64 pixels.
         let tolerance = [0.02 * darkness + 1.0, (width + rows) as f64 * 0.5 + 1.0, darkness * 0.2 + 8.0][shading];
         prop_assert!((dose - darkness).abs() <= tolerance, "{dose} {darkness}");

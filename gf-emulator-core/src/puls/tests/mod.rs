@@ -13,8 +13,12 @@ mod limits;
 mod machine_rules;
 mod making;
 mod measuring;
+#[cfg(feature = "drawing")]
+mod ordering;
 mod path_moves;
 mod segments;
+#[cfg(feature = "drawing")]
+mod svg;
 
 use std::io::{self, Read, Write};
 use std::path::Path;

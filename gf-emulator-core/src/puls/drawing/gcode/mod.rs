@@ -67,7 +67,7 @@ impl Default for Settings {
     }
 }
 
-/// Adds G-code to a job. Comments may be in any encoding but UTF-16. Set the job's [`power`](Builder::power) first.
+/// Adds G-code to a job. Comments may be in any encoding but UTF-16.
 ///
 /// Returns one remark for each kind of thing that is passed over, or that may not be meant so: a laser that never
 /// fires, an `S` far from or above the maximum, and which way Y points, unless [`Placement::flip_y`] is set or a comment

@@ -1,0 +1,427 @@
+//! Reads the tree that usvg makes of an SVG file.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kurbo::{Affine, CubicBez, Point, QuadBez};
+use resvg::tiny_skia::{PathSegment, PathStroker, Transform};
+use resvg::usvg::{self, Group, ImageHrefResolver, ImageKind, Node, Options, Paint, Stop, Tree, roxmltree};
+
+use super::super::svg_options::svg_options;
+use super::super::{Error, Result};
+use super::contour::{Contour, chords};
+use super::region::{Area, AreaPart, Budget, FillRule, Region, clip};
+use super::svg_drawing::{Drawing, Fill, Layer, Picture, Scale};
+use super::svg_limits;
+use super::svg_raster::{bounds, transform};
+use super::text_position::TextPosition;
+
+const MM_PER_PX: f64 = 25.4 / 96.0;
+/// The farthest coordinate, control points included.
+const MAX_MM: f64 = 1e6;
+const MAX_POINTS: usize = 4_000_000;
+/// The lines of clip paths that are looked at: a few seconds.
+const CLIP_BUDGET: u64 = 1 << 28;
+/// Hides strokes but keeps their colours, which markers may refer to.
+const WITHOUT_STROKES: &str = "* { stroke-opacity: 0 !important }";
+
+pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
+    let text = svg_limits::text(bytes)?;
+    let options = roxmltree::ParsingOptions {
+        allow_dtd: true,
+        nodes_limit: svg_limits::MAX_NODES,
+        ..roxmltree::ParsingOptions::default()
+    };
+    let document = roxmltree::Document::parse_with_options(&text, options).map_err(|error| no_xml(&error))?;
+    svg_limits::check(&document)?;
+    let unread = AtomicUsize::new(0);
+    let mut options = svg_options();
+    options.image_href_resolver = resolver(&unread);
+    let tree = Tree::from_xmltree(&document, &options).map_err(|error| no_svg(&error))?;
+    let mm_per_px = mm_per_px(scale, f64::from(tree.size().width()))?;
+    let mut reader = Reader::new(mm_per_px, &tree);
+    reader.read(&tree)?;
+    if reader.has_shades_with_strokes {
+        options.style_sheet = Some(WITHOUT_STROKES.to_owned());
+        let mut pictures = Reader::new(mm_per_px, &tree);
+        pictures.read(&Tree::from_xmltree(&document, &options).map_err(|error| no_svg(&error))?)?;
+        reader.drawing.pictures = pictures.drawing.pictures;
+    }
+    if unread.load(Ordering::Relaxed) > 0 {
+        reader.remark("pictures in files of their own, or other than PNG and JPEG, are not drawn: embed them as PNG");
+    }
+    Ok(reader.finish())
+}
+
+fn no_xml(error: &roxmltree::Error) -> Error {
+    let place = error.pos();
+    TextPosition { line: place.row.into(), column: place.col.into() }
+        .error(error.to_string().split(" at ").next().unwrap_or_default(), "SVG, which is well-formed XML")
+}
+
+fn no_svg(error: &usvg::Error) -> Error {
+    match error {
+        usvg::Error::ParsingFailed(roxmltree::Error::NoRootNode) => Error::Svg {
+            found: "no <svg> as its first element".to_owned(),
+            expected: "<svg xmlns=\"http://www.w3.org/2000/svg\">".to_owned(),
+        },
+        usvg::Error::InvalidSize => Error::Svg {
+            found: "no size".to_owned(),
+            expected: "a width and a height above 0, or a viewBox".to_owned(),
+        },
+        other => Error::Svg { found: format!("a fault: {other}"), expected: "a drawing: simplify it".to_owned() },
+    }
+}
+
+fn mm_per_px(scale: Scale, width_px: f64) -> Result<f64> {
+    let (what, value, mm_per_px) = match scale {
+        Scale::Units => return Ok(MM_PER_PX),
+        Scale::Factor(factor) => ("a scale of", factor, factor * MM_PER_PX),
+        Scale::WidthMm(width) => ("a width in mm of", width, width / width_px),
+    };
+    if value > 0.0 && (1e-9..=1e9).contains(&mm_per_px) {
+        return Ok(mm_per_px);
+    }
+    Err(Error::Make { what, value, expected: "a number above 0" })
+}
+
+/// Accepts embedded PNG and JPEG files, and counts the others.
+fn resolver(unread: &AtomicUsize) -> ImageHrefResolver<'_> {
+    let count = || {
+        unread.fetch_add(1, Ordering::Relaxed);
+        None
+    };
+    ImageHrefResolver {
+        resolve_data: Box::new(move |_, data: Arc<Vec<u8>>, _: &Options| match &data[..] {
+            [0x89, b'P', b'N', b'G', ..] => Some(ImageKind::PNG(data)),
+            [0xff, 0xd8, 0xff, ..] => Some(ImageKind::JPEG(data)),
+            _ => count(),
+        }),
+        resolve_string: Box::new(move |_, _| count()),
+    }
+}
+
+/// What an element inherits from the groups around it.
+#[derive(Clone)]
+struct Context {
+    to_mm: Affine,
+    opacity: f32,
+    clips: Vec<Arc<Area>>,
+}
+
+struct Reader {
+    drawing: Drawing,
+    mm_per_px: f64,
+    layers: HashMap<[u8; 3], usize>,
+    points: usize,
+    budget: Budget,
+    is_outside: bool,
+    has_shades_with_strokes: bool,
+}
+
+impl Reader {
+    fn new(mm_per_px: f64, tree: &Tree) -> Self {
+        let [width_mm, height_mm] = [tree.size().width(), tree.size().height()].map(|px| f64::from(px) * mm_per_px);
+        Self {
+            drawing: Drawing { width_mm, height_mm, layers: Vec::new(), pictures: Vec::new(), remarks: Vec::new() },
+            mm_per_px,
+            layers: HashMap::new(),
+            points: 0,
+            budget: Budget(CLIP_BUDGET),
+            is_outside: false,
+            has_shades_with_strokes: false,
+        }
+    }
+
+    fn read(&mut self, tree: &Tree) -> Result<()> {
+        let context = Context { to_mm: Affine::scale(self.mm_per_px), opacity: 1.0, clips: Vec::new() };
+        self.group(tree.root(), &context)
+    }
+
+    fn finish(mut self) -> Drawing {
+        if self.is_outside {
+            self.remark("a part of the drawing is outside its page");
+        }
+        if self.drawing.pictures.iter().any(|picture| picture.file.is_none()) {
+            self.remark(
+                "shapes filled with gradients or patterns are engraved as pictures, in the grey of their luminance",
+            );
+        }
+        self.drawing
+    }
+
+    fn remark(&mut self, remark: &str) {
+        if !self.drawing.remarks.iter().any(|other| other == remark) {
+            self.drawing.remarks.push(remark.to_owned());
+        }
+    }
+
+    fn group(&mut self, group: &Group, around: &Context) -> Result<()> {
+        let mut context = around.clone();
+        context.to_mm *= affine(group.transform());
+        context.opacity *= group.opacity().get();
+        if context.opacity <= 0.0 {
+            return Ok(());
+        }
+        if group.mask().is_some() {
+            self.remark("masks are ignored: what they hide is drawn");
+        }
+        if !group.filters().is_empty() {
+            self.remark("filters are ignored: shapes are drawn without them");
+        }
+        let mut clip_path = group.clip_path();
+        while let Some(path) = clip_path {
+            context.clips.push(Arc::new(self.area(path.root(), context.to_mm * affine(path.transform()))?));
+            clip_path = path.clip_path();
+        }
+        for node in group.children() {
+            match node {
+                Node::Group(group) => self.group(group, &context)?,
+                Node::Text(text) => {
+                    self.remark("text is drawn in the font DejaVu Sans: convert it to paths to keep another font");
+                    self.group(text.flattened(), &context)?;
+                }
+                Node::Path(path) if path.is_visible() => self.path(node, path, &context)?,
+                Node::Image(image) if image.is_visible() => {
+                    let file = match image.kind() {
+                        ImageKind::PNG(file) | ImageKind::JPEG(file) => Some(file.clone()),
+                        _ => None,
+                    };
+                    let [width, height] = [image.size().width(), image.size().height()].map(f64::from);
+                    self.picture(node, [0.0, 0.0, width, height], file, &context)?;
+                }
+                Node::Path(_) | Node::Image(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns what a clip path shows.
+    fn area(&mut self, group: &Group, to_mm: Affine) -> Result<Area> {
+        let mut area = Area::default();
+        for node in group.children() {
+            match node {
+                Node::Path(path) if path.is_visible() => {
+                    let Some(fill) = path.fill() else { continue };
+                    let contours = self.contours(path.data(), to_mm, true)?;
+                    let region = Region::new(&contours, rule(fill.rule()));
+                    area.parts.push(AreaPart { contours, region, within: Vec::new() });
+                }
+                Node::Group(group) => self.add_group(group, to_mm, &mut area)?,
+                Node::Text(text) => self.add_group(text.flattened(), to_mm, &mut area)?,
+                Node::Path(_) | Node::Image(_) => {}
+            }
+        }
+        Ok(area)
+    }
+
+    fn add_group(&mut self, group: &Group, to_mm: Affine, area: &mut Area) -> Result<()> {
+        let to_mm = to_mm * affine(group.transform());
+        let mut inner = self.area(group, to_mm)?;
+        let mut clip_path = group.clip_path();
+        while let Some(path) = clip_path {
+            let within = Arc::new(self.area(path.root(), to_mm * affine(path.transform()))?);
+            inner.parts.iter_mut().for_each(|part| part.within.push(within.clone()));
+            clip_path = path.clip_path();
+        }
+        area.parts.append(&mut inner.parts);
+        Ok(())
+    }
+
+    fn path(&mut self, node: &Node, path: &usvg::Path, context: &Context) -> Result<()> {
+        let bounds = path.data().bounds();
+        let stroke = path.stroke().filter(|stroke| stroke.opacity().get() > 0.0);
+        // A line has nothing to fill.
+        let has_area = bounds.width() > 0.0 && bounds.height() > 0.0;
+        if let Some(fill) = path.fill().filter(|fill| has_area && fill.opacity().get() > 0.0) {
+            if let Paint::Color(colour) = fill.paint() {
+                let contours = self.contours(path.data(), context.to_mm, true)?;
+                self.note_outside(&contours);
+                let opacity = context.opacity * fill.opacity().get();
+                let fill = Fill { contours, rule: rule(fill.rule()), opacity, clips: context.clips.clone() };
+                self.layer(*colour).fills.push(fill);
+            } else {
+                self.has_shades_with_strokes |= stroke.is_some();
+                let edges = [bounds.left(), bounds.top(), bounds.right(), bounds.bottom()].map(f64::from);
+                self.picture(node, edges, None, context)?;
+            }
+        }
+        let Some(stroke) = stroke else { return Ok(()) };
+        let contours = if let Some(dash) = stroke.to_tiny_skia().dash {
+            check_bounds(path.data(), context.to_mm)?;
+            let scale = PathStroker::compute_resolution_scale(&transform(context.to_mm));
+            match path.data().dash(&dash, scale) {
+                Some(dashes) => self.contours(&dashes, context.to_mm, false)?,
+                // All of it is in a gap, or there are more than 1,000,000 dashes.
+                None => Vec::new(),
+            }
+        } else {
+            self.contours(path.data(), context.to_mm, false)?
+        };
+        let mut strokes = Vec::new();
+        for contour in contours {
+            if context.clips.is_empty() {
+                strokes.push(contour);
+                continue;
+            }
+            let parts = clip(&contour, &context.clips, &mut self.budget).ok_or_else(|| Error::Svg {
+                found: "clip paths that cross too many lines".to_owned(),
+                expected: "fewer: release the clip paths, and cut the shapes in the drawing program".to_owned(),
+            })?;
+            self.count(parts.iter().map(|part| part.points.len()).sum())?;
+            strokes.extend(parts);
+        }
+        if strokes.is_empty() {
+            return Ok(());
+        }
+        let colour = match stroke.paint() {
+            Paint::Color(colour) => Some(*colour),
+            Paint::LinearGradient(gradient) => gradient.stops().first().map(Stop::color),
+            Paint::RadialGradient(gradient) => gradient.stops().first().map(Stop::color),
+            Paint::Pattern(_) => None,
+        };
+        if !matches!(stroke.paint(), Paint::Color(_)) {
+            self.remark("lines with a gradient are cut in its first colour, those with a pattern in black");
+        }
+        self.note_outside(&strokes);
+        self.layer(colour.unwrap_or_else(usvg::Color::black)).strokes.append(&mut strokes);
+        Ok(())
+    }
+
+    fn picture(
+        &mut self,
+        node: &Node,
+        [left, top, right, bottom]: [f64; 4],
+        file: Option<Arc<Vec<u8>>>,
+        context: &Context,
+    ) -> Result<()> {
+        let corners = [(left, top), (right, top), (right, bottom), (left, bottom)];
+        let corners = corners.map(|corner| context.to_mm * Point::from(corner));
+        check_range(&corners)?;
+        let outline = Contour::new(corners.map(|corner| [corner.x, corner.y]).to_vec(), true);
+        self.note_outside(std::slice::from_ref(&outline));
+        let [position_mm, end_mm] = bounds(outline.points.iter());
+        self.drawing.pictures.push(Picture {
+            position_mm,
+            size_mm: [end_mm[0] - position_mm[0], end_mm[1] - position_mm[1]],
+            file,
+            node: node.clone(),
+            transform: context.to_mm.as_coeffs(),
+            opacity: context.opacity,
+            clips: context.clips.clone(),
+        });
+        Ok(())
+    }
+
+    fn layer(&mut self, colour: usvg::Color) -> &mut Layer {
+        let colour = [colour.red, colour.green, colour.blue];
+        let layers = &mut self.drawing.layers;
+        let index = *self.layers.entry(colour).or_insert_with(|| {
+            layers.push(Layer::new(colour));
+            layers.len() - 1
+        });
+        &mut layers[index]
+    }
+
+    fn note_outside(&mut self, contours: &[Contour]) {
+        // Rounding.
+        const TOLERANCE_MM: f64 = 0.02;
+        let size = [self.drawing.width_mm, self.drawing.height_mm];
+        let is_outside = |value: f64, size: f64| value < -TOLERANCE_MM || value > size + TOLERANCE_MM;
+        self.is_outside = self.is_outside
+            || contours
+                .iter()
+                .flat_map(|contour| &contour.points)
+                .any(|[x, y]| is_outside(*x, size[0]) || is_outside(*y, size[1]));
+    }
+
+    fn count(&mut self, points: usize) -> Result<()> {
+        self.points += points;
+        if self.points <= MAX_POINTS {
+            return Ok(());
+        }
+        Err(Error::Svg {
+            found: "too many points".to_owned(),
+            expected: format!("at most {MAX_POINTS} after curves are flattened: simplify the paths"),
+        })
+    }
+
+    /// Flattens a path. Parts of one point are left out. Those that are filled are closed.
+    fn contours(&mut self, path: &resvg::tiny_skia::Path, to_mm: Affine, is_filled: bool) -> Result<Vec<Contour>> {
+        check_bounds(path, to_mm)?;
+        let point = |point: resvg::tiny_skia::Point| to_mm * Point::new(point.x.into(), point.y.into());
+        let mut contours = Vec::new();
+        let mut contour = Contour::default();
+        let mut at = Point::ORIGIN;
+        let mut start = Point::ORIGIN;
+        for segment in path.segments() {
+            let ends = match segment {
+                PathSegment::MoveTo(to) => {
+                    start = point(to);
+                    finish(std::mem::take(&mut contour), is_filled, &mut contours);
+                    vec![start]
+                }
+                PathSegment::LineTo(to) => vec![point(to)],
+                PathSegment::QuadTo(control, to) => chords(&QuadBez::new(at, point(control), point(to)).raise()),
+                PathSegment::CubicTo(first, second, to) => {
+                    chords(&CubicBez::new(at, point(first), point(second), point(to)))
+                }
+                PathSegment::Close => {
+                    contour.is_closed = true;
+                    finish(std::mem::take(&mut contour), is_filled, &mut contours);
+                    vec![start]
+                }
+            };
+            self.count(ends.len())?;
+            at = ends.last().copied().unwrap_or(at);
+            for end in ends.into_iter().map(|end| [end.x, end.y]) {
+                if contour.points.last() != Some(&end) {
+                    contour.points.push(end);
+                }
+            }
+        }
+        finish(contour, is_filled, &mut contours);
+        Ok(contours)
+    }
+}
+
+/// Adds a contour that has a length.
+fn finish(mut contour: Contour, is_filled: bool, contours: &mut Vec<Contour>) {
+    contour.is_closed |= is_filled;
+    if contour.points.len() > 2 && contour.points.first() == contour.points.last() {
+        // An open line that ends where it starts is the same cut.
+        contour.is_closed = true;
+        contour.points.pop();
+    }
+    if contour.points.len() > 1 {
+        contours.push(contour);
+    }
+}
+
+fn check_bounds(path: &resvg::tiny_skia::Path, to_mm: Affine) -> Result<()> {
+    let bounds = path.bounds();
+    let edges = [bounds.left(), bounds.top(), bounds.right(), bounds.bottom()].map(f64::from);
+    check_range(&[(0, 1), (2, 1), (2, 3), (0, 3)].map(|(x, y)| to_mm * Point::new(edges[x], edges[y])))
+}
+
+fn check_range(points: &[Point]) -> Result<()> {
+    for value in points.iter().flat_map(|point| [point.x, point.y]) {
+        if value.is_nan() || value.abs() > MAX_MM {
+            return Err(Error::Make { what: "coordinate in mm", value, expected: "-1000000 to 1000000" });
+        }
+    }
+    Ok(())
+}
+
+fn rule(rule: usvg::FillRule) -> FillRule {
+    match rule {
+        usvg::FillRule::NonZero => FillRule::NonZero,
+        usvg::FillRule::EvenOdd => FillRule::EvenOdd,
+    }
+}
+
+fn affine(transform: Transform) -> Affine {
+    let Transform { sx, ky, kx, sy, tx, ty } = transform;
+    Affine::new([sx, ky, kx, sy, tx, ty].map(f64::from))
+}

@@ -1,0 +1,399 @@
+//! SVG files as drawings.
+
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::float_cmp,
+    clippy::format_collect,
+    reason = "small pictures, rounded sizes"
+)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use proptest::prelude::*;
+use resvg::tiny_skia::{Mask, Paint, PathBuilder, Pixmap, Stroke, Transform};
+use resvg::usvg::Tree;
+
+use super::super::svg::{self, Drawing, Raster, Scale, Settings};
+use super::super::svg_options::svg_options;
+use super::super::*;
+use super::gzip;
+
+/// Pixels of 0.05 mm: a line is 0.1 mm wide.
+const DOTS_PER_INCH: f64 = 508.0;
+const PX_PER_MM: f64 = 20.0;
+
+fn corpus() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/puls/tests/svg");
+    let mut files: Vec<PathBuf> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    files
+}
+
+fn read(text: &str) -> Result<Drawing> {
+    svg::read(text.as_bytes(), &Settings::default())
+}
+
+/// Puts elements on a page of 100 x 100 mm, with mm as units.
+fn page(elements: &str) -> String {
+    format!(
+        "<svg xmlns='http://www.w3.org/2000/svg' width='100mm' height='100mm' viewBox='0 0 100 100'>{elements}</svg>"
+    )
+}
+
+fn problem(text: &str) -> String {
+    read(text).expect_err("a broken drawing").to_string()
+}
+
+/// What resvg draws.
+fn rendered(text: &str) -> Mask {
+    let tree = Tree::from_str(text, &svg_options()).unwrap();
+    let scale = (PX_PER_MM * 25.4 / 96.0) as f32;
+    let [width, height] = [tree.size().width(), tree.size().height()].map(|px| (px * scale).ceil() as u32);
+    let mut pixmap = Pixmap::new(width, height).unwrap();
+    resvg::render(&tree, Transform::from_scale(scale, scale), &mut pixmap.as_mut());
+    Mask::from_pixmap(pixmap.as_ref(), resvg::tiny_skia::MaskType::Alpha)
+}
+
+fn add(raster: &Raster, ink: &mut Mask) {
+    let [left, top] = raster.position_mm.map(|mm| (mm * PX_PER_MM).round() as i64);
+    let (width, height) = (i64::from(ink.width()), i64::from(ink.height()));
+    for (row, pixels) in (top..).zip(raster.pixels.chunks(raster.width)) {
+        for (column, &value) in (left..).zip(pixels) {
+            if (0..width).contains(&column) && (0..height).contains(&row) {
+                let pixel = &mut ink.data_mut()[(row * width + column) as usize];
+                *pixel = (*pixel).max(value);
+            }
+        }
+    }
+}
+
+/// Draws the contours as lines of 0.1 mm, and what is engraved.
+fn ink(drawing: &Drawing, width: u32, height: u32) -> Mask {
+    let mut pixmap = Pixmap::new(width, height).unwrap();
+    let stroke = Stroke { width: (0.1 * PX_PER_MM) as f32, ..Stroke::default() };
+    for contour in drawing.layers.iter().flat_map(|layer| &layer.strokes) {
+        let mut path = PathBuilder::new();
+        for (index, point) in contour.points.iter().enumerate() {
+            let [x, y] = point.map(|mm| (mm * PX_PER_MM) as f32);
+            if index == 0 { path.move_to(x, y) } else { path.line_to(x, y) }
+        }
+        if contour.is_closed {
+            path.close();
+        }
+        pixmap.stroke_path(&path.finish().unwrap(), &Paint::default(), &stroke, Transform::identity(), None);
+    }
+    let mut ink = Mask::from_pixmap(pixmap.as_ref(), resvg::tiny_skia::MaskType::Alpha);
+    for layer in &drawing.layers {
+        if let Some(raster) = layer.raster(DOTS_PER_INCH).unwrap() {
+            add(&raster, &mut ink);
+        }
+    }
+    for picture in &drawing.pictures {
+        add(&picture.raster(DOTS_PER_INCH).unwrap(), &mut ink);
+    }
+    ink
+}
+
+/// Returns the share of the inked pixels that have ink in the other picture, there or in a pixel beside it.
+fn overlap(one: &Mask, other: &Mask) -> f64 {
+    let (width, height) = (one.width() as usize, one.height() as usize);
+    let is_inked = |mask: &Mask, x: usize, y: usize| mask.data()[y * width + x] > 110;
+    let (mut inked, mut found) = (0, 0);
+    for y in 0..height {
+        for x in 0..width {
+            if is_inked(one, x, y) {
+                inked += 1;
+                let mut near = (y.saturating_sub(1)..(y + 2).min(height))
+                    .flat_map(|y| (x.saturating_sub(1)..(x + 2).min(width)).map(move |x| (x, y)));
+                found += usize::from(near.any(|(x, y)| is_inked(other, x, y)));
+            }
+        }
+    }
+    assert!(inked > 100, "an empty picture");
+    f64::from(found as u32) / f64::from(inked)
+}
+
+#[test]
+fn draws_what_resvg_draws() {
+    let files = corpus();
+    assert!(files.len() >= 20);
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        let drawing = read(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        let expected = rendered(&text);
+        let drawn = ink(&drawing, expected.width(), expected.height());
+        let overlaps = [overlap(&drawn, &expected), overlap(&expected, &drawn)];
+        if let Some(folder) = std::env::var_os("GF_SVG_PICTURES") {
+            let name = Path::new(&folder).join(file.file_stem().unwrap());
+            drawn.save_png(name.with_extension("ours.png")).unwrap();
+            expected.save_png(name.with_extension("resvg.png")).unwrap();
+            eprintln!("{}: {overlaps:.4?} {:?}", file.display(), drawing.remarks);
+            continue;
+        }
+        assert!(overlaps.iter().all(|&overlap| overlap > 0.95), "{}: {overlaps:?}", file.display());
+    }
+}
+
+#[test]
+fn sizes_follow_the_units() {
+    let size = |attributes: &str, scale: Scale| {
+        let text = format!(
+            "<svg xmlns='http://www.w3.org/2000/svg' {attributes}><rect x='10' y='10' width='20' height='10'/></svg>"
+        );
+        let drawing = svg::read(text.as_bytes(), &Settings::scaled(scale)).unwrap();
+        let fill = &drawing.layers[0].fills[0].contours[0];
+        [drawing.width_mm, drawing.height_mm, fill.points[0][0]].map(|mm| (mm * 1000.0).round() / 1000.0)
+    };
+    assert_eq!(size("width='96' height='48'", Scale::Units), [25.4, 12.7, 2.646]);
+    assert_eq!(size("width='96px' height='48px'", Scale::Units), [25.4, 12.7, 2.646]);
+    assert_eq!(size("width='2in' height='1in' viewBox='0 0 200 100'", Scale::Units), [50.8, 25.4, 2.54]);
+    assert_eq!(size("width='10cm' height='50mm' viewBox='0 0 100 50'", Scale::Units), [100.0, 50.0, 10.0]);
+    assert_eq!(size("width='72pt' height='6pc'", Scale::Units), [25.4, 25.4, 2.646]);
+    assert_eq!(size("viewBox='0 0 96 48'", Scale::Units), [25.4, 12.7, 2.646]);
+    assert_eq!(size("width='72' height='36'", Scale::Factor(96.0 / 72.0)), [25.4, 12.7, 3.528]);
+    assert_eq!(size("width='100' height='50'", Scale::WidthMm(200.0)), [200.0, 100.0, 20.0]);
+    for scale in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+        for scale in [Scale::Factor(scale), Scale::WidthMm(scale)] {
+            assert!(svg::read(page("<rect width='1' height='1'/>").as_bytes(), &Settings::scaled(scale)).is_err());
+        }
+    }
+}
+
+#[test]
+fn layers_are_colours() {
+    let drawing = read(&page(
+        "<path d='M10 10H20' stroke='red'/><rect width='5' height='5' fill='#00F' stroke='rgb(255,0,0)'/>
+         <circle r='3' cx='50' cy='50' fill='blue' fill-opacity='.5'/><path d='M1 1H3' stroke='url(#none)'/>",
+    ))
+    .unwrap();
+    let layers = drawing.layers.iter().map(|layer| (layer.name(), layer.strokes.len(), layer.fills.len()));
+    assert_eq!(layers.collect::<Vec<_>>(), [("#ff0000".to_owned(), 2, 0), ("#0000ff".to_owned(), 0, 2)]);
+    let blue = drawing.layer(" Blue ").unwrap();
+    assert!(blue.is_named("#00f") && blue.is_named("rgb(0 0 255)") && !blue.is_named("navy") && !blue.is_named("?"));
+    assert!((blue.fills[1].opacity - 0.5).abs() < 0.01);
+    let raster = blue.raster(254.0).unwrap().unwrap();
+    assert_eq!((raster.width, raster.pixels.len() / raster.width), (530, 530));
+    assert_eq!([raster.pixels[0], raster.pixels[100]], [255, 0]);
+    assert!((127..=128).contains(&raster.pixels[500 * 530 + 500]));
+    assert!(drawing.layers[0].raster(254.0).unwrap().is_none());
+    assert!(blue.raster(0.5).is_err() && blue.raster(f64::NAN).is_err());
+}
+
+#[test]
+fn remarks_tell_what_is_not_drawn() {
+    let remarks = |elements: &str| read(&page(&format!("<rect width='9' height='9'/>{elements}"))).unwrap().remarks;
+    assert!(remarks("").is_empty());
+    for (elements, expected) in [
+        ("<filter id='f'><feGaussianBlur stdDeviation='2'/></filter><circle r='9' filter='url(#f)'/>", "filters"),
+        (
+            "<mask id='m'><rect width='5' height='5' fill='#fff'/></mask><rect width='9' height='9' mask='url(#m)'/>",
+            "masks",
+        ),
+        ("<text y='20' font-family='Arial'>text</text>", "DejaVu Sans"),
+        ("<image width='9' height='9' href='/etc/hostname'/>", "pictures in files"),
+        ("<image width='9' height='9' href='https://example.org/a.png'/>", "pictures in files"),
+        ("<image width='9' height='9' href='data:image/svg+xml,&lt;svg/>'/>", "pictures in files"),
+        (
+            "<linearGradient id='g'><stop/></linearGradient><rect width='9' height='9' fill='url(#g)'/><rect x='200' width='9' height='9'/>",
+            "outside its page",
+        ),
+        (
+            "<linearGradient id='g'><stop/><stop offset='1' stop-color='red'/></linearGradient><path d='M1 1L9 9' stroke='url(#g)'/>",
+            "first colour",
+        ),
+    ] {
+        let remarks = remarks(elements);
+        assert!(remarks.iter().any(|remark| remark.contains(expected)), "{elements}: {remarks:?}");
+    }
+}
+
+#[test]
+fn text_in_any_font_has_outlines() {
+    for font in ["Arial", "serif", "monospace", "No Such Font, cursive", "'Times New Roman'"] {
+        let drawing = read(&page(&format!("<text y='20' font-size='10' font-family=\"{font}\">ii</text>"))).unwrap();
+        let contours: usize = drawing.layers[0].fills.iter().map(|fill| fill.contours.len()).sum();
+        assert_eq!(contours, 4, "{font}: two dots and two stems");
+    }
+}
+
+#[test]
+fn pictures_have_a_place_and_a_grey() {
+    let drawing = read(&page(
+        "<linearGradient id='g'><stop stop-color='#fff'/><stop offset='1' stop-color='#000'/></linearGradient>
+         <rect x='10' y='20' width='40' height='5' fill='url(#g)' stroke='red' stroke-width='4'/>",
+    ))
+    .unwrap();
+    let picture = &drawing.pictures[0];
+    assert_eq!([picture.position_mm, picture.size_mm].map(|pair| pair.map(f64::round)), [[10.0, 20.0], [40.0, 5.0]]);
+    let raster = picture.raster(254.0).unwrap();
+    assert_eq!(raster.width, 400);
+    let row = &raster.pixels[25 * 400..26 * 400];
+    assert!(row[2] < 3 && row[397] > 252 && row.is_sorted(), "{row:?}");
+    assert!((i16::from(row[200]) - 128).abs() < 3, "the stroke is not in the picture");
+    assert_eq!(drawing.layer("red").unwrap().strokes.len(), 1);
+}
+
+#[test]
+fn errors_name_the_place_or_the_reason() {
+    for (text, expected) in [
+        ("", "line 1, column 1: the document"),
+        ("<svg xmlns='http://www.w3.org/2000/svg'>\n <g></svg>", "line 2, column 5: expected 'g' tag, not 'svg'"),
+        ("<svg>&what;</svg>", "line 1, column 6: "),
+        ("<html/>", "the SVG file has no <svg> as its first element"),
+        ("G0 X10", "line 1, column 1: "),
+        (&page(""), "the SVG file has nothing to draw, expected a visible line"),
+        (&page("<rect width='9' height='9' fill='none'/>"), "nothing to draw"),
+        (&page("<image width='9' height='9' href='a.png'/>"), "nothing to draw; pictures in files of their own"),
+        (&page("<path d='M0 0L9e8 0' stroke='red'/>"), "coordinate in mm"),
+        ("<svg xmlns='http://www.w3.org/2000/svg' width='0' height='5'/>", "no size"),
+    ] {
+        let problem = problem(text);
+        assert!(problem.contains(expected), "{text}: {problem}");
+    }
+    assert!(
+        svg::read(b"<svg>\xff</svg>", &Settings::default()).unwrap_err().to_string().starts_with("line 1, column 6: ")
+    );
+    let long = vec![b' '; MAX_DRAWING_BYTES + 1];
+    assert!(matches!(svg::read(&long, &Settings::default()), Err(Error::Make { .. })));
+    assert!(matches!(svg::read(&gzip(&long), &Settings::default()), Err(Error::Make { .. })));
+    let file = gzip(page("<rect width='9' height='9'/>").as_bytes());
+    assert_eq!(svg::read(&file, &Settings::default()).unwrap().layers.len(), 1);
+    assert!(matches!(svg::read(&file[..file.len() - 12], &Settings::default()), Err(Error::Io { .. })));
+}
+
+/// Ten levels, each of which has ten of the one below.
+fn tower(level: impl Fn(usize) -> String) -> String {
+    page(&((0..10).map(level).collect::<String>() + "<use href='#l9'/><rect width='9' height='9'/>"))
+}
+
+#[test]
+fn bombs_are_refused() {
+    let shape = "<path d='M0 0L1 1L2 0L3 1L4 0L5 1L6 0L7 1L8 0L9 1' stroke='red' ";
+    let used = |n: usize| match n {
+        0 => "<g id='l0'><rect width='1' height='1'/></g>".to_owned(),
+        _ => format!("<g id='l{n}'>{}</g>", format!("<use href='#l{}'/>", n - 1).repeat(10)),
+    };
+    let marked = |n: usize| {
+        format!(
+            "<marker id='l{n}' markerWidth='9' markerHeight='9'>{shape} marker-mid='url(#l{})'/></marker>",
+            n.wrapping_sub(1)
+        )
+    };
+    let styled = |n: usize| {
+        format!(
+            "<style>.c{n} {{ marker: url( '#m{n}' ) }}</style><marker id='m{n}'>{shape} class='c{}'/></marker>",
+            n.wrapping_sub(1)
+        )
+    };
+    let patterned = |n: usize| {
+        let filled = format!("<rect width='1' height='1' fill='url(#l{})'/>", n.wrapping_sub(1)).repeat(10);
+        format!("<pattern id='l{n}' width='1' height='1'>{filled}</pattern>")
+    };
+    let laughs: String = (1..10).map(|n| format!("<!ENTITY l{n} '{}'>", format!("&l{};", n - 1).repeat(10))).collect();
+    let bombs = [
+        tower(used),
+        page(&((0..10).map(styled).collect::<String>() + shape + "class='c9'/>")),
+        page(&((0..10).map(marked).collect::<String>() + "<g marker-mid='url(#l9)'>" + shape + "/></g>")),
+        page(&((0..10).map(patterned).collect::<String>() + "<rect width='9' height='9' style='fill:url(#l9)'/>")),
+        page("<g id='a'><use href='#b'/></g><g id='b'><use href='#a'/></g>"),
+        page(
+            "<clipPath id='a' clip-path='url(#b)'><rect width='1' height='1'/></clipPath><clipPath id='b' clip-path='url(#a)'/><rect width='1' height='1' clip-path='url(#a)'/>",
+        ),
+        page(&("<g>".repeat(100_000) + &"</g>".repeat(100_000))),
+        page(&"<g>".repeat(1_000_000)),
+        page(&format!("<rect {}/>", (0..50_000).map(|n| format!("a{n}='' ")).collect::<String>())),
+        format!("<!DOCTYPE svg [<!ENTITY l0 'lol'>{laughs}]>{}", page("<text>&l9;</text>")),
+        format!("<!DOCTYPE svg [<!ENTITY a '{}'>]>{}", "a".repeat(1 << 20), page(&"<text>&a;</text>".repeat(1000))),
+        page(&format!("<path d='M0 0{}' stroke='red'/>", "c0 99 99 99 99 0 0-99-99-99-99 0".repeat(100_000))),
+        page("<path d='M0 0H1e38V1e38' stroke='red' stroke-dasharray='1e-30'/>"),
+        page("<path d='M0 0A1e37 1e38 0 1 0 9 9' stroke='red'/>"),
+        page("<path d='M0 0A999999999999999999999 1 0 1 0 9 9' stroke='red'/>"),
+        page("<rect width='9' height='9' rx='1em' style='font-size:1E+38px' stroke='red'/>"),
+        page(&format!(
+            "<path id='a' d='M0 0{}' stroke='red'/>{}",
+            "h1v1".repeat(100_000),
+            "<use href='#a'/>".repeat(1000)
+        )),
+    ];
+    for (index, bomb) in bombs.iter().enumerate() {
+        let error = read(bomb).err().unwrap_or_else(|| panic!("bomb {index} is drawn"));
+        assert!(matches!(error, Error::Svg { .. } | Error::Drawing { .. } | Error::Make { .. }), "{index}: {error}");
+    }
+}
+
+#[test]
+fn the_deepest_drawing_needs_little_stack() {
+    let deep = page(&("<g opacity='.99'>".repeat(90) + "<rect width='9' height='9'/>" + &"</g>".repeat(90)));
+    let clones: String = (1..40).map(|n| format!("<g id='l{n}'><use href='#l{}' opacity='.9'/></g>", n - 1)).collect();
+    let clones = page(&format!("<g id='l0'><rect width='9' height='9'/></g>{clones}<use href='#l39'/>"));
+    // That of a main thread on Windows.
+    let thread = std::thread::Builder::new().stack_size(1 << 20).spawn(move || {
+        [&deep, &clones].map(|text| read(text).map(|drawing| drawing.layers.len()).map_err(|error| error.to_string()))
+    });
+    assert_eq!(thread.unwrap().join().unwrap(), [Ok(1), Ok(1)]);
+}
+
+/// Pieces that mean something in SVG.
+const PIECES: [&str; 24] = [
+    "<",
+    ">",
+    "/>",
+    "'",
+    "\"",
+    "=",
+    "&",
+    ";",
+    "#",
+    "url(#a)",
+    "1e38",
+    "-1e-38",
+    "NaN",
+    "0",
+    "%",
+    "mm",
+    "id='a'",
+    "href='#a'",
+    "transform='scale(0)'",
+    "<use href='#a'/>",
+    "<g>",
+    "</g>",
+    "style='marker:url(#m)'",
+    "stroke-dasharray='0 1e-9 3'",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(600))]
+    #[test]
+    fn no_text_panics(
+        file in 0..corpus().len(),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 0..12_usize, 0..PIECES.len() * 2), 1..6),
+    ) {
+        let mut text = fs::read(&corpus()[file]).unwrap();
+        for (place, removed, piece) in changes {
+            let start = place.index(text.len());
+            let end = (start + removed).min(text.len());
+            let piece = PIECES.get(piece).map_or(&[][..], |piece| piece.as_bytes());
+            text.splice(start..end, piece.iter().copied());
+        }
+        if let Ok(drawing) = svg::read(&text, &Settings::default()) {
+            prop_assert!(!drawing.layers.is_empty() || !drawing.pictures.is_empty());
+            for layer in &drawing.layers {
+                let _ = layer.raster(20.0);
+            }
+            for picture in &drawing.pictures {
+                let _ = picture.raster(20.0);
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_drawn_or_refused(numbers in prop::collection::vec(any::<f32>(), 6), dash in any::<f32>()) {
+        let [a, b, c, d, e, f] = numbers[..] else { unreachable!() };
+        let _ = read(&page(&format!(
+            "<g transform='matrix({a} {b} {c} {d} {e} {f})'><path d='M{a} {b}C{c} {d} {e} {f} {b} {a}A{a} {b} {c} 1 0 {d} {e}'
+             stroke='red' stroke-width='{f}' stroke-dasharray='{dash} {a}'/><rect x='{a}' width='{b}' height='{c}' rx='{d}'/></g>"
+        )));
+    }
+}
