@@ -12,13 +12,15 @@ use crate::error::CliError;
 /// The kinds of drawings that a job can be made from.
 #[derive(Debug, Clone, Copy, PartialEq, ValueEnum)]
 pub(super) enum Kind {
-    Svgpath,
+    /// For a laser with a GRBL controller
     Gcode,
+    /// A whole SVG file
+    Svg,
+    /// SVG path data: the value of a path's d attribute
+    Svgpath,
+    /// PNG or JPEG, to engrave
+    Picture,
 }
-
-/// What to do with a whole SVG file.
-pub(super) const NO_SVG: &str = "whole SVG files are not supported; use path data, the value of a path's d attribute, \
-                                 in a file named .svgpath or with --kind svgpath";
 
 /// Tells the kind from a file's name. Returns `None` if its content has to tell: a `.txt` file, a file without an
 /// extension, or standard input. `.gz` is ignored.
@@ -38,14 +40,16 @@ pub(super) fn kind_of_content(path: &Path, drawing: &[u8]) -> Result<Kind, CliEr
 }
 
 fn supported(path: &Path, kind: Option<DrawingKind>) -> Result<Kind, CliError> {
-    let problem = match kind {
-        Some(DrawingKind::Gcode) => return Ok(Kind::Gcode),
-        Some(DrawingKind::PathData) => return Ok(Kind::Svgpath),
-        Some(DrawingKind::Svg) => NO_SVG,
-        Some(DrawingKind::Png | DrawingKind::Jpeg) => "pictures are not supported; use G-code or path data",
-        _ => "unknown kind of drawing: use --kind svgpath or --kind gcode",
-    };
-    Err(CliError::usage(format_args!("{}: {problem}", source::name(path))))
+    match kind {
+        Some(DrawingKind::Gcode) => Ok(Kind::Gcode),
+        Some(DrawingKind::PathData) => Ok(Kind::Svgpath),
+        Some(DrawingKind::Svg) => Ok(Kind::Svg),
+        Some(DrawingKind::Png | DrawingKind::Jpeg) => Ok(Kind::Picture),
+        _ => Err(CliError::usage(format_args!(
+            "{}: unknown kind of drawing: use --kind gcode, svg, svgpath or picture",
+            source::name(path)
+        ))),
+    }
 }
 
 /// Reads a drawing, which may be gzip-compressed.

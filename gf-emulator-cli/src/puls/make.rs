@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use gf_emulator_core::puls::{
-    Builder, CheckOptions, Error, Finding, Job, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, Placement, Power,
-    Result, check, code, gcode, svgpath,
+    Builder, CheckOptions, ENGRAVING_DPI, Error, Finding, Job, Laser, LayerSettings, Layers, MADE_FREQUENCIES_HZ,
+    MAX_COORDINATE_MM, Picture, Placement, Power, Result, Shading, check, code, cut, gcode, order, svg, svgpath,
 };
 use gf_emulator_core::words::count;
 
@@ -24,21 +25,25 @@ const FREQUENCY_HZ: u32 = 10_000;
 
 /// Make a job from a line, a square, a circle or a drawing
 ///
-/// A drawing is G-code for a laser with GRBL, such as the output of `puls export`, or SVG path data, which is the value
-/// of a path's d attribute, with 1 unit = 1 mm. It may be gzip-compressed. Positions are in mm from the job's start: X to the right, Y to the front.
+/// A drawing is an SVG file, a PNG or JPEG picture, G-code for a laser with GRBL, such as the output of `puls export`, or
+/// SVG path data with 1 unit = 1 mm. Positions are in mm from the job's start: X to the right, Y to the front.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gf-machine-emulator puls make --square 40 --at 20,20 -o square.puls
-  gf-machine-emulator puls make --from star.svgpath --speed 30 -o star.puls
+  gf-machine-emulator puls make --from box.svg --layer 'red=cut,power=full,speed=10' \\
+      --layer 'blue=score' -o box.puls
+  gf-machine-emulator puls make --from photo.jpg --width 80 --at 30,30 -o photo.puls
   gf-machine-emulator puls make --from job.nc --flip-y --at 0,200 -o job.puls
   echo 'M10 10 H50' | gf-machine-emulator puls make \\
       --from - --kind svgpath -o - | gf-machine-emulator puls info -
 
-A job ends with the head and the lens back at the start; that of G-code with the
-head where the G-code leaves it. G-code sets speed (F) and power (M3 M4 M5, S). Whole SVG files are not supported.
+In an SVG file, lines are cut and filled shapes and pictures are engraved; each
+colour is a layer. A job ends with the head and the lens back at the start; that
+of G-code with the head where the G-code leaves it. G-code sets speed (F) and
+power (M3 M4 M5, S). Drawings may be gzip-compressed.
 
-What G-code has that a job cannot do, such as a pause for a person, is passed
+What a drawing has that a job cannot do, such as a pause for a person, is passed
 over with a remark on standard error. A job that does not fit on the bed
 (495 x 279 mm), or asks for more than the machine can do, is made anyway, with a
 remark as well.
@@ -61,7 +66,7 @@ pub(crate) struct Arguments {
     /// A circle with this diameter
     #[arg(long, value_name = "MM", group = "source", value_parser = numbers::within(0.1..=1000.0, "a number of mm"))]
     circle: Option<f64>,
-    /// A drawing: .gcode .gco .gc .g .nc .ngc .cnc .tap or .svgpath, also with .gz; `-` is standard input
+    /// A drawing: .svg .png .jpg .gcode .gco .gc .g .nc .ngc .cnc .tap or .svgpath, also with .gz; `-` is standard input
     #[arg(long, value_name = "FILE", group = "source")]
     from: Option<PathBuf>,
     /// The kind of drawing, if neither its name nor its content tells
@@ -109,22 +114,60 @@ pub(crate) struct Arguments {
     /// The S value of G-code for full power [default: 1000]
     #[arg(long, value_name = "N", value_parser = numbers::within(0.001..=1e9, "a number"), conflicts_with_all = ["line", "square", "circle"])]
     s_max: Option<f64>,
+    /// The size of an SVG file: this factor times that in the file [default: 1]
+    #[arg(long, value_name = "FACTOR", value_parser = numbers::within(0.001..=1000.0, "a number"), conflicts_with_all = ["width", "line", "square", "circle"])]
+    scale: Option<f64>,
+    /// The width of an SVG file's page, or of a picture [default: 1/96 inch per pixel]
+    #[arg(long, value_name = "MM", value_parser = numbers::within(0.1..=1000.0, "a number of mm"), conflicts_with_all = ["line", "square", "circle"])]
+    width: Option<f64>,
+    /// What is done with a layer, the parts of an SVG file with one colour, such as '#ff0000=cut,power=full,speed=10'
+    ///
+    /// COLOUR, or `pictures`, and cut, score, engrave or skip, then any of power, density, speed, dpi and shading. May be
+    /// given several times.
+    #[arg(long, value_name = "COLOUR=DO", conflicts_with_all = ["line", "square", "circle"])]
+    layer: Vec<String>,
+    /// A TOML file with settings of layers: a table for each, with do, power, density, speed, dpi, shading
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["line", "square", "circle"])]
+    layers: Option<PathBuf>,
+    /// The resolution of engravings in rows per inch [default: 270]
+    #[arg(long, value_name = "DPI", value_parser = numbers::within(ENGRAVING_DPI, "a number"), conflicts_with_all = ["line", "square", "circle"])]
+    dpi: Option<f64>,
+    /// How grey is engraved [default: density]
+    #[arg(long, value_enum, conflicts_with_all = ["line", "square", "circle"])]
+    shading: Option<ShadingOption>,
+    /// Keep the order of the drawing
+    ///
+    /// Else engravings come first, then scores, then cuts, what is inside before what is around it, with short travel.
+    #[arg(long)]
+    keep_order: bool,
+}
+
+/// How grey is engraved.
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ShadingOption {
+    /// By fire density
+    Density,
+    /// As black and white pixels, by error diffusion (Floyd-Steinberg)
+    Diffusion,
+    /// As black and white pixels, by a pattern of thresholds
+    Ordered,
 }
 
 pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     let mut job = empty(arguments).map_err(CliError::usage)?;
     let before = job.body().len();
-    // Of G-code.
-    let mut remarks = None;
+    let mut remarks = Vec::new();
+    let mut is_gcode = false;
     let name = match &arguments.from {
         Some(path) => {
-            remarks = draw(arguments, path, &mut job)?;
+            let (kind, found) = draw(arguments, path, &mut job)?;
+            (is_gcode, remarks) = (kind == Kind::Gcode, found);
             source::name(path)
         }
         None => draw_shape(arguments, &mut job).map(|()| "the shape".to_owned())?,
     };
     // G-code may move without cutting.
-    let is_cut = arguments.density != Some(0.0) && remarks.is_none();
+    let is_cut = arguments.density != Some(0.0) && !is_gcode;
     let missing = if arguments.from.is_some() && job.body().len() == before {
         Some("the head never moves")
     } else if is_cut && !job.fires() {
@@ -137,7 +180,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
         return Err(error(format!("{name} has nothing to draw: {missing}")));
     }
     // G-code says itself where the head ends.
-    if remarks.is_some() { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;
+    if is_gcode { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;
     let found = check_made(&job)?;
     let mut output = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
     let ticks = job.body().len();
@@ -160,7 +203,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     for finding in found {
         eprint(format_args!("{output_name}: remark: {}", finding.message));
     }
-    for remark in remarks.into_iter().flatten() {
+    for remark in remarks {
         eprint(format_args!("{name}: remark: {remark}"));
     }
     Ok(())
@@ -192,12 +235,8 @@ fn empty(arguments: &Arguments) -> Result<Builder> {
     Ok(job)
 }
 
-/// Returns remarks if it is G-code.
-fn draw(
-    arguments: &Arguments,
-    path: &Path,
-    job: &mut Builder,
-) -> std::result::Result<Option<Vec<gcode::Remark>>, CliError> {
+/// Returns the kind of the drawing, and remarks.
+fn draw(arguments: &Arguments, path: &Path, job: &mut Builder) -> std::result::Result<(Kind, Vec<String>), CliError> {
     let named = match arguments.kind {
         Some(kind) => Some(kind),
         None => drawing::kind_of_name(path)?,
@@ -208,30 +247,95 @@ fn draw(
         let text = drawing::read(path)?;
         (drawing::kind_of_content(path, &text)?, Some(text))
     };
-    match kind {
-        Kind::Gcode if arguments.speed.is_some() || arguments.density.is_some() || arguments.power.is_some() => {
-            return Err(CliError::usage("G-code sets speed (F) and power (S): omit --speed, --power and --density"));
-        }
-        Kind::Svgpath if arguments.s_max.is_some() => {
-            return Err(CliError::usage("path data has no S: use --power instead of --s-max"));
-        }
-        _ => {}
-    }
+    check_options(arguments, kind)?;
     let text = text.map_or_else(|| drawing::read(path), Ok)?;
-    match kind {
+    let placement = placement(arguments);
+    let remarks = match kind {
         Kind::Gcode => {
             let mut settings = gcode::Settings::default();
-            settings.placement = placement(arguments);
+            settings.placement = placement;
             settings.s_max = arguments.s_max.unwrap_or(settings.s_max);
-            gcode::draw(job, &text, &settings).map(Some)
+            gcode::draw(job, &text, &settings).map(|remarks| remarks.iter().map(ToString::to_string).collect())
         }
         // Path data begins with M.
         Kind::Svgpath if text.trim_ascii_start().starts_with(b"<") => {
-            return Err(CliError::failed(format_args!("{}: {}", source::name(path), drawing::NO_SVG)));
+            return Err(CliError::failed(format_args!(
+                "{}: this is a whole SVG file: use --kind svg",
+                source::name(path)
+            )));
         }
-        Kind::Svgpath => outline(arguments, job, &text).map(|()| None),
+        Kind::Svgpath => outline(arguments, job, &text).map(|()| Vec::new()),
+        Kind::Svg => {
+            let layers = layers(arguments)?;
+            let scale = match (arguments.scale, arguments.width) {
+                (Some(factor), _) => svg::Scale::Factor(factor),
+                (None, Some(mm)) => svg::Scale::WidthMm(mm),
+                (None, None) => svg::Scale::Units,
+            };
+            svg::read(&text, &svg::Settings::scaled(scale)).and_then(|drawing| layers.draw(job, &drawing, placement))
+        }
+        Kind::Picture => engrave(arguments, job, &text, placement).map(|()| Vec::new()),
+    };
+    remarks.map(|remarks| (kind, remarks)).map_err(|error| source::broken(path, &error))
+}
+
+/// Finds options that have no effect on a kind of drawing.
+fn check_options(arguments: &Arguments, kind: Kind) -> std::result::Result<(), CliError> {
+    let Arguments { speed, power, density, s_max, scale, width, dpi, shading, layer, layers, keep_order, .. } =
+        arguments;
+    let is_given = |options: &[bool]| options.contains(&true);
+    let wrong = |message: &str| Err(CliError::usage(message));
+    if kind == Kind::Gcode && is_given(&[speed.is_some(), power.is_some(), density.is_some()]) {
+        return wrong("G-code sets speed (F) and power (S): omit --speed, --power and --density");
     }
-    .map_err(|error| source::broken(path, &error))
+    if kind != Kind::Gcode && s_max.is_some() {
+        return wrong("only G-code has S: use --power instead of --s-max");
+    }
+    if kind != Kind::Svg && is_given(&[scale.is_some(), !layer.is_empty(), layers.is_some()]) {
+        return wrong("--scale, --layer and --layers are for SVG files");
+    }
+    if !matches!(kind, Kind::Svg | Kind::Picture) && is_given(&[width.is_some(), dpi.is_some(), shading.is_some()]) {
+        return wrong("--width, --dpi and --shading are for SVG files and pictures");
+    }
+    if !matches!(kind, Kind::Svg | Kind::Svgpath) && *keep_order {
+        return wrong("--keep-order is for SVG files and path data: G-code and pictures have an order of their own");
+    }
+    Ok(())
+}
+
+/// Returns the settings that `--power`, `--density`, `--speed`, `--dpi` and `--shading` give to all layers.
+fn base(arguments: &Arguments) -> LayerSettings {
+    let mut base = LayerSettings::default();
+    (base.power, base.density, base.speed, base.dpi) =
+        (arguments.power, arguments.density, arguments.speed, arguments.dpi);
+    base.shading = arguments.shading.map(|shading| match shading {
+        ShadingOption::Density => Shading::Density,
+        ShadingOption::Diffusion => Shading::Diffusion,
+        ShadingOption::Ordered => Shading::Ordered,
+    });
+    base
+}
+
+fn layers(arguments: &Arguments) -> std::result::Result<Layers, CliError> {
+    let mut layers = Layers::default();
+    layers.base = base(arguments);
+    layers.keep_order = arguments.keep_order;
+    if let Some(path) = &arguments.layers {
+        let text = drawing::read(path)?;
+        let text = String::from_utf8_lossy(&text);
+        layers
+            .set_from_toml(&text)
+            .map_err(|error| CliError::usage(format_args!("{}: {error}", source::name(path))))?;
+    }
+    // After the file: they override it.
+    arguments.layer.iter().try_for_each(|layer| layers.set(layer)).map_err(CliError::usage)?;
+    Ok(layers)
+}
+
+fn engrave(arguments: &Arguments, job: &mut Builder, file: &[u8], placement: Placement) -> Result<()> {
+    let base = base(arguments);
+    let raster = Picture::decode(file)?.raster(arguments.width, base.engraving_dpi())?;
+    raster.engrave(job, &base.engraving(placement))
 }
 
 fn draw_shape(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(), CliError> {
@@ -254,13 +358,13 @@ fn draw_shape(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(
     })
 }
 
-/// Cuts along path data, and returns to the start.
+/// Cuts along path data.
 fn outline(arguments: &Arguments, job: &mut Builder, path: &[u8]) -> Result<()> {
     let density = arguments.density.unwrap_or_else(|| arguments.power.unwrap_or(POWER).density());
-    let laser = Laser::Print(density);
-    let mut settings = svgpath::Settings::new(arguments.speed.unwrap_or(SPEED_MM_S), laser);
-    settings.placement = placement(arguments);
-    svgpath::draw(job, path, &settings)
+    let placement = placement(arguments);
+    let contours = svgpath::contours(path, placement)?;
+    let contours = if arguments.keep_order { contours } else { order(contours, [-placement.x_mm, -placement.y_mm]) };
+    cut(job, &contours, placement, arguments.speed.unwrap_or(SPEED_MM_S), Laser::Print(density))
 }
 
 fn placement(arguments: &Arguments) -> Placement {

@@ -170,6 +170,15 @@ pub enum Error {
         expected: String,
     },
 
+    /// Settings of layers are wrong.
+    #[error("the settings of layer {layer}: {problem}")]
+    Layer {
+        /// The name of the layer, or of the file with the settings.
+        layer: String,
+        /// What is wrong, and what is expected.
+        problem: String,
+    },
+
     /// An SVG file cannot be drawn, for a reason without a place in its text.
     #[error("the SVG file has {found}, expected {expected}")]
     Svg {

@@ -72,8 +72,8 @@ pub use drawing::picture::Picture;
 pub use drawing::raster::{ENGRAVING_DPI, Engraving, MAX_RASTER_PIXELS, Raster, Shading};
 #[cfg(feature = "drawing")]
 pub use drawing::{
-    Contour, DrawingKind, FillRule, MAX_DRAWING_BYTES, Placement, cut, gcode, order, read_drawing, svg, svgpath,
-    travel_mm,
+    Contour, DrawingKind, FillRule, LayerSettings, Layers, MAX_DRAWING_BYTES, Placement, Treatment, cut, gcode, order,
+    read_drawing, svg, svgpath, travel_mm,
 };
 pub use error::{Error, Result};
 pub use export::{Format, export};

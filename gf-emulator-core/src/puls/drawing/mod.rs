@@ -6,6 +6,7 @@
 mod contour;
 pub mod gcode;
 mod kind;
+mod layers;
 mod nesting;
 mod order;
 pub(super) mod picture;
@@ -22,6 +23,7 @@ mod text_position;
 mod tour;
 
 pub use contour::{Contour, cut};
+pub use layers::{LayerSettings, Layers, Treatment};
 pub use order::{order, travel_mm};
 pub use region::FillRule;
 
@@ -37,6 +39,9 @@ pub const MAX_DRAWING_BYTES: usize = 64 << 20;
 
 /// The greatest distance between a chord and its curve: half a microstep.
 const TOLERANCE_MM: f64 = 0.01;
+/// The slowest and the fastest speed that settings may ask for.
+const MIN_SPEED_MM_S: f64 = 0.1;
+const MAX_SPEED_MM_S: f64 = 10_000.0;
 /// The longest queue. The head comes to rest when it is flushed.
 const MAX_QUEUED_MOVES: usize = 1 << 18;
 
@@ -59,6 +64,18 @@ impl Placement {
     pub fn at(x_mm: f64, y_mm: f64) -> Self {
         Self { x_mm, y_mm, flip_y: false }
     }
+
+    /// Returns where a position in the drawing is, in mm from the start of the job.
+    fn place(self, [x, y]: [f64; 2]) -> Result<[f64; 2]> {
+        let placed = [self.x_mm + x, if self.flip_y { self.y_mm - y } else { self.y_mm + y }];
+        placed.into_iter().try_for_each(check_coordinate)?;
+        Ok(placed)
+    }
+
+    /// Returns the position in the drawing of a place in mm from the start of the job.
+    fn find(self, [x_mm, y_mm]: [f64; 2]) -> [f64; 2] {
+        [x_mm - self.x_mm, if self.flip_y { self.y_mm - y_mm } else { y_mm - self.y_mm }]
+    }
 }
 
 /// Queues the moves of a drawing until the head has to stop, and then adds them to the job as one path.
@@ -80,11 +97,8 @@ impl<'a> MoveQueue<'a> {
 
     /// Queues a straight move to a position in the drawing, in mm.
     fn line_to(&mut self, [x, y]: [f64; 2], speed_mm_s: f64, laser: Laser) -> Result<()> {
-        let Placement { x_mm, y_mm, flip_y } = self.placement;
-        let next = Move { x_mm: x_mm + x, y_mm: if flip_y { y_mm - y } else { y_mm + y }, speed_mm_s, laser };
-        check_coordinate(next.x_mm)?;
-        check_coordinate(next.y_mm)?;
-        self.moves.push(next);
+        let [x_mm, y_mm] = self.placement.place([x, y])?;
+        self.moves.push(Move { x_mm, y_mm, speed_mm_s, laser });
         if self.moves.len() < MAX_QUEUED_MOVES { Ok(()) } else { self.flush() }
     }
 

@@ -34,9 +34,16 @@ const ROUNDS: usize = 2;
 /// assert_eq!(ordered[2].points[0], [60.0, 60.0]);
 /// ```
 #[must_use]
-pub fn order(mut contours: Vec<Contour>, start: [f64; 2]) -> Vec<Contour> {
-    contours.retain(|contour| contour.points.iter().flatten().all(|value| value.is_finite()));
-    contours.retain(|contour| !contour.points.is_empty());
+pub fn order(contours: Vec<Contour>, start: [f64; 2]) -> Vec<Contour> {
+    let tagged = contours.into_iter().map(|contour| (contour, ())).collect();
+    order_tagged(tagged, start).into_iter().map(|(contour, ())| contour).collect()
+}
+
+/// Orders contours as [`order`] does, each with what belongs to it.
+pub(super) fn order_tagged<T: Copy>(mut tagged: Vec<(Contour, T)>, start: [f64; 2]) -> Vec<(Contour, T)> {
+    let is_finite = |contour: &Contour| contour.points.iter().flatten().all(|value| value.is_finite());
+    tagged.retain(|(contour, _)| !contour.points.is_empty() && is_finite(contour));
+    let (mut contours, tags): (Vec<_>, Vec<_>) = tagged.into_iter().unzip();
     let nesting = Nesting::of(&contours);
     let mut stops = nearest_first(&contours, &nesting, start);
     for _ in 0..ROUNDS {
@@ -52,7 +59,7 @@ pub fn order(mut contours: Vec<Contour>, start: [f64; 2]) -> Vec<Contour> {
         } else if !is_same(contour.points[0], stop.entry) {
             contour.points.reverse();
         }
-        ordered.push(contour);
+        ordered.push((contour, tags[stop.contour]));
     }
     ordered
 }

@@ -3,6 +3,8 @@
 //! Each row is one pass along X, alternately to the right and to the left. Before the first pixel that is not white and
 //! after the last one, the head speeds up and slows down with the laser off. White rows are skipped.
 
+use serde::Deserialize;
+
 use super::super::{Builder, Error, Laser, Move, Result, WORK_AREA_MM};
 use super::{Placement, check_coordinate};
 
@@ -26,7 +28,8 @@ pub struct Raster {
 }
 
 /// How the darkness of a pixel becomes dose.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
 #[non_exhaustive]
 pub enum Shading {
     /// The fire density is proportional to the darkness. Tubes do not mark below a density of about 0.1 (measured on one

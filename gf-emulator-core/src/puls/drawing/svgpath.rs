@@ -7,9 +7,9 @@ use kurbo::{CubicBez, Point, QuadBez, Shape, SvgArc, Vec2};
 use svgtypes::{PathParser, PathSegment};
 
 use super::super::{Builder, Error, Laser, Result};
-use super::contour::{chords, flatten};
+use super::contour::{Contour, chords, cut, flatten};
 use super::text_position::{TextPosition, quoted};
-use super::{MoveQueue, Placement, TOLERANCE_MM, check_length};
+use super::{Placement, TOLERANCE_MM, check_length};
 
 /// The largest number in a path, control points and radii included.
 const MAX_NUMBER: f64 = 1e6;
@@ -59,20 +59,28 @@ impl Settings {
 /// - [`Error::Make`] if the job gets too long, the text is longer than
 ///   [`MAX_DRAWING_BYTES`](super::super::MAX_DRAWING_BYTES), or a speed, density or placement is out of range.
 pub fn draw(job: &mut Builder, path: &[u8], settings: &Settings) -> Result<()> {
+    let Settings { placement, speed_mm_s, laser } = *settings;
+    cut(job, &contours(path, placement)?, placement, speed_mm_s, laser)
+}
+
+/// Returns the contours of path data, one for each subpath, in mm of the drawing.
+///
+/// # Errors
+/// Those of [`draw`], except for the job, the speed and the density.
+pub fn contours(path: &[u8], placement: Placement) -> Result<Vec<Contour>> {
     check_length(path)?;
-    let mut drawer = PathDrawer {
-        queue: MoveQueue::new(job, settings.placement)?,
-        speed_mm_s: settings.speed_mm_s,
-        laser: settings.laser,
+    let mut reader = PathReader {
+        contours: Vec::new(),
+        placement,
         at: Point::ORIGIN,
         subpath_start: Point::ORIGIN,
         last_control: LastControl::None,
     };
-    let result = draw_segments(&mut drawer, path);
-    drawer.queue.finish(result)
+    read_segments(&mut reader, path)?;
+    Ok(reader.contours)
 }
 
-fn draw_segments(drawer: &mut PathDrawer, path: &[u8]) -> Result<()> {
+fn read_segments(reader: &mut PathReader, path: &[u8]) -> Result<()> {
     let fault = |offset: usize, expected: &str| {
         let rest = path[offset..].split(u8::is_ascii_whitespace).next().unwrap_or_default();
         let found = if rest.is_empty() { "the end".to_owned() } else { quoted(rest) };
@@ -91,7 +99,7 @@ fn draw_segments(drawer: &mut PathDrawer, path: &[u8]) -> Result<()> {
             svgtypes::Error::InvalidNumber(at) => fault(byte_offset(text, at), "a number"),
             _ => fault(text.len(), "a number"),
         })?;
-        drawer.draw(segment).map_err(|error| TextPosition::of(path, command_offset(text, segments)).locate(error))?;
+        reader.read(segment).map_err(|error| TextPosition::of(path, command_offset(text, segments)).locate(error))?;
         segments += 1;
     }
     if segments == 0 { Err(fault(text.len(), "path data")) } else { Ok(()) }
@@ -118,29 +126,33 @@ enum LastControl {
     None,
 }
 
-struct PathDrawer<'a> {
-    queue: MoveQueue<'a>,
-    speed_mm_s: f64,
-    laser: Laser,
+struct PathReader {
+    contours: Vec<Contour>,
+    placement: Placement,
     at: Point,
     subpath_start: Point,
     last_control: LastControl,
 }
 
-impl PathDrawer<'_> {
-    fn draw(&mut self, segment: PathSegment) -> Result<()> {
+impl PathReader {
+    fn read(&mut self, segment: PathSegment) -> Result<()> {
         let origin = if segment.is_abs() { Point::ORIGIN } else { self.at };
         let mut control = LastControl::None;
         match segment {
             PathSegment::MoveTo { x, y, .. } => {
                 self.at = point(origin, x, y)?;
                 self.subpath_start = self.at;
-                self.queue.travel_to([self.at.x, self.at.y])?;
+                self.begin()?;
             }
             PathSegment::LineTo { x, y, .. } => self.line_to(point(origin, x, y)?)?,
             PathSegment::HorizontalLineTo { x, .. } => self.line_to(Point::new(point(origin, x, 0.0)?.x, self.at.y))?,
             PathSegment::VerticalLineTo { y, .. } => self.line_to(Point::new(self.at.x, point(origin, 0.0, y)?.y))?,
-            PathSegment::ClosePath { .. } => self.line_to(self.subpath_start)?,
+            PathSegment::ClosePath { .. } => {
+                self.at = self.subpath_start;
+                if let Some(contour) = self.contours.last_mut() {
+                    contour.is_closed = true;
+                }
+            }
             PathSegment::CurveTo { x1, y1, x2, y2, x, y, .. } => {
                 let (first, second) = (point(origin, x1, y1)?, point(origin, x2, y2)?);
                 self.curve_to(&CubicBez::new(self.at, first, second, point(origin, x, y)?))?;
@@ -195,9 +207,26 @@ impl PathDrawer<'_> {
         chords(curve).into_iter().try_for_each(|to| self.line_to(to))
     }
 
+    /// Begins a contour at the current position.
+    fn begin(&mut self) -> Result<()> {
+        let at = [self.at.x, self.at.y];
+        self.placement.place(at)?;
+        self.contours.push(Contour::new(vec![at], false));
+        Ok(())
+    }
+
     fn line_to(&mut self, to: Point) -> Result<()> {
+        // Z ends a contour, and M is not needed to begin the next one.
+        if self.contours.last().is_none_or(|contour| contour.is_closed) {
+            self.begin()?;
+        }
         self.at = to;
-        self.queue.line_to([to.x, to.y], self.speed_mm_s, self.laser)
+        let at = [to.x, to.y];
+        self.placement.place(at)?;
+        if let Some(contour) = self.contours.last_mut() {
+            contour.points.push(at);
+        }
+        Ok(())
     }
 }
 

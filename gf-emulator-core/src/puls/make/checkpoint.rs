@@ -30,6 +30,11 @@ impl Builder {
         self.lens_span(z_mm).is_some()
     }
 
+    /// Returns where the head is, in mm from the start.
+    pub(in crate::puls) fn head_mm(&self) -> [f64; 2] {
+        [self.position.x, self.position.y].map(|steps| steps as f64 / STEPS_PER_MM)
+    }
+
     pub(in crate::puls) fn lens_mm(&self) -> f64 {
         self.header().z_mm(self.position.z)
     }
