@@ -48,7 +48,7 @@ enum Command {
     Plot(plot::Arguments),
     Check(check::Arguments),
     Export(export::Arguments),
-    Make(make::Arguments),
+    Make(Box<make::Arguments>),
 }
 
 /// Prints a table of jobs that were collected, and so are within their limits.

@@ -40,8 +40,7 @@ fn other_kinds_are_refused_by_name() {
     let folder = folder();
     let make = ["puls", "make", "--from", "-", "-o", "job.puls"];
     for (text, message) in [
-        ("<svg xmlns='http://www.w3.org/2000/svg'/>", "standard input: whole SVG files are not supported"),
-        ("Dear reader", "standard input: unknown kind of drawing: use --kind svgpath or --kind gcode"),
+        ("Dear reader", "standard input: unknown kind of drawing: use --kind gcode, svg, svgpath or picture"),
         ("", "standard input: unknown kind of drawing"),
     ] {
         let ended = run_with(&folder, &make, text);
@@ -52,10 +51,11 @@ fn other_kinds_are_refused_by_name() {
     fs::write(folder.path().join("a.nc"), b"\xff\xfeG\x000\0").unwrap();
     fs::write(folder.path().join("b.nc"), &PACKED[..15]).unwrap();
     for (name, code, message) in [
-        ("a.txt", 2, "a.txt: pictures are not supported"),
-        ("a.png", 2, "a.png: pictures are not supported"),
-        ("a.svgz", 2, "a.svgz: unknown kind of drawing"),
-        ("a.svg.gz", 2, "a.svg.gz: whole SVG files are not supported"),
+        ("a.txt", 1, "a.txt: cannot read the picture: "),
+        ("a.png", 2, "cannot read a.png: "),
+        ("a.svgz", 2, "cannot read a.svgz: "),
+        ("a.svg.gz", 2, "cannot read a.svg.gz: "),
+        ("a.dxf", 2, "a.dxf: unknown kind of drawing"),
         ("a.nc", 1, "a.nc: line 1, column 1: text in UTF-16, expected UTF-8: save it as that"),
         ("b.nc", 1, "b.nc: the compressed file ends at byte 15"),
     ] {

@@ -2,6 +2,7 @@
 
 mod bounds;
 mod drawings;
+mod layers;
 mod make;
 
 use std::fs;

@@ -35,7 +35,7 @@ impl DrawingKind {
         match extension.to_ascii_lowercase().as_str() {
             "gcode" | "gc" | "gco" | "g" | "nc" | "ngc" | "cnc" | "tap" => Some(Self::Gcode),
             "svgpath" => Some(Self::PathData),
-            "svg" => Some(Self::Svg),
+            "svg" | "svgz" => Some(Self::Svg),
             "png" => Some(Self::Png),
             "jpg" | "jpeg" => Some(Self::Jpeg),
             _ => None,

@@ -360,3 +360,80 @@ fn power<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Resu
         Written::Text(_) => Err(wrong()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::svg;
+    use super::*;
+    use crate::puls::{Job, Position};
+
+    fn drawing(shapes: &str) -> Drawing {
+        let head =
+            "<svg xmlns='http://www.w3.org/2000/svg' width='100mm' height='100mm' viewBox='0 0 100 100' fill='none'>";
+        svg::read(format!("{head}{shapes}</svg>").as_bytes(), &svg::Settings::default()).unwrap()
+    }
+
+    /// Returns where each run of fire begins, in mm.
+    fn starts(job: &Builder) -> Vec<[f64; 2]> {
+        let file = job.to_bytes();
+        let mut job = Job::open(&file[..]).unwrap();
+        let mm = |Position { x, y, .. }: Position| [x, y].map(|steps| (steps as f64 * 0.018_75).round());
+        let mut was_lit = false;
+        let mut starts = Vec::new();
+        for segment in job.segments().map(Result::unwrap) {
+            if segment.laser && !was_lit {
+                starts.push(mm(segment.start));
+            }
+            was_lit = segment.laser;
+        }
+        starts
+    }
+
+    const BOXES: &str = "<rect x='10' y='10' width='60' height='60' stroke='red'/>\
+                         <rect x='50' y='50' width='5' height='5' stroke='blue'/>";
+
+    #[test]
+    fn what_is_inside_is_cut_first_also_in_another_layer() {
+        let mut layers = Layers::default();
+        let made = |layers: &Layers| {
+            let mut job = Builder::new();
+            layers.draw(&mut job, &drawing(BOXES), Placement::default()).unwrap();
+            let starts = starts(&job);
+            assert_eq!(starts.len(), 2, "{starts:?}");
+            starts
+        };
+        let inner = |[x, _]: [f64; 2]| (50.0..=55.0).contains(&x);
+        assert!(inner(made(&layers)[0]));
+        layers.keep_order = true;
+        assert!(inner(made(&layers)[1]));
+        layers.keep_order = false;
+        layers.set("blue=score").unwrap();
+        assert!(inner(made(&layers)[0]), "scores come before cuts");
+        layers.set("blue=cut").unwrap();
+        layers.set("red=score").unwrap();
+        assert!(inner(made(&layers)[1]), "scores come before cuts");
+    }
+
+    #[test]
+    fn a_failed_drawing_leaves_the_job_as_it_was() {
+        let mut job = Builder::new();
+        job.move_to(5.0, 5.0).unwrap();
+        let before = job.to_bytes();
+        let far = drawing("<path d='M10 10H20M2000 2000H2010' stroke='red'/>");
+        assert!(Layers::default().draw(&mut job, &far, Placement::default()).is_err());
+        let mut layers = Layers::default();
+        layers.base.speed = Some(f64::NAN);
+        assert!(layers.draw(&mut job, &drawing(BOXES), Placement::default()).is_err());
+        assert_eq!(job.to_bytes(), before);
+    }
+
+    #[test]
+    fn power_and_density_replace_each_other() {
+        let mut layers = Layers::default();
+        layers.base.density = Some(0.5);
+        layers.set("red=cut,power=10").unwrap();
+        let (red, _) = layers.settings(|name| name == "red");
+        assert_eq!((red.power, red.density), (Some(Power::Setting(10.0)), None));
+        assert_eq!(layers.settings(|_| false).0.density, Some(0.5));
+    }
+}

@@ -63,14 +63,11 @@ fn the_dose_of_16_patches_follows_their_grey() {
             let mut engraving = placed(30.0, 20.0, speed, Power::Full.density());
             engraving.shading = shading;
             let job = engraved(&raster, &engraving);
-            let mut doses = [0.0_f64; 16];
-            for (x, _) in fired(job.body()) {
-                let patch = (x as f64 / 53.333_333 - 30.0) / 10.0;
-                // Without the edges, which are resampled.
-                if (0.1..0.9).contains(&patch.fract()) {
-                    doses[patch as usize] += 1.0;
-                }
-            }
+            let xs: Vec<_> = fired(job.body()).iter().map(|&(x, _)| x as f64 * 0.018_75 - 30.0).collect();
+            // Without the edges, which are resampled.
+            let doses = (0..16)
+                .map(|patch| f64::from(patch) * 10.0)
+                .map(|left| xs.iter().filter(|x| (left + 1.0..left + 9.0).contains(x)).count() as f64);
             let rows = raster.height() as f64;
             for (patch, dose) in (0_u8..).zip(doses) {
                 let darkness = f64::from(patch) * 17.0 / 255.0;

@@ -139,6 +139,82 @@ proptest! {
     }
 }
 
+/// Returns whether a job made at the back left of the bed keeps every rule.
+#[cfg(feature = "drawing")]
+fn assert_drawing_keeps_every_rule(job: &mut Builder) {
+    job.home().unwrap();
+    assert_keeps_every_rule(&job.to_bytes());
+    let options = CheckOptions { start_mm: Some([0.0, 0.0]), ..CheckOptions::default() };
+    let found = check(Job::open(&job.to_gzip()[..]).unwrap(), &options).unwrap();
+    assert!(found.findings.iter().all(|finding| finding.rule == "empty"), "{found:?}");
+}
+
+#[cfg(feature = "drawing")]
+fn svg_shape() -> impl Strategy<Value = String> {
+    let x = || 20..460_i32;
+    let y = || 5..250_i32;
+    let paint = prop::sample::select(vec![
+        "stroke='red' fill='none'",
+        "stroke='blue' fill='none' stroke-dasharray='3 2'",
+        "fill='black'",
+        "fill='#888' stroke='red'",
+    ]);
+    let shape = prop_oneof![
+        (x(), y(), 1..30_i32, 1..20_i32)
+            .prop_map(|(x, y, w, h)| format!("<rect x='{x}' y='{y}' width='{w}' height='{h}'")),
+        (x(), y(), 1..15_i32).prop_map(|(x, y, r)| format!("<circle cx='{x}' cy='{y}' r='{r}'")),
+        (x(), y(), x(), y(), x(), y()).prop_map(|(a, b, c, d, e, f)| format!("<path d='M{a} {b}Q{c} {d} {e} {f}'")),
+        (x(), y(), x(), y()).prop_map(|(a, b, c, d)| format!("<path d='M{a} {b}L{c} {d}Z'")),
+    ];
+    (shape, paint).prop_map(|(shape, paint)| format!("{shape} {paint}/>"))
+}
+
+#[cfg(feature = "drawing")]
+fn gcode_line() -> impl Strategy<Value = String> {
+    let x = || 0..495_i32;
+    let y = || 0..279_i32;
+    prop_oneof![
+        (x(), y()).prop_map(|(x, y)| format!("G0 X{x} Y{y}")),
+        (x(), y(), 1..20_000_i32).prop_map(|(x, y, f)| format!("G1 X{x} Y{y} F{f}")),
+        (0..1100_i32, 3..6_i32).prop_map(|(s, m)| format!("M{m} S{s}")),
+        (0..4000_i32).prop_map(|ms| format!("G4 P{:.3}", f64::from(ms) / 1000.0)),
+        (-10..20_i32).prop_map(|z| format!("G0 Z{z}")),
+        Just("G1".to_owned()),
+    ]
+}
+
+#[cfg(feature = "drawing")]
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn any_svg_file_makes_a_job_that_keeps_every_rule(
+        shapes in prop::collection::vec(svg_shape(), 1..8),
+        focus in 0.0..12.7_f64,
+        keep_order: bool,
+    ) {
+        let head = "<svg xmlns='http://www.w3.org/2000/svg' width='495mm' height='279mm' viewBox='0 0 495 279'>";
+        let file = format!("{head}{}</svg>", shapes.concat());
+        let mut layers = Layers::default();
+        layers.keep_order = keep_order;
+        (layers.base.dpi, layers.base.power) = (Some(25.0), Some(Power::Full));
+        let mut job = Builder::new();
+        job.focus(focus)?;
+        if let Ok(drawing) = svg::read(file.as_bytes(), &svg::Settings::default()) {
+            layers.draw(&mut job, &drawing, Placement::default())?;
+        }
+        assert_drawing_keeps_every_rule(&mut job);
+    }
+
+    #[test]
+    fn any_gcode_makes_a_job_that_keeps_every_rule(lines in prop::collection::vec(gcode_line(), 1..20)) {
+        let mut job = Builder::new();
+        let text = format!("F600\n{}", lines.join("\n"));
+        gcode::draw(&mut job, text.as_bytes(), &gcode::Settings::default())?;
+        assert_drawing_keeps_every_rule(&mut job);
+    }
+}
+
 /// Returns the share of ticks that fire.
 fn density(body: &[u8]) -> f64 {
     body.iter().filter(|&&byte| byte & 0x90 == 0x10).count() as f64 / body.len() as f64
