@@ -43,10 +43,10 @@ fn every_colour_of_an_svg_file_is_a_layer() {
     assert_eq!(
         lines[1..],
         [
-            "gf-machine-emulator: box.svg: remark: layer #ffffff: 1 shape left out, since they are white, with the default settings",
-            "gf-machine-emulator: box.svg: remark: layer #ff0000: 2 lines cut, with the default settings",
-            "gf-machine-emulator: box.svg: remark: layer #0000ff: 1 line cut, with the default settings",
-            "gf-machine-emulator: box.svg: remark: layer #000000: 1 shape engraved, with the default settings",
+            "box.svg: remark: layer #ffffff: 1 shape left out, since they are white, with the default settings",
+            "box.svg: remark: layer #ff0000: 2 lines cut, with the default settings",
+            "box.svg: remark: layer #0000ff: 1 line cut, with the default settings",
+            "box.svg: remark: layer #000000: 1 shape engraved, with the default settings",
         ]
     );
     assert_eq!((&info["stats"]["XEND"], &info["stats"]["YEND"]), (&0.into(), &0.into()));
@@ -130,4 +130,17 @@ fn a_picture_is_engraved_with_its_width() {
     let fired = |axis: &str, end: usize| info["fire_box"][axis][end].as_f64().unwrap();
     assert!(fired("x_mm", 0) >= 29.9 && fired("x_mm", 1) <= 70.1 && fired("y_mm", 0) >= 19.9, "{info}");
     assert!(fired("x_mm", 1) - fired("x_mm", 0) > 20.0, "{info}");
+}
+
+#[test]
+fn a_line_without_a_stroke_is_cut_if_nothing_else_is_visible() {
+    let folder = folder();
+    fs::write(folder.path().join("svg-file.svg"), include_str!("svg-file.svg")).unwrap();
+    let made = run(&folder, &["puls", "make", "--from", "svg-file.svg", "-o", "a.puls"]);
+    made.expect(0);
+    assert!(made.stderr.contains("remark: nothing in the file is visible: its lines are cut"), "{made:?}");
+    let info = run(&folder, &["puls", "info", "--json", "a.puls"]);
+    let info: Value = serde_json::from_str(&info.stdout).unwrap();
+    // 10 of the page's 24 units, which is 100 % of the default width of 100 pixels.
+    assert!(info["distance"]["cut"].as_f64().unwrap() > 1.0, "{info}");
 }

@@ -111,7 +111,7 @@ mod tests {
         assert_eq!((motion.counts.x_end(), motion.counts.y_end(), motion.counts.le), (-13_096, -7400, 0));
         assert!(motion.peak_mm_s.unwrap() > 190.0, "{motion:?}");
         assert_eq!((print.counts.x_end(), print.counts.y_end(), print.counts.z_end()), (0, 0, 0));
-        let doses = [1, 3, 7].map(|sevenths| print.densities[sevenths].mm);
+        let doses = [0, 3, 7].map(|sevenths| print.densities[sevenths].mm);
         assert!(doses.iter().all(|mm| *mm > 100.0), "{print:?}");
         assert!(print.ticks < 600_000, "{}", print.ticks);
     }

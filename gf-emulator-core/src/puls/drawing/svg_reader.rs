@@ -26,6 +26,9 @@ const CLIP_BUDGET: u64 = 1 << 28;
 /// Hides strokes but keeps their colours, which markers may refer to.
 const WITHOUT_STROKES: &str = "* { stroke-opacity: 0 !important }";
 
+/// Shows lines that are filled, as is the default, but have no inside and no stroke.
+const WITH_STROKES: &str = "path, line, polyline { stroke: #000 } [fill=\"none\"], [stroke=\"none\"] { stroke: none }";
+
 pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
     let text = svg_limits::text(bytes)?;
     let options = roxmltree::ParsingOptions {
@@ -42,6 +45,15 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
     let mm_per_px = mm_per_px(scale, f64::from(tree.size().width()))?;
     let mut reader = Reader::new(mm_per_px, &tree);
     reader.read(&tree)?;
+    if reader.drawing.layers.is_empty() && reader.drawing.pictures.is_empty() {
+        options.style_sheet = Some(WITH_STROKES.to_owned());
+        let mut lines = Reader::new(mm_per_px, &tree);
+        lines.read(&Tree::from_xmltree(&document, &options).map_err(|error| no_svg(&error))?)?;
+        if !lines.drawing.layers.is_empty() {
+            reader = lines;
+            reader.remark("nothing in the file is visible: its lines are cut as if they had a black stroke");
+        }
+    }
     if reader.has_shades_with_strokes {
         options.style_sheet = Some(WITHOUT_STROKES.to_owned());
         let mut pictures = Reader::new(mm_per_px, &tree);

@@ -62,7 +62,7 @@ fn gcode_matches_its_snapshot() {
     G21 G90 G94
     M4 S0
     G0 X9.994 Y5.006
-    G4 P0.2501
+    G4 P0.25
     M3 S0
     G1 X20.006 F1200 S429
     G4 P0

@@ -162,7 +162,7 @@ fn svg_shape() -> impl Strategy<Value = String> {
     let shape = prop_oneof![
         (x(), y(), 1..30_i32, 1..20_i32)
             .prop_map(|(x, y, w, h)| format!("<rect x='{x}' y='{y}' width='{w}' height='{h}'")),
-        (x(), y(), 1..15_i32).prop_map(|(x, y, r)| format!("<circle cx='{x}' cy='{y}' r='{r}'")),
+        (x(), 15..250_i32, 1..15_i32).prop_map(|(x, y, r)| format!("<circle cx='{x}' cy='{y}' r='{r}'")),
         (x(), y(), x(), y(), x(), y()).prop_map(|(a, b, c, d, e, f)| format!("<path d='M{a} {b}Q{c} {d} {e} {f}'")),
         (x(), y(), x(), y()).prop_map(|(a, b, c, d)| format!("<path d='M{a} {b}L{c} {d}Z'")),
     ];

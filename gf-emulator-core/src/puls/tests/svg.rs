@@ -246,6 +246,7 @@ fn errors_name_the_place_or_the_reason() {
         ("G0 X10", "line 1, column 1: "),
         (&page(""), "the SVG file has nothing to draw, expected a visible line"),
         (&page("<rect width='9' height='9' fill='none'/>"), "nothing to draw"),
+        (&page("<path d='M10 10h10' stroke='none'/>"), "nothing to draw"),
         (&page("<image width='9' height='9' href='a.png'/>"), "nothing to draw; pictures in files of their own"),
         (&page("<path d='M0 0L9e8 0' stroke='red'/>"), "coordinate in mm"),
         ("<svg xmlns='http://www.w3.org/2000/svg' width='0' height='5'/>", "no size"),
