@@ -66,7 +66,7 @@
 //! - `local-service`: the modules `local_service`, `conform` and `replay`.
 //! - `report`: recordings as HTML pages; enables `plot`.
 //! - `follow`: live pages; enables `report`.
-//! - `drawing`: jobs from G-code and SVG path data (`puls::gcode`, `puls::svgpath`).
+//! - `drawing`: jobs from G-code, SVG files and pictures (`puls::gcode`, `puls::svg`, `puls::Picture`).
 //! - `plot`: pictures of jobs (`puls::Plot`), as SVG and PNG.
 //! - `vendored`: builds OpenSSL from source, for systems without its headers.
 //!
