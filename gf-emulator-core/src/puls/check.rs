@@ -134,12 +134,12 @@ impl Measured {
     /// [`Refusal::FireBeforePower`]. Empty if it runs the job.
     ///
     /// ```
-    /// use gf_emulator_core::puls::{Builder, Limits, Refusal, measure};
+    /// use gf_emulator_core::puls::{Builder, Limits, Refusal, measure, tick};
     ///
-    /// let mut job = Builder::new();
-    /// job.cut_to(3.0, 0.0, 50.0, 1.0)?;
-    /// let measured = measure(&job.to_bytes()[..], Limits::default())?;
-    /// let offset = job.header().len_bytes() as u64;
+    /// let mut file = Builder::new().to_bytes();
+    /// let offset = file.len() as u64;
+    /// file.push(tick::FIRE);
+    /// let measured = measure(&file[..], Limits::default())?;
     /// assert_eq!(measured.check(None), [Refusal::FireBeforePower { offset, tick: 0 }]);
     /// # Ok::<(), gf_emulator_core::puls::Error>(())
     /// ```

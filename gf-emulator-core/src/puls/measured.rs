@@ -4,7 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{Counts, Extents, Header, Span, Timeline};
+use super::{Counts, Extents, Header, Power, Span, Timeline};
 
 const MM_PER_INCH: f64 = 25.4;
 
@@ -27,16 +27,10 @@ impl Dose {
         (self.lit_ticks > 0).then(|| self.fire_ticks as f64 / self.lit_ticks as f64)
     }
 
-    /// Returns the power setting at which the service's prints have this density: 1 to 100, and about 133 for full power.
-    /// `None` below 1.
-    ///
-    /// The density is 0.1892 + 0.00606 × setting, a line through two measured prints (0.1953 at 1, 0.7952 at 100); full
-    /// power is 0.9965. It is not the light's share: a tube emits about half of it at a density of 0.8.
+    /// Returns the power at which the service's prints have this density: see [`Power::of_density`].
     #[must_use]
-    pub fn app_power(&self) -> Option<f64> {
-        let setting = (self.fire_density()? - 0.1892) / 0.006_06;
-        // A setting of 1, less what rounding to ticks may lack.
-        (setting >= 0.5).then_some(setting)
+    pub fn app_power(&self) -> Option<Power> {
+        Power::of_density(self.fire_density()?)
     }
 }
 
@@ -60,7 +54,7 @@ impl Dose {
 /// | `distance` | in millimetres: `travelled`, in total; `cut`, with the laser on; `travel`, with the laser off |
 /// | `speed` | `peak`, `mean` in mm/s; each `null` if unknown |
 /// | `power` | `[{"level", "mm", "fire_ticks", "lit_ticks"}, ..]`: by laser power; `level` is `null` before the first power byte |
-/// | `density` | `[{"sevenths", "mm", "fire_ticks", "lit_ticks", "app_power"}, ..]`: by fire density, if the laser fired at it; `app_power` is [`Dose::app_power`] |
+/// | `density` | `[{"sevenths", "mm", "fire_ticks", "lit_ticks", "app_power"}, ..]`: by fire density, if the laser fired at it; `app_power` is that power in the app: 1 to 100, `"full"`, or `null` below 1 |
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Measured {

@@ -17,12 +17,12 @@ use super::{Counts, Dose, Extents, Header, Job, Limits, Measured, Result, Segmen
 /// job.move_to(10.0, 0.0)?.cut_to(10.0, 5.0, 50.0, 3.0 / 7.0)?;
 ///
 /// let mut meter = Meter::new(job.header());
-/// let mut segments = 0;
+/// let mut cuts = 0;
 /// for piece in job.body().chunks(1000) {
-///     meter.add(piece, &mut |_| segments += 1);
+///     meter.add(piece, &mut |segment| cuts += u32::from(segment.laser));
 /// }
-/// let measured = meter.finish(&mut |_| segments += 1);
-/// assert_eq!(segments, 2);
+/// let measured = meter.finish(&mut |segment| cuts += u32::from(segment.laser));
+/// assert_eq!(cuts, 1);
 /// assert!((measured.cut_mm - 5.0).abs() < 0.02);
 /// # Ok::<(), gf_emulator_core::puls::Error>(())
 /// ```

@@ -82,10 +82,8 @@ fn laser(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
         if let Some(density) = dose.fire_density() {
             write!(line, ", mean {density:.3}")?;
         }
-        match dose.app_power() {
-            Some(setting) if setting < 100.5 => write!(line, ", app power {setting:.0}")?,
-            Some(_) => line.push_str(", app power above 100"),
-            None => {}
+        if let Some(power) = dose.app_power() {
+            write!(line, ", app power {power}")?;
         }
         entry(f, "", line)?;
     }

@@ -78,6 +78,16 @@ impl std::fmt::Display for Power {
     }
 }
 
+impl serde::Serialize for Power {
+    /// Serializes as a number or `"full"`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        match self {
+            Self::Setting(setting) => serializer.serialize_f64(*setting),
+            Self::Full => serializer.serialize_str("full"),
+        }
+    }
+}
+
 /// How many ticks after a power byte the next one comes while the laser fires: as in captured prints, at 10 kHz.
 const REPEAT_TICKS: usize = 27_000;
 

@@ -9,6 +9,8 @@ use super::fire_spots::{FireSpot, FireSpots, to_i32};
 
 /// The greatest distance of neighbouring sweeps.
 const MAX_NEIGHBOUR_MM: f64 = 0.5;
+/// The longest dot in a sweep: two periods of the dither.
+const MAX_DOT_TICKS: u64 = 14;
 /// The maximum number of segments between neighbouring sweeps, which make the turn.
 const MAX_TURN_SEGMENTS: usize = 16;
 /// A sweep with this many segments, or with more spots than below, is an engraving without a neighbour. The bed is 6600
@@ -109,7 +111,8 @@ impl Layers {
         fire_spots.take_until(segment.start_tick + segment.ticks, &mut spots);
         let traced = TracedSegment { segment: *segment, spots };
         let was_lit = std::mem::replace(&mut self.was_lit, segment.laser);
-        let Some(direction) = along_x(segment) else {
+        let dot = self.sweep.as_ref().filter(|_| is_dot(segment)).map(|sweep| sweep.direction);
+        let Some(direction) = along_x(segment).or(dot) else {
             self.end_sweep();
             if !segment.is_rest() || segment.laser {
                 self.add_outside_sweep(traced);
@@ -215,6 +218,11 @@ impl Layers {
             }
         }
     }
+}
+
+/// Returns whether the laser fires for so short a time that the head, which moves, has made no step.
+fn is_dot(segment: &Segment) -> bool {
+    segment.laser && segment.is_rest() && segment.ticks <= MAX_DOT_TICKS
 }
 
 /// Returns the direction of a segment along X; `None` if it is not along X.

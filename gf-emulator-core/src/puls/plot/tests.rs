@@ -251,6 +251,20 @@ fn remarks_on_too_many_lines() {
     assert!(many.to_svg(&PlotOptions::new("")).contains("too much travel for lines"));
 }
 
+#[cfg(feature = "drawing")]
+#[test]
+fn dots_are_part_of_an_engraving() {
+    // Every row has a line, and a dot of one or two ticks.
+    let row: Vec<u8> = (0..100).map(|pixel| if pixel < 60 { 255 } else { u8::from(pixel == 80) * 30 }).collect();
+    let raster = super::super::Raster::new(100, row.repeat(20), 0.1).unwrap();
+    let plot = made(|job| {
+        let mut engraving = super::super::Engraving::new(150.0, 0.3);
+        engraving.placement = super::super::Placement::at(30.0, 10.0);
+        raster.engrave(job, &engraving)
+    });
+    assert!(plot.layers.cuts.is_empty(), "{:?}", plot.layers.cuts);
+}
+
 #[test]
 fn remarks_on_a_job_that_machines_refuse() {
     let refused = [Builder::new().header().encode(), vec![LIT; 100]].concat();

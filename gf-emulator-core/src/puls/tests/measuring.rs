@@ -114,10 +114,14 @@ fn ticks_and_segments_cover_the_body_and_end_with_its_error() {
 
 #[test]
 fn density_has_a_setting_of_the_app() {
-    for (fire_ticks, lit_ticks, setting) in [(1371, 7000, Some(1.0)), (5576, 7000, Some(100.2)), (65, 1000, None)] {
-        let found = Dose { mm: 1.0, fire_ticks, lit_ticks }.app_power();
-        assert_eq!(found.is_some(), setting.is_some(), "{found:?}");
-        near(found.unwrap_or_default(), setting.unwrap_or_default(), 0.15);
+    let table = [
+        (1371, 7000, Some(Power::Setting(1.0))),
+        (5576, 7000, Some(Power::Setting(100.0))),
+        (9965, 10_000, Some(Power::Full)),
+        (65, 1000, None),
+    ];
+    for (fire_ticks, lit_ticks, power) in table {
+        assert_eq!(Dose { mm: 1.0, fire_ticks, lit_ticks }.app_power(), power);
     }
     assert_eq!(Dose::default().app_power(), None);
 }
