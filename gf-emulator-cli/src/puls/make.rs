@@ -211,8 +211,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
 
 /// Returns what `puls check` finds in a made job: nothing, unless an option asked for more than a machine can do.
 fn check_made(job: &Builder) -> std::result::Result<Vec<Finding>, CliError> {
-    let file = job.to_bytes();
-    let found = Job::open(&file[..]).and_then(|job| check(job, &CheckOptions::default()));
+    let found = Job::open(job.reader()).and_then(|job| check(job, &CheckOptions::default()));
     found.map(|found| found.findings).map_err(CliError::failed)
 }
 

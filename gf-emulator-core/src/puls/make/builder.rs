@@ -1,6 +1,6 @@
 //! The builder of pulse files.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -45,8 +45,7 @@ const MAX_MATERIAL_MM: f64 = 12.7;
 /// let mut job = Builder::new();
 /// job.focus(3.0)?.move_to(20.0, 20.0)?.path(&square)?.home()?;
 ///
-/// let file = job.to_bytes();
-/// assert!(check(Job::open(&file[..])?, &CheckOptions::default())?.findings.is_empty());
+/// assert!(check(Job::open(job.reader())?, &CheckOptions::default())?.findings.is_empty());
 /// # Ok::<(), gf_emulator_core::puls::Error>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -160,7 +159,7 @@ impl Builder {
     /// Travels to a position with the laser off, from rest to rest.
     ///
     /// # Errors
-    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`], or the job gets longer than [`MAX_TICKS`].
+    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`](crate::puls::MAX_COORDINATE_MM), or the job gets longer than [`MAX_TICKS`].
     pub fn move_to(&mut self, x_mm: f64, y_mm: f64) -> Result<&mut Self> {
         self.path(&[Move::new(x_mm, y_mm, self.travel_speed_mm_s, Laser::Off)])
     }
@@ -178,7 +177,7 @@ impl Builder {
     /// without length are dropped.
     ///
     /// # Errors
-    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`], a speed is not above 0, a density is not 0 to 1,
+    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`](crate::puls::MAX_COORDINATE_MM), a speed is not above 0, a density is not 0 to 1,
     /// or the job gets longer than [`MAX_TICKS`]. The job is unchanged then.
     pub fn path(&mut self, moves: &[Move]) -> Result<&mut Self> {
         for &Move { x_mm, y_mm, speed_mm_s, laser } in moves {
@@ -357,6 +356,12 @@ impl Builder {
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {
         [self.header.encode().as_slice(), &self.body, self.ending()].concat()
+    }
+
+    /// Returns a reader of the file that [`to_bytes`](Self::to_bytes) returns, without a copy of the body.
+    #[must_use]
+    pub fn reader(&self) -> impl Read + '_ {
+        io::Cursor::new(self.header.encode()).chain(&self.body[..]).chain(self.ending())
     }
 
     /// Returns the file as [`to_bytes`](Self::to_bytes) does, gzip-compressed.
