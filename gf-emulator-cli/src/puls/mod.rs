@@ -8,6 +8,7 @@ mod make;
 mod plot;
 mod progress;
 mod source;
+mod view;
 
 use std::path::PathBuf;
 
@@ -26,6 +27,7 @@ use crate::error::CliError;
 Examples:
   gf-machine-emulator puls info motion/*.puls
   gf-machine-emulator puls plot job.puls -o job.png
+  gf-machine-emulator puls view job.puls
   gf-machine-emulator puls check job.puls --serial 12345
   gf-machine-emulator puls export job.puls --format gcode -o job.gcode
   gf-machine-emulator puls make --circle 30 --at 20,20 -o circle.puls
@@ -46,6 +48,7 @@ pub(crate) struct Arguments {
 enum Command {
     Info(info::Arguments),
     Plot(plot::Arguments),
+    View(view::Arguments),
     Check(check::Arguments),
     Export(export::Arguments),
     Make(make::Arguments),
@@ -60,6 +63,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     match &arguments.command {
         Command::Info(arguments) => info::run(arguments),
         Command::Plot(arguments) => plot::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Check(arguments) => check::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Make(arguments) => make::run(arguments),

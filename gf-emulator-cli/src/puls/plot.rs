@@ -68,7 +68,7 @@ enum Shown {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let path = arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file));
+    let path = arguments.output.clone().unwrap_or_else(|| source::default_output(&arguments.file, "svg"));
     let format = format(arguments.format, &path)?;
     let job = source::open(&arguments.file, arguments.limit.into())?;
     // Opened before the work, so that a missing folder is reported at once.
@@ -99,13 +99,6 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         eprint(format_args!("{name}: {} kB", picture.len().div_ceil(1000)));
     }
     Ok(())
-}
-
-fn default_output(file: &Path) -> PathBuf {
-    match file.file_stem() {
-        Some(stem) if !source::is_std(file) => Path::new(stem).with_added_extension("svg"),
-        _ => PathBuf::from("-"),
-    }
 }
 
 fn format(option: Option<Format>, output: &Path) -> Result<Format, CliError> {

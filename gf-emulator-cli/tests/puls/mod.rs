@@ -2,6 +2,7 @@
 
 mod bounds;
 mod drawings;
+mod looking;
 mod make;
 
 use std::fs;
