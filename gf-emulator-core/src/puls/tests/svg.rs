@@ -15,7 +15,8 @@ use proptest::prelude::*;
 use resvg::tiny_skia::{Mask, Paint, PathBuilder, Pixmap, Stroke, Transform};
 use resvg::usvg::Tree;
 
-use super::super::svg::{self, Drawing, Raster, Scale, Settings};
+use super::super::Raster;
+use super::super::svg::{self, Drawing, Scale, Settings};
 use super::super::svg_options::svg_options;
 use super::super::*;
 use super::gzip;
