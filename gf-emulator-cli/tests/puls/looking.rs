@@ -34,3 +34,22 @@ fn a_failed_view_leaves_no_file() {
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "a file is left");
 }
+
+#[test]
+fn plot_marks_a_moment() {
+    let folder = files();
+    for (at, words) in [("0:00.3", "At 0.30 s of "), ("0.3", "the head is at X "), ("1:00:00", "the job is over")] {
+        let ended = run(&folder, &["puls", "plot", "job.puls", "-o", "-", "--at", at]);
+        ended.expect(0);
+        assert!(ended.stdout.contains(words), "{at}: {}", ended.stdout);
+    }
+    let ended = run(&folder, &["puls", "plot", "job.puls", "--at", "1:75"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("expected a time from 0 to "), "{ended:?}");
+    // Without a step frequency there is no time.
+    fs::write(folder.path().join("timeless.puls"), b"\x80GF1\x08\0\0\0\x01").unwrap();
+    let ended = run(&folder, &["puls", "plot", "timeless.puls", "--at", "1"]);
+    ended.expect(1);
+    assert!(ended.stderr.contains("timeless.puls: the header has no step frequency"), "{ended:?}");
+    assert!(!folder.path().join("timeless.svg").exists());
+}

@@ -106,6 +106,50 @@ fn square_has_ink_on_its_sides() {
 }
 
 #[test]
+fn what_comes_after_a_moment_is_faint() {
+    let mut job = Builder::new();
+    square(&mut job).unwrap();
+    let at = |tick: u64| Plot::from_job_at(Job::open(&job.to_bytes()[..]).unwrap(), tick).unwrap();
+    let ticks: Vec<_> = Job::open(&job.to_bytes()[..]).unwrap().ticks().collect::<Result<_>>().unwrap();
+    // Half-way along the second side, 50 mm of it.
+    let is_there = |tick: &&super::super::Tick| tick.position.x == 10_667 && tick.position.y == 5333;
+    let moment = ticks.iter().find(is_there).expect("the head passes there").index + 1;
+    let plot = at(moment);
+    let picture = Rendered::of(&plot, 2400);
+    for (x, y) in [(130.0, 50.0), (200.0, 81.0)] {
+        picture.expect(x, y, colour::CUTS[3]);
+    }
+    for (x, y) in [(200.0, 120.0), (170.0, 150.0), (100.0, 130.0)] {
+        assert!((0.05..0.4).contains(&picture.ink(x, y)), "{x}, {y}: {}", picture.ink(x, y));
+    }
+    // The ring of the head.
+    picture.expect(200.0 - 0.7 * 32.0 / picture.px_per_mm, 100.0, colour::LASER);
+    let svg = plot.to_svg(&PlotOptions::new(""));
+    assert!(svg.contains("the head is at X 200.0, Y 100.0 mm") && svg.contains("the laser is on"), "{svg}");
+    let fired = ticks[..usize::try_from(moment).unwrap()].iter().filter(|tick| tick.fires).count();
+    assert_eq!(plot.moment.as_ref().unwrap().fire_ticks, fired as u64);
+    // All of it, and nothing.
+    let [all, none] = [at(u64::MAX), at(0)];
+    assert_eq!((lines(&all), all.rest.as_ref().unwrap().cuts.len()), ((1, 1, false), 0));
+    assert_eq!((lines(&none), none.rest.as_ref().unwrap().cuts.len()), ((0, 0, false), 1));
+    assert!(all.to_svg(&PlotOptions::new("")).contains("the job is over"));
+}
+
+#[test]
+fn a_moment_divides_an_engraving_without_losing_fire() {
+    let body = engraving(20, 400, 8);
+    let whole: Vec<u8> = [Builder::new().to_bytes(), vec![tick::POWER | 127], body].concat();
+    let sum = |layers: &Layers| {
+        let image = layers.dose.image([i64::MIN / 4, i64::MAX / 4], [i64::MIN / 4, i64::MAX / 4], 1000);
+        image.map_or(0.0, |image| image.fire_ticks.iter().map(|&ticks| f64::from(ticks)).sum())
+    };
+    // In the middle of the sixth sweep, to the left.
+    let plot = Plot::from_job_at(Job::open(&whole[..]).unwrap(), 1 + 5 * 608 + 300).unwrap();
+    let (before, after) = (sum(&plot.layers), sum(plot.rest.as_ref().unwrap()));
+    assert!((before + after - 8000.0).abs() < 0.1 && (before - 2200.0).abs() < 4.0, "{before} and {after}");
+}
+
+#[test]
 fn circle_has_ink_on_its_circumference() {
     let at = |degrees: f64, radius: f64| {
         let angle = degrees.to_radians();
