@@ -42,6 +42,18 @@ pub(crate) struct Arguments {
     /// The default is the pulse file's name with .svg, in the current directory; standard output for standard input.
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    sheet: Sheet,
+    /// Mark where the head is at this time, such as 12.5 (seconds), 0:30 or 1:02:03
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<f64>,
+    #[command(flatten)]
+    limit: source::Limit,
+}
+
+/// The options of every command that draws on the bed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Sheet {
     /// The format, if the name of OUT does not tell
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -54,15 +66,10 @@ pub(crate) struct Arguments {
     /// Where on the bed the job starts, in mm from the back left corner [default: 0,0]
     #[arg(long, value_name = "X,Y", value_parser = numbers::pair(-MAX_DISTANCE_MM..=MAX_DISTANCE_MM, "mm"))]
     start: Option<[f64; 2]>,
-    /// Mark where the head is at this time, such as 12.5 (seconds), 0:30 or 1:02:03
-    #[arg(long, value_name = "TIME", value_parser = time)]
-    at: Option<f64>,
-    #[command(flatten)]
-    limit: source::Limit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Svg,
     Png,
 }
@@ -77,7 +84,7 @@ enum Shown {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let path = arguments.output.clone().unwrap_or_else(|| source::default_output(&arguments.file, "svg"));
-    let format = format(arguments.format, &path)?;
+    let format = arguments.sheet.format(&path)?;
     let job = source::open(&arguments.file, arguments.limit.into())?;
     let at_tick = arguments.at.map(|at_s| tick_at(&job, at_s)).transpose();
     let at_tick = at_tick.map_err(|why| CliError::failed(format_args!("{}: {why}", source::name(&arguments.file))))?;
@@ -89,13 +96,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     };
     let plot = plot.map_err(|e| source::broken(&arguments.file, &e))?;
 
-    let mut sheet = PlotOptions::new(source::title(&arguments.file));
-    sheet.width_px = arguments.size;
-    sheet.start_mm = arguments.start.unwrap_or_default().into();
-    sheet.view = match arguments.view {
-        Shown::Bed => View::Bed,
-        Shown::Job => View::Job,
-    };
+    let sheet = arguments.sheet.options(source::title(&arguments.file));
     let picture = match format {
         Format::Svg => plot.to_svg(&sheet).into_bytes(),
         Format::Png => plot.to_png(&sheet).map_err(|e| source::broken(&arguments.file, &e))?,
@@ -106,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Ok(());
     }
     let measured = plot.measured();
-    if let Some(remark) = off_bed(&measured.header, &measured.extents, arguments.start) {
+    if let Some(remark) = off_bed(&measured.header, &measured.extents, arguments.sheet.start) {
         eprint(format_args!("{}: remark: {remark}", source::name(&arguments.file)));
     }
     if !is_stdout {
@@ -148,17 +149,31 @@ fn tick_at<R: std::io::Read>(job: &Job<R>, at_s: f64) -> Result<u64, &'static st
     Ok(tick)
 }
 
-fn format(option: Option<Format>, output: &Path) -> Result<Format, CliError> {
-    let extension = output.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    match (option, extension.as_deref()) {
-        (Some(format), _) => Ok(format),
-        (None, Some("png")) => Ok(Format::Png),
-        (None, Some("svg")) => Ok(Format::Svg),
-        (None, None) if source::is_std(output) => Ok(Format::Svg),
-        _ => Err(CliError::usage(format_args!(
-            "{}: SVG or PNG? Use a name that ends in .svg or .png, or --format",
-            output.display()
-        ))),
+impl Sheet {
+    /// Returns the format of a picture with this name.
+    pub(super) fn format(&self, output: &Path) -> Result<Format, CliError> {
+        let extension = output.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        match (self.format, extension.as_deref()) {
+            (Some(format), _) => Ok(format),
+            (None, Some("png")) => Ok(Format::Png),
+            (None, Some("svg")) => Ok(Format::Svg),
+            (None, None) if source::is_std(output) => Ok(Format::Svg),
+            _ => Err(CliError::usage(format_args!(
+                "{}: SVG or PNG? Use a name that ends in .svg or .png, or --format",
+                output.display()
+            ))),
+        }
+    }
+
+    pub(super) fn options(&self, title: String) -> PlotOptions {
+        let mut options = PlotOptions::new(title);
+        options.width_px = self.size;
+        options.start_mm = self.start.unwrap_or_default().into();
+        options.view = match self.view {
+            Shown::Bed => View::Bed,
+            Shown::Job => View::Job,
+        };
+        options
     }
 }
 

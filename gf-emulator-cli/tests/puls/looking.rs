@@ -2,7 +2,9 @@
 
 use std::fs;
 
-use super::files;
+use gf_emulator_core::puls::code;
+
+use super::{files, job};
 use crate::run;
 
 #[test]
@@ -52,4 +54,43 @@ fn plot_marks_a_moment() {
     ended.expect(1);
     assert!(ended.stderr.contains("timeless.puls: the header has no step frequency"), "{ended:?}");
     assert!(!folder.path().join("timeless.svg").exists());
+}
+
+#[test]
+fn diff_exits_as_diff_does() {
+    let folder = files();
+    let ended = run(&folder, &["puls", "diff", "job.puls", "packed.puls"]);
+    ended.expect(0);
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str()), ("no difference\n", ""));
+
+    let mut other = job();
+    other.set(code::SERIAL_LOCK, 4712).unwrap().move_to(0.0, 30.0).unwrap();
+    fs::write(folder.path().join("other.puls"), other.to_bytes()).unwrap();
+    let ended = run(&folder, &["puls", "diff", "job.puls", "other.puls"]);
+    ended.expect(1);
+    for words in ["MCsn     4711 in A, 4712 in B\n", "apart    at most 30.00 mm, at ", "path     first difference: -\n"]
+    {
+        assert!(ended.stdout.contains(words), "{words}: {}", ended.stdout);
+    }
+    assert!(ended.stderr.ends_with("job.puls and other.puls differ\n"), "{ended:?}");
+
+    let ended = run(&folder, &["puls", "diff", "--json", "job.puls", "other.puls", "-o", "both.png", "--size", "400"]);
+    ended.expect(1);
+    let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
+    assert_eq!((&found["same"], &found["header"][0]["b"]), (&false.into(), &4712.into()));
+    assert_eq!(&fs::read(folder.path().join("both.png")).unwrap()[1..4], b"PNG");
+
+    for (arguments, words) in [
+        (&["job.puls", "cut.puls"][..], "cut.puls: the compressed file ends"),
+        (&["no.puls", "job.puls"], "no.puls: not a pulse file"),
+        (&["job.puls", "gone.puls"], "cannot read gone.puls"),
+        (&["job.puls"], "required arguments"),
+        (&["-", "-"], "standard input can be one of the two files only"),
+        (&["job.puls", "other.puls", "-o", "both.pdf"], "both.pdf: SVG or PNG?"),
+        (&["job.puls", "other.puls", "-o", "no/such/folder.svg"], "cannot write no/such/folder.svg: "),
+    ] {
+        let ended = run(&folder, &[&["puls", "diff"], arguments].concat());
+        ended.expect(2);
+        assert!(ended.stderr.contains(words), "{ended:?}");
+    }
 }

@@ -12,13 +12,24 @@ const CELL_EM: f64 = 23.0;
 const NAME_EM: f64 = 6.0;
 
 pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
+    draw_rows(canvas, &numbers(plot));
+    let available = canvas.width - 2.0 * canvas.margin;
+    for note in notes(plot) {
+        for line in wrapped(&note, available / canvas.text_width("m", 0.9)) {
+            canvas.y += 1.5 * canvas.em;
+            canvas.text(canvas.margin, canvas.y, &line);
+        }
+    }
+}
+
+/// Draws names and values in columns.
+pub(super) fn draw_rows(canvas: &mut Canvas, numbers: &[(&str, String)]) {
     let em = canvas.em;
     let available = canvas.width - 2.0 * canvas.margin;
     let columns = (available / (CELL_EM * em)).floor().max(1.0);
     let cell = available / columns;
     let line_height = 1.5 * em;
     canvas.y += 0.8 * em;
-    let numbers = numbers(plot);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let rows = numbers.len().div_ceil(columns as usize);
     let top = canvas.y;
@@ -36,12 +47,6 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
         canvas.add(text);
     }
     canvas.y = top + (rows.saturating_sub(1)) as f64 * line_height;
-    for note in notes(plot) {
-        for line in wrapped(&note, available / canvas.text_width("m", 0.9)) {
-            canvas.y += line_height;
-            canvas.text(canvas.margin, canvas.y, &line);
-        }
-    }
 }
 
 /// Returns the measurements with their names.

@@ -55,6 +55,12 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
         items.push((words, shades(em)));
     }
 
+    draw_items(canvas, items);
+}
+
+/// Draws samples, each with its meaning.
+pub(super) fn draw_items(canvas: &mut Canvas, items: Vec<(String, Vec<Element>)>) {
+    let em = canvas.em;
     let right = canvas.width - canvas.margin;
     let (mut x, line_height) = (canvas.margin, 1.7 * em);
     for (words, sample) in items {

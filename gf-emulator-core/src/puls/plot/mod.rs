@@ -7,6 +7,7 @@ mod canvas;
 mod caption;
 mod charts;
 mod colour;
+mod diff;
 mod dose_raster;
 mod fire_spots;
 mod layers;

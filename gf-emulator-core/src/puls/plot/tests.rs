@@ -59,14 +59,18 @@ impl Rendered {
     fn of(plot: &Plot, width_px: u32) -> Self {
         let mut options = PlotOptions::new("a job");
         options.width_px = width_px;
-        let svg = plot.to_svg(&options);
+        let rendered = Self::of_svg(&plot.to_svg(&options));
+        assert_eq!(rendered.pixels.width(), width_px);
+        rendered
+    }
+
+    fn of_svg(svg: &str) -> Self {
         let window = &svg[svg[1..].find("<svg ").unwrap() + 1..];
         let number = |name: &str| -> f64 {
             let from = window.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
             window[from..].split('"').next().unwrap().parse().unwrap()
         };
-        let pixels = Pixmap::decode_png(&plot.to_png(&options).unwrap()).unwrap();
-        assert_eq!(pixels.width(), width_px);
+        let pixels = Pixmap::decode_png(&render(svg, BAND_PIXELS).unwrap()).unwrap();
         Self { pixels, left: number("x"), top: number("y"), px_per_mm: number("width") / WORK_AREA_MM.0 }
     }
 
@@ -147,6 +151,38 @@ fn a_moment_divides_an_engraving_without_losing_fire() {
     let plot = Plot::from_job_at(Job::open(&whole[..]).unwrap(), 1 + 5 * 608 + 300).unwrap();
     let (before, after) = (sum(&plot.layers), sum(plot.rest.as_ref().unwrap()));
     assert!((before + after - 8000.0).abs() < 0.1 && (before - 2200.0).abs() < 4.0, "{before} and {after}");
+}
+
+#[test]
+fn a_difference_has_the_colours_of_its_jobs() {
+    let (mut a, mut b) = (Builder::new(), Builder::new());
+    square(&mut a).unwrap();
+    // The first two sides, then a line that A does not have.
+    b.move_to(100.0, 50.0).unwrap();
+    for (x_mm, y_mm) in [(200.0, 50.0), (200.0, 150.0), (300.0, 150.0)] {
+        b.cut_to(x_mm, y_mm, 180.0, 3.0 / 7.0).unwrap();
+    }
+    let (a, b) = (a.to_bytes(), b.to_bytes());
+    let read = |file| Job::open(file).unwrap();
+    let found = super::super::Difference::read(read(&a[..]), read(&b[..])).unwrap();
+    let mut options = PlotOptions::new("A and B");
+    options.width_px = 2400;
+    let picture = Rendered::of_svg(&found.to_svg(&options));
+    for (x, y, colour) in [
+        (150.0, 50.0, colour::TRAVEL),
+        (200.0, 100.0, colour::TRAVEL),
+        (150.0, 150.0, colour::LASER),
+        (100.0, 100.0, colour::LASER),
+        (250.0, 150.0, colour::ONLY_B),
+    ] {
+        let pixel = picture.pixel(x + 0.1, y + 0.1);
+        let found = [pixel.red(), pixel.green(), pixel.blue()];
+        let expected = [1, 3, 5].map(|at| u8::from_str_radix(&colour[at..at + 2], 16).unwrap());
+        assert!(found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) < 60), "{x}, {y}: {found:?}, not {expected:?}");
+    }
+    for (x, y) in [(131.0, 101.0), (250.0, 155.0), (60.0, 30.0)] {
+        assert!(picture.ink(x, y) < 0.1, "{x}, {y}");
+    }
 }
 
 #[test]
