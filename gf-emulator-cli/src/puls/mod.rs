@@ -1,6 +1,7 @@
 //! `puls`: commands for pulse files, one file each.
 
 mod check;
+mod diff;
 mod drawing;
 mod export;
 mod info;
@@ -8,6 +9,7 @@ mod make;
 mod plot;
 mod progress;
 mod source;
+mod view;
 
 use std::path::PathBuf;
 
@@ -26,7 +28,9 @@ use crate::error::CliError;
 Examples:
   gf-machine-emulator puls info motion/*.puls
   gf-machine-emulator puls plot job.puls -o job.png
+  gf-machine-emulator puls view job.puls
   gf-machine-emulator puls check job.puls --serial 12345
+  gf-machine-emulator puls diff old.puls new.puls
   gf-machine-emulator puls export job.puls --format gcode -o job.gcode
   gf-machine-emulator puls make --circle 30 --at 20,20 -o circle.puls
   gf-machine-emulator puls make --from job.gcode -o job.puls
@@ -46,7 +50,9 @@ pub(crate) struct Arguments {
 enum Command {
     Info(info::Arguments),
     Plot(plot::Arguments),
+    View(view::Arguments),
     Check(check::Arguments),
+    Diff(diff::Arguments),
     Export(export::Arguments),
     Make(Box<make::Arguments>),
 }
@@ -60,7 +66,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     match &arguments.command {
         Command::Info(arguments) => info::run(arguments),
         Command::Plot(arguments) => plot::run(arguments),
+        Command::View(arguments) => view::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
         Command::Export(arguments) => export::run(arguments),
         Command::Make(arguments) => make::run(arguments),
     }

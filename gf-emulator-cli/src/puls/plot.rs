@@ -4,12 +4,15 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use gf_emulator_core::puls::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX, off_bed};
+use gf_emulator_core::puls::{Job, MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX, off_bed};
 
 use super::source;
 use crate::error::CliError;
 use crate::numbers;
 use crate::output::{self, eprint};
+
+/// The latest time that an option takes: a year.
+const MAX_TIME_S: f64 = 31_536_000.0;
 
 /// Draw a job: the head's path, the laser, and both over time
 ///
@@ -21,6 +24,8 @@ Examples:
   gf-machine-emulator puls plot job.puls
       Writes job.svg.
   gf-machine-emulator puls plot job.puls -o job.png --size 2400 --view job
+  gf-machine-emulator puls plot job.puls --at 1:30
+      Marks where the head is after 90 seconds; what comes later is faint.
   gf-machine-emulator puls plot - -o - < job.puls > job.svg
 
 A pulse file does not say where on the bed it starts: use --start. A job that
@@ -37,6 +42,18 @@ pub(crate) struct Arguments {
     /// The default is the pulse file's name with .svg, in the current directory; standard output for standard input.
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
+    #[command(flatten)]
+    sheet: Sheet,
+    /// Mark where the head is at this time, such as 12.5 (seconds), 0:30 or 1:02:03
+    #[arg(long, value_name = "TIME", value_parser = time)]
+    at: Option<f64>,
+    #[command(flatten)]
+    limit: source::Limit,
+}
+
+/// The options of every command that draws on the bed.
+#[derive(Debug, clap::Args)]
+pub(super) struct Sheet {
     /// The format, if the name of OUT does not tell
     #[arg(long, value_enum)]
     format: Option<Format>,
@@ -49,12 +66,10 @@ pub(crate) struct Arguments {
     /// Where on the bed the job starts, in mm from the back left corner [default: 0,0]
     #[arg(long, value_name = "X,Y", value_parser = numbers::pair(-MAX_DISTANCE_MM..=MAX_DISTANCE_MM, "mm"))]
     start: Option<[f64; 2]>,
-    #[command(flatten)]
-    limit: source::Limit,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub(super) enum Format {
     Svg,
     Png,
 }
@@ -68,20 +83,20 @@ enum Shown {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let path = arguments.output.clone().unwrap_or_else(|| default_output(&arguments.file));
-    let format = format(arguments.format, &path)?;
+    let path = arguments.output.clone().unwrap_or_else(|| source::default_output(&arguments.file, "svg"));
+    let format = arguments.sheet.format(&path)?;
     let job = source::open(&arguments.file, arguments.limit.into())?;
+    let at_tick = arguments.at.map(|at_s| tick_at(&job, at_s)).transpose();
+    let at_tick = at_tick.map_err(|why| CliError::failed(format_args!("{}: {why}", source::name(&arguments.file))))?;
     // Opened before the work, so that a missing folder is reported at once.
     let mut output = output::create(&path, &[&arguments.file])?;
-    let plot = Plot::from_job(job).map_err(|e| source::broken(&arguments.file, &e))?;
-
-    let mut sheet = PlotOptions::new(source::title(&arguments.file));
-    sheet.width_px = arguments.size;
-    sheet.start_mm = arguments.start.unwrap_or_default().into();
-    sheet.view = match arguments.view {
-        Shown::Bed => View::Bed,
-        Shown::Job => View::Job,
+    let plot = match at_tick {
+        Some(tick) => Plot::from_job_at(job, tick),
+        None => Plot::from_job(job),
     };
+    let plot = plot.map_err(|e| source::broken(&arguments.file, &e))?;
+
+    let sheet = arguments.sheet.options(source::title(&arguments.file));
     let picture = match format {
         Format::Svg => plot.to_svg(&sheet).into_bytes(),
         Format::Png => plot.to_png(&sheet).map_err(|e| source::broken(&arguments.file, &e))?,
@@ -92,7 +107,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Ok(());
     }
     let measured = plot.measured();
-    if let Some(remark) = off_bed(&measured.header, &measured.extents, arguments.start) {
+    if let Some(remark) = off_bed(&measured.header, &measured.extents, arguments.sheet.start) {
         eprint(format_args!("{}: remark: {remark}", source::name(&arguments.file)));
     }
     if !is_stdout {
@@ -101,23 +116,89 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     Ok(())
 }
 
-fn default_output(file: &Path) -> PathBuf {
-    match file.file_stem() {
-        Some(stem) if !source::is_std(file) => Path::new(stem).with_added_extension("svg"),
-        _ => PathBuf::from("-"),
+/// Parses a time as seconds, `minutes:seconds` or `hours:minutes:seconds`, in seconds.
+fn time(text: &str) -> Result<f64, String> {
+    let seconds = |text: &str| {
+        let is_decimal =
+            text.starts_with(|c: char| c.is_ascii_digit()) && text.chars().all(|c| c.is_ascii_digit() || c == '.');
+        text.parse::<f64>().ok().filter(|_| is_decimal)
+    };
+    let minutes = |text: &str| text.parse::<u32>().map(f64::from).ok().filter(|_| !text.starts_with('+'));
+    let below_60 = |number: &f64| *number < 60.0;
+    let parts: Vec<_> = text.trim().split(':').collect();
+    let total = match parts[..] {
+        [s] => seconds(s),
+        [m, s] => minutes(m).zip(seconds(s).filter(below_60)).map(|(m, s)| 60.0 * m + s),
+        [h, m, s] => minutes(h)
+            .zip(minutes(m).filter(below_60))
+            .zip(seconds(s).filter(below_60))
+            .map(|((h, m), s)| 3600.0 * h + 60.0 * m + s),
+        _ => None,
+    };
+    total
+        .filter(|total| *total <= MAX_TIME_S)
+        .ok_or_else(|| format!("expected a time from 0 to {MAX_TIME_S} seconds, such as 12.5, 0:30 or 1:02:03"))
+}
+
+/// Returns the number of ticks until a time.
+fn tick_at<R: std::io::Read>(job: &Job<R>, at_s: f64) -> Result<u64, &'static str> {
+    let hz =
+        job.header().step_frequency_hz().ok_or("the header has no step frequency (STfr), so that --at has no tick")?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most a year, not negative")]
+    let tick = (at_s * f64::from(hz)).round() as u64;
+    Ok(tick)
+}
+
+impl Sheet {
+    /// Returns the format of a picture with this name.
+    pub(super) fn format(&self, output: &Path) -> Result<Format, CliError> {
+        let extension = output.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        match (self.format, extension.as_deref()) {
+            (Some(format), _) => Ok(format),
+            (None, Some("png")) => Ok(Format::Png),
+            (None, Some("svg")) => Ok(Format::Svg),
+            (None, None) if source::is_std(output) => Ok(Format::Svg),
+            _ => Err(CliError::usage(format_args!(
+                "{}: SVG or PNG? Use a name that ends in .svg or .png, or --format",
+                output.display()
+            ))),
+        }
+    }
+
+    pub(super) fn options(&self, title: String) -> PlotOptions {
+        let mut options = PlotOptions::new(title);
+        options.width_px = self.size;
+        options.start_mm = self.start.unwrap_or_default().into();
+        options.view = match self.view {
+            Shown::Bed => View::Bed,
+            Shown::Job => View::Job,
+        };
+        options
     }
 }
 
-fn format(option: Option<Format>, output: &Path) -> Result<Format, CliError> {
-    let extension = output.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-    match (option, extension.as_deref()) {
-        (Some(format), _) => Ok(format),
-        (None, Some("png")) => Ok(Format::Png),
-        (None, Some("svg")) => Ok(Format::Svg),
-        (None, None) if source::is_std(output) => Ok(Format::Svg),
-        _ => Err(CliError::usage(format_args!(
-            "{}: SVG or PNG? Use a name that ends in .svg or .png, or --format",
-            output.display()
-        ))),
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_seconds_or_a_clock() {
+        for (text, seconds) in [
+            ("0", 0.0),
+            ("12.5", 12.5),
+            (" 90 ", 90.0),
+            ("0:30", 30.0),
+            ("2:05.5", 125.5),
+            ("1:02:03", 3723.0),
+            ("90:00", 5400.0),
+        ] {
+            assert_eq!(time(text), Ok(seconds), "{text}");
+        }
+        for text in [
+            "", ":", "-1", "1:60", "1:60:00", "1:-1", "+1:00", "1e3", "inf", "nan", "1:2:3:4", "5s", "31536001", ".",
+            "1:",
+        ] {
+            assert!(time(text).is_err_and(|e| e.contains("from 0 to 31536000 seconds, such as")), "{text}");
+        }
     }
 }

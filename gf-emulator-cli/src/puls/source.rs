@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gf_emulator_core::puls::{Job, Limits, MAX_TICKS, Measured, Meter};
 use gf_emulator_core::{Error, files};
@@ -48,6 +48,14 @@ pub(super) fn title(path: &Path) -> String {
     match path.file_name() {
         Some(file_name) if !is_std(path) => file_name.to_string_lossy().into_owned(),
         _ => name(path),
+    }
+}
+
+/// Returns where a picture or a page of a file is written by default.
+pub(super) fn default_output(file: &Path, extension: &str) -> PathBuf {
+    match file.file_stem() {
+        Some(stem) if !is_std(file) => Path::new(stem).with_added_extension(extension),
+        _ => PathBuf::from("-"),
     }
 }
 

@@ -9,12 +9,13 @@ use tempfile::TempDir;
 use crate::program::{Ended, Program, command};
 use crate::{folder, run};
 
-const EVERY: [&[&str]; 6] = [
+const EVERY: [&[&str]; 7] = [
     &["info"],
     &["info", "--json"],
     &["check"],
     &["plot", "-o", "out.svg"],
     &["plot", "-o", "out.png"],
+    &["view", "-o", "out.html"],
     &["export", "--format", "csv", "-o", "out.csv"],
 ];
 

@@ -3,6 +3,7 @@
 mod bounds;
 mod drawings;
 mod layers;
+mod looking;
 mod make;
 
 use std::fs;

@@ -27,6 +27,7 @@ mod bed;
 mod bit_planes;
 mod check;
 mod counts;
+mod diff;
 #[cfg(feature = "drawing")]
 mod drawing;
 mod error;
@@ -66,6 +67,7 @@ mod tests;
 pub use bed::{WORK_AREA_MM, off_bed};
 pub use check::{Refusal, Remark};
 pub use counts::Counts;
+pub use diff::{CodeDifference, Difference, DifferenceError, Distance};
 #[cfg(feature = "drawing")]
 pub use drawing::picture::Picture;
 #[cfg(feature = "drawing")]

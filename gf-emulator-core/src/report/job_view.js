@@ -77,17 +77,24 @@
   front += margin;
   const canvases = [element("path"), element("done")];
   let scale = 1;
+  // The strip below the drawing, for the scale.
+  const SCALE_PX = 32;
 
   const layOut = () => {
-    const width = element("picture").clientWidth;
-    const height = Math.min((width * (front - back)) / (right - left), Math.max(240, 0.62 * window.innerHeight));
+    // The page may have no width yet.
+    const width = Math.max(element("picture").clientWidth, 1);
+    // As high as the job needs at this width, but a flat one is not a slit, and a deep one fits the window.
+    const needed = (width * (front - back)) / (right - left);
+    const drawing = Math.max(90, Math.min(needed, Math.max(240, 0.62 * window.innerHeight)));
+    const height = drawing + SCALE_PX;
     const ratio = window.devicePixelRatio || 1;
-    scale = Math.min(width / (right - left), height / (front - back));
+    scale = Math.min(width / (right - left), drawing / (front - back));
+    const [across, down] = [(width - scale * (right - left)) / 2, (drawing - scale * (front - back)) / 2];
     for (const canvas of canvases) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(height * ratio);
       canvas.style.setProperty("height", `${height}px`);
-      canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, (width - scale * (right - left)) / 2 * ratio, 0);
+      canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, across * ratio, down * ratio);
     }
   };
   const px = (i) => (x[i] * job.xMm - left) * scale;
@@ -111,11 +118,34 @@
       context.moveTo(px(start - 1), py(start - 1));
       for (let n = start; n < i; n++) context.lineTo(px(n), py(n));
       context.strokeStyle = COLOURS[layer];
-      context.globalAlpha = isDone ? 1 : 0.25;
+      context.globalAlpha = isDone ? 1 : 0.35;
       context.lineWidth = layer === 0 ? 0.75 : 1.5;
       context.stroke();
     }
     context.globalAlpha = 1;
+  };
+
+  // Draws a bar of a round length in the bottom right corner.
+  const drawScale = (context) => {
+    const decade = 10 ** Math.floor(Math.log10(60 / scale));
+    const mm = [1, 2, 5, 10].map((digit) => digit * decade).find((mm) => mm * scale >= 59.9);
+    const ratio = window.devicePixelRatio || 1;
+    context.save();
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    const [end, bottom] = [context.canvas.width / ratio - 12, context.canvas.height / ratio - 12];
+    const start = end - mm * scale;
+    context.beginPath();
+    context.moveTo(start, bottom - 5);
+    context.lineTo(start, bottom);
+    context.lineTo(end, bottom);
+    context.lineTo(end, bottom - 5);
+    context.strokeStyle = context.fillStyle = "#1f2933";
+    context.lineWidth = 1.5;
+    context.stroke();
+    context.font = "13px system-ui, 'DejaVu Sans', sans-serif";
+    context.textAlign = "center";
+    context.fillText(`${Number(mm.toPrecision(1))} mm`, (start + end) / 2, bottom - 9);
+    context.restore();
   };
 
   let drawn = 0;
@@ -129,6 +159,7 @@
     context.lineWidth = 1;
     context.strokeRect(-left * scale, -back * scale, width * scale, depth * scale);
     draw(context, 0, count - 1, false);
+    drawScale(context);
     done.width = canvases[1].width;
     done.height = canvases[1].height;
     done.getContext("2d").setTransform(canvases[1].getContext("2d").getTransform());
@@ -157,7 +188,8 @@
   };
   const show = () => {
     const t = Math.min(Number(time.value), end);
-    const tick = t * job.hz;
+    // Rounded, so that seconds that are a whole tick are that tick.
+    const tick = Math.round(t * job.hz * 1000) / 1000;
     const i = Math.min(Math.floor(tick / job.sampleTicks), count - 1);
     const next = Math.min(i + 1, count - 1);
     const span = tickOf(next) - tickOf(i);
@@ -171,7 +203,7 @@
     put("y", headY.toFixed(3));
     put("z", ((lastOf(job.lens, tick) || 0) * job.zMm).toFixed(2));
     put("v", seconds > 0 ? (way / seconds).toFixed(1) : "0.0");
-    put("laser", span > 0 && fire[next] > 0 ? `on, density ${(fire[next] / span).toFixed(2)}` : "off");
+    put("laser", span > 0 && fire[next] > 0 ? (fire[next] / span).toFixed(2) : "off");
     put("power", lastOf(job.powers, tick) ?? "not set");
     const all = fired[count - 1];
     put("dose", `${(mix(fired) / job.hz).toFixed(2)} s (${all > 0 ? ((100 * mix(fired)) / all).toFixed(1) : "0.0"} %)`);
@@ -221,6 +253,13 @@
     requestAnimationFrame(step);
   });
 
+  let width = 0;
+  const onWidth = () => {
+    if (element("picture").clientWidth === width) return;
+    width = element("picture").clientWidth;
+    redraw();
+  };
+  new ResizeObserver(onWidth).observe(element("picture"));
   window.addEventListener("resize", redraw);
   redraw();
 })();

@@ -184,13 +184,14 @@ impl JobView {
                         }
                         dl #state {
                             @for (id, name) in [("t", "time"), ("x", "X mm"), ("y", "Y mm"), ("z", "lens mm"), ("v", "speed mm/s"),
-                                ("laser", "laser"), ("power", "power level"), ("dose", "fired so far")] {
+                                ("laser", "laser density"), ("power", "power level"), ("dose", "fired so far")] {
                                 div { dt { (name) } dd id=(id) { } }
                             }
                         }
                         fieldset #layers { legend { "Shown" } }
-                        p.note { "Distances are from where the job starts: X to the right, Y to the front. Density is the share of \
-                                  ticks that fire, over " (Seconds(self.sample_ticks as f64 / hz.map_or(10_000.0, f64::from))) "." }
+                        p.note { "Distances are from where the job starts: X to the right, Y to the front. A pulse file does not say \
+                                  where on the bed that is: the dark lines are the bed's edges if it is the back left corner. Density is \
+                                  the share of ticks that fire, over " (Seconds(self.sample_ticks as f64 / hz.map_or(10_000.0, f64::from))) "." }
                     }
                     script type="application/json" #job { (PreEscaped(data.to_string())) }
                     script { (PreEscaped(SCRIPT)) }

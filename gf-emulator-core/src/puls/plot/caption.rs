@@ -2,6 +2,7 @@
 
 use super::super::{Header, Seconds, Span};
 use super::canvas::{Canvas, n};
+use super::moment::Moment;
 use super::scale::{grouped, mm};
 use super::{Plot, colour};
 
@@ -11,13 +12,24 @@ const CELL_EM: f64 = 23.0;
 const NAME_EM: f64 = 6.0;
 
 pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
+    draw_rows(canvas, &numbers(plot));
+    let available = canvas.width - 2.0 * canvas.margin;
+    for note in notes(plot) {
+        for line in wrapped(&note, available / canvas.text_width("m", 0.9)) {
+            canvas.y += 1.5 * canvas.em;
+            canvas.text(canvas.margin, canvas.y, &line);
+        }
+    }
+}
+
+/// Draws names and values in columns.
+pub(super) fn draw_rows(canvas: &mut Canvas, numbers: &[(&str, String)]) {
     let em = canvas.em;
     let available = canvas.width - 2.0 * canvas.margin;
     let columns = (available / (CELL_EM * em)).floor().max(1.0);
     let cell = available / columns;
     let line_height = 1.5 * em;
     canvas.y += 0.8 * em;
-    let numbers = numbers(plot);
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small positive number")]
     let rows = numbers.len().div_ceil(columns as usize);
     let top = canvas.y;
@@ -35,12 +47,6 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
         canvas.add(text);
     }
     canvas.y = top + (rows.saturating_sub(1)) as f64 * line_height;
-    for note in notes(plot) {
-        for line in wrapped(&note, available / canvas.text_width("m", 0.9)) {
-            canvas.y += line_height;
-            canvas.text(canvas.margin, canvas.y, &line);
-        }
-    }
 }
 
 /// Returns the measurements with their names.
@@ -88,17 +94,39 @@ fn ends(header: &Header, span: Span, mm: fn(&Header, i64) -> f64) -> String {
 
 /// Returns remarks about the plot.
 fn notes(plot: &Plot) -> Vec<String> {
-    let mut notes = Vec::new();
-    if plot.layers.cuts_in_dose {
+    let mut notes: Vec<String> = plot.moment.iter().map(|moment| describe(moment, plot)).collect();
+    let layers = || [Some(&plot.layers), plot.rest.as_ref()].into_iter().flatten();
+    if layers().any(|layers| layers.cuts_in_dose) {
         notes.push("There are too many cuts for lines: the later ones are drawn as dose.".to_owned());
     }
-    if plot.layers.travel_dropped {
+    if layers().any(|layers| layers.travel_dropped) {
         notes.push("There is too much travel for lines: the later part is left out.".to_owned());
     }
     if let Some(reasons) = plot.measured.refusal_reasons(None) {
         notes.push(format!("A machine would refuse it: {reasons}."));
     }
     notes
+}
+
+/// Describes a moment of the job.
+fn describe(moment: &Moment, plot: &Plot) -> String {
+    let measured = &plot.measured;
+    let tick = moment.tick.min(measured.ticks);
+    let time = match (measured.seconds(tick), measured.run_time_s) {
+        (Some(at), Some(end)) => format!("{} of {}", Seconds(at), Seconds(end)),
+        _ => format!("tick {} of {}", grouped(tick), grouped(measured.ticks)),
+    };
+    if moment.tick >= measured.ticks {
+        return format!("At {time} the job is over.");
+    }
+    let (x, y) = moment.head_mm(&measured.header);
+    let z = measured.header.z_mm(moment.head.z);
+    let laser = if moment.laser { "on" } else { "off" };
+    let done = 100.0 * moment.fire_ticks as f64 / measured.counts.le.max(1) as f64;
+    format!(
+        "At {time} the head is at X {x:.1}, Y {y:.1} mm, the lens at {z:.1} mm, the laser is {laser}, and {done:.1} % of the \
+         firing is done. What comes later is faint."
+    )
 }
 
 /// Wraps text to lines of a number of characters.

@@ -21,8 +21,17 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
     let peak = axis_end(measured.peak_mm_s.unwrap_or_default().max(1.0));
     let speed = |bin: &Bin| bin.peak_mm_s / peak;
     let fire = |bin: &Bin| bin.fire_ticks as f64 / bin.ticks as f64;
+    let top = canvas.y;
     chart(canvas, "speed, mm/s", &label(peak, 1.0), colour::SPEED, bins, &speed);
     chart(canvas, "laser, % of ticks", "100", colour::LASER, bins, &fire);
+    if let Some(moment) = &plot.moment {
+        let left = left(canvas);
+        let part = moment.tick.min(measured.ticks) as f64 / measured.ticks as f64;
+        let x = left + part * (canvas.width - canvas.margin - left);
+        let d = format!("M{} {}V{}", n(x), n(top + 1.1 * canvas.em), n(canvas.y));
+        let line = Path::new().set("d", d).set("stroke", colour::INK);
+        canvas.add(line.set("stroke-width", n(0.14 * canvas.em)));
+    }
     time_axis(canvas, run_time_s);
 }
 

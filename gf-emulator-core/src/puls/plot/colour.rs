@@ -13,6 +13,8 @@ pub(super) const BED: Colour = "#f9fafb";
 pub(super) const TRAVEL: Colour = "#9aa5b1";
 pub(super) const SPEED: Colour = "#3b528b";
 pub(super) const LASER: Colour = "#c2410c";
+/// What is only in the second of two jobs; [`LASER`] is only in the first.
+pub(super) const ONLY_B: Colour = "#1d4ed8";
 /// The darkest shade of an engraving. Lighter ones are more transparent.
 pub(super) const ENGRAVING: [u8; 3] = [0x3b, 0x1d, 0x0e];
 

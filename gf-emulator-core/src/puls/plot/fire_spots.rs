@@ -32,6 +32,16 @@ pub(super) struct FireSpots {
 }
 
 impl FireSpots {
+    /// Returns the number of ticks added.
+    pub(super) fn tick(&self) -> u64 {
+        self.tick
+    }
+
+    /// Returns where the head is after them.
+    pub(super) fn position(&self) -> Position {
+        self.at
+    }
+
     /// Adds ticks.
     pub(super) fn add(&mut self, ticks: &[u8]) {
         for &byte in ticks {

@@ -56,6 +56,7 @@ pub(super) struct Layers {
 #[derive(Debug)]
 struct TracedSegment {
     segment: Segment,
+    sevenths: u8,
     spots: Vec<FireSpot>,
 }
 
@@ -105,11 +106,11 @@ impl Layers {
         }
     }
 
-    /// Adds the next segment, and takes its spots.
-    pub(super) fn add(&mut self, segment: &Segment, fire_spots: &mut FireSpots) {
+    /// Adds the next segment, which has that fire density in sevenths, and takes its spots.
+    pub(super) fn add(&mut self, segment: &Segment, sevenths: u8, fire_spots: &mut FireSpots) {
         let mut spots = Vec::new();
         fire_spots.take_until(segment.start_tick + segment.ticks, &mut spots);
-        let traced = TracedSegment { segment: *segment, spots };
+        let traced = TracedSegment { segment: *segment, sevenths, spots };
         let was_lit = std::mem::replace(&mut self.was_lit, segment.laser);
         let dot = self.sweep.as_ref().filter(|_| is_dot(segment)).map(|sweep| sweep.direction);
         let Some(direction) = along_x(segment).or(dot) else {
@@ -205,7 +206,7 @@ impl Layers {
         let Segment { start, end, laser, .. } = traced.segment;
         if laser {
             if self.cut_points < MAX_CUT_POINTS {
-                self.cut_points += append(&mut self.cuts, Some(traced.segment.sevenths()), start, end);
+                self.cut_points += append(&mut self.cuts, Some(traced.sevenths), start, end);
             } else {
                 self.cuts_in_dose = true;
                 traced.spots.iter().for_each(|spot| self.dose.add(spot));

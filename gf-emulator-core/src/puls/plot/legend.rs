@@ -2,7 +2,8 @@
 
 use svg::node::element::{Element, Line, Rectangle};
 
-use super::bed::{marker, max_dose_per_mm2};
+use super::super::Seconds;
+use super::bed::{head_marker, marker, max_dose_per_mm2};
 use super::canvas::{Canvas, n};
 use super::scale::grouped;
 use super::{Plot, colour};
@@ -27,10 +28,16 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
     };
     items.push(("start".to_owned(), vec![marker(false, (SAMPLE_EM * em / 2.0, 0.0), em)]));
     items.push(("end".to_owned(), vec![marker(true, (SAMPLE_EM * em / 2.0, 0.0), em)]));
-    if !plot.layers.travel.is_empty() {
+    if let Some(moment) = &plot.moment {
+        let at = plot.measured.seconds(moment.tick.min(plot.measured.ticks));
+        let words = at.map_or_else(|| "head".to_owned(), |at| format!("head at {}", Seconds(at)));
+        items.push((words, vec![head_marker((SAMPLE_EM * em / 2.0, 0.0), em)]));
+    }
+    let layers = || [Some(&plot.layers), plot.rest.as_ref()].into_iter().flatten();
+    if layers().any(|layers| !layers.travel.is_empty()) {
         items.push(("travel, laser off".to_owned(), line(colour::TRAVEL, 0.08)));
     }
-    let is_used = |sevenths: u8| plot.layers.cuts.iter().any(|cut| cut.sevenths == Some(sevenths));
+    let is_used = |sevenths: u8| layers().flat_map(|layers| &layers.cuts).any(|cut| cut.sevenths == Some(sevenths));
     let cuts: Vec<_> = (0..).zip(colour::CUTS).filter(|(sevenths, _)| is_used(*sevenths)).collect();
     for (i, (sevenths, colour)) in cuts.into_iter().enumerate() {
         let part = match sevenths {
@@ -48,6 +55,12 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
         items.push((words, shades(em)));
     }
 
+    draw_items(canvas, items);
+}
+
+/// Draws samples, each with its meaning.
+pub(super) fn draw_items(canvas: &mut Canvas, items: Vec<(String, Vec<Element>)>) {
+    let em = canvas.em;
     let right = canvas.width - canvas.margin;
     let (mut x, line_height) = (canvas.margin, 1.7 * em);
     for (words, sample) in items {

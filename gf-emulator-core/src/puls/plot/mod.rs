@@ -7,12 +7,15 @@ mod canvas;
 mod caption;
 mod charts;
 mod colour;
+mod diff;
 mod dose_raster;
 mod fire_spots;
 mod layers;
 mod legend;
+mod moment;
 mod page;
 mod scale;
+mod viewport;
 
 #[cfg(test)]
 mod tests;
@@ -25,8 +28,8 @@ use resvg::usvg;
 
 use super::svg_options::svg_options;
 use super::{Error, Job, Measured, Meter, Result};
-use fire_spots::FireSpots;
 use layers::Layers;
+use moment::{Moment, Parts};
 
 /// The valid widths of a plot in pixels: from a small phone to a poster (A1 at 300 dpi).
 pub const WIDTHS_PX: RangeInclusive<u32> = 240..=10_000;
@@ -101,6 +104,9 @@ impl PlotOptions {
 #[derive(Debug)]
 pub struct Plot {
     layers: Layers,
+    /// What comes after the moment.
+    rest: Option<Layers>,
+    moment: Option<Moment>,
     measured: Measured,
 }
 
@@ -110,7 +116,7 @@ impl Plot {
     /// # Errors
     /// Those of [`Job::next_chunk`].
     pub fn from_job<R: Read>(job: Job<R>) -> Result<Self> {
-        Self::read(job, &mut || true).map(|(plot, _)| plot)
+        Self::read(job, None, &mut || true).map(|(plot, _)| plot)
     }
 
     /// Reads a job as [`from_job`](Self::from_job) does, as long as `keep_going` returns `true`, which is called for
@@ -119,27 +125,53 @@ impl Plot {
     /// # Errors
     /// Those of [`Job::next_chunk`].
     pub fn from_job_while<R: Read>(job: Job<R>, mut keep_going: impl FnMut() -> bool) -> Result<Option<Self>> {
-        Self::read(job, &mut keep_going).map(|(plot, is_complete)| is_complete.then_some(plot))
+        Self::read(job, None, &mut keep_going).map(|(plot, is_complete)| is_complete.then_some(plot))
+    }
+
+    /// Reads a job as [`from_job`](Self::from_job) does, and marks a moment: what comes after that many ticks is drawn
+    /// faint, and the head's place is marked, in the charts as well. A moment after the end is the end.
+    ///
+    /// The measurements are those of the whole job. The raster takes up to twice as much memory.
+    ///
+    /// ```
+    /// use gf_emulator_core::puls::{Builder, Job, Plot, PlotOptions};
+    ///
+    /// let file = Builder::new().move_to(20.0, 0.0)?.cut_to(20.0, 30.0, 50.0, 0.5)?.to_bytes();
+    /// let job = Job::open(&file[..])?;
+    /// let half_a_second = u64::from(job.header().step_frequency_hz().unwrap()) / 2;
+    /// let svg = Plot::from_job_at(job, half_a_second)?.to_svg(&PlotOptions::new("line.puls"));
+    /// assert!(svg.contains("At 0.50 s of "));
+    /// # Ok::<(), gf_emulator_core::puls::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Those of [`Job::next_chunk`].
+    pub fn from_job_at<R: Read>(job: Job<R>, tick: u64) -> Result<Self> {
+        Self::read(job, Some(tick), &mut || true).map(|(plot, _)| plot)
     }
 
     /// Returns the plot, and whether all of the job was read.
-    fn read<R: Read>(mut job: Job<R>, keep_going: &mut dyn FnMut() -> bool) -> Result<(Self, bool)> {
+    fn read<R: Read>(
+        mut job: Job<R>,
+        at_tick: Option<u64>,
+        keep_going: &mut dyn FnMut() -> bool,
+    ) -> Result<(Self, bool)> {
         let mut meter = Meter::new(job.header());
-        let mut layers = Layers::new(job.header());
-        let mut spots = FireSpots::default();
+        let mut parts = Parts::new(job.header(), at_tick);
         let mut is_complete = true;
         while let Some(chunk) = job.next_chunk()? {
             is_complete = keep_going();
             if !is_complete {
                 break;
             }
-            // Spots first: a segment is complete after its last tick.
-            spots.add(chunk);
-            meter.add(chunk, &mut |segment| layers.add(segment, &mut spots));
+            // Ticks first: a segment is complete after its last tick.
+            parts.add_ticks(chunk);
+            meter.add(chunk, &mut |segment| parts.add(segment));
         }
-        let measured = meter.finish(&mut |segment| layers.add(segment, &mut spots));
-        layers.finish();
-        Ok((Self { layers, measured }, is_complete))
+        let measured = meter.finish(&mut |segment| parts.add(segment));
+        parts.finish();
+        let Parts { layers, rest, moment, .. } = parts;
+        Ok((Self { layers, rest, moment, measured }, is_complete))
     }
 
     /// Returns the measurements of the job.

@@ -18,16 +18,8 @@ pub(super) fn draw(plot: &Plot, options: &PlotOptions) -> Document {
 }
 
 fn draw_title(canvas: &mut Canvas, plot: &Plot, title: &str) {
-    const SIZE: f64 = 1.4;
     let measured = plot.measured();
-    let title = printable(title);
-    canvas.y += SIZE * canvas.em;
-    let available = canvas.width - 2.0 * canvas.margin;
-    // Bold text is about 1/6 wider.
-    let title = truncated(&title, available / (canvas.text_width("m", SIZE) * 1.17));
-    let heading =
-        canvas.label(canvas.margin, canvas.y, &title).set("font-size", n(SIZE * canvas.em)).set("font-weight", "bold");
-    canvas.add(heading);
+    draw_heading(canvas, title);
     canvas.y += 1.5 * canvas.em;
     let ticks = grouped(measured.ticks);
     let line = match (measured.run_time_s, measured.header.step_frequency_hz()) {
@@ -39,6 +31,19 @@ fn draw_title(canvas: &mut Canvas, plot: &Plot, title: &str) {
     let line = canvas.label(canvas.margin, canvas.y, &line).set("fill", colour::FAINT);
     canvas.add(line);
     canvas.y += canvas.em;
+}
+
+/// Draws the title alone.
+pub(super) fn draw_heading(canvas: &mut Canvas, title: &str) {
+    const SIZE: f64 = 1.4;
+    let title = printable(title);
+    canvas.y += SIZE * canvas.em;
+    let available = canvas.width - 2.0 * canvas.margin;
+    // Bold text is about 1/6 wider.
+    let title = truncated(&title, available / (canvas.text_width("m", SIZE) * 1.17));
+    let heading =
+        canvas.label(canvas.margin, canvas.y, &title).set("font-size", n(SIZE * canvas.em)).set("font-weight", "bold");
+    canvas.add(heading);
 }
 
 /// Truncates text to a number of characters, with an ellipsis.

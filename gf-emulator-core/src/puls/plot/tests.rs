@@ -59,14 +59,18 @@ impl Rendered {
     fn of(plot: &Plot, width_px: u32) -> Self {
         let mut options = PlotOptions::new("a job");
         options.width_px = width_px;
-        let svg = plot.to_svg(&options);
+        let rendered = Self::of_svg(&plot.to_svg(&options));
+        assert_eq!(rendered.pixels.width(), width_px);
+        rendered
+    }
+
+    fn of_svg(svg: &str) -> Self {
         let window = &svg[svg[1..].find("<svg ").unwrap() + 1..];
         let number = |name: &str| -> f64 {
             let from = window.find(&format!(" {name}=\"")).unwrap() + name.len() + 3;
             window[from..].split('"').next().unwrap().parse().unwrap()
         };
-        let pixels = Pixmap::decode_png(&plot.to_png(&options).unwrap()).unwrap();
-        assert_eq!(pixels.width(), width_px);
+        let pixels = Pixmap::decode_png(&render(svg, BAND_PIXELS).unwrap()).unwrap();
         Self { pixels, left: number("x"), top: number("y"), px_per_mm: number("width") / WORK_AREA_MM.0 }
     }
 
@@ -103,6 +107,82 @@ fn square_has_ink_on_its_sides() {
     assert!(picture.ink(60.0, 30.0) > 0.1);
     picture.expect(100.0, 50.0, colour::INK);
     assert!(picture.ink(3.55, 0.2) > 0.5, "the start's ring");
+}
+
+#[test]
+fn what_comes_after_a_moment_is_faint() {
+    let mut job = Builder::new();
+    square(&mut job).unwrap();
+    let at = |tick: u64| Plot::from_job_at(Job::open(&job.to_bytes()[..]).unwrap(), tick).unwrap();
+    let ticks: Vec<_> = Job::open(&job.to_bytes()[..]).unwrap().ticks().collect::<Result<_>>().unwrap();
+    // Half-way along the second side, 50 mm of it.
+    let is_there = |tick: &&super::super::Tick| tick.position.x == 10_667 && tick.position.y == 5333;
+    let moment = ticks.iter().find(is_there).expect("the head passes there").index + 1;
+    let plot = at(moment);
+    let picture = Rendered::of(&plot, 2400);
+    for (x, y) in [(130.0, 50.0), (200.0, 81.0)] {
+        picture.expect(x, y, colour::CUTS[3]);
+    }
+    for (x, y) in [(200.0, 120.0), (170.0, 150.0), (100.0, 130.0)] {
+        assert!((0.05..0.4).contains(&picture.ink(x, y)), "{x}, {y}: {}", picture.ink(x, y));
+    }
+    // The ring of the head.
+    picture.expect(200.0 - 0.7 * 32.0 / picture.px_per_mm, 100.0, colour::LASER);
+    let svg = plot.to_svg(&PlotOptions::new(""));
+    assert!(svg.contains("the head is at X 200.0, Y 100.0 mm") && svg.contains("the laser is on"), "{svg}");
+    let fired = ticks[..usize::try_from(moment).unwrap()].iter().filter(|tick| tick.fires).count();
+    assert_eq!(plot.moment.as_ref().unwrap().fire_ticks, fired as u64);
+    // All of it, and nothing.
+    let [all, none] = [at(u64::MAX), at(0)];
+    assert_eq!((lines(&all), all.rest.as_ref().unwrap().cuts.len()), ((1, 1, false), 0));
+    assert_eq!((lines(&none), none.rest.as_ref().unwrap().cuts.len()), ((0, 0, false), 1));
+    assert!(all.to_svg(&PlotOptions::new("")).contains("the job is over"));
+}
+
+#[test]
+fn a_moment_divides_an_engraving_without_losing_fire() {
+    let body = engraving(20, 400, 8);
+    let whole: Vec<u8> = [Builder::new().to_bytes(), vec![tick::POWER | 127], body].concat();
+    let sum = |layers: &Layers| {
+        let image = layers.dose.image([i64::MIN / 4, i64::MAX / 4], [i64::MIN / 4, i64::MAX / 4], 1000);
+        image.map_or(0.0, |image| image.fire_ticks.iter().map(|&ticks| f64::from(ticks)).sum())
+    };
+    // In the middle of the sixth sweep, to the left.
+    let plot = Plot::from_job_at(Job::open(&whole[..]).unwrap(), 1 + 5 * 608 + 300).unwrap();
+    let (before, after) = (sum(&plot.layers), sum(plot.rest.as_ref().unwrap()));
+    assert!((before + after - 8000.0).abs() < 0.1 && (before - 2200.0).abs() < 4.0, "{before} and {after}");
+}
+
+#[test]
+fn a_difference_has_the_colours_of_its_jobs() {
+    let (mut a, mut b) = (Builder::new(), Builder::new());
+    square(&mut a).unwrap();
+    // The first two sides, then a line that A does not have.
+    b.move_to(100.0, 50.0).unwrap();
+    for (x_mm, y_mm) in [(200.0, 50.0), (200.0, 150.0), (300.0, 150.0)] {
+        b.cut_to(x_mm, y_mm, 180.0, 3.0 / 7.0).unwrap();
+    }
+    let (a, b) = (a.to_bytes(), b.to_bytes());
+    let read = |file| Job::open(file).unwrap();
+    let found = super::super::Difference::read(read(&a[..]), read(&b[..])).unwrap();
+    let mut options = PlotOptions::new("A and B");
+    options.width_px = 2400;
+    let picture = Rendered::of_svg(&found.to_svg(&options));
+    for (x, y, colour) in [
+        (150.0, 50.0, colour::TRAVEL),
+        (200.0, 100.0, colour::TRAVEL),
+        (150.0, 150.0, colour::LASER),
+        (100.0, 100.0, colour::LASER),
+        (250.0, 150.0, colour::ONLY_B),
+    ] {
+        let pixel = picture.pixel(x + 0.1, y + 0.1);
+        let found = [pixel.red(), pixel.green(), pixel.blue()];
+        let expected = [1, 3, 5].map(|at| u8::from_str_radix(&colour[at..at + 2], 16).unwrap());
+        assert!(found.iter().zip(expected).all(|(a, b)| a.abs_diff(b) < 60), "{x}, {y}: {found:?}, not {expected:?}");
+    }
+    for (x, y) in [(131.0, 101.0), (250.0, 155.0), (60.0, 30.0)] {
+        assert!(picture.ink(x, y) < 0.1, "{x}, {y}");
+    }
 }
 
 #[test]

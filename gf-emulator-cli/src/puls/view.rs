@@ -1,0 +1,51 @@
+//! `puls view`: writes a job as a page with a time slider.
+
+use std::path::PathBuf;
+
+use gf_emulator_core::report::JobView;
+
+use super::source;
+use crate::error::CliError;
+use crate::output::{self, eprint};
+
+/// Write a job as a page for a browser, with a time slider
+///
+/// Shows the head's path from above. Move the slider, or press Play, to see where the head is at any time, what is done by
+/// then, and the speed, lens, laser and power.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gf-machine-emulator puls view job.puls
+      Writes job.html.
+  gf-machine-emulator puls view - -o job.html < job.puls
+
+The page is one file that needs no network. It takes at most a few megabytes.
+
+Exit codes: 0 done; 1 reading or writing failed; 2 wrong usage, or a file that
+cannot be opened.")]
+pub(crate) struct Arguments {
+    /// The pulse file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    file: PathBuf,
+    /// The file to write; `-` is standard output
+    ///
+    /// The default is the pulse file's name with .html, in the current directory; standard output for standard input.
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    limit: source::Limit,
+}
+
+pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
+    let path = arguments.output.clone().unwrap_or_else(|| source::default_output(&arguments.file, "html"));
+    let job = source::open(&arguments.file, arguments.limit.into())?;
+    // Opened before the work, so that a missing folder is reported at once.
+    let mut output = output::create(&path, &[&arguments.file])?;
+    let view = JobView::read(job).map_err(|e| source::broken(&arguments.file, &e))?;
+    let written = view.write(&source::title(&arguments.file), &mut output.file);
+    let (is_stdout, name) = (output.file.is_stdout(), output.file.name());
+    if output.finish(written)? && !is_stdout {
+        eprint(format_args!("{name}: open it in a browser"));
+    }
+    Ok(())
+}
