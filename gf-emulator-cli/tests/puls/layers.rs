@@ -43,7 +43,7 @@ fn every_colour_of_an_svg_file_is_a_layer() {
     assert_eq!(
         lines[1..],
         [
-            "box.svg: remark: layer #ffffff: 1 shape left out, since they are white, with the default settings",
+            "box.svg: remark: layer #ffffff: 1 shape left out: white, with the default settings",
             "box.svg: remark: layer #ff0000: 2 lines cut, with the default settings",
             "box.svg: remark: layer #0000ff: 1 line cut, with the default settings",
             "box.svg: remark: layer #000000: 1 shape engraved, with the default settings",

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::super::{Builder, Error, Laser, Power, Result};
 use super::contour::{Contour, cut};
 use super::order::order_tagged;
-use super::raster::{ENGRAVING_DPI, Engraving, Raster, Shading};
+use super::raster::{ENGRAVING_DPI, Engraving, Shading};
 use super::svg::{Drawing, Layer};
 use super::{MAX_SPEED_MM_S, MIN_SPEED_MM_S, Placement};
 use crate::words::count;
@@ -77,7 +77,7 @@ pub struct LayerSettings {
 pub struct Layers {
     /// What layers have without settings of their own.
     pub base: LayerSettings,
-    /// Whether layers and their lines stay in the order of the file. Else engravings come first, then scores, then cuts, and
+    /// Whether layers and their lines stay in the order of the file, after the pictures. Else engravings come first, then scores, then cuts, and
     /// lines are put in [`order`](super::super::order()).
     pub keep_order: bool,
     named: Vec<(String, LayerSettings)>,
@@ -98,10 +98,9 @@ struct Line {
     laser: Laser,
 }
 
-/// The parts of a drawing by treatment.
+/// The lines of a drawing by treatment.
 #[derive(Default)]
-struct Parts {
-    engravings: Vec<(Raster, Engraving)>,
+struct Lines {
     scores: Vec<(Contour, Line)>,
     cuts: Vec<(Contour, Line)>,
 }
@@ -212,28 +211,36 @@ impl Layers {
     /// # Errors
     /// The job is unchanged after an error.
     /// - [`Error::Layer`] if settings are out of range, or name a layer that the drawing does not have.
-    /// - Those of [`cut`], [`Raster::engrave`], and the rasters of layers and pictures.
+    /// - Those of [`cut`], [`Raster::engrave`](super::raster::Raster::engrave), and the rasters of layers and pictures.
     pub fn draw(&self, job: &mut Builder, drawing: &Drawing, placement: Placement) -> Result<Vec<String>> {
         self.base.check("all")?;
         self.check_names(drawing)?;
         let mut remarks = drawing.remarks.clone();
         let before = job.checkpoint();
-        let mut parts = Parts::default();
-        let mut add_all = || {
-            for layer in &drawing.layers {
-                self.add_layer(layer, placement, &mut parts, &mut remarks)?;
-                if self.keep_order {
-                    std::mem::take(&mut parts).make(job, placement, true)?;
-                }
-            }
-            self.add_pictures(drawing, placement, &mut parts, &mut remarks)?;
-            std::mem::take(&mut parts).make(job, placement, self.keep_order)
-        };
-        let result = add_all();
+        let result = self.draw_all(job, drawing, placement, &mut remarks);
         if result.is_err() {
             job.restore(before);
         }
         result.map(|()| remarks)
+    }
+
+    fn draw_all(
+        &self,
+        job: &mut Builder,
+        drawing: &Drawing,
+        placement: Placement,
+        remarks: &mut Vec<String>,
+    ) -> Result<()> {
+        // Each raster is engraved at once: together they could be large.
+        self.engrave_pictures(job, drawing, placement, remarks)?;
+        let mut lines = Lines::default();
+        for layer in &drawing.layers {
+            self.add_layer(job, layer, placement, &mut lines, remarks)?;
+            if self.keep_order {
+                std::mem::take(&mut lines).cut(job, placement, true)?;
+            }
+        }
+        lines.cut(job, placement, self.keep_order)
     }
 
     /// Finds settings for layers that are not there.
@@ -251,29 +258,30 @@ impl Layers {
         (own.map_or(self.base, |(_, own)| own.or(self.base)), own.is_some())
     }
 
+    /// Engraves a layer, or adds its lines.
     fn add_layer(
         &self,
+        job: &mut Builder,
         layer: &Layer,
         placement: Placement,
-        parts: &mut Parts,
+        lines_to: &mut Lines,
         remarks: &mut Vec<String>,
     ) -> Result<()> {
         let (settings, is_own) = self.settings(|name| layer.is_named(name));
         let name = layer.name();
         let (lines, fills) = (layer.strokes.len(), layer.fills.len());
-        let outlines = || layer.fills.iter().flat_map(|fill| &fill.contours);
         let mut done = Vec::new();
-        let engrave = |parts: &mut Parts, done: &mut Vec<String>| {
-            if let Some(raster) = layer.raster(settings.engraving_dpi())? {
+        let mut engrave = |done: &mut Vec<String>| match layer.raster(settings.engraving_dpi())? {
+            Some(raster) => {
                 done.push(format!("{} engraved", count(fills, "shape")));
-                parts.engravings.push((raster, settings.engraving(placement)));
+                raster.engrave(job, &settings.engraving(placement))
             }
-            Result::Ok(())
+            None => Ok(()),
         };
         match settings.treatment {
             Some(Treatment::Skip) => {}
             Some(Treatment::Engrave) => {
-                engrave(parts, &mut done)?;
+                engrave(&mut done)?;
                 if lines > 0 {
                     remarks.push(format!(
                         "layer {name}: {} without an area left out of its engraving",
@@ -283,20 +291,21 @@ impl Layers {
             }
             Some(treatment @ (Treatment::Cut | Treatment::Score)) => {
                 let (to, default) =
-                    if treatment == Treatment::Cut { (&mut parts.cuts, CUT) } else { (&mut parts.scores, SCORE) };
+                    if treatment == Treatment::Cut { (&mut lines_to.cuts, CUT) } else { (&mut lines_to.scores, SCORE) };
                 let line = settings.line(default);
-                to.extend(layer.strokes.iter().chain(outlines()).map(|contour| (contour.clone(), line)));
+                let strokes = layer.strokes.iter().cloned();
+                to.extend(strokes.chain(layer.outlines()?).map(|contour| (contour, line)));
             }
             None => {
                 let line = settings.line(CUT);
-                parts.cuts.extend(layer.strokes.iter().map(|contour| (contour.clone(), line)));
+                lines_to.cuts.extend(layer.strokes.iter().map(|contour| (contour.clone(), line)));
                 if lines > 0 {
                     done.push(format!("{} cut", count(lines, "line")));
                 }
                 if layer.colour == WHITE && fills > 0 {
-                    done.push(format!("{} left out, since they are white", count(fills, "shape")));
+                    done.push(format!("{} left out: white", count(fills, "shape")));
                 } else {
-                    engrave(parts, &mut done)?;
+                    engrave(&mut done)?;
                 }
             }
         }
@@ -306,11 +315,11 @@ impl Layers {
         Ok(())
     }
 
-    fn add_pictures(
+    fn engrave_pictures(
         &self,
+        job: &mut Builder,
         drawing: &Drawing,
         placement: Placement,
-        parts: &mut Parts,
         remarks: &mut Vec<String>,
     ) -> Result<()> {
         let (settings, is_own) = self.settings(|name| name == PICTURES);
@@ -318,7 +327,7 @@ impl Layers {
             return Ok(());
         }
         for picture in &drawing.pictures {
-            parts.engravings.push((picture.raster(settings.engraving_dpi())?, settings.engraving(placement)));
+            picture.raster(settings.engraving_dpi())?.engrave(job, &settings.engraving(placement))?;
         }
         if !is_own {
             let pictures = count(drawing.pictures.len(), "picture");
@@ -330,11 +339,8 @@ impl Layers {
 
 const WHITE: [u8; 3] = [255; 3];
 
-impl Parts {
-    fn make(self, job: &mut Builder, placement: Placement, keep_order: bool) -> Result<()> {
-        for (raster, engraving) in self.engravings {
-            raster.engrave(job, &engraving)?;
-        }
+impl Lines {
+    fn cut(self, job: &mut Builder, placement: Placement, keep_order: bool) -> Result<()> {
         for lines in [self.scores, self.cuts] {
             let lines = if keep_order { lines } else { order_tagged(lines, placement.find(job.head_mm())) };
             for (contour, Line { speed_mm_s, laser }) in &lines {
@@ -412,6 +418,27 @@ mod tests {
         layers.set("blue=cut").unwrap();
         layers.set("red=score").unwrap();
         assert!(inner(made(&layers)[1]), "scores come before cuts");
+    }
+
+    #[test]
+    fn outlines_of_fills_are_clipped_and_cut_once() {
+        for (shape, expected_mm) in [
+            ("<rect x='10' y='10' width='20' height='20' fill='red' stroke='red'/>", 80.0),
+            ("<rect x='10' y='10' width='20' height='20' fill='red'/>", 80.0),
+            ("<path d='M10 10H30V30' fill='red' stroke='red'/>", 40.0),
+            (
+                "<clipPath id='c'><rect width='20' height='100'/></clipPath>\
+                 <rect x='10' y='10' width='80' height='20' fill='red' clip-path='url(#c)'/>",
+                40.0,
+            ),
+        ] {
+            let mut layers = Layers::default();
+            layers.set("red=cut,power=full").unwrap();
+            let mut job = Builder::new();
+            layers.draw(&mut job, &drawing(shape), Placement::default()).unwrap();
+            let measured = crate::puls::measure(job.reader(), crate::puls::Limits::default()).unwrap();
+            assert!((measured.cut_mm - expected_mm).abs() < 0.5, "{shape}: {}", measured.cut_mm);
+        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Drawings from other programs, as moves of a job.
 //!
-//! One module per kind of drawing. G-code and path data become moves while they are read; [`svg`] gives the contours of a
-//! file, to be put in [`order`](order()) and [`cut`].
+//! One module per kind of drawing. G-code becomes moves while it is read; path data and [`svg`] files become contours, to be
+//! put in [`order`](order()) and [`cut`], and rasters.
 
 mod contour;
 pub mod gcode;

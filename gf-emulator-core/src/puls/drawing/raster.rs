@@ -5,6 +5,7 @@
 
 use serde::Deserialize;
 
+use super::super::make::dither::Dither;
 use super::super::{Builder, Error, Laser, Move, Result, WORK_AREA_MM};
 use super::{Placement, check_coordinate};
 
@@ -135,6 +136,8 @@ impl Raster {
         let overscan_mm = speed_mm_s * speed_mm_s / (2.0 * job.acceleration_x()) + OVERSCAN_MARGIN_MM;
         let mut moves = Vec::new();
         let mut to_the_right = true;
+        // Its remainder goes from row to row: a thin line may fire less than once in each.
+        let mut dither = Dither::default();
         for (row, n) in rows.zip(0_u32..) {
             let Some(first) = row.iter().position(|&pixel| pixel > 0) else { continue };
             let last = row.iter().rposition(|&pixel| pixel > 0).unwrap_or(first);
@@ -168,7 +171,7 @@ impl Raster {
                 }
                 add(from, speed_mm_s, Laser::Off);
             }
-            job.path(&moves)?;
+            job.path_with(&moves, &mut dither)?;
             to_the_right = !to_the_right;
         }
         Ok(())

@@ -1,12 +1,14 @@
 //! The content of an SVG file.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use resvg::usvg;
 use svgtypes::Color;
 
+use super::super::{Error, Result};
 use super::contour::Contour;
-use super::region::{Area, FillRule};
+use super::region::{Area, Budget, FillRule, clip};
 
 /// How large a drawing is.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
@@ -62,6 +64,20 @@ impl Layer {
         Self { colour, strokes: Vec::new(), fills: Vec::new() }
     }
 
+    /// Returns the outlines of the fills, without what clip paths hide and those that are strokes of this layer as well.
+    pub(super) fn outlines(&self) -> Result<Vec<Contour>> {
+        let bits = |contour: &Contour| -> Vec<u64> { contour.points.iter().flatten().map(|mm| mm.to_bits()).collect() };
+        let strokes: HashSet<Vec<u64>> = self.strokes.iter().map(bits).collect();
+        let mut budget = Budget(CLIP_BUDGET);
+        let mut outlines = Vec::new();
+        for fill in &self.fills {
+            for contour in fill.contours.iter().filter(|contour| !strokes.contains(&bits(contour))) {
+                outlines.extend(clip(contour, &fill.clips, &mut budget).ok_or_else(too_many_crossings)?);
+            }
+        }
+        Ok(outlines)
+    }
+
     /// Returns the colour for people, such as `#ff0000`.
     #[must_use]
     pub fn name(&self) -> String {
@@ -104,4 +120,14 @@ pub struct Picture {
     pub(super) transform: [f64; 6],
     pub(super) opacity: f32,
     pub(super) clips: Vec<Arc<Area>>,
+}
+
+/// The lines of clip paths that are looked at: a few seconds.
+pub(super) const CLIP_BUDGET: u64 = 1 << 28;
+
+pub(super) fn too_many_crossings() -> Error {
+    Error::Svg {
+        found: "clip paths that cross too many lines".to_owned(),
+        expected: "fewer: release the clip paths, and cut the shapes in the drawing program".to_owned(),
+    }
 }

@@ -12,7 +12,7 @@ use super::super::svg_options::svg_options;
 use super::super::{Error, Result};
 use super::contour::{Contour, chords};
 use super::region::{Area, AreaPart, Budget, FillRule, Region, clip};
-use super::svg_drawing::{Drawing, Fill, Layer, Picture, Scale};
+use super::svg_drawing::{CLIP_BUDGET, Drawing, Fill, Layer, Picture, Scale, too_many_crossings};
 use super::svg_limits;
 use super::svg_raster::{bounds, transform};
 use super::text_position::TextPosition;
@@ -21,8 +21,6 @@ const MM_PER_PX: f64 = 25.4 / 96.0;
 /// The farthest coordinate, control points included.
 const MAX_MM: f64 = 1e6;
 const MAX_POINTS: usize = 4_000_000;
-/// The lines of clip paths that are looked at: a few seconds.
-const CLIP_BUDGET: u64 = 1 << 28;
 /// Hides strokes but keeps their colours, which markers may refer to.
 const WITHOUT_STROKES: &str = "* { stroke-opacity: 0 !important }";
 
@@ -277,10 +275,7 @@ impl Reader {
                 strokes.push(contour);
                 continue;
             }
-            let parts = clip(&contour, &context.clips, &mut self.budget).ok_or_else(|| Error::Svg {
-                found: "clip paths that cross too many lines".to_owned(),
-                expected: "fewer: release the clip paths, and cut the shapes in the drawing program".to_owned(),
-            })?;
+            let parts = clip(&contour, &context.clips, &mut self.budget).ok_or_else(too_many_crossings)?;
             self.count(parts.iter().map(|part| part.points.len()).sum())?;
             strokes.extend(parts);
         }

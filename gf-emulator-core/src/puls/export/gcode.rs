@@ -269,7 +269,12 @@ impl GcodeWriter {
                 "0".clone_into(&mut self.s);
                 writeln!(writer, "{} S0", mode.word())?;
             } else if self.stops {
-                writeln!(writer, "G4 P0")?;
+                // Under M3, the laser would fire while the controller waits.
+                let is_lit = self.mode != LaserMode::Dynamic && self.s != "0";
+                writeln!(writer, "G4 P0{}", if is_lit { " S0" } else { "" })?;
+                if is_lit {
+                    "0".clone_into(&mut self.s);
+                }
             }
             self.stops = false;
         }

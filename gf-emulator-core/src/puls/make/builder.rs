@@ -180,6 +180,11 @@ impl Builder {
     /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`](crate::puls::MAX_COORDINATE_MM), a speed is not above 0, a density is not 0 to 1,
     /// or the job gets longer than [`MAX_TICKS`]. The job is unchanged then.
     pub fn path(&mut self, moves: &[Move]) -> Result<&mut Self> {
+        self.path_with(moves, &mut Dither::default())
+    }
+
+    /// Adds a path as [`path`](Self::path) does, with the remainder of the dither from the path before it.
+    pub(in crate::puls) fn path_with(&mut self, moves: &[Move], dither: &mut Dither) -> Result<&mut Self> {
         for &Move { x_mm, y_mm, speed_mm_s, laser } in moves {
             check_coordinate(x_mm)?;
             check_coordinate(y_mm)?;
@@ -210,7 +215,7 @@ impl Builder {
             let plan = planner::plan(mm(start), targets, &limits);
             let ticks = self.reserve(plan.iter().map(planner::PlannedMove::duration_s).sum::<f64>() * hz)?;
             let fired = self.power.any();
-            let generator = StepGenerator { moves, plan: &plan, hz, power: &mut self.power };
+            let generator = StepGenerator { moves, plan: &plan, hz, power: &mut self.power, dither };
             self.position = generator.generate(ticks, self.position, end, &mut self.body);
             if self.power.any() != fired {
                 self.update_header();
@@ -308,6 +313,7 @@ impl Builder {
         }
         check_density(fire_density)?;
         let ticks = self.reserve((seconds * f64::from(self.step_frequency_hz)).round())?;
+        let had_power = self.power.any();
         let mut dither = Dither::default();
         for _ in 0..ticks {
             let fires = dither.advance(fire_density);
@@ -318,7 +324,9 @@ impl Builder {
                 self.body.push(if fires { tick::FIRE } else { 0 });
             }
         }
-        self.update_header();
+        if self.power.any() != had_power {
+            self.update_header();
+        }
         Ok(self)
     }
 

@@ -12,6 +12,7 @@ pub(super) struct StepGenerator<'a> {
     pub(super) plan: &'a [PlannedMove],
     pub(super) hz: f64,
     pub(super) power: &'a mut PowerBytes,
+    pub(super) dither: &'a mut Dither,
 }
 
 impl StepGenerator<'_> {
@@ -23,7 +24,7 @@ impl StepGenerator<'_> {
         let mut ticks_out = TickGenerator {
             x: Axis { at: start.x, positive: tick::X_STEP, negative: tick::X_STEP | tick::X_NEGATIVE },
             y: Axis { at: start.y, positive: tick::Y_STEP | tick::Y_POSITIVE, negative: tick::Y_STEP },
-            fire: FireGenerator::default(),
+            fire: FireGenerator { dither: self.dither, laser: None },
             power: self.power,
             body,
         };
@@ -58,7 +59,7 @@ impl StepGenerator<'_> {
 struct TickGenerator<'a> {
     x: Axis,
     y: Axis,
-    fire: FireGenerator,
+    fire: FireGenerator<'a>,
     power: &'a mut PowerBytes,
     body: &'a mut Vec<u8>,
 }
@@ -98,9 +99,8 @@ impl Axis {
 }
 
 /// Generates the fire bits of a path.
-#[derive(Default)]
-struct FireGenerator {
-    dither: Dither,
+struct FireGenerator<'a> {
+    dither: &'a mut Dither,
     laser: Option<Laser>,
 }
 
@@ -108,7 +108,7 @@ struct FireGenerator {
 /// to 0.41 (measured on hardware).
 const SLOWEST_SHARE: f64 = 0.39;
 
-impl FireGenerator {
+impl FireGenerator<'_> {
     /// Returns whether the laser fires in the next tick of a move. `limit_mm_s` is the speed that the machine allows for
     /// that move.
     fn advance(&mut self, requested: &Move, speed_mm_s: f64, limit_mm_s: f64) -> bool {

@@ -105,6 +105,20 @@ fn rows_run_to_and_fro_over_the_same_pixels() {
 }
 
 #[test]
+fn thin_grey_lines_have_their_dose() {
+    // One and two pixels wide, 40 % dark, at a density that fires less than once in a pixel.
+    for width in [1, 2] {
+        let row = [vec![0; 20], vec![102; width], vec![0; 20]].concat();
+        let raster = Raster::new(row.len(), row.repeat(200), 25.4 / 270.0).unwrap();
+        let density = Power::Setting(20.0).density();
+        let job = engraved(&raster, &placed(50.0, 5.0, 150.0, density));
+        let expected = width as f64 * 200.0 * 25.4 / 270.0 / 150.0 * 10_000.0 * density * 0.4;
+        let found = fired(job.body()).len() as f64;
+        assert!((found / expected - 1.0).abs() < 0.03, "{width}: {found} {expected}");
+    }
+}
+
+#[test]
 fn white_rows_are_skipped_and_a_white_picture_does_nothing() {
     let white = Raster::new(10, vec![0; 100], 1.0).unwrap();
     let mut job = Builder::new();

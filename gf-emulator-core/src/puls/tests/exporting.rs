@@ -65,9 +65,9 @@ fn gcode_matches_its_snapshot() {
     G4 P0.25
     M3 S0
     G1 X20.006 F1200 S429
-    G4 P0
+    G4 P0 S0
     Y-2.494 F1202 S1000
-    G4 P0
+    G4 P0 S0
     G0 X0 Y0
     M5 S0
     M2

@@ -282,6 +282,16 @@ fn the_lens_takes_every_height_that_it_can_have_and_stays_for_others() {
     assert_eq!((job.position().x, job.position().z), (533, 0));
 }
 
+#[test]
+fn the_lens_keeps_its_focus_under_z0_and_g28() {
+    for text in ["G0 X5 Z0", "G28", "G0 Z5\nZ0", "G0 Z2\nG28", "G0 Z1\nG92 Z3\nG0 Z2"] {
+        let mut job = Builder::new();
+        let focus = job.focus(3.0).unwrap().position().z;
+        gcode::draw(&mut job, text.as_bytes(), &gcode::Settings::default()).unwrap();
+        assert_eq!(job.position().z, focus, "{text}");
+    }
+}
+
 /// What is right for a file in `cases/`.
 enum Right {
     /// The end in tenths of mm, the length cut in mm if the meter can tell, and a part of each remark.

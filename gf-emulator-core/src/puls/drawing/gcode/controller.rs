@@ -30,6 +30,8 @@ pub(super) struct Controller<'a> {
     pub(super) use_of_laser: UseOfLaser,
     /// The number of the line that is executed.
     line: u64,
+    /// The height of the lens where the drawing begins, which is Z0.
+    lens_mm: f64,
     /// Head and lens, in mm from the drawing's origin: the machine coordinates of `G53`.
     at: [f64; 3],
     motion: Motion,
@@ -62,7 +64,8 @@ impl<'a> Controller<'a> {
             remarks: Remarks::default(),
             use_of_laser: UseOfLaser::default(),
             line: 0,
-            at: [0.0, 0.0, lens_mm],
+            lens_mm,
+            at: [0.0; 3],
             motion: Motion::Travel,
             mm_per_unit: 1.0,
             is_relative: false,
@@ -340,6 +343,7 @@ impl<'a> Controller<'a> {
         if z_mm == self.at[2] {
             return Ok(());
         }
+        let z_mm = self.lens_mm + z_mm;
         if !self.queue.job.lens_reaches(z_mm) {
             self.remarks.add(BEYOND_LENS, self.line);
             return Ok(());
