@@ -84,6 +84,8 @@ const FANS: [(Code, u32); 3] = [(Code(*b"AArd"), 204), (Code(*b"EFrd"), 0), (Cod
 /// Upper limits of temperatures, in run.
 const CEILINGS: [Code; 6] =
     [Code(*b"CMrx"), Code(*b"BTrx"), Code(*b"FTrx"), Code(*b"HTrx"), Code(*b"ITrx"), Code(*b"LTrx")];
+/// The lowest step frequency: the open-source client takes lower ones as this.
+const SLOWEST_HZ: u32 = 1_000;
 /// The highest step frequency that the engine holds exactly, and the highest that it reaches (measured on hardware).
 const SOUND_HZ: u32 = 100_000;
 const ENGINE_HZ: u32 = 165_000;
@@ -149,10 +151,16 @@ fn header_findings(header: &Header, fires: bool, find: Find<'_>) {
     for remark in header.remarks() {
         find(Severity::Remark, remark.rule(), remark.to_string());
     }
+    if let Some(hz) = header.step_frequency_hz().filter(|&hz| hz < SLOWEST_HZ) {
+        let message =
+            format!("the step frequency (STfr) is {hz} Hz; a machine plays at least {SLOWEST_HZ}, so faster than that");
+        find(Severity::Error, "step-frequency", message);
+    }
     if let Some(hz) = header.step_frequency_hz().filter(|&hz| hz > SOUND_HZ) {
         let severity = if hz > ENGINE_HZ { Severity::Error } else { Severity::Remark };
-        let message =
-            format!("the step frequency (STfr) is {hz} Hz; the engine holds up to {SOUND_HZ}, and never {ENGINE_HZ}");
+        let message = format!(
+            "the step frequency (STfr) is {hz} Hz; the engine plays up to {SOUND_HZ} exactly, and never more than about {ENGINE_HZ}"
+        );
         find(severity, "step-frequency", message);
     }
     let mut codes: Vec<_> = header.records().iter().map(|record| record.code.0).collect();
@@ -362,13 +370,18 @@ impl<'a> Body<'a> {
         let change = [velocity[0] - self.velocity[0], velocity[1] - self.velocity[1]];
         self.velocity = velocity;
         if self.hz > 0.0 {
-            let tick = self.ticks - self.window_ticks;
+            let tick = self.ticks.saturating_sub(self.window_ticks);
             self.speed.add(tick, velocity[0].hypot(velocity[1]));
             self.acceleration.add(tick, change[0].hypot(change[1]) / window_s);
         }
     }
 
-    fn finish(self) -> Vec<Finding> {
+    fn finish(mut self) -> Vec<Finding> {
+        // A job that ends at speed stops at once: the rest of its last window, and one at rest.
+        if self.ticks > 0 {
+            self.end_window();
+            self.end_window();
+        }
         let mut findings = Vec::new();
         let mut find = |severity, rule, tick: u64, message| {
             let time_s = (self.hz > 0.0).then(|| tick as f64 / self.hz);

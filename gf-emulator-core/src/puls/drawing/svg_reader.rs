@@ -1,6 +1,7 @@
 //! Reads the tree that usvg makes of an SVG file.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -39,14 +40,14 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
     let unread = AtomicUsize::new(0);
     let mut options = svg_options();
     options.image_href_resolver = resolver(&unread);
-    let tree = Tree::from_xmltree(&document, &options).map_err(|error| no_svg(&error))?;
+    let tree = tree_of(&document, &options)?;
     let mm_per_px = mm_per_px(scale, f64::from(tree.size().width()))?;
     let mut reader = Reader::new(mm_per_px, &tree);
     reader.read(&tree)?;
     if reader.drawing.layers.is_empty() && reader.drawing.pictures.is_empty() {
         options.style_sheet = Some(WITH_STROKES.to_owned());
         let mut lines = Reader::new(mm_per_px, &tree);
-        lines.read(&Tree::from_xmltree(&document, &options).map_err(|error| no_svg(&error))?)?;
+        lines.read(&tree_of(&document, &options)?)?;
         if !lines.drawing.layers.is_empty() {
             reader = lines;
             reader.remark("nothing in the file is visible: its lines are cut as if they had a black stroke");
@@ -55,13 +56,23 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
     if reader.has_shades_with_strokes {
         options.style_sheet = Some(WITHOUT_STROKES.to_owned());
         let mut pictures = Reader::new(mm_per_px, &tree);
-        pictures.read(&Tree::from_xmltree(&document, &options).map_err(|error| no_svg(&error))?)?;
+        pictures.read(&tree_of(&document, &options)?)?;
         reader.drawing.pictures = pictures.drawing.pictures;
     }
     if unread.load(Ordering::Relaxed) > 0 {
         reader.remark("pictures in files of their own, or other than PNG and JPEG, are not drawn: embed them as PNG");
     }
     Ok(reader.finish())
+}
+
+/// Converts a document. usvg 0.49 panics on some numbers, such as a picture too far away: that is an error here.
+fn tree_of(document: &roxmltree::Document<'_>, options: &usvg::Options<'_>) -> Result<Tree> {
+    let converted = catch_unwind(AssertUnwindSafe(|| Tree::from_xmltree(document, options)));
+    let converted = converted.map_err(|_| Error::Svg {
+        found: "numbers that cannot be drawn".to_owned(),
+        expected: "positions and sizes near those of the page".to_owned(),
+    })?;
+    converted.map_err(|error| no_svg(&error))
 }
 
 fn no_xml(error: &roxmltree::Error) -> Error {

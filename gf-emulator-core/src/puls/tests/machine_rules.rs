@@ -348,6 +348,13 @@ fn every_rule_of_the_body_has_its_place() {
     for (body, expected) in table {
         assert_eq!(rules(&header, &body, &any), expected, "{} ticks", body.len());
     }
+    let mut whole = Builder::new();
+    whole.move_to(150.0, 0.0).unwrap();
+    assert_eq!(rules(&header, whole.body(), &any), []);
+    for end in [5000, 5001, 5100, 5249] {
+        let found = rules(&header, &whole.body()[..end], &any);
+        assert!(matches!(found[..], [("acceleration", Error, Some(_))]), "{end}: {found:?}");
+    }
     let fast = Builder::with_step_frequency(28_160).unwrap().header().clone();
     let found = rules(&fast, &[tick::X_STEP; 5000], &any);
     assert_eq!(found, [("speed", Error, Some(0)), ("acceleration", Error, Some(0))]);
@@ -368,6 +375,7 @@ fn every_rule_of_the_header_is_found() {
         (b"IFrd", 40_000, &[("fans", Remark)]),
         (b"CMrx", 34_000, &[("limits", Remark)]),
         (b"CCbp", 1, &[("report-only-code", Error)]),
+        (b"STfr", 999, &[("step-frequency", Remark), ("step-frequency", Error)]),
         (b"STfr", 100_001, &[("step-frequency", Remark)]),
         (b"STfr", 165_001, &[("step-frequency", Error)]),
         (b"STfr", 0, &[("step-frequency", Error)]),
