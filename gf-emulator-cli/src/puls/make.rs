@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{
-    Builder, CheckOptions, ENGRAVING_DPI, Error, Finding, Job, Laser, LayerSettings, Layers, MADE_FREQUENCIES_HZ,
+    Builder, CheckOptions, ENGRAVING_DPI, Error, Finding, Job, LayerSettings, Layers, MADE_FREQUENCIES_HZ,
     MAX_COORDINATE_MM, Picture, Placement, Power, Result, Shading, check, code, cut, gcode, order, svg, svgpath,
 };
 use gf_emulator_core::words::count;
@@ -16,10 +16,6 @@ use crate::error::CliError;
 use crate::numbers;
 use crate::output::{self, eprint};
 
-/// The default cutting speed.
-const SPEED_MM_S: f64 = 50.0;
-/// The default power: marks most materials, and cuts paper. Assumed.
-const POWER: Power = Power::Setting(40.0);
 /// The step frequency of the cloud's prints, firmware 2.6.
 const FREQUENCY_HZ: u32 = 10_000;
 
@@ -359,11 +355,11 @@ fn draw_shape(arguments: &Arguments, job: &mut Builder) -> std::result::Result<(
 
 /// Cuts along path data.
 fn outline(arguments: &Arguments, job: &mut Builder, path: &[u8]) -> Result<()> {
-    let density = arguments.density.unwrap_or_else(|| arguments.power.unwrap_or(POWER).density());
+    let (speed_mm_s, laser) = base(arguments).cutting();
     let placement = placement(arguments);
     let contours = svgpath::contours(path, placement)?;
     let contours = if arguments.keep_order { contours } else { order(contours, [-placement.x_mm, -placement.y_mm]) };
-    cut(job, &contours, placement, arguments.speed.unwrap_or(SPEED_MM_S), Laser::Print(density))
+    cut(job, &contours, placement, speed_mm_s, laser)
 }
 
 fn placement(arguments: &Arguments) -> Placement {

@@ -5,7 +5,7 @@ use std::io::Read;
 use serde::Serialize;
 
 use super::bed::off_bed;
-use super::header::{Code, LENS_TRAVEL_HALF_STEPS};
+use super::header::{Code, LENS_TRAVEL_HALF_STEPS, STEP_FREQUENCIES_HZ};
 use super::make::captured_print;
 use super::{Extents, Header, Job, Position, Refusal, Result, Seconds, tick};
 use crate::words::count;
@@ -84,8 +84,6 @@ const FANS: [(Code, u32); 3] = [(Code(*b"AArd"), 204), (Code(*b"EFrd"), 0), (Cod
 /// Upper limits of temperatures, in run.
 const CEILINGS: [Code; 6] =
     [Code(*b"CMrx"), Code(*b"BTrx"), Code(*b"FTrx"), Code(*b"HTrx"), Code(*b"ITrx"), Code(*b"LTrx")];
-/// The lowest step frequency: the open-source client takes lower ones as this.
-const SLOWEST_HZ: u32 = 1_000;
 /// The highest step frequency that the engine holds exactly, and the highest that it reaches (measured on hardware).
 const SOUND_HZ: u32 = 100_000;
 const ENGINE_HZ: u32 = 165_000;
@@ -151,9 +149,10 @@ fn header_findings(header: &Header, fires: bool, find: Find<'_>) {
     for remark in header.remarks() {
         find(Severity::Remark, remark.rule(), remark.to_string());
     }
-    if let Some(hz) = header.step_frequency_hz().filter(|&hz| hz < SLOWEST_HZ) {
+    let slowest_hz = *STEP_FREQUENCIES_HZ.start();
+    if let Some(hz) = header.step_frequency_hz().filter(|&hz| hz < slowest_hz) {
         let message =
-            format!("the step frequency (STfr) is {hz} Hz; a machine plays at least {SLOWEST_HZ}, so faster than that");
+            format!("the step frequency (STfr) is {hz} Hz; a machine plays at least {slowest_hz}, so faster than that");
         find(Severity::Error, "step-frequency", message);
     }
     if let Some(hz) = header.step_frequency_hz().filter(|&hz| hz > SOUND_HZ) {

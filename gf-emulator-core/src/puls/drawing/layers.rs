@@ -142,6 +142,13 @@ impl LayerSettings {
         Line { speed_mm_s: self.speed.unwrap_or(speed), laser: Laser::Print(self.density_or(power)) }
     }
 
+    /// Returns the speed in mm/s and the laser with which these settings cut.
+    #[must_use]
+    pub fn cutting(&self) -> (f64, Laser) {
+        let Line { speed_mm_s, laser } = self.line(CUT);
+        (speed_mm_s, laser)
+    }
+
     /// Returns how these settings engrave.
     #[must_use]
     pub fn engraving(&self, placement: Placement) -> Engraving {

@@ -6,13 +6,11 @@ use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
 
 use super::super::{Error, Result};
-use super::check_length;
 use super::raster::{ENGRAVING_DPI, MAX_RASTER_PIXELS, Raster};
+use super::{MM_PER_INCH, MM_PER_PX, check_length};
 
 /// The most memory that decoding a picture may take, in bytes.
 const MAX_DECODED_BYTES: u64 = 1 << 30;
-/// The width of a picture's pixel without another size, in mm: as in SVG and CSS, 96 of them are an inch.
-const PX_MM: f64 = 25.4 / 96.0;
 
 /// A picture in shades of grey.
 #[derive(Debug, Clone)]
@@ -73,8 +71,8 @@ impl Picture {
             return Err(Error::Make { what: "a resolution of", value: dpi, expected: "10 to 1354 rows per inch" });
         }
         let (width_px, height_px) = self.grey.dimensions();
-        let width_mm = width_mm.unwrap_or(f64::from(width_px) * PX_MM);
-        let px_mm = 25.4 / dpi;
+        let width_mm = width_mm.unwrap_or(f64::from(width_px) * MM_PER_PX);
+        let px_mm = MM_PER_INCH / dpi;
         let size =
             [width_mm, width_mm * f64::from(height_px) / f64::from(width_px)].map(|mm| (mm / px_mm).round().max(1.0));
         if !(width_mm > 0.0 && size[0] * size[1] <= MAX_RASTER_PIXELS as f64) {

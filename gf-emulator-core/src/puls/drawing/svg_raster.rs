@@ -7,12 +7,12 @@ use resvg::tiny_skia::{self, FillRule as Rule, Mask, Path, PathBuilder, Pixmap, 
 use resvg::usvg::{self, Group, Node, Paint};
 
 use super::super::{Error, Result};
+use super::MM_PER_INCH;
 use super::contour::Contour;
 use super::raster::{MAX_RASTER_PIXELS, Raster};
 use super::region::{Area, FillRule};
 use super::svg_drawing::{Fill, Layer, Picture};
 
-const MM_PER_INCH: f64 = 25.4;
 /// The side of the squares that are drawn one after the other.
 const TILE_PX: usize = 2048;
 /// The largest picture that is decoded, in pixels.

@@ -11,6 +11,7 @@ use resvg::usvg::{self, Group, ImageHrefResolver, ImageKind, Node, Options, Pain
 
 use super::super::svg_options::svg_options;
 use super::super::{Error, Result};
+use super::MM_PER_PX;
 use super::contour::{Contour, chords};
 use super::region::{Area, AreaPart, Budget, FillRule, Region, clip};
 use super::svg_drawing::{CLIP_BUDGET, Drawing, Fill, Layer, Picture, Scale, too_many_crossings};
@@ -18,7 +19,6 @@ use super::svg_limits;
 use super::svg_raster::{bounds, transform};
 use super::text_position::TextPosition;
 
-const MM_PER_PX: f64 = 25.4 / 96.0;
 /// The farthest coordinate, control points included.
 const MAX_MM: f64 = 1e6;
 const MAX_POINTS: usize = 4_000_000;
