@@ -247,6 +247,8 @@ fn hunt_and_way_home_ignore_the_lid() {
 fn a_cancel_does_not_end_the_rest_and_is_reported_after_it() {
     let (harness, releaser) = start_blocked(Generation::V2, "print", "rest", 0.001);
     harness.send(PRINT, "print", "cancelled", &json!({}));
+    // Messages are read in order: the answer to this one shows that the cancellation has been read.
+    harness.expect(20, "update_check", "completed");
     harness.handle.press_button();
     harness.wait_event("button:released", None);
     assert_eq!(harness.endings(PRINT, "print"), [""; 0]);
