@@ -1,5 +1,6 @@
 //! Tests of the whole module, and helpers for them.
 
+mod checking;
 #[cfg(feature = "drawing")]
 mod drawing;
 #[cfg(feature = "drawing")]
