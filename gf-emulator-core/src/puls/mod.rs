@@ -91,7 +91,7 @@ pub use job::{Job, Limits};
 pub use make::{
     Builder, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS, MIN_LENS_MM, Move, Power,
 };
-pub use measured::{Dose, Measured};
+pub use measured::{Dose, Dots, Measured};
 pub use meter::{Meter, measure};
 #[cfg(feature = "plot")]
 pub use plot::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX};
