@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use gf_emulator_core::puls::{
     Builder, CheckOptions, ENGRAVING_DPI, Error, Finding, Job, LayerSettings, Layers, MADE_FREQUENCIES_HZ,
-    MAX_COORDINATE_MM, Picture, Placement, Power, Result, Shading, check, code, cut, gcode, order, svg, svgpath,
+    MAX_COORDINATE_MM, Picture, Placement, Power, Result, Severity, Shading, check, code, cut, gcode, order, svg,
+    svgpath,
 };
 use gf_emulator_core::words::count;
 
@@ -197,7 +198,11 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
         bytes.div_ceil(1000)
     ));
     for finding in found {
-        eprint(format_args!("{output_name}: remark: {}", finding.message));
+        let why = match finding.severity {
+            Severity::Error => "a machine may refuse this job: ",
+            Severity::Remark => "",
+        };
+        eprint(format_args!("{output_name}: remark: {why}{finding}"));
     }
     for remark in remarks {
         eprint(format_args!("{name}: remark: {remark}"));

@@ -40,7 +40,9 @@ stops at --max-bytes of decompressed steps. An input is never overwritten.
 
 Exit codes: 0 done; 1 a file could not be read or was refused (the others were
 still processed), or Ctrl-C or SIGTERM came before the end; 2 wrong usage, or a
-file that cannot be opened.")]
+file that cannot be opened. Those of `puls diff` are like those of diff: 0 no
+difference; 1 the jobs differ; 2 wrong usage, or a file that cannot be read or
+written.")]
 pub(crate) struct Arguments {
     #[command(subcommand)]
     command: Command,

@@ -1,7 +1,7 @@
 //! `puls plot`: draws a job.
 
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{Job, MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX, off_bed};
@@ -28,20 +28,14 @@ Examples:
       Marks where the head is after 90 seconds; what comes later is faint.
   gf-machine-emulator puls plot - -o - < job.puls > job.svg
 
-A pulse file does not say where on the bed it starts: use --start. A job that
+OUT ends in .svg or .png. A pulse file does not say where on the bed it starts: use --start. A job that
 leaves the bed is drawn anyway, with a remark on standard error.
 
 Exit codes: 0 done; 1 reading or writing failed; 2 wrong usage, or a file that
 cannot be opened.")]
 pub(crate) struct Arguments {
-    /// The pulse file; `-` is standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// The file to write, ending in .svg or .png; `-` is standard output
-    ///
-    /// The default is the pulse file's name with .svg, in the current directory; standard output for standard input.
-    #[arg(short, long, value_name = "OUT")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    paths: source::Paths,
     #[command(flatten)]
     sheet: Sheet,
     /// Mark where the head is at this time, such as 12.5 (seconds), 0:30 or 1:02:03
@@ -83,23 +77,23 @@ enum Shown {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let path = arguments.output.clone().unwrap_or_else(|| source::default_output(&arguments.file, "svg"));
+    let (file, path) = (&arguments.paths.file, arguments.paths.output("svg"));
     let format = arguments.sheet.format(&path)?;
-    let job = source::open(&arguments.file, arguments.limit.into())?;
+    let job = source::open(file, arguments.limit.into())?;
     let at_tick = arguments.at.map(|at_s| tick_at(&job, at_s)).transpose();
-    let at_tick = at_tick.map_err(|why| CliError::failed(format_args!("{}: {why}", source::name(&arguments.file))))?;
+    let at_tick = at_tick.map_err(|why| CliError::failed(format_args!("{}: {why}", source::name(file))))?;
     // Opened before the work, so that a missing folder is reported at once.
-    let mut output = output::create(&path, &[&arguments.file])?;
+    let mut output = output::create(&path, &[file])?;
     let plot = match at_tick {
         Some(tick) => Plot::from_job_at(job, tick),
         None => Plot::from_job(job),
     };
-    let plot = plot.map_err(|e| source::broken(&arguments.file, &e))?;
+    let plot = plot.map_err(|e| source::broken(file, &e))?;
 
-    let sheet = arguments.sheet.options(source::title(&arguments.file));
+    let sheet = arguments.sheet.options(source::title(file));
     let picture = match format {
         Format::Svg => plot.to_svg(&sheet).into_bytes(),
-        Format::Png => plot.to_png(&sheet).map_err(|e| source::broken(&arguments.file, &e))?,
+        Format::Png => plot.to_png(&sheet).map_err(|e| source::broken(file, &e))?,
     };
     let written = output.file.write_all(&picture);
     let (is_stdout, name) = (output.file.is_stdout(), output.file.name());
@@ -108,7 +102,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let measured = plot.measured();
     if let Some(remark) = off_bed(&measured.header, &measured.extents, arguments.sheet.start) {
-        eprint(format_args!("{}: remark: {remark}", source::name(&arguments.file)));
+        eprint(format_args!("{}: remark: {remark}", source::name(file)));
     }
     if !is_stdout {
         eprint(format_args!("{name}: {} kB", picture.len().div_ceil(1000)));

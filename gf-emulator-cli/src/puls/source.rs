@@ -13,6 +13,27 @@ use crate::numbers;
 
 pub(super) type Reader = WithProgress<Box<dyn Read>>;
 
+/// The files of every command that writes a picture or a page of a pulse file.
+#[derive(Debug, clap::Args)]
+pub(super) struct Paths {
+    /// The pulse file; `-` is standard input
+    #[arg(value_name = "FILE")]
+    pub(super) file: PathBuf,
+    /// The file to write; `-` is standard output
+    ///
+    /// The default is the pulse file's name with .svg or, for `puls view`, .html, in the current directory; standard output
+    /// for standard input.
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+}
+
+impl Paths {
+    /// Returns the file to write. The default is the pulse file's name with this extension.
+    pub(super) fn output(&self, extension: &str) -> PathBuf {
+        self.output.clone().unwrap_or_else(|| default_output(&self.file, extension))
+    }
+}
+
 /// The option of every command that reads a pulse file.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub(super) struct Limit {
@@ -52,7 +73,7 @@ pub(super) fn title(path: &Path) -> String {
 }
 
 /// Returns where a picture or a page of a file is written by default.
-pub(super) fn default_output(file: &Path, extension: &str) -> PathBuf {
+fn default_output(file: &Path, extension: &str) -> PathBuf {
     match file.file_stem() {
         Some(stem) if !is_std(file) => Path::new(stem).with_added_extension(extension),
         _ => PathBuf::from("-"),

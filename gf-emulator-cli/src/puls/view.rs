@@ -1,7 +1,5 @@
 //! `puls view`: writes a job as a page with a time slider.
 
-use std::path::PathBuf;
-
 use gf_emulator_core::report::JobView;
 
 use super::source;
@@ -24,27 +22,27 @@ The page is one file that needs no network. It takes at most a few megabytes.
 Exit codes: 0 done; 1 reading or writing failed; 2 wrong usage, or a file that
 cannot be opened.")]
 pub(crate) struct Arguments {
-    /// The pulse file; `-` is standard input
-    #[arg(value_name = "FILE")]
-    file: PathBuf,
-    /// The file to write; `-` is standard output
-    ///
-    /// The default is the pulse file's name with .html, in the current directory; standard output for standard input.
-    #[arg(short, long, value_name = "OUT")]
-    output: Option<PathBuf>,
+    #[command(flatten)]
+    paths: source::Paths,
     #[command(flatten)]
     limit: source::Limit,
 }
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let path = arguments.output.clone().unwrap_or_else(|| source::default_output(&arguments.file, "html"));
-    let job = source::open(&arguments.file, arguments.limit.into())?;
+    let (file, path) = (&arguments.paths.file, arguments.paths.output("html"));
+    let job = source::open(file, arguments.limit.into())?;
     // Opened before the work, so that a missing folder is reported at once.
-    let mut output = output::create(&path, &[&arguments.file])?;
-    let view = JobView::read(job).map_err(|e| source::broken(&arguments.file, &e))?;
-    let written = view.write(&source::title(&arguments.file), &mut output.file);
+    let mut output = output::create(&path, &[file])?;
+    let view = JobView::read(job).map_err(|e| source::broken(file, &e))?;
+    let written = view.write(&source::title(file), &mut output.file);
     let (is_stdout, name) = (output.file.is_stdout(), output.file.name());
-    if output.finish(written)? && !is_stdout {
+    if !output.finish(written)? {
+        return Ok(());
+    }
+    if let Some(left_out) = view.left_out() {
+        eprint(format_args!("{name}: remark: {left_out}"));
+    }
+    if !is_stdout {
         eprint(format_args!("{name}: open it in a browser"));
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use gf_emulator_core::puls::code;
+use gf_emulator_core::puls::{Builder, code, tick};
 
 use super::{files, job};
 use crate::run;
@@ -35,6 +35,21 @@ fn a_failed_view_leaves_no_file() {
         assert!(ended.stderr.contains(words), "{ended:?}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 4, "a file is left");
+}
+
+#[test]
+fn view_says_what_it_leaves_out() {
+    let folder = files();
+    let body = [tick::Z_STEP, 0, tick::Z_STEP | tick::Z_POSITIVE, 0].repeat(20_000);
+    fs::write(folder.path().join("lens.puls"), [Builder::new().to_bytes(), body].concat()).unwrap();
+    let ended = run(&folder, &["puls", "view", "lens.puls"]);
+    ended.expect(0);
+    assert!(
+        ended.stderr.contains("lens.html: remark: too many changes for a page: it shows the lens every "),
+        "{ended:?}"
+    );
+    let page = fs::read_to_string(folder.path().join("lens.html")).unwrap();
+    assert!(page.contains("too many changes for a page") && page.len() < 1_000_000, "{}", page.len());
 }
 
 #[test]

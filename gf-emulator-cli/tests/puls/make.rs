@@ -188,10 +188,15 @@ fn a_job_that_does_not_fit_on_the_bed_is_made_with_a_remark() {
         let arguments: Vec<_> = ["puls", "make", "-o", "job.puls"].into_iter().chain(arguments.split(' ')).collect();
         let ended = run(&folder, &arguments);
         ended.expect(0);
-        let remark = "job.puls: remark: the job does not fit on the bed, which is 495 x 279 mm: from its start it \
-                      reaches ";
+        assert!(ended.stderr.contains("job.puls: remark: a machine may refuse this job: tick "), "{ended:?}");
+        let remark = " s): the job does not fit on the bed, which is 495 x 279 mm: from its start it reaches ";
         assert!(ended.stderr.contains(&format!("{remark}{reach}\n")), "{ended:?}");
     }
+    let ended = run(&folder, &["puls", "make", "--line", "-20,5", "-o", "job.puls"]);
+    ended.expect(0);
+    let remark = "job.puls: remark: started at 0,0 the job leaves the bed, which is 495 x 279 mm: it reaches X -20.0 to \
+                  0.0, Y 0.0 to 5.0 mm; it fits from X 20.0 to 495.0, Y 0.0 to 274.0\n";
+    assert!(ended.stderr.ends_with(remark) && !ended.stderr.contains("may refuse"), "{ended:?}");
     run(&folder, &["puls", "make", "--square", "279", "--at", "216,0", "-o", "job.puls"]).expect(0);
     let ended = run(&folder, &["puls", "make", "--line", "495,279", "-o", "job.puls"]);
     assert!(!ended.stderr.contains("remark"), "{ended:?}");

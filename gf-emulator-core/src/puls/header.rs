@@ -32,9 +32,12 @@ pub(super) const XY_FULL_STEP_MM: f64 = 0.15;
 pub(super) const LENS_TRAVEL_MM: f64 = 12.32;
 /// That travel in half steps (measured on hardware, one head).
 pub(super) const LENS_TRAVEL_HALF_STEPS: u32 = 36;
+/// The stops of the lens, in half steps from where a hunt leaves it, which is 8 below the edge of a sensor, which is 13 to 18
+/// above the lower stop: below 10 down or above 31 up, no head can move (measured on hardware).
+pub(super) const LENS_STOPS_HALF_STEPS: RangeInclusive<i64> = -10..=31;
 /// Millimetres per half step of the lens, about 0.342. Whole steps were counted, so that the error is about half a step
 /// in 36, or 1.4 % (estimated). Older public notes have 0.35306 mm, which is 3 % more.
-const LENS_HALF_STEP_MM: f64 = LENS_TRAVEL_MM / LENS_TRAVEL_HALF_STEPS as f64;
+pub(super) const LENS_HALF_STEP_MM: f64 = LENS_TRAVEL_MM / LENS_TRAVEL_HALF_STEPS as f64;
 /// Microsteps per full step if the header has none, and the only ones that machines accept. Every job seen has 8.
 pub(super) const DEFAULT_MICROSTEPS: u32 = 8;
 /// Step frequencies that a machine can play, in ticks per second; above about 165 kHz it saturates (measured on

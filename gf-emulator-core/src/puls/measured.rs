@@ -21,6 +21,13 @@ pub struct Dose {
 }
 
 impl Dose {
+    /// Adds another dose.
+    pub(super) fn add(&mut self, other: &Self) {
+        self.mm += other.mm;
+        self.fire_ticks += other.fire_ticks;
+        self.lit_ticks += other.lit_ticks;
+    }
+
     /// Returns the share of ticks that fire while the laser is on, 0 to 1; `None` if it never is.
     #[must_use]
     pub fn fire_density(&self) -> Option<f64> {
@@ -32,6 +39,18 @@ impl Dose {
     pub fn app_power(&self) -> Option<Power> {
         Power::of_density(self.fire_density()?)
     }
+}
+
+/// What is too short to have a density: the laser is on for at most 14 ticks, with the laser off before and after.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct Dots {
+    /// The number of dots.
+    pub count: u64,
+    /// The number of firing ticks in them.
+    pub fire_ticks: u64,
+    /// The number of ticks in them, firing or not.
+    pub lit_ticks: u64,
 }
 
 /// The measurements of a pulse file.
@@ -55,6 +74,7 @@ impl Dose {
 /// | `speed` | `peak`, `mean` in mm/s; each `null` if unknown |
 /// | `power` | `[{"level", "mm", "fire_ticks", "lit_ticks"}, ..]`: by laser power; `level` is `null` before the first power byte |
 /// | `density` | `[{"sevenths", "mm", "fire_ticks", "lit_ticks", "app_power"}, ..]`: by fire density, if the laser fired at it; `app_power` is that power in the app: 1 to 100, `"full"`, or `null` below 1 |
+/// | `dots` | `count`, `fire_ticks`, `lit_ticks`: what is too short to have a density, and not in `density` |
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Measured {
@@ -82,8 +102,10 @@ pub struct Measured {
     /// The dose by laser power, in ascending order, of the levels at which the laser fired. `None` stands for before
     /// the first power byte.
     pub powers: Vec<(Option<u8>, Dose)>,
-    /// The dose by fire density: entry `n` is for about `n` firing ticks of 7.
+    /// The dose by fire density, without dots: entry `n` is for about `n` firing ticks of 7.
     pub densities: [Dose; 8],
+    /// The dots.
+    pub dots: Dots,
     /// The first tick in which the laser fires, counted from 0, if no power byte comes before it. Machines refuse such a
     /// job ([`Refusal::FireBeforePower`](super::Refusal::FireBeforePower)).
     pub fire_before_power_tick: Option<u64>,
@@ -188,6 +210,7 @@ impl Serialize for Measured {
         };
         let densities: Vec<_> = met.map(density).collect();
         map.serialize_entry("density", &densities)?;
+        map.serialize_entry("dots", &self.dots)?;
         map.end()
     }
 }

@@ -2,8 +2,9 @@
 
 use std::io::Read;
 
+use super::laser_gaps::SHORT_GAP_TICKS;
 use super::sampler::Sampler;
-use super::{Counts, Dose, Extents, Header, Job, Limits, Measured, Result, Segment, Tracer};
+use super::{Counts, Dose, Dots, Extents, Header, Job, Limits, Measured, Result, Segment, Tracer};
 
 /// Measures a body. Takes it in pieces of any size, which do not affect the result.
 ///
@@ -47,6 +48,16 @@ struct Sums {
     powers: Vec<Dose>,
     /// By fire density, in sevenths.
     densities: [Dose; 8],
+    dots: Dots,
+    lit: LitSegments,
+}
+
+/// The segments with the laser on since it was last off, as long as they may be a dot.
+#[derive(Debug, Clone, Default)]
+struct LitSegments {
+    ticks: u64,
+    /// The dose of each and its density in sevenths; empty once they are too long.
+    doses: Vec<(u8, Dose)>,
 }
 
 /// Reads a file to its end and measures it. A job that [`Measured::check`] rejects is measured as well.
@@ -91,6 +102,7 @@ impl Meter {
             sums.add(segment, &header);
             on_segment(segment);
         });
+        sums.end_lit();
         let sampled = sampler.finish(end);
         let ticks = end.moment.tick;
         let hz = header.step_frequency_hz();
@@ -114,6 +126,7 @@ impl Meter {
                 .map(|(i, &dose)| ((i < NO_POWER).then_some(i), dose))
                 .collect(),
             densities: sums.densities,
+            dots: sums.dots,
             fire_before_power_tick: sampled.fire_before_power_tick,
             timeline: sampled.timeline,
             header,
@@ -121,6 +134,8 @@ impl Meter {
     }
 }
 
+/// The longest time with the laser on that is a dot: two periods of the dither, in which a density cannot be told.
+const MAX_DOT_TICKS: u64 = SHORT_GAP_TICKS as u64;
 /// The index in [`Sums::powers`] for before the first power byte, after the 128 levels.
 const NO_POWER: u8 = 128;
 
@@ -135,6 +150,8 @@ impl Default for Sums {
             cut_mm: 0.0,
             powers: vec![Dose::default(); usize::from(NO_POWER) + 1],
             densities: [Dose::default(); 8],
+            dots: Dots::default(),
+            lit: LitSegments::default(),
         }
     }
 }
@@ -152,14 +169,36 @@ impl Sums {
         self.travelled_mm += mm;
         if segment.laser {
             self.cut_mm += mm;
-            for dose in [
-                &mut self.powers[usize::from(segment.power.unwrap_or(NO_POWER))],
-                &mut self.densities[usize::from(segment.sevenths())],
-            ] {
-                dose.mm += mm;
-                dose.fire_ticks += segment.fire_ticks;
-                dose.lit_ticks += segment.ticks;
+            let dose = Dose { mm, fire_ticks: segment.fire_ticks, lit_ticks: segment.ticks };
+            self.powers[usize::from(segment.power.unwrap_or(NO_POWER))].add(&dose);
+            self.add_lit(segment.sevenths(), &dose);
+        } else {
+            self.end_lit();
+        }
+    }
+
+    /// Adds a dose to those by density, unless it may be of a dot.
+    fn add_lit(&mut self, sevenths: u8, dose: &Dose) {
+        self.lit.ticks += dose.lit_ticks;
+        if self.lit.ticks <= MAX_DOT_TICKS {
+            self.lit.doses.push((sevenths, *dose));
+            return;
+        }
+        for (sevenths, dose) in self.lit.doses.drain(..) {
+            self.densities[usize::from(sevenths)].add(&dose);
+        }
+        self.densities[usize::from(sevenths)].add(dose);
+    }
+
+    /// Ends a run of segments with the laser on, which is a dot if it is short.
+    fn end_lit(&mut self) {
+        if !self.lit.doses.is_empty() {
+            self.dots.count += 1;
+            for (_, dose) in self.lit.doses.drain(..) {
+                self.dots.fire_ticks += dose.fire_ticks;
+                self.dots.lit_ticks += dose.lit_ticks;
             }
         }
+        self.lit.ticks = 0;
     }
 }

@@ -25,6 +25,7 @@
 
 mod bed;
 mod bit_planes;
+mod body_rules;
 mod check;
 mod counts;
 mod diff;
@@ -33,9 +34,11 @@ mod drawing;
 mod error;
 mod export;
 mod extents;
+mod finding;
 mod findings;
 mod fire_box;
 mod header;
+mod header_rules;
 mod job;
 mod laser_gaps;
 pub mod layout;
@@ -80,12 +83,15 @@ pub use drawing::{
 pub use error::{Error, Result};
 pub use export::{Format, export};
 pub use extents::Extents;
-pub use findings::{CheckOptions, Finding, Findings, Severity, check};
+pub use finding::{Finding, Severity};
+pub use findings::{CheckOptions, Findings, check};
 pub use fire_box::FireBox;
 pub use header::{Code, Header, Record, code};
 pub use job::{Job, Limits};
-pub use make::{Builder, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS, Move, Power};
-pub use measured::{Dose, Measured};
+pub use make::{
+    Builder, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS, MIN_LENS_MM, Move, Power,
+};
+pub use measured::{Dose, Dots, Measured};
 pub use meter::{Meter, measure};
 #[cfg(feature = "plot")]
 pub use plot::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX};

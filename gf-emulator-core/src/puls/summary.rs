@@ -73,7 +73,8 @@ fn entry(f: &mut fmt::Formatter<'_>, what: &str, value: impl fmt::Display) -> fm
 fn laser(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
     let counts = &measured.counts;
     let mut line = format!("{} (LE), {} (LP)", count(counts.le, "tick"), count(counts.lp, "power byte"));
-    if let Some(dose) = measured.fire_ticks_per_mm() {
+    let has_lines = measured.densities.iter().any(|dose| dose.mm > 0.0);
+    if let Some(dose) = measured.fire_ticks_per_mm().filter(|_| has_lines) {
         write!(line, ", {dose:.1} ticks a mm")?;
     }
     entry(f, "laser", line)?;
@@ -86,6 +87,10 @@ fn laser(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
             write!(line, ", app power {power}")?;
         }
         entry(f, "", line)?;
+    }
+    if measured.dots.count > 0 {
+        let fired = count(measured.dots.fire_ticks, "tick");
+        entry(f, "", format_args!("{}, {fired}: too short to have a density", count(measured.dots.count, "dot")))?;
     }
     for (level, dose) in measured.powers.iter().take(POWERS_SHOWN) {
         let level = level.map_or_else(|| "unset".to_owned(), |level| level.to_string());

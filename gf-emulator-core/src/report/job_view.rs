@@ -11,17 +11,17 @@ use super::csp;
 use super::escape::Truncated;
 use crate::puls::{Header, Job, Position, Seconds, WORK_AREA_MM, tick};
 
-const STYLE: &str = include_str!("job_view.css");
+const STYLE: &str = concat!(include_str!("common.css"), include_str!("job_view.css"));
 const SCRIPT: &str = include_str!("job_view.js");
 
 /// Samples per second, as long as there are not too many.
 const SAMPLES_PER_SECOND: u64 = 100;
-/// The length of a sample in ticks if the header has no step frequency.
-const DEFAULT_SAMPLE_TICKS: u64 = 100;
+/// The ticks a second if the header has no step frequency.
+const DEFAULT_HZ: u32 = 10_000;
 /// The most samples on a page: 83 minutes at 100 a second. Those of a longer job are twice as long, and so on.
 const MAX_SAMPLES: usize = 500_000;
-/// The most steps of the lens, and the most changes of the laser's power, that a page has.
-const MAX_CHANGES: usize = 10_000;
+/// The most heights of the lens, and the most changes of the laser's power, that a page has.
+const MAX_CHANGES: usize = 20_000;
 /// The longest title, in characters.
 const MAX_TITLE: usize = 200;
 
@@ -47,11 +47,46 @@ pub struct JobView {
     ticks: u64,
     sample_ticks: u64,
     samples: Vec<Sample>,
-    /// The tick after each step of the lens, and the position there.
-    lens: Vec<(u64, i64)>,
-    /// The tick of each power byte that changes the level.
-    powers: Vec<(u64, u8)>,
+    /// The position of the lens after each of its steps.
+    lens: Changes<i64>,
+    /// The level after each power byte that changes it.
+    powers: Changes<u8>,
     fire_ticks: u64,
+}
+
+/// The values of what changes now and then, each with the first tick in which it is in force. If there are too many, the
+/// last one of each interval is kept, so that every interval ends with the right value.
+#[derive(Debug, Default)]
+struct Changes<T> {
+    values: Vec<(u64, T)>,
+    /// The length of the intervals is 2 to this power of ticks.
+    interval_bits: u32,
+}
+
+impl<T: Copy> Changes<T> {
+    /// Adds a value, at a later tick than the one before.
+    fn push(&mut self, tick: u64, value: T) {
+        self.push_last(tick, value);
+        while self.values.len() > MAX_CHANGES {
+            self.interval_bits += 1;
+            for (tick, value) in std::mem::take(&mut self.values) {
+                self.push_last(tick, value);
+            }
+        }
+    }
+
+    /// Adds a value, in place of an earlier one in its interval.
+    fn push_last(&mut self, tick: u64, value: T) {
+        // The ticks of an interval end with a multiple of its length.
+        let interval = |tick: u64| tick.saturating_sub(1) >> self.interval_bits;
+        self.values.pop_if(|(last, _)| interval(*last) == interval(tick));
+        self.values.push((tick, value));
+    }
+
+    /// Returns the length of the intervals in ticks, if values were left out.
+    fn interval_ticks(&self) -> Option<u64> {
+        (self.interval_bits > 0).then_some(1 << self.interval_bits)
+    }
 }
 
 /// The state at the end of an interval, and the ticks that fired in it.
@@ -69,15 +104,15 @@ impl JobView {
     /// Those of [`Job::next_chunk`].
     pub fn read<R: Read>(mut job: Job<R>) -> crate::puls::Result<Self> {
         let header = job.header().clone();
-        let sample_ticks =
-            header.step_frequency_hz().map_or(DEFAULT_SAMPLE_TICKS, |hz| (u64::from(hz) / SAMPLES_PER_SECOND).max(1));
+        let hz = header.step_frequency_hz().unwrap_or(DEFAULT_HZ);
+        let sample_ticks = (u64::from(hz) / SAMPLES_PER_SECOND).max(1);
         let mut view = Self {
             header,
             ticks: 0,
             sample_ticks,
             samples: Vec::new(),
-            lens: Vec::new(),
-            powers: Vec::new(),
+            lens: Changes::default(),
+            powers: Changes::default(),
             fire_ticks: 0,
         };
         let mut position = Position::default();
@@ -87,8 +122,8 @@ impl JobView {
                 let z = position.z;
                 fired += u32::from(position.advance(byte));
                 view.ticks += 1;
-                if position.z != z && view.lens.len() < MAX_CHANGES {
-                    view.lens.push((view.ticks, position.z));
+                if position.z != z {
+                    view.lens.push(view.ticks, position.z);
                 }
                 if byte & tick::POWER != 0 {
                     view.set_power(byte & tick::LEVEL);
@@ -105,9 +140,32 @@ impl JobView {
     }
 
     fn set_power(&mut self, level: u8) {
-        if self.powers.len() < MAX_CHANGES && self.powers.last().is_none_or(|&(_, last)| last != level) {
-            self.powers.push((self.ticks, level));
+        if self.powers.values.last().is_none_or(|&(_, last)| last != level) {
+            self.powers.push(self.ticks, level);
         }
+    }
+
+    /// Returns what the page leaves out: steps of the lens and changes of the power, if there are too many. It then shows
+    /// the last one of every interval.
+    #[must_use]
+    pub fn left_out(&self) -> Option<String> {
+        let interval = |what: &str, ticks: Option<u64>| Some(format!("{what} every {} ticks", ticks?));
+        let intervals = [
+            interval("the lens", self.lens.interval_ticks()),
+            interval("the power level", self.powers.interval_ticks()),
+        ];
+        let intervals: Vec<_> = intervals.into_iter().flatten().collect();
+        (!intervals.is_empty()).then(|| format!("too many changes for a page: it shows {}", intervals.join(", ")))
+    }
+
+    /// Converts ticks to seconds on the page.
+    fn seconds(&self, ticks: u64) -> f64 {
+        ticks as f64 / f64::from(self.hz())
+    }
+
+    /// Returns the ticks a second at which the page shows the job.
+    fn hz(&self) -> u32 {
+        self.header.step_frequency_hz().unwrap_or(DEFAULT_HZ)
     }
 
     fn push(&mut self, position: Position, fire_ticks: u32) {
@@ -141,20 +199,20 @@ impl JobView {
     /// Returns the page, with a title that may be any text.
     #[must_use]
     pub fn page(&self, title: &str) -> String {
-        let hz = self.header.step_frequency_hz();
+        let has_hz = self.header.step_frequency_hz().is_some();
         let data = json!({
-            "hz": hz.unwrap_or(10_000),
+            "hz": self.hz(),
             "ticks": self.ticks,
             "sampleTicks": self.sample_ticks,
             "xMm": self.header.x_mm(1),
             "yMm": self.header.y_mm(1),
             "zMm": self.header.z_mm(1),
             "bedMm": [WORK_AREA_MM.0, WORK_AREA_MM.1],
-            "lens": self.lens,
-            "powers": self.powers,
+            "lens": self.lens.values,
+            "powers": self.powers.values,
             "samples": self.encode(),
         });
-        let run_time_s = self.ticks as f64 / hz.map_or(10_000.0, f64::from);
+        let run_time_s = self.seconds(self.ticks);
         let page = html! {
             (DOCTYPE)
             html lang="en" {
@@ -169,7 +227,7 @@ impl JobView {
                     header {
                         h1 { (Truncated(title, MAX_TITLE)) }
                         p { (Seconds(run_time_s)) ", " (self.ticks) " ticks"
-                            @if hz.is_none() { "; the header has no step frequency: shown at 10000 a second" } }
+                            @if !has_hz { "; the header has no step frequency: shown at " (DEFAULT_HZ) " a second" } }
                     }
                     main {
                         noscript { p { "This page draws with a script, which is turned off here." } }
@@ -191,7 +249,8 @@ impl JobView {
                         fieldset #layers { legend { "Shown" } }
                         p.note { "Distances are from where the job starts: X to the right, Y to the front. A pulse file does not say \
                                   where on the bed that is: the dark lines are the bed's edges if it is the back left corner. Density is \
-                                  the share of ticks that fire, over " (Seconds(self.sample_ticks as f64 / hz.map_or(10_000.0, f64::from))) "." }
+                                  the share of ticks that fire, over " (Seconds(self.seconds(self.sample_ticks))) "." }
+                        @if let Some(left_out) = self.left_out() { p.note #left-out { "There are " (left_out) "." } }
                     }
                     script type="application/json" #job { (PreEscaped(data.to_string())) }
                     script { (PreEscaped(SCRIPT)) }
@@ -268,8 +327,9 @@ mod tests {
             fired += fire_ticks;
         }
         assert_eq!(fired, ticks.iter().filter(|tick| tick.fires).count() as u64);
-        assert_eq!(view.powers, [(view.powers[0].0, 127)]);
-        assert_eq!(view.lens.last().map(|&(_, z)| z), Some(0));
+        assert_eq!(view.powers.values, [(view.powers.values[0].0, 127)]);
+        assert_eq!(view.lens.values.last().map(|&(_, z)| z), Some(0));
+        assert_eq!(view.left_out(), None);
     }
 
     #[test]
@@ -279,6 +339,40 @@ mod tests {
         let samples = decode(&view);
         assert!(samples.len() < 2 * MAX_SAMPLES && view.sample_ticks == 20, "{} {}", samples.len(), view.sample_ticks);
         assert_eq!((samples[0], samples[samples.len() - 1]), ((20, 0, 0), (10_000_100, 0, 0)));
+    }
+
+    #[test]
+    fn what_changes_too_often_is_thinned_and_said() {
+        // The lens goes up to the middle, then down; each power byte has another level.
+        let steps = 30_000;
+        let pair = |z: u8| [tick::Z_STEP | z, 0];
+        let mut body = [pair(tick::Z_POSITIVE).repeat(steps), pair(0).repeat(steps)].concat();
+        for (level, byte) in (0..=tick::LEVEL).cycle().zip(body.iter_mut().skip(1).step_by(2)) {
+            *byte = tick::POWER | level;
+        }
+        let file = [Builder::new().to_bytes(), body.clone()].concat();
+        let view = JobView::read(Job::open(&file[..]).unwrap()).unwrap();
+        assert!(view.lens.values.len() <= MAX_CHANGES && view.powers.values.len() <= MAX_CHANGES);
+        let said = view.left_out().expect("values are left out");
+        assert!(said.ends_with("it shows the lens every 8 ticks, the power level every 8 ticks"), "{said}");
+        assert!(view.page("many").contains(&said));
+
+        let (mut z, mut level) = (0, 0);
+        for (ticks, &byte) in (1..).zip(&body) {
+            match byte {
+                power if power & tick::POWER != 0 => level = power & tick::LEVEL,
+                up if up & tick::Z_POSITIVE != 0 => z += 1,
+                _ => z -= 1,
+            }
+            let found = |at: u64| view.lens.values.iter().take_while(|(tick, _)| *tick <= at).last().unwrap().1;
+            if ticks % 6000 == 0 || ticks == body.len() as u64 {
+                // The end of the interval before.
+                let end = ticks / view.lens.interval_ticks().unwrap() * view.lens.interval_ticks().unwrap();
+                let missed = i64::try_from(ticks - end).unwrap();
+                assert!((found(ticks) - z).abs() <= missed, "{} is not {z} at {ticks}", found(ticks));
+            }
+        }
+        assert_eq!((view.lens.values.last().unwrap().1, view.powers.values.last().unwrap().1), (z, level));
     }
 
     #[test]

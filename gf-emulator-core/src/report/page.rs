@@ -18,7 +18,7 @@ use super::timeline::Timeline;
 use crate::record::{Recording, SESSION_FILE, Side};
 use crate::words::count;
 
-const STYLE: &str = include_str!("report.css");
+const STYLE: &str = concat!(include_str!("common.css"), include_str!("report.css"));
 const SCRIPT: &str = include_str!("report.js");
 
 /// The most actions on a page.

@@ -314,7 +314,7 @@ impl Difference {
 
 /// Returns the mean density with the laser on.
 fn mean_density(job: &Measured) -> Option<f64> {
-    let lit: u64 = job.densities.iter().map(|dose| dose.lit_ticks).sum();
+    let lit: u64 = job.densities.iter().map(|dose| dose.lit_ticks).sum::<u64>() + job.dots.lit_ticks;
     (lit > 0).then(|| job.counts.le as f64 / lit as f64)
 }
 

@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use super::super::make::planner::PlannedMove;
-use super::super::make::{LENS_HALF_STEPS_PER_S, MAX_LENS_MM, STEP_FREQUENCY_HZ};
+use super::super::make::{LENS_HALF_STEPS_PER_S, MAX_LENS_MM, MIN_LENS_MM, STEP_FREQUENCY_HZ};
 use super::super::{Header, Segment, tick};
 use super::gcode_fire::FireModel;
 use super::gcode_speed::{self, Line};
@@ -129,7 +129,7 @@ impl GcodeWriter {
             writeln!(writer, "; {} firing ticks while the lens moved are left out", self.lost_fire_ticks)?;
         }
         if self.out_of_range {
-            writeln!(writer, "; the lens moves farther than {MAX_LENS_MM} mm, where it is left out")?;
+            writeln!(writer, "; the lens moves beyond {MIN_LENS_MM:.2} to {MAX_LENS_MM:.2} mm, where it is left out")?;
         }
         writeln!(writer, "M2")
     }
@@ -421,7 +421,7 @@ impl GcodeWriter {
     /// Writes a motion of the lens. Returns what is left of the segment's time.
     fn lens(&mut self, writer: &mut dyn Write, segment: &Segment, seconds: f64) -> io::Result<f64> {
         let z_mm = self.header.z_mm(segment.end.z);
-        let limited = z_mm.clamp(-MAX_LENS_MM, MAX_LENS_MM);
+        let limited = z_mm.clamp(MIN_LENS_MM, MAX_LENS_MM);
         self.out_of_range |= (z_mm - limited).abs() > self.header.z_mm(1) / 2.0;
         let step_s = f64::from(self.header.lens_half_steps()) / f64::from(LENS_HALF_STEPS_PER_S);
         // The wait for the first step may be in the rest before.

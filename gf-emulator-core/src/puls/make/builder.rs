@@ -6,17 +6,18 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::dither::Dither;
+use super::job_header::Kind;
 use super::power::PowerBytes;
 use super::step_generator::StepGenerator;
 use super::{
-    ACCELERATION, LENS_HALF_STEPS_PER_S, Laser, MADE_FREQUENCIES_HZ, MAX_LENS_MM, MAX_TICKS, Move, STEP_FREQUENCY_HZ,
-    STEPS_PER_MM, TRAVEL_SPEED, check_coordinate, check_density, job_header, planner, round,
+    ACCELERATION, LENS_HALF_STEPS, LENS_HALF_STEPS_PER_S, Laser, MADE_FREQUENCIES_HZ, MAX_TICKS, Move,
+    STEP_FREQUENCY_HZ, STEPS_PER_MM, TRAVEL_SPEED, check_coordinate, check_density, job_header, planner, round,
 };
-use crate::puls::header::LENS_TRAVEL_HALF_STEPS;
+use crate::puls::header::{LENS_TRAVEL_HALF_STEPS, LENS_TRAVEL_MM};
 use crate::puls::{Code, Error, Header, Position, Result, Span, code, tick};
 
-/// Where the lens has to be for a material: a line through the heights of captured prints, in half steps above the
-/// lowest position, where a hunt leaves the lens. 2.54 mm of material had 8 and 12.7 mm had 30, which was never exceeded
+/// Where the lens has to be for a material: a line through the heights of captured prints, in half steps above where a hunt
+/// leaves the lens. 2.54 mm of material had 8 and 12.7 mm had 30, which was never exceeded
 /// (measured on hardware).
 const FOCUS_HALF_STEPS_AT_0: f64 = 1.3;
 const FOCUS_HALF_STEPS_PER_MM: f64 = 2.63;
@@ -32,7 +33,7 @@ const MAX_MATERIAL_MM: f64 = 12.7;
 /// tangential and centripetal acceleration separately. An axis makes at most one step per tick: 187.5 mm/s at 10 kHz.
 ///
 /// A made job is as the service sends it, as far as that is known: the header has all codes of a captured print, with the
-/// fans of a cut, or those of a motion if the job never fires. A power byte comes before the first tick that fires, and
+/// fans of a cut, or those of a motion if the job never fires, or of a hunt if the head does not move either. A power byte comes before the first tick that fires, and
 /// then about every 27000 ticks while it fires. The job ends dark. No made job has been tried on hardware.
 ///
 /// ```
@@ -60,6 +61,8 @@ pub struct Builder {
     pub(super) body: Vec<u8>,
     pub(super) position: Position,
     pub(super) power: PowerBytes,
+    /// Whether the head has moved.
+    pub(super) moves: bool,
     /// The lens positions so far.
     pub(super) lens: Span,
 }
@@ -93,7 +96,7 @@ impl Builder {
     fn at_frequency(step_frequency_hz: u32) -> Self {
         let set = vec![(code::STEP_FREQUENCY, step_frequency_hz)];
         Self {
-            header: job_header::header(false, &set),
+            header: job_header::header(Kind::Hunt, &set),
             set,
             step_frequency_hz,
             acceleration: ACCELERATION,
@@ -101,6 +104,7 @@ impl Builder {
             body: Vec::new(),
             position: Position::default(),
             power: PowerBytes::default(),
+            moves: false,
             lens: Span::default(),
         }
     }
@@ -125,9 +129,15 @@ impl Builder {
         Ok(self)
     }
 
-    /// Changes the header to that of a cut with the first power byte, and back if that is removed.
+    /// Changes the header to that of the job so far: a hunt, a motion once the head has moved, or a print once the laser
+    /// has fired.
     pub(super) fn update_header(&mut self) {
-        self.header = job_header::header(self.power.any(), &self.set);
+        let kind = match (self.power.any(), self.moves) {
+            (true, _) => Kind::Print,
+            (false, true) => Kind::Motion,
+            (false, false) => Kind::Hunt,
+        };
+        self.header = job_header::header(kind, &self.set);
     }
 
     /// Sets the acceleration of what follows, in mm/s2: 1 to 100000 per axis. The machine's own values are 700 and 590.
@@ -214,10 +224,11 @@ impl Builder {
             });
             let plan = planner::plan(mm(start), targets, &limits);
             let ticks = self.reserve(plan.iter().map(planner::PlannedMove::duration_s).sum::<f64>() * hz)?;
-            let fired = self.power.any();
+            let before = (self.power.any(), self.moves);
+            self.moves = true;
             let generator = StepGenerator { moves, plan: &plan, hz, power: &mut self.power, dither };
             self.position = generator.generate(ticks, self.position, end, &mut self.body);
-            if self.power.any() != fired {
+            if (self.power.any(), self.moves) != before {
                 self.update_header();
             }
         }
@@ -228,12 +239,13 @@ impl Builder {
     /// to the nearest step: 0.684 mm, or 0.342 mm in half-step mode. The lens makes 8 full or 16 half steps per second.
     ///
     /// # Errors
-    /// [`Error::Make`] if the lens would move farther than [`MAX_LENS_MM`] from its start, or from one of its earlier
-    /// positions in this job, or if the job gets longer than [`MAX_TICKS`].
+    /// [`Error::Make`] if the height is not from [`MIN_LENS_MM`](crate::puls::MIN_LENS_MM) to
+    /// [`MAX_LENS_MM`](crate::puls::MAX_LENS_MM), or farther than the travel of the lens, 12.32 mm, from an earlier height
+    /// in this job, or if the job gets longer than [`MAX_TICKS`].
     pub fn lens_to(&mut self, z_mm: f64) -> Result<&mut Self> {
         let Some(lens) = self.lens_span(z_mm) else {
             let expected =
-                "a number of mm from -12.32 to 12.32, and no farther than 12.32 from any other height in the job";
+                "a number of mm from -3.42 to 10.27, and no farther than 12.32 from any other height in the job";
             return Err(Error::Make { what: "lens height", value: z_mm, expected });
         };
         let half_steps = self.header.lens_half_steps();
@@ -253,15 +265,21 @@ impl Builder {
 
     /// Returns the lens positions of the job with this height. `None` if they are farther apart than the lens can move.
     pub(super) fn lens_span(&self, z_mm: f64) -> Option<Span> {
+        if !(-LENS_TRAVEL_MM..=LENS_TRAVEL_MM).contains(&z_mm) {
+            return None;
+        }
+        let half_steps = self.header.lens_half_steps();
         let mut lens = self.lens;
-        lens.include(round(z_mm / self.header.z_mm(1)));
-        let travel = u64::from(LENS_TRAVEL_HALF_STEPS / self.header.lens_half_steps());
-        ((-MAX_LENS_MM..=MAX_LENS_MM).contains(&z_mm) && lens.steps() <= travel).then_some(lens)
+        let z = round(z_mm / self.header.z_mm(1));
+        lens.include(z);
+        let reaches = LENS_HALF_STEPS.contains(&(z * i64::from(half_steps)));
+        let travel = u64::from(LENS_TRAVEL_HALF_STEPS / half_steps);
+        (reaches && lens.steps() <= travel).then_some(lens)
     }
 
     /// Moves the lens so that it focuses on the surface of a material of that thickness: by 2.63 half steps per mm and 1.3
     /// more, at most 30, rounded to full steps. That is where captured prints had it (measured on hardware). The lens
-    /// starts in its lowest position, where the hunt before a print leaves it.
+    /// starts where the hunt before a print leaves it.
     ///
     /// # Errors
     /// [`Error::Make`] if the thickness is not 0 to 12.7 mm, or the job gets longer than [`MAX_TICKS`].
@@ -330,7 +348,7 @@ impl Builder {
         Ok(self)
     }
 
-    /// Returns the header, which depends on whether the body fires.
+    /// Returns the header, which depends on whether the head moves and the laser fires in the body.
     #[must_use]
     pub fn header(&self) -> &Header {
         &self.header

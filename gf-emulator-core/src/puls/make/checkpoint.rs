@@ -10,18 +10,21 @@ pub(in crate::puls) struct Checkpoint {
     ticks: usize,
     position: Position,
     power: PowerBytes,
+    moves: bool,
     lens: Span,
 }
 
 impl Builder {
     pub(in crate::puls) fn checkpoint(&self) -> Checkpoint {
-        Checkpoint { ticks: self.body.len(), position: self.position, power: self.power, lens: self.lens }
+        let Self { position, power, moves, lens, .. } = *self;
+        Checkpoint { ticks: self.body.len(), position, power, moves, lens }
     }
 
     /// Removes everything after a checkpoint.
     pub(in crate::puls) fn restore(&mut self, checkpoint: Checkpoint) {
         self.body.truncate(checkpoint.ticks);
-        (self.position, self.power, self.lens) = (checkpoint.position, checkpoint.power, checkpoint.lens);
+        (self.position, self.power) = (checkpoint.position, checkpoint.power);
+        (self.moves, self.lens) = (checkpoint.moves, checkpoint.lens);
         self.update_header();
     }
 

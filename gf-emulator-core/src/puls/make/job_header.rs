@@ -167,10 +167,9 @@ const PRINT: [(&[u8; 4], u32); 134] = [
     (b"ZSmd", 0),
 ];
 
-/// The values of a job that does not fire: those of motions and hunts captured with firmware 2.6, with the fans at rest.
-/// The duties in warm-up are those of older motions, and the accelerometer has the thresholds of a motion; those of a
-/// hunt are all 0.
-const WITHOUT_LASER: [(&[u8; 4], u32); 11] = [
+/// The values of a job that does not fire: those of motions and hunts captured with firmware 2.6, with the fans at rest and
+/// no thresholds of the accelerometer. The duties in warm-up are those of older motions.
+const WITHOUT_LASER: [(&[u8; 4], u32); 10] = [
     (b"AAwd", 204),
     (b"AArd", 204),
     (b"AArx", 0),
@@ -178,11 +177,23 @@ const WITHOUT_LASER: [(&[u8; 4], u32); 11] = [
     (b"EFrd", 0),
     (b"IFwd", 0),
     (b"IFrd", 0),
-    (b"HAar", 133),
     (b"HAxr", 0),
     (b"HAyr", 0),
     (b"PDct", 1),
 ];
+/// The value that a captured motion has beside those: the accelerometer's threshold of an abort.
+const MOTION: [(&[u8; 4], u32); 1] = [(b"HAar", 133)];
+
+/// What a job does, which decides the values of its header.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The head does not move, and the laser does not fire.
+    Hunt,
+    /// The head moves, and the laser does not fire.
+    Motion,
+    /// The laser fires.
+    Print,
+}
 
 /// Returns the value of a code in a captured print. The code must be one of its 134.
 pub(in crate::puls) fn captured_print(code: Code) -> u32 {
@@ -190,9 +201,13 @@ pub(in crate::puls) fn captured_print(code: Code) -> u32 {
 }
 
 /// Returns the header of a job, with the values that were set for it.
-pub(super) fn header(fires: bool, set: &[(Code, u32)]) -> Header {
-    let without_laser = if fires { &[][..] } else { &WITHOUT_LASER };
-    let captured = PRINT.iter().chain(without_laser).map(|&(code, value)| (Code(*code), value));
+pub(super) fn header(kind: Kind, set: &[(Code, u32)]) -> Header {
+    let (without_laser, motion) = match kind {
+        Kind::Hunt => (&WITHOUT_LASER[..], &[][..]),
+        Kind::Motion => (&WITHOUT_LASER[..], &MOTION[..]),
+        Kind::Print => (&[][..], &[][..]),
+    };
+    let captured = PRINT.iter().chain(without_laser).chain(motion).map(|&(code, value)| (Code(*code), value));
     let mut header = Header::default();
     for (code, value) in captured.chain(set.iter().copied()) {
         header.set(code, value).expect("`Builder::set` has checked the length");

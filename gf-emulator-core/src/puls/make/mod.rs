@@ -13,7 +13,7 @@ mod step_generator;
 
 use std::ops::RangeInclusive;
 
-use super::header::{DEFAULT_MICROSTEPS, LENS_TRAVEL_MM, XY_FULL_STEP_MM};
+use super::header::{DEFAULT_MICROSTEPS, LENS_HALF_STEP_MM, XY_FULL_STEP_MM};
 use super::{Error, Result};
 pub use builder::Builder;
 #[cfg(feature = "drawing")]
@@ -23,8 +23,14 @@ pub use power::Power;
 
 /// The greatest distance of a coordinate from the start: more than twice the width of the bed.
 pub const MAX_COORDINATE_MM: f64 = 1_000.0;
-/// The greatest distance of the lens from its start: its travel between the stops (measured on hardware, one head).
-pub const MAX_LENS_MM: f64 = LENS_TRAVEL_MM;
+/// The heights of the lens in made jobs, in half steps from where a hunt leaves it. Captured hunts go down by 8, and no head
+/// goes lower than 10; no captured print is above 30 (measured on hardware). All are whole full steps.
+pub(super) const LENS_HALF_STEPS: RangeInclusive<i64> = -10..=30;
+/// The lowest height of the lens in a made job, from where a hunt leaves it: 10 half steps below, where the lower stop of some
+/// heads is (measured on hardware).
+pub const MIN_LENS_MM: f64 = *LENS_HALF_STEPS.start() as f64 * LENS_HALF_STEP_MM;
+/// The greatest height of the lens in a made job, from where a hunt leaves it: 30 half steps above, as in captured prints.
+pub const MAX_LENS_MM: f64 = *LENS_HALF_STEPS.end() as f64 * LENS_HALF_STEP_MM;
 /// The step frequencies of made jobs, in ticks per second: what every machine can play, up to what its engine holds
 /// exactly (measured on hardware). Above 165000 it is slower than asked for.
 pub const MADE_FREQUENCIES_HZ: RangeInclusive<u32> = 1_000..=100_000;

@@ -264,15 +264,15 @@ fn there_is_one_remark_for_each_kind_of_thing() {
 
 #[test]
 fn the_lens_takes_every_height_that_it_can_have_and_stays_for_others() {
-    let top = Builder::new().lens_to(12.0).unwrap().position().z;
+    let top = Builder::new().lens_to(10.2).unwrap().position().z;
     for text in [
-        "G0 Z12",
-        "G0 Z12.1",
-        "G43.1 Z5\nG0 Z7",
-        "G43.1 Z5\nG49 G0 Z12",
-        "G92 Z-12\nZ0",
-        "G0 Z12\nZ-3",
-        "G0 Z12\nZ50\nX1",
+        "G0 Z10.2",
+        "G0 Z10.3",
+        "G43.1 Z5\nG0 Z5",
+        "G43.1 Z5\nG49 G0 Z10",
+        "G92 Z-10\nZ0",
+        "G0 Z10\nZ-4",
+        "G0 Z10\nZ50\nX1",
     ] {
         assert_eq!(from_gcode(text).unwrap().position().z, top, "{text}");
     }

@@ -77,6 +77,14 @@ fn assert_keeps_every_rule(file: &[u8]) {
     let fans = (value(b"AArd"), value(b"EFrd"), value(b"IFrd"), value(b"AArx"));
     let expected = if fired > 0 { (1023, 65_535, 43_278, 64_500) } else { (204, 0, 0, 0) };
     assert_eq!(fans, expected, "the fans of a cut, or of a motion");
+    let moves = body.iter().any(|&byte| byte < 128 && byte & 0b101 != 0);
+    let thresholds = (value(b"HAar"), value(b"HAxr"), value(b"HAyr"));
+    let expected = match (fired > 0, moves) {
+        (true, _) => (0, 132, 112),
+        (false, true) => (133, 0, 0),
+        (false, false) => (0, 0, 0),
+    };
+    assert_eq!(thresholds, expected, "the accelerometer of a print, a motion or a hunt");
     let coolant = (value(b"CMrn"), value(b"CMrx"));
     assert_eq!(coolant, (5000, 33_000));
 }
@@ -146,7 +154,9 @@ fn assert_drawing_keeps_every_rule(job: &mut Builder) {
     assert_keeps_every_rule(&job.to_bytes());
     let options = CheckOptions { start_mm: Some([0.0, 0.0]), ..CheckOptions::default() };
     let found = check(Job::open(&job.to_gzip()[..]).unwrap(), &options).unwrap();
-    assert!(found.findings.iter().all(|finding| finding.rule == "empty"), "{found:?}");
+    // The lower stop of some heads is where that of others is not.
+    let is_lens = |finding: &Finding| finding.rule == "lens-travel" && finding.severity == Severity::Remark;
+    assert!(found.findings.iter().all(|finding| finding.rule == "empty" || is_lens(finding)), "{found:?}");
 }
 
 #[cfg(feature = "drawing")]
@@ -313,113 +323,4 @@ fn a_power_byte_comes_with_a_new_level_and_before_fire_alone() {
     let levels: Vec<_> = job.body().iter().enumerate().filter(|(_, byte)| **byte >= 0x80).collect();
     let [(_, first), (at, second), (again, third), ..] = levels[..] else { panic!("{levels:?}") };
     assert_eq!((*first, *second, *third, again - at, levels.len()), (tick::POWER | 0x14, 0xff, 0xff, 27_000, 4));
-}
-
-/// Finds rules in a body of a given header.
-fn rules(header: &Header, body: &[u8], options: &CheckOptions) -> Vec<(&'static str, Severity, Option<u64>)> {
-    let file = [&header.encode()[..], body].concat();
-    let found = check(Job::open(&file[..]).unwrap(), options).unwrap();
-    found.findings.iter().map(|finding| (finding.rule, finding.severity, finding.tick)).collect()
-}
-
-#[test]
-fn every_rule_of_the_body_has_its_place() {
-    use Severity::{Error, Remark};
-    let header = Builder::new().cut_to(1.0, 0.0, 10.0, 1.0).unwrap().header().clone();
-    let any = CheckOptions::default();
-    let right = |count: usize| [tick::X_STEP, 0, 0, 0].repeat(count);
-    let lens = |count: usize| [vec![0; 1249], vec![tick::Z_STEP]].concat().repeat(count);
-    let power = tick::POWER | 127;
-    let table: Vec<(Vec<u8>, &[_])> = vec![
-        (vec![0; 10], &[]),
-        (vec![], &[("empty", Remark, None)]),
-        (vec![0, power, tick::FIRE, 0], &[]),
-        (vec![0, tick::FIRE, power, 0], &[("fire-before-power", Error, Some(1))]),
-        (vec![power, 0, power, power, power, 0], &[("power-in-a-row", Remark, Some(3))]),
-        (vec![power, tick::FIRE], &[("dark-end", Remark, Some(1))]),
-        (right(26_000), &[]),
-        (right(26_500), &[("off-bed", Error, Some(105_749))]),
-        (lens(18), &[]),
-        (lens(19), &[("lens-travel", Error, Some(23_749))]),
-        ([vec![0; 99], vec![tick::Z_STEP]].concat().repeat(3), &[("lens-speed", Remark, Some(199))]),
-        // One step a tick from rest.
-        (vec![tick::X_STEP; 1000], &[("acceleration", Error, Some(0))]),
-    ];
-    for (body, expected) in table {
-        assert_eq!(rules(&header, &body, &any), expected, "{} ticks", body.len());
-    }
-    let mut whole = Builder::new();
-    whole.move_to(150.0, 0.0).unwrap();
-    assert_eq!(rules(&header, whole.body(), &any), []);
-    for end in [5000, 5001, 5100, 5249] {
-        let found = rules(&header, &whole.body()[..end], &any);
-        assert!(matches!(found[..], [("acceleration", Error, Some(_))]), "{end}: {found:?}");
-    }
-    let fast = Builder::with_step_frequency(28_160).unwrap().header().clone();
-    let found = rules(&fast, &[tick::X_STEP; 5000], &any);
-    assert_eq!(found, [("speed", Error, Some(0)), ("acceleration", Error, Some(0))]);
-    let at_right = CheckOptions { start_mm: Some([490.0, 0.0]), ..any };
-    let found = rules(&header, &right(1000), &at_right);
-    assert_eq!(found, [("off-bed", Error, Some(1249))]);
-}
-
-#[test]
-fn every_rule_of_the_header_is_found() {
-    use Severity::{Error, Remark};
-    let cut = Builder::new().cut_to(1.0, 0.0, 10.0, 1.0).unwrap().header().clone();
-    let fires = [tick::POWER | 127, tick::FIRE, 0];
-    for (code, value, expected) in [
-        (b"AArd", 204, &[("fans", Error)][..]),
-        (b"AArd", 900, &[("fans", Remark)]),
-        (b"EFrd", 0, &[("fans", Error)]),
-        (b"IFrd", 40_000, &[("fans", Remark)]),
-        (b"CMrx", 34_000, &[("limits", Remark)]),
-        (b"CCbp", 1, &[("report-only-code", Error)]),
-        (b"STfr", 999, &[("step-frequency", Remark), ("step-frequency", Error)]),
-        (b"STfr", 100_001, &[("step-frequency", Remark)]),
-        (b"STfr", 165_001, &[("step-frequency", Error)]),
-        (b"STfr", 0, &[("step-frequency", Error)]),
-        (b"XSmm", 16, &[("microsteps", Error)]),
-        (b"MCsn", 5, &[("serial-lock", Error)]),
-        (b"PDfm", 1, &[("data-format", Error)]),
-    ] {
-        let mut header = cut.clone();
-        header.set(Code(*code), value).unwrap();
-        let options = CheckOptions { serial: Some(4), ..CheckOptions::default() };
-        let found: Vec<_> =
-            rules(&header, &fires, &options).iter().map(|&(rule, severity, _)| (rule, severity)).collect();
-        assert_eq!(found, expected, "{} {value}", Code(*code));
-        let dark = rules(&header, &[0, 0], &options);
-        assert_eq!(dark.is_empty(), ["fans", "limits"].contains(&expected[0].0), "{} {value}", Code(*code));
-    }
-    let short = Header::decode(b"\x80GF1\x20\0\0\0STfr\x10\x27\0\0MCsn\0\0\0\0PDfm\0\0\0\0").unwrap();
-    let found: Vec<_> = rules(&short, &[0], &CheckOptions::default()).iter().map(|(rule, ..)| *rule).collect();
-    assert_eq!(found, ["mandatory-codes"]);
-}
-
-#[test]
-fn findings_read_well_and_have_no_serial_number() {
-    let mut job = Builder::new();
-    job.set(code::SERIAL_LOCK, 98_765_432).unwrap().move_to(600.0, 0.0).unwrap();
-    let options = CheckOptions { serial: Some(12_345_678), ..CheckOptions::default() };
-    let found = check(Job::open(&job.to_bytes()[..]).unwrap(), &options).unwrap();
-    let texts: Vec<_> = found.findings.iter().map(ToString::to_string).collect();
-    assert_eq!(texts[0], "the job is for another machine (MCsn)");
-    assert!(texts[1].starts_with("tick 2") && texts[1].contains(" s): the job does not fit on the bed"), "{texts:?}");
-    let json = serde_json::to_string(&found.findings).unwrap();
-    assert!(
-        !json.contains("98765432") && !json.contains("12345678") && json.contains("\"severity\":\"error\""),
-        "{json}"
-    );
-}
-
-#[test]
-#[ignore = "needs real pulse files: GF_PULS_DIR"]
-fn the_captured_samples_are_good() {
-    let folder = std::env::var_os("GF_PULS_DIR").expect("GF_PULS_DIR is set");
-    for name in ["hunt.puls", "motion.puls"] {
-        let file = std::fs::read(std::path::Path::new(&folder).join(name)).unwrap();
-        let found = check(Job::open(&file[..]).unwrap(), &CheckOptions::default()).unwrap();
-        assert_eq!(found.findings, [], "{name}");
-    }
 }

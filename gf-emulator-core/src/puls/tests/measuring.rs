@@ -50,6 +50,29 @@ fn measures_a_known_job() {
 }
 
 #[test]
+fn dots_have_no_density() {
+    let dot = [&[tick::POWER | 127][..], &[tick::FIRE; 3], &[0; 600]].concat();
+    let line = [tick::X_STEP | tick::FIRE, tick::X_STEP].repeat(50);
+    let dark = [tick::X_STEP; 600];
+    let measured = |body: &[u8]| measure(&file(body)[..], Limits::default()).unwrap();
+    let dots = measured(&[&dot[..], &dark, &dot].concat());
+    assert_eq!((dots.dots.count, dots.dots.fire_ticks, dots.counts.le), (2, 6, 6));
+    assert!(dots.densities.iter().all(|dose| *dose == Dose::default()), "{dots:?}");
+    let text = Summary(&dots).to_string();
+    assert!(text.contains("2 dots, 6 ticks: too short") && !text.contains("density 7/7"), "{text}");
+    assert!(!text.contains("app power") && !text.contains("ticks a mm"), "{text}");
+    assert_eq!(serde_json::to_value(&dots).unwrap()["dots"]["count"], 2);
+
+    let both = measured(&[&dot[..], &dark, &line, &dark].concat());
+    assert_eq!((both.dots.count, both.dots.fire_ticks), (1, 3));
+    assert_eq!(both.densities.iter().map(|dose| dose.fire_ticks).sum::<u64>(), 50);
+    // A circle of short segments is no row of dots.
+    let corners = [0, tick::X_NEGATIVE].map(|way| [tick::X_STEP | tick::FIRE | way; 3]).concat().repeat(30);
+    let zigzag = measured(&[&corners[..], &dark].concat());
+    assert_eq!((zigzag.dots.count, zigzag.densities[7].fire_ticks), (0, 180));
+}
+
+#[test]
 fn peak_of_a_long_line_is_its_speed() {
     let mut job = Builder::new();
     job.cut_to(0.0, 200.0, 25.0, 0.5).unwrap();

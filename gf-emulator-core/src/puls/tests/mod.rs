@@ -1,5 +1,6 @@
 //! Tests of the whole module, and helpers for them.
 
+mod checking;
 #[cfg(feature = "drawing")]
 mod drawing;
 #[cfg(feature = "drawing")]
@@ -315,7 +316,8 @@ fn info_has_the_fields_of_the_python_client() {
             "distance",
             "speed",
             "power",
-            "density"
+            "density",
+            "dots"
         ]
     );
     let codes: Vec<_> = info["header"].as_object().expect("an object").keys().cloned().collect();

@@ -208,24 +208,38 @@ fn lens_moves_alone_at_constant_speed() {
 
 #[test]
 fn lens_moves_in_the_mode_of_the_header() {
-    let slot_mm = 12.32;
-    for (mode, steps) in [(None, 18), (Some(1), 36), (Some(0), 18)] {
+    let down_mm = 3.0 * 12.32 / 18.0;
+    for (mode, steps) in [(None, 3), (Some(1), 6), (Some(0), 3)] {
         let mut job = Builder::new();
         if let Some(mode) = mode {
             job.set(code::Z_MODE, mode).unwrap();
         }
-        job.lens_to(-slot_mm).unwrap();
+        job.lens_to(-down_mm).unwrap();
         // The speed in mm is the same.
-        assert_eq!((job.position().z, job.body().len()), (-steps, 22_500), "{mode:?}");
+        assert_eq!((job.position().z, job.body().len()), (-steps, 3750), "{mode:?}");
         let measured = measure(&job.to_bytes()[..], Limits::default()).unwrap();
-        assert!((measured.z_end_mm() + slot_mm).abs() < 1e-9, "{mode:?}: {}", measured.z_end_mm());
+        assert!((measured.z_end_mm() + down_mm).abs() < 1e-9, "{mode:?}: {}", measured.z_end_mm());
         let info = serde_json::to_value(&measured).unwrap();
         let (low, end) = (info["extents"]["z_mm"][0].as_f64().unwrap(), info["stats"]["ZMM"].as_f64().unwrap());
-        assert!((low + slot_mm).abs() < 1e-9 && (end + slot_mm).abs() < 1e-9, "{mode:?}: {info}");
-        assert!(Summary(&measured).to_string().contains("Z -12.32 to 0.00 mm"), "{mode:?}");
+        assert!((low + down_mm).abs() < 1e-9 && (end + down_mm).abs() < 1e-9, "{mode:?}: {info}");
+        assert!(Summary(&measured).to_string().contains("Z -2.05 to 0.00 mm"), "{mode:?}");
         let mut csv = Vec::new();
         export(Job::open(&job.to_bytes()[..]).unwrap(), Format::Csv, "job.puls", &mut csv).unwrap();
-        assert!(String::from_utf8(csv).unwrap().contains(",-12.32000,"), "{mode:?}");
+        assert!(String::from_utf8(csv).unwrap().contains(",-2.05333,"), "{mode:?}");
+    }
+}
+
+#[test]
+fn the_lens_stays_between_its_stops() {
+    for (mode, low, high) in [(0, -5, 15), (1, -10, 30)] {
+        for (z_mm, expected) in [(MIN_LENS_MM, low), (MAX_LENS_MM, high)] {
+            let mut job = Builder::new();
+            job.set(code::Z_MODE, mode).unwrap().lens_to(z_mm).unwrap();
+            assert_eq!(job.position().z, expected);
+            for beyond_mm in [z_mm + z_mm.signum() * 0.5, z_mm.signum() * f64::MAX, z_mm.signum() * f64::INFINITY] {
+                assert!(Builder::new().set(code::Z_MODE, mode).unwrap().lens_to(beyond_mm).is_err(), "{beyond_mm}");
+            }
+        }
     }
 }
 

@@ -17,7 +17,8 @@ const LONG_PAUSE_S: f64 = 60.0;
 const LONG_PAUSE: &str = "rests for more than a minute: P of G4 is in seconds here, as for GRBL, and in milliseconds for \
                           Marlin";
 const DWELL_UNDER_G0: &str = "the laser does not fire in a dwell (G4) under G0, as GRBL's does not: write G1 before it";
-const BEYOND_LENS: &str = "Z beyond the travel of the lens, which is 12.32 mm: the lens stays where it is";
+const BEYOND_LENS: &str =
+    "Z beyond the travel of the lens, -3.42 to 10.27 mm from where a hunt leaves it: the lens stays where it is";
 const STORED_ORIGINS: &str = "G55 to G59 are origins that a controller has stored: taken as 0,0";
 const STORED_POSITION: &str = "G30 is a position that a controller has stored: taken as 0,0";
 
