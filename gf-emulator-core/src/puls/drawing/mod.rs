@@ -12,6 +12,7 @@ mod order;
 pub(super) mod picture;
 pub(super) mod raster;
 mod region;
+mod resample;
 pub mod svg;
 mod svg_drawing;
 mod svg_element;
