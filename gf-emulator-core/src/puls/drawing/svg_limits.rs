@@ -2,16 +2,15 @@
 //! and so on. The size of the drawing is estimated before it is made.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 
-use flate2::read::MultiGzDecoder;
 use resvg::usvg::roxmltree::{Document, Node};
 use simplecss::StyleSheet;
 
 use super::super::{Error, Result};
+use super::read_drawing;
 use super::svg_element::Styled;
+use super::svg_pictures;
 use super::text_position::TextPosition;
-use super::{MAX_DRAWING_BYTES, check_length};
 
 /// Elements within elements, with what they use. Each takes up to some 10 KiB of stack.
 const MAX_DEPTH: usize = 96;
@@ -36,16 +35,7 @@ const NESTED_ENTITIES: usize = 255;
 
 /// Returns the text of a file that may be compressed.
 pub(super) fn text(bytes: &[u8]) -> Result<String> {
-    check_length(bytes)?;
-    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
-        let mut reader = MultiGzDecoder::new(bytes).take(MAX_DRAWING_BYTES as u64 + 1);
-        reader.read_to_end(&mut unpacked).map_err(|source| Error::Io { offset: unpacked.len() as u64, source })?;
-        check_length(&unpacked)?;
-        unpacked
-    } else {
-        bytes.to_vec()
-    };
+    let bytes = read_drawing(bytes)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let place = TextPosition::of(error.as_bytes(), error.utf8_error().valid_up_to());
         place.error("text that is not UTF-8", "UTF-8: save the file in that encoding")
@@ -104,12 +94,13 @@ fn has_large_tag(text: &str) -> bool {
     })
 }
 
-/// Refuses a document whose drawing would be too large or too deep, or that contains itself.
-pub(super) fn check(document: &Document<'_>) -> Result<()> {
+/// Refuses a document whose drawing would be too large or too deep, or that contains itself. Returns whether it has filters.
+pub(super) fn check(document: &Document<'_>) -> Result<bool> {
     let mut depths = vec![0_usize; document.descendants().count() + 1];
     let mut ids = HashMap::new();
     let mut css = StyleSheet::new();
     let mut elements = 0;
+    let mut has_filters = false;
     for node in document.descendants().filter(Node::is_element) {
         elements += 1;
         let index = node.id().get_usize();
@@ -125,7 +116,11 @@ pub(super) fn check(document: &Document<'_>) -> Result<()> {
             check_numbers(text, true)?;
             css.parse_more(text);
         }
+        if node.tag_name().name() == "image" {
+            svg_pictures::check(node)?;
+        }
         for attribute in node.attributes() {
+            has_filters |= is_filter(attribute.name(), attribute.value());
             if GEOMETRY.contains(&attribute.name()) {
                 check_numbers(attribute.value(), attribute.name() == "style")?;
             }
@@ -134,6 +129,8 @@ pub(super) fn check(document: &Document<'_>) -> Result<()> {
     if elements * css.rules.len() as u64 > MAX_STYLES {
         return Err(too_many("rules in style sheets", MAX_STYLES / elements));
     }
+    let mut declarations = css.rules.iter().flat_map(|rule| &rule.declarations);
+    has_filters |= declarations.any(|declaration| is_filter(declaration.name, declaration.value));
     css.rules.retain(|rule| rule.declarations.iter().any(|declaration| declaration.value.contains("url(")));
     let mut estimate = Estimate { ids, css, costs: vec![None; depths.len()] };
     let cost = estimate.of(document.root_element(), 0)?;
@@ -143,7 +140,19 @@ pub(super) fn check(document: &Document<'_>) -> Result<()> {
     if cost.all_points > MAX_POINTS {
         return Err(too_many("points, with those of all elements that are used", MAX_POINTS));
     }
-    Ok(())
+    Ok(has_filters)
+}
+
+/// Returns whether a property, or one in a style attribute, is a filter.
+fn is_filter(property: &str, value: &str) -> bool {
+    match property {
+        "filter" => value.trim() != "none",
+        "style" => value
+            .split(';')
+            .filter_map(|one| one.split_once(':'))
+            .any(|(name, value)| name.trim() == "filter" && value.trim() != "none"),
+        _ => false,
+    }
 }
 
 /// The attributes that arcs depend on.
