@@ -45,7 +45,9 @@ pub fn order(contours: Vec<Contour>, start: [f64; 2]) -> Vec<Contour> {
 pub(super) fn order_tagged<T: Copy>(mut tagged: Vec<(Contour, T)>, start: [f64; 2]) -> Vec<(Contour, T)> {
     let is_finite = |contour: &Contour| contour.points.iter().flatten().all(|value| value.is_finite());
     tagged.retain(|(contour, _)| !contour.points.is_empty() && is_finite(contour));
-    tagged.iter_mut().for_each(|(contour, _)| contour.close_if_ends_meet());
+    for (contour, _) in &mut tagged {
+        contour.close_if_ends_meet();
+    }
     let (mut contours, tags): (Vec<_>, Vec<_>) = tagged.into_iter().unzip();
     let nesting = Nesting::of(&contours);
     let mut stops = nearest_first(&contours, &nesting, start);

@@ -31,7 +31,8 @@ impl Picture {
     /// 512 MiB when decoded; [`Error::Make`] if it is longer than [`MAX_DRAWING_BYTES`](super::super::MAX_DRAWING_BYTES).
     pub fn decode(file: &[u8]) -> Result<Self> {
         check_length(file)?;
-        let failed = |problem: &dyn std::fmt::Display| Error::Picture { problem: problem.to_string() };
+        let failed =
+            |problem: &dyn std::fmt::Display| Error::Picture { problem: problem.to_string().trim_end().to_owned() };
         let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|e| failed(&e))?;
         if reader.format().is_none() {
             return Err(failed(&"it is neither PNG nor JPEG"));

@@ -94,13 +94,14 @@ fn has_large_tag(text: &str) -> bool {
     })
 }
 
-/// Refuses a document whose drawing would be too large or too deep, or that contains itself. Returns whether it has filters.
-pub(super) fn check(document: &Document<'_>) -> Result<bool> {
+/// Refuses a document whose drawing would be too large or too deep, or that contains itself. Returns whether it has
+/// filters, and whether it has masks.
+pub(super) fn check(document: &Document<'_>) -> Result<[bool; 2]> {
     let mut depths = vec![0_usize; document.descendants().count() + 1];
     let mut ids = HashMap::new();
     let mut css = StyleSheet::new();
     let mut elements = 0;
-    let mut has_filters = false;
+    let mut has_effects = [false; 2];
     for node in document.descendants().filter(Node::is_element) {
         elements += 1;
         let index = node.id().get_usize();
@@ -120,7 +121,7 @@ pub(super) fn check(document: &Document<'_>) -> Result<bool> {
             svg_pictures::check(node)?;
         }
         for attribute in node.attributes() {
-            has_filters |= is_filter(attribute.name(), attribute.value());
+            note_effects(&mut has_effects, attribute.name(), attribute.value());
             if GEOMETRY.contains(&attribute.name()) {
                 check_numbers(attribute.value(), attribute.name() == "style")?;
             }
@@ -129,8 +130,9 @@ pub(super) fn check(document: &Document<'_>) -> Result<bool> {
     if elements * css.rules.len() as u64 > MAX_STYLES {
         return Err(too_many("rules in style sheets", MAX_STYLES / elements));
     }
-    let mut declarations = css.rules.iter().flat_map(|rule| &rule.declarations);
-    has_filters |= declarations.any(|declaration| is_filter(declaration.name, declaration.value));
+    for declaration in css.rules.iter().flat_map(|rule| &rule.declarations) {
+        note_effects(&mut has_effects, declaration.name, declaration.value);
+    }
     css.rules.retain(|rule| rule.declarations.iter().any(|declaration| declaration.value.contains("url(")));
     let mut estimate = Estimate { ids, css, costs: vec![None; depths.len()] };
     let cost = estimate.of(document.root_element(), 0)?;
@@ -140,18 +142,17 @@ pub(super) fn check(document: &Document<'_>) -> Result<bool> {
     if cost.all_points > MAX_POINTS {
         return Err(too_many("points, with those of all elements that are used", MAX_POINTS));
     }
-    Ok(has_filters)
+    Ok(has_effects)
 }
 
-/// Returns whether a property, or one in a style attribute, is a filter.
-fn is_filter(property: &str, value: &str) -> bool {
-    match property {
-        "filter" => value.trim() != "none",
-        "style" => value
-            .split(';')
-            .filter_map(|one| one.split_once(':'))
-            .any(|(name, value)| name.trim() == "filter" && value.trim() != "none"),
-        _ => false,
+/// Notes whether a property, or one in a style attribute, is a filter or a mask.
+fn note_effects(has_effects: &mut [bool; 2], property: &str, value: &str) {
+    let properties = if property == "style" { value } else { "" };
+    let properties = properties.split(';').filter_map(|one| one.split_once(':'));
+    for (property, value) in properties.chain([(property, value)]) {
+        for (has_effect, effect) in has_effects.iter_mut().zip(["filter", "mask"]) {
+            *has_effect |= property.trim() == effect && value.trim() != "none";
+        }
     }
 }
 

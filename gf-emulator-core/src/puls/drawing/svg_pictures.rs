@@ -53,13 +53,12 @@ pub(super) fn check(image: Node<'_, '_>) -> Result<()> {
 fn user_units(image: Node<'_, '_>, name: &str, length: Length) -> f64 {
     let unit = match length.unit {
         LengthUnit::None | LengthUnit::Px => 1.0,
-        LengthUnit::Em => 16.0,
         LengthUnit::Ex => 8.0,
         LengthUnit::In => 96.0,
         LengthUnit::Cm => 96.0 / 2.54,
         LengthUnit::Mm => 96.0 / 25.4,
         LengthUnit::Pt => 96.0 / 72.0,
-        LengthUnit::Pc => 16.0,
+        LengthUnit::Em | LengthUnit::Pc => 16.0,
         LengthUnit::Percent => page_side(image, matches!(name, "x" | "width")) / 100.0,
     };
     length.number * unit
@@ -69,8 +68,8 @@ fn user_units(image: Node<'_, '_>, name: &str, length: Length) -> f64 {
 fn page_side(image: Node<'_, '_>, is_width: bool) -> f64 {
     let boxes = image.ancestors().filter_map(|around| around.attribute("viewBox")?.parse::<ViewBox>().ok());
     let name = if is_width { "width" } else { "height" };
-    let side = boxes.map(|page| if is_width { page.w } else { page.h }).next();
-    let size = || image.document().root_element().attribute(name)?.parse::<Length>().ok();
-    side.or_else(|| size().filter(|size| size.unit != LengthUnit::Percent).map(|size| user_units(image, name, size)))
-        .unwrap_or(100.0)
+    let page = || image.document().root_element().attribute(name)?.parse::<Length>().ok();
+    let in_box = boxes.map(|around| if is_width { around.w } else { around.h }).next();
+    let in_units = || page().filter(|it| it.unit != LengthUnit::Percent).map(|it| user_units(image, name, it));
+    in_box.or_else(in_units).unwrap_or(100.0)
 }

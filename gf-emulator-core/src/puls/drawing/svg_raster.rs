@@ -18,6 +18,8 @@ use super::svg_drawing::{Fill, Layer, Picture};
 const TILE_PX: usize = 2048;
 /// The pixels that are drawn for all rasters of a drawing, again for each shape: up to a minute.
 pub(super) const PIXEL_BUDGET: u64 = 1 << 33;
+/// How much longer it takes to draw a pixel of a picture, gradient or pattern than one of a colour.
+const PICTURE_COST: usize = 16;
 /// The largest tile of a pattern, in pixels.
 const MAX_PATTERN_PIXELS: f32 = 4e6;
 
@@ -106,7 +108,8 @@ fn picture(picture: &Picture, dots_per_inch: f64, budget: &mut Budget) -> Result
     let failed = || Error::Picture { problem: "it is damaged".to_owned() };
     draw(&mut raster, |tile, pixels| {
         // For each tile, the picture is decoded or the pattern drawn again.
-        budget.take(cost).ok_or_else(too_many_pixels)?;
+        let own = tile.size[0] * tile.size[1] * PICTURE_COST;
+        budget.take(cost.saturating_add(own)).ok_or_else(too_many_pixels)?;
         let [x, y] = tile.origin_mm;
         let transform = transform(Affine::new([sx, ky, kx, sy, tx - x, ty - y].map(|value| value * scale)));
         let mut shape = tile.mask(budget)?;
@@ -330,7 +333,7 @@ mod tests {
         let gradient = "<linearGradient id='g'><stop/><stop offset='1' stop-color='red'/></linearGradient>";
         let pictures = page(&format!("{gradient}<g fill='url(#g)'>{}</g>", shape.repeat(50)));
         // Each of them has 1.1 million pixels.
-        for budget in [40_000_000, 80_000_000] {
+        for budget in [40_000_000, 1_200_000_000] {
             let fits = budget > 60_000_000;
             let made = |result: Result<()>| match result {
                 Ok(()) => assert!(fits),

@@ -26,12 +26,13 @@ const MAX_MM: f64 = 1e6;
 const MAX_POINTS: usize = 4_000_000;
 /// A microstep of X and Y.
 const STEP_MM: f64 = 0.018_75;
-/// Filters are ignored.
-const WITHOUT_FILTERS: &str = "* { filter: none !important }";
+/// Filters and masks are ignored.
+const WITHOUT_EFFECTS: &str = "* { filter: none !important; mask: none !important }";
 /// Hides strokes but keeps their colours, which markers may refer to.
-const WITHOUT_STROKES: &str = "* { filter: none !important; stroke-opacity: 0 !important }";
+const WITHOUT_STROKES: &str = "* { filter: none !important; mask: none !important; stroke-opacity: 0 !important }";
 /// Shows lines that are filled, as is the default, but have no inside and no stroke.
-const WITH_STROKES: &str = "* { filter: none !important } path, line, polyline { stroke: #000 } \
+const WITH_STROKES: &str = "* { filter: none !important; mask: none !important } \
+                            path, line, polyline { stroke: #000 } \
                             [fill=\"none\"], [stroke=\"none\"] { stroke: none }";
 
 pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
@@ -42,11 +43,11 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
         ..roxmltree::ParsingOptions::default()
     };
     let document = roxmltree::Document::parse_with_options(&text, options).map_err(|error| no_xml(&error))?;
-    let has_filters = svg_limits::check(&document)?;
+    let [has_filters, has_masks] = svg_limits::check(&document)?;
     let unread = AtomicUsize::new(0);
     let mut options = svg_options();
     options.image_href_resolver = resolver(&unread);
-    options.style_sheet = Some(WITHOUT_FILTERS.to_owned());
+    options.style_sheet = Some(WITHOUT_EFFECTS.to_owned());
     let tree = tree_of(&document, &options)?;
     let mm_per_px = mm_per_px(scale, f64::from(tree.size().width()))?;
     let mut reader = Reader::new(mm_per_px, &tree);
@@ -70,6 +71,9 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
         reader.remark(
             "the file gives no size in mm, inch or the like: a pixel is taken as 1/96 inch; see --scale and --width",
         );
+    }
+    if has_masks {
+        reader.remark("masks are ignored: what they hide is drawn");
     }
     if has_filters {
         reader.remark("filters are ignored: shapes are drawn without them");
@@ -209,9 +213,6 @@ impl Reader {
         context.opacity *= group.opacity().get();
         if context.opacity <= 0.0 {
             return Ok(());
-        }
-        if group.mask().is_some() {
-            self.remark("masks are ignored: what they hide is drawn");
         }
         let mut clip_path = group.clip_path();
         while let Some(path) = clip_path {
