@@ -17,9 +17,6 @@ use crate::error::CliError;
 use crate::numbers;
 use crate::output::{self, eprint};
 
-/// The step frequency of the cloud's prints, firmware 2.6.
-const FREQUENCY_HZ: u32 = 10_000;
-
 /// Make a job from a line, a square, a circle or a drawing
 ///
 /// A drawing is an SVG file, a PNG or JPEG picture, G-code for a laser with GRBL, such as the output of `puls export`, or
@@ -36,7 +33,7 @@ Examples:
       --from - --kind svgpath -o - | gf-machine-emulator puls info -
 
 In an SVG file, lines are cut and filled shapes and pictures are engraved; each
-colour is a layer. A job ends with the head and the lens back at the start; that
+colour is a layer. White is left out, unless a --layer says what to do with it. A job ends with the head and the lens back at the start; that
 of G-code with the head where the G-code leaves it. G-code sets speed (F) and
 power (M3 M4 M5, S). Drawings may be gzip-compressed.
 
@@ -63,7 +60,7 @@ pub(crate) struct Arguments {
     /// A circle with this diameter
     #[arg(long, value_name = "MM", group = "source", value_parser = numbers::within(0.1..=1000.0, "a number of mm"))]
     circle: Option<f64>,
-    /// A drawing: .svg .png .jpg .gcode .gco .gc .g .nc .ngc .cnc .tap or .svgpath, also with .gz; `-` is standard input
+    /// A drawing: .svg .svgz .png .jpg .jpeg .gcode .gco .gc .g .nc .ngc .cnc .tap or .svgpath, also with .gz; `-` is standard input
     #[arg(long, value_name = "FILE", group = "source")]
     from: Option<PathBuf>,
     /// The kind of drawing, if neither its name nor its content tells
@@ -81,10 +78,10 @@ pub(crate) struct Arguments {
     /// Y of the drawing points to the back
     #[arg(long, conflicts_with_all = ["line", "square", "circle"])]
     flip_y: bool,
-    /// Cutting speed in mm/s [default: 50]
+    /// Speed in mm/s [default: 50 for cuts, 100 for scores, 150 for engravings]
     #[arg(long, value_name = "MM_S", value_parser = numbers::within(0.1..=10_000.0, "a number of mm/s"))]
     speed: Option<f64>,
-    /// Power as in the Glowforge app, 1 to 100 or full [default: 40]
+    /// Power as in the Glowforge app, 1 to 100 or full [default: 40 for cuts, 20 for scores and engravings]
     #[arg(long, value_name = "POWER", value_parser = numbers::power, conflicts_with = "density")]
     power: Option<Power>,
     /// Fraction of ticks in which the laser fires, instead of --power: 0 to 1, or N/7
@@ -102,9 +99,9 @@ pub(crate) struct Arguments {
     /// Acceleration in mm/s2 [default: 700,590]
     #[arg(long, value_name = "X,Y", value_parser = numbers::pair(1.0..=100_000.0, "mm/s2"))]
     acceleration: Option<[f64; 2]>,
-    /// Ticks per second
-    #[arg(long, value_name = "HZ", default_value_t = FREQUENCY_HZ, value_parser = numbers::within(MADE_FREQUENCIES_HZ, "a whole number of Hz"))]
-    frequency: u32,
+    /// Ticks per second [default: 10000]
+    #[arg(long, value_name = "HZ", value_parser = numbers::within(MADE_FREQUENCIES_HZ, "a whole number of Hz"))]
+    frequency: Option<u32>,
     /// Serial number of the only machine that may run the job [default: any machine]
     #[arg(long, value_name = "N", value_parser = numbers::serial)]
     serial: Option<u32>,
@@ -191,7 +188,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     if !output.finish(written)? {
         return Ok(());
     }
-    let run_time_s = ticks as f64 / f64::from(arguments.frequency);
+    let run_time_s = ticks as f64 / job.header().step_frequency_hz().map_or(f64::NAN, f64::from);
     eprint(format_args!(
         "{output_name}: {}, {run_time_s:.1} s to run, {} kB",
         count(ticks, "tick"),
@@ -218,7 +215,7 @@ fn check_made(job: &Builder) -> std::result::Result<Vec<Finding>, CliError> {
 
 /// Creates a job that only moves the lens.
 fn empty(arguments: &Arguments) -> Result<Builder> {
-    let mut job = Builder::with_step_frequency(arguments.frequency)?;
+    let mut job = arguments.frequency.map_or_else(|| Ok(Builder::new()), Builder::with_step_frequency)?;
     if let Some(serial) = arguments.serial {
         job.set(code::SERIAL_LOCK, serial)?;
     }

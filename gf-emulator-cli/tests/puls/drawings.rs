@@ -51,7 +51,7 @@ fn other_kinds_are_refused_by_name() {
     fs::write(folder.path().join("a.nc"), b"\xff\xfeG\x000\0").unwrap();
     fs::write(folder.path().join("b.nc"), &PACKED[..15]).unwrap();
     for (name, code, message) in [
-        ("a.txt", 1, "a.txt: cannot read the picture: "),
+        ("a.txt", 1, "a.txt: cannot draw the picture: "),
         ("a.png", 2, "cannot read a.png: "),
         ("a.svgz", 2, "cannot read a.svgz: "),
         ("a.svg.gz", 2, "cannot read a.svg.gz: "),

@@ -43,10 +43,10 @@ fn every_colour_of_an_svg_file_is_a_layer() {
     assert_eq!(
         lines[1..],
         [
-            "box.svg: remark: layer #ffffff: 1 shape left out: white, with the default settings",
-            "box.svg: remark: layer #ff0000: 2 lines cut, with the default settings",
-            "box.svg: remark: layer #0000ff: 1 line cut, with the default settings",
-            "box.svg: remark: layer #000000: 1 shape engraved, with the default settings",
+            "box.svg: remark: layer #ffffff has no settings: 1 shape left out, as the page is white",
+            "box.svg: remark: layer #ff0000 has no settings: 2 lines cut (power 40, 50 mm/s)",
+            "box.svg: remark: layer #0000ff has no settings: 1 line cut (power 40, 50 mm/s)",
+            "box.svg: remark: layer #000000 has no settings: 1 shape engraved (power 20, 150 mm/s, 270 dpi)",
         ]
     );
     assert_eq!((&info["stats"]["XEND"], &info["stats"]["YEND"]), (&0.into(), &0.into()));
@@ -86,6 +86,9 @@ fn wrong_layers_say_what_is_expected() {
         ("--layer red=cut,power=101", 2, "the settings of layer red: power: expected a number from 1 to 100, or full"),
         ("--layer red=cut,pwr=5", 2, "the settings of layer red: unknown field `pwr`, expected one of `do`, `power`"),
         ("--layer red=cut,speed=0", 2, "the settings of layer red: speed 0, expected 0.1 to 10000 mm/s"),
+        ("--layer red=cut,power=5,density=0.5", 2, "the settings of layer red: power and density replace each other"),
+        ("--layer red=cut --layer #f00=skip", 2, "the settings of layer #f00: it is set twice"),
+        ("--layer red=skip --layer blue=skip --layer black=skip", 1, "nothing to draw: every layer is skipped"),
         ("--layer green=cut", 1, "the settings of layer green: the drawing has no such layer; it has #ffffff, #ff0000"),
         ("--layers bad.toml", 2, "bad.toml: the settings of layer file: "),
         ("--layers none.toml", 2, "cannot read none.toml: "),

@@ -132,15 +132,8 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A picture to engrave could not be read.
-    #[error("cannot read the picture: {problem}")]
-    Decode {
-        /// The cause.
-        problem: String,
-    },
-
-    /// A plot could not be rendered.
-    #[error("cannot render the picture: {problem}")]
+    /// A picture could not be decoded, or a plot could not be rendered.
+    #[error("cannot draw the picture: {problem}")]
     Picture {
         /// The cause.
         problem: String,

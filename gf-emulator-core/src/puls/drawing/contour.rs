@@ -34,6 +34,17 @@ impl Contour {
         self.points.iter().zip(next).map(|(&from, &to)| [from, to])
     }
 
+    /// Makes a line that ends where it starts a closed contour, if it has more than two points. Programs round
+    /// coordinates, and many write no `Z`: ends within [`TOLERANCE_MM`] are the same one.
+    pub(super) fn close_if_ends_meet(&mut self) {
+        if let [first, _, .., last] = self.points[..]
+            && distance(first, last) <= TOLERANCE_MM
+        {
+            self.is_closed = true;
+            self.points.pop();
+        }
+    }
+
     /// Returns the first and the last point of a cut: the same one of a closed contour.
     pub(super) fn ends(&self) -> Option<[[f64; 2]; 2]> {
         let first = *self.points.first()?;

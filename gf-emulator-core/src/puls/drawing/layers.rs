@@ -1,55 +1,24 @@
 //! What is done with each layer of an SVG file: settings by colour, and the job that they make.
 
-use serde::Deserialize;
+use std::collections::{BTreeMap, HashSet};
 
-use super::super::{Builder, Error, Laser, Power, Result};
+use svgtypes::Color;
+
+use super::super::{Builder, Error, Result};
+use super::Placement;
 use super::contour::{Contour, cut};
+use super::layer_settings::{CUT, FORM, LayerSettings, Line, SCORE, Treatment, from_text};
 use super::order::order_tagged;
-use super::raster::{ENGRAVING_DPI, Engraving, Shading};
+use super::region::Budget;
 use super::svg::{Drawing, Layer};
-use super::{MAX_SPEED_MM_S, MIN_SPEED_MM_S, Placement};
+use super::svg_raster::PIXEL_BUDGET;
 use crate::words::count;
-
-/// What is done with a layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-#[non_exhaustive]
-pub enum Treatment {
-    /// Lines, and the outlines of filled shapes, are cut.
-    Cut,
-    /// The same, before all cuts and with less power.
-    Score,
-    /// Filled shapes are engraved, before all lines.
-    Engrave,
-    /// Nothing.
-    Skip,
-}
-
-/// The settings of a layer. What is `None` has a default: see [`Layers`].
-#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-#[non_exhaustive]
-pub struct LayerSettings {
-    /// What is done with it: `do`.
-    #[serde(rename = "do")]
-    pub treatment: Option<Treatment>,
-    /// The power.
-    #[serde(deserialize_with = "power")]
-    pub power: Option<Power>,
-    /// The fire density, 0 to 1, instead of a power.
-    pub density: Option<f64>,
-    /// The speed in mm/s, 0.1 to 10000.
-    pub speed: Option<f64>,
-    /// The resolution of an engraving, in rows per inch: [`ENGRAVING_DPI`].
-    pub dpi: Option<f64>,
-    /// How grey is engraved.
-    pub shading: Option<Shading>,
-}
 
 /// Settings for the layers of a drawing, by colour.
 ///
-/// Without settings, lines are cut and filled shapes and pictures are engraved; white shapes are left out. The defaults,
-/// which are assumed:
+/// Without settings, lines are cut and filled shapes and pictures are engraved. White lines and shapes are left out, with a
+/// remark: the page is white, so that they are not to be seen. They are drawn if white has settings of its own. The
+/// defaults, which are assumed:
 ///
 /// | | power | speed |
 /// |---|---|---|
@@ -80,24 +49,26 @@ pub struct Layers {
     /// Whether layers and their lines stay in the order of the file, after the pictures. Else engravings come first, then scores, then cuts, and
     /// lines are put in [`order`](super::super::order()).
     pub keep_order: bool,
-    named: Vec<(String, LayerSettings)>,
+    named: Named,
+    from_file: Named,
 }
 
+/// Settings, with the name under which they were given.
+type Named = BTreeMap<Subject, (String, LayerSettings)>;
+
+/// What settings are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Subject {
+    Pictures,
+    Colour([u8; 3]),
+}
+
+/// The longest file of settings, in bytes.
+const MAX_SETTINGS_BYTES: usize = 1 << 20;
+/// More layers than these are not named in remarks and errors.
+const MAX_NAMED: usize = 30;
 /// The name of the layer of all pictures, gradients and patterns.
 const PICTURES: &str = "pictures";
-/// The default power and speed of each treatment.
-const CUT: (Power, f64) = (Power::Setting(40.0), 50.0);
-const SCORE: (Power, f64) = (Power::Setting(20.0), 100.0);
-const ENGRAVE: (Power, f64) = (Power::Setting(20.0), 150.0);
-const DPI: f64 = 270.0;
-
-/// What lines are cut with.
-#[derive(Debug, Clone, Copy)]
-struct Line {
-    speed_mm_s: f64,
-    laser: Laser,
-}
-
 /// The lines of a drawing by treatment.
 #[derive(Default)]
 struct Lines {
@@ -105,88 +76,16 @@ struct Lines {
     cuts: Vec<(Contour, Line)>,
 }
 
-impl LayerSettings {
-    fn or(self, base: Self) -> Self {
-        // A density in one is not overridden by a power in the other.
-        let has_power = self.power.is_some() || self.density.is_some();
-        Self {
-            treatment: self.treatment.or(base.treatment),
-            power: if has_power { self.power } else { base.power },
-            density: if has_power { self.density } else { base.density },
-            speed: self.speed.or(base.speed),
-            dpi: self.dpi.or(base.dpi),
-            shading: self.shading.or(base.shading),
-        }
-    }
-
-    /// Checks the ranges. `layer` is named in errors.
-    fn check(&self, layer: &str) -> Result<()> {
-        let wrong = |problem: String| Err(Error::Layer { layer: layer.to_owned(), problem });
-        if let Some(speed) = self.speed.filter(|speed| !(MIN_SPEED_MM_S..=MAX_SPEED_MM_S).contains(speed)) {
-            return wrong(format!("speed {speed}, expected {MIN_SPEED_MM_S} to {MAX_SPEED_MM_S} mm/s"));
-        }
-        if let Some(density) = self.density.filter(|density| !(0.0..=1.0).contains(density)) {
-            return wrong(format!("density {density}, expected 0 to 1"));
-        }
-        if let Some(dpi) = self.dpi.filter(|dpi| !ENGRAVING_DPI.contains(dpi)) {
-            return wrong(format!("dpi {dpi}, expected {} to {}", ENGRAVING_DPI.start(), ENGRAVING_DPI.end()));
-        }
-        Ok(())
-    }
-
-    fn density_or(&self, power: Power) -> f64 {
-        self.density.unwrap_or_else(|| self.power.unwrap_or(power).density())
-    }
-
-    fn line(&self, (power, speed): (Power, f64)) -> Line {
-        Line { speed_mm_s: self.speed.unwrap_or(speed), laser: Laser::Print(self.density_or(power)) }
-    }
-
-    /// Returns the speed in mm/s and the laser with which these settings cut.
-    #[must_use]
-    pub fn cutting(&self) -> (f64, Laser) {
-        let Line { speed_mm_s, laser } = self.line(CUT);
-        (speed_mm_s, laser)
-    }
-
-    /// Returns how these settings engrave.
-    #[must_use]
-    pub fn engraving(&self, placement: Placement) -> Engraving {
-        let mut engraving = Engraving::new(self.speed.unwrap_or(ENGRAVE.1), self.density_or(ENGRAVE.0));
-        engraving.placement = placement;
-        engraving.shading = self.shading.unwrap_or_default();
-        engraving
-    }
-
-    /// Returns the resolution of engravings, in rows per inch.
-    #[must_use]
-    pub fn engraving_dpi(&self) -> f64 {
-        self.dpi.unwrap_or(DPI)
-    }
-}
-
 impl Layers {
     /// Sets the layer of a colour, or `pictures`, from text such as `#ff0000=cut,power=full,speed=10` or `blue=skip`: the
-    /// treatment, then fields of [`LayerSettings`].
+    /// treatment, then fields of [`LayerSettings`]. Overrides settings from a file.
     ///
     /// # Errors
-    /// [`Error::Layer`] if a field is unknown, or a value out of range.
+    /// [`Error::Layer`] if the layer is no colour or is set already, a field is unknown, or a value out of range.
     pub fn set(&mut self, text: &str) -> Result<()> {
-        let wrong = |layer: &str, problem: &str| Error::Layer { layer: layer.to_owned(), problem: problem.to_owned() };
-        let form = "expected COLOUR=DO,KEY=VALUE.. such as '#ff0000=cut,power=full,speed=10'";
-        let (layer, settings) = text.split_once('=').ok_or_else(|| wrong(text, form))?;
-        let mut table = toml::Table::new();
-        for (n, part) in settings.split(',').map(str::trim).enumerate() {
-            let (key, value) = match part.split_once('=') {
-                Some((key, value)) => (key.trim(), value.trim()),
-                None if n == 0 => ("do", part),
-                None => return Err(wrong(layer, form)),
-            };
-            let number = value.parse().ok().filter(|number: &f64| number.is_finite());
-            table.insert(key.to_owned(), number.map_or_else(|| toml::Value::from(value), toml::Value::from));
-        }
-        let settings = LayerSettings::deserialize(table).map_err(|error| wrong(layer, error.message()))?;
-        self.add(layer, settings)
+        let (layer, settings) = text.split_once('=').ok_or_else(|| wrong(text, FORM))?;
+        let settings = from_text(settings).map_err(|problem| wrong(layer, problem))?;
+        add(&mut self.named, layer, settings)
     }
 
     /// Sets layers from a TOML file: a table for each colour, with the fields of [`LayerSettings`].
@@ -198,19 +97,17 @@ impl Layers {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Layer`] if it is not TOML, a field is unknown, or a value out of range.
+    /// [`Error::Layer`] if it is not TOML or longer than 1 MiB, a layer is no colour or there twice, a field is unknown, or a
+    /// value out of range.
     pub fn set_from_toml(&mut self, text: &str) -> Result<()> {
+        let wrong_file = |problem: &str| Error::Layer { layer: "file".to_owned(), problem: problem.to_owned() };
+        if text.len() > MAX_SETTINGS_BYTES {
+            return Err(wrong_file("it is longer than 1 MiB, expected a TOML file with a table for each colour"));
+        }
         // Tables keep no order; there is one for each layer, so that it does not matter.
-        let tables: std::collections::BTreeMap<String, LayerSettings> = toml::from_str(text).map_err(|error| {
-            Error::Layer { layer: "file".to_owned(), problem: error.to_string().trim_end().to_owned() }
-        })?;
-        tables.into_iter().try_for_each(|(layer, settings)| self.add(&layer, settings))
-    }
-
-    fn add(&mut self, layer: &str, settings: LayerSettings) -> Result<()> {
-        settings.check(layer)?;
-        self.named.push((layer.trim().to_owned(), settings));
-        Ok(())
+        let tables: BTreeMap<String, LayerSettings> =
+            toml::from_str(text).map_err(|error| wrong_file(error.to_string().trim_end()))?;
+        tables.into_iter().try_for_each(|(layer, settings)| add(&mut self.from_file, &layer, settings))
     }
 
     /// Adds a drawing to a job. Returns remarks: those of the drawing, and what is done with layers without settings.
@@ -218,6 +115,7 @@ impl Layers {
     /// # Errors
     /// The job is unchanged after an error.
     /// - [`Error::Layer`] if settings are out of range, or name a layer that the drawing does not have.
+    /// - [`Error::Svg`] if all layers are skipped or left out.
     /// - Those of [`cut`], [`Raster::engrave`](super::raster::Raster::engrave), and the rasters of layers and pictures.
     pub fn draw(&self, job: &mut Builder, drawing: &Drawing, placement: Placement) -> Result<Vec<String>> {
         self.base.check("all")?;
@@ -238,88 +136,111 @@ impl Layers {
         placement: Placement,
         remarks: &mut Vec<String>,
     ) -> Result<()> {
+        let budget = &mut Budget(PIXEL_BUDGET);
         // Each raster is engraved at once: together they could be large.
-        self.engrave_pictures(job, drawing, placement, remarks)?;
+        self.engrave_pictures(job, drawing, placement, budget, remarks)?;
         let mut lines = Lines::default();
+        let mut without_settings = Vec::new();
         for layer in &drawing.layers {
-            self.add_layer(job, layer, placement, &mut lines, remarks)?;
+            let remark = self.add_layer(job, layer, placement, budget, &mut lines, remarks)?;
+            without_settings.extend(remark);
             if self.keep_order {
                 std::mem::take(&mut lines).cut(job, placement, true)?;
             }
         }
+        let more = without_settings.len().saturating_sub(MAX_NAMED);
+        remarks.extend(without_settings.into_iter().take(MAX_NAMED));
+        if more > 0 {
+            remarks.push(format!("{more} more layers have no settings"));
+        }
         lines.cut(job, placement, self.keep_order)
     }
 
-    /// Finds settings for layers that are not there.
+    /// Finds settings for layers that are not there, and drawings of which nothing is drawn.
     fn check_names(&self, drawing: &Drawing) -> Result<()> {
-        let is_there = |name: &str| name == PICTURES || drawing.layer(name).is_some();
-        let Some((missing, _)) = self.named.iter().find(|(name, _)| !is_there(name)) else { return Ok(()) };
-        let names: Vec<_> = drawing.layers.iter().map(Layer::name).collect();
-        let problem = format!("the drawing has no such layer; it has {}", names.join(", "));
-        Err(Error::Layer { layer: missing.clone(), problem })
+        let colours: HashSet<[u8; 3]> = drawing.layers.iter().map(|layer| layer.colour).collect();
+        let is_there = |subject: &Subject| match subject {
+            Subject::Pictures => true,
+            Subject::Colour(colour) => colours.contains(colour),
+        };
+        let mut given = self.named.iter().chain(&self.from_file);
+        if let Some((_, (missing, _))) = given.find(|(subject, _)| !is_there(subject)) {
+            let mut names: Vec<_> = drawing.layers.iter().take(MAX_NAMED).map(Layer::name).collect();
+            names.extend((drawing.layers.len() > MAX_NAMED).then(|| "others".to_owned()));
+            let names = if names.is_empty() { PICTURES.to_owned() } else { names.join(", ") };
+            let problem = format!("the drawing has no such layer; it has {names}");
+            return Err(wrong(missing, problem));
+        }
+        let has_pictures = !drawing.pictures.is_empty() && !self.is_left_out(Subject::Pictures);
+        if has_pictures || !drawing.layers.iter().all(|layer| self.is_left_out(Subject::Colour(layer.colour))) {
+            return Ok(());
+        }
+        Err(Error::Svg {
+            found: "nothing to draw: every layer is skipped, or white without settings".to_owned(),
+            expected: "a layer to cut, score or engrave".to_owned(),
+        })
     }
 
     /// Returns the settings of a layer, and whether they are its own.
-    fn settings(&self, is_named: impl Fn(&str) -> bool) -> (LayerSettings, bool) {
-        let own = self.named.iter().rev().find(|(name, _)| is_named(name));
+    fn settings(&self, subject: Subject) -> (LayerSettings, bool) {
+        let own = self.named.get(&subject).or_else(|| self.from_file.get(&subject));
         (own.map_or(self.base, |(_, own)| own.or(self.base)), own.is_some())
     }
 
-    /// Engraves a layer, or adds its lines.
+    fn is_left_out(&self, subject: Subject) -> bool {
+        let (settings, is_own) = self.settings(subject);
+        settings.treatment == Some(Treatment::Skip) || subject == Subject::Colour(WHITE) && !is_own
+    }
+
+    /// Engraves a layer, or adds its lines. Returns a remark if it has no settings.
     fn add_layer(
         &self,
         job: &mut Builder,
         layer: &Layer,
         placement: Placement,
+        budget: &mut Budget,
         lines_to: &mut Lines,
         remarks: &mut Vec<String>,
-    ) -> Result<()> {
-        let (settings, is_own) = self.settings(|name| layer.is_named(name));
+    ) -> Result<Option<String>> {
+        let subject = Subject::Colour(layer.colour);
+        let (settings, is_own) = self.settings(subject);
         let name = layer.name();
-        let (lines, fills) = (layer.strokes.len(), layer.fills.len());
         let mut done = Vec::new();
-        let mut engrave = |done: &mut Vec<String>| match layer.raster(settings.engraving_dpi())? {
-            Some(raster) => {
-                done.push(format!("{} engraved", count(fills, "shape")));
-                raster.engrave(job, &settings.engraving(placement))
+        let lines = (!layer.strokes.is_empty()).then(|| count(layer.strokes.len(), "line"));
+        let shapes = (!layer.fills.is_empty()).then(|| count(layer.fills.len(), "shape"));
+        if self.is_left_out(subject) {
+            if settings.treatment == Some(Treatment::Skip) {
+                return Ok(None);
             }
-            None => Ok(()),
-        };
-        match settings.treatment {
-            Some(Treatment::Skip) => {}
-            Some(Treatment::Engrave) => {
-                engrave(&mut done)?;
-                if lines > 0 {
-                    remarks.push(format!(
-                        "layer {name}: {} without an area left out of its engraving",
-                        count(lines, "line")
-                    ));
-                }
-            }
-            Some(treatment @ (Treatment::Cut | Treatment::Score)) => {
-                let (to, default) =
-                    if treatment == Treatment::Cut { (&mut lines_to.cuts, CUT) } else { (&mut lines_to.scores, SCORE) };
-                let line = settings.line(default);
-                let strokes = layer.strokes.iter().cloned();
-                to.extend(strokes.chain(layer.outlines()?).map(|contour| (contour, line)));
-            }
-            None => {
+            let all: Vec<_> = lines.into_iter().chain(shapes).collect();
+            return Ok(Some(format!(
+                "layer {name} has no settings: {} left out, as the page is white",
+                all.join(", ")
+            )));
+        }
+        if let Some(treatment @ (Treatment::Cut | Treatment::Score)) = settings.treatment {
+            let (to, default) =
+                if treatment == Treatment::Cut { (&mut lines_to.cuts, CUT) } else { (&mut lines_to.scores, SCORE) };
+            let line = settings.line(default);
+            let strokes = layer.strokes.iter().cloned();
+            to.extend(strokes.chain(layer.outlines()?).map(|contour| (contour, line)));
+            return Ok(None);
+        }
+        if let Some(lines) = lines {
+            if settings.treatment == Some(Treatment::Engrave) {
+                remarks.push(format!("layer {name}: {lines} without an area left out of its engraving"));
+            } else {
                 let line = settings.line(CUT);
                 lines_to.cuts.extend(layer.strokes.iter().map(|contour| (contour.clone(), line)));
-                if lines > 0 {
-                    done.push(format!("{} cut", count(lines, "line")));
-                }
-                if layer.colour == WHITE && fills > 0 {
-                    done.push(format!("{} left out: white", count(fills, "shape")));
-                } else {
-                    engrave(&mut done)?;
-                }
+                done.push(format!("{lines} cut ({})", settings.describe_cutting()));
             }
         }
-        if !is_own && !done.is_empty() {
-            remarks.push(format!("layer {name}: {}, with the default settings", done.join(", ")));
+        if let Some(raster) = layer.raster_within(settings.engraving_dpi(), budget)? {
+            let shapes = shapes.unwrap_or_default();
+            done.push(format!("{shapes} engraved ({})", settings.describe_engraving()));
+            raster.engrave(job, &settings.engraving(placement))?;
         }
-        Ok(())
+        Ok((!is_own && !done.is_empty()).then(|| format!("layer {name} has no settings: {}", done.join(", "))))
     }
 
     fn engrave_pictures(
@@ -327,24 +248,47 @@ impl Layers {
         job: &mut Builder,
         drawing: &Drawing,
         placement: Placement,
+        budget: &mut Budget,
         remarks: &mut Vec<String>,
     ) -> Result<()> {
-        let (settings, is_own) = self.settings(|name| name == PICTURES);
+        let (settings, is_own) = self.settings(Subject::Pictures);
         if drawing.pictures.is_empty() || settings.treatment == Some(Treatment::Skip) {
             return Ok(());
         }
         for picture in &drawing.pictures {
-            picture.raster(settings.engraving_dpi())?.engrave(job, &settings.engraving(placement))?;
+            picture.raster_within(settings.engraving_dpi(), budget)?.engrave(job, &settings.engraving(placement))?;
         }
         if !is_own {
             let pictures = count(drawing.pictures.len(), "picture");
-            remarks.push(format!("layer {PICTURES}: {pictures} engraved, with the default settings"));
+            let how = settings.describe_engraving();
+            remarks.push(format!("layer {PICTURES} has no settings: {pictures} engraved ({how})"));
         }
         Ok(())
     }
 }
 
+/// The colour of the page.
 const WHITE: [u8; 3] = [255; 3];
+
+fn wrong(layer: &str, problem: impl Into<String>) -> Error {
+    Error::Layer { layer: layer.trim().to_owned(), problem: problem.into() }
+}
+
+/// Adds settings to those of other layers.
+fn add(to: &mut Named, layer: &str, settings: LayerSettings) -> Result<()> {
+    settings.check(layer.trim())?;
+    let subject = if layer.trim() == PICTURES {
+        Subject::Pictures
+    } else {
+        let colour: Color =
+            layer.trim().parse().map_err(|_| wrong(layer, "expected a colour such as #ff0000 or red, or pictures"))?;
+        Subject::Colour([colour.red, colour.green, colour.blue])
+    };
+    match to.insert(subject, (layer.trim().to_owned(), settings)) {
+        None => Ok(()),
+        Some(_) => Err(wrong(layer, "it is set twice, perhaps under two names of its colour: once is expected")),
+    }
+}
 
 impl Lines {
     fn cut(self, job: &mut Builder, placement: Placement, keep_order: bool) -> Result<()> {
@@ -358,27 +302,11 @@ impl Lines {
     }
 }
 
-/// Reads a power: a number from 1 to 100, or `full`.
-fn power<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Power>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Written {
-        Number(f64),
-        Text(String),
-    }
-    let wrong = || serde::de::Error::custom("power: expected a number from 1 to 100, or full");
-    match Written::deserialize(deserializer).map_err(|_| wrong())? {
-        Written::Number(setting) => Power::setting(setting).map(Some).map_err(|_| wrong()),
-        Written::Text(text) if text.eq_ignore_ascii_case("full") => Ok(Some(Power::Full)),
-        Written::Text(_) => Err(wrong()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::svg;
     use super::*;
-    use crate::puls::{Job, Position};
+    use crate::puls::{Job, Position, Power};
 
     fn drawing(shapes: &str) -> Drawing {
         let head =
@@ -420,8 +348,9 @@ mod tests {
         layers.keep_order = true;
         assert!(inner(made(&layers)[1]));
         layers.keep_order = false;
-        layers.set("blue=score").unwrap();
-        assert!(inner(made(&layers)[0]), "scores come before cuts");
+        let mut scored = layers.clone();
+        scored.set("blue=score").unwrap();
+        assert!(inner(made(&scored)[0]), "scores come before cuts");
         layers.set("blue=cut").unwrap();
         layers.set("red=score").unwrap();
         assert!(inner(made(&layers)[1]), "scores come before cuts");
@@ -466,8 +395,67 @@ mod tests {
         let mut layers = Layers::default();
         layers.base.density = Some(0.5);
         layers.set("red=cut,power=10").unwrap();
-        let (red, _) = layers.settings(|name| name == "red");
+        let (red, _) = layers.settings(Subject::Colour([255, 0, 0]));
         assert_eq!((red.power, red.density), (Some(Power::Setting(10.0)), None));
-        assert_eq!(layers.settings(|_| false).0.density, Some(0.5));
+        assert_eq!(layers.settings(Subject::Pictures).0.density, Some(0.5));
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (settings, problem) in [
+            ("red=cut,power=10,density=0.5", "layer red: power and density replace each other"),
+            ("red=cut,power=10,power=20", "layer red: power is given twice"),
+            ("rde=cut", "layer rde: expected a colour such as #ff0000 or red, or pictures"),
+            ("=cut", "expected a colour"),
+        ] {
+            let error = Layers::default().set(settings).unwrap_err().to_string();
+            assert!(error.contains(problem), "{settings}: {error}");
+        }
+        let mut layers = Layers::default();
+        layers.set_from_toml("[red]\ndo = 'cut'\n[pictures]\ndo = 'skip'").unwrap();
+        layers.set("#f00=score").unwrap();
+        assert_eq!(layers.settings(Subject::Colour([255, 0, 0])).0.treatment, Some(Treatment::Score));
+        let twice = "it is set twice, perhaps under two names of its colour";
+        for error in [
+            layers.set("#ff0000=cut").unwrap_err(),
+            layers.set("#f00=score").unwrap_err(),
+            Layers::default().set_from_toml("[red]\ndo = 'cut'\n['#FF0000']\ndo = 'cut'").unwrap_err(),
+        ] {
+            assert!(error.to_string().contains(twice), "{error}");
+        }
+        let error = Layers::default().set_from_toml("[red]\npower = 10\ndensity = 0.5").unwrap_err().to_string();
+        assert!(error.contains("power and density replace each other"), "{error}");
+        for text in [format!("a = {}", "[".repeat(100_000)), "x".repeat(2 << 20), "[red]\nspeed = nan".to_owned()] {
+            assert!(matches!(Layers::default().set_from_toml(&text), Err(Error::Layer { .. })));
+        }
+    }
+
+    #[test]
+    fn white_is_left_out_unless_it_has_settings() {
+        let white = "<path d='M10 10H30' stroke='#fff'/><rect x='40' y='10' width='2' height='2' fill='white'/>";
+        let made = |settings: &str, shapes: &str| {
+            let mut layers = Layers::default();
+            settings.split_whitespace().for_each(|settings| layers.set(settings).unwrap());
+            let mut job = Builder::new();
+            let remarks = layers.draw(&mut job, &drawing(shapes), Placement::default())?;
+            Ok::<_, Error>((starts(&job).into_iter().map(|[x, _]| x).reduce(f64::min), remarks))
+        };
+        let red = "<path d='M60 10H70' stroke='red'/>";
+        let (start, remarks) = made("", &format!("{white}{red}")).unwrap();
+        assert_eq!(start, Some(60.0));
+        assert_eq!(
+            remarks,
+            [
+                "layer #ffffff has no settings: 1 line, 1 shape left out, as the page is white",
+                "layer #ff0000 has no settings: 1 line cut (power 40, 50 mm/s)",
+            ]
+        );
+        assert_eq!(made("white=cut", white).unwrap().0, Some(10.0));
+        assert_eq!(made("white=engrave", white).unwrap().0, Some(40.0));
+        for (settings, shapes) in [("", white), ("red=skip", red), ("red=skip", &format!("{white}{red}"))] {
+            let error = made(settings, shapes).unwrap_err().to_string();
+            let expected = "the SVG file has nothing to draw: every layer is skipped, or white without settings";
+            assert!(error.starts_with(expected), "{error}");
+        }
     }
 }

@@ -6,16 +6,19 @@
 mod contour;
 pub mod gcode;
 mod kind;
+mod layer_settings;
 mod layers;
 mod nesting;
 mod order;
 pub(super) mod picture;
 pub(super) mod raster;
 mod region;
+mod resample;
 pub mod svg;
 mod svg_drawing;
 mod svg_element;
 mod svg_limits;
+mod svg_pictures;
 mod svg_raster;
 mod svg_reader;
 pub mod svgpath;
@@ -23,7 +26,8 @@ mod text_position;
 mod tour;
 
 pub use contour::{Contour, cut};
-pub use layers::{LayerSettings, Layers, Treatment};
+pub use layer_settings::{LayerSettings, Treatment};
+pub use layers::Layers;
 pub use order::{order, travel_mm};
 pub use region::FillRule;
 

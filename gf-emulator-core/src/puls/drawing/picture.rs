@@ -2,15 +2,19 @@
 
 use std::io::Cursor;
 
-use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
 
-use super::super::{Error, Result};
-use super::raster::{ENGRAVING_DPI, MAX_RASTER_PIXELS, Raster};
+use super::super::{Error, MAX_COORDINATE_MM, Result};
+use super::raster::{MAX_RASTER_PIXELS, Raster, check_dpi};
+use super::resample::resample;
 use super::{MM_PER_INCH, MM_PER_PX, check_length};
 
+/// The largest picture that is decoded, in pixels: more than six times the bed at 270 dots per inch.
+pub(super) const MAX_PICTURE_PIXELS: u64 = 100_000_000;
 /// The most memory that decoding a picture may take, in bytes.
-const MAX_DECODED_BYTES: u64 = 1 << 30;
+const MAX_DECODED_BYTES: u64 = 1 << 29;
+/// The widest engraving: all places that a job can reach.
+const MAX_WIDTH_MM: f64 = 2.0 * MAX_COORDINATE_MM;
 
 /// A picture in shades of grey.
 #[derive(Debug, Clone)]
@@ -23,11 +27,12 @@ impl Picture {
     /// turned as its EXIF data say.
     ///
     /// # Errors
-    /// [`Error::Decode`] if the file is damaged, of another kind, or larger than 1 GiB when decoded; [`Error::Make`] if it is
-    /// longer than [`MAX_DRAWING_BYTES`](super::super::MAX_DRAWING_BYTES).
+    /// [`Error::Picture`] if the file is damaged, of another kind, has more than 100,000,000 pixels, or takes more than
+    /// 512 MiB when decoded; [`Error::Make`] if it is longer than [`MAX_DRAWING_BYTES`](super::super::MAX_DRAWING_BYTES).
     pub fn decode(file: &[u8]) -> Result<Self> {
         check_length(file)?;
-        let failed = |problem: &dyn std::fmt::Display| Error::Decode { problem: problem.to_string() };
+        let failed =
+            |problem: &dyn std::fmt::Display| Error::Picture { problem: problem.to_string().trim_end().to_owned() };
         let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|e| failed(&e))?;
         if reader.format().is_none() {
             return Err(failed(&"it is neither PNG nor JPEG"));
@@ -36,10 +41,16 @@ impl Picture {
         limits.max_alloc = Some(MAX_DECODED_BYTES);
         reader.limits(limits);
         let mut decoder = reader.into_decoder().map_err(|e| failed(&e))?;
+        let (width, height) = decoder.dimensions();
+        if u64::from(width) * u64::from(height) > MAX_PICTURE_PIXELS {
+            return Err(failed(&format_args!(
+                "it has {width} x {height} pixels, at most {MAX_PICTURE_PIXELS} are expected: make it smaller"
+            )));
+        }
         let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-        let mut picture = DynamicImage::from_decoder(decoder).map_err(|e| failed(&e))?;
+        let mut picture = DynamicImage::from(grey(DynamicImage::from_decoder(decoder).map_err(|e| failed(&e))?));
         picture.apply_orientation(orientation);
-        Ok(Self { grey: grey(picture) })
+        Ok(Self { grey: picture.into_luma8() })
     }
 
     /// Returns the size in pixels.
@@ -64,19 +75,17 @@ impl Picture {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Make`] if the width is not above 0, `dpi` is out of range ([`ENGRAVING_DPI`]), or the result has more than
-    /// [`MAX_RASTER_PIXELS`] pixels.
+    /// [`Error::Make`] if the width is not above 0 and up to 2000 mm, `dpi` is out of range
+    /// ([`ENGRAVING_DPI`](super::super::ENGRAVING_DPI)), or the result has more than [`MAX_RASTER_PIXELS`] pixels.
     pub fn raster(&self, width_mm: Option<f64>, dpi: f64) -> Result<Raster> {
-        if !ENGRAVING_DPI.contains(&dpi) {
-            return Err(Error::Make { what: "a resolution of", value: dpi, expected: "10 to 1354 rows per inch" });
-        }
+        check_dpi(dpi)?;
         let (width_px, height_px) = self.grey.dimensions();
         let width_mm = width_mm.unwrap_or(f64::from(width_px) * MM_PER_PX);
         let px_mm = MM_PER_INCH / dpi;
         let size =
             [width_mm, width_mm * f64::from(height_px) / f64::from(width_px)].map(|mm| (mm / px_mm).round().max(1.0));
-        if !(width_mm > 0.0 && size[0] * size[1] <= MAX_RASTER_PIXELS as f64) {
-            let expected = "above 0, and at most 400000000 pixels at this resolution";
+        if !(width_mm > 0.0 && width_mm <= MAX_WIDTH_MM && size[0] * size[1] <= MAX_RASTER_PIXELS as f64) {
+            let expected = "above 0 and up to 2000, and at most 400000000 pixels at this resolution";
             return Err(Error::Make { what: "a width in mm of", value: width_mm, expected });
         }
         #[expect(
@@ -84,16 +93,12 @@ impl Picture {
             clippy::cast_sign_loss,
             reason = "at most MAX_RASTER_PIXELS, at least 1"
         )]
-        let [width, height] = size.map(|px| px as u32);
-        let mut darkness = if (width, height) == (width_px, height_px) {
-            self.grey.clone().into_raw()
-        } else {
-            imageops::resize(&self.grey, width, height, FilterType::Triangle).into_raw()
-        };
+        let [width, height] = size.map(|px| px as usize);
+        let mut darkness = resample(&self.grey, width_px as usize, [width, height]);
         for pixel in &mut darkness {
             *pixel = 255 - *pixel;
         }
-        Raster::new(width as usize, darkness, px_mm)
+        Raster::new(width, darkness, px_mm)
     }
 }
 

@@ -14,6 +14,13 @@ pub const MAX_RASTER_PIXELS: usize = 400_000_000;
 /// The valid resolutions of engravings, in rows per inch. A row is at least one microstep high.
 pub const ENGRAVING_DPI: std::ops::RangeInclusive<f64> = 10.0..=1_354.0;
 
+pub(super) fn check_dpi(dpi: f64) -> Result<()> {
+    if ENGRAVING_DPI.contains(&dpi) {
+        return Ok(());
+    }
+    Err(Error::Make { what: "a resolution of", value: dpi, expected: "10 to 1354 rows per inch" })
+}
+
 /// What is engraved, pixel by pixel.
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]

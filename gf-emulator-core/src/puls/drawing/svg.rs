@@ -2,18 +2,19 @@
 //!
 //! | in the file | in the drawing |
 //! |---|---|
-//! | strokes, whatever their width | [`Layer::strokes`], by colour; dashes are cut as dashes |
+//! | strokes, whatever their width | [`Layer::strokes`], by colour; dashes are cut as dashes, without those shorter than a step of the machine |
 //! | fills of one colour | [`Layer::fills`], by colour, with all of their opacity |
 //! | gradients and patterns as fills; embedded PNG and JPEG files | [`Drawing::pictures`] |
 //! | gradients and patterns as strokes | strokes of the gradient's first colour, or black |
 //! | text | its outlines, in `DejaVu Sans`, whichever font the file asks for |
 //! | clip paths, nested SVG and symbols | what they hide is neither cut nor engraved; what is on their border is cut |
 //! | masks, filters | ignored, with a remark |
-//! | pictures in other files or other formats | not drawn, with a remark |
+//! | pictures in other files or other formats, or 1000 times longer than wide | not drawn, with a remark |
 //! | what is invisible, has opacity 0 or is not displayed | not drawn |
 //!
 //! Colours do not hide each other: a white shape does not erase what it covers, it is a layer. What is outside the page is
-//! in the drawing, with a remark. Units are those of the file; a number without a unit is a pixel, which is 1/96 inch.
+//! in the drawing, with a remark. Units are those of the file; a number without a unit is a pixel, which is 1/96 inch, with a
+//! remark if the size of the page has no unit.
 //! Curves are flattened to chords within 0.01 mm of them. Y points to the front, as it points down in SVG.
 //!
 //! A file is not trusted. No other file is read. Time and memory are bounded: at most 1,000,000 elements with all that
@@ -65,7 +66,7 @@ impl Settings {
 /// - [`Error::Svg`] if it is not SVG, has nothing to draw, or exceeds a limit.
 /// - [`Error::Make`] if it is longer than [`MAX_DRAWING_BYTES`](super::super::MAX_DRAWING_BYTES), or the scale or a
 ///   coordinate is out of range: 1,000,000 mm.
-/// - [`Error::Io`] if a compressed file is damaged.
+/// - The `Gzip` variants if a compressed file is damaged.
 pub fn read(bytes: &[u8], settings: &Settings) -> Result<Drawing> {
     let drawing = svg_reader::read(bytes, settings.scale)?;
     if drawing.layers.is_empty() && drawing.pictures.is_empty() {

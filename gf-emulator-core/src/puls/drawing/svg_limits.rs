@@ -2,16 +2,15 @@
 //! and so on. The size of the drawing is estimated before it is made.
 
 use std::collections::HashMap;
-use std::io::Read as _;
 
-use flate2::read::MultiGzDecoder;
 use resvg::usvg::roxmltree::{Document, Node};
 use simplecss::StyleSheet;
 
 use super::super::{Error, Result};
+use super::read_drawing;
 use super::svg_element::Styled;
+use super::svg_pictures;
 use super::text_position::TextPosition;
-use super::{MAX_DRAWING_BYTES, check_length};
 
 /// Elements within elements, with what they use. Each takes up to some 10 KiB of stack.
 const MAX_DEPTH: usize = 96;
@@ -36,16 +35,7 @@ const NESTED_ENTITIES: usize = 255;
 
 /// Returns the text of a file that may be compressed.
 pub(super) fn text(bytes: &[u8]) -> Result<String> {
-    check_length(bytes)?;
-    let bytes = if bytes.starts_with(&[0x1f, 0x8b]) {
-        let mut unpacked = Vec::new();
-        let mut reader = MultiGzDecoder::new(bytes).take(MAX_DRAWING_BYTES as u64 + 1);
-        reader.read_to_end(&mut unpacked).map_err(|source| Error::Io { offset: unpacked.len() as u64, source })?;
-        check_length(&unpacked)?;
-        unpacked
-    } else {
-        bytes.to_vec()
-    };
+    let bytes = read_drawing(bytes)?;
     let text = String::from_utf8(bytes).map_err(|error| {
         let place = TextPosition::of(error.as_bytes(), error.utf8_error().valid_up_to());
         place.error("text that is not UTF-8", "UTF-8: save the file in that encoding")
@@ -104,12 +94,14 @@ fn has_large_tag(text: &str) -> bool {
     })
 }
 
-/// Refuses a document whose drawing would be too large or too deep, or that contains itself.
-pub(super) fn check(document: &Document<'_>) -> Result<()> {
+/// Refuses a document whose drawing would be too large or too deep, or that contains itself. Returns whether it has
+/// filters, and whether it has masks.
+pub(super) fn check(document: &Document<'_>) -> Result<[bool; 2]> {
     let mut depths = vec![0_usize; document.descendants().count() + 1];
     let mut ids = HashMap::new();
     let mut css = StyleSheet::new();
     let mut elements = 0;
+    let mut has_effects = [false; 2];
     for node in document.descendants().filter(Node::is_element) {
         elements += 1;
         let index = node.id().get_usize();
@@ -125,7 +117,11 @@ pub(super) fn check(document: &Document<'_>) -> Result<()> {
             check_numbers(text, true)?;
             css.parse_more(text);
         }
+        if node.tag_name().name() == "image" {
+            svg_pictures::check(node)?;
+        }
         for attribute in node.attributes() {
+            note_effects(&mut has_effects, attribute.name(), attribute.value());
             if GEOMETRY.contains(&attribute.name()) {
                 check_numbers(attribute.value(), attribute.name() == "style")?;
             }
@@ -133,6 +129,9 @@ pub(super) fn check(document: &Document<'_>) -> Result<()> {
     }
     if elements * css.rules.len() as u64 > MAX_STYLES {
         return Err(too_many("rules in style sheets", MAX_STYLES / elements));
+    }
+    for declaration in css.rules.iter().flat_map(|rule| &rule.declarations) {
+        note_effects(&mut has_effects, declaration.name, declaration.value);
     }
     css.rules.retain(|rule| rule.declarations.iter().any(|declaration| declaration.value.contains("url(")));
     let mut estimate = Estimate { ids, css, costs: vec![None; depths.len()] };
@@ -143,7 +142,18 @@ pub(super) fn check(document: &Document<'_>) -> Result<()> {
     if cost.all_points > MAX_POINTS {
         return Err(too_many("points, with those of all elements that are used", MAX_POINTS));
     }
-    Ok(())
+    Ok(has_effects)
+}
+
+/// Notes whether a property, or one in a style attribute, is a filter or a mask.
+fn note_effects(has_effects: &mut [bool; 2], property: &str, value: &str) {
+    let properties = if property == "style" { value } else { "" };
+    let properties = properties.split(';').filter_map(|one| one.split_once(':'));
+    for (property, value) in properties.chain([(property, value)]) {
+        for (has_effect, effect) in has_effects.iter_mut().zip(["filter", "mask"]) {
+            *has_effect |= property.trim() == effect && value.trim() != "none";
+        }
+    }
 }
 
 /// The attributes that arcs depend on.

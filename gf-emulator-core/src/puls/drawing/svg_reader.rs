@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use kurbo::{Affine, CubicBez, Point, QuadBez};
 use resvg::tiny_skia::{PathSegment, PathStroker, Transform};
 use resvg::usvg::{self, Group, ImageHrefResolver, ImageKind, Node, Options, Paint, Stop, Tree, roxmltree};
+use svgtypes::{Length, LengthUnit};
 
 use super::super::svg_options::svg_options;
 use super::super::{Error, Result};
@@ -16,17 +17,23 @@ use super::contour::{Contour, chords};
 use super::region::{Area, AreaPart, Budget, FillRule, Region, clip};
 use super::svg_drawing::{CLIP_BUDGET, Drawing, Fill, Layer, Picture, Scale, too_many_crossings};
 use super::svg_limits;
+use super::svg_pictures::is_drawn;
 use super::svg_raster::{bounds, transform};
 use super::text_position::TextPosition;
 
 /// The farthest coordinate, control points included.
 const MAX_MM: f64 = 1e6;
 const MAX_POINTS: usize = 4_000_000;
+/// A microstep of X and Y.
+const STEP_MM: f64 = 0.018_75;
+/// Filters and masks are ignored.
+const WITHOUT_EFFECTS: &str = "* { filter: none !important; mask: none !important }";
 /// Hides strokes but keeps their colours, which markers may refer to.
-const WITHOUT_STROKES: &str = "* { stroke-opacity: 0 !important }";
-
+const WITHOUT_STROKES: &str = "* { filter: none !important; mask: none !important; stroke-opacity: 0 !important }";
 /// Shows lines that are filled, as is the default, but have no inside and no stroke.
-const WITH_STROKES: &str = "path, line, polyline { stroke: #000 } [fill=\"none\"], [stroke=\"none\"] { stroke: none }";
+const WITH_STROKES: &str = "* { filter: none !important; mask: none !important } \
+                            path, line, polyline { stroke: #000 } \
+                            [fill=\"none\"], [stroke=\"none\"] { stroke: none }";
 
 pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
     let text = svg_limits::text(bytes)?;
@@ -36,10 +43,11 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
         ..roxmltree::ParsingOptions::default()
     };
     let document = roxmltree::Document::parse_with_options(&text, options).map_err(|error| no_xml(&error))?;
-    svg_limits::check(&document)?;
+    let [has_filters, has_masks] = svg_limits::check(&document)?;
     let unread = AtomicUsize::new(0);
     let mut options = svg_options();
     options.image_href_resolver = resolver(&unread);
+    options.style_sheet = Some(WITHOUT_EFFECTS.to_owned());
     let tree = tree_of(&document, &options)?;
     let mm_per_px = mm_per_px(scale, f64::from(tree.size().width()))?;
     let mut reader = Reader::new(mm_per_px, &tree);
@@ -59,10 +67,31 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
         pictures.read(&tree_of(&document, &options)?)?;
         reader.drawing.pictures = pictures.drawing.pictures;
     }
+    if scale == Scale::Units && !has_unit(&document) {
+        reader.remark(
+            "the file gives no size in mm, inch or the like: a pixel is taken as 1/96 inch; see --scale and --width",
+        );
+    }
+    if has_masks {
+        reader.remark("masks are ignored: what they hide is drawn");
+    }
+    if has_filters {
+        reader.remark("filters are ignored: shapes are drawn without them");
+    }
     if unread.load(Ordering::Relaxed) > 0 {
-        reader.remark("pictures in files of their own, or other than PNG and JPEG, are not drawn: embed them as PNG");
+        reader.remark("pictures that are damaged, in files of their own, other than PNG and JPEG, or 1000 times longer than wide are not \
+             drawn: embed them as PNG");
     }
     Ok(reader.finish())
+}
+
+/// Returns whether the page has a width or height in units of length.
+fn has_unit(document: &roxmltree::Document<'_>) -> bool {
+    let page = document.root_element();
+    let sizes = ["width", "height"].into_iter().filter_map(|name| page.attribute(name)?.parse::<Length>().ok());
+    sizes.into_iter().any(|size| {
+        matches!(size.unit, LengthUnit::Mm | LengthUnit::Cm | LengthUnit::In | LengthUnit::Pt | LengthUnit::Pc)
+    })
 }
 
 /// Converts a document. usvg 0.49 panics on some numbers, such as a picture too far away: that is an error here.
@@ -115,9 +144,9 @@ fn resolver(unread: &AtomicUsize) -> ImageHrefResolver<'_> {
     };
     ImageHrefResolver {
         resolve_data: Box::new(move |_, data: Arc<Vec<u8>>, _: &Options| match &data[..] {
-            [0x89, b'P', b'N', b'G', ..] => Some(ImageKind::PNG(data)),
-            [0xff, 0xd8, 0xff, ..] => Some(ImageKind::JPEG(data)),
-            _ => count(),
+            file if !is_drawn(file) => count(),
+            [0xff, ..] => Some(ImageKind::JPEG(data)),
+            _ => Some(ImageKind::PNG(data)),
         }),
         resolve_string: Box::new(move |_, _| count()),
     }
@@ -184,12 +213,6 @@ impl Reader {
         context.opacity *= group.opacity().get();
         if context.opacity <= 0.0 {
             return Ok(());
-        }
-        if group.mask().is_some() {
-            self.remark("masks are ignored: what they hide is drawn");
-        }
-        if !group.filters().is_empty() {
-            self.remark("filters are ignored: shapes are drawn without them");
         }
         let mut clip_path = group.clip_path();
         while let Some(path) = clip_path {
@@ -269,16 +292,9 @@ impl Reader {
             }
         }
         let Some(stroke) = stroke else { return Ok(()) };
-        let contours = if let Some(dash) = stroke.to_tiny_skia().dash {
-            check_bounds(path.data(), context.to_mm)?;
-            let scale = PathStroker::compute_resolution_scale(&transform(context.to_mm));
-            match path.data().dash(&dash, scale) {
-                Some(dashes) => self.contours(&dashes, context.to_mm, false)?,
-                // All of it is in a gap, or there are more than 1,000,000 dashes.
-                None => Vec::new(),
-            }
-        } else {
-            self.contours(path.data(), context.to_mm, false)?
+        let contours = match stroke.dasharray() {
+            Some(lengths) => self.dashes(path.data(), stroke, lengths, context.to_mm)?,
+            None => self.contours(path.data(), context.to_mm, false)?,
         };
         let mut strokes = Vec::new();
         for contour in contours {
@@ -305,6 +321,43 @@ impl Reader {
         self.note_outside(&strokes);
         self.layer(colour.unwrap_or_else(usvg::Color::black)).strokes.append(&mut strokes);
         Ok(())
+    }
+
+    /// Returns the dashes of a path: of the lengths of dashes and gaps, in turn, in user units.
+    fn dashes(
+        &mut self,
+        path: &resvg::tiny_skia::Path,
+        stroke: &usvg::Stroke,
+        lengths: &[f32],
+        to_mm: Affine,
+    ) -> Result<Vec<Contour>> {
+        check_bounds(path, to_mm)?;
+        let scale = PathStroker::compute_resolution_scale(&transform(to_mm));
+        let least_mm = f64::from(lengths.iter().step_by(2).copied().fold(f32::INFINITY, f32::min) * scale);
+        let most_mm = f64::from(lengths.iter().step_by(2).copied().fold(0.0, f32::max) * scale);
+        if least_mm < STEP_MM {
+            self.remark("dashes shorter than 0.01875 mm, a step of the machine, are not cut, nor are dots");
+        }
+        if most_mm < STEP_MM {
+            return Ok(Vec::new());
+        }
+        let Some(dashes) = stroke.to_tiny_skia().dash.and_then(|dash| path.dash(&dash, scale)) else {
+            let whole_mm: f64 = self.contours(path, to_mm, false)?.iter().map(Contour::length_mm).sum();
+            let pattern_mm = f64::from(lengths.iter().sum::<f32>() * scale);
+            // All of a short line may be in a gap.
+            if whole_mm / pattern_mm * lengths.len() as f64 > 1e6 {
+                return Err(Error::Svg {
+                    found: "a line with more than 1000000 dashes".to_owned(),
+                    expected: "longer dashes, or a line without them".to_owned(),
+                });
+            }
+            return Ok(Vec::new());
+        };
+        let mut contours = self.contours(&dashes, to_mm, false)?;
+        if least_mm < STEP_MM {
+            contours.retain(|contour| contour.length_mm() >= STEP_MM);
+        }
+        Ok(contours)
     }
 
     fn picture(
@@ -407,11 +460,7 @@ impl Reader {
 /// Adds a contour that has a length.
 fn finish(mut contour: Contour, is_filled: bool, contours: &mut Vec<Contour>) {
     contour.is_closed |= is_filled;
-    if contour.points.len() > 2 && contour.points.first() == contour.points.last() {
-        // An open line that ends where it starts is the same cut.
-        contour.is_closed = true;
-        contour.points.pop();
-    }
+    contour.close_if_ends_meet();
     if contour.points.len() > 1 {
         contours.push(contour);
     }

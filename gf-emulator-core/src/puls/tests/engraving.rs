@@ -155,10 +155,10 @@ fn pictures_are_decoded_on_white_and_resampled() {
     let raster = Picture::decode(&jpeg.into_inner()).unwrap().raster(Some(25.4), 320.0).unwrap();
     assert_eq!((raster.width, raster.height()), (320, 20));
     for (bytes, message) in [
-        (&b""[..], "cannot read the picture: it is neither PNG nor JPEG"),
-        (b"<html>", "cannot read the picture: it is neither PNG nor JPEG"),
-        (b"\x89PNG\r\n\x1a\n", "cannot read the picture: "),
-        (&png(patches())[..150], "cannot read the picture: "),
+        (&b""[..], "cannot draw the picture: it is neither PNG nor JPEG"),
+        (b"<html>", "cannot draw the picture: it is neither PNG nor JPEG"),
+        (b"\x89PNG\r\n\x1a\n", "cannot draw the picture: "),
+        (&png(patches())[..150], "cannot draw the picture: "),
     ] {
         let error = Picture::decode(bytes).expect_err(message).to_string();
         assert!(error.starts_with(message), "{error}");
@@ -171,6 +171,39 @@ fn pictures_are_decoded_on_white_and_resampled() {
     for (width, pixels, px_mm) in [(0, 0, 1.0), (3, 4, 1.0), (2, 4, 0.01), (2, 4, f64::NAN)] {
         assert!(Raster::new(width, vec![0; pixels], px_mm).is_err(), "{width} {pixels} {px_mm}");
     }
+}
+
+/// A PNG file of a size, without its pixels.
+fn png_of_size(width: u32, height: u32) -> Vec<u8> {
+    let header = [&b"IHDR"[..], &width.to_be_bytes(), &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
+    let mut crc = flate2::Crc::new();
+    crc.update(&header);
+    [&b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..], &header, &crc.sum().to_be_bytes(), b"\0\0\0\0IDAT\x35\xaf\x06\x1e"].concat()
+}
+
+#[test]
+fn pictures_of_a_hostile_size_are_refused_before_they_are_decoded() {
+    for (width, height, message) in [
+        (60_000, 60_000, "it has 60000 x 60000 pixels, at most 100000000 are expected: make it smaller"),
+        (2_147_483_647, 1, ""),
+        (0, 0, ""),
+        (0, 5, ""),
+        (9, 9, ""),
+    ] {
+        let error = Picture::decode(&png_of_size(width, height)).unwrap_err().to_string();
+        assert!(error.starts_with(&format!("cannot draw the picture: {message}")), "{error}");
+    }
+    let long = Picture::decode(&png(GrayImage::new(1, 100_000))).unwrap();
+    assert!(long.raster(Some(2000.0), 1354.0).is_err());
+    assert_eq!(long.raster(Some(0.1), 254.0).unwrap().height(), 100_000);
+}
+
+#[test]
+fn deep_colours_with_alpha_are_grey_on_white() {
+    let deep = image::ImageBuffer::from_fn(2, 1, |x, _| image::Rgba([0, 0, 0, if x == 0 { 0 } else { u16::MAX / 2 }]));
+    let raster = Picture::decode(&png(DynamicImage::ImageRgba16(deep))).unwrap().raster(None, 96.0).unwrap();
+    assert_eq!(raster.pixels[0], 0);
+    assert!(raster.pixels[1].abs_diff(128) <= 1, "{:?}", raster.pixels);
 }
 
 proptest! {

@@ -56,6 +56,8 @@ fn content(contours: &[Contour]) -> Vec<Vec<[u64; 2]>> {
     let mut content: Vec<Vec<_>> = contours.iter().map(|contour| contour.points.iter().map(bits).collect()).collect();
     for points in &mut content {
         points.sort_unstable();
+        // The first point of a closed contour may be there again as its last.
+        points.dedup();
     }
     content.sort_unstable();
     content
@@ -141,6 +143,24 @@ fn the_inside_comes_first() {
         let later = &circles[index + 1..];
         assert!(later.iter().all(|(other, inner)| other != centre || inner > length), "{centre:?}");
     }
+}
+
+#[test]
+fn a_line_that_ends_at_its_start_is_closed() {
+    for outline in ["M0 0H50V50H0V0", "M0 0H50V50H0V0.009", "M0 0H50V50H0V0Z", "M0 0H50V50H0Z"] {
+        for hole in ["M10 10H20V20H10V10", "M10 10H20V20H10Z"] {
+            let path = format!("{outline}{hole}");
+            let contours = svgpath::contours(path.as_bytes(), Placement::default()).unwrap();
+            let ordered = order(contours, [0.0, 0.0]);
+            assert!(
+                ordered.iter().all(|contour| contour.is_closed && contour.points.len() == 4),
+                "{path}: {ordered:?}"
+            );
+            assert!(ordered[0].length_mm() < 41.0, "{path}: {ordered:?}");
+        }
+    }
+    let open = Contour::new(vec![[0.0, 0.0], [50.0, 0.0], [50.0, 50.0], [0.0, 0.02]], false);
+    assert_eq!(order(vec![open.clone()], [0.0, 0.0]), [open]);
 }
 
 #[test]
