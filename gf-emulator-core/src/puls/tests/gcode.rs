@@ -144,6 +144,7 @@ fn rejects_gcode_with_a_position_and_without_changes() {
         ("G1.05", &*format!("line 1, column 1: \"G1.05\", {known}")),
         ("G-1", &*format!("line 1, column 1: \"G-1\", {known}")),
         ("G0 A3", "line 1, column 4: \"A3\", expected the axes X Y Z only"),
+        ("G1 X3", "line 1, column 4: \"X3\", expected an F above 0 in this line or one before it"),
         ("F600 G1 X3\nG1 F0 X5", "line 2, column 7: \"X5\", expected an F above 0 in this line or one before it"),
         ("G29", "line 1, column 1: \"G29\", a probe, expected a program without measuring"),
         (
@@ -275,7 +276,10 @@ fn there_is_one_remark_for_each_kind_of_thing() {
         ("; for Marlin\nM3 S300 F600 G1 X1", None),
         (
             "M3 S9 G1 X1\nX2\nF600 X3",
-            Some("line 1: no F before this move: it has the speed of --speed, which is 50 mm/s by default (2 times)"),
+            Some(
+                "line 1: no F before this move: its speed is 50 mm/s; for another one, write it in the first line, such as F1200 \
+                 (2 times)",
+            ),
         ),
     ] {
         assert_eq!(remarks(text), expected.map_or(vec![], |remark| vec![remark.to_owned()]), "{text}");
@@ -287,17 +291,10 @@ fn there_is_one_remark_for_each_kind_of_thing() {
 }
 
 #[test]
-fn moves_before_the_first_speed_have_that_of_the_settings() {
-    let ticks = |text: &[u8], speed_mm_s| {
-        let (mut job, mut settings) = (Builder::new(), gcode::Settings::default());
-        settings.speed_mm_s = speed_mm_s;
-        gcode::draw(&mut job, text, &settings).unwrap();
-        job.body().len()
-    };
-    assert_eq!(ticks(b"M3 S9\nG1 X20\nF600 X30", 20.0), ticks(b"M3 S9\nG1 X20 F1200\nF600 X30", 20.0));
-    assert_eq!(ticks(b"G3 I5", 50.0), ticks(b"G3 I5 F3000", 50.0));
-    let settings = gcode::Settings { speed_mm_s: 0.0, ..gcode::Settings::default() };
-    assert!(gcode::draw(&mut Builder::new(), b"G1 X1", &settings).is_err());
+fn a_laser_program_may_move_before_its_first_speed() {
+    let body = |text: &str| from_gcode(text).unwrap().body().to_vec();
+    assert_eq!(body("G1 X5\nM3 S9\nG1 X20\nF600 X30"), body("G1 X5 F3000\nM3 S9\nG1 X20\nF600 X30"));
+    assert_eq!(body("M4 S9\nG3 I5"), body("M4 S9\nG3 I5 F3000"));
 }
 
 /// The same drawing with the laser as a fan, as programs for Marlin have it, and for GRBL.
@@ -310,21 +307,23 @@ fn a_fan_is_the_laser_only_in_programs_that_have_no_other_and_no_printer() {
         ("F600\nM106 P1 S255\nM106 P0 S51\nG1 X10\nM400\nM107", "F600\nM3 S200\nG1 X10"),
         ("F600\nG1 X1\nM106 S9999\nX10\nM106\nX15", "F600\nG1 X1\nM3 S1000\nX15"),
         // G0 is G1 for Marlin.
-        ("F600\nM106 S255\nG0 X10\nG4 P0.1", "F600\nM3 S1000\nG1 X10\nG4 P0.1"),
+        ("F600\nM106 S255\nG0 X10\nG4 P500", "F600\nM3 S1000\nG1 X10\nG4 P0.5"),
     ] {
         let with_stops = |text: &str| reference(&body(text)).le;
         assert!(with_stops(fan).abs_diff(with_stops(laser)) <= 300, "{fan}: {}", with_stops(fan));
         assert!(with_stops(fan) > 0, "{fan}");
         assert_eq!(end_tenths(&from_gcode(fan).unwrap()), end_tenths(&from_gcode(laser).unwrap()), "{fan}");
     }
-    let one = "line 2: M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder (2 times)";
+    let one = "line 2: M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder; \
+         P of G4 is in milliseconds (2 times)";
     assert_eq!(remarks("F600\nM106 S1\nG1 X1\nM107"), [one]);
     for (text, part) in [
-        // A print head's fan, a pen, a fan that is only on, a second fan, and a program that fails anyway.
+        // A print head's fan, a pen, fans that are only on, and a program that fails anyway.
         ("M106 S255\nG1 X5 E1 F600", "no extruder"),
         ("M106 S255\nG1 X5 F600\nM104 S200", "the heater of a 3D printer"),
         ("M106 S255\nG1 Z-1 X5 F600", "M106 is a fan"),
         ("M106\nG1 X5 F600", "M106 is a fan"),
+        ("G1 X5 F600\nM106 S255\nG4 P3000\nM106 S0\nX6", "M106 is a fan"),
         ("M106 S255\nG1 X5 F600\nG5 X6", "a spline"),
     ] {
         let error = from_gcode(text).unwrap_err().to_string();

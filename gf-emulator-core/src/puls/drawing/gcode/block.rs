@@ -14,12 +14,12 @@ const MARLIN: &str = "M3 or M4 with S: M3 I is Marlin's inline mode; let the pro
 const FAN_S_MAX: f64 = 255.0;
 const SETTINGS: &str = "lines with $ are settings and commands of a controller: passed over";
 
-/// What is done with the rest of a line after a code.
+/// What the rest of a line is after a code.
 enum Rest {
-    IsRead,
-    IsPassedOver,
+    Words,
+    PassedOver,
     /// It belongs to a fan. Whether that can be on.
-    IsOfFan(bool),
+    OfFan(bool),
 }
 
 /// What `M106` or `M107` sets, as Marlin reads them.
@@ -87,10 +87,10 @@ impl<'a> Block<'a> {
             let word = word?;
             match word.letter {
                 b'G' | b'M' => match block.set(word, number, remarks)? {
-                    Rest::IsRead => {}
+                    Rest::Words => {}
                     // Other words are arguments of a command that is passed over.
-                    Rest::IsPassedOver => break,
-                    Rest::IsOfFan(can_be_on) => {
+                    Rest::PassedOver => break,
+                    Rest::OfFan(can_be_on) => {
                         block.fan = Some(Fan::read(word, can_be_on, words));
                         break;
                     }
@@ -106,7 +106,7 @@ impl<'a> Block<'a> {
         Ok(block)
     }
 
-    /// Applies a code. Returns what is done with the rest of the line.
+    /// Applies a code. Returns what the rest of the line is.
     fn set(&mut self, word: Word<'a>, line: u64, remarks: &mut Remarks) -> Result<Rest> {
         match code(word.letter, word.value()?) {
             Some(Code::Motion(motion)) => {
@@ -136,15 +136,15 @@ impl<'a> Block<'a> {
             }
             Some(Code::LinePassedOver(remark)) => {
                 remarks.add(remark, line);
-                return Ok(Rest::IsPassedOver);
+                return Ok(Rest::PassedOver);
             }
-            Some(Code::Fan(can_be_on)) => return Ok(Rest::IsOfFan(can_be_on)),
+            Some(Code::Fan(can_be_on)) => return Ok(Rest::OfFan(can_be_on)),
             Some(Code::Refused(what, expected)) => {
                 return Err(word.position.error(format!("{}, {what}", quoted(word.text)), expected));
             }
             None => return Err(word.error(KNOWN_CODES)),
         }
-        Ok(Rest::IsRead)
+        Ok(Rest::Words)
     }
 
     fn add(&mut self, word: Word<'a>) -> Result<()> {

@@ -15,9 +15,11 @@ const AXES: [u8; 3] = *b"XYZ";
 const LONG_PAUSE_S: f64 = 60.0;
 
 /// What drives the laser in programs for Marlin that have neither `M3` nor `M4`.
-const FAN_IS_LASER: &str =
-    "M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder";
-const NO_FEED: &str = "no F before this move: it has the speed of --speed, which is 50 mm/s by default";
+const FAN_IS_LASER: &str = "M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder; P of G4 is in milliseconds";
+/// The speed before the first `F` of a laser program. GRBL refuses it, other controllers have a speed of their own.
+const FIRST_SPEED_MM_S: f64 = 50.0;
+const NO_FEED: &str =
+    "no F before this move: its speed is 50 mm/s; for another one, write it in the first line, such as F1200";
 const LONG_PAUSE: &str = "rests for more than a minute: P of G4 is in seconds here, as for GRBL, and in milliseconds for \
                           Marlin";
 const DWELL_UNDER_G0: &str = "the laser does not fire in a dwell (G4) under G0, as GRBL's does not: write G1 before it";
@@ -48,8 +50,6 @@ pub(super) struct Controller<'a> {
     s: f64,
     /// `None` before the first `F`.
     feed_mm_s: Option<f64>,
-    /// The speed of moves before the first `F`.
-    first_speed_mm_s: f64,
     /// The origins of `G54` to `G59`, if the program has set them.
     origins_mm: [Option<[f64; 3]>; 6],
     coordinate_system: usize,
@@ -60,12 +60,12 @@ pub(super) struct Controller<'a> {
     stored_mm: [Option<[f64; 3]>; 2],
     /// Whether `M106` drives the laser.
     fan_is_laser: bool,
-    /// The first fan that is switched on: an error, if there is no other laser.
-    fan: Option<Error>,
+    /// What is an error in a program without a laser: the first fan that is switched on, or move without a speed.
+    error_without_laser: Option<Error>,
 }
 
 impl<'a> Controller<'a> {
-    pub(super) fn new(queue: MoveQueue<'a>, s_max: f64, first_speed_mm_s: f64) -> Self {
+    pub(super) fn new(queue: MoveQueue<'a>, s_max: f64) -> Self {
         let lens_mm = queue.job.lens_mm();
         Self {
             queue,
@@ -84,14 +84,13 @@ impl<'a> Controller<'a> {
             laser: LaserMode::Off,
             s: 0.0,
             feed_mm_s: None,
-            first_speed_mm_s,
             origins_mm: [None; 6],
             coordinate_system: 0,
             shift_mm: [0.0; 3],
             tool_length_mm: 0.0,
             stored_mm: [Some([0.0; 3]), None],
             fan_is_laser: false,
-            fan: None,
+            error_without_laser: None,
         }
     }
 
@@ -109,8 +108,7 @@ impl<'a> Controller<'a> {
                 break;
             }
         }
-        // Programs for Marlin drive a laser as a fan, or have both.
-        match self.fan.take() {
+        match self.error_without_laser.take() {
             Some(error) if !self.use_of_laser.is_selected => Err(error),
             _ => Ok(()),
         }
@@ -172,10 +170,12 @@ impl<'a> Controller<'a> {
             return;
         }
         self.remarks.add(FAN, self.line);
-        if self.fan.is_none() && fan.power > 0.0 && !fan.is_other {
-            self.fan = Some(fan.word.error(
-                "M3 or M4 with S: M106 is a fan; where it drives a laser, let the program write G-code for GRBL",
-            ));
+        if fan.power > 0.0 && !fan.is_other {
+            self.error_without_laser.get_or_insert_with(|| {
+                fan.word.error(
+                    "M3 or M4 with S: M106 is a fan; where it drives a laser, let the program write G-code for GRBL",
+                )
+            });
         }
     }
 
@@ -233,9 +233,11 @@ impl<'a> Controller<'a> {
         if let Some(word) = block.first(b"XYZIJR") {
             return Err(word.error("no motion on a line with G4"));
         }
-        let Some((p, seconds)) = block.word(b'P').zip(block.number(b'P')) else {
+        let Some((p, time)) = block.word(b'P').zip(block.number(b'P')) else {
             return Err(dwell.error("P with a number of seconds"));
         };
+        // A fan drives the laser for Marlin alone.
+        let seconds = if self.fan_is_laser { time / 1000.0 } else { time };
         if seconds < 0.0 {
             return Err(p.error("a number of seconds, at least 0"));
         }
@@ -328,12 +330,14 @@ impl<'a> Controller<'a> {
     /// Returns the speed of a move of that length.
     fn speed_mm_s(&mut self, block: &Block<'_>, word: &Word<'_>, length_mm: f64) -> Result<f64> {
         if !self.is_inverse_time {
+            let error = || word.error("an F above 0 in this line or one before it");
             return match self.feed_mm_s {
                 Some(feed) if feed > 0.0 => Ok(feed),
-                Some(_) => Err(word.error("an F above 0 in this line or one before it")),
+                Some(_) => Err(error()),
                 None => {
                     self.remarks.add(NO_FEED, self.line);
-                    Ok(self.first_speed_mm_s)
+                    self.error_without_laser.get_or_insert_with(error);
+                    Ok(FIRST_SPEED_MM_S)
                 }
             };
         }
@@ -445,10 +449,10 @@ impl<'a> Controller<'a> {
     }
 }
 
-/// Returns whether a program for Marlin drives the laser as a fan: with `M106 S`, without `M3` and `M4`, and while no
-/// axis but X and Y moves. A program for a printer has an extruder. What cannot be read is found later.
+/// Returns whether a program for Marlin drives the laser as a fan: with `M106 S`, without `M3` and `M4`, and X and Y, but
+/// never Z, move under it. A program for a printer has an extruder. What cannot be read is found later.
 fn fan_is_laser(gcode: &[u8]) -> Result<bool> {
-    let (mut fires, mut is_on) = (false, false);
+    let (mut fires, mut is_on, mut has_s) = (false, false, false);
     for (number, line) in lines(gcode)? {
         let Ok(block) = Block::read(line, number, &mut Remarks::default()) else { return Ok(false) };
         let is_laser = block.laser.is_some_and(|laser| laser != LaserMode::Off);
@@ -456,9 +460,9 @@ fn fan_is_laser(gcode: &[u8]) -> Result<bool> {
             return Ok(false);
         }
         if let Some(fan) = block.fan.as_ref().filter(|fan| !fan.is_other) {
-            is_on = fan.power > 0.0;
-            fires |= is_on && fan.has_s;
+            (is_on, has_s) = (fan.power > 0.0, fan.has_s);
         }
+        fires |= is_on && has_s && block.first(b"XY").is_some();
         if block.ends_program {
             break;
         }

@@ -14,13 +14,13 @@
 //! | `G53` | one line in machine coordinates, which are those from the drawing's origin |
 //! | `G28` `G30`, `G28.1` `G30.1` | travels to a stored position, by way of the coordinates in the line; stores one. At first both are 0,0; for `G30` with a remark |
 //! | `G43.1` `G49` | shifts Z, ends that |
-//! | `M3` `M4` `M5` | laser on with constant density, laser on with constant dose ([`Laser::Dynamic`](super::super::Laser::Dynamic)), laser off (default) |
+//! | `M3` `M4` `M5` | laser on with constant density, laser on with constant dose ([`Laser::Dynamic`](super::super::Laser::Dynamic)), laser off (default). `P` beside `S`, a percentage for Snapmaker, has no effect |
 //! | `S` | the density, from 0 to [`Settings::s_max`]; 0 is off, more is taken as the maximum, with a remark |
-//! | `F` | the speed in mm or inches per minute; [`Settings::speed_mm_s`] before the first one, with a remark |
+//! | `F` | the speed in mm or inches per minute; 50 mm/s before the first one, with a remark, in a program with a laser |
 //! | `X` `Y` `Z` | the target; Z is the lens |
 //! | `M2` `M30` | the end of the program; nothing after it is read |
 //! | `M0` `M1` `M6` `M60` | pauses and tool changes: passed over with a remark |
-//! | `M106` `M107` | fan: passed over with a remark. In a program with `M106 S`, but without `M3`, `M4` and moves of Z under it, the laser, from 0 to 255, with a remark; in others without `M3` and `M4`, `M106` is an error |
+//! | `M106` `M107` | fan: passed over with a remark. In a program with `M106 S`, but without `M3`, `M4` and moves of Z under it, the laser, from 0 to 255 and in `G0` as well, with a remark, and `G4 P` is in milliseconds, as for Marlin; in others without `M3` and `M4`, `M106` is an error |
 //! | `M105` `M117` `M400` and other commands of printers without effect on a job | passed over with their line, with a remark |
 //! | lines with `$` | passed over with a remark; `$J` is an error |
 //! | `G8` `G15` `G17` `G40` `G43` `G50` `G61` `G64` `G69` `G80` `G97` `G98` `G99` `M7` `M8` `M9` `M48` `M49` `M56`, `D` `H` `L` `N` `O` `Q` `T` | no effect |
@@ -59,14 +59,11 @@ pub struct Settings {
     pub placement: Placement,
     /// The `S` at which the laser fires in every tick: GRBL's `$30`, 1000 by default.
     pub s_max: f64,
-    /// The speed of moves before the first `F`, in mm/s: 50 by default. GRBL refuses such moves, other controllers have
-    /// a speed of their own.
-    pub speed_mm_s: f64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { placement: Placement::default(), s_max: 1000.0, speed_mm_s: 50.0 }
+        Self { placement: Placement::default(), s_max: 1000.0 }
     }
 }
 
@@ -101,7 +98,7 @@ pub fn draw(job: &mut Builder, gcode: &[u8], settings: &Settings) -> Result<Vec<
     if !(s_max > 0.0 && s_max.is_finite()) {
         return Err(Error::Make { what: "a maximum S of", value: s_max, expected: "a number above 0" });
     }
-    let mut controller = Controller::new(MoveQueue::new(job, settings.placement)?, s_max, settings.speed_mm_s);
+    let mut controller = Controller::new(MoveQueue::new(job, settings.placement)?, s_max);
     let result = controller.run(gcode);
     let Controller { queue, remarks, use_of_laser, s_max, .. } = controller;
     queue.finish(result)?;
