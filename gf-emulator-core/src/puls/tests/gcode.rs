@@ -151,7 +151,6 @@ fn rejects_gcode_with_a_position_and_without_changes() {
             "M649 S100 L300 P10",
             "line 1, column 1: \"M649\", a laser command of one kind of Marlin, expected a laser program: M3 or M4 with S, and M5",
         ),
-        ("M3 P50", "line 1, column 4: \"P50\", expected P only on a line with G4, or with M3 and S"),
         ("F0 G2 I3", "line 1, column 7: \"I3\", expected an F above 0 in this line or one before it"),
         ("G1 F-3", "line 1, column 4: \"F-3\", expected a speed of at least 0"),
         ("G0 X1 X2", "line 1, column 7: \"X2\", expected each letter except G and M once per line"),
@@ -269,7 +268,7 @@ fn there_is_one_remark_for_each_kind_of_thing() {
         (
             "F600\nG1 X1 S500",
             Some(
-                "the laser never fires: there is no M3 or M4: if it fires in G1 without them, write M4 in the first line",
+                "the laser never fires: there is no M3 or M4: if it fires in G1 without them, write M4 in a line directly before its first G1",
             ),
         ),
         ("; Marlin device profile\nM3 S51 F600 G1 X1", Some("the largest S is 51 of 1000: is --s-max 255 meant?")),
@@ -325,6 +324,8 @@ fn a_fan_is_the_laser_only_in_programs_that_have_no_other_and_no_printer() {
         ("M106\nG1 X5 F600", "M106 is a fan"),
         ("G1 X5 F600\nM106 S255\nG4 P3000\nM106 S0\nX6", "M106 is a fan"),
         ("M106 S255\nG1 X5 F600\nG5 X6", "a spline"),
+        // A percentage without the power itself.
+        ("M3 P50", "line 1, column 4: \"P50\", expected P only on a line with G4, or with M3 and S"),
     ] {
         let error = from_gcode(text).unwrap_err().to_string();
         assert!(error.contains(part), "{text}: {error}");

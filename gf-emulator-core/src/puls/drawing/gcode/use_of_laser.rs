@@ -72,7 +72,7 @@ impl UseOfLaser {
                 "there is no S, which is 0 then: if it is only on or off, write S1000 in the first line"
             }
             Some(s) if s > 0.0 && !self.is_selected => {
-                "there is no M3 or M4: if it fires in G1 without them, write M4 in the first line"
+                "there is no M3 or M4: if it fires in G1 without them, write M4 in a line directly before its first G1"
             }
             _ => "there is no M3 or M4, or S is 0, or all moves are G0",
         }
