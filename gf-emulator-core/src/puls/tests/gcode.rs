@@ -122,7 +122,7 @@ fn rejects_gcode_with_a_position_and_without_changes() {
             "line 1, column 1: \"M300\", a command that lifts a plotter's pen, not a laser, expected a laser program: M3 or M4 with S, and M5",
         ),
         (
-            "M106 S255",
+            "M106 S255\nG1 Z1 F60",
             "line 1, column 1: \"M106\", expected M3 or M4 with S: M106 is a fan; where it drives a laser, let the program write G-code for GRBL",
         ),
         ("o100 sub", "line 1, column 1: \"o100\", expected a program without subprograms and loops (O words)"),
@@ -145,6 +145,12 @@ fn rejects_gcode_with_a_position_and_without_changes() {
         ("G-1", &*format!("line 1, column 1: \"G-1\", {known}")),
         ("G0 A3", "line 1, column 4: \"A3\", expected the axes X Y Z only"),
         ("G1 X3", "line 1, column 4: \"X3\", expected an F above 0 in this line or one before it"),
+        ("F600 G1 X3\nG1 F0 X5", "line 2, column 7: \"X5\", expected an F above 0 in this line or one before it"),
+        ("G29", "line 1, column 1: \"G29\", a probe, expected a program without measuring"),
+        (
+            "M649 S100 L300 P10",
+            "line 1, column 1: \"M649\", a laser command of one kind of Marlin, expected a laser program: M3 or M4 with S, and M5",
+        ),
         ("F0 G2 I3", "line 1, column 7: \"I3\", expected an F above 0 in this line or one before it"),
         ("G1 F-3", "line 1, column 4: \"F-3\", expected a speed of at least 0"),
         ("G0 X1 X2", "line 1, column 7: \"X2\", expected each letter except G and M once per line"),
@@ -155,7 +161,7 @@ fn rejects_gcode_with_a_position_and_without_changes() {
         ("G4", "line 1, column 1: \"G4\", expected P with a number of seconds"),
         ("G4 P-1", "line 1, column 4: \"P-1\", expected a number of seconds, at least 0"),
         ("G4 P1 X3", "line 1, column 7: \"X3\", expected no motion on a line with G4"),
-        ("G0 P1 X3", "line 1, column 4: \"P1\", expected P only on a line with G4"),
+        ("G0 P1 X3", "line 1, column 4: \"P1\", expected P only on a line with G4, or with M3 and S"),
         ("G0 X3 I1", "line 1, column 7: \"I1\", expected I, J and R only with G2 or G3"),
         ("F1 G2 X3", "line 1, column 7: \"X3\", expected I, J or R for the arc"),
         ("F1 G2 X3 I1 R3", "line 1, column 13: \"R3\", expected either R or I and J"),
@@ -253,6 +259,27 @@ fn there_is_one_remark_for_each_kind_of_thing() {
         ("M4 S1 F600 G1 X1\nS256 X2", None),
         ("G0 X5", Some("the laser never fires: there is no M3 or M4, or S is 0, or all moves are G0")),
         ("M3 S0 F600 G1 X1", Some("the laser never fires: there is no M3 or M4, or S is 0, or all moves are G0")),
+        (
+            "F600\nM03\nG1 X1\nM05",
+            Some(
+                "the laser never fires: there is no S, which is 0 then: if it is only on or off, write S1000 in the first line",
+            ),
+        ),
+        (
+            "F600\nG1 X1 S500",
+            Some(
+                "the laser never fires: there is no M3 or M4: if it fires in G1 without them, write M4 in a line directly before its first G1",
+            ),
+        ),
+        ("; Marlin device profile\nM3 S51 F600 G1 X1", Some("the largest S is 51 of 1000: is --s-max 255 meant?")),
+        ("; for Marlin\nM3 S300 F600 G1 X1", None),
+        (
+            "M3 S9 G1 X1\nX2\nF600 X3",
+            Some(
+                "line 1: no F before this move: its speed is 50 mm/s; for another one, write it in the first line, such as F1200 \
+                 (2 times)",
+            ),
+        ),
     ] {
         assert_eq!(remarks(text), expected.map_or(vec![], |remark| vec![remark.to_owned()]), "{text}");
     }
@@ -260,6 +287,54 @@ fn there_is_one_remark_for_each_kind_of_thing() {
     settings.placement.flip_y = true;
     let drawn = gcode::draw(&mut Builder::new(), b"M4 S255 F600 G1 X1 Y9", &settings).unwrap();
     assert_eq!(drawn, []);
+}
+
+#[test]
+fn a_laser_program_may_move_before_its_first_speed() {
+    let body = |text: &str| from_gcode(text).unwrap().body().to_vec();
+    assert_eq!(body("G1 X5\nM3 S9\nG1 X20\nF600 X30"), body("G1 X5 F3000\nM3 S9\nG1 X20\nF600 X30"));
+    assert_eq!(body("M4 S9\nG3 I5"), body("M4 S9\nG3 I5 F3000"));
+}
+
+/// The same drawing with the laser as a fan, as programs for Marlin have it, and for GRBL.
+#[test]
+fn a_fan_is_the_laser_only_in_programs_that_have_no_other_and_no_printer() {
+    let body = |text: &str| from_gcode(text).unwrap().body().to_vec();
+    for (fan, laser) in [
+        ("F600 G0 X5\nM106 S255\nG1 X10\nM107\nG0 X15", "F600 G0 X5\nM3 S1000\nG1 X10 S1000\nS0\nG0 X15"),
+        ("F600 M107\nM106 S51 ; on\nG1 X10 S9\nX15 S900\nM106 S0\nX20\nM5", "F600 M3 S200\nG1 X15\nX20 S0\nM5"),
+        ("F600\nM106 P1 S255\nM106 P0 S51\nG1 X10\nM400\nM107", "F600\nM3 S200\nG1 X10"),
+        ("F600\nG1 X1\nM106 S9999\nX10\nM106\nX15", "F600\nG1 X1\nM3 S1000\nX15"),
+        // G0 is G1 for Marlin.
+        ("F600\nM106 S255\nG0 X10\nG4 P500", "F600\nM3 S1000\nG1 X10\nG4 P0.5"),
+    ] {
+        let with_stops = |text: &str| reference(&body(text)).le;
+        assert!(with_stops(fan).abs_diff(with_stops(laser)) <= 300, "{fan}: {}", with_stops(fan));
+        assert!(with_stops(fan) > 0, "{fan}");
+        assert_eq!(end_tenths(&from_gcode(fan).unwrap()), end_tenths(&from_gcode(laser).unwrap()), "{fan}");
+    }
+    let one = "line 2: M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder; \
+         P of G4 is in milliseconds (2 times)";
+    assert_eq!(remarks("F600\nM106 S1\nG1 X1\nM107"), [one]);
+    for (text, part) in [
+        // A print head's fan, a pen, fans that are only on, and a program that fails anyway.
+        ("M106 S255\nG1 X5 E1 F600", "no extruder"),
+        ("M106 S255\nG1 X5 F600\nM104 S200", "the heater of a 3D printer"),
+        ("M106 S255\nG1 Z-1 X5 F600", "M106 is a fan"),
+        ("M106\nG1 X5 F600", "M106 is a fan"),
+        ("G1 X5 F600\nM106 S255\nG4 P3000\nM106 S0\nX6", "M106 is a fan"),
+        ("M106 S255\nG1 X5 F600\nG5 X6", "a spline"),
+        // A percentage without the power itself.
+        ("M3 P50", "line 1, column 4: \"P50\", expected P only on a line with G4, or with M3 and S"),
+    ] {
+        let error = from_gcode(text).unwrap_err().to_string();
+        assert!(error.contains(part), "{text}: {error}");
+    }
+    // Air assist beside a laser, and fans that are never on.
+    for text in ["M106 S255\nM4 S0\nG1 X5 F600", "M106 S0\nG1 X5 F600", "M106 P1 S255\nG1 X5 F600\nM106 P1 S0"] {
+        assert_eq!(reference(&body(text)).le, 0, "{text}");
+    }
+    assert_eq!(body("F600\nM3 S500 P50 G1 X5\nM5 P0"), body("F600\nM3 S500 G1 X5\nM5"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::super::super::{Error, Result};
 use super::super::text_position::{TextPosition, quoted};
-use super::codes::{Action, Code, FAN, LaserMode, Motion, code};
+use super::codes::{Action, Code, LaserMode, Motion, code};
 use super::lines::Line;
 use super::remarks::Remarks;
 use super::words::{Word, Words};
@@ -10,7 +10,43 @@ use super::words::{Word, Words};
 const KNOWN_CODES: &str = "G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G92 or M2 M3 M4 M5 M30, or one of those that have no \
                            effect or are passed over, such as G40 G64 M0 M6 M8";
 const MARLIN: &str = "M3 or M4 with S: M3 I is Marlin's inline mode; let the program write G-code for GRBL";
+/// The `S` of `M106` at full power.
+const FAN_S_MAX: f64 = 255.0;
 const SETTINGS: &str = "lines with $ are settings and commands of a controller: passed over";
+
+/// What the rest of a line is after a code.
+enum Rest {
+    Words,
+    PassedOver,
+    /// It belongs to a fan. Whether that can be on.
+    OfFan(bool),
+}
+
+/// What `M106` or `M107` sets, as Marlin reads them.
+pub(super) struct Fan<'a> {
+    pub(super) word: Word<'a>,
+    /// From 0 to 1.
+    pub(super) power: f64,
+    /// Whether the line says how much.
+    pub(super) has_s: bool,
+    /// Whether it is another fan than the first one.
+    pub(super) is_other: bool,
+}
+
+impl<'a> Fan<'a> {
+    /// Reads the rest of its line.
+    fn read(word: Word<'a>, can_be_on: bool, words: Words<'a>) -> Self {
+        let mut fan = Self { word, power: f64::from(u8::from(can_be_on)), has_s: false, is_other: false };
+        for word in words.filter_map(Result::ok) {
+            match (word.letter, word.number) {
+                (b'S', Some(s)) if can_be_on => (fan.power, fan.has_s) = ((s / FAN_S_MAX).clamp(0.0, 1.0), true),
+                (b'P', Some(p)) => fan.is_other = p > 0.0,
+                _ => {}
+            }
+        }
+        fan
+    }
+}
 
 /// What one line sets.
 #[derive(Default)]
@@ -27,8 +63,7 @@ pub(super) struct Block<'a> {
     pub(super) is_in_machine_coordinates: bool,
     pub(super) tool_length_mm: Option<f64>,
     pub(super) ends_program: bool,
-    /// A fan that is switched on.
-    pub(super) fan: Option<Word<'a>>,
+    pub(super) fan: Option<Fan<'a>>,
     /// Whether a code of the line, such as `G64`, has a `P` of its own.
     has_own_p: bool,
     /// Words other than G and M, by letter.
@@ -51,15 +86,15 @@ impl<'a> Block<'a> {
         while let Some(word) = words.next() {
             let word = word?;
             match word.letter {
-                b'G' | b'M' => {
-                    if !block.set(word, number, remarks)? {
-                        // Other words are arguments of a command that is passed over.
-                        if block.fan.is_some() && words.any(|word| word.is_ok_and(|word| word.text == b"S0")) {
-                            block.fan = None;
-                        }
+                b'G' | b'M' => match block.set(word, number, remarks)? {
+                    Rest::Words => {}
+                    // Other words are arguments of a command that is passed over.
+                    Rest::PassedOver => break,
+                    Rest::OfFan(can_be_on) => {
+                        block.fan = Some(Fan::read(word, can_be_on, words));
                         break;
                     }
-                }
+                },
                 b'O' => match (word.number, words.next()) {
                     (Some(_), None) => {}
                     _ => return Err(word.error("a program without subprograms and loops (O words)")),
@@ -71,8 +106,8 @@ impl<'a> Block<'a> {
         Ok(block)
     }
 
-    /// Applies a code. Returns whether the rest of the line is to be read.
-    fn set(&mut self, word: Word<'a>, line: u64, remarks: &mut Remarks) -> Result<bool> {
+    /// Applies a code. Returns what the rest of the line is.
+    fn set(&mut self, word: Word<'a>, line: u64, remarks: &mut Remarks) -> Result<Rest> {
         match code(word.letter, word.value()?) {
             Some(Code::Motion(motion)) => {
                 if self.motion.replace(motion).is_some() {
@@ -101,19 +136,15 @@ impl<'a> Block<'a> {
             }
             Some(Code::LinePassedOver(remark)) => {
                 remarks.add(remark, line);
-                return Ok(false);
+                return Ok(Rest::PassedOver);
             }
-            Some(Code::Fan) => {
-                remarks.add(FAN, line);
-                self.fan = Some(word);
-                return Ok(false);
-            }
+            Some(Code::Fan(can_be_on)) => return Ok(Rest::OfFan(can_be_on)),
             Some(Code::Refused(what, expected)) => {
                 return Err(word.position.error(format!("{}, {what}", quoted(word.text)), expected));
             }
             None => return Err(word.error(KNOWN_CODES)),
         }
-        Ok(true)
+        Ok(Rest::Words)
     }
 
     fn add(&mut self, word: Word<'a>) -> Result<()> {
@@ -131,7 +162,7 @@ impl<'a> Block<'a> {
     }
 
     /// Checks what depends on the whole line.
-    fn check(&self) -> Result<()> {
+    fn check(&mut self) -> Result<()> {
         // Marlin homes the axes that are named.
         let is_homing = matches!(self.action, Some((Action::GoToStored(_), _)));
         if let (Some(_), Some(i)) = (self.laser, self.word(b'I'))
@@ -139,6 +170,8 @@ impl<'a> Block<'a> {
         {
             return Err(i.error(MARLIN));
         }
+        // Snapmaker's percentage beside the same power in S.
+        self.has_own_p |= self.laser.is_some() && (self.word(b'S').is_some() || self.laser == Some(LaserMode::Off));
         for word in self.words.iter().flatten() {
             if !(is_homing && b"XYZ".contains(&word.letter)) {
                 word.value()?;
@@ -162,6 +195,6 @@ impl<'a> Block<'a> {
 
     /// Returns a word that nothing in a line without `G4` and `G10` takes.
     pub(super) fn unused(&self) -> Option<Error> {
-        self.word(b'P').filter(|_| !self.has_own_p).map(|p| p.error("P only on a line with G4"))
+        self.word(b'P').filter(|_| !self.has_own_p).map(|p| p.error("P only on a line with G4, or with M3 and S"))
     }
 }

@@ -58,8 +58,8 @@ pub(super) enum Code {
     PassedOver(&'static str),
     /// Is passed over with the rest of the line, with a remark.
     LinePassedOver(&'static str),
-    /// Switches a fan on, or, on some printers, the laser.
-    Fan,
+    /// Sets a fan, or, on some printers, the laser. Whether it can be on.
+    Fan(bool),
     /// Would need something else: what the code is, and what is expected.
     Refused(&'static str, &'static str),
 }
@@ -116,7 +116,7 @@ fn g_code(tenths: i64) -> Option<Code> {
         80 | 150 | 400 | 430 | 500 | 610 | 611 | 640 | 690 | 800 | 970 | 980 | 990 => Code::Nothing,
         50..=53 => Code::Refused("a spline", STRAIGHT),
         160 => Code::Refused("polar coordinates", PLAIN),
-        380..=385 => Code::Refused("a probe", "a program without measuring"),
+        290 | 380..=385 => Code::Refused("a probe", "a program without measuring"),
         410 | 420 | 411 | 421 => Code::Refused("cutter compensation", "a path that the program has offset itself"),
         510 | 520 | 680 => Code::Refused("a changed coordinate system", PLAIN),
         330..=339 | 760 => Code::Refused("a thread", STRAIGHT),
@@ -134,12 +134,32 @@ fn m_code(number: i64) -> Option<Code> {
         4 => Code::Laser(LaserMode::Dynamic),
         5 => Code::Laser(LaserMode::Off),
         7..=9 | 48 | 49 | 56 => Code::Nothing,
-        106 => Code::Fan,
-        107 => Code::LinePassedOver(FAN),
-        17 | 18 | 73 | 82..=84 | 105 | 110..=119 | 201..=205 | 400 | 500..=503 => Code::LinePassedOver(PRINTER),
+        106 => Code::Fan(true),
+        107 => Code::Fan(false),
+        17
+        | 18
+        | 73
+        | 75..=78
+        | 80..=85
+        | 92
+        | 105
+        | 110..=119
+        | 149
+        | 150
+        | 155
+        | 201..=211
+        | 301..=304
+        | 355
+        | 400
+        | 420
+        | 500..=503
+        | 900
+        | 906..=907
+        | 999 => Code::LinePassedOver(PRINTER),
         104 | 109 | 140 | 190 => Code::Refused("the heater of a 3D printer", LASER),
         280 | 300 => Code::Refused("a command that lifts a plotter's pen, not a laser", LASER),
-        62..=68 => Code::Refused("an output of the controller", LASER),
+        649 => Code::Refused("a laser command of one kind of Marlin", LASER),
+        42 | 62..=68 => Code::Refused("an output of the controller", LASER),
         96..=99 => Code::Refused("a subprogram", "one program with all its moves"),
         _ => return None,
     })

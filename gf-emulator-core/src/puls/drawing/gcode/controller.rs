@@ -4,8 +4,8 @@ use super::super::super::{Error, Laser, Result};
 use super::super::MoveQueue;
 use super::super::text_position::{TextPosition, quoted};
 use super::arc::{Arc, centre_from_radius};
-use super::block::Block;
-use super::codes::{Action, LaserMode, Motion};
+use super::block::{Block, Fan};
+use super::codes::{Action, FAN, LaserMode, Motion};
 use super::lines::lines;
 use super::remarks::Remarks;
 use super::use_of_laser::UseOfLaser;
@@ -14,6 +14,12 @@ use super::words::Word;
 const AXES: [u8; 3] = *b"XYZ";
 const LONG_PAUSE_S: f64 = 60.0;
 
+/// What drives the laser in programs for Marlin that have neither `M3` nor `M4`.
+const FAN_IS_LASER: &str = "M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder; P of G4 is in milliseconds";
+/// The speed before the first `F` of a laser program. GRBL refuses it, other controllers have a speed of their own.
+const FIRST_SPEED_MM_S: f64 = 50.0;
+const NO_FEED: &str =
+    "no F before this move: its speed is 50 mm/s; for another one, write it in the first line, such as F1200";
 const LONG_PAUSE: &str = "rests for more than a minute: P of G4 is in seconds here, as for GRBL, and in milliseconds for \
                           Marlin";
 const DWELL_UNDER_G0: &str = "the laser does not fire in a dwell (G4) under G0, as GRBL's does not: write G1 before it";
@@ -43,6 +49,7 @@ pub(super) struct Controller<'a> {
     is_inverse_time: bool,
     laser: LaserMode,
     s: f64,
+    /// `None` before the first `F`.
     feed_mm_s: Option<f64>,
     /// The origins of `G54` to `G59`, if the program has set them.
     origins_mm: [Option<[f64; 3]>; 6],
@@ -52,8 +59,10 @@ pub(super) struct Controller<'a> {
     tool_length_mm: f64,
     /// Of `G28` and `G30`.
     stored_mm: [Option<[f64; 3]>; 2],
-    /// The first fan that is switched on: an error, if there is no other laser.
-    fan: Option<Error>,
+    /// Whether `M106` drives the laser.
+    fan_is_laser: bool,
+    /// What is an error in a program without a laser: the first fan that is switched on, or move without a speed.
+    error_without_laser: Option<Error>,
 }
 
 impl<'a> Controller<'a> {
@@ -81,11 +90,16 @@ impl<'a> Controller<'a> {
             shift_mm: [0.0; 3],
             tool_length_mm: 0.0,
             stored_mm: [Some([0.0; 3]), None],
-            fan: None,
+            fan_is_laser: false,
+            error_without_laser: None,
         }
     }
 
     pub(super) fn run(&mut self, gcode: &[u8]) -> Result<()> {
+        self.fan_is_laser = fan_is_laser(gcode)?;
+        if self.fan_is_laser {
+            self.s_max = 1.0;
+        }
         // The drawing's origin.
         self.queue.travel_to([0.0; 2])?;
         for (number, line) in lines(gcode)? {
@@ -95,8 +109,7 @@ impl<'a> Controller<'a> {
                 break;
             }
         }
-        // Programs for Marlin drive a laser as a fan, or have both.
-        match self.fan.take() {
+        match self.error_without_laser.take() {
             Some(error) if !self.use_of_laser.is_selected => Err(error),
             _ => Ok(()),
         }
@@ -107,7 +120,7 @@ impl<'a> Controller<'a> {
         self.line = line;
         if let Some(is_inverse) = block.is_inverse_time.filter(|&is_inverse| is_inverse != self.is_inverse_time) {
             self.is_inverse_time = is_inverse;
-            self.feed_mm_s = None;
+            self.feed_mm_s = Some(0.0);
         }
         self.mm_per_unit = block.mm_per_unit.unwrap_or(self.mm_per_unit);
         if let Some((f, feed)) = block.word(b'F').zip(block.number(b'F')) {
@@ -115,10 +128,10 @@ impl<'a> Controller<'a> {
                 return Err(f.error("a speed of at least 0"));
             }
             if !self.is_inverse_time {
-                self.feed_mm_s = Some(feed * self.mm_per_unit / 60.0).filter(|&feed| feed > 0.0);
+                self.feed_mm_s = Some(feed * self.mm_per_unit / 60.0);
             }
         }
-        if let Some((word, s)) = block.word(b'S').zip(block.number(b'S')) {
+        if let Some((word, s)) = block.word(b'S').zip(block.number(b'S')).filter(|_| !self.fan_is_laser) {
             if s < 0.0 {
                 return Err(word.error(format!("S0 to S{}", self.s_max)));
             }
@@ -130,12 +143,8 @@ impl<'a> Controller<'a> {
             self.laser = laser;
             self.use_of_laser.is_selected = true;
         }
-        if self.fan.is_none() {
-            self.fan = block.fan.as_ref().map(|fan| {
-                fan.error(
-                    "M3 or M4 with S: M106 is a fan; where it drives a laser, let the program write G-code for GRBL",
-                )
-            });
+        if let Some(fan) = &block.fan {
+            self.set_fan(fan);
         }
         self.motion = block.motion.unwrap_or(self.motion);
         self.is_relative = block.is_relative.unwrap_or(self.is_relative);
@@ -152,6 +161,28 @@ impl<'a> Controller<'a> {
             Some((action, word)) => self.act(*action, word, block, line),
             None => self.go(block),
         }
+    }
+
+    fn set_fan(&mut self, fan: &Fan<'_>) {
+        if self.fan_is_laser && !fan.is_other {
+            self.remarks.add(FAN_IS_LASER, self.line);
+            self.use_of_laser.is_selected = true;
+            (self.laser, self.s) = (LaserMode::Constant, fan.power);
+            return;
+        }
+        self.remarks.add(FAN, self.line);
+        if fan.power > 0.0 && !fan.is_other {
+            self.error_without_laser.get_or_insert_with(|| {
+                fan.word.error(
+                    "M3 or M4 with S: M106 is a fan; where it drives a laser, let the program write G-code for GRBL",
+                )
+            });
+        }
+    }
+
+    /// Returns whether the laser is off because of the kind of motion. A fan has the same power in all of them.
+    fn is_dark_travel(&self) -> bool {
+        self.motion == Motion::Travel && !(self.fan_is_laser && self.s > 0.0)
     }
 
     fn act(&mut self, action: Action, word: &Word<'_>, block: &Block<'_>, line: u64) -> Result<()> {
@@ -203,9 +234,11 @@ impl<'a> Controller<'a> {
         if let Some(word) = block.first(b"XYZIJR") {
             return Err(word.error("no motion on a line with G4"));
         }
-        let Some((p, seconds)) = block.word(b'P').zip(block.number(b'P')) else {
+        let Some((p, time)) = block.word(b'P').zip(block.number(b'P')) else {
             return Err(dwell.error("P with a number of seconds"));
         };
+        // A fan drives the laser for Marlin alone.
+        let seconds = if self.fan_is_laser { time / 1000.0 } else { time };
         if seconds < 0.0 {
             return Err(p.error("a number of seconds, at least 0"));
         }
@@ -213,10 +246,10 @@ impl<'a> Controller<'a> {
             self.remarks.add(LONG_PAUSE, line);
         }
         let would_fire = self.laser == LaserMode::Constant && self.s > 0.0 && seconds > 0.0;
-        if would_fire && self.motion == Motion::Travel {
+        if would_fire && self.is_dark_travel() {
             self.remarks.add(DWELL_UNDER_G0, line);
         }
-        let fires = would_fire && self.motion != Motion::Travel;
+        let fires = would_fire && !self.is_dark_travel();
         if fires {
             self.use_of_laser.fires(self.s, self.at[1]);
         }
@@ -254,7 +287,7 @@ impl<'a> Controller<'a> {
         };
         match (turn, block.first(b"IJR"), block.first(&AXES)) {
             (None, Some(word), _) => Err(word.error("I, J and R only with G2 or G3")),
-            (None, None, Some(word)) if self.motion == Motion::Straight => self.straight(block, word),
+            (None, None, Some(word)) if !self.is_dark_travel() => self.straight(block, word),
             (None, None, Some(_)) => self.travel(self.target(block), block),
             (Some(turn), Some(word), _) | (Some(turn), None, Some(word)) => self.arc(turn, block, word),
             (_, None, None) => Ok(()),
@@ -296,9 +329,18 @@ impl<'a> Controller<'a> {
     }
 
     /// Returns the speed of a move of that length.
-    fn speed_mm_s(&self, block: &Block<'_>, word: &Word<'_>, length_mm: f64) -> Result<f64> {
+    fn speed_mm_s(&mut self, block: &Block<'_>, word: &Word<'_>, length_mm: f64) -> Result<f64> {
         if !self.is_inverse_time {
-            return self.feed_mm_s.ok_or_else(|| word.error("an F above 0 in this line or one before it"));
+            let error = || word.error("an F above 0 in this line or one before it");
+            return match self.feed_mm_s {
+                Some(feed) if feed > 0.0 => Ok(feed),
+                Some(_) => Err(error()),
+                None => {
+                    self.remarks.add(NO_FEED, self.line);
+                    self.error_without_laser.get_or_insert_with(error);
+                    Ok(FIRST_SPEED_MM_S)
+                }
+            };
         }
         let feed = block.number(b'F').filter(|&feed| feed > 0.0);
         let feed = feed.ok_or_else(|| word.error("an F above 0 in every line with a move under G93"))?;
@@ -406,6 +448,27 @@ impl<'a> Controller<'a> {
             }
         })
     }
+}
+
+/// Returns whether a program for Marlin drives the laser as a fan: with `M106 S`, without `M3` and `M4`, and X and Y, but
+/// never Z, move under it. A program for a printer has an extruder. What cannot be read is found later.
+fn fan_is_laser(gcode: &[u8]) -> Result<bool> {
+    let (mut fires, mut is_on, mut has_s) = (false, false, false);
+    for (number, line) in lines(gcode)? {
+        let Ok(block) = Block::read(line, number, &mut Remarks::default()) else { return Ok(false) };
+        let is_laser = block.laser.is_some_and(|laser| laser != LaserMode::Off);
+        if is_laser || is_on && block.word(b'Z').is_some() {
+            return Ok(false);
+        }
+        if let Some(fan) = block.fan.as_ref().filter(|fan| !fan.is_other) {
+            (is_on, has_s) = (fan.power > 0.0, fan.has_s);
+        }
+        fires |= is_on && has_s && block.first(b"XY").is_some();
+        if block.ends_program {
+            break;
+        }
+    }
+    Ok(fires)
 }
 
 /// Adds the position of a line's coordinates to an error that has none.

@@ -14,13 +14,13 @@
 //! | `G53` | one line in machine coordinates, which are those from the drawing's origin |
 //! | `G28` `G30`, `G28.1` `G30.1` | travels to a stored position, by way of the coordinates in the line; stores one. At first both are 0,0; for `G30` with a remark |
 //! | `G43.1` `G49` | shifts Z, ends that |
-//! | `M3` `M4` `M5` | laser on with constant density, laser on with constant dose ([`Laser::Dynamic`](super::super::Laser::Dynamic)), laser off (default) |
+//! | `M3` `M4` `M5` | laser on with constant density, laser on with constant dose ([`Laser::Dynamic`](super::super::Laser::Dynamic)), laser off (default). `P` beside `S`, a percentage for Snapmaker, has no effect |
 //! | `S` | the density, from 0 to [`Settings::s_max`]; 0 is off, more is taken as the maximum, with a remark |
-//! | `F` | the speed in mm or inches per minute |
+//! | `F` | the speed in mm or inches per minute; 50 mm/s before the first one, with a remark, in a program with a laser |
 //! | `X` `Y` `Z` | the target; Z is the lens |
 //! | `M2` `M30` | the end of the program; nothing after it is read |
 //! | `M0` `M1` `M6` `M60` | pauses and tool changes: passed over with a remark |
-//! | `M106` `M107` | fan: passed over with a remark; `M106` is an error in a program without `M3` and `M4`, where it drives the laser |
+//! | `M106` `M107` | fan: passed over with a remark. In a program with `M106 S`, but without `M3`, `M4` and moves of Z under it, the laser, from 0 to 255 and in `G0` as well, with a remark, and `G4 P` is in milliseconds, as for Marlin; in others without `M3` and `M4`, `M106` is an error |
 //! | `M105` `M117` `M400` and other commands of printers without effect on a job | passed over with their line, with a remark |
 //! | lines with `$` | passed over with a remark; `$J` is an error |
 //! | `G8` `G15` `G17` `G40` `G43` `G50` `G61` `G64` `G69` `G80` `G97` `G98` `G99` `M7` `M8` `M9` `M48` `M49` `M56`, `D` `H` `L` `N` `O` `Q` `T` | no effect |
@@ -100,12 +100,13 @@ pub fn draw(job: &mut Builder, gcode: &[u8], settings: &Settings) -> Result<Vec<
     }
     let mut controller = Controller::new(MoveQueue::new(job, settings.placement)?, s_max);
     let result = controller.run(gcode);
-    let Controller { queue, remarks, use_of_laser, .. } = controller;
+    let Controller { queue, remarks, use_of_laser, s_max, .. } = controller;
     queue.finish(result)?;
     let mut remarks = remarks.0;
     let start = &gcode[..gcode.len().min(1024)];
     let says_y = start.windows(Y_TO_THE_FRONT.len()).any(|text| text == Y_TO_THE_FRONT);
-    remarks.extend(use_of_laser.remarks(s_max, settings.placement, says_y));
+    let is_for_marlin = start.windows(6).any(|text| text.eq_ignore_ascii_case(b"marlin"));
+    remarks.extend(use_of_laser.remarks(s_max, settings.placement, says_y, is_for_marlin));
     Ok(remarks)
 }
 

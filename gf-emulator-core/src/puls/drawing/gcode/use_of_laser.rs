@@ -11,6 +11,8 @@ const USUAL_S_MAX: [f64; 2] = [1.0, 255.0];
 pub(super) struct UseOfLaser {
     /// Whether there was an `M3` or `M4`.
     pub(super) is_selected: bool,
+    /// The largest `S` of the program, if it has one.
+    largest_set: Option<f64>,
     /// The largest `S` that has fired.
     largest_s: f64,
     /// The first line with an `S` above the maximum, and the number of such lines.
@@ -21,6 +23,7 @@ pub(super) struct UseOfLaser {
 
 impl UseOfLaser {
     pub(super) fn sets_s(&mut self, s: f64, s_max: f64, line: u64) {
+        self.largest_set = Some(self.largest_set.map_or(s, |largest| largest.max(s)));
         if s > s_max {
             let (first, count) = self.above.unwrap_or((line, 0));
             self.above = Some((first, count + 1));
@@ -33,19 +36,23 @@ impl UseOfLaser {
         self.y_mm = Some([from.min(y_mm), to.max(y_mm)]);
     }
 
-    /// Returns what looks wrong. `says_y` is whether the program says which way Y points.
-    pub(super) fn remarks(&self, s_max: f64, placement: Placement, says_y: bool) -> Vec<Remark> {
+    /// Returns what looks wrong. `says_y` is whether the program says which way Y points, `is_for_marlin` whether it
+    /// says that it is for Marlin, where S goes to 255.
+    pub(super) fn remarks(&self, s_max: f64, placement: Placement, says_y: bool, is_for_marlin: bool) -> Vec<Remark> {
         let mut remarks = Vec::new();
         let Some([back, front]) = self.y_mm else {
-            let text = "the laser never fires: there is no M3 or M4, or S is 0, or all moves are G0";
-            return vec![Remark::of_program(text.to_owned())];
+            return vec![Remark::of_program(format!("the laser never fires: {}", self.why_it_never_fires()))];
         };
         let largest = self.largest_s;
         if let Some((line, count)) = self.above.filter(|_| largest > s_max) {
             let text = format!("S is above {s_max}, full power: taken as that; is --s-max {largest} meant?");
             remarks.push(Remark { text, line: Some(line), count });
         }
-        if let Some(usual) = USUAL_S_MAX.into_iter().find(|&usual| usual < s_max && is_full_power(largest, usual)) {
+        let usual = USUAL_S_MAX.into_iter().find(|&usual| {
+            let is_full_power = is_full_power(largest, usual) || is_for_marlin && (1.0..=usual).contains(&largest);
+            usual < s_max && is_full_power
+        });
+        if let Some(usual) = usual {
             let text = format!("the largest S is {largest} of {s_max}: is --s-max {usual} meant?");
             remarks.push(Remark::of_program(text));
         }
@@ -57,6 +64,18 @@ impl UseOfLaser {
             remarks.push(Remark::of_program(text));
         }
         remarks
+    }
+
+    fn why_it_never_fires(&self) -> &'static str {
+        match self.largest_set {
+            None if self.is_selected => {
+                "there is no S, which is 0 then: if it is only on or off, write S1000 in the first line"
+            }
+            Some(s) if s > 0.0 && !self.is_selected => {
+                "there is no M3 or M4: if it fires in G1 without them, write M4 in a line directly before its first G1"
+            }
+            _ => "there is no M3 or M4, or S is 0, or all moves are G0",
+        }
     }
 }
 
