@@ -105,6 +105,19 @@ mod tests {
         numbers::with_signs(CommandLine::command()).debug_assert();
     }
 
+    /// Help is wrapped at 80 columns, which would break examples and tables.
+    #[test]
+    fn texts_after_the_options_are_not_wrapped() {
+        fn check(command: &clap::Command) {
+            let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in text.lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&CommandLine::command());
+    }
+
     #[test]
     fn run_is_the_default_command() {
         for line in [&["x", "--record", "a"][..], &["x", "run", "--record", "a"]] {

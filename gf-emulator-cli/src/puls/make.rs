@@ -25,17 +25,19 @@ use crate::output::{self, eprint};
 #[command(after_help = "\
 Examples:
   gf-machine-emulator puls make --square 40 --at 20,20 -o square.puls
-  gf-machine-emulator puls make --from box.svg --layer 'red=cut,power=full,speed=10' \\
-      --layer 'blue=score' -o box.puls
-  gf-machine-emulator puls make --from photo.jpg --width 80 --at 30,30 -o photo.puls
+  gf-machine-emulator puls make --from box.svg -o box.puls \\
+      --layer 'red=cut,power=full,speed=10' --layer 'blue=score'
+  gf-machine-emulator puls make --from cat.jpg --width 80 --at 30,30 -o cat.puls
   gf-machine-emulator puls make --from job.nc --flip-y --at 0,200 -o job.puls
   echo 'M10 10 H50' | gf-machine-emulator puls make \\
       --from - --kind svgpath -o - | gf-machine-emulator puls info -
 
 In an SVG file, lines are cut and filled shapes and pictures are engraved; each
-colour is a layer. White is left out, unless a --layer says what to do with it. A job ends with the head and the lens back at the start; that
-of G-code with the head where the G-code leaves it. G-code sets speed (F) and
-power (M3 M4 M5, S). Drawings may be gzip-compressed.
+colour is a layer. White is left out, unless a --layer says what to do with it.
+
+A job ends with the head and the lens back at the start; that of G-code with the
+head where the G-code leaves it. G-code sets speed (F) and power (M3 M4 M5, S).
+Drawings may be gzip-compressed.
 
 What a drawing has that a job cannot do, such as a pause for a person, is passed
 over with a remark on standard error. A job that does not fit on the bed

@@ -1,20 +1,18 @@
 //! Decides in which gaps between firing ticks the laser counts as on.
 //!
 //! [`Segment`](super::Segment) has the rule. A short gap is decided by the next block of ticks. A longer one depends on
-//! the gaps before and after it, so the blocks that it lies in wait here until those are known, at most about a thousand
+//! the gaps before and after it, so the blocks that it lies in wait here until those are known, at most about two thousand
 //! ticks.
 
 use std::collections::VecDeque;
 
-use super::Header;
 use super::bit_planes::{BLOCK_TICKS, BitPlanes, bits_below};
 
 /// The longest gap without fire in which the laser is always on: two periods of the dither.
 pub(super) const SHORT_GAP_TICKS: u32 = 14;
-/// The longest time from one firing tick to the next in a line: a density of 0.2 %.
-const MAX_INTERVAL_TICKS: u64 = 512;
-/// The longest way from one firing tick to the next in a line: 1 % at the top speed of an axis, 187.5 mm/s at 10 kHz.
-const MAX_INTERVAL_MM: f64 = 2.0;
+/// The longest time from one firing tick to the next in a line: a density of 0.1 %, the least that whole numbers of S ask for
+/// in G-code with 1000 for full power.
+const MAX_INTERVAL_TICKS: u64 = 1024;
 
 /// A block of ticks.
 #[derive(Debug, Clone)]
@@ -42,12 +40,8 @@ impl Interval {
 }
 
 /// Blocks that wait until it is known where the laser is on.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct LaserGaps {
-    /// The length of a microstep.
-    x_mm: f64,
-    y_mm: f64,
-    max_interval_ticks: u64,
     waiting: VecDeque<LaserBlock>,
     /// The start of the first block that waits, or else of the next one.
     start: u64,
@@ -61,21 +55,6 @@ pub(super) struct LaserGaps {
 }
 
 impl LaserGaps {
-    /// Creates an empty queue. The laser is off in rests, which are longer than `rest_ticks`.
-    pub(super) fn new(header: &Header, rest_ticks: u64) -> Self {
-        Self {
-            x_mm: header.x_mm(1),
-            y_mm: header.y_mm(1),
-            max_interval_ticks: MAX_INTERVAL_TICKS.min(rest_ticks),
-            waiting: VecDeque::new(),
-            start: 0,
-            last_fire: None,
-            last: None,
-            undecided: None,
-            ends_lit: false,
-        }
-    }
-
     /// Returns whether no block waits, and a block without fire would not.
     pub(super) fn is_idle(&self) -> bool {
         self.waiting.is_empty() && !self.may_go_on()
@@ -129,7 +108,7 @@ impl LaserGaps {
 
     /// Returns whether a line may go on from the last firing tick to one after the last block.
     fn may_go_on(&self) -> bool {
-        self.last_fire.is_some_and(|last| self.end() <= last + self.max_interval_ticks)
+        self.last_fire.is_some_and(|last| self.end() <= last + MAX_INTERVAL_TICKS)
     }
 
     #[cold]
@@ -170,23 +149,17 @@ impl LaserGaps {
         let Some(from) = self.last_fire.replace(to) else { return };
         let interval = Interval { from, to };
         let before = self.last.replace(interval);
-        if let Some(undecided) = self.undecided.take().filter(|&undecided| self.are_alike(undecided, interval)) {
+        if let Some(undecided) = self.undecided.take().filter(|&undecided| are_alike(undecided, interval)) {
             self.join(undecided);
         }
         let is_long = interval.ticks() > u64::from(SHORT_GAP_TICKS) + 1;
-        if is_long && interval.ticks() <= self.max_interval_ticks && self.way_mm(interval) <= MAX_INTERVAL_MM {
-            if before.is_some_and(|before| self.are_alike(before, interval)) {
+        if is_long && interval.ticks() <= MAX_INTERVAL_TICKS {
+            if before.is_some_and(|before| are_alike(before, interval)) {
                 self.join(interval);
             } else {
                 self.undecided = Some(interval);
             }
         }
-    }
-
-    /// Returns whether neither is longer than in a line, or more than half as long again as the other.
-    fn are_alike(&self, one: Interval, two: Interval) -> bool {
-        let (short, long) = (one.ticks().min(two.ticks()), one.ticks().max(two.ticks()));
-        long <= self.max_interval_ticks && 2 * long <= 3 * short
     }
 
     /// Turns the laser on between two firing ticks.
@@ -196,14 +169,12 @@ impl LaserGaps {
             block.laser |= ticks;
         }
     }
+}
 
-    /// Returns how far the head is from where it fired last.
-    fn way_mm(&self, Interval { from, to }: Interval) -> f64 {
-        let ways = self.waiting.iter().zip(masks(self.start, from + 1, to + 1));
-        let (x, y) =
-            ways.map(|(block, ticks)| block.planes.displacement(ticks)).fold((0, 0), |a, b| (a.0 + b.0, a.1 + b.1));
-        (x as f64 * self.x_mm).hypot(y as f64 * self.y_mm)
-    }
+/// Returns whether neither is longer than in a line, or more than half as long again as the other.
+fn are_alike(one: Interval, two: Interval) -> bool {
+    let (short, long) = (one.ticks().min(two.ticks()), one.ticks().max(two.ticks()));
+    long <= MAX_INTERVAL_TICKS && 2 * long <= 3 * short
 }
 
 /// Returns the ticks from one to before another in each block, the first of which begins at `start`.

@@ -14,10 +14,10 @@ use super::{Header, Position};
 /// - *At rest*: no step for more than 50 ms, or 250 ms for the lens. A segment moves the head or the lens, and both
 ///   only if they step in the same tick.
 /// - *On*: in a tick that fires, in a power byte directly before one, and in a gap between two that do if it has at most
-///   14 ticks, which is two periods of the machine's dither, or if it is one of several like it: a low density. Such a gap is from one firing tick to the next
-///   at most 512 ticks (0.2 %), 50 ms and 2 mm long, and the time to the next firing tick is no more than half as long
-///   again as that before it or after it, or the other way round. So three firing ticks at regular intervals are a line,
-///   also while the intervals change with the speed; two, or irregular ones, are dots.
+///   14 ticks, which is two periods of the machine's dither, or if it is one of several like it: a low density. In such a
+///   gap, it is at most 1024 ticks (a density of 0.1 %) from one firing tick to the next, and the time to the next firing
+///   tick is no more than half as long again as that before it or after it, or the other way round. So three firing ticks
+///   at regular intervals are a line, also while the intervals change with the speed; two, or irregular ones, are dots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct Segment {

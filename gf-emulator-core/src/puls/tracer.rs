@@ -65,7 +65,7 @@ impl Tracer {
             partial: [0; BLOCK_TICKS],
             partial_ticks: 0,
             pending: None,
-            gaps: LaserGaps::new(header, rest(RESTS_PER_SECOND)),
+            gaps: LaserGaps::default(),
             segmenter: Segmenter::new(rest(RESTS_PER_SECOND), rest(LENS_RESTS_PER_SECOND)),
         }
     }

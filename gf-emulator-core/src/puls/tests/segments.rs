@@ -8,8 +8,8 @@ use super::super::*;
 
 /// The longest gap without fire in which the laser is always on.
 const GAP: usize = 14;
-/// The longest time from one firing tick to the next while the laser is on: 50 ms at 10 kHz.
-const MAX_INTERVAL: usize = 500;
+/// The longest time from one firing tick to the next while the laser is on: 0.1 %.
+const MAX_INTERVAL: usize = 1024;
 /// 1/20 s at 10 kHz, and 1/4 s for the lens.
 const REST: u64 = 500;
 const LENS_REST: u64 = 2500;
@@ -28,17 +28,11 @@ fn fires(byte: u8) -> bool {
     byte & 0x90 == 0x10
 }
 
-/// Returns for each tick whether it fires, is a power byte directly before one that does, or lies in a gap between two that do: a short one, or one like the gap before
-/// or after it that is not too long.
+/// Returns for each tick whether it fires, is a power byte directly before one that does, or lies in a gap between two that
+/// do: a short one, or one like the gap before or after it that is not too long.
 fn laser(body: &[u8]) -> Vec<bool> {
-    let mut at = Position::default();
-    let mut fired = Vec::new();
-    for (tick, &byte) in body.iter().enumerate() {
-        if at.advance(byte) {
-            fired.push((tick, at));
-        }
-    }
-    let intervals: Vec<_> = fired.windows(2).map(|pair| pair[1].0 - pair[0].0).collect();
+    let fired: Vec<_> = (0..body.len()).filter(|&tick| fires(body[tick])).collect();
+    let intervals: Vec<_> = fired.windows(2).map(|pair| pair[1] - pair[0]).collect();
     let mut laser: Vec<_> = body.iter().map(|&byte| fires(byte)).collect();
     for (i, pair) in fired.windows(2).enumerate() {
         let interval = intervals[i];
@@ -46,11 +40,9 @@ fn laser(body: &[u8]) -> Vec<bool> {
             other.is_some_and(|&other| other <= MAX_INTERVAL && 2 * interval.max(other) <= 3 * interval.min(other))
         };
         let before = i.checked_sub(1).and_then(|i| intervals.get(i));
-        let (x, y) = (pair[1].1.x - pair[0].1.x, pair[1].1.y - pair[0].1.y);
-        let way_mm = (x as f64).hypot(y as f64) * 0.01875;
         let is_regular = is_alike(before) || is_alike(intervals.get(i + 1));
-        if interval <= GAP + 1 || interval <= MAX_INTERVAL && way_mm <= 2.0 && is_regular {
-            laser[pair[0].0..pair[1].0].fill(true);
+        if interval <= GAP + 1 || interval <= MAX_INTERVAL && is_regular {
+            laser[pair[0]..pair[1]].fill(true);
         }
     }
     for (tick, pair) in body.windows(2).enumerate() {
@@ -64,7 +56,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let step =
         prop_oneof![Just(0x01_u8), Just(0x03), Just(0x04), Just(0x0c), Just(0x0d), Just(0x20), Just(0x60), any::<u8>()];
     let run =
-        (step, 0..40_usize, 1..200_usize, prop_oneof![Just(0_usize), Just(7), Just(13), 14..20_usize, 15..600_usize])
+        (step, 0..40_usize, 1..200_usize, prop_oneof![Just(0_usize), Just(7), Just(13), 14..20_usize, 15..1100_usize])
             .prop_map(|(step, still, times, dither)| {
                 let mut ticks: Vec<u8> = (0..times).flat_map(|_| std::iter::repeat_n(0, still).chain([step])).collect();
                 if dither > 0 && step < 0x80 {
@@ -93,7 +85,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     let pause = prop_oneof![0..130_usize, 490..510_usize, 2490..2510_usize].prop_map(|ticks| vec![0; ticks]);
     let noise = vec(any::<u8>(), 0..200);
     // Firing ticks at changing intervals, at rest or in motion.
-    let dots = (prop_oneof![Just(0_u8), Just(1), Just(5)], vec(prop_oneof![1..40_usize, 60..600_usize], 1..6))
+    let dots = (prop_oneof![Just(0_u8), Just(1), Just(5)], vec(prop_oneof![1..40_usize, 60..1200_usize], 1..6))
         .prop_map(|(step, intervals)| {
             let dots = intervals.into_iter().flat_map(|ticks| std::iter::repeat_n(0, ticks - 1).chain([0x10]));
             dots.map(|byte| byte | step).collect()
@@ -231,14 +223,10 @@ fn regular_dots_are_a_line() {
 #[test]
 fn single_and_distant_dots_are_dots() {
     let dots = |fired: &[usize]| fired.iter().map(|&tick| (tick as u64, 1)).collect::<Vec<_>>();
-    // Two alone; irregular ones; regular ones with 2.2 mm between them.
-    for fired in [&[100, 200][..], &[100, 200, 260, 400, 433, 600], &[100, 334, 568, 802]] {
-        assert_eq!(lit(&fired_along_x(2000, fired.iter().copied())), dots(fired));
+    // Two alone; irregular ones; regular ones with more than 1024 ticks between them.
+    for fired in [&[100, 200][..], &[100, 200, 260, 400, 433, 600], &[100, 1125, 2150, 3175]] {
+        assert_eq!(lit(&fired_along_x(4000, fired.iter().copied())), dots(fired));
     }
-    // Regular ones with rests between them.
-    let mut body = vec![0; 4000];
-    (100..3700).step_by(600).for_each(|tick| body[tick] = 0x11);
-    assert_eq!(lit(&body).len(), 6);
 }
 
 #[test]
@@ -253,8 +241,12 @@ fn white_pixels_divide_an_engraving() {
 
 #[test]
 fn a_cut_of_one_percent_is_one_segment() {
-    for (laser, within_mm) in [(Laser::Constant(0.01), 0.2), (Laser::Dynamic(0.01), 1.1), (Laser::Constant(0.004), 0.5)]
-    {
+    for (laser, within_mm) in [
+        (Laser::Constant(0.01), 0.2),
+        (Laser::Dynamic(0.01), 1.1),
+        (Laser::Constant(0.004), 0.5),
+        (Laser::Constant(0.001), 5.0),
+    ] {
         for speed_mm_s in [10.0, 50.0] {
             let mut job = Builder::new();
             job.path(&[Move::new(50.0, 0.0, speed_mm_s, laser)]).unwrap();
