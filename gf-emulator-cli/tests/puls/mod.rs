@@ -144,17 +144,21 @@ fn check_and_info_report_what_machines_refuse_in_the_body_and_the_microsteps() {
     let microsteps = "the microsteps of X (XSmm) are 16, expected 8";
     let offset = job.header().len_bytes() + before;
     let errors: Vec<_> = ended.stdout.lines().collect();
-    assert_eq!(errors.len(), 5, "{errors:?}");
+    assert_eq!(errors.len(), 8, "{errors:?}");
     assert_eq!(errors[0], format!("job.puls: error: {microsteps}"));
     assert!(errors[1..4].iter().all(|error| error.contains("the laser fires, but the fan duty ")), "{errors:?}");
+    // A motion has no tachometer of the air assist and no alerts of the accelerometer.
+    for (code, error) in ["AArx", "HAxr", "HAyr"].iter().zip(&errors[4..]) {
+        assert!(error.starts_with(&format!("job.puls: remark: the limit {code} is 0, which turns it off")), "{error}");
+    }
     let early =
         format!("job.puls: error: tick {before} (0.24 s): the laser fires (byte {offset}) before any power byte");
-    assert_eq!(errors[4], early);
+    assert_eq!(errors[7], early);
     let ended = run(&folder, &["puls", "check", "--json", "job.puls"]);
     ended.expect(1);
     let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&found["good"], &found["error"]), (&false.into(), &serde_json::Value::Null));
-    let last = &found["findings"][4];
+    let last = &found["findings"][7];
     assert_eq!((&last["rule"], &last["severity"]), (&"fire-before-power".into(), &"error".into()));
     assert_eq!((&last["tick"], &last["time_s"]), (&before.into(), &(before as f64 / 1e4).into()));
     let fire = format!("the laser fires at byte {offset} (tick {before}), before any power byte");
@@ -203,7 +207,7 @@ fn plot_chooses_the_format_by_extension_and_reports_the_file() {
     assert_eq!(
         ended.stderr,
         "job.puls: remark: started at -30,35.5 the job leaves the bed, which is 495 x 279 mm: it reaches X -30.0 to -10.0, \
-         Y 35.5 to 40.5 mm\n"
+         Y 35.5 to 40.5 mm; it fits from X 0.0 to 475.0, Y 0.0 to 274.0\n"
     );
 }
 
