@@ -26,9 +26,10 @@ format, microsteps, fans and limits of a cut. In the body: power before fire,
 power bytes in a row, speed and acceleration, the reach of head and lens, its
 length, a dark end. And whether a gzip file is damaged.
 
-Without --serial, a job that is locked to one machine passes. Without --start, it
-has to fit on the bed (495 x 279 mm) from some start; if a cut does not fit from
-the back left corner, where a homed head is, a remark says from where it does.
+Without --serial, a job that is locked to one machine passes. Without --start,
+it has to fit on the bed (495 x 279 mm) from some start; if a cut does not fit
+from the back left corner, where a homed head is, a remark says from where it
+does.
 
 --json prints one object a line for each file: `file`, `good`, `findings` (each
 with `severity`, `rule`, `tick`, `time_s`, `message`), and `error` (null, or why

@@ -24,8 +24,8 @@ Examples:
 .info file of a collected job: header, header_len, size, run_time, stats (XP XN
 XTOT XEND .. LE LP, ends in mm and inches), extents, fire_box, time, distance,
 speed, power, density, dots. In `distance`, `cut` is with the laser on, `travel`
-with the laser off, `travelled` is both. A dot is a laser that is on for at most 14
-ticks, which is too short to have a density.
+with the laser off, `travelled` is both. A dot is a laser that is on for at most
+14 ticks, which is too short to have a density.
 
 Exit codes: 0 done; 1 a file could not be read (the others are still measured);
 2 wrong usage, or a file that cannot be opened.")]

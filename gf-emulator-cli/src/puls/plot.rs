@@ -29,8 +29,8 @@ Examples:
   gf-machine-emulator puls plot - -o - < job.puls > job.svg
 
 OUT ends in .svg or .png. A pulse file does not say where on the bed it starts:
-use --start. A job that leaves the bed is drawn anyway, with a remark on standard
-error.
+use --start. A job that leaves the bed is drawn anyway, with a remark on
+standard error.
 
 Exit codes: 0 done; 1 reading or writing failed; 2 wrong usage, or a file that
 cannot be opened.")]
