@@ -134,7 +134,7 @@ pub(crate) struct Arguments {
     /// Keep the order of the drawing
     ///
     /// Else engravings come first, then scores, then cuts, what is inside before what is around it, with short travel.
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["line", "square", "circle"])]
     keep_order: bool,
 }
 
@@ -174,6 +174,10 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     if let Some(missing) = missing {
         let error = if arguments.from.is_some() { CliError::failed } else { CliError::usage };
         return Err(error(format!("{name} has nothing to draw: {missing}")));
+    }
+    let max_mm_s = job.max_speed_mm_s();
+    if let Some(speed) = arguments.speed.filter(|&speed| speed > max_mm_s) {
+        remarks.push(format!("the head reaches {max_mm_s} mm/s, and --speed {speed} is taken as that"));
     }
     // G-code says itself where the head ends.
     if is_gcode { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;

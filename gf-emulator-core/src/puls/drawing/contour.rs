@@ -45,6 +45,13 @@ impl Contour {
         }
     }
 
+    /// Returns whether there is something to fill: a point beside the line through the first two, by more than rounding.
+    pub(super) fn has_inside(&self) -> bool {
+        let [[ax, ay], [bx, by], ..] = self.points[..] else { return false };
+        let (dx, dy) = (bx - ax, by - ay);
+        self.points.iter().any(|[x, y]| ((x - ax) * dy - (y - ay) * dx).abs() > 1e-4 * dx.hypot(dy))
+    }
+
     /// Returns the first and the last point of a cut: the same one of a closed contour.
     pub(super) fn ends(&self) -> Option<[[f64; 2]; 2]> {
         let first = *self.points.first()?;

@@ -61,7 +61,7 @@ impl DrawingKind {
         let start = &drawing[..drawing.len().min(START_BYTES)];
         let text = start.strip_prefix(b"\xef\xbb\xbf").unwrap_or(start).trim_ascii_start();
         if text.starts_with(b"<") {
-            return text.windows(4).any(|tag| tag == b"<svg").then_some(Self::Svg);
+            return text.windows(4).any(|tag| matches!(tag, b"<svg" | b":svg")).then_some(Self::Svg);
         }
         if is_path_data(text) {
             return Some(Self::PathData);

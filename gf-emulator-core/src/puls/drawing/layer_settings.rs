@@ -147,16 +147,38 @@ pub(super) fn from_text(text: &str) -> std::result::Result<LayerSettings, String
             None => return Err(FORM.to_owned()),
         };
         let number = value.parse().ok().filter(|number: &f64| number.is_finite());
-        let value = number.map_or_else(|| toml::Value::from(value), toml::Value::from);
+        let value = match number {
+            Some(number) if !matches!(key, "do" | "shading") => toml::Value::from(number),
+            None if matches!(key, "density" | "speed" | "dpi") => {
+                return Err(format!("{key} {value:?}, expected a number"));
+            }
+            _ => toml::Value::from(value),
+        };
         if table.insert(key.to_owned(), value).is_some() {
             return Err(format!("{key} is given twice"));
         }
     }
-    LayerSettings::deserialize(table).map_err(|error| error.message().to_owned())
+    LayerSettings::deserialize(table).map_err(|error| in_plain_words(error.message()))
+}
+
+/// Rewrites an error about settings without words of the programming language.
+pub(super) fn in_plain_words(message: &str) -> String {
+    [
+        ("unknown variant", "unknown value"),
+        ("unknown field", "unknown setting"),
+        ("invalid type: ", ""),
+        ("unit variant", "a number"),
+        ("string only", "text"),
+        ("floating point", "number"),
+        ("struct LayerSettings", "a table of settings"),
+        ("f64", "a number"),
+    ]
+    .into_iter()
+    .fold(message.trim_end().to_owned(), |message, (from, to)| message.replace(from, to))
 }
 
 /// What settings of a layer look like.
-pub(super) const FORM: &str = "expected COLOUR=DO,KEY=VALUE.. such as '#ff0000=cut,power=full,speed=10'";
+pub(super) const FORM: &str = "expected COLOUR=DO,KEY=VALUE.. such as 'red=cut,power=full,speed=10'";
 
 /// Reads a power: a number from 1 to 100, or `full`.
 fn power<'de, D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Option<Power>, D::Error> {

@@ -7,11 +7,12 @@ use svgtypes::Color;
 use super::super::{Builder, Error, Result};
 use super::Placement;
 use super::contour::{Contour, cut};
-use super::layer_settings::{CUT, FORM, LayerSettings, Line, SCORE, Treatment, from_text};
+use super::layer_settings::{CUT, FORM, LayerSettings, Line, SCORE, Treatment, from_text, in_plain_words};
 use super::order::order_tagged;
 use super::region::Budget;
 use super::svg::{Drawing, Layer};
 use super::svg_raster::PIXEL_BUDGET;
+use super::text_position::TextPosition;
 use crate::words::count;
 
 /// Settings for the layers of a drawing, by colour.
@@ -46,8 +47,8 @@ use crate::words::count;
 pub struct Layers {
     /// What layers have without settings of their own.
     pub base: LayerSettings,
-    /// Whether layers and their lines stay in the order of the file, after the pictures. Else engravings come first, then scores, then cuts, and
-    /// lines are put in [`order`](super::super::order()).
+    /// Whether layers and their lines stay in the order of the file, after the pictures. Else engravings come first, then
+    /// scores, then cuts, and lines are put in [`order`](super::super::order()).
     pub keep_order: bool,
     named: Named,
     from_file: Named,
@@ -69,6 +70,7 @@ const MAX_SETTINGS_BYTES: usize = 1 << 20;
 const MAX_NAMED: usize = 30;
 /// The name of the layer of all pictures, gradients and patterns.
 const PICTURES: &str = "pictures";
+
 /// The lines of a drawing by treatment.
 #[derive(Default)]
 struct Lines {
@@ -97,16 +99,18 @@ impl Layers {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Layer`] if it is not TOML or longer than 1 MiB, a layer is no colour or there twice, a field is unknown, or a
-    /// value out of range.
+    /// [`Error::Drawing`] if it is not TOML or longer than 1 MiB, or a field is unknown; [`Error::Layer`] if a layer is no
+    /// colour or there twice, or a value out of range.
     pub fn set_from_toml(&mut self, text: &str) -> Result<()> {
-        let wrong_file = |problem: &str| Error::Layer { layer: "file".to_owned(), problem: problem.to_owned() };
+        let wrong_at = |offset: usize, found: &str| {
+            TextPosition::of(text.as_bytes(), offset).error(found, "TOML with a table for each colour, such as [red]")
+        };
         if text.len() > MAX_SETTINGS_BYTES {
-            return Err(wrong_file("it is longer than 1 MiB, expected a TOML file with a table for each colour"));
+            return Err(wrong_at(0, "a file longer than 1 MiB"));
         }
         // Tables keep no order; there is one for each layer, so that it does not matter.
-        let tables: BTreeMap<String, LayerSettings> =
-            toml::from_str(text).map_err(|error| wrong_file(error.to_string().trim_end()))?;
+        let tables: BTreeMap<String, LayerSettings> = toml::from_str(text)
+            .map_err(|error| wrong_at(error.span().map_or(0, |span| span.start), &in_plain_words(error.message())))?;
         tables.into_iter().try_for_each(|(layer, settings)| add(&mut self.from_file, &layer, settings))
     }
 
@@ -121,6 +125,13 @@ impl Layers {
         self.base.check("all")?;
         self.check_names(drawing)?;
         let mut remarks = drawing.remarks.clone();
+        let max = job.max_speed_mm_s();
+        for (name, settings) in self.named.values().chain(self.from_file.values()) {
+            if let Some(speed) = settings.speed.filter(|&speed| speed > max) {
+                remarks
+                    .push(format!("layer {name}: the head reaches {max} mm/s, and the speed {speed} is taken as that"));
+            }
+        }
         let before = job.checkpoint();
         let result = self.draw_all(job, drawing, placement, &mut remarks);
         if result.is_err() {
@@ -237,7 +248,11 @@ impl Layers {
         }
         if let Some(raster) = layer.raster_within(settings.engraving_dpi(), budget)? {
             let shapes = shapes.unwrap_or_default();
-            done.push(format!("{shapes} engraved ({})", settings.describe_engraving()));
+            if raster.is_white() {
+                remarks.push(format!("layer {name}: {shapes} too thin or too light to be engraved"));
+            } else {
+                done.push(format!("{shapes} engraved ({})", settings.describe_engraving()));
+            }
             raster.engrave(job, &settings.engraving(placement))?;
         }
         Ok((!is_own && !done.is_empty()).then(|| format!("layer {name} has no settings: {}", done.join(", "))))
@@ -255,11 +270,17 @@ impl Layers {
         if drawing.pictures.is_empty() || settings.treatment == Some(Treatment::Skip) {
             return Ok(());
         }
+        let mut white = 0;
         for picture in &drawing.pictures {
-            picture.raster_within(settings.engraving_dpi(), budget)?.engrave(job, &settings.engraving(placement))?;
+            let raster = picture.raster_within(settings.engraving_dpi(), budget)?;
+            white += usize::from(raster.is_white());
+            raster.engrave(job, &settings.engraving(placement))?;
         }
-        if !is_own {
-            let pictures = count(drawing.pictures.len(), "picture");
+        if white > 0 {
+            remarks.push(format!("layer {PICTURES}: {} white, or too light to be engraved", count(white, "picture")));
+        }
+        if !is_own && white < drawing.pictures.len() {
+            let pictures = count(drawing.pictures.len() - white, "picture");
             let how = settings.describe_engraving();
             remarks.push(format!("layer {PICTURES} has no settings: {pictures} engraved ({how})"));
         }
@@ -278,6 +299,9 @@ fn wrong(layer: &str, problem: impl Into<String>) -> Error {
 fn add(to: &mut Named, layer: &str, settings: LayerSettings) -> Result<()> {
     settings.check(layer.trim())?;
     let subject = if layer.trim() == PICTURES {
+        if matches!(settings.treatment, Some(Treatment::Cut | Treatment::Score)) {
+            return Err(wrong(layer, "pictures have no lines, expected engrave or skip"));
+        }
         Subject::Pictures
     } else {
         let colour: Color =
@@ -391,6 +415,34 @@ mod tests {
     }
 
     #[test]
+    fn what_cannot_be_drawn_as_asked_has_a_remark() {
+        for (shapes, settings, expected) in [
+            ("<rect width='9' height='9' stroke='red'/>", "red=cut,speed=1000", "the head reaches 187.5 mm/s"),
+            ("<rect width='9' height='.0005' fill='red'/><path d='M0 9H9' stroke='red'/>", "", "1 shape too thin"),
+            ("<path d='M9 9h0M0 0H9' stroke='red'/><path d='M5 5h0' stroke='red'/>", "", "lines without a length"),
+        ] {
+            let mut layers = Layers::default();
+            if !settings.is_empty() {
+                layers.set(settings).unwrap();
+            }
+            let remarks = layers.draw(&mut Builder::new(), &drawing(shapes), Placement::default()).unwrap();
+            assert!(remarks.iter().any(|remark| remark.contains(expected)), "{shapes}: {remarks:?}");
+        }
+    }
+
+    #[test]
+    fn errors_in_a_file_of_settings_have_their_place() {
+        for (file, expected) in [
+            ("[blue]\ndo = 'cut'\n[red]\nspeed = 'x'", "line 4, column 9: string \"x\", expected a number"),
+            ("red = 5", "line 1, column 7: integer `5`, expected a table of settings"),
+            ("[red", "line 1, column 5: "),
+        ] {
+            let error = Layers::default().set_from_toml(file).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+        }
+    }
+
+    #[test]
     fn power_and_density_replace_each_other() {
         let mut layers = Layers::default();
         layers.base.density = Some(0.5);
@@ -407,6 +459,11 @@ mod tests {
             ("red=cut,power=10,power=20", "layer red: power is given twice"),
             ("rde=cut", "layer rde: expected a colour such as #ff0000 or red, or pictures"),
             ("=cut", "expected a colour"),
+            ("red=cut,speed=fast", "layer red: speed \"fast\", expected a number"),
+            ("red=5", "unknown value `5`, expected one of `cut`, `score`, `engrave`, `skip`"),
+            ("red=cut,colour=1", "unknown setting `colour`, expected one of"),
+            ("pictures=cut", "pictures have no lines, expected engrave or skip"),
+            ("red", "such as 'red=cut,power=full,speed=10'"),
         ] {
             let error = Layers::default().set(settings).unwrap_err().to_string();
             assert!(error.contains(problem), "{settings}: {error}");
@@ -426,7 +483,7 @@ mod tests {
         let error = Layers::default().set_from_toml("[red]\npower = 10\ndensity = 0.5").unwrap_err().to_string();
         assert!(error.contains("power and density replace each other"), "{error}");
         for text in [format!("a = {}", "[".repeat(100_000)), "x".repeat(2 << 20), "[red]\nspeed = nan".to_owned()] {
-            assert!(matches!(Layers::default().set_from_toml(&text), Err(Error::Layer { .. })));
+            assert!(matches!(Layers::default().set_from_toml(&text), Err(Error::Drawing { .. })));
         }
     }
 

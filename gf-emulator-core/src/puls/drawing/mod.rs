@@ -44,6 +44,8 @@ pub const MAX_DRAWING_BYTES: usize = 64 << 20;
 /// The greatest distance between a chord and its curve: half a microstep.
 const TOLERANCE_MM: f64 = 0.01;
 const MM_PER_INCH: f64 = 25.4;
+/// A microstep of X and Y.
+const STEP_MM: f64 = 0.018_75;
 /// The size of a pixel in SVG and CSS, and of a picture without another size.
 const MM_PER_PX: f64 = MM_PER_INCH / 96.0;
 /// The slowest and the fastest speed that settings may ask for.

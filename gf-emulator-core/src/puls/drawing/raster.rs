@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use super::super::make::dither::Dither;
 use super::super::{Builder, Error, Laser, Move, Result, WORK_AREA_MM};
-use super::{Placement, check_coordinate};
+use super::{MM_PER_INCH, Placement, STEP_MM, check_coordinate};
 
 /// The largest raster: more than the bed of the machine at 1270 dots per inch.
 pub const MAX_RASTER_PIXELS: usize = 400_000_000;
@@ -84,7 +84,7 @@ impl Raster {
             let expected = "1 to 400000000, in rows of one length";
             return Err(Error::Make { what: "a number of pixels of", value: count as f64, expected });
         }
-        if !(0.018_75..=25.4).contains(&pixel_mm) {
+        if !(STEP_MM..=MM_PER_INCH).contains(&pixel_mm) {
             return Err(Error::Make {
                 what: "pixels with a size in mm of",
                 value: pixel_mm,
@@ -98,6 +98,11 @@ impl Raster {
     #[must_use]
     pub fn height(&self) -> usize {
         self.pixels.len() / self.width.max(1)
+    }
+
+    /// Returns whether nothing of it is engraved.
+    pub(super) fn is_white(&self) -> bool {
+        self.pixels.iter().all(|&pixel| pixel == 0)
     }
 
     /// Engraves the raster. The head stays where the last row ends.

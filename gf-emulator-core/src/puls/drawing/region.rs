@@ -73,10 +73,17 @@ impl Region {
         })
     }
 
-    fn is_border(&self, point: [f64; 2]) -> bool {
+    /// Returns whether a point is on the border. `None` if the budget is spent.
+    fn is_border(&self, point: [f64; 2], budget: &mut Budget) -> Option<bool> {
         let [x, y] = point;
         let near = AABB::from_corners([x - BORDER_MM, y - BORDER_MM], [x + BORDER_MM, y + BORDER_MM]);
-        self.edges.locate_in_envelope_intersecting(&near).any(|edge| edge.distance_2(&point) < BORDER_MM * BORDER_MM)
+        for edge in self.edges.locate_in_envelope_intersecting(&near) {
+            budget.take(1)?;
+            if edge.distance_2(&point) < BORDER_MM * BORDER_MM {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// Adds where a line crosses the border, as parts of its length.
@@ -120,7 +127,8 @@ pub(super) struct AreaPart {
 impl Area {
     fn contains(&self, point: [f64; 2], budget: &mut Budget) -> Option<bool> {
         for part in &self.parts {
-            let mut is_inside = part.region.contains(point, budget)? || part.region.is_border(point);
+            budget.take(1)?;
+            let mut is_inside = part.region.contains(point, budget)? || part.region.is_border(point, budget)?;
             for area in &part.within {
                 is_inside = is_inside && area.contains(point, budget)?;
             }
@@ -133,6 +141,7 @@ impl Area {
 
     fn cross(&self, piece: [[f64; 2]; 2], parts: &mut Vec<f64>, budget: &mut Budget) -> Option<()> {
         for part in &self.parts {
+            budget.take(1)?;
             part.region.cross(piece, parts, budget)?;
             for area in &part.within {
                 area.cross(piece, parts, budget)?;

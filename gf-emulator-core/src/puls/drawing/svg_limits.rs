@@ -26,8 +26,12 @@ pub(super) const MAX_NODES: u32 = 2_000_000;
 const MAX_ATTRIBUTES: usize = 2_000;
 /// Declarations of namespaces: each element with one has a copy of those before.
 const MAX_NAMESPACES: usize = 20_000;
-/// Rules of style sheets, times elements.
+/// Rules of style sheets, with their declarations and the length of their selectors, times elements.
 const MAX_STYLES: u64 = 100_000_000;
+/// How many bytes of a style sheet take as long as a rule.
+const STYLE_BYTES: usize = 16;
+/// How many times the memory of another element a text takes.
+const TEXT_COST: u64 = 16;
 /// Text after entities are replaced, in bytes.
 const MAX_ENTITY_BYTES: usize = 256 << 20;
 /// The XML reader replaces at most this many entities within an entity.
@@ -36,6 +40,11 @@ const NESTED_ENTITIES: usize = 255;
 /// Returns the text of a file that may be compressed.
 pub(super) fn text(bytes: &[u8]) -> Result<String> {
     let bytes = read_drawing(bytes)?;
+    if bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff") {
+        return Err(
+            TextPosition { line: 1, column: 1 }.error("text in UTF-16", "UTF-8: save the file in that encoding")
+        );
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let place = TextPosition::of(error.as_bytes(), error.utf8_error().valid_up_to());
         place.error("text that is not UTF-8", "UTF-8: save the file in that encoding")
@@ -100,6 +109,7 @@ pub(super) fn check(document: &Document<'_>) -> Result<[bool; 2]> {
     let mut depths = vec![0_usize; document.descendants().count() + 1];
     let mut ids = HashMap::new();
     let mut css = StyleSheet::new();
+    let mut css_bytes = 0;
     let mut elements = 0;
     let mut has_effects = [false; 2];
     for node in document.descendants().filter(Node::is_element) {
@@ -116,6 +126,7 @@ pub(super) fn check(document: &Document<'_>) -> Result<[bool; 2]> {
             let text = node.text().unwrap_or_default();
             check_numbers(text, true)?;
             css.parse_more(text);
+            css_bytes += text.len();
         }
         if node.tag_name().name() == "image" {
             svg_pictures::check(node)?;
@@ -127,8 +138,9 @@ pub(super) fn check(document: &Document<'_>) -> Result<[bool; 2]> {
             }
         }
     }
-    if elements * css.rules.len() as u64 > MAX_STYLES {
-        return Err(too_many("rules in style sheets", MAX_STYLES / elements));
+    let declarations: usize = css.rules.iter().map(|rule| 1 + rule.declarations.len()).sum();
+    if elements * (declarations + css_bytes / STYLE_BYTES) as u64 > MAX_STYLES {
+        return Err(too_many("rules in style sheets for so many elements", MAX_STYLES / elements));
     }
     for declaration in css.rules.iter().flat_map(|rule| &rule.declarations) {
         note_effects(&mut has_effects, declaration.name, declaration.value);
@@ -251,7 +263,7 @@ impl<'a> Estimate<'a> {
         let name = node.tag_name().name();
         let outline = node.attribute("d").or(node.attribute("points")).map_or(0, str::len) as u64;
         let text: usize = node.children().filter_map(|child| child.text()).map(str::len).sum();
-        let own = if matches!(name, "text" | "tspan" | "textPath") { 1 + text as u64 } else { 1 };
+        let own = if matches!(name, "text" | "tspan" | "textPath") { TEXT_COST + text as u64 } else { 1 };
         let mut cost = Cost {
             elements: own,
             shapes: own,

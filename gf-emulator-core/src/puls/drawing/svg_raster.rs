@@ -12,6 +12,7 @@ use super::contour::Contour;
 use super::picture::MAX_PICTURE_PIXELS;
 use super::raster::{MAX_RASTER_PIXELS, Raster, check_dpi};
 use super::region::{Area, Budget, FillRule};
+use super::resample::to_byte;
 use super::svg_drawing::{Fill, Layer, Picture};
 
 /// The largest side of the tiles that are drawn one after the other.
@@ -45,7 +46,8 @@ impl Picture {
     ///
     /// # Errors
     /// [`Error::Make`] if the resolution is out of range ([`ENGRAVING_DPI`](super::super::ENGRAVING_DPI)), or the raster gets
-    /// larger than [`MAX_RASTER_PIXELS`]. [`Error::Svg`] if too many shapes or clip paths lie on each other. [`Error::Picture`] if the picture is damaged or too large to be decoded.
+    /// larger than [`MAX_RASTER_PIXELS`]. [`Error::Svg`] if too many shapes or clip paths lie on each other.
+    /// [`Error::Picture`] if the picture is damaged or too large to be decoded.
     pub fn raster(&self, dots_per_inch: f64) -> Result<Raster> {
         self.raster_within(dots_per_inch, &mut Budget(PIXEL_BUDGET))
     }
@@ -72,8 +74,7 @@ fn fills(fills: &[Fill], dots_per_inch: f64, budget: &mut Budget) -> Result<Opti
                 continue;
             }
             let part = tile.part([left, top], [right - left, bottom - top]);
-            let points = fill.contours.iter().map(|contour| contour.points.len()).sum();
-            budget.take(points).ok_or_else(too_many_pixels)?;
+            budget.take(points_of(&fill.contours)).ok_or_else(too_many_pixels)?;
             let mut shape = part.mask(budget)?;
             fill_mask(&mut shape, &fill.contours, fill.rule, part);
             clip(&mut shape, &fill.clips, part, budget)?;
@@ -278,6 +279,10 @@ fn path(contours: &[Contour], tile: Tile) -> Option<Path> {
     path.finish()
 }
 
+fn points_of(contours: &[Contour]) -> usize {
+    contours.iter().map(|contour| contour.points.len()).sum()
+}
+
 /// Hides what is outside any of the areas.
 fn clip(mask: &mut Mask, areas: &[Arc<Area>], tile: Tile, budget: &mut Budget) -> Result<()> {
     areas.iter().try_for_each(|area| multiply(mask, area, tile, budget))
@@ -286,6 +291,7 @@ fn clip(mask: &mut Mask, areas: &[Arc<Area>], tile: Tile, budget: &mut Budget) -
 fn multiply(mask: &mut Mask, area: &Area, tile: Tile, budget: &mut Budget) -> Result<()> {
     let mut shown = tile.mask(budget)?;
     for part in &area.parts {
+        budget.take(points_of(&part.contours)).ok_or_else(too_many_pixels)?;
         let mut shape = tile.mask(budget)?;
         fill_mask(&mut shape, &part.contours, part.region.rule, tile);
         clip(&mut shape, &part.within, tile, budget)?;
@@ -297,11 +303,6 @@ fn multiply(mask: &mut Mask, area: &Area, tile: Tile, budget: &mut Budget) -> Re
         *value = to_byte(f32::from(*value) * f32::from(shown) / 255.0);
     }
     Ok(())
-}
-
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
-fn to_byte(value: f32) -> u8 {
-    value.round() as u8
 }
 
 /// Converts to the precision of usvg and tiny-skia.

@@ -12,7 +12,6 @@ use svgtypes::{Length, LengthUnit};
 
 use super::super::svg_options::svg_options;
 use super::super::{Error, Result};
-use super::MM_PER_PX;
 use super::contour::{Contour, chords};
 use super::region::{Area, AreaPart, Budget, FillRule, Region, clip};
 use super::svg_drawing::{CLIP_BUDGET, Drawing, Fill, Layer, Picture, Scale, too_many_crossings};
@@ -20,12 +19,11 @@ use super::svg_limits;
 use super::svg_pictures::is_drawn;
 use super::svg_raster::{bounds, transform};
 use super::text_position::TextPosition;
+use super::{MM_PER_PX, STEP_MM};
 
 /// The farthest coordinate, control points included.
 const MAX_MM: f64 = 1e6;
 const MAX_POINTS: usize = 4_000_000;
-/// A microstep of X and Y.
-const STEP_MM: f64 = 0.018_75;
 /// Filters and masks are ignored.
 const WITHOUT_EFFECTS: &str = "* { filter: none !important; mask: none !important }";
 /// Hides strokes but keeps their colours, which markers may refer to.
@@ -79,8 +77,10 @@ pub(super) fn read(bytes: &[u8], scale: Scale) -> Result<Drawing> {
         reader.remark("filters are ignored: shapes are drawn without them");
     }
     if unread.load(Ordering::Relaxed) > 0 {
-        reader.remark("pictures that are damaged, in files of their own, other than PNG and JPEG, or 1000 times longer than wide are not \
-             drawn: embed them as PNG");
+        reader.remark(
+            "pictures that are damaged, in files of their own, other than PNG and JPEG, or 1000 times longer than wide \
+             are not drawn: embed them as PNG",
+        );
     }
     Ok(reader.finish())
 }
@@ -280,11 +280,14 @@ impl Reader {
         let has_area = bounds.width() > 0.0 && bounds.height() > 0.0;
         if let Some(fill) = path.fill().filter(|fill| has_area && fill.opacity().get() > 0.0) {
             if let Paint::Color(colour) = fill.paint() {
-                let contours = self.contours(path.data(), context.to_mm, true)?;
-                self.note_outside(&contours);
-                let opacity = context.opacity * fill.opacity().get();
-                let fill = Fill { contours, rule: rule(fill.rule()), opacity, clips: context.clips.clone() };
-                self.layer(*colour).fills.push(fill);
+                let mut contours = self.contours(path.data(), context.to_mm, true)?;
+                contours.retain(Contour::has_inside);
+                if !contours.is_empty() {
+                    self.note_outside(&contours);
+                    let opacity = context.opacity * fill.opacity().get();
+                    let fill = Fill { contours, rule: rule(fill.rule()), opacity, clips: context.clips.clone() };
+                    self.layer(*colour).fills.push(fill);
+                }
             } else {
                 self.has_shades_with_strokes |= stroke.is_some();
                 let edges = [bounds.left(), bounds.top(), bounds.right(), bounds.bottom()].map(f64::from);
@@ -296,6 +299,9 @@ impl Reader {
             Some(lengths) => self.dashes(path.data(), stroke, lengths, context.to_mm)?,
             None => self.contours(path.data(), context.to_mm, false)?,
         };
+        if contours.is_empty() && stroke.dasharray().is_none() {
+            self.remark("lines without a length are not cut");
+        }
         let mut strokes = Vec::new();
         for contour in contours {
             if context.clips.is_empty() {

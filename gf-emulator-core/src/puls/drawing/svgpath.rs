@@ -76,7 +76,8 @@ pub fn contours(path: &[u8], placement: Placement) -> Result<Vec<Contour>> {
         subpath_start: Point::ORIGIN,
         last_control: LastControl::None,
     };
-    read_segments(&mut reader, path)?;
+    // A byte order mark.
+    read_segments(&mut reader, path.strip_prefix(b"\xef\xbb\xbf").unwrap_or(path))?;
     Ok(reader.contours)
 }
 

@@ -1,7 +1,7 @@
 //! What drawings need of a [`Builder`] beside its public API.
 
 use super::power::PowerBytes;
-use super::{Builder, STEPS_PER_MM};
+use super::{Builder, STEPS_PER_MM, TRAVEL_SPEED};
 use crate::puls::{Position, Span};
 
 /// A state of a job to return to.
@@ -49,6 +49,13 @@ impl Builder {
     /// Returns the speed of an axis that steps in every tick.
     pub(in crate::puls) fn axis_mm_s(&self) -> f64 {
         f64::from(self.step_frequency_hz) / STEPS_PER_MM
+    }
+
+    /// Returns the highest speed of the head along X or Y, in mm/s: faster moves are made at that speed. One step in each
+    /// tick, and no more than the travel speed or 200 mm/s, whichever is higher.
+    #[must_use]
+    pub fn max_speed_mm_s(&self) -> f64 {
+        self.axis_mm_s().min(self.travel_speed_mm_s.max(TRAVEL_SPEED))
     }
 
     pub(in crate::puls) fn travel_speed_mm_s(&self) -> f64 {

@@ -222,9 +222,8 @@ proptest! {
     }
 
     #[test]
-    fn any_raster_keeps_its_mean_dose(pixels in prop::collection::vec(any::<u8>(), 1..400), width in 1..20_usize, shading in 0..3_usize) {
+    fn any_raster_keeps_its_mean_dose(pixels in prop::collection::vec(any::<u8>(), 100..400), width in 5..20_usize, shading in 0..3_usize) {
         let rows = pixels.len() / width;
-        prop_assume!(rows > 0);
         let raster = Raster::new(width, pixels[..rows * width].to_vec(), 0.5).unwrap();
         let mut engraving = placed(40.0, 10.0, 60.0, 1.0);
         engraving.shading = [Shading::Density, Shading::Diffusion, Shading::Ordered][shading];
@@ -232,7 +231,7 @@ proptest! {
         let dose = fired(job.body()).len() as f64 / (0.5 / 60.0 * 10_000.0);
         let darkness: f64 = raster.pixels.iter().map(|&pixel| f64::from(pixel) / 255.0).sum();
         // Error that leaves at the edges is lost, and a pattern of thresholds follows the mean over 64 pixels.
-        let tolerance = [0.02 * darkness + 1.0, (width + rows) as f64 * 0.5 + 1.0, darkness * 0.2 + 8.0][shading];
+        let tolerance = [0.02 * darkness + 1.0, width as f64 * 0.5 + rows as f64 * 0.25 + 1.0, darkness * 0.2 + 8.0][shading];
         prop_assert!((dose - darkness).abs() <= tolerance, "{dose} {darkness}");
     }
 }
