@@ -81,16 +81,20 @@ fn wrong_layers_say_what_is_expected() {
     fs::write(folder.path().join("box.svg"), DRAWING).unwrap();
     fs::write(folder.path().join("bad.toml"), "[red]\npwr = 5\n").unwrap();
     for (arguments, code, message) in [
-        ("--layer red", 2, "the settings of layer red: expected COLOUR=DO,KEY=VALUE.. such as"),
-        ("--layer red=melt", 2, "the settings of layer red: unknown variant `melt`, expected one of `cut`, `score`"),
+        (
+            "--layer red",
+            2,
+            "the settings of layer red: expected COLOUR=DO,KEY=VALUE.. such as 'red=cut,power=full,speed=10'",
+        ),
+        ("--layer red=melt", 2, "the settings of layer red: unknown value `melt`, expected one of `cut`, `score`"),
         ("--layer red=cut,power=101", 2, "the settings of layer red: power: expected a number from 1 to 100, or full"),
-        ("--layer red=cut,pwr=5", 2, "the settings of layer red: unknown field `pwr`, expected one of `do`, `power`"),
+        ("--layer red=cut,pwr=5", 2, "the settings of layer red: unknown setting `pwr`, expected one of `do`, `power`"),
         ("--layer red=cut,speed=0", 2, "the settings of layer red: speed 0, expected 0.1 to 10000 mm/s"),
         ("--layer red=cut,power=5,density=0.5", 2, "the settings of layer red: power and density replace each other"),
         ("--layer red=cut --layer #f00=skip", 2, "the settings of layer #f00: it is set twice"),
         ("--layer red=skip --layer blue=skip --layer black=skip", 1, "nothing to draw: every layer is skipped"),
         ("--layer green=cut", 1, "the settings of layer green: the drawing has no such layer; it has #ffffff, #ff0000"),
-        ("--layers bad.toml", 2, "bad.toml: the settings of layer file: "),
+        ("--layers bad.toml", 2, "bad.toml: line 2, column 1: unknown setting `pwr`, expected one of `do`"),
         ("--layers none.toml", 2, "cannot read none.toml: "),
         ("--s-max 5", 2, "only G-code has S"),
         ("--dpi 5", 2, "expected a number from 10 to 1354"),

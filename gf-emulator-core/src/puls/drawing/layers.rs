@@ -483,7 +483,7 @@ mod tests {
         let error = Layers::default().set_from_toml("[red]\npower = 10\ndensity = 0.5").unwrap_err().to_string();
         assert!(error.contains("power and density replace each other"), "{error}");
         for text in [format!("a = {}", "[".repeat(100_000)), "x".repeat(2 << 20), "[red]\nspeed = nan".to_owned()] {
-            assert!(matches!(Layers::default().set_from_toml(&text), Err(Error::Drawing { .. })));
+            assert!(matches!(Layers::default().set_from_toml(&text), Err(Error::Drawing { .. } | Error::Layer { .. })));
         }
     }
 

@@ -7,6 +7,8 @@ use rstar::{AABB, PointDistance as _, RTree};
 
 use super::contour::{Contour, distance};
 
+/// As many lines are looked at in the time in which a region is found to have none nearby.
+const PART_COST: usize = 8;
 /// A point closer to a border than this, in mm, is inside.
 const BORDER_MM: f64 = 1e-3;
 
@@ -127,7 +129,7 @@ pub(super) struct AreaPart {
 impl Area {
     fn contains(&self, point: [f64; 2], budget: &mut Budget) -> Option<bool> {
         for part in &self.parts {
-            budget.take(1)?;
+            budget.take(PART_COST)?;
             let mut is_inside = part.region.contains(point, budget)? || part.region.is_border(point, budget)?;
             for area in &part.within {
                 is_inside = is_inside && area.contains(point, budget)?;
@@ -141,7 +143,7 @@ impl Area {
 
     fn cross(&self, piece: [[f64; 2]; 2], parts: &mut Vec<f64>, budget: &mut Budget) -> Option<()> {
         for part in &self.parts {
-            budget.take(1)?;
+            budget.take(PART_COST)?;
             part.region.cross(piece, parts, budget)?;
             for area in &part.within {
                 area.cross(piece, parts, budget)?;
