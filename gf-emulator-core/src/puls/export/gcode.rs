@@ -437,8 +437,8 @@ impl GcodeWriter {
         // The wait for the first step may be in the rest before.
         let waited_s = self.rest_s.min(step_s);
         self.rest_s -= waited_s;
-        let steps = ((limited - limit(from_mm)).abs() / self.header.z_mm(1)).round();
-        let left_s = seconds + waited_s - steps * step_s;
+        let count = ((limited - limit(from_mm)).abs() / self.header.z_mm(1)).round();
+        let left_s = seconds + waited_s - count * step_s;
         if left_s < 0.0 {
             self.owed_s -= left_s;
         }
