@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 
 use clap::ValueEnum;
-use gf_emulator_core::puls::{Job, MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX, off_bed};
+use gf_emulator_core::puls::{Job, MAX_DISTANCE_MM, Plot, PlotOptions, Seconds, View, WIDTHS_PX, off_bed};
 
 use super::source;
 use crate::error::CliError;
@@ -104,6 +104,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let measured = plot.measured();
     if let Some(remark) = off_bed(&measured.header, &measured.extents, arguments.sheet.start) {
         eprint(format_args!("{}: remark: {remark}", source::name(file)));
+    }
+    if let Some(end_s) = measured.run_time_s.filter(|_| at_tick.is_some_and(|tick| tick > measured.ticks)) {
+        let end = Seconds(end_s);
+        eprint(format_args!("{}: remark: --at is after the end of the job, which is at {end}", source::name(file)));
     }
     if !is_stdout {
         eprint(format_args!("{name}: {} kB", picture.len().div_ceil(1000)));

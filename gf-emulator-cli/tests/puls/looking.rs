@@ -59,6 +59,8 @@ fn plot_marks_a_moment() {
         let ended = run(&folder, &["puls", "plot", "job.puls", "-o", "-", "--at", at]);
         ended.expect(0);
         assert!(ended.stdout.contains(words), "{at}: {}", ended.stdout);
+        let is_after = ended.stderr.contains("job.puls: remark: --at is after the end of the job, which is at ");
+        assert_eq!(is_after, at == "1:00:00", "{at}: {}", ended.stderr);
     }
     let ended = run(&folder, &["puls", "plot", "job.puls", "--at", "1:75"]);
     ended.expect(2);

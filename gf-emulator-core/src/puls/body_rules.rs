@@ -12,6 +12,11 @@ use crate::words::count;
 const MAX_SPEED_MM_S: f64 = 404.0;
 /// Twice the highest acceleration of captured jobs, about 1000 mm/s2 (measured on hardware).
 const MAX_ACCELERATION_MM_S2: f64 = 2_000.0;
+/// The speed from which an axis cannot turn back at once (ours). At twice the highest acceleration of captured jobs it is
+/// at 12 mm/s on average in the last [`REVERSAL_STEPS`] before it turns.
+const MAX_REVERSAL_MM_S: f64 = 40.0;
+/// The steps before a step backwards over which the speed is measured.
+const REVERSAL_STEPS: usize = 8;
 /// Twice the highest speed of the lens in captured jobs, 5.7 mm/s (measured on hardware).
 const MAX_LENS_MM_S: f64 = 11.4;
 /// Where the lens is safe on every head, in half steps from where a hunt leaves it: the lower stop of some heads is 5 below,
@@ -51,6 +56,25 @@ impl Peak {
     }
 }
 
+/// The last steps of X or Y.
+#[derive(Debug, Clone, Copy, Default)]
+struct LastSteps {
+    /// Their ticks, a ring buffer.
+    ticks: [Option<u64>; REVERSAL_STEPS],
+    next: usize,
+    direction: i64,
+}
+
+impl LastSteps {
+    /// Adds a step. If it goes backwards, returns how many ticks it and the [`REVERSAL_STEPS`] before it took.
+    fn add(&mut self, tick: u64, direction: i64) -> Option<u64> {
+        let first = self.ticks[self.next].replace(tick);
+        self.next = (self.next + 1) % REVERSAL_STEPS;
+        let turns_back = std::mem::replace(&mut self.direction, direction) != direction;
+        first.filter(|_| turns_back).map(|first| tick - first)
+    }
+}
+
 /// The first ticks at which the lens is beyond a limit.
 #[derive(Debug, Clone, Copy, Default)]
 struct LensTicks {
@@ -81,6 +105,8 @@ pub(super) struct Body<'a> {
     lens_speed: Peak,
     speed: Peak,
     acceleration: Peak,
+    last_steps: [LastSteps; 2],
+    reversal: Peak,
     window_ticks: u64,
     window_start: Position,
     velocity: [f64; 2],
@@ -108,6 +134,8 @@ impl<'a> Body<'a> {
             lens_speed: Peak::default(),
             speed: Peak::default(),
             acceleration: Peak::default(),
+            last_steps: [LastSteps::default(); 2],
+            reversal: Peak::default(),
             window_ticks: u64::from((hz / WINDOWS_PER_S).max(1)),
             window_start: Position::default(),
             velocity: [0.0; 2],
@@ -156,6 +184,13 @@ impl<'a> Body<'a> {
         if self.position.z != before.z {
             self.step_lens();
         }
+        let steps = [self.position.x - before.x, self.position.y - before.y];
+        for (axis, step) in steps.into_iter().enumerate().filter(|&(_, step)| step != 0) {
+            if let Some(ticks) = self.last_steps[axis].add(self.ticks, step) {
+                let step_mm = [self.header.x_mm(1), self.header.y_mm(1)][axis];
+                self.reversal.add(self.ticks, REVERSAL_STEPS as f64 * step_mm * self.hz / ticks as f64);
+            }
+        }
         self.extents.x.include(self.position.x);
         self.extents.y.include(self.position.y);
     }
@@ -201,10 +236,13 @@ impl<'a> Body<'a> {
     /// Ends the body. Returns what was found: by tick, then for the job as a whole.
     pub(super) fn finish(mut self) -> Vec<Finding> {
         // A job that ends at speed stops at once: the rest of its last window, and one at rest.
+        let (before_end, mut end_mm_s) = (self.acceleration, self.velocity[0].hypot(self.velocity[1]));
         if self.ticks > 0 {
             self.end_window();
+            end_mm_s = end_mm_s.max(self.velocity[0].hypot(self.velocity[1]));
             self.end_window();
         }
+        let stops_at_end = self.acceleration.value > before_end.value;
         let mut findings = Vec::new();
         let mut find = |severity, rule, tick: u64, message| {
             let time_s = (self.hz > 0.0).then(|| tick as f64 / self.hz);
@@ -227,15 +265,22 @@ impl<'a> Body<'a> {
             find(Severity::Error, "speed", self.speed.tick, message);
         }
         if self.acceleration.value > MAX_ACCELERATION_MM_S2 {
-            let message = format!(
-                "the acceleration reaches {:.0} mm/s2 over 25 ms; captured jobs have up to 1000",
-                self.acceleration.value
-            );
+            let message = if stops_at_end {
+                format!("the job ends while the head moves at {end_mm_s:.0} mm/s: the file may be cut short")
+            } else {
+                let peak = self.acceleration.value;
+                format!("the acceleration reaches {peak:.0} mm/s2 over 25 ms; captured jobs have up to 1000")
+            };
             find(Severity::Error, "acceleration", self.acceleration.tick, message);
+        }
+        if self.reversal.value > MAX_REVERSAL_MM_S {
+            let message =
+                format!("X or Y turns back at {:.0} mm/s; captured jobs slow down before that", self.reversal.value);
+            find(Severity::Error, "acceleration", self.reversal.tick, message);
         }
         if self.lens_speed.value > MAX_LENS_MM_S {
             let message = format!("the lens reaches {:.1} mm/s; captured jobs have up to 5.7", self.lens_speed.value);
-            find(Severity::Remark, "lens-speed", self.lens_speed.tick, message);
+            find(Severity::Error, "lens-speed", self.lens_speed.tick, message);
         }
         let lens_mm = [self.extents.z.min, self.extents.z.max].map(|z| self.header.z_mm(z));
         let lens = format!("the lens moves from {:.2} to {:.2} mm above its start", lens_mm[0], lens_mm[1]);

@@ -28,6 +28,8 @@ pub(super) struct Segmenter {
     now: Moment,
     laser: bool,
     power: Option<u8>,
+    /// Whether the last tick of the last block is a power byte.
+    ends_with_power: bool,
     /// A ring buffer of the last blocks with steps, including the one being added.
     recent_blocks: [Block; RECENT],
     blocks_with_steps: usize,
@@ -79,6 +81,7 @@ impl Segmenter {
             now: Moment::default(),
             laser: false,
             power: None,
+            ends_with_power: false,
             recent_blocks: [Block::default(); RECENT],
             blocks_with_steps: 0,
             start: Waypoint::default(),
@@ -134,7 +137,10 @@ impl Segmenter {
             self.blocks_with_steps += 1;
         }
         let switches = laser ^ (laser << 1 | u64::from(self.laser));
-        let mut changes = switches | planes.power;
+        // Of power bytes in a row, only the first counts.
+        let first_power = planes.power & !(planes.power << 1 | u64::from(self.ends_with_power));
+        self.ends_with_power = planes.power >> (BLOCK_TICKS - 1) != 0;
+        let mut changes = switches | first_power;
         let mut from = 0;
         loop {
             let i = changes.trailing_zeros();
@@ -147,7 +153,7 @@ impl Segmenter {
             }
             changes &= changes - 1;
             from = i;
-            let power = if planes.power & (1 << i) == 0 { self.power } else { Some(ticks[i as usize] & tick::LEVEL) };
+            let power = if first_power & (1 << i) == 0 { self.power } else { Some(ticks[i as usize] & tick::LEVEL) };
             if switches & (1 << i) != 0 || power != self.power {
                 self.split(block.moment(i), on_segment);
                 self.laser = laser & (1 << i) != 0;

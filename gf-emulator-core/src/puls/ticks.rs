@@ -33,6 +33,8 @@ pub struct Ticks<'a, R> {
     index: u64,
     position: Position,
     power: Option<u8>,
+    /// Whether the last tick was a power byte.
+    after_power: bool,
     ended: bool,
 }
 
@@ -63,7 +65,15 @@ impl<R: Read> Job<R> {
     pub fn ticks(&mut self) -> Ticks<'_, R> {
         // The current chunk has been read by the caller.
         let next = self.chunk().len();
-        Ticks { job: self, next, index: 0, position: Position::default(), power: None, ended: false }
+        Ticks {
+            job: self,
+            next,
+            index: 0,
+            position: Position::default(),
+            power: None,
+            after_power: false,
+            ended: false,
+        }
     }
 
     /// Iterates over the [`Segment`]s of the ticks that have not been read yet. Ticks and positions start at 0.
@@ -104,7 +114,9 @@ impl<R: Read> Iterator for Ticks<'_, R> {
         let byte = self.job.chunk()[self.next];
         self.next += 1;
         let fires = self.position.advance(byte);
-        if byte & tick::POWER != 0 {
+        let is_power = byte & tick::POWER != 0;
+        // Of power bytes in a row, only the first counts.
+        if !std::mem::replace(&mut self.after_power, is_power) && is_power {
             self.power = Some(byte & tick::LEVEL);
         }
         let tick = Tick { index: self.index, byte, position: self.position, fires, power: self.power };

@@ -180,8 +180,9 @@
 
   const time = element("time");
   const clock = (s) => {
-    const whole = Math.floor(s / 60);
-    return `${whole}:${(s - 60 * whole).toFixed(2).padStart(5, "0")}`;
+    const hundredths = Math.round(100 * s);
+    const seconds = (hundredths % 6000) / 100;
+    return `${Math.floor(hundredths / 6000)}:${seconds.toFixed(2).padStart(5, "0")}`;
   };
   const put = (id, text) => {
     element(id).textContent = text;

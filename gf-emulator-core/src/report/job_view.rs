@@ -116,7 +116,7 @@ impl JobView {
             fire_ticks: 0,
         };
         let mut position = Position::default();
-        let mut fired = 0;
+        let (mut fired, mut after_power) = (0, false);
         while let Some(chunk) = job.next_chunk()? {
             for &byte in chunk {
                 let z = position.z;
@@ -125,7 +125,9 @@ impl JobView {
                 if position.z != z {
                     view.lens.push(view.ticks, position.z);
                 }
-                if byte & tick::POWER != 0 {
+                let is_power = byte & tick::POWER != 0;
+                // Of power bytes in a row, only the first counts.
+                if !std::mem::replace(&mut after_power, is_power) && is_power {
                     view.set_power(byte & tick::LEVEL);
                 }
                 if view.ticks.is_multiple_of(view.sample_ticks) {
@@ -330,6 +332,17 @@ mod tests {
         assert_eq!(view.powers.values, [(view.powers.values[0].0, 127)]);
         assert_eq!(view.lens.values.last().map(|&(_, z)| z), Some(0));
         assert_eq!(view.left_out(), None);
+    }
+
+    #[test]
+    fn of_power_bytes_in_a_row_only_the_first_counts() {
+        let power = |level| tick::POWER | level;
+        let body = [power(9), power(7), power(8), 0, power(5), power(9), 0];
+        let file = [Builder::new().to_bytes(), body.to_vec()].concat();
+        let view = JobView::read(Job::open(&file[..]).unwrap()).unwrap();
+        assert_eq!(view.powers.values, [(1, 9), (5, 5)]);
+        let ticks: Vec<_> = Job::open(&file[..]).unwrap().ticks().map(|tick| tick.unwrap().power).collect();
+        assert_eq!(ticks, [9, 9, 9, 9, 5, 5, 5].map(Some));
     }
 
     #[test]

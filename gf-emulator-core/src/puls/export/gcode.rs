@@ -5,7 +5,7 @@
 use std::io::{self, Write};
 
 use super::super::make::planner::PlannedMove;
-use super::super::make::{LENS_HALF_STEPS_PER_S, MAX_LENS_MM, MIN_LENS_MM, STEP_FREQUENCY_HZ};
+use super::super::make::{LENS_HALF_STEPS_PER_S, MAX_COORDINATE_MM, MAX_LENS_MM, MIN_LENS_MM, STEP_FREQUENCY_HZ};
 use super::super::{Header, Segment, tick};
 use super::gcode_fire::FireModel;
 use super::gcode_speed::{self, Line};
@@ -56,8 +56,9 @@ pub(super) struct GcodeWriter {
     fire: FireModel,
     /// Firing ticks while the lens moved, which are not in the file.
     lost_fire_ticks: u64,
-    /// Whether the lens or the head leaves the range that can be read.
-    out_of_range: bool,
+    /// Whether the lens leaves the range that can be read, and whether the head does.
+    lens_out_of_range: bool,
+    head_out_of_range: bool,
 
     // The values in force.
     motion: Option<&'static str>,
@@ -83,7 +84,8 @@ impl GcodeWriter {
             owed_s: 0.0,
             fire: FireModel::default(),
             lost_fire_ticks: 0,
-            out_of_range: false,
+            lens_out_of_range: false,
+            head_out_of_range: false,
             motion: None,
             mode: LaserMode::Dynamic,
             at: ["0".to_owned(), "0".to_owned()],
@@ -128,7 +130,13 @@ impl GcodeWriter {
         if self.lost_fire_ticks > 0 {
             writeln!(writer, "; {} firing ticks while the lens moved are left out", self.lost_fire_ticks)?;
         }
-        if self.out_of_range {
+        if self.head_out_of_range {
+            writeln!(
+                writer,
+                "; the head moves beyond {MAX_COORDINATE_MM} mm, so that no job can be made of this file"
+            )?;
+        }
+        if self.lens_out_of_range {
             writeln!(writer, "; the lens moves beyond {MIN_LENS_MM:.2} to {MAX_LENS_MM:.2} mm, where it is left out")?;
         }
         writeln!(writer, "M2")
@@ -178,6 +186,7 @@ impl GcodeWriter {
             self.start = [self.header.x_mm(segment.start.x), self.header.y_mm(segment.start.y)];
         }
         let to = [self.header.x_mm(segment.end.x), self.header.y_mm(segment.end.y)];
+        self.head_out_of_range |= to.iter().any(|mm| mm.abs() > MAX_COORDINATE_MM);
         let seconds = seconds.max(1.0 / self.hz) + std::mem::take(&mut self.still_s);
         self.push(Line { to, seconds, fire_s, laser: segment.laser, speed_mm_s: None });
         if self.lines.len() >= MAX_LINES {
@@ -420,14 +429,16 @@ impl GcodeWriter {
 
     /// Writes a motion of the lens. Returns what is left of the segment's time.
     fn lens(&mut self, writer: &mut dyn Write, segment: &Segment, seconds: f64) -> io::Result<f64> {
-        let z_mm = self.header.z_mm(segment.end.z);
-        let limited = z_mm.clamp(MIN_LENS_MM, MAX_LENS_MM);
-        self.out_of_range |= (z_mm - limited).abs() > self.header.z_mm(1) / 2.0;
+        let limit = |z_mm: f64| z_mm.clamp(MIN_LENS_MM, MAX_LENS_MM);
+        let (from_mm, z_mm) = (self.header.z_mm(segment.start.z), self.header.z_mm(segment.end.z));
+        let limited = limit(z_mm);
+        self.lens_out_of_range |= (z_mm - limited).abs() > self.header.z_mm(1) / 2.0;
         let step_s = f64::from(self.header.lens_half_steps()) / f64::from(LENS_HALF_STEPS_PER_S);
         // The wait for the first step may be in the rest before.
         let waited_s = self.rest_s.min(step_s);
         self.rest_s -= waited_s;
-        let left_s = seconds + waited_s - segment.end.z.abs_diff(segment.start.z) as f64 * step_s;
+        let count = ((limited - limit(from_mm)).abs() / self.header.z_mm(1)).round();
+        let left_s = seconds + waited_s - count * step_s;
         if left_s < 0.0 {
             self.owed_s -= left_s;
         }

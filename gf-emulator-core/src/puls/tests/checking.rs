@@ -17,6 +17,10 @@ fn every_rule_of_the_body_has_its_place() {
     let right = |count: usize| [tick::X_STEP, 0, 0, 0].repeat(count);
     let lens = |count: usize| [vec![0; 1249], vec![tick::Z_STEP]].concat().repeat(count);
     let power = tick::POWER | 127;
+    let swings = |steps: usize| {
+        let swing = [vec![0x11; steps], vec![0x13; steps]].concat();
+        [vec![power], vec![0; 249], swing.repeat(12_500 / steps), vec![0]].concat()
+    };
     let table: Vec<(Vec<u8>, &[_])> = vec![
         (vec![0; 10], &[]),
         (vec![], &[("empty", Remark, None)]),
@@ -28,9 +32,12 @@ fn every_rule_of_the_body_has_its_place() {
         (right(26_500), &[("off-bed", Error, Some(105_749))]),
         (lens(18), &[]),
         (lens(19), &[("lens-travel", Error, Some(23_749))]),
-        ([vec![0; 99], vec![tick::Z_STEP]].concat().repeat(3), &[("lens-speed", Remark, Some(199))]),
+        ([vec![0; 99], vec![tick::Z_STEP]].concat().repeat(3), &[("lens-speed", Error, Some(199))]),
         // One step a tick from rest.
         (vec![tick::X_STEP; 1000], &[("acceleration", Error, Some(0))]),
+        // Back and forth, so that every 25 ms end where they began.
+        (swings(125), &[("acceleration", Error, Some(375))]),
+        (swings(1), &[("acceleration", Error, Some(258))]),
     ];
     for (body, expected) in table {
         assert_eq!(rules(&header, &body, &any), expected, "{} ticks", body.len());
@@ -41,6 +48,9 @@ fn every_rule_of_the_body_has_its_place() {
     for end in [5000, 5001, 5100, 5249] {
         let found = rules(&header, &whole.body()[..end], &any);
         assert!(matches!(found[..], [("acceleration", Error, Some(_))]), "{end}: {found:?}");
+        let file = [&header.encode()[..], &whole.body()[..end]].concat();
+        let text = check(Job::open(&file[..]).unwrap(), &any).unwrap().findings[0].to_string();
+        assert!(text.contains("the job ends while the head moves at ") && text.contains("cut short"), "{text}");
     }
     let fast = Builder::with_step_frequency(28_160).unwrap().header().clone();
     let found = rules(&fast, &[tick::X_STEP; 5000], &any);
@@ -57,8 +67,13 @@ fn every_rule_of_the_header_is_found() {
     let fires = [tick::POWER | 127, tick::FIRE, 0];
     for (code, value, expected) in [
         (b"AArd", 204, &[("fans", Error)][..]),
+        (b"AArd", 205, &[("fans", Error)]),
+        (b"AArd", 511, &[("fans", Error)]),
+        (b"AArd", 512, &[("fans", Remark)]),
         (b"AArd", 900, &[("fans", Remark)]),
         (b"EFrd", 0, &[("fans", Error)]),
+        (b"EFrd", 1, &[("fans", Error)]),
+        (b"IFrd", 1, &[("fans", Error)]),
         (b"IFrd", 40_000, &[("fans", Remark)]),
         (b"CMrx", 34_000, &[("limits", Remark)]),
         (b"CMrx", 32_000, &[]),

@@ -75,6 +75,18 @@ fn gcode_matches_its_snapshot() {
 }
 
 #[test]
+fn gcode_says_what_cannot_be_made_again() {
+    let text = |steps| {
+        let file = super::file(&vec![tick::X_STEP; steps]);
+        let mut written = Vec::new();
+        export(Job::open(&file[..]).unwrap(), Format::Gcode, "", &mut written).unwrap();
+        String::from_utf8(written).unwrap()
+    };
+    let said = "; the head moves beyond 1000 mm, so that no job can be made of this file\n";
+    assert!(text(53_400).contains(said) && !text(53_300).contains(said), "{}", text(53_400));
+}
+
+#[test]
 fn csv_has_one_row_per_segment() {
     let csv = text(&job(), Format::Csv, "job.puls");
     let (names, rows) = csv.split_once('\n').unwrap();

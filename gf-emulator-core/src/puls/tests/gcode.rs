@@ -313,8 +313,8 @@ fn a_fan_is_the_laser_only_in_programs_that_have_no_other_and_no_printer() {
         assert!(with_stops(fan) > 0, "{fan}");
         assert_eq!(end_tenths(&from_gcode(fan).unwrap()), end_tenths(&from_gcode(laser).unwrap()), "{fan}");
     }
-    let one = "line 2: M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder; \
-         P of G4 is in milliseconds (2 times)";
+    let one = "line 2: M106 and M107 are taken as the laser: 255 is full power whatever --s-max is, and P of G4 is in \
+         milliseconds. If M106 is a fan, remove its lines (2 times)";
     assert_eq!(remarks("F600\nM106 S1\nG1 X1\nM107"), [one]);
     for (text, part) in [
         // A print head's fan, a pen, fans that are only on, and a program that fails anyway.
@@ -322,6 +322,8 @@ fn a_fan_is_the_laser_only_in_programs_that_have_no_other_and_no_printer() {
         ("M106 S255\nG1 X5 F600\nM104 S200", "the heater of a 3D printer"),
         ("M106 S255\nG1 Z-1 X5 F600", "M106 is a fan"),
         ("M106\nG1 X5 F600", "M106 is a fan"),
+        ("M83\nM106 S255\nG1 X5 F600", "M106 is a fan"),
+        ("M106 S255 ; magnet on\nG1 X5 F600", "M106 is a fan"),
         ("G1 X5 F600\nM106 S255\nG4 P3000\nM106 S0\nX6", "M106 is a fan"),
         ("M106 S255\nG1 X5 F600\nG5 X6", "a spline"),
         // A percentage without the power itself.

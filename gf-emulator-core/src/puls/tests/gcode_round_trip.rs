@@ -56,10 +56,14 @@ fn stray(path: &[(i64, i64)], other: &[(i64, i64)]) -> Option<(i64, i64)> {
 /// Returns the firing ticks, those at less power counted in part, per second of the job.
 fn dose_s(body: &[u8], hz: f64) -> f64 {
     let (mut power, mut dose) = (127.0, 0.0);
+    let mut last = 0;
     for &byte in body {
-        if byte >= 128 {
+        // Of power bytes in a row, only the first counts.
+        if byte >= 128 && last < 128 {
             power = f64::from(byte - 128);
-        } else if byte & 0x10 != 0 {
+        }
+        last = byte;
+        if byte < 128 && byte & 0x10 != 0 {
             dose += power / 127.0;
         }
     }
@@ -135,6 +139,27 @@ fn power_is_part_of_s() {
     job.power_level(64).unwrap().cut_to(30.0, 0.0, 20.0, 1.0).unwrap();
     let trip = checked(&job);
     assert!(trip.gcode.contains("S504") || trip.gcode.contains("S503.9"), "{}", trip.gcode);
+}
+
+#[test]
+fn a_lens_beyond_its_limit_takes_the_time_that_is_said() {
+    let step = |byte: u8| [vec![0; 624], vec![byte]].concat().repeat(20);
+    let body = [step(tick::Z_STEP | tick::Z_POSITIVE), step(tick::Z_STEP)].concat();
+    let trip = round_trip(&super::file(&body));
+    let (text, _) = trip.gcode.split_once(" s longer than the job").expect(&trip.gcode);
+    let said_s: f64 = text.rsplit(' ').next().unwrap().parse().unwrap();
+    let longer_s = (trip.after.body().len() as f64 - body.len() as f64) / 1e4;
+    assert!(said_s > 0.5 && (said_s - longer_s).abs() < 0.01, "{longer_s}: {}", trip.gcode);
+}
+
+#[test]
+fn the_scale_of_s_is_not_doubted() {
+    let mut job = Builder::new();
+    job.power_level(127).unwrap().cut_to(60.0, 0.0, 20.0, 0.255).unwrap();
+    let trip = round_trip(&job.to_bytes());
+    assert!(trip.gcode.contains("S255"), "{}", trip.gcode);
+    let remarks = gcode::draw(&mut Builder::new(), trip.gcode.as_bytes(), &gcode::Settings::default()).unwrap();
+    assert_eq!(remarks, []);
 }
 
 #[test]

@@ -106,7 +106,8 @@ fn check(body: &[u8], segments: &[Segment]) -> std::result::Result<(), TestCaseE
         let length = (along[0] as f64).hypot(along[1] as f64);
         for &byte in &body[tick..][..usize::try_from(segment.ticks).unwrap()] {
             prop_assert_eq!(segment.laser, laser[tick], "laser at {}", tick);
-            if byte >= 128 {
+            // Of power bytes in a row, only the first counts.
+            if byte >= 128 && (tick == 0 || body[tick - 1] < 128) {
                 power = Some(byte - 128);
             }
             prop_assert_eq!(segment.power, power, "power at {}", tick);

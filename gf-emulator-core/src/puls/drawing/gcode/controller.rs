@@ -6,6 +6,7 @@ use super::super::text_position::{TextPosition, quoted};
 use super::arc::{Arc, centre_from_radius};
 use super::block::{Block, Fan};
 use super::codes::{Action, FAN, LaserMode, Motion};
+use super::fan_laser::fan_is_laser;
 use super::lines::lines;
 use super::remarks::Remarks;
 use super::use_of_laser::UseOfLaser;
@@ -15,7 +16,8 @@ const AXES: [u8; 3] = *b"XYZ";
 const LONG_PAUSE_S: f64 = 60.0;
 
 /// What drives the laser in programs for Marlin that have neither `M3` nor `M4`.
-const FAN_IS_LASER: &str = "M106 and M107 are taken as the laser, 255 as full power: there is no M3 or M4, and no extruder; P of G4 is in milliseconds";
+const FAN_IS_LASER: &str = "M106 and M107 are taken as the laser: 255 is full power whatever --s-max is, and P of G4 is in \
+                            milliseconds. If M106 is a fan, remove its lines";
 /// The speed before the first `F` of a laser program. GRBL refuses it, other controllers have a speed of their own.
 const FIRST_SPEED_MM_S: f64 = 50.0;
 const NO_FEED: &str =
@@ -448,27 +450,6 @@ impl<'a> Controller<'a> {
             }
         })
     }
-}
-
-/// Returns whether a program for Marlin drives the laser as a fan: with `M106 S`, without `M3` and `M4`, and X and Y, but
-/// never Z, move under it. A program for a printer has an extruder. What cannot be read is found later.
-fn fan_is_laser(gcode: &[u8]) -> Result<bool> {
-    let (mut fires, mut is_on, mut has_s) = (false, false, false);
-    for (number, line) in lines(gcode)? {
-        let Ok(block) = Block::read(line, number, &mut Remarks::default()) else { return Ok(false) };
-        let is_laser = block.laser.is_some_and(|laser| laser != LaserMode::Off);
-        if is_laser || is_on && block.word(b'Z').is_some() {
-            return Ok(false);
-        }
-        if let Some(fan) = block.fan.as_ref().filter(|fan| !fan.is_other) {
-            (is_on, has_s) = (fan.power > 0.0, fan.has_s);
-        }
-        fires |= is_on && has_s && block.first(b"XY").is_some();
-        if block.ends_program {
-            break;
-        }
-    }
-    Ok(fires)
 }
 
 /// Adds the position of a line's coordinates to an error that has none.

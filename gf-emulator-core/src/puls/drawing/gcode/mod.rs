@@ -20,7 +20,7 @@
 //! | `X` `Y` `Z` | the target; Z is the lens |
 //! | `M2` `M30` | the end of the program; nothing after it is read |
 //! | `M0` `M1` `M6` `M60` | pauses and tool changes: passed over with a remark |
-//! | `M106` `M107` | fan: passed over with a remark. In a program with `M106 S`, but without `M3`, `M4` and moves of Z under it, the laser, from 0 to 255 and in `G0` as well, with a remark, and `G4 P` is in milliseconds, as for Marlin; in others without `M3` and `M4`, `M106` is an error |
+//! | `M106` `M107` | fan: passed over with a remark. In a program with `M106 S`, but without `M3`, `M4`, moves of Z under it, `M82`, `M83` and comments of printers, the laser, from 0 to 255 whatever [`Settings::s_max`] is and in `G0` as well, with a remark, and `G4 P` is in milliseconds, as for Marlin; in others without `M3` and `M4`, `M106` is an error |
 //! | `M105` `M117` `M400` and other commands of printers without effect on a job | passed over with their line, with a remark |
 //! | lines with `$` | passed over with a remark; `$J` is an error |
 //! | `G8` `G15` `G17` `G40` `G43` `G50` `G61` `G64` `G69` `G80` `G97` `G98` `G99` `M7` `M8` `M9` `M48` `M49` `M56`, `D` `H` `L` `N` `O` `Q` `T` | no effect |
@@ -41,6 +41,7 @@ mod arc;
 mod block;
 mod codes;
 mod controller;
+mod fan_laser;
 mod lines;
 mod remarks;
 mod use_of_laser;
@@ -104,9 +105,7 @@ pub fn draw(job: &mut Builder, gcode: &[u8], settings: &Settings) -> Result<Vec<
     queue.finish(result)?;
     let mut remarks = remarks.0;
     let start = &gcode[..gcode.len().min(1024)];
-    let says_y = start.windows(Y_TO_THE_FRONT.len()).any(|text| text == Y_TO_THE_FRONT);
-    let is_for_marlin = start.windows(6).any(|text| text.eq_ignore_ascii_case(b"marlin"));
-    remarks.extend(use_of_laser.remarks(s_max, settings.placement, says_y, is_for_marlin));
+    remarks.extend(use_of_laser.remarks(s_max, settings.placement, start));
     Ok(remarks)
 }
 
@@ -117,6 +116,3 @@ pub(super) fn looks_like(text: &[u8]) -> bool {
     let first = lines.map(|(number, line)| words::Words::new(line, number)).find_map(|mut words| words.next());
     first.is_some_and(|word| word.is_ok_and(|word| word.number.is_some() && b"FGMNOSTXYZ".contains(&word.letter)))
 }
-
-/// What an exported job says in a comment.
-const Y_TO_THE_FRONT: &[u8] = b"Y to the front";

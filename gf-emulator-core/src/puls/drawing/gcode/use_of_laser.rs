@@ -5,6 +5,9 @@ use super::remarks::Remark;
 
 /// The `S` of full power of many controllers.
 const USUAL_S_MAX: [f64; 2] = [1.0, 255.0];
+/// What an exported job says in comments.
+const Y_TO_THE_FRONT: &[u8] = b"Y to the front";
+const FULL_S: &[u8] = b"S0 to S1000 ($30=1000)";
 
 /// What is known of the laser so far.
 #[derive(Default)]
@@ -36,9 +39,10 @@ impl UseOfLaser {
         self.y_mm = Some([from.min(y_mm), to.max(y_mm)]);
     }
 
-    /// Returns what looks wrong. `says_y` is whether the program says which way Y points, `is_for_marlin` whether it
-    /// says that it is for Marlin, where S goes to 255.
-    pub(super) fn remarks(&self, s_max: f64, placement: Placement, says_y: bool, is_for_marlin: bool) -> Vec<Remark> {
+    /// Returns what looks wrong. `start` is the start of the program, with its comments.
+    pub(super) fn remarks(&self, s_max: f64, placement: Placement, start: &[u8]) -> Vec<Remark> {
+        let says = |text: &[u8]| start.windows(text.len()).any(|found| found.eq_ignore_ascii_case(text));
+        let is_for_marlin = says(b"marlin");
         let mut remarks = Vec::new();
         let Some([back, front]) = self.y_mm else {
             return vec![Remark::of_program(format!("the laser never fires: {}", self.why_it_never_fires()))];
@@ -50,13 +54,13 @@ impl UseOfLaser {
         }
         let usual = USUAL_S_MAX.into_iter().find(|&usual| {
             let is_full_power = is_full_power(largest, usual) || is_for_marlin && (1.0..=usual).contains(&largest);
-            usual < s_max && is_full_power
+            usual < s_max && is_full_power && !says(FULL_S)
         });
         if let Some(usual) = usual {
             let text = format!("the largest S is {largest} of {s_max}: is --s-max {usual} meant?");
             remarks.push(Remark::of_program(text));
         }
-        if !placement.flip_y && !says_y && front - back > 0.1 {
+        if !placement.flip_y && !says(Y_TO_THE_FRONT) && front - back > 0.1 {
             let (x, y) = (placement.x_mm, front.ceil());
             let text = format!(
                 "Y points to the front, but to the back for GRBL: if this comes out mirrored, use --flip-y --at {x},{y}"
