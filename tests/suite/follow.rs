@@ -167,6 +167,8 @@ fn page_shows_entries_as_they_are_recorded() {
     let harness = Setup::new(Generation::V2).recorded(folder.path()).start();
     harness.expect(1, "settings", "completed");
     let follower = follow(&harness);
+    // The service may have the event before the recording has it.
+    Subscription::open(&follower, 0).until("settings:completed <b>1</b>");
     let (status, page) = get(&follower, &format!("/?token={}", token(&follower)));
     assert_eq!(status, 200);
     for words in [
