@@ -1,13 +1,13 @@
 //! Button and lid in each phase of an action.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::Config;
 use gf_emulator_core::config::{Button, Generation};
-use gf_emulator_core::local_service::Seen;
-use gf_emulator_core::machine::{CannedMachine, Capture, Controls, Job, Machine, MachineError, PlayUpdate};
-use gf_emulator_tests::{Harness, LIMIT, Setup, endings_of, endless_job};
+use gf_emulator_core::local_service::{Failure, Fault, Seen};
+use gf_emulator_core::machine::{CannedMachine, Capture, Controls, Job, Machine, MachineError, PlayUpdate, WakeReason};
+use gf_emulator_tests::{Harness, LIMIT, Setup, endless_job};
 use serde_json::json;
 
 use crate::prints::{BOTH, PRINT, Phase, count, in_phase, progress_of};
@@ -99,20 +99,49 @@ fn the_button_pauses_and_resumes() {
     }
 }
 
+/// A machine that refuses a print if the button was pressed before the wait for it.
+struct RefusesPresses;
+
+impl Machine for RefusesPresses {
+    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
+        Ok(vec![0; 10])
+    }
+
+    fn wait_for_button(&mut self, _: &Job, controls: &Controls) -> Result<(), MachineError> {
+        match controls.wait(Some(Instant::now()))? {
+            WakeReason::ButtonPressed => Err(MachineError::Refused("the button was pressed".into())),
+            _ => Ok(()),
+        }
+    }
+
+    fn play(&mut self, _: &Job, _: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
+        Ok(())
+    }
+}
+
 #[test]
-fn only_a_press_during_the_wait_starts_a_print() {
+fn a_press_before_the_end_of_the_download_is_lost() {
     for generation in BOTH {
-        let harness = Setup::new(generation).config(|config| config.emulator.button = Button::Wait).start();
+        let harness = Setup::new(generation).machine(RefusesPresses).start();
+        harness.service.fault(Fault::new(Failure::Hold).on("GET", "/dl/"));
         harness.handle.press_button();
         harness.start_action(PRINT, "print");
+        harness.wait("the held download", |seen| seen.iter().any(|seen| matches!(seen, Seen::Held { .. })));
+        harness.handle.press_button();
+        harness.service.release();
+        harness.wait_event("print:completed", Some(PRINT));
+    }
+}
+
+#[test]
+fn a_press_between_the_download_and_the_wait_starts_a_print() {
+    for generation in BOTH {
+        let (harness, releaser) = start_blocked(generation, "print", "button", 0.001);
         harness.wait_event("print:download:completed", Some(PRINT));
-        assert_eq!(harness.endings(PRINT, "print"), [""; 0]);
-        // A press before the wait has begun is lost: press again.
-        while !harness.service.wait_for(|seen| !endings_of(seen, PRINT, "print").is_empty(), Duration::from_millis(20))
-        {
-            harness.handle.press_button();
-        }
-        assert_eq!(harness.endings(PRINT, "print"), ["print:completed (7)"]);
+        harness.handle.press_button();
+        releaser.send(()).unwrap();
+        harness.wait_event("print:completed", Some(PRINT));
+        assert_eq!(count(&harness.events(), "print:paused (7)"), 0, "{:#?}", harness.events());
     }
 }
 
@@ -141,6 +170,11 @@ struct Blocked {
 impl Machine for Blocked {
     fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
         self.inner.capture(request)
+    }
+
+    fn wait_for_button(&mut self, job: &Job, controls: &Controls) -> Result<(), MachineError> {
+        self.gate.pass("button");
+        self.inner.wait_for_button(job, controls)
     }
 
     fn warm_up(&mut self, job: &Job, controls: &Controls) -> Result<(), MachineError> {
@@ -183,6 +217,7 @@ fn start_blocked(generation: Generation, action: &str, at: &'static str, time_sc
     let mut config = Config::default();
     config.emulator.time_scale = time_scale;
     config.emulator.cool_down = Duration::ZERO;
+    config.emulator.button = if at == "button" { Button::Wait } else { Button::Auto };
     config.service.protocol = Some(generation);
     let machine = Blocked { inner: CannedMachine::new(&config), gate: Gate { at, reached, release } };
     let setup = Setup::new(generation).config(move |config| config.emulator.time_scale = time_scale);

@@ -107,7 +107,7 @@ fn part() -> impl Strategy<Value = Part> {
         Just(Laser::Off),
     ];
     prop_oneof![
-        (prop::collection::vec(at(), 1..8), 1.0..400.0_f64, laser)
+        (prop::collection::vec(at(), 1..8), 5.0..400.0_f64, laser)
             .prop_map(|(to, speed, laser)| Part::Path(to, speed, laser)),
         at().prop_map(|(x, y)| Part::Travel(x, y)),
         (0.0..4.0_f64, 0.0..=1.0_f64).prop_map(|(seconds, density)| Part::Fire(seconds, density)),
