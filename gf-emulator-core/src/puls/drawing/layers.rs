@@ -1,19 +1,13 @@
-//! What is done with each layer of an SVG file: settings by colour, and the job that they make.
+//! What is to be done with each layer of an SVG file: settings by colour.
 
 use std::collections::{BTreeMap, HashSet};
 
 use svgtypes::Color;
 
-use super::super::{Builder, Error, Result};
-use super::Placement;
-use super::contour::{Contour, cut};
-use super::layer_settings::{CUT, FORM, LayerSettings, Line, SCORE, Treatment, from_text, in_plain_words};
-use super::order::order_tagged;
-use super::region::Budget;
+use super::super::{Error, Result};
+use super::layer_settings::{FORM, LayerSettings, Treatment, from_text, in_plain_words};
 use super::svg::{Drawing, Layer};
-use super::svg_raster::PIXEL_BUDGET;
 use super::text_position::TextPosition;
-use crate::words::count;
 
 /// Settings for the layers of a drawing, by colour.
 ///
@@ -59,7 +53,7 @@ type Named = BTreeMap<Subject, (String, LayerSettings)>;
 
 /// What settings are for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Subject {
+pub(super) enum Subject {
     Pictures,
     Colour([u8; 3]),
 }
@@ -67,16 +61,9 @@ enum Subject {
 /// The longest file of settings, in bytes.
 const MAX_SETTINGS_BYTES: usize = 1 << 20;
 /// More layers than these are not named in remarks and errors.
-const MAX_NAMED: usize = 30;
+pub(super) const MAX_NAMED: usize = 30;
 /// The name of the layer of all pictures, gradients and patterns.
-const PICTURES: &str = "pictures";
-
-/// The lines of a drawing by treatment.
-#[derive(Default)]
-struct Lines {
-    scores: Vec<(Contour, Line)>,
-    cuts: Vec<(Contour, Line)>,
-}
+pub(super) const PICTURES: &str = "pictures";
 
 impl Layers {
     /// Sets the layer of a colour, or `pictures`, from text such as `#ff0000=cut,power=full,speed=10` or `blue=skip`: the
@@ -114,61 +101,13 @@ impl Layers {
         tables.into_iter().try_for_each(|(layer, settings)| add(&mut self.from_file, &layer, settings))
     }
 
-    /// Adds a drawing to a job. Returns remarks: those of the drawing, and what is done with layers without settings.
-    ///
-    /// # Errors
-    /// The job is unchanged after an error.
-    /// - [`Error::Layer`] if settings are out of range, or name a layer that the drawing does not have.
-    /// - [`Error::Svg`] if all layers are skipped or left out.
-    /// - Those of [`cut`], [`Raster::engrave`](super::raster::Raster::engrave), and the rasters of layers and pictures.
-    pub fn draw(&self, job: &mut Builder, drawing: &Drawing, placement: Placement) -> Result<Vec<String>> {
-        self.base.check("all")?;
-        self.check_names(drawing)?;
-        let mut remarks = drawing.remarks.clone();
-        let max = job.max_speed_mm_s();
-        for (name, settings) in self.named.values().chain(self.from_file.values()) {
-            if let Some(speed) = settings.speed.filter(|&speed| speed > max) {
-                remarks
-                    .push(format!("layer {name}: the head reaches {max} mm/s, and the speed {speed} is taken as that"));
-            }
-        }
-        let before = job.checkpoint();
-        let result = self.draw_all(job, drawing, placement, &mut remarks);
-        if result.is_err() {
-            job.restore(before);
-        }
-        result.map(|()| remarks)
-    }
-
-    fn draw_all(
-        &self,
-        job: &mut Builder,
-        drawing: &Drawing,
-        placement: Placement,
-        remarks: &mut Vec<String>,
-    ) -> Result<()> {
-        let budget = &mut Budget(PIXEL_BUDGET);
-        // Each raster is engraved at once: together they could be large.
-        self.engrave_pictures(job, drawing, placement, budget, remarks)?;
-        let mut lines = Lines::default();
-        let mut without_settings = Vec::new();
-        for layer in &drawing.layers {
-            let remark = self.add_layer(job, layer, placement, budget, &mut lines, remarks)?;
-            without_settings.extend(remark);
-            if self.keep_order {
-                std::mem::take(&mut lines).cut(job, placement, true)?;
-            }
-        }
-        let more = without_settings.len().saturating_sub(MAX_NAMED);
-        remarks.extend(without_settings.into_iter().take(MAX_NAMED));
-        if more > 0 {
-            remarks.push(format!("{more} more layers have no settings"));
-        }
-        lines.cut(job, placement, self.keep_order)
+    /// Returns all settings, with the names under which they were given.
+    pub(super) fn given(&self) -> impl Iterator<Item = &(String, LayerSettings)> {
+        self.named.values().chain(self.from_file.values())
     }
 
     /// Finds settings for layers that are not there, and drawings of which nothing is drawn.
-    fn check_names(&self, drawing: &Drawing) -> Result<()> {
+    pub(super) fn check_names(&self, drawing: &Drawing) -> Result<()> {
         let colours: HashSet<[u8; 3]> = drawing.layers.iter().map(|layer| layer.colour).collect();
         let is_there = |subject: &Subject| match subject {
             Subject::Pictures => true,
@@ -193,98 +132,14 @@ impl Layers {
     }
 
     /// Returns the settings of a layer, and whether they are its own.
-    fn settings(&self, subject: Subject) -> (LayerSettings, bool) {
+    pub(super) fn settings(&self, subject: Subject) -> (LayerSettings, bool) {
         let own = self.named.get(&subject).or_else(|| self.from_file.get(&subject));
         (own.map_or(self.base, |(_, own)| own.or(self.base)), own.is_some())
     }
 
-    fn is_left_out(&self, subject: Subject) -> bool {
+    pub(super) fn is_left_out(&self, subject: Subject) -> bool {
         let (settings, is_own) = self.settings(subject);
         settings.treatment == Some(Treatment::Skip) || subject == Subject::Colour(WHITE) && !is_own
-    }
-
-    /// Engraves a layer, or adds its lines. Returns a remark if it has no settings.
-    fn add_layer(
-        &self,
-        job: &mut Builder,
-        layer: &Layer,
-        placement: Placement,
-        budget: &mut Budget,
-        lines_to: &mut Lines,
-        remarks: &mut Vec<String>,
-    ) -> Result<Option<String>> {
-        let subject = Subject::Colour(layer.colour);
-        let (settings, is_own) = self.settings(subject);
-        let name = layer.name();
-        let mut done = Vec::new();
-        let lines = (!layer.strokes.is_empty()).then(|| count(layer.strokes.len(), "line"));
-        let shapes = (!layer.fills.is_empty()).then(|| count(layer.fills.len(), "shape"));
-        if self.is_left_out(subject) {
-            if settings.treatment == Some(Treatment::Skip) {
-                return Ok(None);
-            }
-            let all: Vec<_> = lines.into_iter().chain(shapes).collect();
-            return Ok(Some(format!(
-                "layer {name} has no settings: {} left out, as the page is white",
-                all.join(", ")
-            )));
-        }
-        if let Some(treatment @ (Treatment::Cut | Treatment::Score)) = settings.treatment {
-            let (to, default) =
-                if treatment == Treatment::Cut { (&mut lines_to.cuts, CUT) } else { (&mut lines_to.scores, SCORE) };
-            let line = settings.line(default);
-            let strokes = layer.strokes.iter().cloned();
-            to.extend(strokes.chain(layer.outlines()?).map(|contour| (contour, line)));
-            return Ok(None);
-        }
-        if let Some(lines) = lines {
-            if settings.treatment == Some(Treatment::Engrave) {
-                remarks.push(format!("layer {name}: {lines} without an area left out of its engraving"));
-            } else {
-                let line = settings.line(CUT);
-                lines_to.cuts.extend(layer.strokes.iter().map(|contour| (contour.clone(), line)));
-                done.push(format!("{lines} cut ({})", settings.describe_cutting()));
-            }
-        }
-        if let Some(raster) = layer.raster_within(settings.engraving_dpi(), budget)? {
-            let shapes = shapes.unwrap_or_default();
-            if raster.is_white() {
-                remarks.push(format!("layer {name}: {shapes} too thin or too light to be engraved"));
-            } else {
-                done.push(format!("{shapes} engraved ({})", settings.describe_engraving()));
-            }
-            raster.engrave(job, &settings.engraving(placement))?;
-        }
-        Ok((!is_own && !done.is_empty()).then(|| format!("layer {name} has no settings: {}", done.join(", "))))
-    }
-
-    fn engrave_pictures(
-        &self,
-        job: &mut Builder,
-        drawing: &Drawing,
-        placement: Placement,
-        budget: &mut Budget,
-        remarks: &mut Vec<String>,
-    ) -> Result<()> {
-        let (settings, is_own) = self.settings(Subject::Pictures);
-        if drawing.pictures.is_empty() || settings.treatment == Some(Treatment::Skip) {
-            return Ok(());
-        }
-        let mut white = 0;
-        for picture in &drawing.pictures {
-            let raster = picture.raster_within(settings.engraving_dpi(), budget)?;
-            white += usize::from(raster.is_white());
-            raster.engrave(job, &settings.engraving(placement))?;
-        }
-        if white > 0 {
-            remarks.push(format!("layer {PICTURES}: {} white, or too light to be engraved", count(white, "picture")));
-        }
-        if !is_own && white < drawing.pictures.len() {
-            let pictures = count(drawing.pictures.len() - white, "picture");
-            let how = settings.describe_engraving();
-            remarks.push(format!("layer {PICTURES} has no settings: {pictures} engraved ({how})"));
-        }
-        Ok(())
     }
 }
 
@@ -314,121 +169,10 @@ fn add(to: &mut Named, layer: &str, settings: LayerSettings) -> Result<()> {
     }
 }
 
-impl Lines {
-    fn cut(self, job: &mut Builder, placement: Placement, keep_order: bool) -> Result<()> {
-        for lines in [self.scores, self.cuts] {
-            let lines = if keep_order { lines } else { order_tagged(lines, placement.find(job.head_mm())) };
-            for (contour, Line { speed_mm_s, laser }) in &lines {
-                cut(job, std::slice::from_ref(contour), placement, *speed_mm_s, *laser)?;
-            }
-        }
-        Ok(())
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::svg;
     use super::*;
-    use crate::puls::{Job, Position, Power};
-
-    fn drawing(shapes: &str) -> Drawing {
-        let head =
-            "<svg xmlns='http://www.w3.org/2000/svg' width='100mm' height='100mm' viewBox='0 0 100 100' fill='none'>";
-        svg::read(format!("{head}{shapes}</svg>").as_bytes(), &svg::Settings::default()).unwrap()
-    }
-
-    /// Returns where each run of fire begins, in mm.
-    fn starts(job: &Builder) -> Vec<[f64; 2]> {
-        let file = job.to_bytes();
-        let mut job = Job::open(&file[..]).unwrap();
-        let mm = |Position { x, y, .. }: Position| [x, y].map(|steps| (steps as f64 * 0.018_75).round());
-        let mut was_lit = false;
-        let mut starts = Vec::new();
-        for segment in job.segments().map(Result::unwrap) {
-            if segment.laser && !was_lit {
-                starts.push(mm(segment.start));
-            }
-            was_lit = segment.laser;
-        }
-        starts
-    }
-
-    const BOXES: &str = "<rect x='10' y='10' width='60' height='60' stroke='red'/>\
-                         <rect x='50' y='50' width='5' height='5' stroke='blue'/>";
-
-    #[test]
-    fn what_is_inside_is_cut_first_also_in_another_layer() {
-        let mut layers = Layers::default();
-        let made = |layers: &Layers| {
-            let mut job = Builder::new();
-            layers.draw(&mut job, &drawing(BOXES), Placement::default()).unwrap();
-            let starts = starts(&job);
-            assert_eq!(starts.len(), 2, "{starts:?}");
-            starts
-        };
-        let inner = |[x, _]: [f64; 2]| (50.0..=55.0).contains(&x);
-        assert!(inner(made(&layers)[0]));
-        layers.keep_order = true;
-        assert!(inner(made(&layers)[1]));
-        layers.keep_order = false;
-        let mut scored = layers.clone();
-        scored.set("blue=score").unwrap();
-        assert!(inner(made(&scored)[0]), "scores come before cuts");
-        layers.set("blue=cut").unwrap();
-        layers.set("red=score").unwrap();
-        assert!(inner(made(&layers)[1]), "scores come before cuts");
-    }
-
-    #[test]
-    fn outlines_of_fills_are_clipped_and_cut_once() {
-        for (shape, expected_mm) in [
-            ("<rect x='10' y='10' width='20' height='20' fill='red' stroke='red'/>", 80.0),
-            ("<rect x='10' y='10' width='20' height='20' fill='red'/>", 80.0),
-            ("<path d='M10 10H30V30' fill='red' stroke='red'/>", 40.0),
-            (
-                "<clipPath id='c'><rect width='20' height='100'/></clipPath>\
-                 <rect x='10' y='10' width='80' height='20' fill='red' clip-path='url(#c)'/>",
-                40.0,
-            ),
-        ] {
-            let mut layers = Layers::default();
-            layers.set("red=cut,power=full").unwrap();
-            let mut job = Builder::new();
-            layers.draw(&mut job, &drawing(shape), Placement::default()).unwrap();
-            let measured = crate::puls::measure(job.reader(), crate::puls::Limits::default()).unwrap();
-            assert!((measured.cut_mm - expected_mm).abs() < 0.5, "{shape}: {}", measured.cut_mm);
-        }
-    }
-
-    #[test]
-    fn a_failed_drawing_leaves_the_job_as_it_was() {
-        let mut job = Builder::new();
-        job.move_to(5.0, 5.0).unwrap();
-        let before = job.to_bytes();
-        let far = drawing("<path d='M10 10H20M2000 2000H2010' stroke='red'/>");
-        assert!(Layers::default().draw(&mut job, &far, Placement::default()).is_err());
-        let mut layers = Layers::default();
-        layers.base.speed = Some(f64::NAN);
-        assert!(layers.draw(&mut job, &drawing(BOXES), Placement::default()).is_err());
-        assert_eq!(job.to_bytes(), before);
-    }
-
-    #[test]
-    fn what_cannot_be_drawn_as_asked_has_a_remark() {
-        for (shapes, settings, expected) in [
-            ("<rect width='9' height='9' stroke='red'/>", "red=cut,speed=1000", "the head reaches 187.5 mm/s"),
-            ("<rect width='9' height='.0005' fill='red'/><path d='M0 9H9' stroke='red'/>", "", "1 shape too thin"),
-            ("<path d='M9 9h0M0 0H9' stroke='red'/><path d='M5 5h0' stroke='red'/>", "", "lines without a length"),
-        ] {
-            let mut layers = Layers::default();
-            if !settings.is_empty() {
-                layers.set(settings).unwrap();
-            }
-            let remarks = layers.draw(&mut Builder::new(), &drawing(shapes), Placement::default()).unwrap();
-            assert!(remarks.iter().any(|remark| remark.contains(expected)), "{shapes}: {remarks:?}");
-        }
-    }
+    use crate::puls::Power;
 
     #[test]
     fn errors_in_a_file_of_settings_have_their_place() {
@@ -484,35 +228,6 @@ mod tests {
         assert!(error.contains("power and density replace each other"), "{error}");
         for text in [format!("a = {}", "[".repeat(100_000)), "x".repeat(2 << 20), "[red]\nspeed = nan".to_owned()] {
             assert!(matches!(Layers::default().set_from_toml(&text), Err(Error::Drawing { .. } | Error::Layer { .. })));
-        }
-    }
-
-    #[test]
-    fn white_is_left_out_unless_it_has_settings() {
-        let white = "<path d='M10 10H30' stroke='#fff'/><rect x='40' y='10' width='2' height='2' fill='white'/>";
-        let made = |settings: &str, shapes: &str| {
-            let mut layers = Layers::default();
-            settings.split_whitespace().for_each(|settings| layers.set(settings).unwrap());
-            let mut job = Builder::new();
-            let remarks = layers.draw(&mut job, &drawing(shapes), Placement::default())?;
-            Ok::<_, Error>((starts(&job).into_iter().map(|[x, _]| x).reduce(f64::min), remarks))
-        };
-        let red = "<path d='M60 10H70' stroke='red'/>";
-        let (start, remarks) = made("", &format!("{white}{red}")).unwrap();
-        assert_eq!(start, Some(60.0));
-        assert_eq!(
-            remarks,
-            [
-                "layer #ffffff has no settings: 1 line, 1 shape left out, as the page is white",
-                "layer #ff0000 has no settings: 1 line cut (power 40, 50 mm/s)",
-            ]
-        );
-        assert_eq!(made("white=cut", white).unwrap().0, Some(10.0));
-        assert_eq!(made("white=engrave", white).unwrap().0, Some(40.0));
-        for (settings, shapes) in [("", white), ("red=skip", red), ("red=skip", &format!("{white}{red}"))] {
-            let error = made(settings, shapes).unwrap_err().to_string();
-            let expected = "the SVG file has nothing to draw: every layer is skipped, or white without settings";
-            assert!(error.starts_with(expected), "{error}");
         }
     }
 }

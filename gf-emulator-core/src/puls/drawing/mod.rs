@@ -6,6 +6,7 @@
 mod contour;
 pub mod gcode;
 mod kind;
+mod layer_jobs;
 mod layer_settings;
 mod layers;
 mod nesting;
@@ -18,6 +19,7 @@ pub mod svg;
 mod svg_drawing;
 mod svg_element;
 mod svg_limits;
+mod svg_page;
 mod svg_pictures;
 mod svg_raster;
 mod svg_reader;

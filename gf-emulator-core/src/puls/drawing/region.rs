@@ -151,6 +151,14 @@ impl Area {
         }
         Some(())
     }
+
+    /// Adds the outlines of all regions, which the border of the area is made of.
+    fn add_outlines<'a>(&'a self, outlines: &mut Vec<&'a Contour>) {
+        for part in &self.parts {
+            outlines.extend(&part.contours);
+            part.within.iter().for_each(|area| area.add_outlines(outlines));
+        }
+    }
 }
 
 /// Returns the parts of a contour that are in all of the areas. `None` if the budget is spent.
@@ -214,6 +222,28 @@ pub(super) fn clip(contour: &Contour, areas: &[Arc<Area>], budget: &mut Budget) 
     Some(clipped)
 }
 
+/// Returns the outline of what is inside closed contours and in all of the areas. `None` if the budget is spent.
+pub(super) fn visible_outline(
+    contours: &[Contour],
+    rule: FillRule,
+    areas: &[Arc<Area>],
+    budget: &mut Budget,
+) -> Option<Vec<Contour>> {
+    if areas.is_empty() {
+        return Some(contours.to_vec());
+    }
+    budget.take(contours.iter().map(|contour| contour.points.len()).sum())?;
+    let shape = AreaPart { contours: contours.to_vec(), region: Region::new(contours, rule), within: areas.to_vec() };
+    let shape = Arc::new(Area { parts: vec![shape] });
+    let mut outlines = Vec::new();
+    shape.add_outlines(&mut outlines);
+    let mut visible = Vec::new();
+    for outline in outlines {
+        visible.extend(clip(outline, std::slice::from_ref(&shape), budget)?);
+    }
+    Some(visible)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -253,6 +283,27 @@ mod tests {
         // It starts inside: one open part with the start in its middle.
         let parts = clipped(&square(8.0, 8.0, 4.0), &[page]);
         assert_eq!(parts, [Contour::new(vec![[8.0, 10.0], [8.0, 8.0], [10.0, 8.0]], false)]);
+    }
+
+    #[test]
+    fn the_visible_outline_is_made_of_both_outlines() {
+        let corner = area(vec![square(5.0, 5.0, 10.0)], FillRule::NonZero);
+        let visible = |areas: &[Arc<Area>]| {
+            let outlines = visible_outline(&[square(0.0, 0.0, 10.0)], FillRule::NonZero, areas, &mut Budget(1 << 20));
+            let points: Vec<_> = outlines.unwrap().iter().flat_map(|outline| outline.points.clone()).collect();
+            let of = |axis: usize| points.iter().map(move |point| point[axis]);
+            (0..2).map(|axis| (of(axis).fold(99.0, f64::min), of(axis).fold(-99.0, f64::max))).collect::<Vec<_>>()
+        };
+        assert_eq!(visible(&[]), [(0.0, 10.0), (0.0, 10.0)]);
+        assert_eq!(visible(std::slice::from_ref(&corner)), [(5.0, 10.0), (5.0, 10.0)]);
+        // The hole of a ring shows nothing, and what is around all of the shape shows all of it.
+        let around = area(vec![square(-5.0, -5.0, 30.0)], FillRule::NonZero);
+        assert_eq!(visible(&[around, corner.clone()]), [(5.0, 10.0), (5.0, 10.0)]);
+        let elsewhere = area(vec![square(20.0, 0.0, 10.0)], FillRule::NonZero);
+        assert_eq!(visible(&[elsewhere, corner]), [(99.0, -99.0), (99.0, -99.0)]);
+        assert!(
+            visible_outline(&[square(0.0, 0.0, 1.0)], FillRule::NonZero, &[Arc::default()], &mut Budget(3)).is_none()
+        );
     }
 
     #[test]

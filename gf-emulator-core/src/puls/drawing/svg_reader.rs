@@ -16,6 +16,7 @@ use super::contour::{Contour, chords};
 use super::region::{Area, AreaPart, Budget, FillRule, Region, clip};
 use super::svg_drawing::{CLIP_BUDGET, Drawing, Fill, Layer, Picture, Scale, too_many_crossings};
 use super::svg_limits;
+use super::svg_page::OutsidePage;
 use super::svg_pictures::is_drawn;
 use super::svg_raster::{bounds, transform};
 use super::text_position::TextPosition;
@@ -166,7 +167,7 @@ struct Reader {
     layers: HashMap<[u8; 3], usize>,
     points: usize,
     budget: Budget,
-    is_outside: bool,
+    outside: OutsidePage,
     has_shades_with_strokes: bool,
 }
 
@@ -179,7 +180,7 @@ impl Reader {
             layers: HashMap::new(),
             points: 0,
             budget: Budget(CLIP_BUDGET),
-            is_outside: false,
+            outside: OutsidePage::new([width_mm, height_mm]),
             has_shades_with_strokes: false,
         }
     }
@@ -190,7 +191,7 @@ impl Reader {
     }
 
     fn finish(mut self) -> Drawing {
-        if self.is_outside {
+        if self.outside.is_found() {
             self.remark("a part of the drawing is outside its page");
         }
         if self.drawing.pictures.iter().any(|picture| picture.file.is_none()) {
@@ -283,7 +284,7 @@ impl Reader {
                 let mut contours = self.contours(path.data(), context.to_mm, true)?;
                 contours.retain(Contour::has_inside);
                 if !contours.is_empty() {
-                    self.note_outside(&contours);
+                    self.outside.note_fill(&contours, rule(fill.rule()), &context.clips);
                     let opacity = context.opacity * fill.opacity().get();
                     let fill = Fill { contours, rule: rule(fill.rule()), opacity, clips: context.clips.clone() };
                     self.layer(*colour).fills.push(fill);
@@ -324,7 +325,7 @@ impl Reader {
         if !matches!(stroke.paint(), Paint::Color(_)) {
             self.remark("lines with a gradient are cut in its first colour, those with a pattern in black");
         }
-        self.note_outside(&strokes);
+        self.outside.note(&strokes);
         self.layer(colour.unwrap_or_else(usvg::Color::black)).strokes.append(&mut strokes);
         Ok(())
     }
@@ -377,7 +378,7 @@ impl Reader {
         let corners = corners.map(|corner| context.to_mm * Point::from(corner));
         check_range(&corners)?;
         let outline = Contour::new(corners.map(|corner| [corner.x, corner.y]).to_vec(), true);
-        self.note_outside(std::slice::from_ref(&outline));
+        self.outside.note_fill(std::slice::from_ref(&outline), FillRule::NonZero, &context.clips);
         let [position_mm, end_mm] = bounds(outline.points.iter());
         self.drawing.pictures.push(Picture {
             position_mm,
@@ -399,18 +400,6 @@ impl Reader {
             layers.len() - 1
         });
         &mut layers[index]
-    }
-
-    fn note_outside(&mut self, contours: &[Contour]) {
-        // Rounding.
-        const TOLERANCE_MM: f64 = 0.02;
-        let size = [self.drawing.width_mm, self.drawing.height_mm];
-        let is_outside = |value: f64, size: f64| value < -TOLERANCE_MM || value > size + TOLERANCE_MM;
-        self.is_outside = self.is_outside
-            || contours
-                .iter()
-                .flat_map(|contour| &contour.points)
-                .any(|[x, y]| is_outside(*x, size[0]) || is_outside(*y, size[1]));
     }
 
     fn count(&mut self, points: usize) -> Result<()> {

@@ -16,9 +16,8 @@ use super::{
 use crate::puls::header::{LENS_TRAVEL_HALF_STEPS, LENS_TRAVEL_MM};
 use crate::puls::{Code, Error, Header, Position, Result, Span, code, tick};
 
-/// Where the lens has to be for a material: a line through the heights of captured prints, in half steps above where a hunt
-/// leaves the lens. 2.54 mm of material had 8 and 12.7 mm had 30, which was never exceeded
-/// (measured on hardware).
+/// Where the lens has to be for a material: a line through the heights of captured prints, in half steps above where a
+/// hunt leaves the lens. 2.54 mm of material had 8 and 12.7 mm had 30, which was never exceeded (measured on hardware).
 const FOCUS_HALF_STEPS_AT_0: f64 = 1.3;
 const FOCUS_HALF_STEPS_PER_MM: f64 = 2.63;
 const MAX_FOCUS_HALF_STEPS: f64 = 30.0;
@@ -32,9 +31,10 @@ const MAX_MATERIAL_MM: f64 = 12.7;
 /// most 700 mm/s2 in X and 590 mm/s2 in Y, or as [`Builder::acceleration`] sets; in a curve, these limits apply to
 /// tangential and centripetal acceleration separately. An axis makes at most one step per tick: 187.5 mm/s at 10 kHz.
 ///
-/// A made job is as the service sends it, as far as that is known: the header has all codes of a captured print, with the
-/// fans of a cut, or those of a motion if the job never fires, or of a hunt if the head does not move either. A power byte comes before the first tick that fires, and
-/// then about every 27000 ticks while it fires. The job ends dark. No made job has been tried on hardware.
+/// A made job is as the service sends it, as far as that is known: the header has all codes of a captured print, with
+/// the fans of a cut, or those of a motion if the job never fires, or of a hunt if the head does not move either. A power
+/// byte comes before the first tick that fires, and then about every 27000 ticks while it fires. The job ends dark. No
+/// made job has been tried on hardware.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, CheckOptions, Job, Laser, Move, Power, check};
@@ -129,8 +129,8 @@ impl Builder {
         Ok(self)
     }
 
-    /// Changes the header to that of the job so far: a hunt, a motion once the head has moved, or a print once the laser
-    /// has fired.
+    /// Changes the header to that of the job so far: a hunt, a motion once the head has moved, or a print once the
+    /// laser has fired.
     pub(super) fn update_header(&mut self) {
         let kind = match (self.power.any(), self.moves) {
             (true, _) => Kind::Print,
@@ -169,7 +169,8 @@ impl Builder {
     /// Travels to a position with the laser off, from rest to rest.
     ///
     /// # Errors
-    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`](crate::puls::MAX_COORDINATE_MM), or the job gets longer than [`MAX_TICKS`].
+    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`](crate::puls::MAX_COORDINATE_MM), or the job gets
+    /// longer than [`MAX_TICKS`].
     pub fn move_to(&mut self, x_mm: f64, y_mm: f64) -> Result<&mut Self> {
         self.path(&[Move::new(x_mm, y_mm, self.travel_speed_mm_s, Laser::Off)])
     }
@@ -187,8 +188,8 @@ impl Builder {
     /// without length are dropped.
     ///
     /// # Errors
-    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`](crate::puls::MAX_COORDINATE_MM), a speed is not above 0, a density is not 0 to 1,
-    /// or the job gets longer than [`MAX_TICKS`]. The job is unchanged then.
+    /// [`Error::Make`] if a coordinate exceeds [`MAX_COORDINATE_MM`](crate::puls::MAX_COORDINATE_MM), a speed is not
+    /// above 0, a density is not 0 to 1, or the job gets longer than [`MAX_TICKS`]. The job is unchanged then.
     pub fn path(&mut self, moves: &[Move]) -> Result<&mut Self> {
         self.path_with(moves, &mut Dither::default())
     }
@@ -240,8 +241,8 @@ impl Builder {
     ///
     /// # Errors
     /// [`Error::Make`] if the height is not from [`MIN_LENS_MM`](crate::puls::MIN_LENS_MM) to
-    /// [`MAX_LENS_MM`](crate::puls::MAX_LENS_MM), or farther than the travel of the lens, 12.32 mm, from an earlier height
-    /// in this job, or if the job gets longer than [`MAX_TICKS`].
+    /// [`MAX_LENS_MM`](crate::puls::MAX_LENS_MM), or farther than the travel of the lens, 12.32 mm, from an earlier
+    /// height in this job, or if the job gets longer than [`MAX_TICKS`].
     pub fn lens_to(&mut self, z_mm: f64) -> Result<&mut Self> {
         let Some(lens) = self.lens_span(z_mm) else {
             let expected =
@@ -277,8 +278,8 @@ impl Builder {
         (reaches && lens.steps() <= travel).then_some(lens)
     }
 
-    /// Moves the lens so that it focuses on the surface of a material of that thickness: by 2.63 half steps per mm and 1.3
-    /// more, at most 30, rounded to full steps. That is where captured prints had it (measured on hardware). The lens
+    /// Moves the lens so that it focuses on the surface of a material of that thickness: by 2.63 half steps per mm and
+    /// 1.3 more, at most 30, rounded to full steps. That is where captured prints had it (measured on hardware). The lens
     /// starts where the hunt before a print leaves it.
     ///
     /// # Errors

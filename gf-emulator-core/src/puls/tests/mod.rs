@@ -20,6 +20,8 @@ mod path_moves;
 mod segments;
 #[cfg(feature = "drawing")]
 mod svg;
+#[cfg(feature = "drawing")]
+mod svg_limits;
 
 use std::io::{self, Read, Write};
 use std::path::Path;

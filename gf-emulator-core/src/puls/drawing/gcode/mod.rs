@@ -3,32 +3,41 @@
 //! | word | effect |
 //! |---|---|
 //! | `G0` | travels with the laser off, at the job's travel speed |
-//! | `G1` `G2` `G3` | moves straight, clockwise or counterclockwise (around the centre `I` `J`, or with radius `R`) at `F` |
+//! | `G1` `G2` `G3` | moves straight, clockwise, counterclockwise (around the centre `I` `J`, or with radius `R`) at `F` |
 //! | `G4 P` | dwells for `P` seconds; under `M3` the laser fires, unless `G0` is in force |
 //! | `G20` `G21` | inches, millimetres (default) |
 //! | `G90` `G91` | absolute coordinates (default), relative coordinates |
 //! | `G90.1` `G91.1` | arc centres absolute, or relative to the arc's start (default) |
 //! | `G93` `G94` | `F` is moves per minute, or mm or inches per minute (default) |
 //! | `G92` `G92.1` | sets the origin so that the head is at these coordinates, without a move; undoes that |
-//! | `G54` to `G59`, `G10 L2` `G10 L20` | coordinate systems. What a controller has stored is not known: their origins are 0,0 until `G10` sets them, with a remark |
+//! | `G54` to `G59` | coordinate systems. What a controller has stored is not known: their origins are 0,0, with a remark |
+//! | `G10 L2` `G10 L20` | sets the origin of a coordinate system |
 //! | `G53` | one line in machine coordinates, which are those from the drawing's origin |
-//! | `G28` `G30`, `G28.1` `G30.1` | travels to a stored position, by way of the coordinates in the line; stores one. At first both are 0,0; for `G30` with a remark |
+//! | `G28` `G30` | travels to a stored position, at first 0,0 (for `G30` with a remark), by way of those in the line |
+//! | `G28.1` `G30.1` | stores that position |
 //! | `G43.1` `G49` | shifts Z, ends that |
-//! | `M3` `M4` `M5` | laser on with constant density, laser on with constant dose ([`Laser::Dynamic`](super::super::Laser::Dynamic)), laser off (default). `P` beside `S`, a percentage for Snapmaker, has no effect |
+//! | `M3` `M5` | laser on with constant density, laser off (default) |
+//! | `M4` | laser on with constant dose ([`Laser::Dynamic`](super::super::Laser::Dynamic)) |
+//! | `P` beside `S` | no effect: a percentage for Snapmaker |
 //! | `S` | the density, from 0 to [`Settings::s_max`]; 0 is off, more is taken as the maximum, with a remark |
-//! | `F` | the speed in mm or inches per minute; 50 mm/s before the first one, with a remark, in a program with a laser |
+//! | `F` | the speed in mm or inches per minute; 50 mm/s before the first one, with a remark, if there is a laser |
 //! | `X` `Y` `Z` | the target; Z is the lens |
 //! | `M2` `M30` | the end of the program; nothing after it is read |
 //! | `M0` `M1` `M6` `M60` | pauses and tool changes: passed over with a remark |
-//! | `M106` `M107` | fan: passed over with a remark. In a program with `M106 S`, but without `M3`, `M4`, moves of Z under it, `M82`, `M83` and comments of printers, the laser, from 0 to 255 whatever [`Settings::s_max`] is and in `G0` as well, with a remark, and `G4 P` is in milliseconds, as for Marlin; in others without `M3` and `M4`, `M106` is an error |
-//! | `M105` `M117` `M400` and other commands of printers without effect on a job | passed over with their line, with a remark |
+//! | `M106` `M107` | fan, passed over with a remark, or the laser: see below |
+//! | `M105` `M117` `M400` and others of printers | no effect on a job: passed over with their line, with a remark |
 //! | lines with `$` | passed over with a remark; `$J` is an error |
-//! | `G8` `G15` `G17` `G40` `G43` `G50` `G61` `G64` `G69` `G80` `G97` `G98` `G99` `M7` `M8` `M9` `M48` `M49` `M56`, `D` `H` `L` `N` `O` `Q` `T` | no effect |
+//! | `G8` `G15` `G17` `G40` `G43` `G50` `G61` `G64` `G69` `G80` `G97` `G98` `G99` | no effect |
+//! | `M7` `M8` `M9` `M48` `M49` `M56`, `D` `H` `L` `N` `O` `Q` `T` | no effect |
 //! | `G18` `G19` | accepted; arcs in these planes are an error |
 //!
+//! `M106` is the laser in a program with `M106 S`, but without `M3`, `M4`, moves of Z under it, `M82`, `M83` and comments
+//! of printers: from 0 to 255 whatever [`Settings::s_max`] is, in `G0` as well, with a remark, and `G4 P` is in
+//! milliseconds, as for Marlin. In other programs without `M3` and `M4`, it is an error.
+//!
 //! Motion modes are modal. Letters may be lowercase and spaces omitted; `( )` and `;` are comments. Lines end with LF,
-//! CR LF or CR. A line that starts with `%`, a `/` at the start of a line, the real-time commands `?` `!` `~`, checksums
-//! (`*57`), a byte order mark, and Ctrl-Z or NUL around a line are ignored.
+//! CR LF or CR. A line that starts with `%`, a `/` at the start of a line, the real-time commands `?` `!` `~`,
+//! checksums (`*57`), a byte order mark, and Ctrl-Z or NUL around a line are ignored.
 //!
 //! Everything else is an error with a position, and with a reason where it is known what the program wants: helical
 //! arcs, exponents, splines, drilling cycles, probes, subprograms, variables, other axes, Marlin's inline mode (`M3 I`).
