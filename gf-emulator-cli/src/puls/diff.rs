@@ -22,12 +22,14 @@ Examples:
 Both jobs start at the same place and time. `apart` is the greatest distance of
 the heads at the same time; after its end, a head stays where it is. Places
 where the laser fires count as the same if they are less than 0.1 mm apart. The
-order of the codes in a header, and compression, are no difference.
+`dose` is the ticks that would fire at full power for the same effect, per mm of
+cut: a tick counts by its power level, of 127. What neither job has is left out.
+The order of the codes in a header, and compression, are no difference.
 
 --json prints one object: same, header (code, a, b), first_tick,
 first_path_tick, first_laser_tick, distance (mm, at_s), fires_mm2 (only_a,
 only_b, both), and a and b, each with ticks, run_time, travelled, cut, end_mm,
-fire_ticks, density.
+fire_ticks, density, full_power_ticks.
 
 Exit codes: 0 no difference; 1 the jobs differ; 2 wrong usage, or a file that
 cannot be read or written.")]

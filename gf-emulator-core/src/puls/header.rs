@@ -40,6 +40,8 @@ pub(super) const LENS_STOPS_HALF_STEPS: RangeInclusive<i64> = -10..=31;
 pub(super) const LENS_HALF_STEP_MM: f64 = LENS_TRAVEL_MM / LENS_TRAVEL_HALF_STEPS as f64;
 /// Microsteps per full step if the header has none, and the only ones that machines accept. Every job seen has 8.
 pub(super) const DEFAULT_MICROSTEPS: u32 = 8;
+/// The step frequency of prints and hunts (read from captured jobs), assumed if a header has none.
+pub(super) const STEP_FREQUENCY_HZ: u32 = 10_000;
 /// Step frequencies that a machine can play, in ticks per second; above about 165 kHz it saturates (measured on
 /// hardware).
 pub(super) const STEP_FREQUENCIES_HZ: RangeInclusive<u32> = 1_000..=200_000;
@@ -224,6 +226,11 @@ impl Header {
     #[must_use]
     pub fn step_frequency_hz(&self) -> Option<u32> {
         self.units.step_frequency_hz
+    }
+
+    /// Returns the ticks per second, or those of prints if the header has none.
+    pub(crate) fn assumed_hz(&self) -> u32 {
+        self.step_frequency_hz().unwrap_or(STEP_FREQUENCY_HZ)
     }
 
     /// Returns the microsteps per full step of X (`XSmm`), 8 if it is missing or 0.

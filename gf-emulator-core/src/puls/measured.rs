@@ -4,7 +4,7 @@ use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 use serde_json::{Value, json};
 
-use super::{Counts, Extents, Header, Power, Span, Timeline};
+use super::{Counts, Extents, Header, Power, Span, Timeline, tick};
 
 const MM_PER_INCH: f64 = 25.4;
 
@@ -156,6 +156,15 @@ impl Measured {
     #[must_use]
     pub fn fire_ticks_per_mm(&self) -> Option<f64> {
         (self.cut_mm > 0.0).then(|| self.counts.le as f64 / self.cut_mm)
+    }
+
+    /// Returns how many ticks would fire at full power for the same dose: a tick counts by its power level, of 127.
+    /// Before the first power byte, machines fire at about full power.
+    pub(super) fn full_power_ticks(&self) -> f64 {
+        let of = |(level, dose): &(Option<u8>, Dose)| {
+            dose.fire_ticks as f64 * f64::from(level.unwrap_or(tick::LEVEL)) / f64::from(tick::LEVEL)
+        };
+        self.powers.iter().map(of).sum()
     }
 }
 

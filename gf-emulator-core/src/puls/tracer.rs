@@ -14,8 +14,6 @@ use super::{Header, Segment};
 const RESTS_PER_SECOND: u64 = 20;
 /// The lens, which makes as few as 8 steps per second in the machine's own hunts, is at rest after 1/4 s.
 const LENS_RESTS_PER_SECOND: u64 = 4;
-/// The step frequency of prints, assumed if a header has none.
-const DEFAULT_HZ: u64 = 10_000;
 
 /// Splits a body into [`Segment`]s. Takes it in pieces of any size.
 ///
@@ -58,7 +56,7 @@ impl Tracer {
     /// Creates a tracer for a body with that header. Rests depend on its step frequency (10 kHz if it has none).
     #[must_use]
     pub fn new(header: &Header) -> Self {
-        let hz = header.step_frequency_hz().map_or(DEFAULT_HZ, u64::from);
+        let hz = u64::from(header.assumed_hz());
         // Never within a block, so that blocks can be processed as a whole.
         let rest = |per_second: u64| (hz / per_second).max(BLOCK_TICKS as u64);
         Self {

@@ -9,15 +9,13 @@ use serde_json::json;
 
 use super::csp;
 use super::escape::Truncated;
-use crate::puls::{Header, Job, Position, Seconds, WORK_AREA_MM, tick};
+use crate::puls::{Header, Job, Position, Seconds, WORK_AREA_MM};
 
 const STYLE: &str = concat!(include_str!("common.css"), include_str!("job_view.css"));
 const SCRIPT: &str = include_str!("job_view.js");
 
 /// Samples per second, as long as there are not too many.
 const SAMPLES_PER_SECOND: u64 = 100;
-/// The ticks a second if the header has no step frequency.
-const DEFAULT_HZ: u32 = 10_000;
 /// The most samples on a page: 83 minutes at 100 a second. Those of a longer job are twice as long, and so on.
 const MAX_SAMPLES: usize = 500_000;
 /// The most heights of the lens, and the most changes of the laser's power, that a page has.
@@ -104,7 +102,7 @@ impl JobView {
     /// Those of [`Job::next_chunk`].
     pub fn read<R: Read>(mut job: Job<R>) -> crate::puls::Result<Self> {
         let header = job.header().clone();
-        let hz = header.step_frequency_hz().unwrap_or(DEFAULT_HZ);
+        let hz = header.assumed_hz();
         let sample_ticks = (u64::from(hz) / SAMPLES_PER_SECOND).max(1);
         let mut view = Self {
             header,
@@ -116,35 +114,28 @@ impl JobView {
             fire_ticks: 0,
         };
         let mut position = Position::default();
-        let (mut fired, mut after_power) = (0, false);
-        while let Some(chunk) = job.next_chunk()? {
-            for &byte in chunk {
-                let z = position.z;
-                fired += u32::from(position.advance(byte));
-                view.ticks += 1;
-                if position.z != z {
-                    view.lens.push(view.ticks, position.z);
-                }
-                let is_power = byte & tick::POWER != 0;
-                // Of power bytes in a row, only the first counts.
-                if !std::mem::replace(&mut after_power, is_power) && is_power {
-                    view.set_power(byte & tick::LEVEL);
-                }
-                if view.ticks.is_multiple_of(view.sample_ticks) {
-                    view.push(position, std::mem::take(&mut fired));
-                }
+        let (mut fired, mut power) = (0, None);
+        for tick in job.ticks() {
+            let tick = tick?;
+            fired += u32::from(tick.fires);
+            view.ticks += 1;
+            if tick.position.z != position.z {
+                view.lens.push(view.ticks, tick.position.z);
+            }
+            if tick.power != power
+                && let Some(level) = tick.power
+            {
+                view.powers.push(view.ticks, level);
+            }
+            (position, power) = (tick.position, tick.power);
+            if view.ticks.is_multiple_of(view.sample_ticks) {
+                view.push(position, std::mem::take(&mut fired));
             }
         }
         if !view.ticks.is_multiple_of(view.sample_ticks) {
             view.push(position, fired);
         }
         Ok(view)
-    }
-
-    fn set_power(&mut self, level: u8) {
-        if self.powers.values.last().is_none_or(|&(_, last)| last != level) {
-            self.powers.push(self.ticks, level);
-        }
     }
 
     /// Returns what the page leaves out: steps of the lens and changes of the power, if there are too many. It then shows
@@ -162,12 +153,7 @@ impl JobView {
 
     /// Converts ticks to seconds on the page.
     fn seconds(&self, ticks: u64) -> f64 {
-        ticks as f64 / f64::from(self.hz())
-    }
-
-    /// Returns the ticks a second at which the page shows the job.
-    fn hz(&self) -> u32 {
-        self.header.step_frequency_hz().unwrap_or(DEFAULT_HZ)
+        ticks as f64 / f64::from(self.header.assumed_hz())
     }
 
     fn push(&mut self, position: Position, fire_ticks: u32) {
@@ -203,7 +189,7 @@ impl JobView {
     pub fn page(&self, title: &str) -> String {
         let has_hz = self.header.step_frequency_hz().is_some();
         let data = json!({
-            "hz": self.hz(),
+            "hz": self.header.assumed_hz(),
             "ticks": self.ticks,
             "sampleTicks": self.sample_ticks,
             "xMm": self.header.x_mm(1),
@@ -229,7 +215,7 @@ impl JobView {
                     header {
                         h1 { (Truncated(title, MAX_TITLE)) }
                         p { (Seconds(run_time_s)) ", " (self.ticks) " ticks"
-                            @if !has_hz { "; the header has no step frequency: shown at " (DEFAULT_HZ) " a second" } }
+                            @if !has_hz { "; the header has no step frequency: shown at " (self.header.assumed_hz()) " a second" } }
                     }
                     main {
                         noscript { p { "This page draws with a script, which is turned off here." } }
@@ -283,7 +269,7 @@ fn push_number(bytes: &mut Vec<u8>, mut number: u64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::puls::{Builder, Laser, Move};
+    use crate::puls::{Builder, Laser, Move, tick};
 
     /// Decodes the samples as the script does.
     fn decode(view: &JobView) -> Vec<(i64, i64, u64)> {

@@ -13,9 +13,6 @@ use super::{Code, Error, Header, Job, Measured, Meter, Position, tick};
 pub(super) use marks::Kind;
 use marks::{Mark, Marks};
 
-/// Assumed if a header has no step frequency.
-const DEFAULT_HZ: u32 = 10_000;
-
 /// A code whose value differs between two headers. Of a repeated code, the last value counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
@@ -59,8 +56,9 @@ pub enum DifferenceError {
 /// grid.
 ///
 /// Serializes as an object (`puls diff --json`) with the keys `same`, `header` (`code`, `a`, `b`), `first_tick`,
-/// `first_path_tick`, `first_laser_tick`, `distance` (`mm`, `at_s`), `fires_mm2` (`only_a`, `only_b`, `both`), and `a` and `b`, each with `ticks`, `run_time`
-/// (seconds), `end_mm` (X, Y, Z), `travelled`, `cut` (mm), `fire_ticks`, `density`.
+/// `first_path_tick`, `first_laser_tick`, `distance` (`mm`, `at_s`), `fires_mm2` (`only_a`, `only_b`, `both`), and `a` and
+/// `b`, each with `ticks`, `run_time` (seconds), `end_mm` (X, Y, Z), `travelled`, `cut` (mm), `fire_ticks`, `density`,
+/// `full_power_ticks`.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Difference, Job};
@@ -76,12 +74,13 @@ pub enum DifferenceError {
 pub struct Difference {
     /// The codes that differ, in the order of the first header; then those that only the second has.
     pub codes: Vec<CodeDifference>,
-    /// The first tick whose byte differs, counted from 0; the length of the shorter job if it is the start of the other.
-    /// `None` if the bodies are equal.
+    /// The first tick whose byte differs, counted from 0; the length of the shorter job if it is the start of the
+    /// other. `None` if the bodies are equal.
     pub first_tick: Option<u64>,
     /// The first tick in which the steps differ. `None` if there is none before the end of the shorter job.
     pub first_path_tick: Option<u64>,
-    /// The first tick in which firing or a power byte differs. `None` if there is none before the end of the shorter job.
+    /// The first tick in which firing or a power byte differs. `None` if there is none before the end of the shorter
+    /// job.
     pub first_laser_tick: Option<u64>,
     /// The greatest distance between the two heads at the same time. After its end, a head stays where it is.
     pub distance: Distance,
@@ -200,7 +199,7 @@ impl<R: Read> Side<R> {
         let header = job.header();
         Self {
             meter: Meter::new(header),
-            hz: header.step_frequency_hz().unwrap_or(DEFAULT_HZ),
+            hz: header.assumed_hz(),
             step_mm: (header.x_mm(1), header.y_mm(1)),
             next: job.chunk().len(),
             tick: 0,
@@ -272,44 +271,54 @@ impl Difference {
         areas
     }
 
-    /// Returns what differs, as names and values for display: the values of the first job, then of the second.
+    /// Returns what differs, as names and values for display: the values of the first job, then of the second. What
+    /// neither of them has is left out.
     pub(super) fn rows(&self) -> Vec<(&'static str, String)> {
-        let tick = |tick: Option<u64>, measured: &Measured| {
-            tick.map_or_else(
-                || "-".to_owned(),
-                |tick| {
-                    let at = measured.seconds(tick).map(|at| format!(" ({at:.3} s)"));
-                    format!("tick {tick}{}", at.unwrap_or_default())
-                },
-            )
+        let first = |tick: Option<u64>| {
+            // Without the same frequency, ticks are not compared.
+            let tick = tick?;
+            let at = self.a.seconds(tick).map(|at| format!(" ({at:.3} s)")).unwrap_or_default();
+            Some(format!("first difference: tick {tick}{at}"))
         };
-        let both = |value: &dyn Fn(&Measured) -> String| {
-            let (a, b) = (value(&self.a), value(&self.b));
-            if a == b { format!("{a} in both") } else { format!("{a} in A, {b} in B") }
+        let both = |value: &dyn Fn(&Measured) -> Option<String>| {
+            let values = [value(&self.a), value(&self.b)];
+            if values == [None, None] {
+                return None;
+            }
+            let [a, b] = values.map(|value| value.unwrap_or_else(|| "-".to_owned()));
+            Some(if a == b { format!("{a} in both") } else { format!("{a} in A, {b} in B") })
         };
+        let time =
+            |job: &Measured| job.run_time_s.map_or_else(|| format!("{} ticks", job.ticks), |s| format!("{s:.3} s"));
+        let end = |job: &Measured| format!("{:.2},{:.2},{:.2} mm", job.x_end_mm(), job.y_end_mm(), job.z_end_mm());
         let [only_a, only_b, in_both] = self.fires_mm2();
-        let mut rows = vec![
-            (
-                "time",
-                both(&|job| job.run_time_s.map_or_else(|| format!("{} ticks", job.ticks), |s| format!("{s:.3} s"))),
-            ),
-            ("bytes", format!("first difference: {}", tick(self.first_tick, &self.a))),
-            ("path", format!("first difference: {}", tick(self.first_path_tick, &self.a))),
-            ("apart", format!("at most {:.2} mm, at {:.3} s", self.distance.mm, self.distance.at_s)),
-            ("end", both(&|job| format!("{:.2},{:.2},{:.2} mm", job.x_end_mm(), job.y_end_mm(), job.z_end_mm()))),
-            ("laser", format!("first difference: {}", tick(self.first_laser_tick, &self.a))),
-            ("fires", both(&|job| format!("{} ticks", job.counts.le))),
-            ("cut", both(&|job| format!("{:.1} mm", job.cut_mm))),
-            ("density", both(&|job| mean_density(job).map_or_else(|| "-".to_owned(), |mean| format!("{mean:.3}")))),
-            ("only A", format!("fires on {only_a:.1} mm²")),
-            ("only B", format!("fires on {only_b:.1} mm²")),
-            ("A and B", format!("fire on {in_both:.1} mm²")),
+        let rows = [
+            ("time", both(&|job| Some(time(job)))),
+            ("bytes", first(self.first_tick)),
+            ("path", first(self.first_path_tick)),
+            ("apart", Some(format!("at most {:.2} mm, at {:.3} s", self.distance.mm, self.distance.at_s))),
+            ("end", both(&|job| Some(end(job)))),
+            ("laser", first(self.first_laser_tick)),
+            ("fires", both(&|job| Some(format!("{} ticks", job.counts.le)))),
+            ("cut", both(&|job| Some(format!("{:.1} mm", job.cut_mm)))),
+            ("density", both(&|job| mean_density(job).map(|mean| format!("{mean:.3}")))),
+            ("dose", both(&dose)),
+            ("only A", Some(format!("fires on {only_a:.1} mm²"))),
+            ("only B", Some(format!("fires on {only_b:.1} mm²"))),
+            ("A and B", Some(format!("fire on {in_both:.1} mm²"))),
         ];
-        if self.a.header.step_frequency_hz() != self.b.header.step_frequency_hz() {
-            rows.retain(|(name, _)| !matches!(*name, "bytes" | "path" | "laser"));
-        }
-        rows
+        rows.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
+}
+
+/// Returns the dose for display: the ticks that would fire at full power for the same dose, a millimetre of cut, or all of
+/// them if nothing is cut. `None` if there is no dose.
+fn dose(job: &Measured) -> Option<String> {
+    let ticks = job.full_power_ticks();
+    (ticks > 0.0).then(|| match job.cut_mm {
+        mm if mm > 0.0 => format!("{:.1} ticks/mm", ticks / mm),
+        _ => format!("{ticks:.0} ticks"),
+    })
 }
 
 /// Returns the mean density with the laser on.
@@ -338,7 +347,7 @@ impl Serialize for Difference {
             json!({
                 "ticks": job.ticks, "run_time": job.run_time_s, "travelled": job.travelled_mm, "cut": job.cut_mm,
                 "end_mm": [job.x_end_mm(), job.y_end_mm(), job.z_end_mm()],
-                "fire_ticks": job.counts.le, "density": mean_density(job),
+                "fire_ticks": job.counts.le, "density": mean_density(job), "full_power_ticks": job.full_power_ticks(),
             })
         };
         let [only_a, only_b, both] = self.fires_mm2();
@@ -420,6 +429,30 @@ mod tests {
         // A direction without a step has no effect.
         assert_eq!(diff(&[0xff, 0], &[0xff, tick::X_NEGATIVE]), (Some(1), None, None));
         assert_eq!(diff(&[0xff, x], &[0xff, x, 0, 0]), (Some(2), None, None));
+    }
+
+    #[test]
+    fn the_dose_counts_the_power_level_and_what_neither_has_is_left_out() {
+        let of = |body: &[u8]| [Builder::new().to_bytes(), body.to_vec()].concat();
+        let rows = |a: &[u8], b: &[u8]| {
+            let (a, b) = (of(a), of(b));
+            let found = Difference::read(Job::open(&a[..]).unwrap(), Job::open(&b[..]).unwrap()).unwrap();
+            found.rows().into_iter().collect::<std::collections::HashMap<_, _>>()
+        };
+        let lines = [tick::X_STEP | tick::FIRE; 533];
+        let cut = |level: u8| [&[tick::POWER | level][..], &lines, &[0; 100]].concat();
+        let found = rows(&cut(127), &cut(32));
+        assert_eq!(found["fires"], "533 ticks in both");
+        assert_eq!(found["dose"], "53.3 ticks/mm in A, 13.4 ticks/mm in B");
+        assert!(!found.contains_key("path"), "{found:?}");
+        // Before the first power byte, a machine fires at about full power.
+        let spot = [tick::FIRE; 50];
+        assert_eq!(rows(&spot, &cut(0))["dose"], "50 ticks in A, - in B");
+        let dark = rows(&lines.map(|byte| byte & !tick::FIRE), &[0; 533]);
+        for name in ["dose", "density", "laser"] {
+            assert!(!dark.contains_key(name), "{dark:?}");
+        }
+        assert!(dark.contains_key("path") && !dark.values().any(|value| value.starts_with("- in")), "{dark:?}");
     }
 
     #[test]

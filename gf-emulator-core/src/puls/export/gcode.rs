@@ -4,8 +4,9 @@
 
 use std::io::{self, Write};
 
+use super::super::header::STEP_FREQUENCY_HZ;
 use super::super::make::planner::PlannedMove;
-use super::super::make::{LENS_HALF_STEPS_PER_S, MAX_COORDINATE_MM, MAX_LENS_MM, MIN_LENS_MM, STEP_FREQUENCY_HZ};
+use super::super::make::{LENS_HALF_STEPS_PER_S, MAX_COORDINATE_MM, MAX_LENS_MM, MIN_LENS_MM};
 use super::super::{Header, Segment, tick};
 use super::gcode_fire::FireModel;
 use super::gcode_speed::{self, Line};

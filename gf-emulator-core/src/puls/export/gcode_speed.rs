@@ -1,7 +1,8 @@
 //! Speeds for the lines of a path, so that a controller takes as long for each as the job did.
 
+use super::super::header::STEP_FREQUENCY_HZ;
 use super::super::make::planner::{self, Limits, PlannedMove};
-use super::super::make::{ACCELERATION, STEP_FREQUENCY_HZ, STEPS_PER_MM, TRAVEL_SPEED};
+use super::super::make::{ACCELERATION, STEPS_PER_MM, TRAVEL_SPEED};
 
 /// The controller for which speeds are chosen: that of [`Builder`](super::super::Builder).
 const LIMITS: Limits =

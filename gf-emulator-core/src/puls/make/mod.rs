@@ -13,7 +13,7 @@ mod step_generator;
 
 use std::ops::RangeInclusive;
 
-use super::header::{DEFAULT_MICROSTEPS, LENS_HALF_STEP_MM, XY_FULL_STEP_MM};
+use super::header::{DEFAULT_MICROSTEPS, LENS_HALF_STEP_MM, STEP_FREQUENCY_HZ, XY_FULL_STEP_MM};
 use super::{Error, Result};
 pub use builder::Builder;
 #[cfg(feature = "drawing")]
@@ -37,8 +37,6 @@ pub const MADE_FREQUENCIES_HZ: RangeInclusive<u32> = 1_000..=100_000;
 /// The length of the longest body: 30 hours at 10 kHz.
 pub const MAX_TICKS: usize = 1 << 30;
 
-/// The step frequency of prints and hunts (read from captured jobs).
-pub(super) const STEP_FREQUENCY_HZ: u32 = 10_000;
 /// The acceleration of the machine's own jobs in X and Y, in mm/s2 (measured in captured jobs).
 pub(super) const ACCELERATION: [f64; 2] = [700.0, 590.0];
 /// The peak speed of the machine's own travel, in mm/s (measured in captured jobs).
