@@ -5,7 +5,7 @@ use super::super::make::dither::Dither;
 /// A longer line is not simulated: the error of its dither does not matter.
 const MAX_SIMULATED_TICKS: u64 = 1 << 16;
 /// At a lower density, a period of the dither has at most one firing tick.
-pub(super) const SPARSE: f64 = 1.0 / 7.0;
+const SPARSE: f64 = 1.0 / 7.0;
 /// In a shorter line, the place of each firing tick matters.
 const SHORT_TICKS: u64 = 200;
 

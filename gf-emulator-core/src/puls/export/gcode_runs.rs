@@ -2,13 +2,15 @@
 
 use std::ops::Range;
 
+use super::super::laser_gaps::SHORT_GAP_TICKS;
 use super::super::make::planner::PlannedMove;
 use super::super::make::{STEP_FREQUENCY_HZ, TRAVEL_SPEED};
-use super::gcode_fire::SPARSE;
 use super::gcode_speed::Line;
 use super::tick_watch::LaserMode;
 
 const HZ: f64 = STEP_FREQUENCY_HZ as f64;
+/// Lines of a lower density have long gaps between firing ticks.
+const SPARSE: f64 = 1.0 / (SHORT_GAP_TICKS + 1) as f64;
 /// The greatest distance of the end of a line from the straight way to the end of the next one, if both are one line:
 /// about a microstep.
 const STRAIGHT_MM: f64 = 0.02;
