@@ -300,11 +300,11 @@ impl GcodeWriter {
         let means = gcode_runs::mean_densities(&self.lines, &plan, self.mode);
         let mut start_s = 0.0;
         let mut planned_moves = plan.iter().peekable();
-        for i in 0..until {
+        for (i, &mean) in means.iter().enumerate().take(until) {
             let line = self.lines[i];
             let planned = planned_moves.next_if(|planned| planned.index == i);
             if i >= self.written {
-                self.write_line(writer, &line, planned, start_s, means[i])?;
+                self.write_line(writer, &line, planned, start_s, mean)?;
             }
             start_s += planned.map_or(0.0, PlannedMove::duration_s);
         }

@@ -91,6 +91,45 @@ fn gcode_moves_are_one_path_without_stops() {
 }
 
 #[test]
+fn rejects_what_a_marlin_has_and_a_job_has_not() {
+    for (text, message) in [
+        (
+            " M1 Change the plate",
+            "line 1, column 2: \"M1 Change the plate\", expected no text after a pause (M0, M1, M6, M60), which Marlin shows to a person: write it as a comment, in ( ) or after a semicolon",
+        ),
+        (
+            "G1 F60\nG4 P240000",
+            "line 2, column 4: \"P240000\", a dwell of 67 hours, expected P in seconds, as for GRBL: for Marlin it is in milliseconds, so divide it by 1000",
+        ),
+        (
+            "M649\nG4 P240000000",
+            "line 2, column 4: \"P240000000\", a dwell of 67 hours, expected a shorter one: P is in milliseconds here",
+        ),
+        (
+            "M649 S100 B1 L300 P10",
+            "line 1, column 11: \"B1\", pulses, so many in each mm, expected B0, a laser that fires all the way: leave ppm out of the names of layers",
+        ),
+        (
+            "G1 X5 S50 F600 L60000 P40 B1 D0",
+            "line 1, column 27: \"B1\", pulses, so many in each mm, expected B0, a laser that fires all the way: leave ppm out of the names of layers",
+        ),
+        (
+            "M649 S10 B2 D0 R0.1\nG7 $1 L4 DAAA=",
+            "line 1, column 10: \"B2\", rows of a picture, expected B0 and G1 with S: let the program write G-code for GRBL",
+        ),
+        ("M649 B7", "line 1, column 6: \"B7\", an unknown firing mode, expected B0, a laser that fires all the way"),
+        ("M649 S255", "line 1, column 6: \"S255\", expected S0 to S100: with M649, S is in percent"),
+        (
+            "G7 L4",
+            "line 1, column 1: \"G7\", a row of a picture for one kind of Marlin, expected G1 with S: let the program write G-code for GRBL",
+        ),
+        ("G4", "line 1, column 1: \"G4\", expected P with a number of seconds"),
+    ] {
+        assert_eq!(from_gcode(text).expect_err(text).to_string(), message);
+    }
+}
+
+#[test]
 fn rejects_gcode_with_a_position_and_without_changes() {
     let known = "expected G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G92 or M2 M3 M4 M5 M30, or one of those that have no \
                  effect or are passed over, such as G40 G64 M0 M6 M8";
@@ -155,34 +194,6 @@ fn rejects_gcode_with_a_position_and_without_changes() {
         ("G0 X10000.5", "line 1, column 4: coordinate 10000.5, expected a number of mm from -10000 to 10000"),
         ("G20 Y-400", "line 1, column 5: coordinate -10160, expected a number of mm from -10000 to 10000"),
         ("G0 B3", "line 1, column 4: \"B3\", expected the axes X Y Z only"),
-        (
-            " M1 Change the plate",
-            "line 1, column 2: \"M1 Change the plate\", expected no text after a pause (M0, M1, M6, M60), which Marlin shows to a person: write it as a comment, in ( ) or after a semicolon",
-        ),
-        (
-            "G1 F60\nG4 P240000",
-            "line 2, column 4: \"P240000\", a dwell of 67 hours, expected P in seconds, as for GRBL: for Marlin it is in milliseconds, so divide it by 1000",
-        ),
-        // A Marlin with M649.
-        (
-            "M649 S100 B1 L300 P10",
-            "line 1, column 11: \"B1\", pulses, so many in each mm, expected B0, a laser that fires all the way: leave ppm out of the names of layers",
-        ),
-        (
-            "G1 X5 S50 F600 L60000 P40 B1 D0",
-            "line 1, column 27: \"B1\", pulses, so many in each mm, expected B0, a laser that fires all the way: leave ppm out of the names of layers",
-        ),
-        (
-            "M649 S10 B2 D0 R0.1\nG7 $1 L4 DAAA=",
-            "line 1, column 10: \"B2\", rows of a picture, expected B0 and G1 with S: let the program write G-code for GRBL",
-        ),
-        ("M649 B7", "line 1, column 6: \"B7\", an unknown firing mode, expected B0, a laser that fires all the way"),
-        ("M649 S255", "line 1, column 6: \"S255\", expected S0 to S100: with M649, S is in percent"),
-        (
-            "G7 L4",
-            "line 1, column 1: \"G7\", a row of a picture for one kind of Marlin, expected G1 with S: let the program write G-code for GRBL",
-        ),
-        ("G4", "line 1, column 1: \"G4\", expected P with a number of seconds"),
         ("G4 P-1", "line 1, column 4: \"P-1\", expected a number of seconds, at least 0"),
         ("G4 P1 X3", "line 1, column 7: \"X3\", expected no motion on a line with G4"),
         ("G0 P1 X3", "line 1, column 4: \"P1\", expected P only on a line with G4, or with M3 and S"),
@@ -203,10 +214,6 @@ fn rejects_gcode_with_a_position_and_without_changes() {
             "line 1, column 11: an arc with a radius of 4.0000 mm at its start and 6.0000 mm at its end, expected radii that differ by at most 0.005 mm or 0.1 %, as GRBL does: write I and J with more decimals",
         ),
         ("G1 X10 F0.001\nG4 P0", "line 2, column 1: a length in ticks of 5996251642, expected at most 1073741824"),
-        (
-            "M649\nG4 P240000000",
-            "line 2, column 4: \"P240000000\", a dwell of 67 hours, expected a shorter one: P is in milliseconds here",
-        ),
     ] {
         let mut job = Builder::new();
         job.move_to(1.0, 1.0).unwrap();

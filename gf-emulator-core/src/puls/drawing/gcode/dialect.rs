@@ -32,10 +32,12 @@ impl Dialect {
                 break;
             }
         }
-        Ok(match sets_laser {
-            true => Self::MarlinLaser { moves_fire },
-            false if fan_is_laser(gcode)? => Self::MarlinFan,
-            false => Self::Grbl,
+        Ok(if sets_laser {
+            Self::MarlinLaser { moves_fire }
+        } else if fan_is_laser(gcode)? {
+            Self::MarlinFan
+        } else {
+            Self::Grbl
         })
     }
 
