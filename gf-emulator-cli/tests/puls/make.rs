@@ -236,7 +236,7 @@ fn wrong_usage_exits_with_2_and_says_what_is_expected() {
         ("--from job.nc --s-max nan -o job.puls", "expected a number from 0.001 to 1000000000"),
         ("--from job.nc --s-max -1 -o job.puls", "expected a number from 0.001 to 1000000000"),
         ("--line 5 -o job.puls", "such as 20,30"),
-        ("--square 50 --at 990,0 -o job.puls", "the shape does not fit: coordinate 1040, expected"),
+        ("--square 50 --at 9990,0 -o job.puls", "the shape does not fit: coordinate 10040, expected"),
         ("--square 5 --density 8/7 -o job.puls", "sevenths such as 3/7"),
         ("--square 5 --density 3/8 -o job.puls", "sevenths such as 3/7"),
         ("--square 5 --power-level 128 -o job.puls", "expected a whole number from 0 to 127"),
