@@ -149,12 +149,14 @@ impl LaserGaps {
         let Some(from) = self.last_fire.replace(to) else { return };
         let interval = Interval { from, to };
         let before = self.last.replace(interval);
-        if let Some(undecided) = self.undecided.take().filter(|&undecided| are_alike(undecided, interval)) {
+        if let Some(undecided) =
+            self.undecided.take().filter(|undecided| are_alike(undecided.ticks(), interval.ticks()))
+        {
             self.join(undecided);
         }
         let is_long = interval.ticks() > u64::from(SHORT_GAP_TICKS) + 1;
         if is_long && interval.ticks() <= MAX_INTERVAL_TICKS {
-            if before.is_some_and(|before| are_alike(before, interval)) {
+            if before.is_some_and(|before| are_alike(before.ticks(), interval.ticks())) {
                 self.join(interval);
             } else {
                 self.undecided = Some(interval);
@@ -171,9 +173,10 @@ impl LaserGaps {
     }
 }
 
-/// Returns whether neither is longer than in a line, or more than half as long again as the other.
-fn are_alike(one: Interval, two: Interval) -> bool {
-    let (short, long) = (one.ticks().min(two.ticks()), one.ticks().max(two.ticks()));
+/// Returns whether neither time from one firing tick to the next is longer than in a line, or more than half as long again
+/// as the other.
+pub(super) fn are_alike(one: u64, two: u64) -> bool {
+    let (short, long) = (one.min(two), one.max(two));
     long <= MAX_INTERVAL_TICKS && 2 * long <= 3 * short
 }
 

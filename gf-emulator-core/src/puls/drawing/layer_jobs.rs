@@ -249,7 +249,7 @@ mod tests {
         let mut job = Builder::new();
         job.move_to(5.0, 5.0).unwrap();
         let before = job.to_bytes();
-        let far = drawing("<path d='M10 10H20M2000 2000H2010' stroke='red'/>");
+        let far = drawing("<path d='M10 10H20M20000 2000H20010' stroke='red'/>");
         assert!(Layers::default().draw(&mut job, &far, Placement::default()).is_err());
         let mut layers = Layers::default();
         layers.base.speed = Some(f64::NAN);

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
 
-use super::super::{Error, MAX_COORDINATE_MM, Result};
+use super::super::{Error, Result};
 use super::raster::{MAX_RASTER_PIXELS, Raster, check_dpi};
 use super::resample::resample;
 use super::{MM_PER_INCH, MM_PER_PX, check_length};
@@ -13,8 +13,8 @@ use super::{MM_PER_INCH, MM_PER_PX, check_length};
 pub(super) const MAX_PICTURE_PIXELS: u64 = 100_000_000;
 /// The most memory that decoding a picture may take, in bytes.
 const MAX_DECODED_BYTES: u64 = 1 << 29;
-/// The widest engraving: all places that a job can reach.
-const MAX_WIDTH_MM: f64 = 2.0 * MAX_COORDINATE_MM;
+/// The widest engraving: four times the width of the bed.
+const MAX_WIDTH_MM: f64 = 2000.0;
 
 /// A picture in shades of grey.
 #[derive(Debug, Clone)]

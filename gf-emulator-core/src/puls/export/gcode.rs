@@ -9,6 +9,7 @@ use super::super::make::planner::PlannedMove;
 use super::super::make::{LENS_HALF_STEPS_PER_S, MAX_COORDINATE_MM, MAX_LENS_MM, MIN_LENS_MM};
 use super::super::{Header, Segment, tick};
 use super::gcode_fire::FireModel;
+use super::gcode_runs;
 use super::gcode_speed::{self, Line};
 use super::tick_watch::{LaserMode, TickWatch};
 
@@ -231,6 +232,14 @@ impl GcodeWriter {
                 dot.to = [before[0] + way[0] * part, before[1] + way[1] * part];
                 dot.seconds += line.seconds * part;
                 line.seconds *= 1.0 - part;
+            } else if dot.laser && !line.laser {
+                // So short a line has the direction of a microstep, for which a controller would brake.
+                let dot_mm = (dot.to[0] - before[0]).hypot(dot.to[1] - before[1]);
+                let way = [line.to[0] - before[0], line.to[1] - before[1]];
+                let way_mm = way[0].hypot(way[1]);
+                if dot_mm < 2.0 * DOT_MM && way_mm > dot_mm && self.lines.len() >= self.written {
+                    dot.to = [0, 1].map(|axis| before[axis] + way[axis] * dot_mm / way_mm);
+                }
             }
             self.lines.push(dot);
         }
@@ -263,6 +272,7 @@ impl GcodeWriter {
         if self.written == self.lines.len() {
             return Ok(());
         }
+        let until = until - gcode_runs::begin_before_first_fire(self.start, &mut self.lines, self.written..until);
         let (count, due_s) = (self.lines.len(), self.due_s());
         let plan = gcode_speed::choose(self.start, &mut self.lines, due_s);
         // Smoothing may have added lines, all of them before the last.
@@ -288,13 +298,14 @@ impl GcodeWriter {
             }
             self.stops = false;
         }
+        let means = gcode_runs::mean_densities(&self.lines, &plan, self.mode);
         let mut start_s = 0.0;
         let mut planned_moves = plan.iter().peekable();
-        for i in 0..until {
+        for (i, &mean) in means.iter().enumerate().take(until) {
             let line = self.lines[i];
             let planned = planned_moves.next_if(|planned| planned.index == i);
             if i >= self.written {
-                self.write_line(writer, &line, planned, start_s)?;
+                self.write_line(writer, &line, planned, start_s, mean)?;
             }
             start_s += planned.map_or(0.0, PlannedMove::duration_s);
         }
@@ -327,6 +338,7 @@ impl GcodeWriter {
         line: &Line,
         planned: Option<&PlannedMove>,
         start_s: f64,
+        mean: f64,
     ) -> io::Result<()> {
         let mut words = String::new();
         let motion = if line.is_travel() { "G0" } else { "G1" };
@@ -349,9 +361,9 @@ impl GcodeWriter {
             }
         }
         let s = if line.laser {
-            decimal(self.density(line, planned, start_s) * FULL_S, 4)
+            decimal(self.density(line, planned, start_s, mean) * FULL_S, 4)
         } else {
-            self.fire.rest();
+            self.fire.pass_dark();
             "0".to_owned()
         };
         if s != self.s && !line.is_travel() {
@@ -364,7 +376,7 @@ impl GcodeWriter {
         writeln!(writer, "{words}")
     }
 
-    fn density(&mut self, line: &Line, planned: Option<&PlannedMove>, start_s: f64) -> f64 {
+    fn density(&mut self, line: &Line, planned: Option<&PlannedMove>, start_s: f64, mean: f64) -> f64 {
         let speed_mm_s = line.speed_mm_s.unwrap_or(f64::INFINITY);
         let (mode, duration_s) = (self.mode, planned.map_or(0.0, PlannedMove::duration_s));
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and saturates")]
@@ -382,7 +394,7 @@ impl GcodeWriter {
             (LaserMode::Dynamic, Some(planned)) => planned.length_mm / speed_mm_s * HZ,
             _ => ticks as f64,
         };
-        self.fire.choose(ticks, line.fire_s * HZ, parts, &part)
+        self.fire.choose(ticks, line.fire_s * HZ, parts, &part, mean)
     }
 
     /// Adds a rest. A dark one is written before the next thing that is.
@@ -401,7 +413,7 @@ impl GcodeWriter {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "not negative, and saturates")]
         let ticks = (seconds * HZ).round().max(1.0) as u64;
         self.fire.rest();
-        let s = decimal(self.fire.choose(ticks, fire_s * HZ, ticks as f64, &|_| 1.0) * FULL_S, 4);
+        let s = decimal(self.fire.choose(ticks, fire_s * HZ, ticks as f64, &|_| 1.0, 1.0) * FULL_S, 4);
         self.fire.rest();
         (self.mode, self.stops) = (LaserMode::Constant, false);
         "0".clone_into(&mut self.s);

@@ -20,14 +20,27 @@ pub(super) struct FireModel {
 }
 
 impl FireModel {
-    /// Ends a run: the next line begins a new dither.
+    /// Ends a path: the next line begins a new dither.
     pub(super) fn rest(&mut self) {
         (self.dither, self.density) = (Dither::default(), 0.0);
     }
 
+    /// Passes a dark line: the next line begins a new period of the dither.
+    pub(super) fn pass_dark(&mut self) {
+        self.density = 0.0;
+    }
+
     /// Chooses the density of a line of some ticks, such that about `fire_ticks` fire. `part` is the share of the
-    /// density in a tick, and `parts` its sum.
-    pub(super) fn choose(&mut self, ticks: u64, fire_ticks: f64, parts: f64, part: &dyn Fn(u64) -> f64) -> f64 {
+    /// density in a tick, and `parts` its sum. `mean` is the density of the line and those around it that are like it: a
+    /// line with a few firing ticks does not tell its density.
+    pub(super) fn choose(
+        &mut self,
+        ticks: u64,
+        fire_ticks: f64,
+        parts: f64,
+        part: &dyn Fn(u64) -> f64,
+        mean: f64,
+    ) -> f64 {
         let wanted = fire_ticks + self.owed;
         let due = self.owed - self.owed.clamp(-1.0, 1.0);
         let needed = ((fire_ticks + due) / parts.max(1e-9)).clamp(1e-6, 1.0);
@@ -41,6 +54,8 @@ impl FireModel {
         let is_near = |density: f64, within: f64| (fired(density) - wanted).abs() <= within + 0.001 * wanted;
         if self.density > 0.0 && is_near(self.density, 1.5) {
             density = self.density;
+        } else if mean < SPARSE && is_near(rounded(mean), 1.5) {
+            density = rounded(mean);
         } else if ticks <= SHORT_TICKS && needed > SPARSE && !is_near(density, 0.5) {
             let (mut low, mut high) = (0.0, 1.0);
             for _ in 0..10 {

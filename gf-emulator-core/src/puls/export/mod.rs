@@ -3,6 +3,7 @@
 mod csv;
 mod gcode;
 mod gcode_fire;
+mod gcode_runs;
 mod gcode_speed;
 mod json;
 mod tick_watch;

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use super::super::laser_gaps::{SHORT_GAP_TICKS, are_alike};
 use super::super::{Position, tick};
 
 /// The length of the windows in which density and speed are compared.
@@ -44,6 +45,10 @@ pub(super) struct TickWatch {
     fired: u32,
     /// The last windows: firing ticks and way in microsteps. The middle one counts if the laser is on in all of them.
     last: [(f64, f64); 2],
+    /// The last firing tick, where it was, and the ticks since the one before.
+    last_fire: u64,
+    last_fire_at: Position,
+    last_interval: u64,
     windows: f64,
     fire: f64,
     fire_squared: f64,
@@ -70,7 +75,10 @@ impl TickWatch {
                 }
                 self.last_step = self.tick;
             }
-            self.fired += u32::from(self.at.advance(byte));
+            if self.at.advance(byte) {
+                self.fired += 1;
+                self.end_interval();
+            }
             self.ticks += 1;
             if self.ticks == WINDOW_TICKS {
                 self.end_window();
@@ -85,12 +93,28 @@ impl TickWatch {
         let [before, (fire, way)] = self.last;
         self.last = [(fire, way), window];
         if before.0 > 0.0 && fire > 0.0 && window.0 > 0.0 {
-            self.windows += 1.0;
-            self.fire += fire;
-            self.fire_squared += fire * fire;
-            self.way_squared += way * way;
-            self.fire_way += fire * way;
+            self.compare(fire, way);
         }
+    }
+
+    /// Ends the time since the last firing tick, which is a window of its own if windows may be without one.
+    fn end_interval(&mut self) {
+        let ticks = self.tick - self.last_fire;
+        let (x, y) = (self.at.x - self.last_fire_at.x, self.at.y - self.last_fire_at.y);
+        let before = std::mem::replace(&mut self.last_interval, ticks);
+        (self.last_fire, self.last_fire_at) = (self.tick, self.at);
+        if ticks > u64::from(SHORT_GAP_TICKS) + 1 && are_alike(before, ticks) {
+            let windows = ticks as f64 / f64::from(WINDOW_TICKS);
+            self.compare(1.0 / windows, (x as f64).hypot(y as f64) / windows);
+        }
+    }
+
+    fn compare(&mut self, fire: f64, way: f64) {
+        self.windows += 1.0;
+        self.fire += fire;
+        self.fire_squared += fire * fire;
+        self.way_squared += way * way;
+        self.fire_way += fire * way;
     }
 
     /// Returns when the head stops around a tick, one of the last few thousand: halfway between two steps.

@@ -21,8 +21,9 @@ pub(super) use checkpoint::Checkpoint;
 pub(super) use job_header::captured_print;
 pub use power::Power;
 
-/// The greatest distance of a coordinate from the start: more than twice the width of the bed.
-pub const MAX_COORDINATE_MM: f64 = 1_000.0;
+/// The greatest distance of a coordinate from the start: more than the bed of any laser. A job that leaves the bed of this
+/// one is made, and found by `puls check`.
+pub const MAX_COORDINATE_MM: f64 = 10_000.0;
 /// The heights of the lens in made jobs, in half steps from where a hunt leaves it. Captured hunts go down by 8, and no head
 /// goes lower than 10; no captured print is above 30 (measured on hardware). All are whole full steps.
 pub(super) const LENS_HALF_STEPS: RangeInclusive<i64> = -10..=30;
@@ -93,7 +94,7 @@ pub(super) fn check_coordinate(value: f64) -> Result<()> {
     if (-MAX_COORDINATE_MM..=MAX_COORDINATE_MM).contains(&value) {
         Ok(())
     } else {
-        Err(Error::Make { what: "coordinate", value, expected: "a number of mm from -1000 to 1000" })
+        Err(Error::Make { what: "coordinate", value, expected: "a number of mm from -10000 to 10000" })
     }
 }
 

@@ -212,9 +212,12 @@ fn rejects_path_data_with_a_position_and_without_changes() {
         ("M0 0A5 5 0 2 0 1 1", &*format!("line 1, column 12: \"2\", {command}")),
         ("M0 0 H1e9", "line 1, column 6: number 1000000000, expected a number from -1000000 to 1000000"),
         ("M0 0 H1e999", "line 1, column 7: \"1e999\", expected a number"),
-        ("M0 0 H2000", "line 1, column 6: coordinate 2000, expected a number of mm from -1000 to 1000"),
-        ("M0 0 1 1\nl1 1 1 1 2000 0", "line 2, column 1: coordinate 2003, expected a number of mm from -1000 to 1000"),
-        ("M0 0 Q0 9999 10 0", "line 1, column 6: coordinate"),
+        ("M0 0 H20000", "line 1, column 6: coordinate 20000, expected a number of mm from -10000 to 10000"),
+        (
+            "M0 0 1 1\nl1 1 1 1 20000 0",
+            "line 2, column 1: coordinate 20003, expected a number of mm from -10000 to 10000",
+        ),
+        ("M0 0 Q0 99999 10 0", "line 1, column 6: coordinate"),
         ("M0 0 Lnan 1", "line 1, column 7: \"nan\", expected a number"),
     ] {
         let mut job = Builder::new();
@@ -285,6 +288,7 @@ fn gcode_like() -> impl Strategy<Value = String> {
         "G43.1",
         "M0",
         "M106 S9",
+        "M649 S9",
         "$H",
         "O5",
         "I",

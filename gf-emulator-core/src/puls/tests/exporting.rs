@@ -82,8 +82,8 @@ fn gcode_says_what_cannot_be_made_again() {
         export(Job::open(&file[..]).unwrap(), Format::Gcode, "", &mut written).unwrap();
         String::from_utf8(written).unwrap()
     };
-    let said = "; the head moves beyond 1000 mm, so that no job can be made of this file\n";
-    assert!(text(53_400).contains(said) && !text(53_300).contains(said), "{}", text(53_400));
+    let said = "; the head moves beyond 10000 mm, so that no job can be made of this file\n";
+    assert!(text(534_000).contains(said) && !text(533_000).contains(said), "{}", text(534_000));
 }
 
 #[test]

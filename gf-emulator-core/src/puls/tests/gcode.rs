@@ -91,6 +91,45 @@ fn gcode_moves_are_one_path_without_stops() {
 }
 
 #[test]
+fn rejects_what_a_marlin_has_and_a_job_has_not() {
+    for (text, message) in [
+        (
+            " M1 Change the plate",
+            "line 1, column 2: \"M1 Change the plate\", expected no text after a pause (M0, M1, M6, M60), which Marlin shows to a person: write it as a comment, in ( ) or after a semicolon",
+        ),
+        (
+            "G1 F60\nG4 P240000",
+            "line 2, column 4: \"P240000\", a dwell of 67 hours, expected P in seconds, as for GRBL: for Marlin it is in milliseconds, so divide it by 1000",
+        ),
+        (
+            "M649\nG4 P240000000",
+            "line 2, column 4: \"P240000000\", a dwell of 67 hours, expected a shorter one: P is in milliseconds here",
+        ),
+        (
+            "M649 S100 B1 L300 P10",
+            "line 1, column 11: \"B1\", pulses, so many in each mm, expected B0, a laser that fires all the way: leave ppm out of the names of layers",
+        ),
+        (
+            "G1 X5 S50 F600 L60000 P40 B1 D0",
+            "line 1, column 27: \"B1\", pulses, so many in each mm, expected B0, a laser that fires all the way: leave ppm out of the names of layers",
+        ),
+        (
+            "M649 S10 B2 D0 R0.1\nG7 $1 L4 DAAA=",
+            "line 1, column 10: \"B2\", rows of a picture, expected B0 and G1 with S: let the program write G-code for GRBL",
+        ),
+        ("M649 B7", "line 1, column 6: \"B7\", an unknown firing mode, expected B0, a laser that fires all the way"),
+        ("M649 S255", "line 1, column 6: \"S255\", expected S0 to S100: with M649, S is in percent"),
+        (
+            "G7 L4",
+            "line 1, column 1: \"G7\", a row of a picture for one kind of Marlin, expected G1 with S: let the program write G-code for GRBL",
+        ),
+        ("G4", "line 1, column 1: \"G4\", expected P with a number of seconds"),
+    ] {
+        assert_eq!(from_gcode(text).expect_err(text).to_string(), message);
+    }
+}
+
+#[test]
 fn rejects_gcode_with_a_position_and_without_changes() {
     let known = "expected G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G92 or M2 M3 M4 M5 M30, or one of those that have no \
                  effect or are passed over, such as G40 G64 M0 M6 M8";
@@ -135,7 +174,7 @@ fn rejects_gcode_with_a_position_and_without_changes() {
         ("G92", "line 1, column 1: \"G92\", expected G92 with X, Y or Z"),
         ("G10 L1 P1 X0", "line 1, column 1: \"G10\", expected G10 with L2 or L20, P0 to P6, and X, Y or Z"),
         ("G43.1 X1", "line 1, column 1: \"G43.1\", expected G43.1 with Z"),
-        ("G4 P1 G92 X0", "line 1, column 7: \"G92\", expected one of G4 G10 G28 G30 G43.1 G92 per line"),
+        ("G4 P1 G92 X0", "line 1, column 7: \"G92\", expected one of G4 G10 G28 G30 G43.1 G92 M649 per line"),
         ("G0 X", "line 1, column 4: \"X\", expected a number after the letter"),
         ("G1 X#3", "line 1, column 4: \"X#3\", expected numbers: variables and expressions are not supported"),
         ("F1 G18\nG2 X3 Z4 I1 K0", "line 2, column 10: \"I1\", expected arcs in the XY plane (G17)"),
@@ -147,18 +186,14 @@ fn rejects_gcode_with_a_position_and_without_changes() {
         ("G1 X3", "line 1, column 4: \"X3\", expected an F above 0 in this line or one before it"),
         ("F600 G1 X3\nG1 F0 X5", "line 2, column 7: \"X5\", expected an F above 0 in this line or one before it"),
         ("G29", "line 1, column 1: \"G29\", a probe, expected a program without measuring"),
-        (
-            "M649 S100 L300 P10",
-            "line 1, column 1: \"M649\", a laser command of one kind of Marlin, expected a laser program: M3 or M4 with S, and M5",
-        ),
         ("F0 G2 I3", "line 1, column 7: \"I3\", expected an F above 0 in this line or one before it"),
         ("G1 F-3", "line 1, column 4: \"F-3\", expected a speed of at least 0"),
         ("G0 X1 X2", "line 1, column 7: \"X2\", expected each letter except G and M once per line"),
         ("G0 G1 X2", "line 1, column 4: \"G1\", expected one of G0 G1 G2 G3 per line"),
         ("M3 S-1", "line 1, column 4: \"S-1\", expected S0 to S1000"),
-        ("G0 X1000.5", "line 1, column 4: coordinate 1000.5, expected a number of mm from -1000 to 1000"),
-        ("G20 Y-40", "line 1, column 5: coordinate -1016, expected a number of mm from -1000 to 1000"),
-        ("G4", "line 1, column 1: \"G4\", expected P with a number of seconds"),
+        ("G0 X10000.5", "line 1, column 4: coordinate 10000.5, expected a number of mm from -10000 to 10000"),
+        ("G20 Y-400", "line 1, column 5: coordinate -10160, expected a number of mm from -10000 to 10000"),
+        ("G0 B3", "line 1, column 4: \"B3\", expected the axes X Y Z only"),
         ("G4 P-1", "line 1, column 4: \"P-1\", expected a number of seconds, at least 0"),
         ("G4 P1 X3", "line 1, column 7: \"X3\", expected no motion on a line with G4"),
         ("G0 P1 X3", "line 1, column 4: \"P1\", expected P only on a line with G4, or with M3 and S"),
@@ -178,7 +213,7 @@ fn rejects_gcode_with_a_position_and_without_changes() {
             "F1 G2 X10 I4",
             "line 1, column 11: an arc with a radius of 4.0000 mm at its start and 6.0000 mm at its end, expected radii that differ by at most 0.005 mm or 0.1 %, as GRBL does: write I and J with more decimals",
         ),
-        ("G4 P999999", "line 1, column 1: a length in ticks of 9999991642, expected at most 1073741824"),
+        ("G1 X10 F0.001\nG4 P0", "line 2, column 1: a length in ticks of 5996251642, expected at most 1073741824"),
     ] {
         let mut job = Builder::new();
         job.move_to(1.0, 1.0).unwrap();
@@ -337,6 +372,42 @@ fn a_fan_is_the_laser_only_in_programs_that_have_no_other_and_no_printer() {
         assert_eq!(reference(&body(text)).le, 0, "{text}");
     }
     assert_eq!(body("F600\nM3 S500 P50 G1 X5\nM5 P0"), body("F600\nM3 S500 G1 X5\nM5"));
+}
+
+/// The same drawing for a Marlin with `M649`, and for GRBL.
+#[test]
+fn a_marlin_with_m649_fires_in_moves_and_has_percent() {
+    let body = |text: &str| from_gcode(text).unwrap().body().to_vec();
+    for (marlin, grbl) in [
+        (
+            "M649 S50 B0 D0 F600\nG0 X5\nG1 X10\nG0 X0 Y5\nG1 X9 S20",
+            "M3 S500 F600\nG0 X5\nG1 X10\nG0 X0 Y5\nG1 X9 S200",
+        ),
+        // As plugins of Inkscape write it, with M5 at the end of each layer. L and P are for pulses.
+        ("G0 X5\nG1 X10 S80.00 F600 B0 D0\nM5\nG1 X12", "M3 G0 X5\nS800 F600 G1 X10\nX12"),
+        ("M649 S100 L300 P10\nG2 X10 R5 F600 P7", "M3 S1000\nG2 X10 R5 F600"),
+        ("M649\nG1 X10 F600 P5\nM106 S255", "M3 S1000 F600\nG1 X10"),
+        // It is off at rest.
+        ("M649 S50 B0\nG1 X10 F600\nG4 P500", "M3 S500\nG1 X10 F600\nM5\nG4 P0.5"),
+        ("F600\nM649 S50\nG1 X2\nM3\nG1 X10\nM5\nX12", "F600\nM5 S500\nG1 X2\nM3\nG1 X10\nM5\nX12"),
+    ] {
+        let (of_marlin, of_grbl) = (body(marlin), body(grbl));
+        assert!(reference(&of_marlin).le > 0, "{marlin}");
+        assert!(of_marlin == of_grbl, "{marlin}");
+    }
+    let laser = "line 1: M649 and B0 set the laser of one kind of Marlin: S is in percent whatever --s-max is, G1, G2 and G3 \
+                 fire without M3, and P of G4 is in milliseconds";
+    let pulses = "line 1: L and P of M649 are pulses, which B1 switches on: without it, the laser fires all the way";
+    assert_eq!(remarks("M649 S1 L300 P10\nG1 X5 F600"), [laser, pulses]);
+    let laser = "line 2: M649 and B0 set the laser of one kind of Marlin: S is in percent whatever --s-max is, and P of G4 is \
+                 in milliseconds";
+    assert_eq!(remarks("M3 S50\nM649 B0\nG1 X5 F600"), [laser]);
+    assert_eq!(remarks("M649 B0\nG0 X5").len(), 2);
+}
+
+#[test]
+fn programs_for_larger_beds_are_drawn() {
+    assert_eq!(end_tenths(&from_gcode("M4 S500 F6000\nG1 X1200 Y-1300.5").unwrap()), [12_000, -13_005]);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Jobs that are exported as G-code and made again.
 
 use std::collections::HashSet;
+use std::fmt::Write;
 
 use proptest::prelude::*;
 use proptest::test_runner::{RngSeed, TestCaseError};
@@ -103,6 +104,36 @@ fn low_density_is_one_line() {
     assert!((trip.before.cut_mm - 50.0).abs() < 0.2, "{}", trip.before.cut_mm);
     assert!(motion_lines(&trip.gcode) <= 3, "{}", trip.gcode);
     assert!(!trip.gcode.contains("S0.0"), "{}", trip.gcode);
+}
+
+/// Returns the length of the cut before and after, in mm.
+fn cut_mm(trip: &RoundTrip) -> [f64; 2] {
+    let after = measure(&trip.after.to_bytes()[..], Limits::default()).unwrap();
+    [trip.before.cut_mm, after.cut_mm]
+}
+
+#[test]
+fn a_cut_of_low_density_keeps_its_length() {
+    let mut wrong = String::new();
+    for (density, speed_mm_s) in [(0.001, 20.0), (0.0015, 40.0), (0.002, 20.0), (0.003, 50.0), (0.006, 80.0)] {
+        let interval_mm = speed_mm_s / (density * 1e4);
+        for laser in [Laser::Constant(density), Laser::Dynamic(density)] {
+            let to = |x_mm, y_mm| Move::new(x_mm, y_mm, speed_mm_s, laser);
+            let straight = vec![to(90.0, 0.0)];
+            // The sides are shorter than the way between two firing ticks.
+            let round = (1..=62).map(|n| (f64::from(n) * 0.1).sin_cos()).map(|(x, y)| to(40.0 * x, 40.0 * (1.0 - y)));
+            for moves in [straight, round.collect()] {
+                let mut job = Builder::new();
+                job.power_level(127).unwrap().path(&moves).unwrap();
+                let trip = checked(&job);
+                let [before, after] = cut_mm(&trip);
+                if (after - before).abs() > 0.01 * before + 2.0 * interval_mm {
+                    writeln!(wrong, "{laser:?} at {speed_mm_s}: {before} mm, now {after} mm\n{}", trip.gcode).unwrap();
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, "");
 }
 
 #[test]
@@ -218,8 +249,9 @@ enum Part {
 }
 
 fn parts() -> impl Strategy<Value = Vec<Part>> {
+    let density = || (-3.0..=0.0_f64).prop_map(|exponent| 10_f64.powf(exponent));
     let laser =
-        || prop_oneof![Just(Laser::Off), (0.02..=1.0).prop_map(Laser::Constant), (0.02..=1.0).prop_map(Laser::Dynamic)];
+        || prop_oneof![Just(Laser::Off), density().prop_map(Laser::Constant), density().prop_map(Laser::Dynamic)];
     let line = (-30.0..60.0_f64, -30.0..60.0_f64, 5.0..180.0_f64, laser());
     let mode = prop_oneof![Just("M3"), Just("M4")];
     let part = prop_oneof![
@@ -265,13 +297,44 @@ fn made(parts: &[Part]) -> Result<Builder> {
     Ok(job)
 }
 
+/// Returns how much longer or shorter the cut of some parts may be: by a few times the way between two firing ticks in each
+/// line, or the whole line if it has only a few, or if that may be too long for a line.
+fn slack_mm(parts: &[Part]) -> f64 {
+    let (mut slack_mm, mut level, mut at) = (0.2, 127, [0.0_f64; 2]);
+    for part in parts {
+        match part {
+            Part::Travel(x, y) => at = [*x, *y],
+            Part::Path(lines) => {
+                for &(x, y, speed_mm_s, laser) in lines {
+                    let length_mm = (x - at[0]).hypot(y - at[1]);
+                    at = [x, y];
+                    if let Laser::Constant(density) | Laser::Dynamic(density) = laser {
+                        let density = density * f64::from(level) / 127.0;
+                        let few_mm = 3.0 * speed_mm_s / (density * 1e4);
+                        slack_mm += if density < 0.0015 { length_mm } else { few_mm.min(length_mm) };
+                    }
+                }
+            }
+            Part::Power(power) => level = *power,
+            Part::Circle { .. } | Part::Dwell(_) | Part::Fire(..) | Part::Lens(_) => {}
+        }
+    }
+    slack_mm
+}
+
 proptest! {
     // Always the same jobs: one in some thousands is of the kind that a controller cannot do as fast.
     #![proptest_config(ProptestConfig { cases: 200, rng_seed: RngSeed::Fixed(1), ..ProptestConfig::default() })]
 
     #[test]
     fn made_jobs_come_back(parts in parts()) {
-        check(&round_trip(&made(&parts)?.to_bytes()))?;
+        let trip = round_trip(&made(&parts)?.to_bytes());
+        check(&trip)?;
+        let ([before, after], slack_mm) = (cut_mm(&trip), slack_mm(&parts));
+        prop_assert!(
+            (after - before).abs() <= 0.02 * before + slack_mm,
+            "{} mm, now {} mm, {} allowed\n{}", before, after, slack_mm, trip.gcode
+        );
     }
 }
 

@@ -47,7 +47,7 @@ fn rejects_values_out_of_range_without_changes() {
     let mut job = Builder::new();
     job.move_to(1.0, 1.0).expect("in range");
     let before = job.to_bytes();
-    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 1000.1, -1000.1] {
+    for value in [f64::NAN, f64::INFINITY, f64::NEG_INFINITY, 10_000.1, -10_000.1] {
         assert!(job.move_to(value, 0.0).is_err() && job.move_to(0.0, value).is_err(), "{value}");
     }
     for speed in [f64::NAN, f64::INFINITY, 0.0, -1.0, 1e-6, f64::MIN_POSITIVE] {

@@ -143,7 +143,7 @@ fn rejected_paths_change_nothing() {
     let good = Move::new(5.0, 5.0, 50.0, Laser::Constant(0.5));
     for bad in [
         Move::new(f64::NAN, 0.0, 50.0, Laser::Off),
-        Move::new(0.0, 1000.1, 50.0, Laser::Off),
+        Move::new(0.0, 10_000.1, 50.0, Laser::Off),
         Move::new(0.0, 0.0, 0.0, Laser::Off),
         Move::new(0.0, 0.0, f64::INFINITY, Laser::Off),
         Move::new(0.0, 0.0, 1e-6, Laser::Off),

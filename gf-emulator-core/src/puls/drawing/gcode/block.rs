@@ -2,7 +2,7 @@
 
 use super::super::super::{Error, Result};
 use super::super::text_position::{TextPosition, quoted};
-use super::codes::{Action, Code, LaserMode, Motion, code};
+use super::codes::{Action, Code, LaserMode, Motion, PAUSES, code};
 use super::lines::Line;
 use super::remarks::Remarks;
 use super::words::{Word, Words};
@@ -12,6 +12,9 @@ const KNOWN_CODES: &str = "G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G92 or M2 M3 M4 M5
 const MARLIN: &str = "M3 or M4 with S: M3 I is Marlin's inline mode; let the program write G-code for GRBL";
 /// The `S` of `M106` at full power.
 const FAN_S_MAX: f64 = 255.0;
+pub(super) const NO_OTHER_AXES: &str = "the axes X Y Z only";
+const MESSAGE: &str = "no text after a pause (M0, M1, M6, M60), which Marlin shows to a person: write it as a comment, in ( ) \
+                       or after a semicolon";
 const SETTINGS: &str = "lines with $ are settings and commands of a controller: passed over";
 
 /// What the rest of a line is after a code.
@@ -82,16 +85,25 @@ impl<'a> Block<'a> {
             remarks.add(SETTINGS, number);
             return Ok(block);
         }
-        let mut words = Words::new(line, number);
+        match block.read_words(Words::new(line, number), number, remarks) {
+            Err(_) if begins_with_pause(Words::new(line, number)) => {
+                let position = TextPosition { line: number, column: line.indent as u64 + 1 };
+                Err(position.error(quoted(line.text), MESSAGE))
+            }
+            result => result.map(|()| block),
+        }
+    }
+
+    fn read_words(&mut self, mut words: Words<'a>, number: u64, remarks: &mut Remarks) -> Result<()> {
         while let Some(word) = words.next() {
             let word = word?;
             match word.letter {
-                b'G' | b'M' => match block.set(word, number, remarks)? {
+                b'G' | b'M' => match self.set(word, number, remarks)? {
                     Rest::Words => {}
                     // Other words are arguments of a command that is passed over.
                     Rest::PassedOver => break,
                     Rest::OfFan(can_be_on) => {
-                        block.fan = Some(Fan::read(word, can_be_on, words));
+                        self.fan = Some(Fan::read(word, can_be_on, words));
                         break;
                     }
                 },
@@ -99,11 +111,10 @@ impl<'a> Block<'a> {
                     (Some(_), None) => {}
                     _ => return Err(word.error("a program without subprograms and loops (O words)")),
                 },
-                _ => block.add(word)?,
+                _ => self.add(word)?,
             }
         }
-        block.check()?;
-        Ok(block)
+        self.check()
     }
 
     /// Applies a code. Returns what the rest of the line is.
@@ -116,7 +127,7 @@ impl<'a> Block<'a> {
             }
             Some(Code::Action(action)) => {
                 if self.action.replace((action, word)).is_some() {
-                    return Err(word.error("one of G4 G10 G28 G30 G43.1 G92 per line"));
+                    return Err(word.error("one of G4 G10 G28 G30 G43.1 G92 M649 per line"));
                 }
             }
             Some(Code::Laser(laser)) => self.laser = Some(laser),
@@ -149,9 +160,9 @@ impl<'a> Block<'a> {
 
     fn add(&mut self, word: Word<'a>) -> Result<()> {
         match word.letter {
-            b'D' | b'F' | b'H'..=b'L' | b'N' | b'P'..=b'T' | b'X'..=b'Z' => {}
+            b'B' | b'D' | b'F' | b'H'..=b'L' | b'N' | b'P'..=b'T' | b'X'..=b'Z' => {}
             b'E' => return Err(word.error("no E: numbers have no exponent, and a job has no extruder")),
-            b'A' | b'B' | b'C' | b'U' | b'V' | b'W' => return Err(word.error("the axes X Y Z only")),
+            b'A' | b'C' | b'U' | b'V' | b'W' => return Err(word.error(NO_OTHER_AXES)),
             _ => return Err(word.error("one of the letters G M X Y Z I J R F S P N")),
         }
         if self.word(word.letter).is_some() {
@@ -193,8 +204,20 @@ impl<'a> Block<'a> {
         letters.iter().find_map(|&letter| self.word(letter))
     }
 
+    /// Returns whether only a Marlin with `M649` reads the line: it has that, or the firing mode and the diagnostics (`B0 D0`)
+    /// beside a move.
+    pub(super) fn sets_marlin_laser(&self) -> bool {
+        matches!(self.action, Some((Action::SetMarlinLaser, _)))
+            || self.word(b'B').is_some() && self.word(b'D').is_some()
+    }
+
     /// Returns a word that nothing in a line without `G4` and `G10` takes.
     pub(super) fn unused(&self) -> Option<Error> {
         self.word(b'P').filter(|_| !self.has_own_p).map(|p| p.error("P only on a line with G4, or with M3 and S"))
     }
+}
+
+fn begins_with_pause(mut words: Words<'_>) -> bool {
+    let Some(Ok(Word { letter, number: Some(number), .. })) = words.next() else { return false };
+    code(letter, number) == Some(Code::PassedOver(PAUSES))
 }

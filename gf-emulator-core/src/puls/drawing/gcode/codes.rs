@@ -32,6 +32,8 @@ pub(super) enum Action {
     ClearPosition,
     /// `G43.1`
     ToolLength,
+    /// `M649`: sets power, speed and firing mode of the laser of one kind of Marlin.
+    SetMarlinLaser,
 }
 
 /// What a code does.
@@ -115,6 +117,10 @@ fn g_code(tenths: i64) -> Option<Code> {
         940 => Code::InverseTime(false),
         80 | 150 | 400 | 430 | 500 | 610 | 611 | 640 | 690 | 800 | 970 | 980 | 990 => Code::Nothing,
         50..=53 => Code::Refused("a spline", STRAIGHT),
+        70 => Code::Refused(
+            "a row of a picture for one kind of Marlin",
+            "G1 with S: let the program write G-code for GRBL",
+        ),
         160 => Code::Refused("polar coordinates", PLAIN),
         290 | 380..=385 => Code::Refused("a probe", "a program without measuring"),
         410 | 420 | 411 | 421 => Code::Refused("cutter compensation", "a path that the program has offset itself"),
@@ -158,7 +164,7 @@ fn m_code(number: i64) -> Option<Code> {
         | 999 => Code::LinePassedOver(PRINTER),
         104 | 109 | 140 | 190 => Code::Refused("the heater of a 3D printer", LASER),
         280 | 300 => Code::Refused("a command that lifts a plotter's pen, not a laser", LASER),
-        649 => Code::Refused("a laser command of one kind of Marlin", LASER),
+        649 => Code::Action(Action::SetMarlinLaser),
         42 | 62..=68 => Code::Refused("an output of the controller", LASER),
         96..=99 => Code::Refused("a subprogram", "one program with all its moves"),
         _ => return None,

@@ -1,12 +1,13 @@
 //! A controller that reads lines and moves as they say.
 
-use super::super::super::{Error, Laser, Result};
+use super::super::super::make::STEP_FREQUENCY_HZ;
+use super::super::super::{Error, Laser, MAX_TICKS, Result};
 use super::super::MoveQueue;
 use super::super::text_position::{TextPosition, quoted};
 use super::arc::{Arc, centre_from_radius};
-use super::block::{Block, Fan};
+use super::block::{Block, Fan, NO_OTHER_AXES};
 use super::codes::{Action, FAN, LaserMode, Motion};
-use super::fan_laser::fan_is_laser;
+use super::dialect::Dialect;
 use super::lines::lines;
 use super::remarks::Remarks;
 use super::use_of_laser::UseOfLaser;
@@ -18,6 +19,11 @@ const LONG_PAUSE_S: f64 = 60.0;
 /// What drives the laser in programs for Marlin that have neither `M3` nor `M4`.
 const FAN_IS_LASER: &str = "M106 and M107 are taken as the laser: 255 is full power whatever --s-max is, and P of G4 is in \
                             milliseconds. If M106 is a fan, remove its lines";
+const MOVES_FIRE: &str = "M649 and B0 set the laser of one kind of Marlin: S is in percent whatever --s-max is, G1, G2 and G3 \
+                          fire without M3, and P of G4 is in milliseconds";
+const S_IS_PERCENT: &str = "M649 and B0 set the laser of one kind of Marlin: S is in percent whatever --s-max is, and P of G4 is \
+                            in milliseconds";
+const PULSES: &str = "L and P of M649 are pulses, which B1 switches on: without it, the laser fires all the way";
 /// The speed before the first `F` of a laser program. GRBL refuses it, other controllers have a speed of their own.
 const FIRST_SPEED_MM_S: f64 = 50.0;
 const NO_FEED: &str =
@@ -61,8 +67,7 @@ pub(super) struct Controller<'a> {
     tool_length_mm: f64,
     /// Of `G28` and `G30`.
     stored_mm: [Option<[f64; 3]>; 2],
-    /// Whether `M106` drives the laser.
-    fan_is_laser: bool,
+    dialect: Dialect,
     /// What is an error in a program without a laser: the first fan that is switched on, or move without a speed.
     error_without_laser: Option<Error>,
 }
@@ -92,15 +97,22 @@ impl<'a> Controller<'a> {
             shift_mm: [0.0; 3],
             tool_length_mm: 0.0,
             stored_mm: [Some([0.0; 3]), None],
-            fan_is_laser: false,
+            dialect: Dialect::Grbl,
             error_without_laser: None,
         }
     }
 
     pub(super) fn run(&mut self, gcode: &[u8]) -> Result<()> {
-        self.fan_is_laser = fan_is_laser(gcode)?;
-        if self.fan_is_laser {
+        self.dialect = Dialect::of(gcode)?;
+        if self.dialect != Dialect::Grbl {
             self.s_max = 1.0;
+        }
+        if let Dialect::MarlinLaser { moves_fire } = self.dialect {
+            // That Marlin begins with full power.
+            self.set_s(1.0);
+            if moves_fire {
+                (self.laser, self.use_of_laser.is_selected) = (LaserMode::Constant, true);
+            }
         }
         // The drawing's origin.
         self.queue.travel_to([0.0; 2])?;
@@ -133,14 +145,18 @@ impl<'a> Controller<'a> {
                 self.feed_mm_s = Some(feed * self.mm_per_unit / 60.0);
             }
         }
-        if let Some((word, s)) = block.word(b'S').zip(block.number(b'S')).filter(|_| !self.fan_is_laser) {
-            if s < 0.0 {
-                return Err(word.error(format!("S0 to S{}", self.s_max)));
+        self.set_marlin_laser(block)?;
+        if let Some((word, s)) = block.word(b'S').zip(block.number(b'S')) {
+            match self.dialect {
+                Dialect::Grbl if s < 0.0 => return Err(word.error(format!("S0 to S{}", self.s_max))),
+                Dialect::Grbl => self.set_s(s),
+                Dialect::MarlinLaser { .. } if (0.0..=100.0).contains(&s) => self.set_s(s / 100.0),
+                Dialect::MarlinLaser { .. } => return Err(word.error("S0 to S100: with M649, S is in percent")),
+                Dialect::MarlinFan => {}
             }
-            self.use_of_laser.sets_s(s, self.s_max, line);
-            self.s = s;
         }
-        if let Some(laser) = block.laser.filter(|&laser| laser != self.laser) {
+        let laser = block.laser.filter(|&laser| laser != self.laser && !self.dialect.moves_fire());
+        if let Some(laser) = laser {
             self.queue.flush()?;
             self.laser = laser;
             self.use_of_laser.is_selected = true;
@@ -165,8 +181,37 @@ impl<'a> Controller<'a> {
         }
     }
 
+    fn set_s(&mut self, s: f64) {
+        self.use_of_laser.sets_s(s, self.s_max, self.line);
+        self.s = s;
+    }
+
+    /// Checks the firing mode of a Marlin with `M649`, which other controllers do not have.
+    fn set_marlin_laser(&mut self, block: &Block<'_>) -> Result<()> {
+        let mode = block.word(b'B');
+        let Dialect::MarlinLaser { moves_fire } = self.dialect else {
+            return mode.map_or(Ok(()), |word| Err(word.error(NO_OTHER_AXES)));
+        };
+        if block.sets_marlin_laser() {
+            self.remarks.add(if moves_fire { MOVES_FIRE } else { S_IS_PERCENT }, self.line);
+            if mode.is_none() && block.first(b"LP").is_some() {
+                self.remarks.add(PULSES, self.line);
+            }
+        }
+        let Some(word) = mode.filter(|word| word.number != Some(0.0)) else { return Ok(()) };
+        let (what, expected) = match word.number {
+            Some(1.0) => (
+                "pulses, so many in each mm",
+                "B0, a laser that fires all the way: leave ppm out of the names of layers",
+            ),
+            Some(2.0) => ("rows of a picture", "B0 and G1 with S: let the program write G-code for GRBL"),
+            _ => ("an unknown firing mode", "B0, a laser that fires all the way"),
+        };
+        Err(word.position.error(format!("{}, {what}", quoted(word.text)), expected))
+    }
+
     fn set_fan(&mut self, fan: &Fan<'_>) {
-        if self.fan_is_laser && !fan.is_other {
+        if self.dialect == Dialect::MarlinFan && !fan.is_other {
             self.remarks.add(FAN_IS_LASER, self.line);
             self.use_of_laser.is_selected = true;
             (self.laser, self.s) = (LaserMode::Constant, fan.power);
@@ -184,13 +229,14 @@ impl<'a> Controller<'a> {
 
     /// Returns whether the laser is off because of the kind of motion. A fan has the same power in all of them.
     fn is_dark_travel(&self) -> bool {
-        self.motion == Motion::Travel && !(self.fan_is_laser && self.s > 0.0)
+        self.motion == Motion::Travel && !(self.dialect == Dialect::MarlinFan && self.s > 0.0)
     }
 
     fn act(&mut self, action: Action, word: &Word<'_>, block: &Block<'_>, line: u64) -> Result<()> {
         let numbers = AXES.map(|axis| block.number(axis).map(|number| number * self.mm_per_unit));
         match action {
             Action::Dwell => return self.dwell(word, block, line),
+            Action::SetMarlinLaser => {}
             Action::GoToStored(which) => return self.go_to_stored(which, block, line),
             Action::Store(which) => self.stored_mm[which] = Some(self.at),
             Action::ClearPosition => self.shift_mm = [0.0; 3],
@@ -239,15 +285,25 @@ impl<'a> Controller<'a> {
         let Some((p, time)) = block.word(b'P').zip(block.number(b'P')) else {
             return Err(dwell.error("P with a number of seconds"));
         };
-        // A fan drives the laser for Marlin alone.
-        let seconds = if self.fan_is_laser { time / 1000.0 } else { time };
+        let seconds = if self.dialect == Dialect::Grbl { time } else { time / 1000.0 };
         if seconds < 0.0 {
             return Err(p.error("a number of seconds, at least 0"));
+        }
+        if seconds > MAX_TICKS as f64 / f64::from(STEP_FREQUENCY_HZ) {
+            return Err(p.position.error(
+                format!("{}, a dwell of {:.0} hours", quoted(p.text), seconds / 3600.0),
+                if self.dialect == Dialect::Grbl {
+                    "P in seconds, as for GRBL: for Marlin it is in milliseconds, so divide it by 1000"
+                } else {
+                    "a shorter one: P is in milliseconds here"
+                },
+            ));
         }
         if seconds > LONG_PAUSE_S {
             self.remarks.add(LONG_PAUSE, line);
         }
-        let would_fire = self.laser == LaserMode::Constant && self.s > 0.0 && seconds > 0.0;
+        let is_on = self.laser == LaserMode::Constant && !self.dialect.moves_fire();
+        let would_fire = is_on && self.s > 0.0 && seconds > 0.0;
         if would_fire && self.is_dark_travel() {
             self.remarks.add(DWELL_UNDER_G0, line);
         }
@@ -279,7 +335,7 @@ impl<'a> Controller<'a> {
 
     /// Moves by the motion mode, if the line has coordinates.
     fn go(&mut self, block: &Block<'_>) -> Result<()> {
-        if let Some(error) = block.unused() {
+        if let Some(error) = block.unused().filter(|_| !matches!(self.dialect, Dialect::MarlinLaser { .. })) {
             return Err(error);
         }
         let turn = match self.motion {

@@ -25,6 +25,7 @@
 //! | `M2` `M30` | the end of the program; nothing after it is read |
 //! | `M0` `M1` `M6` `M60` | pauses and tool changes: passed over with a remark |
 //! | `M106` `M107` | fan, passed over with a remark, or the laser: see below |
+//! | `M649`, or `B0` and `D` beside a move | the laser of one kind of Marlin, with a remark: see below |
 //! | `M105` `M117` `M400` and others of printers | no effect on a job: passed over with their line, with a remark |
 //! | lines with `$` | passed over with a remark; `$J` is an error |
 //! | `G8` `G15` `G17` `G40` `G43` `G50` `G61` `G64` `G69` `G80` `G97` `G98` `G99` | no effect |
@@ -34,6 +35,10 @@
 //! `M106` is the laser in a program with `M106 S`, but without `M3`, `M4`, moves of Z under it, `M82`, `M83` and comments
 //! of printers: from 0 to 255 whatever [`Settings::s_max`] is, in `G0` as well, with a remark, and `G4 P` is in
 //! milliseconds, as for Marlin. In other programs without `M3` and `M4`, it is an error.
+//!
+//! `M649`, or `B0` and `D` beside a move, sets the laser of one kind of Marlin: `S` is a percentage, 100 at first, whatever
+//! [`Settings::s_max`] is, and `G4 P` is in milliseconds. Without `M3` and `M4` in the program, `G1`, `G2` and `G3` fire by
+//! themselves. `L` and `P` have no effect; `B1` (pulses), `B2` and `G7` (pictures) are errors.
 //!
 //! Motion modes are modal. Letters may be lowercase and spaces omitted; `( )` and `;` are comments. Lines end with LF,
 //! CR LF or CR. A line that starts with `%`, a `/` at the start of a line, the real-time commands `?` `!` `~`,
@@ -50,7 +55,7 @@ mod arc;
 mod block;
 mod codes;
 mod controller;
-mod fan_laser;
+mod dialect;
 mod lines;
 mod remarks;
 mod use_of_laser;

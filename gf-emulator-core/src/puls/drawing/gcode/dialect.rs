@@ -1,4 +1,4 @@
-//! Whether a program drives the laser as a fan.
+//! Which controller a program is for, where that changes what its words mean.
 
 use super::super::super::Result;
 use super::block::Block;
@@ -6,6 +6,46 @@ use super::codes::LaserMode;
 use super::lines::lines;
 use super::remarks::Remarks;
 use super::words::Words;
+
+/// The controller that a program is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Grbl,
+    /// A Marlin that drives the laser as a fan.
+    MarlinFan,
+    /// A Marlin that sets the laser with `M649`.
+    MarlinLaser {
+        /// Whether `G1`, `G2` and `G3` fire by themselves: the program has neither `M3` nor `M4`.
+        moves_fire: bool,
+    },
+}
+
+impl Dialect {
+    /// Finds out by the words of a program. What cannot be read is found later.
+    pub(super) fn of(gcode: &[u8]) -> Result<Self> {
+        let (mut sets_laser, mut moves_fire) = (false, true);
+        for (number, line) in lines(gcode)? {
+            let Ok(block) = Block::read(line, number, &mut Remarks::default()) else { break };
+            sets_laser |= block.sets_marlin_laser();
+            moves_fire &= block.laser.is_none_or(|laser| laser == LaserMode::Off);
+            if block.ends_program {
+                break;
+            }
+        }
+        Ok(if sets_laser {
+            Self::MarlinLaser { moves_fire }
+        } else if fan_is_laser(gcode)? {
+            Self::MarlinFan
+        } else {
+            Self::Grbl
+        })
+    }
+
+    /// Returns whether moves fire without `M3`.
+    pub(super) fn moves_fire(self) -> bool {
+        self == Self::MarlinLaser { moves_fire: true }
+    }
+}
 
 /// What comments of programs for printers, and for magnets on a gantry, have.
 const NO_LASER: [&str; 5] = ["magnet", "cooling", "slicer", "slic3r", "layer height"];
@@ -15,7 +55,7 @@ const PRINTER_LINES: [&[u8]; 2] = [b";TYPE:", b";LAYER:"];
 /// Returns whether a program for Marlin drives the laser as a fan: with `M106 S`, without `M3` and `M4`, and X and Y, but
 /// never Z, move under it. A program for a printer has an extruder, with `M82` or `M83`, or comments of its own. What
 /// cannot be read is found later.
-pub(super) fn fan_is_laser(gcode: &[u8]) -> Result<bool> {
+fn fan_is_laser(gcode: &[u8]) -> Result<bool> {
     let (mut fires, mut is_on, mut has_s) = (false, false, false);
     for (number, line) in lines(gcode)? {
         let Ok(block) = Block::read(line, number, &mut Remarks::default()) else { return Ok(false) };
