@@ -40,6 +40,8 @@ pub(crate) struct Service {
     tokens: u64,
     websocket_tokens: BTreeSet<String>,
     bearers: BTreeSet<String>,
+    /// The last one that the machine has used.
+    used_bearer: String,
     pub(crate) faults: Faults,
     /// Lines that wait for a WebSocket.
     waiting: Vec<String>,
@@ -144,6 +146,9 @@ fn answer(world: &Rc<World>, id: usize, request: &Request) {
     world.note(format_args!("service: {} {} {shown}", link.host, request.method));
     world.model.borrow_mut().on_request(&link.host, &request.headers);
     let bearer = request.headers.get("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    if let Some(bearer) = bearer {
+        bearer.clone_into(&mut world.service.borrow_mut().used_bearer);
+    }
     let is_known = bearer.is_some_and(|bearer| world.service.borrow().bearers.contains(bearer));
     if let Some(key) = request.headers.get("sec-websocket-key") {
         return upgrade(world, &link, &path, key);
@@ -166,7 +171,7 @@ fn answer(world: &Rc<World>, id: usize, request: &Request) {
         (STORAGE, "PUT", _) => picture(world, request, 200),
         _ => Answer::new(404, "no such path"),
     };
-    send_answer(world, &link, &path, answer);
+    send_answer(world, &link, request, answer);
 }
 
 fn sign_in(world: &World) -> Answer {
@@ -185,7 +190,8 @@ fn picture(world: &World, request: &Request, status: u16) -> Answer {
 }
 
 /// Sends an answer, or what a fault makes of it.
-fn send_answer(world: &Rc<World>, link: &Link, path: &str, mut answer: Answer) {
+fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: Answer) {
+    let path = request.path.split('?').next().unwrap_or_default();
     let faults = world.service.borrow().faults;
     let fault = if world.chance(faults.http) { world.pick(1..9) } else { 0 };
     if fault > 0 {
@@ -193,7 +199,8 @@ fn send_answer(world: &Rc<World>, link: &Link, path: &str, mut answer: Answer) {
     }
     if fault == 1 {
         let statuses = [400, 401, 403, 404, 429, 500, 502, 503];
-        answer = Answer::new(statuses[usize::try_from(world.pick(0..8)).unwrap_or_default()], "simulated");
+        answer = Answer::new(statuses[usize::try_from(world.pick(0..8)).unwrap_or_default()], echo(request));
+        answer.headers.push(("X-Echo", echo(request)));
         if world.chance(500) {
             answer.headers.push(("Retry-After", world.pick(0..60).to_string()));
         }
@@ -258,6 +265,12 @@ fn send_answer(world: &Rc<World>, link: &Link, path: &str, mut answer: Answer) {
     }
 }
 
+/// Returns what a careless service repeats: the machine's secrets.
+fn echo(request: &Request) -> String {
+    let bearer = request.headers.get("authorization").map_or("", String::as_str);
+    format!("simulated, path {}, {bearer}", request.path)
+}
+
 /// The connection is not used any more.
 fn stall(world: &World, link: &Link) {
     if let Some(served) = world.service.borrow_mut().connections.get_mut(&link.id) {
@@ -319,7 +332,11 @@ pub(crate) fn send_line(world: &Rc<World>, line: &str) {
     world.note(format_args!("service: sends {} (fault {fault})", shown(line)));
     let frames = match fault {
         // Two lines in a frame, in two fragments, twice.
-        1 => frames::text(&format!("{line}\n{{\"id\": 1, \"action_type\": \"unknown\", \"status\": \"ready\"}}\n")),
+        1 => {
+            let bearer = world.service.borrow().used_bearer.clone();
+            let unknown = json!({"id": 1, "action_type": bearer, "status": "ready"});
+            frames::text(&format!("{line}\n{unknown}\n"))
+        }
         2 => frames::fragments(line, usize::try_from(world.pick(0..line.len() as u64)).unwrap_or_default()),
         3 => [frames::text(line), frames::text(line)].concat(),
         4 => {
