@@ -135,6 +135,7 @@ fn info_path(job: &Path) -> PathBuf {
     job.with_extension("info")
 }
 
+/// Writes the description. It is not synced: after a power failure it can be made again from the job.
 fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
     let path = info_path(job);
     let mut text = serde_json::to_vec_pretty(measured).map_err(|e| Error::File {
@@ -143,7 +144,7 @@ fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
         source: e.into(),
     })?;
     text.push(b'\n');
-    AtomicFile::with_contents(&path, &text)?.persist().map(|_| ())
+    AtomicFile::with_contents(&path, &text)?.persist_unsynced().map(|_| ())
 }
 
 /// The local time as in the file names of the Python clients, such as `2026-11-26_211500`.
