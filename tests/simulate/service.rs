@@ -212,7 +212,7 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
         // The announced length is wrong.
         4 => length += usize::try_from(world.pick(1..1000)).unwrap_or_default(),
         5 => {
-            length = usize::try_from(world.pick(0..length as u64 + 1)).unwrap_or_default();
+            length = pick_index(world, length);
             // The machine has no way to notice.
             world.model.borrow_mut().allow_job(path, answer.body[..length].to_vec());
         }
@@ -234,10 +234,11 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
         }
         bytes.extend_from_slice(b"0\r\n\r\n");
     } else if fault == 6 {
-        // Without a length: the end of the connection is the end of the body.
+        // Without a length, the end of the connection is the end of the body, or of a part of it.
         text += "Connection: close\r\n\r\n";
         bytes = text.into_bytes();
-        bytes.extend_from_slice(&answer.body);
+        let kept = if world.chance(500) { length } else { pick_index(world, length) };
+        bytes.extend_from_slice(&answer.body[..kept]);
     } else {
         text += &format!("Content-Length: {length}\r\n\r\n");
         bytes = text.into_bytes();
@@ -248,7 +249,7 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
     }
     match fault {
         7 => {
-            let kept = usize::try_from(world.pick(0..bytes.len() as u64)).unwrap_or_default();
+            let kept = pick_index(world, bytes.len());
             bytes.truncate(kept);
         }
         8 => {
@@ -263,6 +264,11 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
         world.after(Duration::from_secs(20), move |world| later.close(world));
         stall(world, link);
     }
+}
+
+/// Returns a random number up to `limit`.
+fn pick_index(world: &World, limit: usize) -> usize {
+    usize::try_from(world.pick(0..limit as u64 + 1)).unwrap_or_default()
 }
 
 /// Returns what a careless service repeats: the machine's secrets.

@@ -267,7 +267,7 @@ impl System for World {
         let mut gives_way = self.chance(125);
         loop {
             let is_due = deadline.is_some_and(|deadline| deadline <= self.now.get());
-            if is_due || is_ready() {
+            if is_ready() || is_due {
                 self.has_progress.set(true);
                 if !std::mem::take(&mut gives_way) {
                     break;
