@@ -80,6 +80,7 @@ pub mod actions;
 pub mod config;
 #[cfg(feature = "local-service")]
 pub mod conform;
+mod disk;
 mod emulator;
 mod error;
 mod events;
@@ -106,8 +107,11 @@ mod safe_logger;
 mod secret;
 mod secrets;
 pub mod service;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod storage;
 mod sync;
+mod system;
 mod throttle;
 pub mod websocket;
 pub mod words;

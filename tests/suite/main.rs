@@ -30,6 +30,7 @@ mod report;
 mod secrets;
 mod sequences;
 mod session;
+mod simulation;
 mod tables;
 mod websocket;
 mod ws_client;

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
 use crate::actions::{Channel, Emit, Signal, Table, Values, Variable};
 use crate::sync::lock;
 use crate::websocket::queues::{Outgoing, Tx};
+use crate::system;
 
 /// The number of the first message. As in Glowforge-Utilities, whose messages the service accepts; not confirmed on
 /// hardware.
@@ -43,7 +44,7 @@ impl MessageSender {
     pub(crate) fn new(tx: Tx, table: Arc<Table>) -> Self {
         let state = SenderState { next_id: FIRST_ID, line_end: table.line_end.clone(), tx: Some(tx) };
         let signals = Signals { table, pending: VecDeque::new() };
-        Self { started: Instant::now(), state: Mutex::new(state), signals: Mutex::new(signals) }
+        Self { started: system::now(), state: Mutex::new(state), signals: Mutex::new(signals) }
     }
 
     /// Uses the line end and the signals of another table.
@@ -119,7 +120,7 @@ impl MessageSender {
     }
 
     fn timestamp(&self) -> Value {
-        let hundredths = BOOT_TIME + self.started.elapsed().as_millis() / 10;
+        let hundredths = BOOT_TIME + (system::now() - self.started).as_millis() / 10;
         json!(u64::try_from(hundredths).unwrap_or(u64::MAX))
     }
 }
@@ -138,6 +139,6 @@ fn label(emit: &Emit, values: &Values) -> String {
 
 /// Returns the Unix time in milliseconds.
 pub(crate) fn milli_epoch() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let elapsed = system::wall_clock().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }

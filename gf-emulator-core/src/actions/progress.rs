@@ -7,6 +7,7 @@ use serde_json::json;
 use super::messages::MessageSender;
 use super::{Emit, Values, Variable};
 use crate::machine::{PlayEvent, PlayUpdate};
+use crate::system;
 
 /// Interval of a transfer's progress messages, measured on hardware (firmware 2.6).
 const INTERVAL: Duration = Duration::from_secs(30);
@@ -22,12 +23,12 @@ pub(super) struct TransferProgress<'a> {
 
 impl<'a> TransferProgress<'a> {
     pub(super) fn new(messages: &'a MessageSender, template: Option<&'a Emit>, values: &Values) -> Self {
-        Self { messages, template, values: values.clone(), next: Instant::now() + INTERVAL }
+        Self { messages, template, values: values.clone(), next: system::now() + INTERVAL }
     }
 
     /// Reports how many bytes have been transferred, if a message is due.
     pub(super) fn report(&mut self, bytes: u64) {
-        self.report_at(Instant::now(), bytes);
+        self.report_at(system::now(), bytes);
     }
 
     fn report_at(&mut self, now: Instant, bytes: u64) {

@@ -77,8 +77,8 @@ pub(crate) struct SessionState {
 }
 
 impl SessionState {
-    /// Returns the state for a second worker. Its actions are not the previous action of those that use the machine.
-    pub(crate) fn second(&self) -> Self {
+    /// Returns the state for a worker. Each has a previous action of its own.
+    pub(crate) fn of_worker(&self) -> Self {
         Self { settings_reported: Arc::clone(&self.settings_reported), previous_action: None }
     }
 }
@@ -110,15 +110,15 @@ impl Shared {
 }
 
 /// Runs actions, one at a time.
-pub(crate) struct Runner<'a> {
-    pub(crate) shared: &'a Shared,
-    pub(crate) table: &'a Table,
-    pub(crate) uplink: &'a dyn Uplink,
-    pub(crate) jobs: &'a JobStore,
-    pub(crate) machine: &'a mut dyn Machine,
+pub(crate) struct Runner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) table: Arc<Table>,
+    pub(crate) uplink: Arc<dyn Uplink>,
+    pub(crate) jobs: Arc<JobStore>,
+    pub(crate) machine: Box<dyn Machine>,
     /// The machine's readings before an action that needs it.
-    pub(crate) readings: &'a LastReadings,
-    pub(crate) session: &'a mut SessionState,
+    pub(crate) readings: Arc<LastReadings>,
+    pub(crate) session: SessionState,
 }
 
 /// The state of the running action.
@@ -133,12 +133,12 @@ struct ActionContext<'a> {
     not_home: bool,
 }
 
-impl Runner<'_> {
+impl Runner {
     /// Runs an action and sends one ending, even if the machine panics.
     ///
     /// Calls `on_ending_decided` before the ending is sent, so that the service's answer to it finds the action over.
     pub(crate) fn run(&mut self, action: &Action, on_ending_decided: &dyn Fn()) {
-        let table = self.table;
+        let table = Arc::clone(&self.table);
         let Some(row) = table.row(&action.action_type) else { return on_ending_decided() };
         let mut context = ActionContext {
             action,
@@ -231,7 +231,7 @@ impl Runner<'_> {
 
     fn step<'a>(&mut self, step: &'a Step, context: &mut ActionContext<'a>) -> Result<(), Abort> {
         match &step.kind {
-            StepKind::Send(emit) => Ok(send(emit, &context.values, &self.shared.messages, self.uplink)?),
+            StepKind::Send(emit) => Ok(send(emit, &context.values, &self.shared.messages, &*self.uplink)?),
             StepKind::RequireLidClosed { otherwise: OpenLid::Failed } if self.shared.controls.lid_is_open() => {
                 Err(Abort::Failed(action_error(context.action, "the lid is open".to_owned())))
             }
@@ -298,13 +298,13 @@ impl Runner<'_> {
                 Ok(())
             }
             StepKind::ProbeFirmware {} => {
-                let offer = probe_firmware(&self.shared.config, self.uplink, self.shared.telemetry.secrets())?;
+                let offer = probe_firmware(&self.shared.config, &*self.uplink, self.shared.telemetry.secrets())?;
                 context.values.insert(Variable::AvailableFirmware, json!(offer.version));
                 Ok(())
             }
             StepKind::DownloadFirmware {} => {
                 let offer = self.uplink.firmware()?;
-                Ok(download_firmware(&self.shared.config, self.uplink, &offer)?)
+                Ok(download_firmware(&self.shared.config, &*self.uplink, &offer)?)
             }
             StepKind::Refuse { reason } => Err(Abort::Failed(action_error(context.action, reason.clone()))),
         }
@@ -341,7 +341,7 @@ impl Runner<'_> {
     fn download(&mut self, progress: Option<&Emit>, context: &mut ActionContext<'_>) -> Result<(), Abort> {
         let action = context.action;
         let url = motion_url(action)?;
-        let Shared { messages, controls, .. } = self.shared;
+        let Shared { messages, controls, .. } = &*self.shared;
         let mut progress = TransferProgress::new(messages, progress, &context.values);
         let mut on_bytes = |bytes: u64| {
             progress.report(bytes);
@@ -414,7 +414,7 @@ impl Runner<'_> {
             let outcome = match &step.kind {
                 StepKind::Park { progress } if !context.not_home => self.park(progress.as_ref(), context),
                 StepKind::Send(emit) if !context.not_home => {
-                    send(emit, &context.values, &self.shared.messages, self.uplink).map_err(Abort::from)
+                    send(emit, &context.values, &self.shared.messages, &*self.uplink).map_err(Abort::from)
                 }
                 StepKind::Rest {} => self.machine.rest(&self.shared.controls).map_err(aborted("come to rest")),
                 _ => Ok(()),

@@ -254,20 +254,20 @@ fn messages_of(table: &Arc<Table>, config: &Config, faulty_call: usize, fault: F
         bodies: Mutex::default(),
     });
     let (connection, peer) = MachineQueues::in_memory();
-    let shared = Shared {
+    let shared = Arc::new(Shared {
         config: config.clone(),
         messages: Arc::new(MessageSender::new(connection.tx, Arc::clone(table))),
         controls,
         telemetry: Telemetry::default(),
-    };
+    });
     let mut runner = Runner {
-        shared: &shared,
-        table,
-        uplink: &*world,
-        jobs: &JobStore::new(config),
-        machine: &mut Arc::clone(&world),
-        readings: &LastReadings::default(),
-        session: &mut SessionState::default(),
+        shared: Arc::clone(&shared),
+        table: Arc::clone(table),
+        uplink: Arc::clone(&world) as Arc<dyn Uplink>,
+        jobs: Arc::new(JobStore::new(config)),
+        machine: Box::new(Arc::clone(&world)),
+        readings: Arc::default(),
+        session: SessionState::default(),
     };
     let line = r#"{"id":1,"action_type":"a","status":"ready","motion_url":"https://storage/job"}"#;
     runner.run(&Action::parse(line).unwrap(), &|| ());

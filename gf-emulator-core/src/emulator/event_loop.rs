@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, at, never, select};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, never};
 
 use super::scheduler::{Decision, Scheduler, WorkerId};
 use super::workers::WorkerEvent;
@@ -10,6 +10,7 @@ use crate::Throttle;
 use crate::actions::{Action, Shared, Table, initial_values, printable, send_ending};
 use crate::events::{EmulatorEvent, Ending};
 use crate::service::Uplink;
+use crate::system;
 
 /// Rate limit for log lines that the service can cause: this many of a kind per period; the rest are counted.
 const LOG_LINES: u32 = 20;
@@ -74,6 +75,17 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) stopping: bool,
 }
 
+/// What the event loop waits for.
+enum Input {
+    Worker(WorkerId, WorkerEvent),
+    /// No worker is left.
+    NoWorkers,
+    Stop,
+    Frame(String),
+    /// Nothing more comes from rx.
+    End,
+}
+
 impl EventLoop<'_> {
     pub(crate) fn throttle() -> Throttle {
         Throttle::new(LOG_LINES, LOG_PERIOD)
@@ -97,32 +109,54 @@ impl EventLoop<'_> {
                 }
                 rx = never();
             }
-            select! {
-                recv(rx) -> frame => match frame {
-                    Ok(frame) => {
-                        // The frame may answer a terminal event, and the worker reports before it sends one.
-                        while let Ok((worker, event)) = self.worker_events.try_recv() {
-                            self.on_worker_event(worker, event);
-                        }
-                        self.on_frame(&frame);
-                    }
-                    // Online: the WebSocket thread has ended, so results could not be sent.
-                    Err(_) if self.online => self.stop(),
-                    // Offline: the end of the input. Accepted actions still run.
-                    Err(_) => self.stopping = true,
-                },
-                recv(self.worker_events) -> event => match event {
-                    Ok((worker, event)) => self.on_worker_event(worker, event),
-                    Err(_) => return,
-                },
-                recv(stopped) -> _ => {
-                    // A disconnected channel is always ready: do not select it again.
+            if self.summary_due().is_some() {
+                self.log_suppressed(Some(system::now()));
+            }
+            match self.wait_for_input(&rx, &stopped) {
+                Some(Input::Worker(worker, event)) => self.on_worker_event(worker, event),
+                Some(Input::Stop) => {
+                    // A disconnected channel is always ready: do not wait for it again.
                     stopped = never();
                     self.stop();
                 }
-                recv(self.summary_due()) -> now => self.log_suppressed(now.ok()),
+                Some(Input::Frame(frame)) => {
+                    // The frame may answer a terminal event, and the worker reports before it sends one.
+                    while let Ok((worker, event)) = self.worker_events.try_recv() {
+                        self.on_worker_event(worker, event);
+                    }
+                    self.on_frame(&frame);
+                }
+                // Online: the WebSocket thread has ended, so results could not be sent.
+                Some(Input::End) if self.online => self.stop(),
+                // Offline: the end of the input. Accepted actions still run.
+                Some(Input::End) => self.stopping = true,
+                Some(Input::NoWorkers) => return,
+                None => {}
             }
         }
+    }
+
+    /// Waits for what comes first. `None`: a summary of suppressed log lines is due.
+    fn wait_for_input(&self, rx: &Receiver<String>, stopped: &Receiver<()>) -> Option<Input> {
+        let mut select = Select::new();
+        select.recv(&self.worker_events);
+        select.recv(stopped);
+        select.recv(rx);
+        system::wait_for(select, self.summary_due(), || {
+            match self.worker_events.try_recv() {
+                Ok((worker, event)) => return Some(Input::Worker(worker, event)),
+                Err(TryRecvError::Disconnected) => return Some(Input::NoWorkers),
+                Err(TryRecvError::Empty) => {}
+            }
+            if stopped.try_recv() == Err(TryRecvError::Disconnected) {
+                return Some(Input::Stop);
+            }
+            match rx.try_recv() {
+                Ok(frame) => Some(Input::Frame(frame)),
+                Err(TryRecvError::Disconnected) => Some(Input::End),
+                Err(TryRecvError::Empty) => None,
+            }
+        })
     }
 
     fn on_worker_event(&mut self, worker: WorkerId, event: WorkerEvent) {
@@ -140,10 +174,9 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Returns a timer for the next summary of suppressed log lines.
-    fn summary_due(&self) -> Receiver<Instant> {
-        let due = self.invalid_lines.due().into_iter().chain(self.ignored_actions.due()).min();
-        due.map_or_else(never, at)
+    /// Returns when the next summary of suppressed log lines is due.
+    fn summary_due(&self) -> Option<Instant> {
+        self.invalid_lines.due().into_iter().chain(self.ignored_actions.due()).min()
     }
 
     /// Logs how many log lines were suppressed: of the throttles that are due at `now`, or of all.
@@ -160,7 +193,7 @@ impl EventLoop<'_> {
         for line in frame.lines().map(str::trim).filter(|line| !line.is_empty()) {
             match Action::parse(line) {
                 Ok(action) => self.on_action(action),
-                Err(reason) if self.invalid_lines.passes(Instant::now()) => {
+                Err(reason) if self.invalid_lines.passes(system::now()) => {
                     log::warn!("ignored a line of {} bytes: {reason}", line.len());
                 }
                 Err(_) => {}
@@ -174,7 +207,7 @@ impl EventLoop<'_> {
         match self.scheduler.take(action, self.table) {
             Decision::Accept => telemetry.emit(|| EmulatorEvent::ActionAccepted { action_id: id, action: what }),
             decision @ (Decision::Ignore(reason) | Decision::Refuse(reason)) => {
-                if self.ignored_actions.passes(Instant::now()) {
+                if self.ignored_actions.passes(system::now()) {
                     let is_normal = matches!(decision, Decision::Ignore(_));
                     let level = if is_normal { log::Level::Info } else { log::Level::Warn };
                     log::log!(level, "ignored {what} {id}: {reason}");

@@ -12,7 +12,6 @@ mod workers;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::thread;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -30,6 +29,7 @@ use crate::record::{Recorder, Telemetry};
 use crate::service::{OfflineFolder, Session, Uplink};
 use crate::storage::{JobStore, local_timestamp};
 use crate::sync::lock;
+use crate::system::{self, Thread};
 use crate::websocket::WsClient;
 use crate::websocket::queues::{MachineQueues, Peer};
 use crate::{Config, Error, Result, Secrets};
@@ -57,7 +57,8 @@ pub struct Emulator {
     /// The other side of the queues, until the WebSocket takes it.
     peer: Option<Peer>,
     client: Option<WsClient>,
-    machine: Box<dyn Machine>,
+    /// `None` once it runs.
+    machine: Option<Box<dyn Machine>>,
     state: SessionState,
     handle: Handle,
     stopped: Receiver<()>,
@@ -142,7 +143,7 @@ impl Emulator {
         cancels: Vec<Cancel>,
     ) -> Result<Self> {
         let table = Arc::new(Table::load(&config)?);
-        let machine = Box::new(CannedMachine::new(&config));
+        let machine: Option<Box<dyn Machine>> = Some(Box::new(CannedMachine::new(&config)));
         let telemetry = Telemetry::default();
         telemetry.secrets().add(&config.machine.password);
         if let Some(folder) = &config.logging.record_dir {
@@ -175,7 +176,7 @@ impl Emulator {
     /// Replaces the machine, which is a [`CannedMachine`] by default.
     #[must_use]
     pub fn with_machine(mut self, machine: impl Machine + 'static) -> Self {
-        self.machine = Box::new(machine);
+        self.machine = Some(Box::new(machine));
         self
     }
 
@@ -320,39 +321,41 @@ impl Emulator {
             (None, ServiceSide::Online { session: None, .. }) => unreachable!("a client has a session"),
         };
         let online = self.client.is_some();
-        let jobs = JobStore::new(&self.shared.config);
-        let (shared, table, readings) = (&*self.shared, &*self.table, LastReadings::default());
-        let (second_shared, second_uplink) = (shared.second(), uplink.second());
-        let (mut second_state, mut second_machine) = (self.state.second(), &readings);
+        let Some(machine) = self.machine.take() else {
+            return Err(Error::NotConnected { reason: "this emulator has run and stopped: create another" });
+        };
+        let jobs = Arc::new(JobStore::new(&self.shared.config));
+        let readings = Arc::<LastReadings>::default();
+        let (second_shared, second_uplink) = (Arc::new(self.shared.second()), uplink.second());
         let main_runner = Runner {
-            shared,
-            table,
-            uplink: &*uplink,
-            jobs: &jobs,
-            machine: &mut *self.machine,
-            readings: &readings,
-            session: &mut self.state,
+            shared: Arc::clone(&self.shared),
+            table: Arc::clone(&self.table),
+            uplink: Arc::clone(&uplink),
+            jobs: Arc::clone(&jobs),
+            machine,
+            readings: Arc::clone(&readings),
+            session: self.state.of_worker(),
         };
         let second_runner = Runner {
-            shared: &second_shared,
-            table,
+            shared: Arc::clone(&second_shared),
+            table: Arc::clone(&self.table),
             // Without one of its own, the second worker has only actions that make no requests.
-            uplink: second_uplink.as_deref().unwrap_or(&*uplink),
-            jobs: &jobs,
-            machine: &mut second_machine,
-            readings: &readings,
-            session: &mut second_state,
+            uplink: second_uplink.clone().unwrap_or_else(|| Arc::clone(&uplink)),
+            jobs,
+            machine: Box::new(Arc::clone(&readings)),
+            readings,
+            session: self.state.of_worker(),
         };
         let (to_main, main_actions) = bounded(1);
         let (to_second, second_actions) = bounded(1);
         // Up to three events for each action, and the next action of a worker follows the last.
         let (events, worker_events) = bounded(6);
         let mut event_loop = EventLoop {
-            shared,
-            table,
+            shared: &self.shared,
+            table: &self.table,
             rx: &self.rx,
             stopped: &self.stopped,
-            main_worker: Worker { shared, uplink: Some(&*uplink), actions: to_main },
+            main_worker: Worker { shared: &self.shared, uplink: Some(&*uplink), actions: to_main },
             second_worker: Worker { shared: &second_shared, uplink: second_uplink.as_deref(), actions: to_second },
             worker_events,
             invalid_lines: EventLoop::throttle(),
@@ -361,24 +364,19 @@ impl Emulator {
             online,
             stopping: false,
         };
-        let ended = thread::scope(|scope| {
-            let failed = |thread, reason: String| Error::Thread { thread, reason };
-            let main_events = events.clone();
-            let main = thread::Builder::new()
-                .name("gf-worker".into())
-                .spawn_scoped(scope, move || workers::run(WorkerId::Main, main_runner, main_actions, &main_events))
-                .map_err(|e| failed("gf-worker", e.to_string()))?;
-            let second = thread::Builder::new()
-                .name("gf-worker-2".into())
-                .spawn_scoped(scope, move || workers::run(WorkerId::Second, second_runner, second_actions, &events))
-                .map_err(|e| failed("gf-worker-2", e.to_string()))?;
-            event_loop.run();
-            // Disconnects the workers' queues, which ends the workers.
-            drop(event_loop);
-            let panicked = |thread| move |_| failed(thread, "it panicked".into());
-            let second = second.join().map_err(panicked("gf-worker-2"));
-            main.join().map_err(panicked("gf-worker")).and(second)
-        });
+        let main_events = events.clone();
+        let main = start_worker("gf-worker", move || {
+            workers::run(WorkerId::Main, main_runner, &main_actions, &main_events);
+        })?;
+        let second = start_worker("gf-worker-2", move || {
+            workers::run(WorkerId::Second, second_runner, &second_actions, &events);
+        })?;
+        event_loop.run();
+        // Disconnects the workers' queues, which ends the workers.
+        drop(event_loop);
+        let panicked = |thread| move |_| Error::Thread { thread, reason: "it panicked".into() };
+        let second = second.join().map_err(panicked("gf-worker-2"));
+        let ended = main.join().map_err(panicked("gf-worker")).and(second);
         let closed = self.client.take().map_or(Ok(()), WsClient::stop);
         self.shared.messages.close();
         log::info!("stopped");
@@ -387,6 +385,10 @@ impl Emulator {
         }
         ended.and(closed)
     }
+}
+
+fn start_worker(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Thread<()>> {
+    system::spawn(name, run).map_err(|e| Error::Thread { thread: name, reason: e.to_string() })
 }
 
 impl Drop for Emulator {

@@ -5,6 +5,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::scheduler::WorkerId;
 use crate::actions::{Action, Runner};
+use crate::system;
 
 /// What a worker tells the event loop.
 #[derive(Clone, Copy)]
@@ -20,17 +21,17 @@ pub(crate) enum WorkerEvent {
 /// Runs all actions of a worker.
 pub(super) fn run(
     worker: WorkerId,
-    mut runner: Runner<'_>,
-    actions: Receiver<Action>,
+    mut runner: Runner,
+    actions: &Receiver<Action>,
     events: &Sender<(WorkerId, WorkerEvent)>,
 ) {
     // If the event loop has ended, nothing receives the events, and no action follows.
     let report = |event| _ = events.send((worker, event));
-    for action in actions {
+    while let Ok(action) = system::recv(actions) {
         log::info!("action {} {}", action.action_type, action.id);
         // An action that needs the machine is always one of the main worker, which has it.
         if runner.table.row(&action.action_type).is_some_and(|row| !row.is_immediate()) {
-            runner.readings.read(runner.machine);
+            runner.readings.read(&mut *runner.machine);
             report(WorkerEvent::MachineRead);
         }
         runner.run(&action, &|| report(WorkerEvent::EndingDecided));

@@ -21,6 +21,7 @@ use serde_json::json;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
 use tungstenite::{Error as WsError, Message, Utf8Bytes, WebSocket};
 
+use crate::net::Socket;
 use crate::net::poll::{Interest, Poll, Waker};
 use crate::record::{DisplayEntry, Event, Recording};
 use crate::report::live_row;
@@ -174,7 +175,7 @@ impl Broadcaster {
         let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
         socket2::SockRef::from(&**socket).set_tcp_keepalive(&keepalive)?;
         let mut poll = Poll::new()?;
-        poll.watch(Arc::clone(socket))?;
+        poll.watch(Socket::Tcp(Arc::clone(socket)))?;
         let (sender, queue) = bounded(QUEUE_CAPACITY);
         {
             let mut subscribers = self.lock();

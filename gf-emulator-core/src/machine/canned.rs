@@ -1,7 +1,7 @@
 //! The emulator's own machine: sends canned pictures, and plays jobs in scaled time.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::playback::Playback;
 use super::{Camera, Capture, Controls, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason, WakeReason};
@@ -9,6 +9,7 @@ use crate::Config;
 use crate::config::{Button, Generation};
 use crate::files;
 use crate::puls::Position;
+use crate::system;
 
 /// A picture of 8 megapixels has about 4 MiB.
 const MAX_PICTURE_BYTES: u64 = 32 << 20;
@@ -170,7 +171,7 @@ impl Machine for CannedMachine {
 
     fn wait_for_button(&mut self, _: &Job, controls: &Controls) -> Result<(), MachineError> {
         let timeout = (self.generation == Generation::V2).then_some(self.button_timeout);
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let deadline = timeout.and_then(|timeout| system::now().checked_add(timeout));
         let mut pressed = self.button == Button::Auto;
         if !pressed {
             log::info!("waiting for the button");
@@ -233,12 +234,12 @@ impl Machine for CannedMachine {
         };
         report(PlayEvent::Progress, 0, [x, y, z]);
         let duration = self.scaled(Duration::try_from_secs_f64(seconds).unwrap_or_default());
-        let start = Instant::now();
+        let start = system::now();
         if controls.sleep_unless_shutdown(duration) {
             report(PlayEvent::Progress, total, [0, 0, z]);
             return Ok(());
         }
-        let done = if duration.is_zero() { 0.0 } else { start.elapsed().div_duration_f64(duration).min(1.0) };
+        let done = if duration.is_zero() { 0.0 } else { (system::now() - start).div_duration_f64(duration).min(1.0) };
         let left = |steps: i64| (steps as f64 * (1.0 - done)) as i64;
         report(PlayEvent::Stopped, (total as f64 * done) as u64, [left(x), left(y), z]);
         Err(StopReason::Shutdown.into())

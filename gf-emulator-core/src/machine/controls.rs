@@ -1,9 +1,10 @@
 //! What reaches a machine while it is busy: button, lid, cancellation and shutdown.
 
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crate::sync::{lock, wait};
+use crate::sync::lock;
+use crate::system;
 
 /// Why a machine must stop what it is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,8 +88,8 @@ impl Controls {
     ///
     /// The [`StopReason`], as soon as there is one.
     pub fn sleep(&self, duration: Duration) -> Result<(), StopReason> {
-        let waited = self.0.1.wait_timeout_while(self.lock(), duration, |state| state.stop_reason().is_none());
-        waited.unwrap_or_else(PoisonError::into_inner).0.stop_reason().map_or(Ok(()), Err)
+        let state = self.wait_while(system::now().checked_add(duration), |state| state.stop_reason().is_none());
+        state.stop_reason().map_or(Ok(()), Err)
     }
 
     /// Blocks until the button is pressed, the lid is closed or `deadline` has passed; `None` never times out.
@@ -100,32 +101,25 @@ impl Controls {
     ///
     /// The [`StopReason`], as soon as there is one.
     pub fn wait(&self, deadline: Option<Instant>) -> Result<WakeReason, StopReason> {
-        let mut state = self.lock();
-        loop {
-            if let Some(reason) = state.stop_reason() {
-                return Err(reason);
-            }
-            if state.presses > 0 {
-                state.presses -= 1;
-                return Ok(WakeReason::ButtonPressed);
-            }
-            if state.lid_closings > 0 {
-                state.lid_closings -= 1;
-                return Ok(WakeReason::LidClosed);
-            }
-            let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if timeout == Some(Duration::ZERO) {
-                return Ok(WakeReason::Timeout);
-            }
-            state = wait(&self.0.1, state, timeout);
+        let is_quiet = |state: &mut State| state.stop_reason().is_none() && state.presses == 0 && state.lid_closings == 0;
+        let mut state = self.wait_while(deadline, is_quiet);
+        if let Some(reason) = state.stop_reason() {
+            Err(reason)
+        } else if state.presses > 0 {
+            state.presses -= 1;
+            Ok(WakeReason::ButtonPressed)
+        } else if state.lid_closings > 0 {
+            state.lid_closings -= 1;
+            Ok(WakeReason::LidClosed)
+        } else {
+            Ok(WakeReason::Timeout)
         }
     }
 
     /// Blocks for `duration`, ignoring cancellation and lid. Returns false if the emulator shuts down meanwhile.
     #[must_use]
     pub fn sleep_unless_shutdown(&self, duration: Duration) -> bool {
-        let waited = self.0.1.wait_timeout_while(self.lock(), duration, |state| !state.stopped);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.stopped
+        !self.wait_while(system::now().checked_add(duration), |state| !state.stopped).stopped
     }
 
     /// Discards presses and lid closings that [`wait`](Self::wait) has not returned yet.
@@ -196,6 +190,14 @@ impl Controls {
     fn change(&self, change: impl FnOnce(&mut State)) {
         change(&mut self.lock());
         self.0.1.notify_all();
+    }
+
+    fn wait_while(
+        &self,
+        deadline: Option<Instant>,
+        is_waiting: impl FnMut(&mut State) -> bool,
+    ) -> MutexGuard<'_, State> {
+        system::wait_while(&self.0.0, &self.0.1, self.lock(), deadline, is_waiting)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -1,7 +1,7 @@
 //! [`LastReadings`]: a machine's readings while an action uses it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use serde_json::Value;
 
@@ -27,7 +27,7 @@ impl LastReadings {
     }
 }
 
-impl Machine for &LastReadings {
+impl Machine for Arc<LastReadings> {
     fn readings(&mut self) -> Vec<(String, Value)> {
         self.get()
     }

@@ -1,13 +1,14 @@
 //! A job that plays in real time: where the head is, and what the button and a stop do to it.
 
 use std::collections::VecDeque;
-use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::{Controls, Job, MachineError, PlayEvent, PlayUpdate, WakeReason};
 use crate::config::Generation;
-use crate::puls;
+use crate::{disk, puls};
+use crate::system;
 
 /// Interval of progress messages, measured on hardware (firmware 2.6).
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);
@@ -41,14 +42,19 @@ impl<'a> Playback<'a> {
             return Err(MachineError::Refused("its header has no step frequency (STfr)".into()));
         }
         let positions = PositionReader::open(&job.path)?;
-        Ok(Self { job, ticks_per_s, positions, from_tick: 0, since: Some(Instant::now()), played: 0, furthest: 0 })
+        Ok(Self { job, ticks_per_s, positions, from_tick: 0, since: Some(system::now()), played: 0, furthest: 0 })
     }
 
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)] // Not negative, and limited to the total.
     fn tick_now(&self) -> u64 {
         let Some(since) = self.since else { return self.from_tick };
-        let elapsed = (since.elapsed().as_secs_f64() * self.ticks_per_s) as u64;
-        self.from_tick.saturating_add(elapsed).min(self.job.measured.ticks)
+        let elapsed = system::now() - since;
+        // Compared as times: at the end, the product may be a little less than the last tick.
+        if elapsed >= self.time_to_end() {
+            return self.job.measured.ticks;
+        }
+        let ticks = (elapsed.as_secs_f64() * self.ticks_per_s) as u64;
+        self.from_tick.saturating_add(ticks).min(self.job.measured.ticks)
     }
 
     fn time_to_end(&self) -> Duration {
@@ -83,7 +89,7 @@ impl<'a> Playback<'a> {
         on_update(self.update()?);
         loop {
             let end = self.since.and_then(|since| since.checked_add(self.time_to_end()));
-            let next_update = Instant::now() + PROGRESS_INTERVAL;
+            let next_update = system::now() + PROGRESS_INTERVAL;
             match controls.wait(Some(end.map_or(next_update, |end| end.min(next_update))))? {
                 WakeReason::Timeout => {
                     let update = self.update()?;
@@ -108,7 +114,7 @@ impl<'a> Playback<'a> {
         self.since = None;
         on_update(self.update_at(self.from_tick, PlayEvent::Paused)?);
         while controls.wait(None)? != WakeReason::ButtonPressed {}
-        self.since = Some(Instant::now());
+        self.since = Some(system::now());
         let update = self.update_at(self.from_tick, PlayEvent::Resumed)?;
         on_update(PlayUpdate { dark_ticks: dark_ticks(way_back), ..update });
         Ok(())
@@ -127,7 +133,7 @@ impl<'a> Playback<'a> {
 /// Reads the position of the head at a tick from a job's file.
 struct PositionReader<'a> {
     path: &'a Path,
-    body: puls::Job<File>,
+    body: puls::Job<Box<dyn Read + Send>>,
     /// Step bytes read from the file and not counted yet.
     buffer: VecDeque<u8>,
     tick: u64,
@@ -136,7 +142,7 @@ struct PositionReader<'a> {
 
 impl<'a> PositionReader<'a> {
     fn open(path: &'a Path) -> Result<Self, MachineError> {
-        let file = File::open(path).map_err(|e| read_error(path, &e))?;
+        let file = disk::open(path).map_err(|e| read_error(path, &e))?;
         // The limit was checked after the download.
         let body = puls::Job::with_limits(file, puls::Limits { body_bytes: None }).map_err(|e| read_error(path, &e))?;
         Ok(Self { path, body, buffer: VecDeque::new(), tick: 0, position: puls::Position::default() })
@@ -180,7 +186,7 @@ fn dark_ticks(way_back: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
 
     use super::*;
     use crate::machine::StopReason;

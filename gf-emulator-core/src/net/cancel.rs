@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::TcpStream;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Instant;
 
+use super::socket::Socket;
 use crate::net::poll::{Interest, Poll};
 use crate::sync::lock;
+use crate::system;
 
 /// A resettable cancellation token, shared by its clones.
 ///
@@ -58,9 +59,8 @@ impl CancelToken {
 
     /// Sleeps until `until`. Returns `false` if cancelled before.
     pub(crate) fn pause(&self, until: Instant) -> bool {
-        let timeout = until.saturating_duration_since(Instant::now());
-        let waited = self.0.1.wait_timeout_while(self.lock(), timeout, |state| !state.is_cancelled);
-        !waited.unwrap_or_else(PoisonError::into_inner).0.is_cancelled
+        let (state, cancelled) = &*self.0;
+        !system::wait_while(state, cancelled, self.lock(), Some(until), |state| !state.is_cancelled).is_cancelled
     }
 
     /// Runs the blocking `operation`; cancelling calls `wake`, which must make it return.
@@ -95,7 +95,7 @@ impl CancelToken {
     /// `TimedOut` if `deadline` passes first; also if cancelled, or if the system's poller fails.
     pub(super) fn wait(
         &self,
-        socket: &Arc<TcpStream>,
+        socket: &Socket,
         interest: Interest,
         deadline: Option<Instant>,
     ) -> io::Result<()> {
@@ -108,7 +108,7 @@ impl CancelToken {
         let outcome = self.run(
             move || waker.wake(),
             || {
-                let waited = poll.watch(Arc::clone(socket)).and_then(|()| poll.wait(interest, deadline));
+                let waited = poll.watch(socket.clone()).and_then(|()| poll.wait(interest, deadline));
                 // The cached poll must not keep the socket open.
                 poll.unwatch();
                 waited
@@ -130,7 +130,7 @@ impl CancelToken {
 }
 
 pub(super) fn has_passed(deadline: Option<Instant>) -> bool {
-    deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    deadline.is_some_and(|deadline| system::now() >= deadline)
 }
 
 /// The error of an operation that was cancelled. Not `ErrorKind::Interrupted`, on which readers retry.

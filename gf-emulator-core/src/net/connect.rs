@@ -5,21 +5,23 @@ use std::io::{self, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, ToSocketAddrs};
 use std::sync::Arc;
 use std::thread;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use crossbeam_channel::bounded;
 use native_tls::HandshakeError;
-use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::cancel::{CancelToken, cancelled_error};
 use super::certificate::{ParsedCertificate, problem_from_message};
 use super::proxy::{self, ProxyRefused};
+use super::socket::Socket;
 use super::stream::{Stream, TcpConnection};
 use super::tls::{self, Tls, UntrustedCertificate};
 use crate::Error;
 use crate::config::Proxy;
 use crate::net::poll::Interest;
 use crate::net::url::{Origin, Scheme, is_loopback};
+use crate::system;
 
 /// The TLS settings and proxy of outgoing connections.
 #[derive(Debug, Clone)]
@@ -30,6 +32,12 @@ pub(crate) struct Network {
 
 /// Connects to `origin` before `deadline`, proxy and TLS handshake included.
 pub(crate) fn dial(origin: &Origin, network: &Network, deadline: Instant, cancel: &CancelToken) -> io::Result<Stream> {
+    #[cfg(feature = "simulation")]
+    if let Some(system) = crate::simulation::current() {
+        let connection = system.connect(&origin.host, origin.port, deadline, &mut || cancel.is_cancelled())?;
+        let tcp = TcpConnection::new(Socket::Simulated(connection), deadline, cancel.clone());
+        return Ok(if origin.scheme.is_encrypted() { Stream::SimulatedTls(tcp) } else { Stream::Plain(tcp) });
+    }
     let tcp = open_tcp(origin, network, deadline, cancel)?;
     if !origin.scheme.is_encrypted() {
         return Ok(Stream::Plain(tcp));
@@ -56,7 +64,7 @@ fn open_tcp(origin: &Origin, network: &Network, deadline: Instant, cancel: &Canc
     })?;
     // Events are small and urgent: measured, an action takes 300 ms with Nagle's algorithm and 13 ms without.
     socket.set_nodelay(true)?;
-    let mut tcp = TcpConnection::new(socket, deadline, cancel.clone());
+    let mut tcp = TcpConnection::new(Socket::Tcp(socket), deadline, cancel.clone());
     if let Some(proxy) = proxy {
         log::debug!("connecting to {origin} through the proxy {proxy}");
         proxy::open_tunnel(&mut tcp, proxy, origin)?;
@@ -100,7 +108,7 @@ fn handshake_error(
     };
     let Some(reason) = reason else { return io::Error::other(format!("TLS: {message}")) };
     io::Error::other(UntrustedCertificate(match certificate {
-        Some(certificate) => certificate.problem(&origin.host, SystemTime::now(), reason),
+        Some(certificate) => certificate.problem(&origin.host, system::wall_clock(), reason),
         None => problem_from_message(reason, None),
     }))
 }
@@ -196,7 +204,7 @@ fn connect(
         }
         // Divides the remaining time, so that an address that does not respond leaves some for the others.
         let remaining = u32::try_from(addresses.len() - n).unwrap_or(u32::MAX);
-        let address_deadline = Instant::now() + deadline.saturating_duration_since(Instant::now()) / remaining;
+        let address_deadline = system::now() + deadline.saturating_duration_since(system::now()) / remaining;
         match connect_address(*address, address_deadline, cancel) {
             Err(e) if e.kind() != io::ErrorKind::ConnectionAborted => last_error = e,
             done => return done,
@@ -234,7 +242,7 @@ fn resolve(origin: &Origin, deadline: Instant, cancel: &CancelToken) -> io::Resu
 
 /// Connects in non-blocking mode, so that it can be cancelled while the host does not respond.
 fn connect_address(address: SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     let started = socket.connect(&SockAddr::from(address));
     let stream = Arc::new(TcpStream::from(socket));
@@ -256,7 +264,7 @@ fn is_in_progress(e: &io::Error) -> bool {
 
 fn wait_connected(stream: &Arc<TcpStream>, deadline: Instant, cancel: &CancelToken) -> io::Result<()> {
     loop {
-        cancel.wait(stream, Interest::Writable, Some(deadline))?;
+        cancel.wait(&Socket::Tcp(Arc::clone(stream)), Interest::Writable, Some(deadline))?;
         if let Some(e) = stream.take_error()? {
             return Err(e);
         }

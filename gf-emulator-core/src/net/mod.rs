@@ -10,12 +10,14 @@ pub(crate) mod http;
 pub(crate) mod poll;
 mod proxy;
 pub(crate) mod retry;
+mod socket;
 mod stream;
 mod tls;
 pub(crate) mod url;
 
 pub(crate) use cancel::CancelToken;
 pub(crate) use connect::{Network, connection_error, dial};
+pub(crate) use socket::Socket;
 pub(crate) use stream::Stream;
 pub use tls::Tls;
 

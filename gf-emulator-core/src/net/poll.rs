@@ -5,83 +5,112 @@
 //! the rule.
 
 use std::io;
-use std::net::TcpStream;
 use std::sync::Arc;
+#[cfg(feature = "simulation")]
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use polling::{Event, Events, Poller};
 
-const SOCKET: usize = 0;
+use super::socket::Socket;
+pub(crate) use super::socket::Interest;
+#[cfg(feature = "simulation")]
+use crate::simulation;
 
-/// The readiness to wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Interest {
-    Readable,
-    Writable,
-    Both,
-}
+const SOCKET: usize = 0;
 
 /// Wakes a [`Poll`] from another thread. If nothing is waiting yet, the next wait returns at once.
 #[derive(Debug, Clone)]
-pub(crate) struct Waker(Arc<Poller>);
+pub(crate) enum Waker {
+    Real(Arc<Poller>),
+    #[cfg(feature = "simulation")]
+    Simulated(Arc<AtomicBool>),
+}
 
 impl Waker {
     pub(crate) fn wake(&self) {
-        // Fails only if the poller's own event file is closed, and then no wait is in progress.
-        let _ = self.0.notify();
+        match self {
+            // Fails only if the poller's own event file is closed, and then no wait is in progress.
+            Self::Real(poller) => _ = poller.notify(),
+            #[cfg(feature = "simulation")]
+            Self::Simulated(is_woken) => is_woken.store(true, Ordering::Relaxed),
+        }
     }
 }
 
 /// A poller for at most one socket and any number of wakers.
 pub(crate) struct Poll {
-    poller: Arc<Poller>,
-    socket: Option<Arc<TcpStream>>,
+    waker: Waker,
+    socket: Option<Socket>,
     events: Events,
 }
 
 impl Poll {
     pub(crate) fn new() -> io::Result<Self> {
         let events = Events::with_capacity(std::num::NonZeroUsize::MIN.saturating_add(3));
-        Ok(Self { poller: Arc::new(Poller::new()?), socket: None, events })
+        #[cfg(feature = "simulation")]
+        if simulation::current().is_some() {
+            return Ok(Self { waker: Waker::Simulated(Arc::default()), socket: None, events });
+        }
+        Ok(Self { waker: Waker::Real(Arc::new(Poller::new()?)), socket: None, events })
     }
 
     pub(crate) fn waker(&self) -> Waker {
-        Waker(Arc::clone(&self.poller))
+        self.waker.clone()
     }
 
     /// Registers `socket`, replacing the one registered before.
     #[allow(unsafe_code)]
-    pub(crate) fn watch(&mut self, socket: Arc<TcpStream>) -> io::Result<()> {
+    #[cfg_attr(not(feature = "simulation"), expect(irrefutable_let_patterns, reason = "there are others in a simulation"))]
+    pub(crate) fn watch(&mut self, socket: Socket) -> io::Result<()> {
         self.unwatch();
-        // SAFETY: the socket must stay open until it is deleted from the poller. `self` holds an Arc of it and drops
-        // that only in `unwatch`, which deletes the socket from the poller first. A Waker can keep the poller alive
-        // longer than `self`, but by then nothing is registered.
-        unsafe { self.poller.add(&*socket, Event::none(SOCKET)) }?;
+        if let (Waker::Real(poller), Socket::Tcp(tcp)) = (&self.waker, &socket) {
+            // SAFETY: the socket must stay open until it is deleted from the poller. `self` holds an Arc of it and drops
+            // that only in `unwatch`, which deletes the socket from the poller first. A Waker can keep the poller alive
+            // longer than `self`, but by then nothing is registered.
+            unsafe { poller.add(&**tcp, Event::none(SOCKET)) }?;
+        }
         self.socket = Some(socket);
         Ok(())
     }
 
     /// Deregisters the socket.
     pub(crate) fn unwatch(&mut self) {
-        if let Some(socket) = self.socket.take() {
+        if let Some(socket) = self.socket.take()
+            && let (Waker::Real(poller), Socket::Tcp(tcp)) = (&self.waker, &socket)
+        {
             // Cannot fail for a registered socket; if it did, closing the socket would deregister it as well.
-            let _ = self.poller.delete(&*socket);
+            let _ = poller.delete(&**tcp);
         }
     }
 
     /// Blocks until the socket is ready for `interest`, a waker is used, or `deadline` has passed. May return early.
     pub(crate) fn wait(&mut self, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
-        if let Some(socket) = &self.socket {
+        let poller = match &self.waker {
+            Waker::Real(poller) => poller,
+            #[cfg(feature = "simulation")]
+            Waker::Simulated(is_woken) => {
+                let is_ready = || {
+                    is_woken.load(Ordering::Relaxed) || self.socket.as_ref().is_some_and(|socket| socket.is_ready(interest))
+                };
+                if let Some(system) = simulation::current() {
+                    system.wait(deadline, &mut || is_ready());
+                }
+                is_woken.store(false, Ordering::Relaxed);
+                return Ok(());
+            }
+        };
+        if let Some(Socket::Tcp(socket)) = &self.socket {
             let event = match interest {
                 Interest::Readable => Event::readable(SOCKET),
                 Interest::Writable => Event::writable(SOCKET),
                 Interest::Both => Event::all(SOCKET),
             };
-            self.poller.modify(&**socket, event)?;
+            poller.modify(&**socket, event)?;
         }
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.events.clear();
-        match self.poller.wait(&mut self.events, timeout.map(round_up)) {
+        match poller.wait(&mut self.events, timeout.map(round_up)) {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => Ok(()),
             other => other.map(|_| ()),
         }
@@ -102,7 +131,7 @@ impl Drop for Poll {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
@@ -126,7 +155,7 @@ mod tests {
         let client = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let (mut server, _) = listener.accept().unwrap();
         let mut poll = Poll::new().unwrap();
-        poll.watch(Arc::clone(&client)).unwrap();
+        poll.watch(Socket::Tcp(Arc::clone(&client))).unwrap();
         server.write_all(b"x").unwrap();
         let deadline = far_deadline();
         poll.wait(Interest::Readable, Some(deadline)).unwrap();
@@ -142,11 +171,11 @@ mod tests {
         let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
         let mut first = Poll::new().unwrap();
         for _ in 0..3 {
-            first.watch(Arc::clone(&socket)).unwrap();
+            first.watch(Socket::Tcp(Arc::clone(&socket))).unwrap();
         }
         drop(first);
         let mut second = Poll::new().unwrap();
-        second.watch(Arc::clone(&socket)).unwrap();
+        second.watch(Socket::Tcp(Arc::clone(&socket))).unwrap();
         second.wait(Interest::Writable, Some(far_deadline())).unwrap();
         drop(second);
         assert_eq!(Arc::strong_count(&socket), 1);

@@ -1,12 +1,13 @@
 //! Retries with exponential backoff.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::net::CancelToken;
 use crate::{Error, Result};
+use crate::system;
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A larger `Retry-After` is cut to this.
@@ -45,7 +46,7 @@ pub(crate) struct Backoff {
 
 impl Default for Backoff {
     fn default() -> Self {
-        Self::seeded(rand::random())
+        Self::seeded(system::random())
     }
 }
 
@@ -80,15 +81,15 @@ pub(crate) fn retry<T>(
     timeout: Duration,
     mut attempt: impl FnMut(Duration) -> Result<T>,
 ) -> Result<T> {
-    let deadline = Instant::now() + timeout;
+    let deadline = system::now() + timeout;
     let mut backoff = Backoff::default();
     loop {
-        let error = match attempt(deadline.saturating_duration_since(Instant::now())) {
+        let error = match attempt(deadline.saturating_duration_since(system::now())) {
             Err(error) if error.is_worth_retrying() => error,
             result => return result,
         };
         let pause = backoff.next_pause(RetryReason::Failed, error.retry_after());
-        let next = Instant::now() + pause;
+        let next = system::now() + pause;
         if next > deadline {
             log::error!("{what}: giving up; retry_for_s in [SERVICE] sets how long to retry");
             return Err(error);

@@ -1,13 +1,12 @@
 //! [`Stream`]: a connection, plain or encrypted, with a deadline for its reads and writes.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
 use std::time::Instant;
 
 use native_tls::TlsStream;
 
 use super::cancel::{CancelToken, has_passed};
+use super::socket::Socket;
 use crate::net::poll::Interest;
 
 /// A TCP connection whose reads and writes end at a deadline or when cancelled.
@@ -16,7 +15,7 @@ use crate::net::poll::Interest;
 /// socket wake a thread blocked in a read.
 #[derive(Debug)]
 pub(crate) struct TcpConnection {
-    socket: Arc<TcpStream>,
+    socket: Socket,
     /// `None` in non-blocking mode.
     cancel: Option<CancelToken>,
     deadline: Option<Instant>,
@@ -26,14 +25,14 @@ pub(crate) struct TcpConnection {
 
 impl TcpConnection {
     /// `socket` must be non-blocking.
-    pub(super) fn new(socket: Arc<TcpStream>, deadline: Instant, cancel: CancelToken) -> Self {
+    pub(super) fn new(socket: Socket, deadline: Instant, cancel: CancelToken) -> Self {
         Self { socket, cancel: Some(cancel), deadline: Some(deadline), bytes_written: 0 }
     }
 
     fn retry_when_ready<T>(
         &self,
         interest: Interest,
-        mut operation: impl FnMut(&TcpStream) -> io::Result<T>,
+        mut operation: impl FnMut(&Socket) -> io::Result<T>,
     ) -> io::Result<T> {
         let Some(cancel) = &self.cancel else { return operation(&self.socket) };
         loop {
@@ -72,6 +71,9 @@ impl Write for TcpConnection {
 #[derive(Debug)]
 pub(crate) enum Stream {
     Plain(TcpConnection),
+    /// Counts as encrypted, and is not.
+    #[cfg(feature = "simulation")]
+    SimulatedTls(TcpConnection),
     Tls(TlsStream<TcpConnection>),
 }
 
@@ -79,6 +81,8 @@ impl Stream {
     fn tcp_mut(&mut self) -> &mut TcpConnection {
         match self {
             Self::Plain(tcp) => tcp,
+            #[cfg(feature = "simulation")]
+            Self::SimulatedTls(tcp) => tcp,
             Self::Tls(stream) => stream.get_mut(),
         }
     }
@@ -86,6 +90,8 @@ impl Stream {
     fn tcp(&self) -> &TcpConnection {
         match self {
             Self::Plain(tcp) => tcp,
+            #[cfg(feature = "simulation")]
+            Self::SimulatedTls(tcp) => tcp,
             Self::Tls(stream) => stream.get_ref(),
         }
     }
@@ -97,7 +103,7 @@ impl Stream {
     }
 
     pub(crate) fn is_encrypted(&self) -> bool {
-        matches!(self, Self::Tls(_))
+        !matches!(self, Self::Plain(_))
     }
 
     /// Sets the deadline of all further reads and writes, until [`set_nonblocking`](Self::set_nonblocking).
@@ -109,11 +115,11 @@ impl Stream {
     /// the socket for it.
     ///
     /// [`Poll`]: crate::net::poll::Poll
-    pub(crate) fn set_nonblocking(&mut self) -> Arc<TcpStream> {
+    pub(crate) fn set_nonblocking(&mut self) -> Socket {
         let tcp = self.tcp_mut();
         tcp.deadline = None;
         tcp.cancel = None;
-        Arc::clone(&tcp.socket)
+        tcp.socket.clone()
     }
 
     /// Detaches this connection from the token it was dialled under: cancelling that no longer ends it.
@@ -134,7 +140,7 @@ impl Stream {
     /// Returns whether the connection can carry another request: the peer has neither closed it nor sent unsolicited
     /// data.
     pub(crate) fn is_idle(&self) -> bool {
-        matches!(self.tcp().socket.peek(&mut [0]), Err(e) if e.kind() == io::ErrorKind::WouldBlock)
+        self.tcp().socket.is_idle()
     }
 }
 
@@ -142,6 +148,8 @@ impl Read for Stream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Plain(tcp) => tcp.read(buf),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedTls(tcp) => tcp.read(buf),
             Self::Tls(stream) => stream.read(buf),
         }
     }
@@ -151,6 +159,8 @@ impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let written = match self {
             Self::Plain(tcp) => tcp.write(buf),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedTls(tcp) => tcp.write(buf),
             Self::Tls(stream) => stream.write(buf),
         }?;
         self.tcp_mut().bytes_written += written as u64;
@@ -160,6 +170,8 @@ impl Write for Stream {
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Plain(tcp) => tcp.flush(),
+            #[cfg(feature = "simulation")]
+            Self::SimulatedTls(tcp) => tcp.flush(),
             Self::Tls(stream) => stream.flush(),
         }
     }

@@ -12,6 +12,7 @@ use super::entry::Exchange;
 use super::recorder::Recorder;
 use super::telemetry::Telemetry;
 use super::unredacted::{Body, DigestHasher, Unredacted};
+use crate::system;
 
 /// Response headers that contain no secrets; no others are recorded.
 pub(super) const PUBLIC_HEADERS: [&str; 8] = [
@@ -91,7 +92,7 @@ impl PendingExchange {
             Some(body) => Body::Bytes(body.clone()),
         };
         let response = ResponseBody::Memory(Vec::new());
-        Some(Self { recorder, started: Instant::now(), exchange, request, response, confidential })
+        Some(Self { recorder, started: system::now(), exchange, request, response, confidential })
     }
 
     pub(crate) fn set_response(&mut self, status: u16, headers: &HeaderMap) {
@@ -144,7 +145,7 @@ impl PendingExchange {
 
 impl Drop for PendingExchange {
     fn drop(&mut self) {
-        self.exchange.duration_s = Some((self.started.elapsed().as_secs_f64() * 1e6).round() / 1e6);
+        self.exchange.duration_s = Some(((system::now() - self.started).as_secs_f64() * 1e6).round() / 1e6);
         let response = match std::mem::replace(&mut self.response, ResponseBody::NotRecorded) {
             ResponseBody::NotRecorded => Body::None,
             ResponseBody::File(file, hasher) => Body::Spilled(file, hasher.finish()),

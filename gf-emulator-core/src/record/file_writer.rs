@@ -5,7 +5,6 @@ use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
@@ -18,6 +17,7 @@ use super::unredacted::{Body, Digest};
 use crate::secrets::{MaskingWriter, RedactingWriter, Secrets};
 use crate::storage::AtomicFile;
 use crate::sync::lock;
+use crate::system::{self, Thread};
 use crate::{Error, puls};
 
 /// Capacity of the job queue.
@@ -193,7 +193,7 @@ pub(super) struct FileWriter {
     failed: Sender<(String, String)>,
     failures: Receiver<(String, String)>,
     abandoned: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread<()>>,
 }
 
 impl FileWriter {
@@ -204,14 +204,15 @@ impl FileWriter {
         let worker = Worker { folder: folder.into(), limits, abandoned: Arc::clone(&abandoned) };
         let report = failed.clone();
         let run = move || {
-            for (FileJob { body, name, kind, secrets, serials, reservation }, pending) in queue {
+            while let Ok((job, pending)) = system::recv(&queue) {
+                let FileJob { body, name, kind, secrets, serials, reservation } = job;
                 if let Err(e) = worker.write(body, &name, kind, &secrets, &serials) {
                     let _ = report.send((name, e.to_string()));
                 }
                 drop((reservation, pending));
             }
         };
-        let thread = Some(thread::Builder::new().name("gf-recorder-files".into()).spawn(run)?);
+        let thread = Some(system::spawn("gf-recorder-files", run)?);
         Ok(Self { inline: None, jobs: Some(jobs), pending: Arc::default(), failed, failures, abandoned, thread })
     }
 
@@ -242,7 +243,7 @@ impl FileWriter {
         let Some(jobs) = &self.jobs else { return };
         let timeout = if self.abandoned.load(Ordering::Relaxed) { Duration::ZERO } else { TIMEOUT };
         let pending = self.pending.begin(&job.name);
-        if let Err(unsent) = jobs.send_timeout((job, pending), timeout) {
+        if let Err(unsent) = system::send_timeout(jobs, (job, pending), timeout) {
             let (job, _pending) = unsent.into_inner();
             let _ = self.failed.send((job.name, "the disk is too slow".into()));
         }

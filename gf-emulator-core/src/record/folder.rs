@@ -1,10 +1,9 @@
 //! Creates the folder of a recording and its `session.jsonl`, readable only by the owner (0700 and 0600 on Unix).
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result, files};
+use crate::{Error, Result, disk};
 
 /// The file that holds a recording's entries.
 pub const SESSION_FILE: &str = "session.jsonl";
@@ -14,10 +13,10 @@ const MAX_SUFFIX: usize = 1000;
 /// Creates a folder in `parent` that did not exist before: `name`, or `name-2` and so on if that is taken. Safe against
 /// concurrent callers.
 pub(super) fn create_unique(parent: &Path, name: &str) -> Result<PathBuf> {
-    create_folder(parent, true).map_err(|e| failed("create", parent, e))?;
+    disk::create_private_folders(parent).map_err(|e| failed("create", parent, e))?;
     for n in 1..=MAX_SUFFIX {
         let folder = parent.join(if n == 1 { name.to_owned() } else { format!("{name}-{n}") });
-        match create_folder(&folder, false) {
+        match disk::create_private_folder(&folder) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
             created => return created.map_err(|e| failed("create", &folder, e)).map(|()| folder),
         }
@@ -27,14 +26,10 @@ pub(super) fn create_unique(parent: &Path, name: &str) -> Result<PathBuf> {
 }
 
 /// Creates `folder` if needed, and `session.jsonl` in it. Fails if that file exists.
-pub(super) fn create_session(folder: &Path) -> Result<File> {
-    let mut open = OpenOptions::new();
-    open.append(true).create_new(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut open, 0o600);
-    files::can_write_in(folder)?;
-    create_folder(folder, true).map_err(|e| failed("create", folder, e))?;
-    open.open(folder.join(SESSION_FILE)).map_err(|e| match e.kind() {
+pub(super) fn create_session(folder: &Path) -> Result<Box<dyn Write + Send>> {
+    disk::can_write_in(folder)?;
+    disk::create_private_folders(folder).map_err(|e| failed("create", folder, e))?;
+    disk::create_private(&folder.join(SESSION_FILE)).map_err(|e| match e.kind() {
         io::ErrorKind::AlreadyExists => already_recorded(folder),
         _ => failed("begin a recording in", &folder.join(SESSION_FILE), e),
     })
@@ -42,16 +37,8 @@ pub(super) fn create_session(folder: &Path) -> Result<File> {
 
 /// Checks that [`create_session`] would succeed, without creating anything.
 pub(super) fn check(folder: &Path) -> Result<()> {
-    files::can_write_in(folder)?;
+    disk::can_write_in(folder)?;
     if folder.join(SESSION_FILE).symlink_metadata().is_ok() { Err(already_recorded(folder)) } else { Ok(()) }
-}
-
-fn create_folder(folder: &Path, recursive: bool) -> io::Result<()> {
-    let mut builder = fs::DirBuilder::new();
-    builder.recursive(recursive);
-    #[cfg(unix)]
-    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder)
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {

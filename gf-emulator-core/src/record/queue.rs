@@ -5,7 +5,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::unredacted::Unredacted;
-use crate::sync::{lock, wait};
+use crate::sync::lock;
+use crate::system;
 
 /// Limit for text and metadata. Blocking callers use at most half of it; the rest is for callers that must not wait.
 const MAX_TEXT_BYTES: usize = 8 << 20;
@@ -111,17 +112,13 @@ impl Queue {
         let may_wait = !timeout.is_zero();
         let mut state = self.lock();
         if may_wait && state.disk == Disk::Responding && !state.has_capacity(text, body, may_wait) {
-            let deadline = Instant::now() + timeout;
             state.waiting += 1;
-            while !state.has_capacity(text, body, may_wait) && !state.is_closed {
-                let left = deadline.saturating_duration_since(Instant::now());
-                if left.is_zero() {
-                    state.disk = Disk::Stalled;
-                    break;
-                }
-                state = wait(&self.progressed, state, Some(left));
-            }
+            let is_full = |state: &mut State| !state.has_capacity(text, body, may_wait) && !state.is_closed;
+            state = self.wait_while(&self.progressed, state, Some(system::now() + timeout), is_full);
             state.waiting -= 1;
+            if is_full(&mut state) {
+                state.disk = Disk::Stalled;
+            }
         }
         if state.is_closed {
             return;
@@ -154,19 +151,15 @@ impl Queue {
     /// Waits for events and returns them as a batch, or `None` once the queue is closed and empty.
     pub(super) fn take(&self, clock: impl FnOnce() -> (Duration, SystemTime)) -> Option<VecDeque<QueuedEvent>> {
         let mut state = self.lock();
-        while state.events.is_empty() && state.dropped_events + state.dropped_bodies == 0 && !state.is_closed {
-            state.is_writer_idle = true;
-            state = wait(&self.not_empty, state, None);
-        }
-        state.is_writer_idle = false;
-        let deadline = Instant::now() + BATCH_TIME;
-        while !state.is_closed && !state.is_flush_requested && state.text_bytes <= MAX_TEXT_BYTES / 2 {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
-            }
-            state = wait(&self.not_empty, state, Some(left));
-        }
+        state = self.wait_while(&self.not_empty, state, None, |state| {
+            let is_idle =
+                state.events.is_empty() && state.dropped_events + state.dropped_bodies == 0 && !state.is_closed;
+            state.is_writer_idle = is_idle;
+            is_idle
+        });
+        state = self.wait_while(&self.not_empty, state, Some(system::now() + BATCH_TIME), |state| {
+            !state.is_closed && !state.is_flush_requested && state.text_bytes <= MAX_TEXT_BYTES / 2
+        });
         let mut events = std::mem::take(&mut state.events);
         (state.taken, state.is_flush_requested) = (state.queued, false);
         if let Some(item) = state.take_dropped() {
@@ -188,17 +181,16 @@ impl Queue {
     /// Waits until everything queued so far has been written, or until the timeout.
     pub(super) fn wait_until_written(&self, timeout: Duration) {
         let mut state = self.lock();
-        let (target, deadline) = (state.queued, Instant::now() + timeout);
+        let target = state.queued;
         state.waiting += 1;
-        while state.written < target {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break;
+        state = self.wait_while(&self.progressed, state, Some(system::now() + timeout), |state| {
+            let is_waiting = state.written < target;
+            if is_waiting {
+                state.is_flush_requested = true;
+                self.not_empty.notify_one();
             }
-            state.is_flush_requested = true;
-            self.not_empty.notify_one();
-            state = wait(&self.progressed, state, Some(left));
-        }
+            is_waiting
+        });
         state.waiting -= 1;
     }
 
@@ -208,6 +200,16 @@ impl Queue {
         state.is_closed = true;
         self.not_empty.notify_all();
         self.progressed.notify_all();
+    }
+
+    fn wait_while<'a>(
+        &'a self,
+        condvar: &Condvar,
+        state: MutexGuard<'a, State>,
+        deadline: Option<Instant>,
+        is_waiting: impl FnMut(&mut State) -> bool,
+    ) -> MutexGuard<'a, State> {
+        system::wait_while(&self.state, condvar, state, deadline, is_waiting)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

@@ -6,8 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 
@@ -21,6 +20,7 @@ use super::unredacted::Unredacted;
 use crate::secrets::Secrets;
 use crate::sync::lock;
 use crate::{Config, Error, Result, puls};
+use crate::system::{self, Thread};
 
 /// How long blocking calls wait for a full queue or a flush.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -74,7 +74,7 @@ struct Shared {
     started: Instant,
     folder: PathBuf,
     about: About,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Thread<()>>,
     /// Disconnected once everything is written.
     finished: Receiver<()>,
     /// Tells the threads to drop the remaining work.
@@ -128,21 +128,21 @@ impl Recorder {
         limits: puls::Limits,
     ) -> Result<Self> {
         let no_thread = |e: io::Error| Error::Thread { thread: "gf-recorder", reason: e.to_string() };
-        let started = Instant::now();
+        let started = system::now();
         let (queue, subscribers) = (Arc::<Queue>::default(), Subscribers::default());
         let (abandoned, secrets) = (Arc::<AtomicBool>::default(), redactor.secrets().clone());
         let file_writer = FileWriter::start(folder, limits, Arc::clone(&abandoned)).map_err(no_thread)?;
         let pending_files = file_writer.pending();
         let mut writer = LineWriter::new(Box::new(file), redactor, Arc::clone(&subscribers), Some(file_writer));
-        writer.write(Duration::ZERO, SystemTime::now(), Event::Session(about.clone()));
+        writer.write(Duration::ZERO, system::wall_clock(), Event::Session(about.clone()));
         writer.flush();
         let (running, finished) = bounded(0);
         let (input, folder_name, is_abandoned) = (Arc::clone(&queue), folder.to_owned(), Arc::clone(&abandoned));
         let run = move || {
             let _running: crossbeam_channel::Sender<()> = running;
-            writer.run(&input, &folder_name, &|| (started.elapsed(), SystemTime::now()), &is_abandoned);
+            writer.run(&input, &folder_name, &|| (system::now() - started, system::wall_clock()), &is_abandoned);
         };
-        let thread = thread::Builder::new().name("gf-recorder".into()).spawn(run).map_err(no_thread)?;
+        let thread = system::spawn("gf-recorder", run).map_err(no_thread)?;
         let (folder, thread) = (folder.into(), Some(thread));
         let shared =
             Shared { queue, secrets, subscribers, pending_files, started, folder, about, thread, finished, abandoned };
@@ -205,7 +205,7 @@ impl Recorder {
     }
 
     fn push(&self, event: Unredacted, timeout: Duration) {
-        let clock = || (self.shared.started.elapsed(), SystemTime::now());
+        let clock = || (system::now() - self.shared.started, system::wall_clock());
         self.shared.queue.push(event, timeout, clock);
     }
 
@@ -267,17 +267,17 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.queue.close();
         let Some(thread) = self.thread.take() else { return };
-        let mut result = self.finished.recv_timeout(DRAIN_TIMEOUT);
+        let mut result = system::recv_timeout(&self.finished, DRAIN_TIMEOUT);
         if result == Err(RecvTimeoutError::Timeout) {
             self.abandoned.store(true, Ordering::Relaxed);
-            result = self.finished.recv_timeout(STOP_TIMEOUT);
+            result = system::recv_timeout(&self.finished, STOP_TIMEOUT);
         }
         if result == Err(RecvTimeoutError::Timeout) {
             // The thread is left behind in a blocked system call; it owns nothing but the recording.
             return log::error!("the recording in {} is incomplete: the disk does not respond", self.folder.display());
         }
         if thread.join().is_err() {
-            log::error!("the recorder panicked after {:.0} s", self.started.elapsed().as_secs_f64());
+            log::error!("the recorder panicked after {:.0} s", (system::now() - self.started).as_secs_f64());
         }
     }
 }

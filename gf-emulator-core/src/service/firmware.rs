@@ -1,7 +1,7 @@
 //! Downloading firmware, and the file that has the result of the last check.
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -9,6 +9,7 @@ use super::uplink::{FirmwareOffer, Uplink};
 use crate::config::Config;
 use crate::storage::{AtomicFile, DownloadEnd};
 use crate::{Error, Result, Secrets};
+use crate::system;
 
 /// Several times the size of any firmware seen.
 const MAX_BYTES: u64 = 1 << 30;
@@ -66,9 +67,9 @@ pub(crate) fn download(uplink: &dyn Uplink, offer: &FirmwareOffer, folder: &Path
         return Err(Error::Answer { from, what: what.into() });
     }
     let mut file = AtomicFile::create(&target)?;
-    let until = Instant::now() + TIMEOUT;
+    let until = system::now() + TIMEOUT;
     download.copy_to(&mut file, MAX_BYTES, "the firmware", &mut |bytes| {
-        if Instant::now() < until {
+        if system::now() < until {
             return Ok(());
         }
         let reason = format!("only {bytes} bytes in {} s", TIMEOUT.as_secs());

@@ -9,9 +9,8 @@ use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use tempfile::NamedTempFile;
-
-use crate::{Error, Result, files};
+use crate::disk::{self, TempFile};
+use crate::{Error, Result};
 
 /// The number of symbolic links that Linux follows.
 const MAX_LINKS: usize = 40;
@@ -34,7 +33,7 @@ const MAX_LINKS: usize = 40;
 /// ```
 #[derive(Debug)]
 pub struct AtomicFile {
-    file: NamedTempFile,
+    file: TempFile,
     target: PathBuf,
 }
 
@@ -77,16 +76,10 @@ impl AtomicFile {
 
     fn create_beside(target: PathBuf, is_private: bool) -> Result<Self> {
         let folder = folder_of(&target);
-        let mut builder = tempfile::Builder::new();
-        // tempfile's default is 0600. Other files follow the umask.
-        #[cfg(unix)]
-        builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(if is_private { 0o600 } else { 0o666 }));
-        #[cfg(not(unix))]
-        let _ = is_private;
-        let file = builder.prefix(".arriving-").suffix(".part").tempfile_in(folder).map_err(|source| Error::File {
+        let file = TempFile::create(folder, is_private).map_err(|source| Error::File {
             doing: "write in",
             path: folder.into(),
-            source: files::without_path(source),
+            source,
         })?;
         Ok(Self { file, target })
     }
@@ -103,7 +96,7 @@ impl AtomicFile {
     ///
     /// [`Error::File`] if it cannot be written or renamed.
     pub fn persist(self) -> Result<PathBuf> {
-        self.file.as_file().sync_all().map_err(|source| self.error(source))?;
+        self.file.sync().map_err(|source| self.error(source))?;
         let target = self.persist_unsynced()?;
         sync_folder(folder_of(&target));
         Ok(target)
@@ -112,11 +105,7 @@ impl AtomicFile {
     /// As [`persist`](Self::persist) without fsync: atomic for readers, but not durable across a power failure.
     pub(crate) fn persist_unsynced(self) -> Result<PathBuf> {
         let target = self.target;
-        self.file.persist(&target).map_err(|e| Error::File {
-            doing: "write",
-            path: target.clone(),
-            source: e.error,
-        })?;
+        self.file.replace(&target).map_err(|source| Error::File { doing: "write", path: target.clone(), source })?;
         Ok(target)
     }
 
@@ -127,17 +116,17 @@ impl AtomicFile {
     ///
     /// As [`persist`](Self::persist).
     pub fn persist_new(self) -> Result<PathBuf> {
-        self.file.as_file().sync_all().map_err(|source| self.error(source))?;
+        self.file.sync().map_err(|source| self.error(source))?;
         let Self { mut file, target } = self;
         for n in 1u32.. {
             let path = numbered(&target, n);
-            match file.persist_noclobber(&path) {
-                Ok(_) => {
+            match file.rename_new(&path) {
+                Ok(()) => {
                     sync_folder(folder_of(&path));
                     return Ok(path);
                 }
-                Err(e) if e.error.kind() == io::ErrorKind::AlreadyExists => file = e.file,
-                Err(e) => return Err(Error::File { doing: "write", path, source: e.error }),
+                Err((unchanged, e)) if e.kind() == io::ErrorKind::AlreadyExists => file = unchanged,
+                Err((_, source)) => return Err(Error::File { doing: "write", path, source }),
             }
         }
         unreachable!("a folder does not hold 2^32 files of one name")
@@ -149,13 +138,12 @@ impl AtomicFile {
 }
 
 impl Write for AtomicFile {
-    // Directly to the file: the errors of NamedTempFile contain the temp file's path.
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        self.file.as_file_mut().write(buf)
+        self.file.write(buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.file.as_file_mut().flush()
+        self.file.flush()
     }
 }
 
@@ -181,24 +169,20 @@ fn follow_links(name: &Path) -> Result<PathBuf> {
 
 /// Creates a folder and its parents, and syncs the parent of each new one.
 fn create_folders(folder: &Path) -> Result<()> {
-    let missing: Vec<_> =
-        folder.ancestors().take_while(|folder| *folder != Path::new("") && !folder.exists()).collect();
-    fs::create_dir_all(folder).map_err(|source| {
+    let created = disk::create_folders(folder).map_err(|source| {
         // If a file is in the way, the system only reports that something exists.
-        let in_the_way = files::can_write_in(folder).err();
+        let in_the_way = disk::can_write_in(folder).err();
         in_the_way.unwrap_or_else(|| Error::File { doing: "create", path: folder.into(), source })
     })?;
-    for created in missing {
-        sync_folder(folder_of(created));
+    for folder in &created {
+        sync_folder(folder_of(folder));
     }
     Ok(())
 }
 
 /// Syncs a folder's entries. Some file systems cannot do that; that is only logged.
 fn sync_folder(folder: &Path) {
-    if cfg!(unix)
-        && let Err(e) = fs::File::open(folder).and_then(|folder| folder.sync_all())
-    {
+    if let Err(e) = disk::sync_folder(folder) {
         log::debug!("cannot sync the folder {}: {e}", folder.display());
     }
     #[cfg(test)]
@@ -322,7 +306,8 @@ mod tests {
         // A full disk.
         let folder = tempfile::tempdir().unwrap();
         let mut file = AtomicFile::create(&folder.path().join("job.puls")).unwrap();
-        *file.file.as_file_mut() = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let TempFile::Real(full) = &mut file.file else { panic!("a real file") };
+        *full.as_file_mut() = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
         let error = file.write_all(b"steps").unwrap_err().to_string();
         assert!(!error.contains(".part"), "{error}");
     }

@@ -3,15 +3,15 @@
 //! A job is one file, `<time>_<action>_<id>.puls`. Beside it is `<time>_<action>_<id>.info`: JSON with its header, size,
 //! run time and step counts.
 
-use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::atomic_file::AtomicFile;
 use super::download::{Download, DownloadEnd};
 use crate::config::Motion;
+use crate::disk;
 use crate::machine::Job;
-use crate::{Config, Error, Result, puls};
+use crate::{Config, Error, Result, puls, system};
 
 /// The folders for jobs and pictures.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl JobStore {
             return;
         }
         for path in [info_path(&job.path), job.path.clone()] {
-            if let Err(e) = fs::remove_file(&path) {
+            if let Err(e) = disk::remove(&path) {
                 log::warn!("cannot remove {}: {e}", path.display());
             }
         }
@@ -101,7 +101,7 @@ impl JobStore {
 
 fn is_gzip(path: &Path) -> Result<bool> {
     let mut start = Vec::new();
-    File::open(path).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(|source| Error::File {
+    disk::open(path).and_then(|file| file.take(4).read_to_end(&mut start)).map_err(|source| Error::File {
         doing: "read",
         path: path.into(),
         source,
@@ -111,14 +111,14 @@ fn is_gzip(path: &Path) -> Result<bool> {
 
 /// Measures the whole file. That may take minutes if it inflates to a hundred times its size, so it can be cancelled.
 fn measure(path: &Path, limits: puls::Limits, download: &Download) -> Result<puls::Measured> {
-    let file = File::open(path).map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
+    let file = disk::open(path).map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
     let measured = puls::measure(Cancellable { file, download }, limits);
     if download.is_cancelled() { Err(Error::Interrupted) } else { Ok(measured?) }
 }
 
 /// A file whose reads fail after the download was cancelled.
 struct Cancellable<'a> {
-    file: File,
+    file: Box<dyn Read + Send>,
     download: &'a Download,
 }
 
@@ -135,6 +135,7 @@ fn info_path(job: &Path) -> PathBuf {
     job.with_extension("info")
 }
 
+/// Writes the description. It is not synced: after a power failure it can be made again from the job.
 fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
     let path = info_path(job);
     let mut text = serde_json::to_vec_pretty(measured).map_err(|e| Error::File {
@@ -143,10 +144,11 @@ fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
         source: e.into(),
     })?;
     text.push(b'\n');
-    AtomicFile::with_contents(&path, &text)?.persist().map(|_| ())
+    AtomicFile::with_contents(&path, &text)?.persist_unsynced().map(|_| ())
 }
 
 /// The local time as in the file names of the Python clients, such as `2026-11-26_211500`.
 pub(crate) fn local_timestamp() -> String {
-    jiff::Zoned::now().strftime("%Y-%m-%d_%H%M%S").to_string()
+    let now = jiff::Timestamp::try_from(system::wall_clock()).unwrap_or_default();
+    now.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d_%H%M%S").to_string()
 }

@@ -1,7 +1,6 @@
 //! [`WsClient`]: the public handle of the WebSocket thread.
 
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Sender, bounded};
 
@@ -17,6 +16,7 @@ use crate::net::retry::{Backoff, retry};
 use crate::net::{CancelToken, Network, Tls};
 use crate::record::Telemetry;
 use crate::service::Session;
+use crate::system::{self, Thread};
 use crate::{Config, Error, Result, Secret};
 
 /// A WebSocket to the service: one thread (`gf-websocket`) between a socket and the two queues of [`MachineQueues`].
@@ -78,7 +78,7 @@ use crate::{Config, Error, Result, Secret};
 /// but tx still accepts messages. A connection uses less than 32 MiB, whatever the service does.
 #[derive(Debug)]
 pub struct WsClient {
-    thread: Option<JoinHandle<Result<()>>>,
+    thread: Option<Thread<Result<()>>>,
     /// Dropped to stop the thread.
     running: Option<Sender<()>>,
     waker: Waker,
@@ -151,8 +151,7 @@ impl WsClient {
             attempt: None,
             binary_frames: 0,
         };
-        let thread =
-            thread::Builder::new().name("gf-websocket".into()).spawn(move || driver.run(socket)).map_err(failed)?;
+        let thread = system::spawn("gf-websocket", move || driver.run(socket)).map_err(failed)?;
         // Each peer gets one client. Messages queued before this have woken nobody.
         let _ = peer.waker.set(waker.clone());
         waker.wake();

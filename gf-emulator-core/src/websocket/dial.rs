@@ -2,8 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, TryRecvError, bounded};
 use http::header::HeaderValue;
@@ -14,6 +13,7 @@ use crate::net::poll::Waker;
 use crate::net::url::Url;
 use crate::net::{CancelToken, Network, connection_error, dial};
 use crate::{Error, Result};
+use crate::system::{self, Thread};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
@@ -33,7 +33,7 @@ impl Dialer {
     pub(super) fn dial(&self, url: &Url) -> Result<Socket> {
         let origin = url.origin();
         let failed = |e| connection_error(origin, &e, &self.cancel);
-        let deadline = Instant::now() + HANDSHAKE_TIMEOUT;
+        let deadline = system::now() + HANDSHAKE_TIMEOUT;
         let stream = dial(origin, &self.network, deadline, &self.cancel).map_err(failed)?;
         let user_agent = HeaderValue::from_str(&self.user_agent).map_err(|_| Error::Url {
             url: origin.to_string(),
@@ -59,7 +59,7 @@ impl Dialer {
     pub(super) fn spawn(self, waker: Waker) -> io::Result<Attempt> {
         let (sender, result) = bounded(1);
         let reply = Reply { sender: Some(sender), waker };
-        let thread = thread::Builder::new().name("gf-dial".into()).spawn(move || {
+        let thread = system::spawn("gf-dial", move || {
             let result = (self.sign_in)().and_then(|url| self.dial(&url));
             if let Some(sender) = &reply.sender {
                 // The receiver is gone if the client was stopped meanwhile.
@@ -72,7 +72,7 @@ impl Dialer {
 
 /// An attempt to connect that is under way.
 pub(super) struct Attempt {
-    thread: JoinHandle<()>,
+    thread: Thread<()>,
     result: Receiver<Result<Socket>>,
 }
 

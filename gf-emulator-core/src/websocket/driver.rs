@@ -1,9 +1,8 @@
 //! [`Driver`]: the thread that carries out what [`ClientState`] decides.
 
 use std::io;
-use std::time::Instant;
 
-use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError, select};
+use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
 use tungstenite::Message;
 
 use super::dial::{Attempt, Dialer};
@@ -16,6 +15,7 @@ use crate::net::poll::Poll;
 use crate::net::retry::RetryReason;
 use crate::record::{Event, Telemetry, Unredacted};
 use crate::{Error, Result};
+use crate::system;
 
 const MESSAGES_PER_TURN: usize = 64;
 
@@ -68,10 +68,10 @@ impl Driver {
             let stopping = self.stopped.try_recv() == Err(TryRecvError::Disconnected);
             self.collect();
             if stopping {
-                self.state.stop(Instant::now());
+                self.state.stop(system::now());
             }
             self.finish_attempt();
-            match self.state.next(Instant::now()) {
+            match self.state.next(system::now()) {
                 Command::Exit => return Ok(()),
                 Command::Connect => match self.dialer.clone().spawn(self.poll.waker()) {
                     Ok(attempt) => self.attempt = Some(attempt),
@@ -126,7 +126,7 @@ impl Driver {
         self.telemetry.record(|| Unredacted::Event(Event::Opened { url: self.origin.clone() }));
         self.telemetry.emit(|| EmulatorEvent::Connected { url: self.origin.clone() });
         self.binary_frames = 0;
-        self.state.connected(Instant::now(), socket.get_ref().taken_bytes());
+        self.state.connected(system::now(), socket.get_ref().taken_bytes());
         let watched = self.poll.watch(socket.get_mut().get_mut().set_nonblocking());
         if let Err(e) = watched {
             self.state.connection_lost(e.to_string());
@@ -161,7 +161,7 @@ impl Driver {
     fn connect_failed(&mut self, error: &Error) {
         let refused = matches!(error, Error::SignInRefused { .. });
         let reason = if refused { RetryReason::Refused } else { RetryReason::Failed };
-        let pause = self.state.connect_failed(Instant::now(), reason, error.retry_after());
+        let pause = self.state.connect_failed(system::now(), reason, error.retry_after());
         log::warn!("cannot connect: {error}; retrying in {:.1} s", pause.as_secs_f64());
     }
 
@@ -197,7 +197,7 @@ impl Driver {
                 Message::Ping(_) => self.state.ping_received(),
                 Message::Pong(_) => self.state.pong_received(),
                 Message::Close(_) => {
-                    self.state.close_received(Instant::now());
+                    self.state.close_received(system::now());
                     return Ok(());
                 }
                 Message::Binary(data) => {
@@ -225,13 +225,25 @@ impl Driver {
         // Messages are collected meanwhile: the machine may be waiting for room in tx. A machine that stops reads no
         // more and waits for this thread.
         loop {
-            select! {
-                send(self.rx, std::mem::take(&mut text)) -> _ => return,
-                recv(self.tx) -> message => match message {
-                    Ok(message) => self.state.push(message),
-                    Err(_) => return,
-                },
-                recv(self.stopped) -> _ => return,
+            let mut select = Select::new();
+            select.send(&self.rx);
+            select.recv(&self.tx);
+            select.recv(&self.stopped);
+            let received = system::wait_for(select, None, || {
+                match self.rx.try_send(std::mem::take(&mut text)) {
+                    Err(TrySendError::Full(unsent)) => text = unsent,
+                    Ok(()) | Err(TrySendError::Disconnected(_)) => return Some(None),
+                }
+                match self.tx.try_recv() {
+                    Ok(message) => return Some(Some(message)),
+                    Err(TryRecvError::Disconnected) => return Some(None),
+                    Err(TryRecvError::Empty) => {}
+                }
+                (self.stopped.try_recv() == Err(TryRecvError::Disconnected)).then_some(None)
+            });
+            match received.flatten() {
+                Some(message) => self.state.push(message),
+                None => return,
             }
         }
     }

@@ -4,7 +4,7 @@
 //! the size of the response.
 
 use std::io::{self, Read, Write};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::header::HeaderValue;
 use tungstenite::handshake::client::generate_key;
@@ -13,6 +13,7 @@ use tungstenite::handshake::derive_accept_key;
 use crate::net::Stream;
 use crate::net::http::parse_retry_after;
 use crate::net::url::Url;
+use crate::system;
 
 /// From the public clients' sources.
 const SUBPROTOCOL: &str = "glowforge";
@@ -91,7 +92,7 @@ fn check(bytes: &[u8], key: &str) -> Result<Option<usize>, Failure> {
     };
     let status = response.code.unwrap_or_default();
     if status != 101 {
-        let retry_after = header("retry-after").and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let retry_after = header("retry-after").and_then(|value| parse_retry_after(value, system::wall_clock()));
         return Err(Failure::Status(status, retry_after));
     }
     let has = |name, token: &str| {

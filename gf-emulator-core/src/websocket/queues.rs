@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, SendError, Sender, TrySendError, bounded, select};
+use crossbeam_channel::{Receiver, Select, SendError, Sender, TryRecvError, TrySendError, bounded};
 use tungstenite::Utf8Bytes;
 
 use crate::net::poll::Waker;
 use crate::sync::lock;
+use crate::system;
 
 /// Frames that the machine has not read yet. While rx is full, the socket is not read.
 const RX_CAPACITY: usize = 16;
@@ -110,14 +111,30 @@ impl Tx {
     }
 
     fn send_blocking(&self, message: Outgoing) -> Result<(), SendError<Outgoing>> {
-        let mut message = Some(message);
-        let mut take = || message.take().unwrap_or_else(|| unreachable!("only one arm takes it"));
-        select! {
-            send(self.queue, take()) -> sent => return sent,
-            recv(self.stopper.stopped()) -> _ => {}
-        }
+        let mut select = Select::new();
+        select.send(&self.queue);
+        select.recv(self.stopper.stopped());
+        let mut unsent = Some(message);
+        let sent = system::wait_for(select, None, || {
+            if self.stopper.stopped().try_recv() == Err(TryRecvError::Disconnected) {
+                return Some(None);
+            }
+            match self.queue.try_send(unsent.take()?) {
+                Ok(()) => Some(Some(Ok(()))),
+                Err(TrySendError::Disconnected(message)) => Some(Some(Err(SendError(message)))),
+                Err(TrySendError::Full(message)) => {
+                    unsent = Some(message);
+                    None
+                }
+            }
+        });
+        let message = match (sent.flatten(), unsent) {
+            (Some(sent), _) => return sent,
+            (None, Some(message)) => message,
+            (None, None) => return Ok(()),
+        };
         let timeout = if self.timed_out.load(Ordering::Acquire) { Duration::ZERO } else { SEND_TIMEOUT_AFTER_STOP };
-        self.queue.send_timeout(take(), timeout).map_err(|unsent| {
+        system::send_timeout(&self.queue, message, timeout).map_err(|unsent| {
             self.timed_out.store(true, Ordering::Release);
             SendError(unsent.into_inner())
         })

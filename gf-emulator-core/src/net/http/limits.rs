@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use crate::sync::lock;
+use crate::system;
 
 /// Time limits. The [module](super) documentation says what each covers.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +53,7 @@ pub(super) struct ExchangeState {
 
 impl CurrentExchange {
     pub(super) fn new() -> Self {
-        Self(Arc::new(Mutex::new(ExchangeState::with_deadline(Instant::now()))))
+        Self(Arc::new(Mutex::new(ExchangeState::with_deadline(system::now()))))
     }
 
     pub(super) fn begin(&self, deadline: Instant) {
@@ -68,7 +69,7 @@ impl CurrentExchange {
         if e.kind() != io::ErrorKind::TimedOut {
             return e;
         }
-        let what = if Instant::now() >= self.lock().deadline {
+        let what = if system::now() >= self.lock().deadline {
             "the request timed out".into()
         } else {
             format!("{part} {} s", limit.as_secs())

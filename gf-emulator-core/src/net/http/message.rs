@@ -11,6 +11,7 @@ use super::limits::{CurrentExchange, Limits};
 use crate::net::url::Url;
 use crate::record::{PendingExchange, RecordedBody, RequestInfo};
 use crate::{Error, Result, Secret};
+use crate::system;
 
 /// How much is read of a body that is JSON or is discarded.
 const MAX_SMALL_BODY_BYTES: u64 = 1 << 20;
@@ -131,7 +132,7 @@ impl Response {
 
     /// Converts a response with an unexpected status into an error.
     pub(crate) fn into_error(self) -> Error {
-        let retry_after = self.header(&RETRY_AFTER).and_then(|value| parse_retry_after(value, SystemTime::now()));
+        let retry_after = self.header(&RETRY_AFTER).and_then(|value| parse_retry_after(value, system::wall_clock()));
         Error::Status { method: self.method.as_str(), url: self.url.to_string(), status: self.status, retry_after }
     }
 
@@ -158,7 +159,7 @@ impl Response {
 
     /// Returns a reader of a body of any length, whose deadline moves with the bytes received.
     pub(crate) fn download(self) -> Box<dyn Read + Send> {
-        let (current, limits, start) = (self.current.clone(), self.limits, Instant::now());
+        let (current, limits, start) = (self.current.clone(), self.limits, system::now());
         current.lock().deadline = start + limits.with_body(0);
         Box::new(DownloadBody { body: self.reader(), current, limits, start, bytes: 0 })
     }
@@ -167,7 +168,7 @@ impl Response {
     pub(crate) fn drain(self) {
         {
             let mut current = self.current.lock();
-            current.deadline = current.deadline.min(Instant::now() + self.limits.drain);
+            current.deadline = current.deadline.min(system::now() + self.limits.drain);
         }
         // If this fails, the connection is closed instead.
         let _ = io::copy(&mut self.reader().take(MAX_SMALL_BODY_BYTES), &mut io::sink());

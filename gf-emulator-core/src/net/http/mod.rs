@@ -34,6 +34,7 @@ use crate::events::EmulatorEvent;
 use crate::net::{CancelToken, Network, connection_error};
 use crate::record::{PendingExchange, Telemetry};
 use crate::{Error, Result};
+use crate::system;
 
 /// An HTTP client for one exchange at a time, all cancelled by one token.
 pub(crate) struct Http {
@@ -94,7 +95,7 @@ impl Http {
 
     /// Returns the deadline of an exchange that starts now and sends `body`.
     pub(crate) fn deadline(&self, body: &Bytes) -> Instant {
-        Instant::now() + self.limits.with_body(body.len() as u64)
+        system::now() + self.limits.with_body(body.len() as u64)
     }
 
     /// Sends `request` and returns the response, whatever its status.

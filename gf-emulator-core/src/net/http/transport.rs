@@ -3,7 +3,6 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::result::Result;
-use std::time::Instant;
 
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBuffers, NextTimeout, Transport};
@@ -11,6 +10,7 @@ use ureq::unversioned::transport::{Buffers, ConnectionDetails, Connector, LazyBu
 use super::limits::{CurrentExchange, Limits};
 use crate::net::url::Url;
 use crate::net::{CancelToken, Network, Stream, dial};
+use crate::system;
 
 /// Opens connections for ureq.
 pub(super) struct Dialer {
@@ -34,7 +34,7 @@ impl Connector for Dialer {
         let deadline = {
             let mut current = self.current.lock();
             current.has_new_connection = true;
-            current.deadline.min(Instant::now() + self.limits.connect)
+            current.deadline.min(system::now() + self.limits.connect)
         };
         let stream = dial(url.origin(), &self.network, deadline, &self.cancel)
             .map_err(|e| self.current.describe_timeout(e, "no connection within", self.limits.connect))?;
@@ -59,7 +59,7 @@ impl fmt::Debug for HttpConnection {
 
 impl HttpConnection {
     fn set_deadline(&mut self) {
-        let deadline = self.current.lock().deadline.min(Instant::now() + self.limits.idle);
+        let deadline = self.current.lock().deadline.min(system::now() + self.limits.idle);
         self.stream.set_deadline(Some(deadline));
     }
 

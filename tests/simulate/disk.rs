@@ -1,0 +1,224 @@
+//! [`SimulatedDisk`]: files in memory, which know what of them would survive a power failure.
+
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
+use std::io::{self, Cursor, Read, Write};
+use std::path::{Path, PathBuf};
+use std::rc::{Rc, Weak};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gf_emulator_core::simulation::{Disk, File};
+
+use crate::world::World;
+
+/// The contents of a file.
+#[derive(Default)]
+struct Contents {
+    data: Vec<u8>,
+    /// How much of it is synced.
+    synced: usize,
+}
+
+type Shared = Arc<Mutex<Contents>>;
+
+/// A change of a folder's entries.
+enum Change {
+    Add(PathBuf, Shared),
+    Remove(PathBuf),
+}
+
+impl Change {
+    fn path(&self) -> &Path {
+        match self {
+            Self::Add(path, _) | Self::Remove(path) => path,
+        }
+    }
+
+    fn apply(&self, entries: &mut BTreeMap<PathBuf, Shared>) {
+        match self {
+            Self::Add(path, file) => _ = entries.insert(path.clone(), Arc::clone(file)),
+            Self::Remove(path) => _ = entries.remove(path),
+        }
+    }
+}
+
+pub(crate) struct SimulatedDisk {
+    world: Weak<World>,
+    entries: RefCell<BTreeMap<PathBuf, Shared>>,
+    /// The entries after the last sync of their folders.
+    durable: RefCell<BTreeMap<PathBuf, Shared>>,
+    /// The changes since then, in order.
+    unsynced: RefCell<Vec<Change>>,
+    /// Of a thousand operations, so many fail.
+    failures: Cell<u64>,
+    /// Whether an operation has ever failed.
+    has_failed: Cell<bool>,
+    names: Cell<u32>,
+}
+
+impl SimulatedDisk {
+    pub(crate) fn new(world: Weak<World>) -> Self {
+        Self {
+            world,
+            entries: RefCell::default(),
+            durable: RefCell::default(),
+            unsynced: RefCell::default(),
+            failures: Cell::default(),
+            has_failed: Cell::default(),
+            names: Cell::default(),
+        }
+    }
+
+    /// From now on, so many of a thousand operations fail: 1000 is a full disk.
+    pub(crate) fn set_failures(&self, thousandths: u64) {
+        self.failures.set(thousandths);
+    }
+
+    pub(crate) fn has_failed(&self) -> bool {
+        self.has_failed.get()
+    }
+
+    /// Returns all files.
+    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+        self.entries.borrow().iter().map(|(path, file)| (path.clone(), lock(file).data.clone())).collect()
+    }
+
+    /// Returns what would be left after a power failure now: of the changes of folders that were not synced, the first
+    /// few, and of a file that was not synced, any part of the rest.
+    pub(crate) fn after_power_failure(&self, world: &World) -> Vec<(PathBuf, Vec<u8>)> {
+        let mut entries = self.durable.borrow().clone();
+        let unsynced = self.unsynced.borrow();
+        let kept = usize::try_from(world.pick(0..unsynced.len() as u64 + 1)).unwrap_or_default();
+        unsynced[..kept].iter().for_each(|change| change.apply(&mut entries));
+        let contents = |file: &Shared| {
+            let file = lock(file);
+            let unsynced = (file.data.len() - file.synced) as u64;
+            let kept = file.synced + usize::try_from(world.pick(0..unsynced + 1)).unwrap_or_default();
+            file.data[..kept].to_vec()
+        };
+        entries.iter().map(|(path, file)| (path.clone(), contents(file))).collect()
+    }
+
+    /// Returns whether a file with these contents would survive a power failure, whatever its name.
+    pub(crate) fn keeps(&self, contents: &[u8]) -> bool {
+        let is_kept = |file: &Shared| {
+            let file = lock(file);
+            file.synced == file.data.len() && file.data == contents
+        };
+        self.durable.borrow().values().any(is_kept)
+    }
+
+    fn check(&self, what: &str, path: &Path) -> io::Result<()> {
+        let Some(world) = self.world.upgrade() else { return Ok(()) };
+        if self.failures.get() > 0 && world.chance(self.failures.get()) {
+            self.has_failed.set(true);
+            world.note(format_args!("disk: {what} {} fails", path.display()));
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        world.note(format_args!("disk: {what} {}", path.display()));
+        Ok(())
+    }
+
+    fn change(&self, change: Change) {
+        change.apply(&mut self.entries.borrow_mut());
+        self.unsynced.borrow_mut().push(change);
+    }
+}
+
+impl Disk for SimulatedDisk {
+    fn create_folders(&self, folder: &Path) -> io::Result<()> {
+        self.check("create the folder", folder)
+    }
+
+    fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.check("create", path)?;
+        if self.entries.borrow().contains_key(path) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        let file = Shared::default();
+        self.change(Change::Add(path.to_owned(), Arc::clone(&file)));
+        Ok(Box::new(OpenFile { file, path: path.to_owned() }))
+    }
+
+    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+        self.check("open", path)?;
+        let entries = self.entries.borrow();
+        let file = entries.get(path).ok_or(io::ErrorKind::NotFound)?;
+        let data = lock(file).data.clone();
+        Ok(Box::new(Cursor::new(data)))
+    }
+
+    fn rename(&self, from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
+        self.check("rename to", to)?;
+        let file = self.entries.borrow().get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
+        if !replaces && self.entries.borrow().contains_key(to) {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        self.change(Change::Remove(from.to_owned()));
+        self.change(Change::Add(to.to_owned(), file));
+        Ok(())
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        // Does not fail: a file that cannot be removed stays, and no program can do anything about it.
+        if !self.entries.borrow().contains_key(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
+        self.change(Change::Remove(path.to_owned()));
+        Ok(())
+    }
+
+    fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        self.check("sync the folder", folder)?;
+        let mut unsynced = self.unsynced.borrow_mut();
+        let mut durable = self.durable.borrow_mut();
+        unsynced.retain(|change| {
+            let is_here = change.path().parent() == Some(folder);
+            if is_here {
+                change.apply(&mut durable);
+            }
+            !is_here
+        });
+        Ok(())
+    }
+
+    fn unused_name(&self, folder: &Path) -> PathBuf {
+        let number = self.names.replace(self.names.get() + 1);
+        folder.join(format!(".arriving-{number}.part"))
+    }
+}
+
+/// A file that is written. It keeps no reference to the disk, which belongs to one thread.
+struct OpenFile {
+    file: Shared,
+    path: PathBuf,
+}
+
+impl Write for OpenFile {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        check_current("write to", &self.path)?;
+        lock(&self.file).data.extend_from_slice(buf);
+        Ok(buf.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl File for OpenFile {
+    fn sync(&self) -> io::Result<()> {
+        check_current("sync", &self.path)?;
+        let mut file = lock(&self.file);
+        file.synced = file.data.len();
+        Ok(())
+    }
+}
+
+fn check_current(what: &str, path: &Path) -> io::Result<()> {
+    crate::session::current().map_or(Ok(()), |world: Rc<World>| world.disk.check(what, path))
+}
+
+fn lock(file: &Shared) -> std::sync::MutexGuard<'_, Contents> {
+    file.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,136 @@
+//! `simulate`: runs the emulator in simulated time, against a service, a network, a disk and a machine that fail, and
+//! checks its promises after each session.
+
+mod disk;
+mod frames;
+mod log_capture;
+mod machine;
+mod model;
+mod network;
+mod scenario;
+mod service;
+mod session;
+mod world;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Instant;
+
+use clap::Parser;
+
+/// Simulates sessions of the emulator, one for each seed, and checks what it promises.
+///
+/// A session takes milliseconds, whatever its simulated time. The same seed gives the same session.
+#[derive(Debug, Parser)]
+#[command(after_help = "Exit codes: 0 all promises were kept; 1 a promise was broken; 2 wrong usage.")]
+struct Arguments {
+    /// How many seeds to run
+    #[arg(long, default_value_t = 1000, value_name = "COUNT")]
+    seeds: u64,
+    /// The first seed
+    #[arg(long, default_value_t = 0, value_name = "SEED")]
+    first: u64,
+    /// Run this seed only
+    #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "first"])]
+    seed: Option<u64>,
+    /// Print everything that happens in the session of the seed, to standard error
+    #[arg(long, requires = "seed")]
+    trace: bool,
+    /// Run each seed of this many a second time, and compare
+    #[arg(long, default_value_t = 100, value_name = "COUNT")]
+    twice_every: u64,
+    /// End at the first seed that breaks a promise
+    #[arg(long)]
+    until_broken: bool,
+}
+
+/// What the threads have found so far.
+#[derive(Default)]
+struct Totals {
+    done: AtomicU64,
+    simulated_ms: AtomicU64,
+    broken: Mutex<Vec<(u64, Vec<String>)>>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let _ = log::set_logger(&log_capture::ThreadLogger);
+    log::set_max_level(log::LevelFilter::Debug);
+    let print_panic = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let is_simulated = info.payload_as_str().is_some_and(|message| message.contains(machine::PANIC));
+        if !is_simulated {
+            print_panic(info);
+        }
+    }));
+    let (first, count) = match arguments.seed {
+        Some(seed) => (seed, 1),
+        None => (arguments.first, arguments.seeds),
+    };
+    let (start, totals, next) = (Instant::now(), Arc::<Totals>::default(), Arc::new(AtomicU64::new(0)));
+    let threads = if count == 1 { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| {
+                loop {
+                    let n = next.fetch_add(1, Ordering::Relaxed);
+                    let is_enough = arguments.until_broken && !lock(&totals.broken).is_empty();
+                    if n >= count || is_enough {
+                        return;
+                    }
+                    run_seed(first + n, &arguments, &totals);
+                    report_progress(&totals, count, start);
+                }
+            });
+        }
+    });
+    let mut broken = std::mem::take(&mut *lock(&totals.broken));
+    broken.sort();
+    for (seed, failures) in broken.iter().take(20) {
+        println!("seed {seed} breaks a promise:");
+        failures.iter().for_each(|failure| println!("    {failure}"));
+        println!("    simulate --seed {seed} --trace shows it");
+    }
+    let (done, hours) = (totals.done.load(Ordering::Relaxed), totals.simulated_ms.load(Ordering::Relaxed) / 3_600_000);
+    let seconds = start.elapsed().as_secs_f64();
+    println!(
+        "{done} sessions, {hours} simulated hours, in {seconds:.0} s ({:.0} a second): {} broke a promise",
+        done as f64 / seconds,
+        broken.len()
+    );
+    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn run_seed(seed: u64, arguments: &Arguments, totals: &Totals) {
+    let outcome = session::run(seed, arguments.trace);
+    let mut failures = outcome.failures;
+    if seed.is_multiple_of(arguments.twice_every.max(1)) {
+        let again = session::run(seed, false);
+        if again.trace != outcome.trace {
+            let same = outcome.trace.lines().zip(again.trace.lines()).take_while(|(first, second)| first == second);
+            failures.push(format!("a second run differs after line {}", same.count()));
+        }
+    }
+    let simulated = u64::try_from(outcome.simulated.as_millis()).unwrap_or(u64::MAX);
+    totals.simulated_ms.fetch_add(simulated, Ordering::Relaxed);
+    totals.done.fetch_add(1, Ordering::Relaxed);
+    if !failures.is_empty() {
+        lock(&totals.broken).push((seed, failures));
+    }
+}
+
+/// Prints how far it is, on a terminal.
+fn report_progress(totals: &Totals, count: u64, start: Instant) {
+    let done = totals.done.load(Ordering::Relaxed);
+    if done.is_multiple_of(500) && std::io::stderr().is_terminal() {
+        let left = start.elapsed().as_secs_f64() / done as f64 * (count - done) as f64;
+        eprint!("\r{done} of {count} sessions, {left:.0} s left ");
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

@@ -1,0 +1,162 @@
+//! The simulation of one seed.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::machine::CannedMachine;
+use gf_emulator_core::record::Recorder;
+use gf_emulator_core::simulation::{self, System};
+use gf_emulator_core::{Config, Emulator, Handle};
+use serde_json::json;
+
+use crate::log_capture;
+use crate::machine::FaultyMachine;
+use crate::model::Demands;
+use crate::scenario::{LAST_ACTION, RECORDING, Scenario};
+use crate::service;
+use crate::world::{End, World};
+
+/// The longest pause between attempts to connect is five minutes, and an outage may last for hours.
+const LIMIT: Duration = Duration::from_secs(8 * 3600);
+/// How long the machine has to connect and answer after everything works again: the longest pause, and some requests
+/// that time out.
+const RECOVERY: Duration = Duration::from_secs(15 * 60);
+
+thread_local! {
+    static CURRENT: RefCell<Option<Rc<World>>> = const { RefCell::new(None) };
+    static HANDLE: RefCell<Option<Handle>> = const { RefCell::new(None) };
+}
+
+/// Returns the world of the simulation that runs in this thread.
+pub(crate) fn current() -> Option<Rc<World>> {
+    CURRENT.with_borrow(Clone::clone)
+}
+
+/// How a simulation ended.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    /// The promises that were broken.
+    pub(crate) failures: Vec<String>,
+    /// Everything that happened, as text.
+    pub(crate) trace: String,
+    /// How long the simulated session took.
+    pub(crate) simulated: Duration,
+}
+
+/// Simulates the session of a seed.
+pub(crate) fn run(seed: u64, prints: bool) -> Outcome {
+    let world = World::new(seed, prints);
+    CURRENT.set(Some(Rc::clone(&world)));
+    let guard = simulation::enter(Rc::clone(&world) as Rc<dyn System>);
+    let scenario = Scenario::plan(&world);
+    world.note(format_args!("seed {seed}: {:?}, faults until {:?}", scenario.generation, scenario.faults_end));
+    let config = scenario.config.clone();
+    world.spawn("machine", Box::new(move || machine(&config)));
+    plan_operator(&world, scenario.faults_end);
+    match scenario.stop {
+        Some(at) => world.after(at, stop),
+        None => world.after(scenario.faults_end, wait_for_recovery),
+    }
+    let end = world.run(LIMIT);
+    let demands = Demands {
+        arrives: if scenario.all_arrive { scenario.actions.clone() } else { Vec::new() },
+        completes: (scenario.stop.is_none() && world.model.borrow().was_stopped()).then_some(LAST_ACTION),
+        ends_with_terminal: scenario.generation == Generation::V2,
+    };
+    world.model.borrow_mut().check_end(&world, end, &demands);
+    if end != End::Finished {
+        world.abandon();
+    }
+    let simulated = world.elapsed();
+    let failures = world.model.borrow_mut().take_failures();
+    HANDLE.set(None);
+    log_capture::set_secrets(None);
+    world.abandon();
+    drop(guard);
+    CURRENT.set(None);
+    Outcome { failures, trace: world.take_trace(), simulated }
+}
+
+/// The machine: a whole life of an emulator.
+fn machine(config: &Config) {
+    let Some(world) = current() else { return };
+    let folder = std::path::Path::new(RECORDING).parent().unwrap_or(std::path::Path::new("/"));
+    let ended = Emulator::new(config.clone()).and_then(|emulator| {
+        let mut emulator = emulator.with_machine(FaultyMachine(CannedMachine::new(config)));
+        log_capture::set_secrets(Some(emulator.secrets()));
+        emulator.on_event(|event| {
+            if let Some(world) = current() {
+                world.note(format_args!("event: {event:?}"));
+                world.model.borrow_mut().on_event(&world, event);
+            }
+        });
+        let recorder = Recorder::of_machine(folder, config)?;
+        emulator.record(&recorder);
+        drop(recorder);
+        HANDLE.set(Some(emulator.handle()));
+        let ended = emulator.connect().and_then(|()| emulator.run());
+        world.model.borrow_mut().on_return(world.elapsed());
+        HANDLE.set(None);
+        drop(emulator);
+        ended
+    });
+    let text = ended.map_or_else(|e| format!("{e} {e:?}"), |()| "stopped".into());
+    world.note(format_args!("the emulator returns: {text}"));
+    world.model.borrow_mut().demand(!text.contains(service::SECRET), "a secret in an error");
+}
+
+/// Someone presses the button and moves the lid.
+fn plan_operator(world: &Rc<World>, until: Duration) {
+    for _ in 0..world.pick(0..8) {
+        let what = world.pick(0..4);
+        world.after(world.time_below(until), move |world| {
+            world.spawn(
+                "operator",
+                Box::new(move || {
+                    let (Some(handle), Some(world)) = (HANDLE.with_borrow(Clone::clone), current()) else { return };
+                    world.note(format_args!("operator: {}", ["button", "button", "opens the lid", "closes the lid"][what as usize]));
+                    match what {
+                        0 | 1 => handle.press_button(),
+                        2 => handle.open_lid(),
+                        _ => handle.close_lid(),
+                    }
+                }),
+            );
+        });
+    }
+}
+
+fn stop(world: &Rc<World>) {
+    world.spawn(
+        "stop",
+        Box::new(|| {
+            let (Some(handle), Some(world)) = (HANDLE.with_borrow(Clone::clone), current()) else { return };
+            world.note(format_args!("operator: stops the emulator"));
+            world.model.borrow_mut().on_stop(world.elapsed());
+            handle.stop();
+        }),
+    );
+}
+
+/// Waits for a connection, asks for the settings, and stops the machine when they should have come.
+fn wait_for_recovery(world: &Rc<World>) {
+    world.spawn(
+        "close the lid",
+        Box::new(|| {
+            if let Some(handle) = HANDLE.with_borrow(Clone::clone) {
+                handle.close_lid();
+            }
+        }),
+    );
+    world.after(RECOVERY, |world| {
+        let action = json!({"id": LAST_ACTION, "action_type": "settings", "status": "ready"});
+        world.model.borrow_mut().demand(
+            service::is_connected(world) || HANDLE.with_borrow(Option::is_none),
+            "the machine does not connect after everything works again",
+        );
+        service::send_line(world, &action.to_string());
+        world.after(Duration::from_secs(200), stop);
+    });
+}
