@@ -126,7 +126,7 @@ pub trait Disk {
 }
 
 /// A file that is being written.
-pub trait File: Write + Send {
+pub trait File: Write + Send + Sync {
     /// Syncs what was written.
     ///
     /// # Errors

@@ -62,10 +62,7 @@ impl<T> Thread<T> {
 }
 
 /// Starts a thread.
-pub(crate) fn spawn<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<Thread<T>> {
+pub(crate) fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
     #[cfg(feature = "simulation")]
     if let Some(system) = simulation::current() {
         return Ok(Thread::Simulated(simulation::Thread::start(&*system, name, run)));
@@ -138,12 +135,12 @@ pub(crate) fn recv_timeout<T>(receiver: &Receiver<T>, timeout: Duration) -> Resu
 fn recv_until<T>(receiver: &Receiver<T>, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
     let mut select = Select::new();
     select.recv(receiver);
-    let received = wait_for(select, deadline, || match receiver.try_recv() {
+    let result = wait_for(select, deadline, || match receiver.try_recv() {
         Ok(message) => Some(Ok(message)),
         Err(TryRecvError::Disconnected) => Some(Err(RecvTimeoutError::Disconnected)),
         Err(TryRecvError::Empty) => None,
     });
-    received.unwrap_or(Err(RecvTimeoutError::Timeout))
+    result.unwrap_or(Err(RecvTimeoutError::Timeout))
 }
 
 /// Waits for room in a queue for up to `timeout`, and sends.

@@ -88,12 +88,11 @@ impl SimulatedDisk {
     pub(crate) fn after_power_failure(&self, world: &World) -> Vec<(PathBuf, Vec<u8>)> {
         let mut entries = self.durable.borrow().clone();
         let unsynced = self.unsynced.borrow();
-        let kept = usize::try_from(world.pick(0..unsynced.len() as u64 + 1)).unwrap_or_default();
+        let kept = world.index(unsynced.len() + 1);
         unsynced[..kept].iter().for_each(|change| change.apply(&mut entries));
         let contents = |file: &Shared| {
             let file = lock(file);
-            let unsynced = (file.data.len() - file.synced) as u64;
-            let kept = file.synced + usize::try_from(world.pick(0..unsynced + 1)).unwrap_or_default();
+            let kept = file.synced + world.index(file.data.len() - file.synced + 1);
             file.data[..kept].to_vec()
         };
         entries.iter().map(|(path, file)| (path.clone(), contents(file))).collect()

@@ -91,7 +91,9 @@ fn main() -> ExitCode {
     broken.sort();
     for (seed, failures) in broken.iter().take(20) {
         println!("seed {seed} breaks a promise:");
-        failures.iter().for_each(|failure| println!("    {failure}"));
+        for failure in failures {
+            println!("    {failure}");
+        }
         println!("    simulate --seed {seed} --trace shows it");
     }
     let (done, hours) = (totals.done.load(Ordering::Relaxed), totals.simulated_ms.load(Ordering::Relaxed) / 3_600_000);

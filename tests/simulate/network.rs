@@ -25,13 +25,21 @@ pub(crate) enum Dial {
     TimesOut,
 }
 
+/// What follows the bytes that have arrived.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Open,
+    Closed,
+    Failed(io::ErrorKind),
+}
+
 /// The machine's end of a connection.
 #[derive(Default)]
 struct Pipe {
     /// Bytes that have arrived.
     inbound: VecDeque<u8>,
-    /// What follows them: the end, or an error.
-    end: Option<Option<io::ErrorKind>>,
+    end: End,
     /// The bytes that the operating system has taken from the machine.
     taken: Vec<u8>,
     /// The connection breaks when so many bytes were taken.
@@ -40,6 +48,15 @@ struct Pipe {
     is_broken: bool,
     /// The service does not read: the buffers hold so many more bytes.
     room: Option<usize>,
+}
+
+impl Pipe {
+    /// Sets what follows, unless that is known.
+    fn end(&mut self, end: End) {
+        if self.end == End::Open {
+            self.end = end;
+        }
+    }
 }
 
 /// A connection, as the service and the model see it.
@@ -58,7 +75,7 @@ impl Link {
     /// Sends bytes to the machine, which have a way of some milliseconds and arrive in order.
     pub(crate) fn send(&self, world: &Rc<World>, bytes: Vec<u8>) {
         self.later(world, move |pipe| {
-            if pipe.end.is_none() {
+            if pipe.end == End::Open {
                 pipe.inbound.extend(bytes);
             }
         });
@@ -66,17 +83,14 @@ impl Link {
 
     /// Ends the connection after what was sent.
     pub(crate) fn close(&self, world: &Rc<World>) {
-        self.later(world, |pipe| {
-            pipe.end.get_or_insert(None);
-        });
+        self.later(world, |pipe| pipe.end(End::Closed));
     }
 
     /// Breaks the connection now: what is on its way is lost.
     pub(crate) fn cut(&self, world: &World) {
         world.note(format_args!("network: connection {} is cut", self.id));
         let mut pipe = self.pipe();
-        let kind = if world.chance(500) { Some(io::ErrorKind::ConnectionReset) } else { None };
-        pipe.end.get_or_insert(kind);
+        pipe.end(if world.chance(500) { End::Failed(io::ErrorKind::ConnectionReset) } else { End::Closed });
         pipe.is_broken = true;
         drop(pipe);
         let closed = self.clone();
@@ -184,19 +198,17 @@ impl Connection for MachineEnd {
         let count = buf.len().min(pipe.inbound.len());
         if count > 0 {
             // Any part of what has arrived may be read at once.
-            let count = session::current().map_or(count, |world| {
-                let limit = if world.chance(300) { world.pick(1..count as u64 + 1) } else { count as u64 };
-                usize::try_from(limit).unwrap_or(count)
-            });
+            let is_part = |world: &Rc<World>| world.chance(300);
+            let count = session::current().filter(is_part).map_or(count, |world| 1 + world.index(count));
             for (to, from) in buf.iter_mut().zip(pipe.inbound.drain(..count)) {
                 *to = from;
             }
             return Ok(count);
         }
         match pipe.end {
-            None => Err(io::ErrorKind::WouldBlock.into()),
-            Some(None) => Ok(0),
-            Some(Some(kind)) => Err(kind.into()),
+            End::Open => Err(io::ErrorKind::WouldBlock.into()),
+            End::Closed => Ok(0),
+            End::Failed(kind) => Err(kind.into()),
         }
     }
 
@@ -210,7 +222,7 @@ impl Connection for MachineEnd {
         let left = pipe.breaks_at.map_or(usize::MAX, |at| at - pipe.taken.len());
         let mut count = buf.len().min(room).min(left);
         if count > 1 && world.chance(200) {
-            count = usize::try_from(world.pick(1..count as u64)).unwrap_or(count);
+            count = 1 + world.index(count - 1);
         }
         if count == 0 && left > 0 {
             return Err(io::ErrorKind::WouldBlock.into());
@@ -231,7 +243,7 @@ impl Connection for MachineEnd {
 
     fn is_readable(&self) -> bool {
         let pipe = lock(&self.pipe);
-        !pipe.inbound.is_empty() || pipe.end.is_some()
+        !pipe.inbound.is_empty() || pipe.end != End::Open
     }
 
     fn is_writable(&self) -> bool {

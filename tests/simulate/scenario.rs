@@ -101,7 +101,8 @@ impl Scenario {
             world.disk.set_failures(0);
         });
         let stop = world.chance(200).then(|| world.time_below(faults_end * 2));
-        let all_arrive = stop.is_none() && faults.cuts + faults.pongs + faults.http + faults.frames == 0 && !stops_reading;
+        let all_arrive =
+            stop.is_none() && faults.cuts + faults.pongs + faults.http + faults.frames == 0 && !stops_reading;
         Self { generation, config, faults_end, stop, actions, all_arrive }
     }
 }
@@ -131,7 +132,7 @@ fn config(world: &World, generation: Generation) -> Config {
     config.motion.dir = JOBS.into();
     config.motion.keep = world.chance(800);
     config.logging.sent_images_dir = world.chance(500).then(|| PICTURES.into());
-    config.emulator.time_scale = [0.0, 0.02, 1.0][usize::try_from(world.pick(0..3)).unwrap_or_default()];
+    config.emulator.time_scale = [0.0, 0.02, 1.0][world.index(3)];
     config.emulator.button = if world.chance(500) { Button::Auto } else { Button::Wait };
     config.emulator.button_timeout = Duration::from_secs(60);
     config
@@ -164,11 +165,11 @@ fn plan_disk_failures(world: &Rc<World>, faults_end: Duration) {
 /// The service does not read for a while.
 fn plan_stalls(world: &Rc<World>, faults_end: Duration) {
     for _ in 0..world.pick(1..3) {
-        let (room, length) = (world.pick(0..2000), world.time_below(Duration::from_secs(60)));
+        let (room, length) = (world.index(2000), world.time_below(Duration::from_secs(60)));
         world.after(world.time_below(faults_end), move |world| {
             let Some(link) = service::websocket(world) else { return };
             world.note(format_args!("service: does not read, with room for {room} bytes"));
-            link.stop_reading(usize::try_from(room).unwrap_or_default());
+            link.stop_reading(room);
             world.after(length, move |_| link.read_again());
         });
     }
@@ -191,7 +192,7 @@ fn plan_actions(world: &Rc<World>, generation: Generation, faults_end: Duration)
     };
     let ids: Vec<_> = (1001..1001 + i64::try_from(world.pick(1..10)).unwrap_or(1)).collect();
     for &id in &ids {
-        let action_type = types[usize::try_from(world.pick(0..types.len() as u64)).unwrap_or_default()];
+        let action_type = types[world.index(types.len())];
         let mut action = json!({"id": id, "action_type": action_type, "status": "ready"});
         if matches!(action_type, "hunt" | "motion" | "print") {
             plan_job(world, id, &mut action);
@@ -210,7 +211,7 @@ fn plan_actions(world: &Rc<World>, generation: Generation, faults_end: Duration)
 }
 
 fn plan_job(world: &World, id: i64, action: &mut Value) {
-    let kind = if world.chance(100) { 2 } else { usize::try_from(world.pick(0..2)).unwrap_or_default() };
+    let kind = if world.chance(100) { 2 } else { world.index(2) };
     let mut body = BODIES[kind].clone();
     // Ticks without a step: no two jobs are the same.
     body.resize(body.len() + usize::try_from(id - 1000).unwrap_or_default(), 0);

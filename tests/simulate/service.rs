@@ -90,8 +90,7 @@ pub(crate) fn opened(world: &Rc<World>, link: &Link) {
     world.service.borrow_mut().connections.insert(link.id, served);
     let breaks = world.service.borrow().faults.cuts;
     if world.chance(breaks) {
-        let bytes = world.pick(0..4000);
-        link.cut_after(usize::try_from(bytes).unwrap_or_default());
+        link.cut_after(world.index(4000));
     }
 }
 
@@ -199,7 +198,7 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
     }
     if fault == 1 {
         let statuses = [400, 401, 403, 404, 429, 500, 502, 503];
-        answer = Answer::new(statuses[usize::try_from(world.pick(0..8)).unwrap_or_default()], echo(request));
+        answer = Answer::new(statuses[world.index(8)], echo(request));
         answer.headers.push(("X-Echo", echo(request)));
         if world.chance(500) {
             answer.headers.push(("Retry-After", world.pick(0..60).to_string()));
@@ -210,9 +209,9 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
         2 => return stall(world, link),
         3 => return link.close(world),
         // The announced length is wrong.
-        4 => length += usize::try_from(world.pick(1..1000)).unwrap_or_default(),
+        4 => length += 1 + world.index(1000),
         5 => {
-            length = pick_index(world, length);
+            length = world.index(length + 1);
             // The machine has no way to notice.
             world.model.borrow_mut().allow_job(path, answer.body[..length].to_vec());
         }
@@ -220,13 +219,13 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
     }
     let mut text = format!("HTTP/1.1 {} Simulated\r\n", answer.status);
     for (name, value) in &answer.headers {
-        text += &format!("{name}: {value}\r\n");
+        text = text + name + ": " + value + "\r\n";
     }
     let mut bytes;
     if fault == 0 && answer.status == 200 && world.chance(150) {
         text += "Transfer-Encoding: chunked\r\n\r\n";
         bytes = text.into_bytes();
-        let size = usize::try_from(world.pick(1..5000)).unwrap_or(1);
+        let size = 1 + world.index(5000);
         for chunk in answer.body.chunks(size) {
             bytes.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
             bytes.extend_from_slice(chunk);
@@ -237,28 +236,27 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
         // Without a length, the end of the connection is the end of the body, or of a part of it.
         text += "Connection: close\r\n\r\n";
         bytes = text.into_bytes();
-        let kept = if world.chance(500) { length } else { pick_index(world, length) };
+        let kept = if world.chance(500) { length } else { world.index(length + 1) };
         bytes.extend_from_slice(&answer.body[..kept]);
     } else {
-        text += &format!("Content-Length: {length}\r\n\r\n");
-        bytes = text.into_bytes();
+        bytes = (text + "Content-Length: " + &length.to_string() + "\r\n\r\n").into_bytes();
         bytes.extend_from_slice(&answer.body);
     }
-    if answer.status == 200 && !answer.body.is_empty() && path.ends_with(".puls") {
+    if answer.status == 200 && !answer.body.is_empty() && link.host != SERVER {
         world.model.borrow_mut().allow_job(path, answer.body);
     }
     match fault {
         7 => {
-            let kept = pick_index(world, bytes.len());
+            let kept = world.index(bytes.len());
             bytes.truncate(kept);
         }
         8 => {
-            let at = usize::try_from(world.pick(0..12)).unwrap_or_default();
+            let at = world.index(12);
             bytes[at] = b'#';
         }
         _ => {}
     }
-    send_in_parts(world, link, bytes, fault == 0 && world.chance(faults.slow));
+    send_in_parts(world, link, &bytes, fault == 0 && world.chance(faults.slow));
     if matches!(fault, 4..=8) {
         let later = link.clone();
         world.after(Duration::from_secs(20), move |world| later.close(world));
@@ -266,15 +264,11 @@ fn send_answer(world: &Rc<World>, link: &Link, request: &Request, mut answer: An
     }
 }
 
-/// Returns a random number up to `limit`.
-fn pick_index(world: &World, limit: usize) -> usize {
-    usize::try_from(world.pick(0..limit as u64 + 1)).unwrap_or_default()
-}
-
 /// Returns what a careless service repeats: the machine's secrets.
 fn echo(request: &Request) -> String {
     let bearer = request.headers.get("authorization").map_or("", String::as_str);
-    format!("simulated, path {}, {bearer}", request.path)
+    let signature = request.path.rsplit('=').next().unwrap_or_default();
+    format!("simulated: {}, {bearer}, {signature}", request.path)
 }
 
 /// The connection is not used any more.
@@ -284,9 +278,9 @@ fn stall(world: &World, link: &Link) {
     }
 }
 
-fn send_in_parts(world: &Rc<World>, link: &Link, bytes: Vec<u8>, is_slow: bool) {
-    let parts = if is_slow { world.pick(2..6) } else { world.pick(1..3) };
-    let size = (bytes.len() / usize::try_from(parts).unwrap_or(1)).max(1);
+fn send_in_parts(world: &Rc<World>, link: &Link, bytes: &[u8], is_slow: bool) {
+    let parts = if is_slow { 2 + world.index(4) } else { 1 + world.index(2) };
+    let size = (bytes.len() / parts).max(1);
     let mut delay = Duration::ZERO;
     for part in bytes.chunks(size) {
         let (link, part) = (link.clone(), part.to_vec());
@@ -324,12 +318,14 @@ fn upgrade(world: &Rc<World>, link: &Link, path: &str, key: &str) {
     };
     world.note(format_args!("service: the WebSocket is open"));
     world.model.borrow_mut().on_websocket(link);
-    lines.into_iter().for_each(|line| send_line(world, &line));
+    for line in lines {
+        send_line(world, &line);
+    }
 }
 
 /// Sends a line, or keeps it until there is a WebSocket.
 pub(crate) fn send_line(world: &Rc<World>, line: &str) {
-    let Some(link) = websocket(world) else {
+    let Some(to) = websocket(world) else {
         world.service.borrow_mut().waiting.push(line.to_owned());
         return;
     };
@@ -343,19 +339,18 @@ pub(crate) fn send_line(world: &Rc<World>, line: &str) {
             let unknown = json!({"id": 1, "action_type": bearer, "status": "ready"});
             frames::text(&format!("{line}\n{unknown}\n"))
         }
-        2 => frames::fragments(line, usize::try_from(world.pick(0..line.len() as u64)).unwrap_or_default()),
+        2 => frames::fragments(line, world.index(line.len())),
         3 => [frames::text(line), frames::text(line)].concat(),
         4 => {
-            let (link, bytes) = (link.clone(), frames::text(line));
-            world.after(world.time_below(Duration::from_secs(5)), move |world| link.send(world, bytes));
+            let bytes = frames::text(line);
+            world.after(world.time_below(Duration::from_secs(5)), move |world| to.send(world, bytes));
             return;
         }
         _ => frames::text(line),
     };
-    link.send(world, frames);
+    to.send(world, frames);
     if world.chance(faults.cuts) {
-        let link = link.clone();
-        world.after(world.time_below(Duration::from_secs(3)), move |world| link.cut(world));
+        world.after(world.time_below(Duration::from_secs(3)), move |world| to.cut(world));
     }
 }
 

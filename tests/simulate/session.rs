@@ -110,13 +110,16 @@ fn machine(config: &Config) {
 /// Someone presses the button and moves the lid.
 fn plan_operator(world: &Rc<World>, until: Duration) {
     for _ in 0..world.pick(0..8) {
-        let what = world.pick(0..4);
+        let what = world.index(4);
         world.after(world.time_below(until), move |world| {
             world.spawn(
                 "operator",
                 Box::new(move || {
                     let (Some(handle), Some(world)) = (HANDLE.with_borrow(Clone::clone), current()) else { return };
-                    world.note(format_args!("operator: {}", ["button", "button", "opens the lid", "closes the lid"][what as usize]));
+                    world.note(format_args!(
+                        "operator: {}",
+                        ["button", "button", "opens the lid", "closes the lid"][what]
+                    ));
                     match what {
                         0 | 1 => handle.press_button(),
                         2 => handle.open_lid(),

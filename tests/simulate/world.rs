@@ -142,6 +142,11 @@ impl World {
         self.random.borrow_mut().random_range(range)
     }
 
+    /// Returns a random index below `count`, or 0.
+    pub(crate) fn index(&self, count: usize) -> usize {
+        self.random.borrow_mut().random_range(0..count.max(1))
+    }
+
     /// Returns true with this probability, in thousandths.
     pub(crate) fn chance(&self, thousandths: u64) -> bool {
         self.pick(0..1000) < thousandths

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{Action, Runner, SessionState, Shared, Table};
 use crate::actions::messages::MessageSender;
-use crate::machine::{Capture, Controls, CustomStep, Job, LastReadings, Machine, MachineError, PlayEvent, PlayUpdate};
+use crate::machine::{Capture, Controls, CustomStep, Job, Machine, MachineError, PlayEvent, PlayUpdate};
 use crate::net::CancelToken;
 use crate::puls::Builder;
 use crate::record::Telemetry;

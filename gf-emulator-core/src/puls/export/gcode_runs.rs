@@ -2,9 +2,10 @@
 
 use std::ops::Range;
 
+use super::super::header::STEP_FREQUENCY_HZ;
 use super::super::laser_gaps::SHORT_GAP_TICKS;
+use super::super::make::TRAVEL_SPEED;
 use super::super::make::planner::PlannedMove;
-use super::super::make::{STEP_FREQUENCY_HZ, TRAVEL_SPEED};
 use super::gcode_speed::Line;
 use super::tick_watch::LaserMode;
 

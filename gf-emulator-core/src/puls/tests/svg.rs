@@ -4,7 +4,6 @@
     clippy::cast_possible_truncation,
     clippy::cast_sign_loss,
     clippy::float_cmp,
-    clippy::format_collect,
     reason = "small pictures, rounded sizes"
 )]
 

@@ -1,5 +1,7 @@
 //! SVG files that take too much time or memory, and files with faults.
 
+#![expect(clippy::format_collect, reason = "small files")]
+
 use std::fs;
 
 use proptest::prelude::*;

@@ -1,6 +1,6 @@
 //! A controller that reads lines and moves as they say.
 
-use super::super::super::make::STEP_FREQUENCY_HZ;
+use super::super::super::header::STEP_FREQUENCY_HZ;
 use super::super::super::{Error, Laser, MAX_TICKS, Result};
 use super::super::MoveQueue;
 use super::super::text_position::{TextPosition, quoted};
