@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::puls::{Job, Limits, MAX_TICKS, Measured, Meter};
+use gf_emulator_core::puls::{Job, Limits, MAX_TICKS, Measured};
 use gf_emulator_core::{Error, files};
 
 use super::progress::WithProgress;
@@ -95,11 +95,8 @@ pub(super) fn open(path: &Path, limits: Limits) -> Result<Job<Reader>, CliError>
 /// Measures a pulse file. Returns whether it is gzip-compressed as well.
 pub(super) fn measure(path: &Path, limits: Limits) -> Result<(Measured, bool), CliError> {
     let mut job = open(path, limits)?;
-    let mut meter = Meter::new(job.header());
-    while let Some(chunk) = job.next_chunk().map_err(|e| broken(path, &e))? {
-        meter.add(chunk, &mut |_| ());
-    }
-    Ok((meter.finish(&mut |_| ()), job.is_gzip()))
+    let measured = job.measure().map_err(|e| broken(path, &e))?;
+    Ok((measured, job.is_gzip()))
 }
 
 /// Opens a regular file. Reading a pipe or a device could block or never end.

@@ -1,7 +1,7 @@
 //! Counts of steps, firing ticks and power bytes.
 
+use super::Position;
 use super::tick::{FIRE, POWER, X_STEP, Y_STEP, Z_STEP};
-use super::{Position, Segment};
 
 /// Counts under the names of the Python client `gfutilities` (there `XP`, `XN` and so on).
 ///
@@ -45,12 +45,15 @@ impl Counts {
         *self += Self { xp: x - xn, xn, yp, yn: y - yp, zp, zn: z - zp, le, lp };
     }
 
-    /// Adds the steps and firing ticks of a segment. Within a segment no axis reverses.
-    pub(super) fn add_segment(&mut self, segment: &Segment) {
-        let split = |start: i64, end: i64| ((end - start).max(0).cast_unsigned(), (start - end).max(0).cast_unsigned());
-        let (start, end) = (segment.start, segment.end);
-        let ((xp, xn), (yp, yn), (zp, zn)) = (split(start.x, end.x), split(start.y, end.y), split(start.z, end.z));
-        *self += Self { xp, xn, yp, yn, zp, zn, le: segment.fire_ticks, lp: 0 };
+    /// Creates counts from the steps of each axis in both directions and the position in which they end.
+    pub(super) fn of([x, y, z]: [u64; 3], end: Position, le: u64, lp: u64) -> Self {
+        // Those in the positive direction, and the others.
+        let split = |total: u64, end: i64| {
+            let positive = total.wrapping_add_signed(end) / 2;
+            (positive, total - positive)
+        };
+        let ((xp, xn), (yp, yn), (zp, zn)) = (split(x, end.x), split(y, end.y), split(z, end.z));
+        Self { xp, xn, yp, yn, zp, zn, le, lp }
     }
 
     /// Returns the steps of X in both directions (`XTOT`).

@@ -1,6 +1,6 @@
 //! How far a job reaches.
 
-use super::{FireBox, Segment, Span};
+use super::{FireBox, Position, Span};
 
 /// How far a job reaches, including its start (0 on each axis).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,12 +17,11 @@ pub struct Extents {
 }
 
 impl Extents {
-    /// Includes a segment. Its ends are enough: within a segment no axis reverses.
-    pub(super) fn include(&mut self, segment: &Segment) {
-        for position in [segment.start, segment.end] {
-            self.x.include(position.x);
-            self.y.include(position.y);
-            self.z.include(position.z);
-        }
+    /// Includes the end of a segment. Those of all segments are enough: within a segment no axis reverses.
+    #[inline]
+    pub(super) fn include(&mut self, end: Position) {
+        self.x.include(end.x);
+        self.y.include(end.y);
+        self.z.include(end.z);
     }
 }

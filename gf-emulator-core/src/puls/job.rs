@@ -147,6 +147,14 @@ impl<R: Read> Job<R> {
         Ok((read > 0).then(|| self.chunk()))
     }
 
+    /// Takes the last chunk, and reads the next one into this buffer.
+    pub(super) fn replace_chunk(&mut self, mut buffer: Vec<u8>) -> Vec<u8> {
+        buffer.resize(CHUNK_BYTES, 0);
+        let mut chunk = std::mem::replace(&mut self.chunk, buffer);
+        chunk.truncate(std::mem::take(&mut self.chunk_bytes));
+        chunk
+    }
+
     /// Returns the last chunk; empty before the first one, at the end, and after an error.
     pub(super) fn chunk(&self) -> &[u8] {
         &self.chunk[..self.chunk_bytes]

@@ -65,20 +65,20 @@ impl LaserGaps {
         self.start += ticks;
     }
 
-    /// Adds the next block, in which the laser is on in short gaps only. Returns it if it can be used at once; else,
+    /// Adds the next block, in which the laser is on in short gaps only. Returns whether it can be used at once; else,
     /// [`pop`](Self::pop) returns it later.
     #[inline]
-    pub(super) fn add(&mut self, block: LaserBlock) -> Option<LaserBlock> {
+    pub(super) fn add(&mut self, block: &LaserBlock) -> bool {
         let fire = block.planes.fire;
         let is_decided = block.laser == u64::MAX || fire == 0 && !self.may_go_on();
         if is_decided && self.waiting.is_empty() {
             self.end_run(self.start, fire);
             self.ends_lit = fire != 0;
             self.start += BLOCK_TICKS as u64;
-            return Some(block);
+            return true;
         }
-        self.enqueue(block);
-        None
+        self.enqueue(block.clone());
+        false
     }
 
     /// Removes the first block that waits, if it is decided.

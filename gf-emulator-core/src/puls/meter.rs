@@ -1,15 +1,14 @@
 //! Everything that is measured of a body, in one pass.
 
-use std::io::Read;
-
 use super::laser_gaps::SHORT_GAP_TICKS;
+use super::lengths::Lengths;
 use super::sampler::Sampler;
-use super::{Counts, Dose, Dots, Extents, Header, Job, Limits, Measured, Result, Segment, Tracer};
+use super::{Counts, Dose, Dots, Extents, Header, Measured, Segment, Tracer};
 
 /// Measures a body. Takes it in pieces of any size, which do not affect the result.
 ///
-/// [`measure`] reads a whole file with it. Use it directly to process the same bytes, or the segments found in them, in
-/// the same pass.
+/// [`measure`](super::measure) reads a whole file with it. Use it directly to process the same bytes, or the segments
+/// found in them, in the same pass.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Meter};
@@ -30,6 +29,7 @@ use super::{Counts, Dose, Dots, Extents, Header, Job, Limits, Measured, Result, 
 #[derive(Debug, Clone)]
 pub struct Meter {
     header: Header,
+    lengths: Lengths,
     tracer: Tracer,
     sampler: Sampler,
     sums: Sums,
@@ -38,7 +38,8 @@ pub struct Meter {
 /// Sums over segments.
 #[derive(Debug, Clone)]
 struct Sums {
-    counts: Counts,
+    /// Steps in both directions, on each axis.
+    steps: [u64; 3],
     extents: Extents,
     moving_ticks: u64,
     idle_ticks: u64,
@@ -60,25 +61,13 @@ struct LitSegments {
     doses: Vec<(u8, Dose)>,
 }
 
-/// Reads a file to its end and measures it. A job that [`Measured::check`] rejects is measured as well.
-///
-/// # Errors
-/// Those of [`Job::with_limits`] and [`Job::next_chunk`].
-pub fn measure<R: Read>(reader: R, limits: Limits) -> Result<Measured> {
-    let mut job = Job::with_limits(reader, limits)?;
-    let mut meter = Meter::new(job.header());
-    while let Some(chunk) = job.next_chunk()? {
-        meter.add(chunk, &mut |_| ());
-    }
-    Ok(meter.finish(&mut |_| ()))
-}
-
 impl Meter {
     /// Creates a meter for a body with that header, which defines steps and ticks.
     #[must_use]
     pub fn new(header: &Header) -> Self {
         Self {
             header: header.clone(),
+            lengths: Lengths::new(header),
             tracer: Tracer::new(header),
             sampler: Sampler::new(header),
             sums: Sums::default(),
@@ -87,9 +76,9 @@ impl Meter {
 
     /// Adds ticks. Calls `on_segment` for every segment that they complete.
     pub fn add(&mut self, ticks: &[u8], on_segment: &mut dyn FnMut(&Segment)) {
-        let (header, sums) = (&self.header, &mut self.sums);
-        self.tracer.add_sampled(ticks, Some(&mut self.sampler), &mut |segment| {
-            sums.add(segment, header);
+        let Self { header, lengths, tracer, sampler, sums } = self;
+        tracer.add_sampled(ticks, Some(sampler), &mut |segment: &Segment| {
+            sums.add(segment, lengths.length_mm(segment, header));
             on_segment(segment);
         });
     }
@@ -97,9 +86,9 @@ impl Meter {
     /// Ends the body. Calls `on_segment` for the segments that are left.
     #[must_use]
     pub fn finish(self, on_segment: &mut dyn FnMut(&Segment)) -> Measured {
-        let Self { header, tracer, mut sampler, mut sums } = self;
-        let end = tracer.finish_sampled(Some(&mut sampler), &mut |segment| {
-            sums.add(segment, &header);
+        let Self { header, lengths, tracer, mut sampler, mut sums } = self;
+        let end = tracer.finish_sampled(Some(&mut sampler), &mut |segment: &Segment| {
+            sums.add(segment, lengths.length_mm(segment, &header));
             on_segment(segment);
         });
         sums.end_lit();
@@ -109,7 +98,7 @@ impl Meter {
         Measured {
             ticks,
             run_time_s: hz.map(|hz| ticks as f64 / f64::from(hz)),
-            counts: Counts { lp: sampled.power_bytes, ..sums.counts },
+            counts: Counts::of(sums.steps, end.position, end.moment.fire_ticks, sampled.power_bytes),
             extents: Extents { fire: sampled.fire_box, ..sums.extents },
             moving_ticks: sums.moving_ticks,
             idle_ticks: sums.idle_ticks,
@@ -142,7 +131,7 @@ const NO_POWER: u8 = 128;
 impl Default for Sums {
     fn default() -> Self {
         Self {
-            counts: Counts::default(),
+            steps: [0; 3],
             extents: Extents::default(),
             moving_ticks: 0,
             idle_ticks: 0,
@@ -157,15 +146,18 @@ impl Default for Sums {
 }
 
 impl Sums {
-    fn add(&mut self, segment: &Segment, header: &Header) {
-        self.counts.add_segment(segment);
-        self.extents.include(segment);
-        let mm = segment.length_mm(header);
-        if !segment.is_rest() {
-            self.moving_ticks += segment.ticks;
-        } else if !segment.laser {
-            self.idle_ticks += segment.ticks;
+    #[inline]
+    fn add(&mut self, segment: &Segment, mm: f64) {
+        let (start, end) = (segment.start, segment.end);
+        // Within a segment no axis reverses.
+        for (sum, (from, to)) in self.steps.iter_mut().zip([(start.x, end.x), (start.y, end.y), (start.z, end.z)]) {
+            *sum += to.abs_diff(from);
         }
+        self.extents.include(end);
+        // Without branches: in a hostile job they cannot be predicted.
+        let (moving, idle) = (!segment.is_rest(), segment.is_rest() && !segment.laser);
+        self.moving_ticks += segment.ticks * u64::from(moving);
+        self.idle_ticks += segment.ticks * u64::from(idle);
         self.travelled_mm += mm;
         if segment.laser {
             self.cut_mm += mm;
@@ -178,14 +170,17 @@ impl Sums {
     }
 
     /// Adds a dose to those by density, unless it may be of a dot.
+    #[inline]
     fn add_lit(&mut self, sevenths: u8, dose: &Dose) {
         self.lit.ticks += dose.lit_ticks;
         if self.lit.ticks <= MAX_DOT_TICKS {
             self.lit.doses.push((sevenths, *dose));
             return;
         }
-        for (sevenths, dose) in self.lit.doses.drain(..) {
-            self.densities[usize::from(sevenths)].add(&dose);
+        if !self.lit.doses.is_empty() {
+            for (sevenths, dose) in self.lit.doses.drain(..) {
+                self.densities[usize::from(sevenths)].add(&dose);
+            }
         }
         self.densities[usize::from(sevenths)].add(dose);
     }

@@ -2,7 +2,8 @@
 //!
 //! [`Job`] reads a file; [`machine::Job`](crate::machine::Job) is a downloaded file that a machine plays.
 //!
-//! This module is pure and independent of the rest of the crate: no file system, no network, no clock.
+//! This module is pure and independent of the rest of the crate: no file system, no network, no clock. Only
+//! [`Job::measure`] may start a thread, which ends before it returns.
 //!
 //! # Format
 //! A file starts with a header: one byte (0x80 in every file seen), `GF1`, the header's total length as a little-endian
@@ -42,6 +43,7 @@ mod header_rules;
 mod job;
 mod laser_gaps;
 pub mod layout;
+mod lengths;
 mod make;
 mod measured;
 mod meter;
@@ -52,6 +54,7 @@ mod sampler;
 mod seconds;
 mod segment;
 mod segmenter;
+mod side_by_side;
 mod source;
 mod span;
 mod straight_line;
@@ -92,12 +95,13 @@ pub use make::{
     Builder, Laser, MADE_FREQUENCIES_HZ, MAX_COORDINATE_MM, MAX_LENS_MM, MAX_TICKS, MIN_LENS_MM, Move, Power,
 };
 pub use measured::{Dose, Dots, Measured};
-pub use meter::{Meter, measure};
+pub use meter::Meter;
 #[cfg(feature = "plot")]
 pub use plot::{MAX_DISTANCE_MM, Plot, PlotOptions, View, WIDTHS_PX};
 pub use position::Position;
 pub use seconds::Seconds;
 pub use segment::Segment;
+pub use side_by_side::measure;
 pub use source::Encoding;
 pub use span::Span;
 pub use summary::{JobRow, Summary};

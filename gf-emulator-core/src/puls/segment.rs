@@ -65,6 +65,9 @@ impl Segment {
     /// Returns the fire density in sevenths, rounded: 0 to 7.
     #[must_use]
     pub fn sevenths(&self) -> u8 {
+        if self.fire_ticks == 0 || self.fire_ticks == self.ticks {
+            return if self.fire_ticks == 0 { 0 } else { 7 };
+        }
         // Compares instead of dividing, which is slow.
         (1..=7).map(|sevenths| u8::from(14 * self.fire_ticks >= (2 * sevenths - 1) * self.ticks)).sum()
     }

@@ -6,8 +6,8 @@ use super::{Position, Segment, tick};
 
 /// How many steps before a corner is noticed it is searched for: a shallow one shows late.
 const RECENT: usize = 8;
-/// The greatest distance of a slanted line's stairs from that line in microsteps, with a margin.
-const STAIR: f64 = 1.25;
+/// The greatest distance of a slanted line's stairs from that line in quarters of a microstep, with a margin.
+const STAIR_QUARTERS: u64 = 5;
 
 /// What moves in a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +64,17 @@ struct Block {
     planes: BitPlanes,
 }
 
+/// One of the last steps before a corner.
+#[derive(Debug, Clone, Copy, Default)]
+struct Recent {
+    /// Where it ends.
+    end: Position,
+    /// The index of its block in [`Segmenter::recent_blocks`].
+    block: usize,
+    /// Its tick in that block.
+    tick: u32,
+}
+
 impl Block {
     /// Returns the moment before tick `i`.
     #[inline]
@@ -109,7 +120,7 @@ impl Segmenter {
     }
 
     /// Ends the body `padding` ticks before the end of the last block. Returns where the head is there.
-    pub(super) fn finish(mut self, padding: u64, on_segment: &mut dyn FnMut(&Segment)) -> Waypoint {
+    pub(super) fn finish<F: FnMut(&Segment) + ?Sized>(mut self, padding: u64, on_segment: &mut F) -> Waypoint {
         self.now.tick -= padding;
         self.close(self.now, on_segment);
         self.now()
@@ -123,12 +134,12 @@ impl Segmenter {
 
     /// Adds the next block. `laser` has the ticks in which the laser is on.
     #[inline]
-    pub(super) fn add_block(
+    pub(super) fn add_block<F: FnMut(&Segment) + ?Sized>(
         &mut self,
         planes: &BitPlanes,
         ticks: &[u8; BLOCK_TICKS],
         laser: u64,
-        on_segment: &mut dyn FnMut(&Segment),
+        on_segment: &mut F,
     ) {
         let block = Block { start: self.now, planes: *planes };
         let steps = planes.steps();
@@ -169,39 +180,51 @@ impl Segmenter {
 
     /// Adds steps of a block; there is at least one.
     #[inline]
-    fn add_steps(&mut self, block: &Block, steps: u64, on_segment: &mut dyn FnMut(&Segment)) {
+    fn add_steps<F: FnMut(&Segment) + ?Sized>(&mut self, block: &Block, steps: u64, on_segment: &mut F) {
         if block.planes.z_step & steps == 0 {
-            self.extend(block, steps, Motion::Head, on_segment);
+            self.extend(block, steps, Motion::Head, 0, on_segment);
         } else {
             self.add_steps_with_lens(block, steps, on_segment);
         }
     }
 
-    #[cold]
-    fn add_steps_with_lens(&mut self, block: &Block, mut steps: u64, on_segment: &mut dyn FnMut(&Segment)) {
+    #[inline(never)]
+    fn add_steps_with_lens<F: FnMut(&Segment) + ?Sized>(&mut self, block: &Block, mut steps: u64, on_segment: &mut F) {
+        let BitPlanes { x_step, y_step, z_step, z_positive, .. } = block.planes;
+        let head = x_step | y_step;
         while steps != 0 {
-            let i = steps.trailing_zeros();
-            steps &= steps - 1;
-            let step = block.planes.step(i);
-            let motion = match ((step.x, step.y) != (0, 0), step.z != 0) {
-                (true, true) => Motion::Both,
-                (true, false) => Motion::Head,
-                (false, _) => Motion::Lens,
-            };
-            if step.z != 0 && self.lens_direction == -step.z {
-                self.split(block.moment(i), on_segment);
+            let first = steps & steps.wrapping_neg();
+            // The steps of one motion, with the lens in one direction.
+            let (with_head, with_lens) = (head & first != 0, z_step & first != 0);
+            let same = |plane: u64, is_set: bool| if is_set { plane } else { !plane };
+            let mut others = !(same(head, with_head) & same(z_step, with_lens));
+            let (mut motion, mut lens_direction) = (Motion::Head, 0);
+            if with_lens {
+                motion = if with_head { Motion::Both } else { Motion::Lens };
+                let is_positive = z_positive & first != 0;
+                lens_direction = if is_positive { 1 } else { -1 };
+                others |= !same(z_positive, is_positive);
             }
-            self.extend(block, 1 << i, motion, on_segment);
-            if step.z != 0 {
-                self.lens_direction = step.z;
-                self.z += step.z;
+            let others = steps & others;
+            let run = steps & (others ^ others.wrapping_sub(1)) & !others;
+            steps ^= run;
+            if lens_direction != 0 && self.lens_direction == -lens_direction {
+                self.split(block.moment(first.trailing_zeros()), on_segment);
             }
+            self.extend(block, run, motion, lens_direction, on_segment);
         }
     }
 
     /// Adds steps of one kind of motion, to the current segment or to new ones.
     #[inline]
-    fn extend(&mut self, block: &Block, steps: u64, motion: Motion, on_segment: &mut dyn FnMut(&Segment)) {
+    fn extend<F: FnMut(&Segment) + ?Sized>(
+        &mut self,
+        block: &Block,
+        steps: u64,
+        motion: Motion,
+        lens_direction: i64,
+        on_segment: &mut F,
+    ) {
         let first = steps.trailing_zeros();
         let tick = block.start.tick + u64::from(first);
         let continues = match self.motion {
@@ -212,97 +235,125 @@ impl Segmenter {
         if !continues {
             self.split(block.moment(first), on_segment);
         }
-        self.motion = motion;
+        (self.motion, self.lens_direction) = (motion, lens_direction);
         // No pause within a block is a rest, so only a corner can end the segment here.
-        let mut left = self.line.extend(&block.planes, steps);
+        let mut left = self.extend_line(&block.planes, steps);
         while left != 0 {
             left = self.extend_past_corner(block, steps, left, on_segment);
-            self.motion = motion;
         }
         self.last_step_end.tick = block.start.tick + u64::from(last_bit_end(steps));
     }
 
+    /// Extends the line, and moves the lens with it. Returns the steps that are left.
+    #[inline]
+    fn extend_line(&mut self, planes: &BitPlanes, steps: u64) -> u64 {
+        let left = self.line.extend(planes, steps);
+        if self.lens_direction != 0 {
+            self.z += self.lens_direction * i64::from((planes.z_step & steps & !left).count_ones());
+        }
+        left
+    }
+
     /// Ends the segment before the first of the `left` steps and continues with them. Returns those after the next
     /// corner.
-    #[cold]
-    fn extend_past_corner(
+    fn extend_past_corner<F: FnMut(&Segment) + ?Sized>(
         &mut self,
         block: &Block,
         steps: u64,
         left: u64,
-        on_segment: &mut dyn FnMut(&Segment),
+        on_segment: &mut F,
     ) -> u64 {
         let i = left.trailing_zeros();
         let added = steps & bits_below(i);
         if added != 0 {
             self.last_step_end.tick = block.start.tick + u64::from(last_bit_end(added));
         }
+        let (motion, lens_direction) = (self.motion, self.lens_direction);
         self.split_at_corner(block, i, on_segment);
-        let still_left = self.line.extend(&block.planes, left);
+        (self.motion, self.lens_direction) = (motion, lens_direction);
+        let still_left = self.extend_line(&block.planes, left);
         if still_left != left {
             return still_left;
         }
         self.split(block.moment(i), on_segment);
-        self.line.extend(&block.planes, left)
+        (self.motion, self.lens_direction) = (motion, lens_direction);
+        self.extend_line(&block.planes, left)
     }
 
     /// Ends the segment at the corner that step `i` of the block reveals: of the last few waypoints, the one farthest
     /// from the line to where the step leads. Steps after the corner start the next segment.
-    fn split_at_corner(&mut self, block: &Block, i: u32, on_segment: &mut dyn FnMut(&Segment)) {
-        let mut recent = [Waypoint::default(); RECENT];
-        let found = self.recent_waypoints(block, i, &mut recent);
+    fn split_at_corner<F: FnMut(&Segment) + ?Sized>(&mut self, block: &Block, i: u32, on_segment: &mut F) {
+        let mut recent = [Recent::default(); RECENT];
+        let found = self.recent_steps(block, i, &mut recent);
         let recent = &recent[..found];
         let (start, end, step) = (self.start.position, self.position(), block.planes.step(i));
         let target = (end.x + step.x - start.x, end.y + step.y - start.y);
-        let distance =
-            |waypoint: &Waypoint| cross(target, (waypoint.position.x - start.x, waypoint.position.y - start.y)).abs();
+        let distance = |step: &Recent| cross(target, (step.end.x - start.x, step.end.y - start.y)).unsigned_abs();
         // Of equally distant ones, the latest.
-        let Some(mut corner) = (0..found).rev().max_by_key(|&i| distance(&recent[i])) else { return };
-        // The stairs of a slanted line are no corner: end where the head is.
-        if distance(&recent[corner]) as f64 <= STAIR * (target.0 as f64).hypot(target.1 as f64) {
-            corner = 0;
-        }
-        let (motion, lens_direction) = (self.motion, self.lens_direction);
-        // The segment has no rest at its end, so `close` is not needed.
-        self.emit(recent[corner], on_segment);
-        self.begin(recent[corner]);
-        if corner == 0 {
-            return;
-        }
-        (self.motion, self.lens_direction) = (motion, lens_direction);
-        for i in (0..corner).rev() {
-            let (previous, current) = (recent[i + 1], recent[i]);
-            let (x, y) = (current.position.x - previous.position.x, current.position.y - previous.position.y);
-            if !self.line.push(x, y) {
-                // A second corner within a few steps: unlikely in a drawing, but possible in any bytes.
-                self.emit(previous, on_segment);
-                self.begin(previous);
-                (self.motion, self.lens_direction) = (motion, lens_direction);
-                let _ = self.line.push(x, y);
+        let (mut corner, mut farthest) = (0, 0);
+        for (i, step) in recent.iter().enumerate() {
+            let distance = distance(step);
+            if distance > farthest {
+                (corner, farthest) = (i, distance);
             }
-            self.z = current.position.z;
         }
+        // The stairs of a slanted line are no corner: end where the head is.
+        if corner > 0 {
+            let square = |value: u64| u128::from(value) * u128::from(value);
+            let length = square(target.0.unsigned_abs()) + square(target.1.unsigned_abs());
+            if square(4 * farthest) <= square(STAIR_QUARTERS) * length {
+                corner = 0;
+            }
+        }
+        let Some(&last) = recent.get(corner) else { return };
+        let z = self.z;
+        // The segment has no rest at its end, so `close` is not needed.
+        let end = self.waypoint(&last);
+        self.emit(end, on_segment);
+        self.begin(end);
+        for i in (0..corner).rev() {
+            let (previous, current) = (recent[i + 1].end, recent[i].end);
+            if !self.line.push(current.x - previous.x, current.y - previous.y) {
+                // A second corner within a few steps: unlikely in a drawing, but possible in any bytes.
+                let end = self.waypoint(&recent[i + 1]);
+                self.emit(end, on_segment);
+                self.begin(end);
+                let _ = self.line.push(current.x - previous.x, current.y - previous.y);
+            }
+        }
+        self.z = z;
     }
 
-    /// Collects the ends of the segment's last steps before tick `i` of the block, the latest first. Returns their
-    /// number.
-    fn recent_waypoints(&self, block: &Block, i: u32, waypoints: &mut [Waypoint; RECENT]) -> usize {
-        let (mut position, mut found, mut until) = (self.position(), 0, block.start.tick + u64::from(i));
+    /// Collects the segment's last steps before tick `i` of the block, the latest first. Returns their number.
+    fn recent_steps(&self, block: &Block, i: u32, steps: &mut [Recent; RECENT]) -> usize {
+        let (mut end, mut found, mut until) = (self.position(), 0, block.start.tick + u64::from(i));
         for age in 1..=RECENT.min(self.blocks_with_steps) {
-            let past = &self.recent_blocks[(self.blocks_with_steps - age) % RECENT];
+            let index = (self.blocks_with_steps - age) % RECENT;
+            let past = &self.recent_blocks[index];
             let bits_before = |tick: u64| bits_below(u32::try_from(tick.saturating_sub(past.start.tick)).unwrap_or(64));
-            let mut steps = past.planes.steps() & bits_before(until) & !bits_before(self.start.moment.tick);
-            while steps != 0 && found < RECENT {
-                let i = steps.ilog2();
-                steps ^= 1 << i;
-                waypoints[found] = Waypoint { position, moment: past.moment(i + 1) };
+            let mut left = past.planes.steps() & bits_before(until) & !bits_before(self.start.moment.tick);
+            while left != 0 {
+                let i = left.ilog2();
+                left ^= 1 << i;
+                steps[found] = Recent { end, block: index, tick: i };
                 found += 1;
+                if found == RECENT {
+                    return found;
+                }
                 let step = past.planes.step(i);
-                position = Position { x: position.x - step.x, y: position.y - step.y, z: position.z - step.z };
+                end = Position { x: end.x - step.x, y: end.y - step.y, z: end.z - step.z };
             }
             until = past.start.tick;
+            if until <= self.start.moment.tick {
+                break;
+            }
         }
         found
+    }
+
+    /// Returns where a step ends.
+    fn waypoint(&self, step: &Recent) -> Waypoint {
+        Waypoint { position: step.end, moment: self.recent_blocks[step.block].moment(step.tick + 1) }
     }
 
     /// Returns how many ticks without a step make a rest.
@@ -314,11 +365,13 @@ impl Segmenter {
     }
 
     /// Ends the current segment and begins another.
-    fn split(&mut self, moment: Moment, on_segment: &mut dyn FnMut(&Segment)) {
+    #[inline]
+    fn split<F: FnMut(&Segment) + ?Sized>(&mut self, moment: Moment, on_segment: &mut F) {
         self.close(moment, on_segment);
         self.begin(Waypoint { position: self.position(), moment });
     }
 
+    #[inline]
     fn begin(&mut self, start: Waypoint) {
         self.start = start;
         self.motion = Motion::None;
@@ -328,17 +381,25 @@ impl Segmenter {
     }
 
     /// Emits the current segment up to a moment, as two if it ends with a rest.
-    fn close(&mut self, moment: Moment, on_segment: &mut dyn FnMut(&Segment)) {
-        let position = self.position();
+    #[inline]
+    fn close<F: FnMut(&Segment) + ?Sized>(&mut self, moment: Moment, on_segment: &mut F) {
         if self.motion != Motion::None && moment.tick - self.last_step_end.tick > self.rest_after(self.motion) {
-            let rest_start = Waypoint { position, moment: self.last_step_end };
-            self.emit(rest_start, on_segment);
-            self.begin(rest_start);
+            self.end_motion(on_segment);
         }
-        self.emit(Waypoint { position, moment }, on_segment);
+        self.emit(Waypoint { position: self.position(), moment }, on_segment);
     }
 
-    fn emit(&self, end: Waypoint, on_segment: &mut dyn FnMut(&Segment)) {
+    /// Ends the current segment at its last step.
+    #[cold]
+    fn end_motion<F: FnMut(&Segment) + ?Sized>(&mut self, on_segment: &mut F) {
+        let rest_start = Waypoint { position: self.position(), moment: self.last_step_end };
+        self.emit(rest_start, on_segment);
+        self.begin(rest_start);
+    }
+
+    #[expect(clippy::inline_always, reason = "values that pass through memory take three times as long")]
+    #[inline(always)]
+    fn emit<F: FnMut(&Segment) + ?Sized>(&self, end: Waypoint, on_segment: &mut F) {
         let (from, to) = (self.start.moment, end.moment);
         if to.tick > from.tick {
             on_segment(&Segment {

@@ -84,7 +84,50 @@ impl StraightLine {
 
     /// Appends steps that reverse neither axis, as [`extend`](Self::extend) does.
     #[inline]
-    fn extend_forward(&mut self, x_steps: u64, y_steps: u64, mut steps: u64) -> u64 {
+    fn extend_forward(&mut self, x_steps: u64, y_steps: u64, steps: u64) -> u64 {
+        let Self { x, y, .. } = *self;
+        // Whether the line is at least as long on this axis as on the other one, also after the steps.
+        let is_major = |major: i64, minor: i64, minor_steps: u64| {
+            major > TOLERANCE && major - minor >= TOLERANCE + i64::from((minor_steps & steps).count_ones())
+        };
+        let left = if is_major(x, y, y_steps) {
+            let mut shallow = ShallowLine {
+                major: x,
+                minor: y,
+                upper: self.steepest,
+                lower: self.flattest,
+                below_upper: self.below_steepest,
+                above_lower: self.above_flattest,
+            };
+            let left = shallow.extend(x_steps, y_steps, steps);
+            (self.x, self.y) = (shallow.major, shallow.minor);
+            (self.steepest, self.below_steepest) = (shallow.upper, shallow.below_upper);
+            (self.flattest, self.above_flattest) = (shallow.lower, shallow.above_lower);
+            left
+        } else if is_major(y, x, x_steps) {
+            let swapped = |(x, y): (i64, i64)| (y, x);
+            let mut shallow = ShallowLine {
+                major: y,
+                minor: x,
+                upper: swapped(self.flattest),
+                lower: swapped(self.steepest),
+                below_upper: self.above_flattest,
+                above_lower: self.below_steepest,
+            };
+            let left = shallow.extend(y_steps, x_steps, steps);
+            (self.y, self.x) = (shallow.major, shallow.minor);
+            (self.flattest, self.above_flattest) = (swapped(shallow.upper), shallow.below_upper);
+            (self.steepest, self.below_steepest) = (swapped(shallow.lower), shallow.above_lower);
+            left
+        } else {
+            steps
+        };
+        self.extend_by_steps(x_steps, y_steps, left)
+    }
+
+    /// Appends steps one after the other. Returns the steps that are left.
+    #[inline]
+    fn extend_by_steps(&mut self, x_steps: u64, y_steps: u64, mut steps: u64) -> u64 {
         let Self { mut x, mut y, mut steepest, mut flattest, mut below_steepest, mut above_flattest, .. } = *self;
         while steps != 0 {
             let tick = steps & steps.wrapping_neg();
@@ -119,6 +162,62 @@ impl StraightLine {
             }
         }
         *self = Self { x, y, steepest, flattest, below_steepest, above_flattest, ..*self };
+        steps
+    }
+}
+
+/// A line that is longer on one axis, the major one, than on the other. The slopes are those of [`StraightLine`].
+struct ShallowLine {
+    major: i64,
+    minor: i64,
+    upper: (i64, i64),
+    lower: (i64, i64),
+    below_upper: i64,
+    above_lower: i64,
+}
+
+impl ShallowLine {
+    /// Appends steps as long as the line stays straight. Returns the steps that are left, the first few of which may
+    /// belong to the line as well.
+    ///
+    /// Between two steps of the minor axis, only the last position can narrow the upper slope or be below the lower one,
+    /// and only the first can narrow the lower slope or be above the upper one. So those between are skipped.
+    #[inline]
+    fn extend(&mut self, major_steps: u64, minor_steps: u64, mut steps: u64) -> u64 {
+        let Self { mut major, mut minor, mut upper, mut lower, mut below_upper, mut above_lower } = *self;
+        loop {
+            let rest = minor_steps & steps;
+            // 0 after the last one.
+            let minor_step = rest & rest.wrapping_neg();
+            let run = steps & minor_step.wrapping_sub(1);
+            let length = i64::from(run.count_ones());
+            let above = above_lower - lower.1 * length;
+            if above < 0 {
+                break;
+            }
+            (major, above_lower) = (major + length, above);
+            below_upper += upper.1 * length;
+            if below_upper > TOLERANCE * upper.0 {
+                (upper, below_upper) = ((major, minor + TOLERANCE), TOLERANCE * major);
+            }
+            steps ^= run;
+            if minor_step == 0 {
+                break;
+            }
+            let by_major = i64::from(major_steps & minor_step != 0);
+            let below = below_upper + (upper.1 & -by_major) - upper.0;
+            if below < 0 {
+                break;
+            }
+            steps ^= minor_step;
+            below_upper = below;
+            above_lower += lower.0 - (lower.1 & -by_major);
+            (major, minor) = (major + by_major, minor + 1);
+            if above_lower > TOLERANCE * lower.0 {
+                (lower, above_lower) = ((major, minor - TOLERANCE), TOLERANCE * major);
+            }
+        }
+        *self = Self { major, minor, upper, lower, below_upper, above_lower };
         steps
     }
 }

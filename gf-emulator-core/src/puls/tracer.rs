@@ -74,11 +74,11 @@ impl Tracer {
     }
 
     /// Adds ticks to a sampler as well.
-    pub(super) fn add_sampled(
+    pub(super) fn add_sampled<F: FnMut(&Segment) + ?Sized>(
         &mut self,
         mut ticks: &[u8],
         mut sampler: Option<&mut Sampler>,
-        on_segment: &mut dyn FnMut(&Segment),
+        on_segment: &mut F,
     ) {
         if self.partial_ticks > 0 {
             let taken = ticks.len().min(BLOCK_TICKS - self.partial_ticks);
@@ -104,10 +104,10 @@ impl Tracer {
     }
 
     /// Ends the body. Returns where it ends.
-    pub(super) fn finish_sampled(
+    pub(super) fn finish_sampled<F: FnMut(&Segment) + ?Sized>(
         mut self,
         mut sampler: Option<&mut Sampler>,
-        on_segment: &mut dyn FnMut(&Segment),
+        on_segment: &mut F,
     ) -> Waypoint {
         let mut padding = 0;
         if self.partial_ticks > 0 {
@@ -122,11 +122,11 @@ impl Tracer {
         self.segmenter.finish(padding, on_segment)
     }
 
-    fn add_blocks(
+    fn add_blocks<F: FnMut(&Segment) + ?Sized>(
         &mut self,
         blocks: &[[u8; BLOCK_TICKS]],
         mut sampler: Option<&mut Sampler>,
-        on_segment: &mut dyn FnMut(&Segment),
+        on_segment: &mut F,
     ) {
         let mut blocks = blocks.iter();
         while let Some(block) = blocks.next() {
@@ -154,11 +154,11 @@ impl Tracer {
 
     /// Adds a block, which completes the pending one.
     #[inline]
-    fn add_block(
+    fn add_block<F: FnMut(&Segment) + ?Sized>(
         &mut self,
         ticks: &[u8; BLOCK_TICKS],
         sampler: Option<&mut Sampler>,
-        on_segment: &mut dyn FnMut(&Segment),
+        on_segment: &mut F,
     ) {
         let planes = BitPlanes::of(ticks);
         let last_fire = self.pending.as_ref().map_or(0, |pending| pending.planes.fire);
@@ -169,21 +169,28 @@ impl Tracer {
         let off = !join(lit, fire_and_gaps);
         let laser = !low(extend_down(off));
         let power_before_fire = planes.power & (planes.fire >> 1 | next_fire << (BLOCK_TICKS - 1));
-        match self.gaps.add(LaserBlock { planes, ticks, laser, power_before_fire }) {
-            Some(block) => self.add_lit(&block, sampler, on_segment),
-            None => self.add_decided(sampler, on_segment),
+        let block = LaserBlock { planes, ticks, laser, power_before_fire };
+        if self.gaps.add(&block) {
+            self.add_lit(&block, sampler, on_segment);
+        } else {
+            self.add_decided(sampler, on_segment);
         }
     }
 
     /// Adds the blocks that have waited and are decided.
-    fn add_decided(&mut self, mut sampler: Option<&mut Sampler>, on_segment: &mut dyn FnMut(&Segment)) {
+    fn add_decided<F: FnMut(&Segment) + ?Sized>(&mut self, mut sampler: Option<&mut Sampler>, on_segment: &mut F) {
         while let Some(block) = self.gaps.pop() {
             self.add_lit(&block, sampler.as_deref_mut(), on_segment);
         }
     }
 
     #[inline]
-    fn add_lit(&mut self, block: &LaserBlock, sampler: Option<&mut Sampler>, on_segment: &mut dyn FnMut(&Segment)) {
+    fn add_lit<F: FnMut(&Segment) + ?Sized>(
+        &mut self,
+        block: &LaserBlock,
+        sampler: Option<&mut Sampler>,
+        on_segment: &mut F,
+    ) {
         if let Some(sampler) = sampler {
             sampler.add_block(&block.planes, &self.segmenter);
         }

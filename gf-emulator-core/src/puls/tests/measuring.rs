@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 
 use super::super::*;
-use super::{file, reference};
+use super::{Trickle, file, gzip, reference};
 
 fn near(found: f64, expected: f64, within: f64) {
     assert!((found - expected).abs() <= within, "{found}, not {expected}");
@@ -211,6 +211,73 @@ fn reference_extents(body: &[u8]) -> Extents {
     extents
 }
 
+/// The sums over segments, one segment at a time.
+#[derive(Debug, PartialEq)]
+struct Sums {
+    moving_ticks: u64,
+    idle_ticks: u64,
+    travelled_mm: f64,
+    cut_mm: f64,
+    powers: Vec<(Option<u8>, Dose)>,
+    densities: [Dose; 8],
+    dots: Dots,
+}
+
+fn reference_sums(file: &[u8]) -> Sums {
+    let mut job = Job::open(file).unwrap();
+    let header = job.header().clone();
+    let segments: Vec<_> = job.segments().collect::<Result<_>>().unwrap();
+    let mm = |segment: &Segment| {
+        header.x_mm(segment.end.x - segment.start.x).hypot(header.y_mm(segment.end.y - segment.start.y))
+    };
+    let dose = |segment: &Segment| Dose { mm: mm(segment), fire_ticks: segment.fire_ticks, lit_ticks: segment.ticks };
+    let ticks =
+        |of: &dyn Fn(&Segment) -> bool| segments.iter().filter(|segment| of(segment)).map(|it| it.ticks).sum::<u64>();
+    let mut powers = std::collections::BTreeMap::<_, Dose>::new();
+    for segment in segments.iter().filter(|segment| segment.laser) {
+        powers.entry(segment.power.map_or(128, u16::from)).or_default().add(&dose(segment));
+    }
+    let (mut densities, mut dots) = ([Dose::default(); 8], Dots::default());
+    for lit in segments.chunk_by(|one, two| one.laser == two.laser).filter(|run| run[0].laser) {
+        let lit_ticks = lit.iter().map(|segment| segment.ticks).sum::<u64>();
+        if lit_ticks <= 14 {
+            dots.count += 1;
+            dots.fire_ticks += lit.iter().map(|segment| segment.fire_ticks).sum::<u64>();
+            dots.lit_ticks += lit_ticks;
+            continue;
+        }
+        for segment in lit {
+            let sevenths = (14 * segment.fire_ticks + segment.ticks) / (2 * segment.ticks);
+            densities[usize::try_from(sevenths).unwrap()].add(&dose(segment));
+        }
+    }
+    Sums {
+        moving_ticks: ticks(&|segment| segment.start != segment.end),
+        idle_ticks: ticks(&|segment| segment.start == segment.end && !segment.laser),
+        travelled_mm: segments.iter().fold(0.0, |sum, segment| sum + mm(segment)),
+        cut_mm: segments.iter().filter(|segment| segment.laser).fold(0.0, |sum, segment| sum + mm(segment)),
+        powers: powers
+            .into_iter()
+            .filter(|(_, dose)| dose.fire_ticks > 0)
+            .map(|(level, dose)| (u8::try_from(level).ok().filter(|&level| level < 128), dose))
+            .collect(),
+        densities,
+        dots,
+    }
+}
+
+fn sums(measured: &Measured) -> Sums {
+    Sums {
+        moving_ticks: measured.moving_ticks,
+        idle_ticks: measured.idle_ticks,
+        travelled_mm: measured.travelled_mm,
+        cut_mm: measured.cut_mm,
+        powers: measured.powers.clone(),
+        densities: measured.densities,
+        dots: measured.dots,
+    }
+}
+
 /// Runs, in which whole blocks go one way, and noise.
 fn runs_and_noise() -> impl Strategy<Value = Vec<u8>> {
     let run = (any::<u8>(), 0..600_usize).prop_map(|(byte, times)| vec![byte; times]);
@@ -227,6 +294,48 @@ fn fire_box_starts_with_the_first_fire() {
     assert_eq!(measured.extents.fire.unwrap().x, Span { min: 100 - 8092 + 1, max: 200 });
 }
 
+/// A body of more than a few chunks.
+fn long_body() -> Vec<u8> {
+    let mut job = Builder::new();
+    for i in 0..60 {
+        let across = if i % 2 == 0 { 100.0 } else { 0.0 };
+        job.cut_to(across, f64::from(i), 30.0, f64::from(i % 7) / 7.0).unwrap();
+    }
+    let body = job.body().to_vec();
+    assert!(body.len() > 1 << 20, "{}", body.len());
+    body
+}
+
+#[test]
+fn a_long_compressed_job_is_measured_like_a_plain_one() {
+    let plain = file(&long_body());
+    let expected = measure(&plain[..], Limits::default()).unwrap();
+    assert_eq!(measure(&gzip(&plain)[..], Limits::default()).unwrap(), expected);
+    // In two members, and with a reader that returns little.
+    let (start, end) = plain.split_at(plain.len() / 3);
+    let members = [gzip(start), gzip(end)].concat();
+    let trickle = Trickle { bytes: &members, step: 1000, interrupt: false };
+    assert_eq!(measure(trickle, Limits::default()).unwrap(), expected);
+}
+
+#[test]
+fn a_long_compressed_job_fails_like_a_plain_one() {
+    let plain = file(&long_body());
+    let compressed = gzip(&plain);
+    let cut = measure(&compressed[..compressed.len() - 9], Limits::default()).unwrap_err();
+    assert!(matches!(cut, Error::GzipCut { .. }), "{cut}");
+    let mut changed = compressed.clone();
+    let at = changed.len() - 5;
+    changed[at] ^= 1;
+    let changed = measure(&changed[..], Limits::default()).unwrap_err();
+    assert!(matches!(changed, Error::GzipChecksum { .. }), "{changed}");
+    let limits = Limits { body_bytes: Some(1 << 20) };
+    for bytes in [&plain, &compressed] {
+        let too_large = measure(&bytes[..], limits).unwrap_err();
+        assert!(matches!(too_large, Error::TooLarge { limit_bytes: 0x10_0000, .. }), "{too_large}");
+    }
+}
+
 proptest! {
     #[test]
     fn counts_and_extents_match_a_reference(body in runs_and_noise()) {
@@ -237,6 +346,12 @@ proptest! {
         let bins = measured.timeline.bins();
         prop_assert_eq!(bins.iter().map(|bin| bin.ticks).sum::<u64>(), body.len() as u64);
         prop_assert_eq!(bins.iter().map(|bin| bin.fire_ticks).sum::<u64>(), measured.counts.le);
+    }
+
+    #[test]
+    fn sums_match_the_segments(body in prop_oneof![runs_and_noise(), vec(any::<u8>(), 0..3000)]) {
+        let file = file(&body);
+        prop_assert_eq!(sums(&measure(&file[..], Limits::default())?), reference_sums(&file));
     }
 
     #[test]
