@@ -65,9 +65,7 @@ impl TempFile {
     /// Renames it to `target`. If there is such a file, the error has `AlreadyExists`.
     pub(crate) fn rename_new(self, target: &Path) -> Result<(), (Self, io::Error)> {
         match self {
-            Self::Real(file) => {
-                file.persist_noclobber(target).map(drop).map_err(|e| (Self::Real(e.file), e.error))
-            }
+            Self::Real(file) => file.persist_noclobber(target).map(drop).map_err(|e| (Self::Real(e.file), e.error)),
             #[cfg(feature = "simulation")]
             Self::Simulated(file) => file.rename(target, false).map_err(|(file, e)| (Self::Simulated(file), e)),
         }

@@ -3,9 +3,9 @@
 //! Ignoring poisoning is sound only if each change under a lock is a single step, so that a panic leaves no half-made
 //! change. All code of this crate must keep to that.
 
+use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(any(feature = "follow", feature = "local-service"))]
 use std::{sync::Condvar, time::Duration};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Locks `mutex`, even if its last holder panicked.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -62,10 +62,7 @@ impl<T> Thread<T> {
 }
 
 /// Starts a thread.
-pub(crate) fn spawn<T: Send + 'static>(
-    name: &str,
-    run: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<Thread<T>> {
+pub(crate) fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
     #[cfg(feature = "simulation")]
     if let Some(system) = simulation::current() {
         return Ok(Thread::Simulated(simulation::Thread::start(&*system, name, run)));

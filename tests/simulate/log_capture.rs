@@ -13,9 +13,10 @@ thread_local! {
 
 /// Logs through the filter of a machine's secrets from now on, in this thread.
 pub(crate) fn set_secrets(secrets: Option<Secrets>) {
-    LOGGER.set(secrets.map(|secrets| {
-        std::rc::Rc::new(SafeLogger::new(vec![Box::new(ToModel)], &["gf_emulator_core"], secrets))
-    }));
+    LOGGER.set(
+        secrets
+            .map(|secrets| std::rc::Rc::new(SafeLogger::new(vec![Box::new(ToModel)], &["gf_emulator_core"], secrets))),
+    );
 }
 
 /// The process's logger: passes lines on to the logger of the thread.

@@ -213,7 +213,9 @@ impl Model {
         if demands.ends_with_terminal {
             let mut over = BTreeSet::new();
             for message in sent {
-                let Some(action_id) = message.action_id.filter(|id| self.accepted.get(id) == Some(&1)) else { continue };
+                let Some(action_id) = message.action_id.filter(|id| self.accepted.get(id) == Some(&1)) else {
+                    continue;
+                };
                 if !over.is_empty() && over.contains(&action_id) {
                     self.fail(format!("message {} of action {action_id} follows its terminal event", message.id));
                 }

@@ -101,7 +101,8 @@ impl Scenario {
             world.disk.set_failures(0);
         });
         let stop = world.chance(200).then(|| world.time_below(faults_end * 2));
-        let all_arrive = stop.is_none() && faults.cuts + faults.pongs + faults.http + faults.frames == 0 && !stops_reading;
+        let all_arrive =
+            stop.is_none() && faults.cuts + faults.pongs + faults.http + faults.frames == 0 && !stops_reading;
         Self { generation, config, faults_end, stop, actions, all_arrive }
     }
 }

@@ -116,7 +116,10 @@ fn plan_operator(world: &Rc<World>, until: Duration) {
                 "operator",
                 Box::new(move || {
                     let (Some(handle), Some(world)) = (HANDLE.with_borrow(Clone::clone), current()) else { return };
-                    world.note(format_args!("operator: {}", ["button", "button", "opens the lid", "closes the lid"][what as usize]));
+                    world.note(format_args!(
+                        "operator: {}",
+                        ["button", "button", "opens the lid", "closes the lid"][what as usize]
+                    ));
                     match what {
                         0 | 1 => handle.press_button(),
                         2 => handle.open_lid(),

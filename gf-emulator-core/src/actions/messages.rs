@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::actions::{Channel, Emit, Signal, Table, Values, Variable};
 use crate::sync::lock;
-use crate::websocket::queues::{Outgoing, Tx};
 use crate::system;
+use crate::websocket::queues::{Outgoing, Tx};
 
 /// The number of the first message. As in Glowforge-Utilities, whose messages the service accepts; not confirmed on
 /// hardware.

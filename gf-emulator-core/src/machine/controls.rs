@@ -101,7 +101,8 @@ impl Controls {
     ///
     /// The [`StopReason`], as soon as there is one.
     pub fn wait(&self, deadline: Option<Instant>) -> Result<WakeReason, StopReason> {
-        let is_quiet = |state: &mut State| state.stop_reason().is_none() && state.presses == 0 && state.lid_closings == 0;
+        let is_quiet =
+            |state: &mut State| state.stop_reason().is_none() && state.presses == 0 && state.lid_closings == 0;
         let mut state = self.wait_while(deadline, is_quiet);
         if let Some(reason) = state.stop_reason() {
             Err(reason)

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use super::{Controls, Job, MachineError, PlayEvent, PlayUpdate, WakeReason};
 use crate::config::Generation;
-use crate::{disk, puls};
 use crate::system;
+use crate::{disk, puls};
 
 /// Interval of progress messages, measured on hardware (firmware 2.6).
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(30);

@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use polling::{Event, Events, Poller};
 
-use super::socket::Socket;
 pub(crate) use super::socket::Interest;
+use super::socket::Socket;
 #[cfg(feature = "simulation")]
 use crate::simulation;
 
@@ -61,7 +61,10 @@ impl Poll {
 
     /// Registers `socket`, replacing the one registered before.
     #[allow(unsafe_code)]
-    #[cfg_attr(not(feature = "simulation"), expect(irrefutable_let_patterns, reason = "there are others in a simulation"))]
+    #[cfg_attr(
+        not(feature = "simulation"),
+        expect(irrefutable_let_patterns, reason = "there are others in a simulation")
+    )]
     pub(crate) fn watch(&mut self, socket: Socket) -> io::Result<()> {
         self.unwatch();
         if let (Waker::Real(poller), Socket::Tcp(tcp)) = (&self.waker, &socket) {
@@ -91,7 +94,8 @@ impl Poll {
             #[cfg(feature = "simulation")]
             Waker::Simulated(is_woken) => {
                 let is_ready = || {
-                    is_woken.load(Ordering::Relaxed) || self.socket.as_ref().is_some_and(|socket| socket.is_ready(interest))
+                    is_woken.load(Ordering::Relaxed)
+                        || self.socket.as_ref().is_some_and(|socket| socket.is_ready(interest))
                 };
                 if let Some(system) = simulation::current() {
                     system.wait(deadline, &mut || is_ready());

@@ -6,8 +6,8 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::net::CancelToken;
-use crate::{Error, Result};
 use crate::system;
+use crate::{Error, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A larger `Retry-After` is cut to this.

@@ -19,8 +19,8 @@ use super::redactor::Redactor;
 use super::unredacted::Unredacted;
 use crate::secrets::Secrets;
 use crate::sync::lock;
-use crate::{Config, Error, Result, puls};
 use crate::system::{self, Thread};
+use crate::{Config, Error, Result, puls};
 
 /// How long blocking calls wait for a full queue or a flush.
 const TIMEOUT: Duration = Duration::from_secs(1);

@@ -8,8 +8,8 @@ use serde_json::json;
 use super::uplink::{FirmwareOffer, Uplink};
 use crate::config::Config;
 use crate::storage::{AtomicFile, DownloadEnd};
-use crate::{Error, Result, Secrets};
 use crate::system;
+use crate::{Error, Result, Secrets};
 
 /// Several times the size of any firmware seen.
 const MAX_BYTES: u64 = 1 << 30;

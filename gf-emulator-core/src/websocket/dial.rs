@@ -12,8 +12,8 @@ use super::stream::{self, Socket};
 use crate::net::poll::Waker;
 use crate::net::url::Url;
 use crate::net::{CancelToken, Network, connection_error, dial};
-use crate::{Error, Result};
 use crate::system::{self, Thread};
+use crate::{Error, Result};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 

@@ -14,8 +14,8 @@ use crate::events::EmulatorEvent;
 use crate::net::poll::Poll;
 use crate::net::retry::RetryReason;
 use crate::record::{Event, Telemetry, Unredacted};
-use crate::{Error, Result};
 use crate::system;
+use crate::{Error, Result};
 
 const MESSAGES_PER_TURN: usize = 64;
 

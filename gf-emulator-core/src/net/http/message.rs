@@ -10,8 +10,8 @@ use tungstenite::Bytes;
 use super::limits::{CurrentExchange, Limits};
 use crate::net::url::Url;
 use crate::record::{PendingExchange, RecordedBody, RequestInfo};
-use crate::{Error, Result, Secret};
 use crate::system;
+use crate::{Error, Result, Secret};
 
 /// How much is read of a body that is JSON or is discarded.
 const MAX_SMALL_BODY_BYTES: u64 = 1 << 20;

@@ -33,8 +33,8 @@ use self::transport::{Dialer, NoResolver};
 use crate::events::EmulatorEvent;
 use crate::net::{CancelToken, Network, connection_error};
 use crate::record::{PendingExchange, Telemetry};
-use crate::{Error, Result};
 use crate::system;
+use crate::{Error, Result};
 
 /// An HTTP client for one exchange at a time, all cancelled by one token.
 pub(crate) struct Http {
