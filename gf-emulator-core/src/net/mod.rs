@@ -17,6 +17,7 @@ pub(crate) mod url;
 
 pub(crate) use cancel::CancelToken;
 pub(crate) use connect::{Network, connection_error, dial};
+#[cfg(feature = "follow")]
 pub(crate) use socket::Socket;
 pub(crate) use stream::Stream;
 pub use tls::Tls;

@@ -42,6 +42,7 @@ mod header_rules;
 mod job;
 mod laser_gaps;
 pub mod layout;
+mod limit;
 mod make;
 mod measured;
 mod meter;
