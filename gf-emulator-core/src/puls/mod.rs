@@ -44,6 +44,7 @@ mod job;
 mod laser_gaps;
 pub mod layout;
 mod lengths;
+mod limit;
 mod make;
 mod measured;
 mod meter;

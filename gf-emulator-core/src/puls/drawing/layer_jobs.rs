@@ -23,8 +23,8 @@ impl Layers {
     ///
     /// # Errors
     /// The job is unchanged after an error.
-    /// - [`Error::Layer`] if settings are out of range, or name a layer that the drawing does not have.
-    /// - [`Error::Svg`] if all layers are skipped or left out.
+    /// - [`Error::Layer`](crate::puls::Error::Layer) if settings are out of range, or name a layer that the drawing does not have.
+    /// - [`Error::Svg`](crate::puls::Error::Svg) if all layers are skipped or left out.
     /// - Those of [`cut`], [`Raster::engrave`](super::raster::Raster::engrave), and the rasters of layers and pictures.
     pub fn draw(&self, job: &mut Builder, drawing: &Drawing, placement: Placement) -> Result<Vec<String>> {
         self.base.check("all")?;

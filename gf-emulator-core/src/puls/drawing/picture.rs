@@ -4,13 +4,14 @@ use std::io::Cursor;
 
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
 
+use super::super::limit::limit;
 use super::super::{Error, Result};
 use super::raster::{MAX_RASTER_PIXELS, Raster, check_dpi};
 use super::resample::resample;
 use super::{MM_PER_INCH, MM_PER_PX, check_length};
 
 /// The largest picture that is decoded, in pixels: more than six times the bed at 270 dots per inch.
-pub(super) const MAX_PICTURE_PIXELS: u64 = 100_000_000;
+pub(super) const MAX_PICTURE_PIXELS: u64 = limit(100_000_000) as u64;
 /// The most memory that decoding a picture may take, in bytes.
 const MAX_DECODED_BYTES: u64 = 1 << 29;
 /// The widest engraving: four times the width of the bed.

@@ -5,12 +5,13 @@
 
 use serde::Deserialize;
 
+use super::super::limit::limit;
 use super::super::make::dither::Dither;
 use super::super::{Builder, Error, Laser, Move, Result, WORK_AREA_MM};
 use super::{MM_PER_INCH, Placement, STEP_MM, check_coordinate};
 
 /// The largest raster: more than the bed of the machine at 1270 dots per inch.
-pub const MAX_RASTER_PIXELS: usize = 400_000_000;
+pub const MAX_RASTER_PIXELS: usize = limit(400_000_000);
 /// The valid resolutions of engravings, in rows per inch. A row is at least one microstep high.
 pub const ENGRAVING_DPI: std::ops::RangeInclusive<f64> = 10.0..=1_354.0;
 

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use resvg::usvg::roxmltree::{Document, Node};
 use simplecss::StyleSheet;
 
+use super::super::limit::limit;
 use super::super::{Error, Result};
 use super::read_drawing;
 use super::svg_element::Styled;
@@ -15,9 +16,9 @@ use super::text_position::TextPosition;
 /// Elements within elements, with what they use. Each takes up to some 10 KiB of stack.
 const MAX_DEPTH: usize = 96;
 /// Elements with all that they use, and markers for each point.
-const MAX_ELEMENTS: u64 = 1_000_000;
+const MAX_ELEMENTS: u64 = limit(1_000_000) as u64;
 /// The points of paths, estimated from the length of their text, with all that are used.
-const MAX_POINTS: u64 = 10_000_000;
+const MAX_POINTS: u64 = limit(10_000_000) as u64;
 /// The largest coordinate. An arc is drawn in more pieces the larger it is.
 const MAX_NUMBER: f64 = 1e9;
 /// Nodes of XML, which are elements, texts and comments.
@@ -27,7 +28,7 @@ const MAX_ATTRIBUTES: usize = 2_000;
 /// Declarations of namespaces: each element with one has a copy of those before.
 const MAX_NAMESPACES: usize = 20_000;
 /// Rules of style sheets, with their declarations and the length of their selectors, times elements.
-const MAX_STYLES: u64 = 100_000_000;
+const MAX_STYLES: u64 = limit(100_000_000) as u64;
 /// How many bytes of a style sheet take as long as a rule.
 const STYLE_BYTES: usize = 16;
 /// How many times the memory of another element a text takes.

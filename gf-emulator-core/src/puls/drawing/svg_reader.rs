@@ -10,6 +10,7 @@ use resvg::tiny_skia::{PathSegment, PathStroker, Transform};
 use resvg::usvg::{self, Group, ImageHrefResolver, ImageKind, Node, Options, Paint, Stop, Tree, roxmltree};
 use svgtypes::{Length, LengthUnit};
 
+use super::super::limit::limit;
 use super::super::svg_options::svg_options;
 use super::super::{Error, Result};
 use super::contour::{Contour, chords};
@@ -24,7 +25,7 @@ use super::{MM_PER_PX, STEP_MM};
 
 /// The farthest coordinate, control points included.
 const MAX_MM: f64 = 1e6;
-const MAX_POINTS: usize = 4_000_000;
+const MAX_POINTS: usize = limit(4_000_000);
 /// Filters and masks are ignored.
 const WITHOUT_EFFECTS: &str = "* { filter: none !important; mask: none !important }";
 /// Hides strokes but keeps their colours, which markers may refer to.

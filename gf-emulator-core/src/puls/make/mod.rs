@@ -14,6 +14,7 @@ mod step_generator;
 use std::ops::RangeInclusive;
 
 use super::header::{DEFAULT_MICROSTEPS, LENS_HALF_STEP_MM, STEP_FREQUENCY_HZ, XY_FULL_STEP_MM};
+use super::limit::limit;
 use super::{Error, Result};
 pub use builder::Builder;
 #[cfg(feature = "drawing")]
@@ -36,7 +37,7 @@ pub const MAX_LENS_MM: f64 = *LENS_HALF_STEPS.end() as f64 * LENS_HALF_STEP_MM;
 /// exactly (measured on hardware). Above 165000 it is slower than asked for.
 pub const MADE_FREQUENCIES_HZ: RangeInclusive<u32> = 1_000..=100_000;
 /// The length of the longest body: 30 hours at 10 kHz.
-pub const MAX_TICKS: usize = 1 << 30;
+pub const MAX_TICKS: usize = limit(1 << 30);
 
 /// The acceleration of the machine's own jobs in X and Y, in mm/s2 (measured in captured jobs).
 pub(super) const ACCELERATION: [f64; 2] = [700.0, 590.0];
