@@ -47,6 +47,8 @@ const MAX_TOKENS: usize = 256;
 const MAX_QUERIES: usize = 256;
 /// Longer values are searched in pieces of this length.
 const PIECE_CHARS: usize = 256;
+/// See [`pieces`].
+const LONG_RUN: &str = r"\\\\";
 /// A query value of at least this length is treated as a secret; a shorter one only if its name says so.
 const MIN_QUERY_VALUE: usize = 12;
 
@@ -204,8 +206,16 @@ fn add_to(matcher: &mut Matcher, value: &Secret) {
     }
 }
 
-/// Splits a value into pieces that are each searched for. The last one is longer if the rest would be too short.
+/// Splits a value into pieces that are each searched for.
+///
+/// Long runs of backslashes are not searched for: each of them can be read in several ways, and a service that chose a
+/// token of backslashes could make the search take hours.
 fn pieces(value: &str) -> Vec<String> {
+    value.split(LONG_RUN).flat_map(short_pieces).collect()
+}
+
+/// Splits a value into pieces of limited length. The last one is longer if the rest would be too short.
+fn short_pieces(value: &str) -> Vec<String> {
     let chars: Vec<char> = value.chars().collect();
     let mut pieces: Vec<String> = chars.chunks(PIECE_CHARS).map(|piece| piece.iter().collect()).collect();
     if pieces.len() > 1
@@ -255,6 +265,18 @@ mod tests {
         assert!((MAX_QUERIES..=2 * MAX_QUERIES).contains(&known.queries.len()), "{}", known.queries.len());
         drop(known);
         assert!(format!("{secrets:?}").starts_with("Secrets("));
+    }
+
+    #[test]
+    fn a_value_of_backslashes_does_not_make_the_search_long() {
+        let secrets = Secrets::default();
+        let backslashes = "\\".repeat(300);
+        secrets.add_token(&Secret::new(format!("{backslashes}the token{backslashes}another{backslashes}")));
+        secrets.add_token(&Secret::new(r"\\\a\\\b\\\c"));
+        let text = format!("{backslashes} the token {backslashes}another {}", backslashes.repeat(50));
+        let clean = secrets.redact(&text);
+        assert!(!clean.contains("the token") && !clean.contains("another"));
+        assert_eq!(secrets.redact(r"is \\\a\\\b\\\c here"), "is *** here");
     }
 
     #[test]
