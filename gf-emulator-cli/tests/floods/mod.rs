@@ -71,7 +71,8 @@ fn ends_during(begin: &'static [u8], again: &[u8]) {
     command.arg("run").env("RUST_LOG", "error");
     let program = Program::start(command);
     let mut stream = opened.recv_timeout(LIMIT).unwrap();
-    let (progress, has_progress) = bounded(1);
+    // Room for all that is waited for: the first writes fill the buffers of the connection, and later ones may take long.
+    let (progress, has_progress) = bounded(10);
     let block = again.repeat(1000);
     let flood = thread::spawn(move || {
         stream.write_all(begin).unwrap();
