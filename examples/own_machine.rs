@@ -44,7 +44,7 @@ impl Machine for Terminal {
 }
 
 /// Returns the built-in table with another action, `temperature`, whose first message has the custom step's result.
-fn table(config: &Config) -> Result<Table, Box<dyn std::error::Error>> {
+fn table() -> Result<Table, Box<dyn std::error::Error>> {
     let mut table: Value = serde_json::from_str(Table::builtin_text(Generation::V2))?;
     table["templates"]["reading"] = json!({"channel": "ws", "message": {
         "id": "<ID>", "timestamp": "<TIMESTAMP>", "type": "event", "version": 1, "action_id": "<ACTION_ID>",
@@ -59,7 +59,7 @@ fn table(config: &Config) -> Result<Table, Box<dyn std::error::Error>> {
         "cancelled": [{"send": "event", "event": "temperature:cancelled"}],
         "failed": [{"send": "event", "event": "temperature:failed"}]
     });
-    Ok(Table::from_text("own_machine", &table.to_string(), config)?)
+    Ok(Table::from_text("own_machine", &table.to_string())?)
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -74,7 +74,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     config.machine.password = Secret::new("0123456789abcdef".repeat(4));
     config.motion.dir.clone_from(&jobs);
 
-    let table = table(&config)?;
+    let table = table()?;
     let mut emulator = Emulator::new(config)?.with_table(table).with_machine(Terminal);
     emulator.connect()?;
     let handle = emulator.handle();

@@ -303,7 +303,7 @@ fn a_table_given_to_the_emulator_replaces_the_configured_one() {
     let config = config(folder.path(), Generation::V1);
     let mut text = table();
     text["signals"]["lid_opened"] = json!([{"send": "note", "event": "lid", "text": ""}]);
-    let table = Table::from_reader("own", text.to_string().as_bytes(), &config).unwrap();
+    let table = Table::from_reader("own", text.to_string().as_bytes()).unwrap();
     let (emulator, peer) = Emulator::offline(config, folder.path()).unwrap();
     // Created before the table is replaced; it nevertheless sends the signals of the new table.
     let handle = emulator.handle();
@@ -319,13 +319,12 @@ fn a_table_given_to_the_emulator_replaces_the_configured_one() {
 
 #[test]
 fn built_in_tables_can_be_read_changed_and_loaded() {
-    let config = Config::default();
     for generation in [Generation::V1, Generation::V2] {
-        Table::builtin(generation, &config).unwrap();
+        Table::builtin(generation).unwrap();
         let mut text: Value = serde_json::from_str(Table::builtin_text(generation)).unwrap();
         assert_eq!(text["generation"], generation.to_string());
         text["actions"]["print"].as_object_mut().unwrap().remove("failed");
-        let error = Table::from_text("changed", &text.to_string(), &config).unwrap_err().to_string();
+        let error = Table::from_text("changed", &text.to_string()).unwrap_err().to_string();
         assert!(error.starts_with("actions table changed: actions.print: missing field `failed`"), "{error}");
     }
 }
@@ -333,9 +332,9 @@ fn built_in_tables_can_be_read_changed_and_loaded() {
 #[test]
 fn a_reader_that_fails_or_is_too_long_is_an_error_that_names_the_table() {
     let long = std::io::repeat(b' ');
-    let error = Table::from_reader("endless", long, &Config::default()).unwrap_err();
+    let error = Table::from_reader("endless", long).unwrap_err();
     assert!(error.to_string().contains("endless") && matches!(error, Error::TooLarge { .. }), "{error}");
-    let invalid = Table::from_reader("latin-1", &b"{\"about\": \"\xe9\"}"[..], &Config::default()).unwrap_err();
+    let invalid = Table::from_reader("latin-1", &b"{\"about\": \"\xe9\"}"[..]).unwrap_err();
     assert!(invalid.to_string().contains("UTF-8") && matches!(invalid, Error::File { .. }), "{invalid}");
 }
 
@@ -373,7 +372,7 @@ fn run_custom_steps(generation: Generation, machine: impl Machine + 'static, act
         {"do": "custom", "name": "probe", "arguments": [{"at": 1.5}], "fields": ["action_id"]},
         {"send": "result"}
     ]);
-    let table = Table::from_text("custom", &text.to_string(), &config).unwrap();
+    let table = Table::from_text("custom", &text.to_string()).unwrap();
     let (emulator, peer) = Emulator::offline(config, folder.path()).unwrap();
     let mut emulator = emulator.with_table(table).with_machine(machine);
     for action in actions {

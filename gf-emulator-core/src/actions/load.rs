@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use serde::de::{Error as _, IgnoredAny};
@@ -9,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 use serde_path_to_error::Segment;
 
-use super::{Channel, Emit, Row, Signal, Step, StepKind, Table, Template, Variable, Word, settings};
+use super::{Channel, Emit, Row, Signal, Step, StepKind, Table, Template, Variable, Word};
 use crate::config::Generation;
 use crate::{Config, Error, Result, files};
 
@@ -101,17 +102,17 @@ impl Table {
     /// # Errors
     ///
     /// [`Error::Table`], which would be a bug: tests load both tables.
-    pub fn builtin(generation: Generation, config: &Config) -> Result<Self> {
-        Self::from_text(&generation.to_string(), Self::builtin_text(generation), config)
+    pub fn builtin(generation: Generation) -> Result<Self> {
+        Self::from_text(&generation.to_string(), Self::builtin_text(generation))
     }
 
-    /// Loads a table from its text. `name` is for error messages; `config` has the values of `<MACHINE...>` placeholders.
+    /// Loads a table from its text. `name` is for error messages.
     ///
     /// # Errors
     ///
     /// [`Error::Table`] with the place in the table and what is wrong there.
-    pub fn from_text(name: &str, text: &str, config: &Config) -> Result<Self> {
-        load(text, config).map_err(|Problem { at, reason }| Error::Table { table: name.into(), at, reason })
+    pub fn from_text(name: &str, text: &str) -> Result<Self> {
+        load(text).map_err(|Problem { at, reason }| Error::Table { table: name.into(), at, reason })
     }
 
     /// Loads a table of up to 4 MiB from a reader. Otherwise as [`from_text`](Self::from_text).
@@ -119,7 +120,7 @@ impl Table {
     /// # Errors
     ///
     /// As [`from_text`](Self::from_text); [`Error::File`] if reading fails or the table is not UTF-8; [`Error::TooLarge`].
-    pub fn from_reader(name: &str, reader: impl Read, config: &Config) -> Result<Self> {
+    pub fn from_reader(name: &str, reader: impl Read) -> Result<Self> {
         let failed = |source| Error::File { doing: "read", path: name.into(), source };
         let mut text = Vec::new();
         reader.take(MAX_TABLE_BYTES + 1).read_to_end(&mut text).map_err(failed)?;
@@ -128,14 +129,23 @@ impl Table {
         }
         let text = String::from_utf8(text)
             .map_err(|_| failed(io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8 text")))?;
-        Self::from_text(name, &text, config)
+        Self::from_text(name, &text)
     }
 
-    /// Loads the table that `config` selects: `actions_file`, or the built-in table of its generation.
-    pub(crate) fn load(config: &Config) -> Result<Self> {
-        match &config.service.actions_file {
-            Some(path) => Self::from_reader(&path.display().to_string(), files::open(path)?, config),
-            None => Self::builtin(config.generation(), config),
+    /// Returns the table that `config` selects: `actions_file`, or the built-in table of its generation, which all
+    /// emulators of this process share.
+    pub(crate) fn load(config: &Config) -> Result<Arc<Self>> {
+        static BUILTIN: [OnceLock<Arc<Table>>; 2] = [const { OnceLock::new() }; 2];
+        if let Some(path) = &config.service.actions_file {
+            return Self::from_reader(&path.display().to_string(), files::open(path)?).map(Arc::new);
+        }
+        let shared = match config.generation() {
+            Generation::V1 => &BUILTIN[0],
+            Generation::V2 => &BUILTIN[1],
+        };
+        match shared.get() {
+            Some(table) => Ok(Arc::clone(table)),
+            None => Self::builtin(config.generation()).map(|table| Arc::clone(shared.get_or_init(|| Arc::new(table)))),
         }
     }
 }
@@ -161,7 +171,7 @@ where
     })
 }
 
-fn load(json: &str, config: &Config) -> Checked<Table> {
+fn load(json: &str) -> Checked<Table> {
     let mut json = serde_json::Deserializer::from_str(json);
     let text: TableText = parse(&mut json, "")?;
     json.end().or_else(|e| problem("top level", e.to_string()))?;
@@ -170,9 +180,10 @@ fn load(json: &str, config: &Config) -> Checked<Table> {
         return problem("line_end", r#"must be a line end: "\n" or "\r\n""#);
     }
     let action_types = text.actions.keys().cloned().collect();
-    let loader = Loader { config_values: config_values(config), templates: text.templates, action_types };
+    let loader = Loader { templates: text.templates, action_types };
+    let own = [Variable::Id, Variable::Timestamp, Variable::MilliEpoch];
     let scope = Scope {
-        variables: BTreeSet::from([Variable::Id, Variable::Timestamp, Variable::MilliEpoch]),
+        variables: own.into_iter().chain(Variable::OF_MACHINE).collect(),
         terminal_event: None,
         action_type: None,
     };
@@ -193,18 +204,6 @@ fn load(json: &str, config: &Config) -> Checked<Table> {
     Ok(Table { line_end: text.line_end, start, signals, rows })
 }
 
-fn config_values(config: &Config) -> BTreeMap<&'static str, Value> {
-    let machine = &config.machine;
-    let app_version = machine.app_version.clone().unwrap_or_else(|| settings::default_app_version(config.generation()));
-    BTreeMap::from([
-        ("MACHINE.FIRMWARE", json!(machine.firmware)),
-        ("MACHINE.APP_VERSION", json!(app_version)),
-        ("MACHINE.IP_ADDRESS", json!(machine.ip_address)),
-        ("MACHINE.SERIAL", json!(machine.serial)),
-        ("MACHINE.HOSTNAME", json!(machine.hostname)),
-    ])
-}
-
 /// What may be used and sent at this point of a table.
 #[derive(Clone)]
 struct Scope {
@@ -217,7 +216,6 @@ struct Scope {
 }
 
 struct Loader {
-    config_values: BTreeMap<&'static str, Value>,
     templates: BTreeMap<String, TemplateText>,
     action_types: BTreeSet<Word>,
 }
@@ -339,8 +337,7 @@ impl Loader {
             return problem(at, format!("there is no template {template:?}"));
         };
         let action_type = |key: &str| scope.action_type.as_ref().filter(|_| key == "ACTION").map(|name| json!(name));
-        let known =
-            |key: &str| words.get(key).or_else(|| self.config_values.get(key)).cloned().or_else(|| action_type(key));
+        let known = |key: &str| words.get(key).cloned().or_else(|| action_type(key));
         let message = Template::compile(message, &known).or_else(|reason| problem(at, reason))?;
         if let Some(missing) = message.variables().into_iter().find(|variable| !scope.variables.contains(variable)) {
             return problem(at, format!("{missing} has no value at this point"));

@@ -6,7 +6,8 @@ use std::time::{Instant, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
-use crate::actions::{Channel, Emit, Signal, Table, Values, Variable};
+use crate::Config;
+use crate::actions::{Channel, Emit, Signal, Table, Values, Variable, settings};
 use crate::sync::lock;
 use crate::system;
 use crate::websocket::queues::{Outgoing, Tx};
@@ -21,6 +22,8 @@ const BOOT_TIME: u128 = 3800;
 #[derive(Debug)]
 pub(crate) struct MessageSender {
     started: Instant,
+    /// The values of the machine's variables.
+    machine: Values,
     state: Mutex<SenderState>,
     signals: Mutex<Signals>,
 }
@@ -41,10 +44,16 @@ struct Signals {
 }
 
 impl MessageSender {
-    pub(crate) fn new(tx: Tx, table: Arc<Table>) -> Self {
+    pub(crate) fn new(config: &Config, tx: Tx, table: Arc<Table>) -> Self {
         let state = SenderState { next_id: FIRST_ID, line_end: table.line_end.clone(), tx: Some(tx) };
         let signals = Signals { table, pending: VecDeque::new() };
-        Self { started: system::now(), state: Mutex::new(state), signals: Mutex::new(signals) }
+        let machine = machine_values(config);
+        Self { started: system::now(), machine, state: Mutex::new(state), signals: Mutex::new(signals) }
+    }
+
+    /// Returns the values of the machine's variables.
+    pub(crate) fn machine_values(&self) -> &Values {
+        &self.machine
     }
 
     /// Uses the line end and the signals of another table.
@@ -96,7 +105,7 @@ impl MessageSender {
             (Variable::MilliEpoch, json!(milli_epoch())),
         ]);
         *next_id += 1;
-        let text = emit.message.fill(&[&own, values]) + line_end;
+        let text = emit.message.fill(&[&own, values, &self.machine]) + line_end;
         let label = label(emit, values);
         if emit.channel == Channel::Event {
             log::info!("{label}");
@@ -123,6 +132,18 @@ impl MessageSender {
         let hundredths = BOOT_TIME + (system::now() - self.started).as_millis() / 10;
         json!(u64::try_from(hundredths).unwrap_or(u64::MAX))
     }
+}
+
+fn machine_values(config: &Config) -> Values {
+    let machine = &config.machine;
+    let app_version = machine.app_version.clone().unwrap_or_else(|| settings::default_app_version(config.generation()));
+    Values::from([
+        (Variable::Firmware, json!(machine.firmware)),
+        (Variable::AppVersion, json!(app_version)),
+        (Variable::IpAddress, json!(machine.ip_address)),
+        (Variable::Serial, json!(machine.serial)),
+        (Variable::Hostname, json!(machine.hostname)),
+    ])
 }
 
 /// Describes a message for the log. The action's id is the only value in it that comes from the service.

@@ -119,9 +119,8 @@
 //!         "failed": [{"send": "event", "event": "measure:failed"}]
 //!     }}
 //! }"#;
-//! let config = Config::default();
-//! let table = Table::from_text("thermometer", text, &config)?;
-//! let (emulator, peer) = Emulator::offline(config, std::env::temp_dir())?;
+//! let table = Table::from_text("thermometer", text)?;
+//! let (emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
 //! let mut emulator = emulator.with_table(table).with_machine(Thermometer);
 //! peer.tx.send(r#"{"id": 1, "action_type": "measure", "status": "ready"}"#.into()).unwrap();
 //! drop(peer.tx);
@@ -137,19 +136,18 @@
 //! `play`). The table of 2.6 also has `upload` (the progress of an upload).
 //!
 //! ```
-//! use gf_emulator_core::Config;
 //! use gf_emulator_core::actions::Table;
+//! use gf_emulator_core::config::Generation;
 //! use serde_json::{Value, json};
 //!
-//! let config = Config::default();
-//! let mut table: Value = serde_json::from_str(Table::builtin_text(config.generation())).unwrap();
+//! let mut table: Value = serde_json::from_str(Table::builtin_text(Generation::V2)).unwrap();
 //! table["actions"]["beep"] = json!({
 //!     "steps": [{"do": "custom", "name": "beep"}],
 //!     "completed": [{"send": "event", "event": "beep:completed"}],
 //!     "cancelled": [{"send": "event", "event": "beep:cancelled"}],
 //!     "failed": [{"send": "event", "event": "beep:failed"}]
 //! });
-//! let table = Table::from_text("with beep", &table.to_string(), &config)?;
+//! let table = Table::from_text("with beep", &table.to_string())?;
 //! # Ok::<(), gf_emulator_core::Error>(())
 //! ```
 

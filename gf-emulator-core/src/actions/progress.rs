@@ -77,9 +77,9 @@ mod tests {
 
     #[test]
     fn a_transfer_reports_every_30_s_and_catches_up_with_one_message() {
-        let table = Arc::new(Table::load(&Config::default()).unwrap());
+        let table = Table::load(&Config::default()).unwrap();
         let (connection, peer) = MachineQueues::in_memory();
-        let messages = MessageSender::new(connection.tx, Arc::clone(&table));
+        let messages = MessageSender::new(&Config::default(), connection.tx, Arc::clone(&table));
         let upload = table.row("lid_image").unwrap().steps.iter().find_map(|step| match &step.kind {
             StepKind::Upload { progress, .. } => progress.as_ref(),
             _ => None,

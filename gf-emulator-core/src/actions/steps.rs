@@ -47,7 +47,7 @@ pub(crate) fn run_start_steps(
 pub(super) fn send(emit: &Emit, values: &Values, messages: &MessageSender, uplink: &dyn Uplink) -> crate::Result<()> {
     let body = || {
         let now = Values::from([(Variable::MilliEpoch, json!(milli_epoch()))]);
-        emit.message.fill(&[&now, values])
+        emit.message.fill(&[&now, values, messages.machine_values()])
     };
     match emit.channel {
         Channel::Event | Channel::Progress => {

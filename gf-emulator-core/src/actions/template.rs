@@ -37,12 +37,21 @@ pub(crate) enum Variable {
     X,
     Y,
     Z,
+    /// These are the machine's, from its configuration.
+    Firmware,
+    AppVersion,
+    IpAddress,
+    Serial,
+    Hostname,
     /// The result of a custom step (`name`) or a field of it (`name.field`).
     Result(String),
 }
 
 impl Variable {
-    const NAMES: [(&'static str, Self); 14] = [
+    /// The variables that have a value everywhere: those of the machine.
+    pub(crate) const OF_MACHINE: [Self; 5] =
+        [Self::Firmware, Self::AppVersion, Self::IpAddress, Self::Serial, Self::Hostname];
+    const NAMES: [(&'static str, Self); 19] = [
         ("ID", Self::Id),
         ("TIMESTAMP", Self::Timestamp),
         ("ACTION_ID", Self::ActionId),
@@ -57,6 +66,11 @@ impl Variable {
         ("X", Self::X),
         ("Y", Self::Y),
         ("Z", Self::Z),
+        ("MACHINE.FIRMWARE", Self::Firmware),
+        ("MACHINE.APP_VERSION", Self::AppVersion),
+        ("MACHINE.IP_ADDRESS", Self::IpAddress),
+        ("MACHINE.SERIAL", Self::Serial),
+        ("MACHINE.HOSTNAME", Self::Hostname),
     ];
 
     fn named(name: &str) -> Option<Self> {
@@ -105,8 +119,8 @@ enum Piece {
 }
 
 impl Template {
-    /// Compiles a message. `known` returns the values of placeholders known now: the step's own (`<event>`) and the
-    /// configuration's (`<MACHINE.FIRMWARE>`). All others must be [`Variable`]s; the error names the first that is not.
+    /// Compiles a message. `known` returns the values of the step's own placeholders (`<event>`). All others must be
+    /// [`Variable`]s; the error names the first that is not.
     pub(crate) fn compile(message: &Map<String, Value>, known: &dyn Fn(&str) -> Option<Value>) -> Result<Self, String> {
         compile_object(message, known, 0).map(Self)
     }

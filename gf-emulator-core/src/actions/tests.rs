@@ -256,7 +256,7 @@ fn messages_of(table: &Arc<Table>, config: &Config, faulty_call: usize, fault: F
     let (connection, peer) = MachineQueues::in_memory();
     let shared = Arc::new(Shared {
         config: config.clone(),
-        messages: Arc::new(MessageSender::new(connection.tx, Arc::clone(table))),
+        messages: Arc::new(MessageSender::new(config, connection.tx, Arc::clone(table))),
         controls,
         telemetry: Telemetry::default(),
     });
@@ -299,7 +299,7 @@ fn every_loadable_table_ends_an_action_exactly_once() {
     let (loaded, rejected) = (Cell::new(0), Cell::new(0));
     let cases = Cases { cases: 1000, failure_persistence: None, ..Cases::default() };
     let outcome = TestRunner::new(cases).run(&(table(), 0..14_usize, fault), |(text, faulty_call, fault)| {
-        let table = match Table::from_text("generated", &text.to_string(), &config) {
+        let table = match Table::from_text("generated", &text.to_string()) {
             Ok(table) => Arc::new(table),
             Err(e) => {
                 let reasons = ["only allowed in the ending", "once, not", "has no value", "not allowed here"];
@@ -340,7 +340,7 @@ fn custom_table(steps: &Value) -> Result<Arc<Table>> {
             "steps": steps, "completed": ending("completed"), "cancelled": ending("cancelled"), "failed": ending("failed")
         }}
     });
-    Table::from_text("custom", &table.to_string(), &Config::default()).map(Arc::new)
+    Table::from_text("custom", &table.to_string()).map(Arc::new)
 }
 
 #[test]

@@ -78,7 +78,7 @@ impl Machine for Scale {
 fn main() -> Result<()> {
     let service = LocalService::builder().tls(false).script(Script::from_json(SCRIPT)?).start()?;
     let config = config(&service);
-    let table = Table::from_text("weighing", TABLE, &config)?;
+    let table = Table::from_text("weighing", TABLE)?;
     let mut emulator = Emulator::new(config)?.with_table(table).with_machine(Scale);
     emulator.connect()?;
 

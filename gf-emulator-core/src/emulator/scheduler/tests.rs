@@ -7,7 +7,7 @@ use super::*;
 use crate::Config;
 
 fn table() -> Table {
-    Table::load(&Config::default()).unwrap()
+    Table::builtin(Config::default().generation()).unwrap()
 }
 
 fn action(id: i64, kind: &str, status: &str) -> Action {
