@@ -18,8 +18,7 @@ pub(crate) struct Matcher {
     values: Vec<Vec<char>>,
     /// A trie of the first [`MIN_CHARS`] characters of every value. The first node is the root.
     nodes: Vec<Node>,
-    /// Whether a value can begin with these two bytes; see [`pair_of`].
-    begins: Vec<bool>,
+    begins: Pairs,
     max_chars: usize,
 }
 
@@ -39,20 +38,20 @@ impl Matcher {
         }
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
-            self.begins = vec![false; 1 << 16];
         }
         let first_byte = |c: char| c.encode_utf8(&mut [0; 4]).as_bytes()[0];
         let (first, second) = (first_byte(value[0]), first_byte(value[1]));
         for byte in [second, b'%', b'\\', b'&', b'+'] {
-            self.begins[pair_of(first, byte)] = true;
+            self.begins.add(first, byte);
         }
         // Anything may follow the start of an escape or of a multi-byte character.
-        for byte in 0..=u8::MAX {
-            for escape in [b'%', b'\\', b'&'] {
-                self.begins[pair_of(escape, byte)] = true;
-            }
-            self.begins[pair_of(first, byte)] |= !first.is_ascii();
-            self.begins[pair_of(b'+', byte)] |= value[0] == ' ';
+        let may_precede_anything = |byte| match byte {
+            b'%' | b'\\' | b'&' => true,
+            b'+' => value[0] == ' ',
+            _ => byte == first && !first.is_ascii(),
+        };
+        for first in (0..=u8::MAX).filter(|byte| may_precede_anything(*byte)) {
+            (0..=u8::MAX).for_each(|second| self.begins.add(first, second));
         }
         let mut at = 0;
         for &c in &value[..MIN_CHARS] {
@@ -86,7 +85,7 @@ impl Matcher {
             while at < starts.end && at + 1 < text.len() && !self.values.is_empty() {
                 let start = at;
                 at += 1;
-                if self.begins[pair_of(text[start], text[at])] {
+                if self.begins.contains(text[start], text[at]) {
                     let mut end = None;
                     self.walk(text, start, 0, &mut end);
                     if let Some(end) = end {
@@ -139,8 +138,37 @@ impl Matcher {
     }
 }
 
-fn pair_of(first: u8, second: u8) -> usize {
-    (usize::from(first) << 8) | usize::from(second)
+/// The pairs of bytes that a value can begin with.
+#[derive(Debug, Clone)]
+struct Pairs {
+    /// For each first byte, the index of its row; row 0 is empty.
+    rows: [u8; 256],
+    /// Which second bytes there are, a bit for each.
+    seconds: Vec<[u64; 4]>,
+}
+
+impl Default for Pairs {
+    fn default() -> Self {
+        Self { rows: [0; 256], seconds: vec![[0; 4]] }
+    }
+}
+
+impl Pairs {
+    fn add(&mut self, first: u8, second: u8) {
+        let row = &mut self.rows[usize::from(first)];
+        if *row == 0 {
+            // No character of UTF-8 begins with one of the bytes 0x80 to 0xC1: there are fewer than 256 rows.
+            let Ok(new) = u8::try_from(self.seconds.len()) else { return };
+            *row = new;
+            self.seconds.push([0; 4]);
+        }
+        self.seconds[usize::from(*row)][usize::from(second / 64)] |= 1 << (second % 64);
+    }
+
+    fn contains(&self, first: u8, second: u8) -> bool {
+        let row = self.rows[usize::from(first)];
+        row != 0 && self.seconds[usize::from(row)][usize::from(second / 64)] >> (second % 64) & 1 == 1
+    }
 }
 
 /// Returns where the characters `rest`, starting at `at`, end at the latest.
