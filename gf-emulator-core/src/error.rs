@@ -197,7 +197,7 @@ pub enum Error {
     Interrupted,
 
     /// A thread could not be started, or ended with an error.
-    #[error("the {thread} thread ended: {reason}")]
+    #[error("thread {thread}: {reason}")]
     Thread {
         /// Its name.
         thread: &'static str,
@@ -207,6 +207,16 @@ pub enum Error {
 }
 
 impl Error {
+    /// The error of a thread that cannot be started.
+    pub(crate) fn no_thread(thread: &'static str, e: &io::Error) -> Self {
+        Self::Thread { thread, reason: format!("it cannot be started: {e}") }
+    }
+
+    /// The error of a thread that has panicked.
+    pub(crate) fn thread_panicked(thread: &'static str) -> Self {
+        Self::Thread { thread, reason: "it panicked".into() }
+    }
+
     /// Returns whether a retry may succeed: the host is down, or the clock of this computer is not set yet.
     pub(crate) fn is_worth_retrying(&self) -> bool {
         match self {

@@ -95,11 +95,12 @@ pub(crate) fn wait_while<'a, T>(
     }
 }
 
-/// Repeats `attempt`, which may use the operations of `select`, until it returns something or `deadline` has passed.
-pub(crate) fn wait_for<T>(
-    mut select: Select<'_>,
+/// Repeats `attempt` until it returns something or `deadline` has passed. `add_operations` adds to a selection all that it
+/// tries.
+pub(crate) fn wait_for<'a, T>(
     deadline: Option<Instant>,
     mut attempt: impl FnMut() -> Option<T>,
+    add_operations: impl FnOnce(&mut Select<'a>),
 ) -> Option<T> {
     #[cfg(feature = "simulation")]
     if let Some(system) = simulation::current() {
@@ -111,6 +112,12 @@ pub(crate) fn wait_for<T>(
         });
         return result;
     }
+    // Most often something is there already.
+    if let Some(result) = attempt() {
+        return Some(result);
+    }
+    let mut select = Select::new();
+    add_operations(&mut select);
     loop {
         if let Some(result) = attempt() {
             return Some(result);
@@ -133,28 +140,26 @@ pub(crate) fn recv_timeout<T>(receiver: &Receiver<T>, timeout: Duration) -> Resu
 }
 
 fn recv_until<T>(receiver: &Receiver<T>, deadline: Option<Instant>) -> Result<T, RecvTimeoutError> {
-    let mut select = Select::new();
-    select.recv(receiver);
-    let result = wait_for(select, deadline, || match receiver.try_recv() {
+    let attempt = || match receiver.try_recv() {
         Ok(message) => Some(Ok(message)),
         Err(TryRecvError::Disconnected) => Some(Err(RecvTimeoutError::Disconnected)),
         Err(TryRecvError::Empty) => None,
-    });
+    };
+    let result = wait_for(deadline, attempt, |select| _ = select.recv(receiver));
     result.unwrap_or(Err(RecvTimeoutError::Timeout))
 }
 
 /// Waits for room in a queue for up to `timeout`, and sends.
 pub(crate) fn send_timeout<T>(sender: &Sender<T>, message: T, timeout: Duration) -> Result<(), SendTimeoutError<T>> {
-    let mut select = Select::new();
-    select.send(sender);
     let mut unsent = Some(message);
-    let sent = wait_for(select, Some(now() + timeout), || match sender.try_send(unsent.take()?) {
+    let attempt = || match sender.try_send(unsent.take()?) {
         Ok(()) => Some(Ok(())),
         Err(TrySendError::Disconnected(message)) => Some(Err(SendTimeoutError::Disconnected(message))),
         Err(TrySendError::Full(message)) => {
             unsent = Some(message);
             None
         }
-    });
+    };
+    let sent = wait_for(Some(now() + timeout), attempt, |select| _ = select.send(sender));
     sent.unwrap_or_else(|| unsent.map_or(Ok(()), |message| Err(SendTimeoutError::Timeout(message))))
 }

@@ -2,59 +2,21 @@
 
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, never};
+use crossbeam_channel::{Receiver, TryRecvError, never};
 
 use super::scheduler::{Decision, Scheduler, WorkerId};
-use super::workers::WorkerEvent;
+use super::workers::{Worker, WorkerEvent};
 use crate::Throttle;
 use crate::actions::{Action, Shared, Table, initial_values, printable, send_ending};
 use crate::events::{EmulatorEvent, Ending};
-use crate::service::Uplink;
-use crate::system;
+use crate::{Error, Result, system};
 
 /// Rate limit for log lines that the service can cause: this many of a kind per period; the rest are counted.
 const LOG_LINES: u32 = 20;
 const LOG_PERIOD: Duration = Duration::from_secs(10);
+/// How long the workers keep their threads and connections for the next action.
+const IDLE_TIME: Duration = Duration::from_secs(2);
 const BEFORE_START: &str = "cancelled before it started";
-
-/// What the event loop has of a worker: its next action, and the means to cancel it.
-pub(crate) struct Worker<'a> {
-    pub(crate) shared: &'a Shared,
-    /// `None`: its actions make no requests.
-    pub(crate) uplink: Option<&'a dyn Uplink>,
-    pub(crate) actions: Sender<Action>,
-}
-
-impl Worker<'_> {
-    fn start(&self, action: Action) {
-        self.shared.controls.begin();
-        if let Some(uplink) = self.uplink {
-            uplink.reset();
-        }
-        if self.shared.controls.is_stopped() {
-            self.cancel_requests();
-        }
-        if self.actions.send(action).is_err() {
-            log::error!("a worker thread has ended");
-        }
-    }
-
-    fn cancel(&self) {
-        self.shared.controls.cancel();
-        self.cancel_requests();
-    }
-
-    fn stop(&self) {
-        self.shared.controls.stop();
-        self.cancel_requests();
-    }
-
-    fn cancel_requests(&self) {
-        if let Some(uplink) = self.uplink {
-            uplink.cancel();
-        }
-    }
-}
 
 /// The loop of [`Emulator::run`](crate::Emulator::run).
 pub(crate) struct EventLoop<'a> {
@@ -62,8 +24,8 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) table: &'a Table,
     pub(crate) rx: &'a Receiver<String>,
     pub(crate) stopped: &'a Receiver<()>,
-    pub(crate) main_worker: Worker<'a>,
-    pub(crate) second_worker: Worker<'a>,
+    pub(super) main_worker: Worker,
+    pub(super) second_worker: Worker,
     pub(crate) worker_events: Receiver<(WorkerId, WorkerEvent)>,
     pub(crate) scheduler: Scheduler,
     /// Limits log lines about lines that are not actions.
@@ -73,13 +35,15 @@ pub(crate) struct EventLoop<'a> {
     pub(crate) online: bool,
     /// Whether nothing more is accepted.
     pub(crate) stopping: bool,
+    /// When idle workers rest.
+    pub(crate) rest_at: Option<Instant>,
+    /// A worker panicked.
+    pub(crate) panicked: Option<Error>,
 }
 
 /// What the event loop waits for.
 enum Input {
     Worker(WorkerId, WorkerEvent),
-    /// No worker is left.
-    NoWorkers,
     Stop,
     Frame(String),
     /// Nothing more comes from rx.
@@ -91,17 +55,28 @@ impl EventLoop<'_> {
         Throttle::new(LOG_LINES, LOG_PERIOD)
     }
 
-    pub(crate) fn run(&mut self) {
+    /// Runs until it is stopped, or offline until the input has ended, and all actions have ended. Then ends the
+    /// workers.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Thread`] if a worker panicked, which also stops the loop.
+    pub(crate) fn run(mut self) -> Result<()> {
+        // The sign-in has left a connection open.
+        self.rest_at = Some(system::now() + IDLE_TIME);
         self.run_until_idle();
         self.log_suppressed(None);
+        let ended = self.main_worker.rest().and(self.second_worker.rest());
+        self.panicked.map_or(ended, Err)
     }
 
-    /// Runs until it is stopped, or offline until the input has ended, and all actions have ended.
     fn run_until_idle(&mut self) {
         let (mut rx, mut stopped) = (self.rx.clone(), self.stopped.clone());
         loop {
             while let Some((worker, action)) = self.scheduler.next() {
-                self.worker(worker).start(action);
+                if let Err((action, error)) = self.worker(worker).start(action) {
+                    self.not_started(worker, &action, &error);
+                }
             }
             if self.stopping {
                 if !self.scheduler.is_busy() {
@@ -111,6 +86,13 @@ impl EventLoop<'_> {
             }
             if self.summary_due().is_some() {
                 self.log_suppressed(Some(system::now()));
+            }
+            if self.rest_at.is_some_and(|at| at <= system::now()) {
+                self.rest_at = None;
+                if !self.scheduler.is_busy() {
+                    self.rest(WorkerId::Main);
+                    self.rest(WorkerId::Second);
+                }
             }
             match self.wait_for_input(&rx, &stopped) {
                 Some(Input::Worker(worker, event)) => self.on_worker_event(worker, event),
@@ -130,23 +112,18 @@ impl EventLoop<'_> {
                 Some(Input::End) if self.online => self.stop(),
                 // Offline: the end of the input. Accepted actions still run.
                 Some(Input::End) => self.stopping = true,
-                Some(Input::NoWorkers) => return,
                 None => {}
             }
         }
     }
 
-    /// Waits for what comes first. `None`: a summary of suppressed log lines is due.
+    /// Waits for what comes first. `None`: a summary of suppressed log lines is due, or the workers have been idle for long
+    /// enough.
     fn wait_for_input(&self, rx: &Receiver<String>, stopped: &Receiver<()>) -> Option<Input> {
-        let mut select = Select::new();
-        select.recv(&self.worker_events);
-        select.recv(stopped);
-        select.recv(rx);
-        system::wait_for(select, self.summary_due(), || {
-            match self.worker_events.try_recv() {
-                Ok((worker, event)) => return Some(Input::Worker(worker, event)),
-                Err(TryRecvError::Disconnected) => return Some(Input::NoWorkers),
-                Err(TryRecvError::Empty) => {}
+        let attempt = || {
+            // The workers keep its senders, so it is never disconnected.
+            if let Ok((worker, event)) = self.worker_events.try_recv() {
+                return Some(Input::Worker(worker, event));
             }
             if stopped.try_recv() == Err(TryRecvError::Disconnected) {
                 return Some(Input::Stop);
@@ -156,6 +133,12 @@ impl EventLoop<'_> {
                 Err(TryRecvError::Disconnected) => Some(Input::End),
                 Err(TryRecvError::Empty) => None,
             }
+        };
+        let deadline = self.summary_due().into_iter().chain(self.rest_at).min();
+        system::wait_for(deadline, attempt, |select| {
+            select.recv(&self.worker_events);
+            select.recv(stopped);
+            select.recv(rx);
         })
     }
 
@@ -163,15 +146,38 @@ impl EventLoop<'_> {
         match event {
             WorkerEvent::MachineRead => self.scheduler.machine_read(),
             WorkerEvent::EndingDecided => self.scheduler.ending_decided(worker),
-            WorkerEvent::Idle => self.scheduler.worker_idle(worker),
+            WorkerEvent::Idle => {
+                self.scheduler.worker_idle(worker);
+                self.rest_at = Some(system::now() + IDLE_TIME);
+            }
+            WorkerEvent::Panicked => {
+                self.scheduler.worker_idle(worker);
+                self.rest(worker);
+            }
         }
     }
 
-    fn worker(&self, worker: WorkerId) -> &Worker<'_> {
-        match worker {
-            WorkerId::Main => &self.main_worker,
-            WorkerId::Second => &self.second_worker,
+    /// Lets an idle worker rest. If its thread has panicked, stops.
+    fn rest(&mut self, worker: WorkerId) {
+        if let Err(error) = self.worker(worker).rest() {
+            log::error!("stopping: {error}");
+            self.panicked = Some(error);
+            self.stop();
         }
+    }
+
+    fn worker(&mut self, worker: WorkerId) -> &mut Worker {
+        match worker {
+            WorkerId::Main => &mut self.main_worker,
+            WorkerId::Second => &mut self.second_worker,
+        }
+    }
+
+    /// Ends an action that could not be given a thread.
+    fn not_started(&mut self, worker: WorkerId, action: &Action, error: &Error) {
+        log::error!("{} {} failed: {error}", action.action_type, action.id);
+        self.scheduler.worker_idle(worker);
+        self.end_unstarted(action, Ending::Failed, &error.to_string());
     }
 
     /// Returns when the next summary of suppressed log lines is due.
@@ -222,15 +228,19 @@ impl EventLoop<'_> {
         }
     }
 
-    /// Ends an action that never started.
     fn cancel_waiting(&self, action: &Action) {
+        log::info!("{} {} was cancelled before it started", action.action_type, action.id);
+        self.end_unstarted(action, Ending::Cancelled, BEFORE_START);
+    }
+
+    /// Sends the ending of an action that never started.
+    fn end_unstarted(&self, action: &Action, ending: Ending, reason: &str) {
         if let Some(row) = self.table.row(&action.action_type) {
-            log::info!("{} {} was cancelled before it started", action.action_type, action.id);
             if let Some(recorder) = self.shared.telemetry.recorder() {
-                recorder.record_ending(action.id, "cancelled", BEFORE_START.to_owned());
+                recorder.record_ending(action.id, &ending.to_string(), reason.to_owned());
             }
-            send_ending(row, Ending::Cancelled, &self.shared.messages, &initial_values(action), &mut |_| Ok(()));
-            self.shared.action_ended(action, Ending::Cancelled, Some(BEFORE_START.to_owned()));
+            send_ending(row, ending, &self.shared.messages, &initial_values(action), &mut |_| Ok(()));
+            self.shared.action_ended(action, ending, Some(reason.to_owned()));
         }
     }
 

@@ -1,8 +1,8 @@
 //! [`Emulator`]: signs in, connects, and runs actions.
 //!
-//! The only layer that knows all the others. Four threads: the caller of [`Emulator::run`] runs the [event
-//! loop](event_loop), one worker runs the actions one after the other, a [second one](workers) those that do not need the
-//! machine while it is busy, and the WebSocket thread serves the queues.
+//! The only layer that knows all the others. Two threads: the caller of [`Emulator::run`] runs the [event
+//! loop](event_loop), and the WebSocket thread serves the queues. While there are actions, a [worker](workers) runs them one
+//! after the other, and a second one those that do not need the machine while it is busy.
 
 mod collect;
 mod event_loop;
@@ -15,10 +15,11 @@ use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::{Receiver, bounded};
 
-use self::event_loop::{EventLoop, Worker};
+use self::event_loop::EventLoop;
 use self::handle::Cancel;
 pub use self::handle::Handle;
 use self::scheduler::{Scheduler, WorkerId};
+use self::workers::Worker;
 use crate::actions::messages::MessageSender;
 use crate::actions::{Runner, SessionState, Shared, Table, run_start_steps};
 use crate::events::EmulatorEvent;
@@ -29,7 +30,6 @@ use crate::record::{Recorder, Telemetry};
 use crate::service::{OfflineFolder, Session, Uplink};
 use crate::storage::{JobStore, local_timestamp};
 use crate::sync::lock;
-use crate::system::{self, Thread};
 use crate::websocket::WsClient;
 use crate::websocket::queues::{MachineQueues, Peer};
 use crate::{Config, Error, Result, Secrets};
@@ -142,7 +142,7 @@ impl Emulator {
         service: ServiceSide,
         cancels: Vec<Cancel>,
     ) -> Result<Self> {
-        let table = Arc::new(Table::load(&config)?);
+        let table = Table::load(&config)?;
         let machine: Option<Box<dyn Machine>> = Some(Box::new(CannedMachine::new(&config)));
         let telemetry = Telemetry::default();
         telemetry.secrets().add(&config.machine.password);
@@ -150,7 +150,7 @@ impl Emulator {
             telemetry.set_recorder(&Recorder::of_machine_in(folder, &local_timestamp(), &config)?);
         }
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
-        let messages = Arc::new(MessageSender::new(queues.tx, Arc::clone(&table)));
+        let messages = Arc::new(MessageSender::new(&config, queues.tx, Arc::clone(&table)));
         let shared = Arc::new(Shared { config, messages, controls: Controls::default(), telemetry });
         let handle = Handle {
             shared: Arc::clone(&shared),
@@ -326,7 +326,7 @@ impl Emulator {
         };
         let jobs = Arc::new(JobStore::new(&self.shared.config));
         let readings = Arc::<LastReadings>::default();
-        let (second_shared, second_uplink) = (Arc::new(self.shared.second()), uplink.second());
+        let second_uplink = uplink.second();
         let main_runner = Runner {
             shared: Arc::clone(&self.shared),
             table: Arc::clone(&self.table),
@@ -337,7 +337,7 @@ impl Emulator {
             session: self.state.of_worker(),
         };
         let second_runner = Runner {
-            shared: Arc::clone(&second_shared),
+            shared: Arc::new(self.shared.second()),
             table: Arc::clone(&self.table),
             // Without one of its own, the second worker has only actions that make no requests.
             uplink: second_uplink.clone().unwrap_or_else(|| Arc::clone(&uplink)),
@@ -346,37 +346,26 @@ impl Emulator {
             readings,
             session: self.state.of_worker(),
         };
-        let (to_main, main_actions) = bounded(1);
-        let (to_second, second_actions) = bounded(1);
-        // Up to three events for each action, and the next action of a worker follows the last.
-        let (events, worker_events) = bounded(6);
-        let mut event_loop = EventLoop {
+        // Up to three events for each action, or a panic; the next action of a worker follows the last.
+        let (events, worker_events) = bounded(8);
+        let second_requests = second_uplink.is_some();
+        let event_loop = EventLoop {
             shared: &self.shared,
             table: &self.table,
             rx: &self.rx,
             stopped: &self.stopped,
-            main_worker: Worker { shared: &self.shared, uplink: Some(&*uplink), actions: to_main },
-            second_worker: Worker { shared: &second_shared, uplink: second_uplink.as_deref(), actions: to_second },
+            main_worker: Worker::new(WorkerId::Main, main_runner, Some(uplink), events.clone()),
+            second_worker: Worker::new(WorkerId::Second, second_runner, second_uplink, events),
             worker_events,
             invalid_lines: EventLoop::throttle(),
             ignored_actions: EventLoop::throttle(),
-            scheduler: Scheduler::new(!online, second_uplink.is_some()),
+            scheduler: Scheduler::new(!online, second_requests),
             online,
             stopping: false,
+            rest_at: None,
+            panicked: None,
         };
-        let main_events = events.clone();
-        let main = start_worker("gf-worker", move || {
-            workers::run(WorkerId::Main, main_runner, &main_actions, &main_events);
-        })?;
-        let second = start_worker("gf-worker-2", move || {
-            workers::run(WorkerId::Second, second_runner, &second_actions, &events);
-        })?;
-        event_loop.run();
-        // Disconnects the workers' queues, which ends the workers.
-        drop(event_loop);
-        let panicked = |thread| move |_| Error::Thread { thread, reason: "it panicked".into() };
-        let second = second.join().map_err(panicked("gf-worker-2"));
-        let ended = main.join().map_err(panicked("gf-worker")).and(second);
+        let ended = event_loop.run();
         let closed = self.client.take().map_or(Ok(()), WsClient::stop);
         self.shared.messages.close();
         log::info!("stopped");
@@ -385,10 +374,6 @@ impl Emulator {
         }
         ended.and(closed)
     }
-}
-
-fn start_worker(name: &'static str, run: impl FnOnce() + Send + 'static) -> Result<Thread<()>> {
-    system::spawn(name, run).map_err(|e| Error::Thread { thread: name, reason: e.to_string() })
 }
 
 impl Drop for Emulator {

@@ -39,6 +39,15 @@ pub(crate) enum WorkerId {
     Second,
 }
 
+impl WorkerId {
+    pub(crate) fn thread_name(self) -> &'static str {
+        match self {
+            Self::Main => "gf-worker",
+            Self::Second => "gf-worker-2",
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Job,

@@ -145,7 +145,7 @@ impl Follower {
 
 fn spawn(name: &'static str, work: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>> {
     let started = thread::Builder::new().name(name.into()).spawn(work);
-    started.map_err(|e| Error::Thread { thread: name, reason: e.to_string() })
+    started.map_err(|e| Error::no_thread(name, &e))
 }
 
 fn join(thread: Option<JoinHandle<()>>) {

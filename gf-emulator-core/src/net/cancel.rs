@@ -115,7 +115,7 @@ impl CancelToken {
     }
 
     /// Drops the cached poll, when the next wait may be an hour away.
-    pub(super) fn drop_cached_poll(&self) {
+    pub(crate) fn drop_cached_poll(&self) {
         self.lock().cached_poll = None;
     }
 

@@ -127,7 +127,7 @@ impl Recorder {
         redactor: Redactor,
         limits: puls::Limits,
     ) -> Result<Self> {
-        let no_thread = |e: io::Error| Error::Thread { thread: "gf-recorder", reason: e.to_string() };
+        let no_thread = |e: io::Error| Error::no_thread("gf-recorder", &e);
         let started = system::now();
         let (queue, subscribers) = (Arc::<Queue>::default(), Subscribers::default());
         let (abandoned, secrets) = (Arc::<AtomicBool>::default(), redactor.secrets().clone());

@@ -230,4 +230,8 @@ impl Uplink for Session {
     fn reset(&self) {
         self.http.cancel_token().reset();
     }
+
+    fn close_idle(&self) {
+        self.http.close_idle();
+    }
 }

@@ -197,4 +197,7 @@ pub trait Uplink: Send + Sync {
 
     /// Allows calls again after [`cancel`](Self::cancel).
     fn reset(&self) {}
+
+    /// Closes connections that are kept open between calls: no action has come for some time. Does nothing by default.
+    fn close_idle(&self) {}
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crossbeam_channel::{Sender, bounded};
 
 use super::dial::Dialer;
-use super::driver::{Driver, thread_error};
+use super::driver::Driver;
 use super::outbox::Limits;
 use super::queues::{MachineQueues, Peer};
 use super::state::ClientState;
@@ -119,6 +119,8 @@ impl WsClient {
         let later_sessions = Arc::clone(session);
         let sign_in = move || {
             let tokens = later_sessions.credentials().sign_in(&http)?;
+            // The next one may be an hour away.
+            http.close_idle();
             Ok(later_sessions.websocket_url(&later_sessions.adopt(tokens)))
         };
         let dialer = Dialer { sign_in: Arc::new(sign_in), network, user_agent: config.user_agent(), cancel };
@@ -134,7 +136,7 @@ impl WsClient {
     }
 
     fn start(socket: Socket, dialer: Dialer, origin: String, telemetry: Telemetry, peer: &Peer) -> Result<Self> {
-        let failed = |e| thread_error("gf-websocket", &e);
+        let failed = |e| Error::no_thread("gf-websocket", &e);
         let poll = Poll::new().map_err(failed)?;
         let waker = poll.waker();
         let (running, stopped) = bounded(0);
@@ -172,8 +174,7 @@ impl WsClient {
         let Some(thread) = self.thread.take() else { return Ok(()) };
         self.running = None;
         self.waker.wake();
-        let panicked = |_| Err(Error::Thread { thread: "gf-websocket", reason: "it panicked".into() });
-        thread.join().unwrap_or_else(panicked)
+        thread.join().unwrap_or_else(|_| Err(Error::thread_panicked("gf-websocket")))
     }
 }
 

@@ -82,9 +82,7 @@ impl Attempt {
         match self.result.try_recv() {
             Ok(result) => Some(result),
             Err(TryRecvError::Empty) => None,
-            Err(TryRecvError::Disconnected) => {
-                Some(Err(Error::Thread { thread: "gf-dial", reason: "it panicked".into() }))
-            }
+            Err(TryRecvError::Disconnected) => Some(Err(Error::thread_panicked("gf-dial"))),
         }
     }
 

@@ -1,8 +1,6 @@
 //! [`Driver`]: the thread that carries out what [`ClientState`] decides.
 
-use std::io;
-
-use crossbeam_channel::{Receiver, Select, Sender, TryRecvError, TrySendError};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use tungstenite::Message;
 
 use super::dial::{Attempt, Dialer};
@@ -75,7 +73,7 @@ impl Driver {
                 Command::Exit => return Ok(()),
                 Command::Connect => match self.dialer.clone().spawn(self.poll.waker()) {
                     Ok(attempt) => self.attempt = Some(attempt),
-                    Err(e) => self.connect_failed(&thread_error("gf-dial", &e)),
+                    Err(e) => self.connect_failed(&Error::no_thread("gf-dial", &e)),
                 },
                 Command::Disconnect { reason, retry_in } => {
                     self.close(&reason);
@@ -83,7 +81,9 @@ impl Driver {
                 }
                 Command::Wait { interest, until } => match self.poll.wait(interest, until) {
                     Err(e) if self.socket.is_some() => self.state.connection_lost(e.to_string()),
-                    result => result.map_err(|e| thread_error("gf-websocket", &e))?,
+                    result => {
+                        result.map_err(|e| Error::Thread { thread: "gf-websocket", reason: e.to_string() })?;
+                    }
                 },
                 Command::Read => self.with_socket(Self::read),
                 Command::Write(messages) => {
@@ -225,11 +225,7 @@ impl Driver {
         // Messages are collected meanwhile: the machine may be waiting for room in tx. A machine that stops reads no
         // more and waits for this thread.
         loop {
-            let mut select = Select::new();
-            select.send(&self.rx);
-            select.recv(&self.tx);
-            select.recv(&self.stopped);
-            let received = system::wait_for(select, None, || {
+            let attempt = || {
                 match self.rx.try_send(std::mem::take(&mut text)) {
                     Err(TrySendError::Full(unsent)) => text = unsent,
                     Ok(()) | Err(TrySendError::Disconnected(_)) => return Some(None),
@@ -240,6 +236,11 @@ impl Driver {
                     Err(TryRecvError::Empty) => {}
                 }
                 (self.stopped.try_recv() == Err(TryRecvError::Disconnected)).then_some(None)
+            };
+            let received = system::wait_for(None, attempt, |select| {
+                select.send(&self.rx);
+                select.recv(&self.tx);
+                select.recv(&self.stopped);
             });
             match received.flatten() {
                 Some(message) => self.state.push(message),
@@ -247,8 +248,4 @@ impl Driver {
             }
         }
     }
-}
-
-pub(super) fn thread_error(thread: &'static str, e: &io::Error) -> Error {
-    Error::Thread { thread, reason: e.to_string() }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Select, SendError, Sender, TryRecvError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, TrySendError, bounded};
 use tungstenite::Utf8Bytes;
 
 use crate::net::poll::Waker;
@@ -18,7 +18,7 @@ use crate::system;
 /// Frames that the machine has not read yet. While rx is full, the socket is not read.
 const RX_CAPACITY: usize = 16;
 /// Messages that the transport has not taken yet. The WebSocket thread moves them to its outbox at once.
-const TX_CAPACITY: usize = 256;
+const TX_CAPACITY: usize = 64;
 /// How long `send` waits on a full queue after a stop.
 const SEND_TIMEOUT_AFTER_STOP: Duration = Duration::from_millis(500);
 
@@ -92,7 +92,7 @@ pub struct Tx {
 }
 
 impl Tx {
-    /// Queues a message. Blocks while the queue is full (256 messages). The WebSocket thread always drains it. An
+    /// Queues a message. Blocks while the queue is full (64 messages). The WebSocket thread always drains it. An
     /// in-memory peer may not; then stopping the machine ends the wait within 500 ms.
     ///
     /// # Errors
@@ -111,11 +111,8 @@ impl Tx {
     }
 
     fn send_blocking(&self, message: Outgoing) -> Result<(), SendError<Outgoing>> {
-        let mut select = Select::new();
-        select.send(&self.queue);
-        select.recv(self.stopper.stopped());
         let mut unsent = Some(message);
-        let sent = system::wait_for(select, None, || {
+        let attempt = || {
             if self.stopper.stopped().try_recv() == Err(TryRecvError::Disconnected) {
                 return Some(None);
             }
@@ -127,6 +124,10 @@ impl Tx {
                     None
                 }
             }
+        };
+        let sent = system::wait_for(None, attempt, |select| {
+            select.send(&self.queue);
+            select.recv(self.stopper.stopped());
         });
         let message = match (sent.flatten(), unsent) {
             (Some(sent), _) => return sent,

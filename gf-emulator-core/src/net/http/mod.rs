@@ -21,6 +21,7 @@ mod message;
 mod transport;
 
 use std::io;
+use std::sync::Mutex;
 use std::time::Instant;
 
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE};
@@ -33,12 +34,14 @@ use self::transport::{Dialer, NoResolver};
 use crate::events::EmulatorEvent;
 use crate::net::{CancelToken, Network, connection_error};
 use crate::record::{PendingExchange, Telemetry};
+use crate::sync::lock;
 use crate::system;
 use crate::{Error, Result};
 
 /// An HTTP client for one exchange at a time, all cancelled by one token.
 pub(crate) struct Http {
-    agent: ureq::Agent,
+    /// Has the connections that are kept open. `None`: there are none.
+    agent: Mutex<Option<ureq::Agent>>,
     network: Network,
     cancel: CancelToken,
     user_agent: String,
@@ -59,8 +62,18 @@ impl Http {
         telemetry: Telemetry,
         limits: Limits,
     ) -> Self {
+        let agent = Mutex::default();
+        let user_agent = user_agent.to_owned();
+        Self { agent, network, cancel, user_agent, telemetry, current: CurrentExchange::new(), limits }
+    }
+
+    fn agent(&self) -> ureq::Agent {
+        lock(&self.agent).get_or_insert_with(|| self.new_agent()).clone()
+    }
+
+    fn new_agent(&self) -> ureq::Agent {
         let config = ureq::Agent::config_builder()
-            .user_agent(user_agent)
+            .user_agent(&self.user_agent)
             // Redirects are followed in service/session.rs, which knows the hosts that may receive the token.
             .max_redirects(0)
             .max_redirects_will_error(false)
@@ -72,10 +85,14 @@ impl Http {
             .max_idle_connections(2)
             .max_idle_connections_per_host(1)
             .build();
-        let current = CurrentExchange::new();
-        let dialer = Dialer { network: network.clone(), cancel: cancel.clone(), current: current.clone(), limits };
-        let agent = ureq::Agent::with_parts(config, dialer, NoResolver);
-        Self { agent, network, cancel, user_agent: user_agent.to_owned(), telemetry, current, limits }
+        let (network, cancel, current) = (self.network.clone(), self.cancel.clone(), self.current.clone());
+        ureq::Agent::with_parts(config, Dialer { network, cancel, current, limits: self.limits }, NoResolver)
+    }
+
+    /// Closes the connections that are kept open for further requests. With TLS, one takes about 100 KiB.
+    pub(crate) fn close_idle(&self) {
+        *lock(&self.agent) = None;
+        self.cancel.drop_cached_poll();
     }
 
     /// Creates a client like this one with a token of its own, for exchanges at the same time.
@@ -172,11 +189,11 @@ impl Http {
             builder = builder.header(CONTENT_TYPE, content_type);
         }
         let result = match method {
-            Method::Get => builder.body(()).map(|request| self.agent.run(request)),
+            Method::Get => builder.body(()).map(|request| self.agent().run(request)),
             Method::Post | Method::Put => builder
                 .header(CONTENT_LENGTH, body.len())
                 .body(ureq::SendBody::from_reader(&mut reported))
-                .map(|request| self.agent.run(request)),
+                .map(|request| self.agent().run(request)),
         };
         result.map_err(|_| Error::Url { url: url.to_string(), reason: "it does not form a valid HTTP request" })
     }
