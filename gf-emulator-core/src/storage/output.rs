@@ -10,7 +10,8 @@ use crate::{Error, Result, files};
 /// A buffered output that leaves a complete file or none.
 ///
 /// `-` and `/dev/stdout` are standard output. A character device is written to in place. Everything else is an
-/// [`AtomicFile`]: [`finish`](Self::finish) renames it to its name; dropped before that, it leaves nothing.
+/// [`AtomicFile`]: [`finish`](Self::finish) renames it to its name; dropped before that, it leaves nothing. The temp files of
+/// programs that were killed are removed from its folder.
 ///
 /// ```
 /// use std::io::Write;
@@ -52,7 +53,10 @@ impl Output {
         } else {
             let target = files::device(path).and_then(|device| match device {
                 Some(device) => Ok(Target::Stream(device)),
-                None => AtomicFile::create_following_links(path).map(Target::File),
+                None => AtomicFile::create_following_links(path).map(|file| {
+                    file.remove_leftovers();
+                    Target::File(file)
+                }),
             });
             target.map_err(|error| cannot_create(path, error))?
         };
