@@ -157,7 +157,7 @@ impl Drop for SimulatedName {
 
 /// As [`temp_file::remove_leftovers`]. Does nothing in a simulation, where no program is killed.
 pub(crate) fn remove_leftovers(folder: &Path) {
-    simulated!(_ => ());
+    simulated!(_ => nothing);
     temp_file::remove_leftovers(folder);
 }
 

@@ -17,6 +17,12 @@ use crate::{simulation, sync::lock};
 
 /// Returns from the function with what a simulation does instead, if one runs in this thread.
 macro_rules! simulated {
+    (_ => nothing) => {
+        #[cfg(feature = "simulation")]
+        if $crate::simulation::current().is_some() {
+            return;
+        }
+    };
     ($system:pat => $instead:expr) => {
         #[cfg(feature = "simulation")]
         if let Some($system) = $crate::simulation::current() {

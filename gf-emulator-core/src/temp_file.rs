@@ -107,7 +107,9 @@ mod tests {
         let here = |name: &str| folder.path().join(name);
         let living = create(folder.path(), 0o600).unwrap();
         let kept = [".arriving-.puls", "arriving-1.part", ".tmp1.part", "job.puls"].map(here);
-        kept.iter().for_each(|path| fs::write(path, "theirs").unwrap());
+        for path in &kept {
+            fs::write(path, "theirs").unwrap();
+        }
         fs::create_dir(here(".arriving-folder.part")).unwrap();
         let (open, renamed) = create(folder.path(), 0o600).unwrap().into_parts();
         renamed.persist(here("renamed")).unwrap();

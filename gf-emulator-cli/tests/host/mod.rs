@@ -91,8 +91,8 @@ fn expect_words(text: &str, words: &[&str]) {
 }
 
 fn no_temp_files(folder: &Path) -> bool {
-    let mut names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
-    names.all(|name| !name.to_str().unwrap().ends_with(".part"))
+    let mut paths = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    paths.all(|path| path.extension().is_none_or(|extension| extension != "part"))
 }
 
 #[test]
@@ -160,17 +160,23 @@ fn folders_that_become_read_only_fail_jobs_and_nothing_else() {
     let (folder, service) = (folder(), service());
     prepare(&folder, &service, "");
     let folders = ["motion", "sent", "recordings"].map(|name| folder.path().join(name));
-    folders.iter().for_each(|folder| fs::create_dir(folder).unwrap());
+    for folder in &folders {
+        fs::create_dir(folder).unwrap();
+    }
     let mut run_it = command(folder.path());
     run_it.arg("run");
     let Some(run_it) = unprivileged(run_it, &folder) else { return };
     let program = Program::start(run_it);
     assert!(service.wait_for(is_open, LIMIT));
-    folders.iter().for_each(|folder| set_mode(folder, 0o500));
+    for folder in &folders {
+        set_mode(folder, 0o500);
+    }
     set_mode(&fs::read_dir(&folders[2]).unwrap().next().unwrap().unwrap().path(), 0o500);
     assert_eq!(act(&service, 1, "motion"), "motion:failed");
     assert_eq!(act(&service, 2, "lid_image"), "lid_image:completed");
-    folders.iter().for_each(|folder| set_mode(folder, 0o700));
+    for folder in &folders {
+        set_mode(folder, 0o700);
+    }
     assert_eq!(act(&service, 3, "motion"), "motion:completed");
     let ended = stop(&service, program);
     expect_words(
@@ -203,6 +209,7 @@ fn folders_that_are_read_only_are_errors_at_the_start() {
 
 #[test]
 fn too_few_descriptors_are_said_and_nothing_hangs() {
+    const ADVICE: &str = "Too many open files (os error 24); allow the program to open more (ulimit -n)";
     let (mut connected, mut refused) = (0, 0);
     // A limit below what the program's start needs, up to one with which everything works.
     for limit in 3..=32 {
@@ -224,13 +231,13 @@ fn too_few_descriptors_are_said_and_nothing_hangs() {
             let endings: Vec<_> = actions.iter().zip(1..).map(|(action, id)| act(&service, id, action)).collect();
             let ended = stop(&service, program);
             let all = ["motion:completed", "lid_image:completed", "settings:completed"];
-            assert!(endings == all || ended.stderr.contains("Too many open files"), "{limit}: {endings:?} {ended:#?}");
+            assert!(endings == all || ended.stderr.contains(ADVICE), "{limit}: {endings:?} {ended:#?}");
         } else {
             refused += 1;
             program.terminate();
             let ended = program.end();
             let text = &ended.stderr;
-            assert!(text.contains("Too many open files") || text.contains("shared libraries"), "{limit}: {text}");
+            assert!(text.contains(ADVICE) || text.contains("shared libraries"), "{limit}: {text}");
             assert!(!text.contains("panicked"), "{limit}: {text}");
         }
     }

@@ -168,6 +168,7 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.join("ca.pem")).unwrap(), pem);
         assert!(!pem.contains("PRIVATE"));
         fs::remove_file(folder.join("ca.pem")).unwrap();
+        fs::write(folder.join(".arriving-killed.part"), "half a key").unwrap();
         let last_day = TODAY.saturating_add(jiff::Span::new().days(DAYS));
         assert_eq!(load(&folder, last_day).unwrap(), pem);
         assert_eq!(fs::read_to_string(folder.join("ca.pem")).unwrap(), pem);

@@ -66,7 +66,7 @@ fn has_only_temp_files(folder: &Path) -> bool {
 }
 
 fn remove_leftovers(folder: &Path) {
-    simulated!(_ => ());
+    simulated!(_ => nothing);
     disk::remove_leftovers(folder);
     let parent = folder.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
     let beside = fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());

@@ -161,3 +161,29 @@ pub(crate) fn local_timestamp() -> String {
     let now = jiff::Timestamp::try_from(system::wall_clock()).unwrap_or_default();
     now.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d_%H%M%S").to_string()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_removes_what_was_left_in_every_folder_that_it_writes_to() {
+        let here = tempfile::tempdir().unwrap();
+        let folders = ["motion", "firmware", "sent", "status", "images"].map(|name| here.path().join(name));
+        for folder in &folders {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join(".arriving-killed.part"), "half").unwrap();
+        }
+        let [motion, firmware, sent, status, _] = folders.clone();
+        let mut config = Config::default();
+        config.motion.dir = motion;
+        config.firmware.dir = firmware;
+        config.firmware.status_file = Some(status.join("status.json"));
+        config.logging.sent_images_dir = Some(sent);
+        remove_leftovers_of(&config);
+        let left = folders.map(|folder| fs::read_dir(folder).unwrap().count());
+        assert_eq!(left, [0, 0, 0, 0, 1], "it only reads the last one");
+    }
+}

@@ -211,6 +211,21 @@ mod tests {
     }
 
     #[test]
+    fn removes_what_programs_that_were_killed_have_left_and_not_what_others_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let leftover = folder.path().join(".arriving-dead.part");
+        fs::write(&leftover, "half").unwrap();
+        let living = Output::create(&folder.path().join("first"), &[]).unwrap();
+        assert!(!leftover.exists());
+        let other = Output::create(&folder.path().join("second"), &[]).unwrap();
+        for output in [living, other] {
+            assert!(output.temp_path().is_some_and(Path::exists));
+            output.finish(Ok(())).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
     fn refuses_a_file_that_is_read() {
         let folder = tempfile::tempdir().unwrap();
         let here = folder.path();
