@@ -4,12 +4,13 @@
 //! [`SafeLogger`].
 
 use std::fs;
-use std::io::Write;
-use std::path::Path;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use env_logger::{Logger, Target};
 use gf_emulator_core::config::{LogLevel, Logging};
+use gf_emulator_core::words::count;
 use gf_emulator_core::{Config, Error, SafeLogger, Secrets, files};
 use log::{LevelFilter, Log};
 
@@ -49,6 +50,7 @@ pub(crate) fn start(logging: &Logging) -> Result<(), CliError> {
     }
     if let Some(path) = &logging.file {
         let file = open(path).map_err(|e| CliError::usage(format_args!("log_file: {e}")))?;
+        let file = LogFile { file, path: path.clone(), lost: 0 };
         loggers.push(logger(&levels(logging.level), Target::Pipe(Box::new(file)), true));
     }
     let max_level = loggers.iter().map(Logger::filter).max().unwrap_or(LevelFilter::Off);
@@ -66,6 +68,43 @@ pub(crate) fn start_with_warnings() -> Result<(), CliError> {
     let mut config = Config::default();
     config.logging.console_level = Some(LogLevel::Warning);
     start(&config.logging)
+}
+
+/// The log file. A disk that is full is reported on the console, and costs lines, but does not stop the machine.
+struct LogFile<F> {
+    file: F,
+    path: PathBuf,
+    /// Lines that could not be written since the last one that could.
+    lost: u64,
+}
+
+impl<F: Write> Write for LogFile<F> {
+    /// Writes a line.
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        let path = self.path.display();
+        // The line before may have been written in part.
+        let start = if self.lost > 0 { "\n" } else { "" };
+        match self.file.write_all(start.as_bytes()).and_then(|()| self.file.write_all(line)) {
+            Ok(()) if self.lost > 0 => {
+                notice(format_args!("log_file: {path} can be written again; it lacks {}", count(self.lost, "line")));
+                self.lost = 0;
+            }
+            Ok(()) => {}
+            Err(e) => {
+                if self.lost == 0 {
+                    notice(format_args!(
+                        "log_file: cannot write {path}: {e}; the log lacks lines until that works again"
+                    ));
+                }
+                self.lost += 1;
+            }
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 fn open(path: &Path) -> Result<fs::File, Error> {
@@ -87,4 +126,40 @@ fn logger(levels: &str, target: Target, with_time: bool) -> Logger {
             writeln!(out, "{}", SafeLogger::format_line(record))
         })
         .build()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Has room for so many bytes.
+    struct Disk {
+        room: usize,
+        written: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let count = bytes.len().min(self.room);
+            self.room -= count;
+            self.written.extend(&bytes[..count]);
+            if count == 0 { Err(io::ErrorKind::StorageFull.into()) } else { Ok(count) }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_log_goes_on_when_the_disk_has_room_again() {
+        let mut log = LogFile { file: Disk { room: 12, written: Vec::new() }, path: "log".into(), lost: 0 };
+        for line in ["first\n", "second, cut\n", "lost\n"] {
+            log.write_all(line.as_bytes()).unwrap();
+        }
+        assert_eq!(log.lost, 2);
+        log.file.room = 100;
+        log.write_all(b"last\n").unwrap();
+        assert_eq!((log.lost, log.file.written.as_slice()), (0, &b"first\nsecond\nlast\n"[..]));
+    }
 }

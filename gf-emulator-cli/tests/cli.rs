@@ -5,6 +5,10 @@ mod configurations;
 mod conform;
 mod files_on_disk;
 mod floods;
+#[cfg(unix)]
+mod host;
+#[cfg(unix)]
+mod killed;
 mod online;
 mod outputs;
 mod program;

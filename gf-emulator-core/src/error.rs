@@ -3,6 +3,7 @@
 //! Each variant says what happened and to what; its message says what to do about it, if anything. No type of a
 //! dependency is part of it, and no message has a password, a token or the query of a URL.
 
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
@@ -23,7 +24,7 @@ pub enum Error {
     Config(#[from] Problems),
 
     /// A file could not be read, written or created.
-    #[error("cannot {doing} {}: {source}", path.display())]
+    #[error("cannot {doing} {}: {}", path.display(), advised(source))]
     File {
         /// The operation: "read", "write" and so on.
         doing: &'static str,
@@ -332,4 +333,13 @@ fn list(names: &[String]) -> String {
         names if names.len() > SHOWN => format!("{} and {} more", names[..SHOWN].join(", "), names.len() - SHOWN),
         names => names.join(", "),
     }
+}
+/// Adds to an error of the operating system what to do about it, if that is known.
+pub(crate) fn advised(reason: &dyn fmt::Display) -> String {
+    let mut text = reason.to_string();
+    // EMFILE on all Unix systems.
+    if cfg!(unix) && text.ends_with("(os error 24)") {
+        text.push_str("; allow the program to open more (ulimit -n)");
+    }
+    text
 }

@@ -112,6 +112,7 @@ pub mod simulation;
 pub mod storage;
 mod sync;
 mod system;
+mod temp_file;
 mod throttle;
 pub mod websocket;
 pub mod words;

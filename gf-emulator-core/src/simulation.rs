@@ -86,6 +86,13 @@ pub trait Disk {
     /// As the operating system.
     fn create_folders(&self, folder: &Path) -> io::Result<()>;
 
+    /// Creates a folder that does not exist yet.
+    ///
+    /// # Errors
+    ///
+    /// As the operating system: `AlreadyExists`.
+    fn create_folder(&self, folder: &Path) -> io::Result<()>;
+
     /// Creates a file that does not exist yet.
     ///
     /// # Errors
@@ -99,6 +106,9 @@ pub trait Disk {
     ///
     /// As the operating system: there is no such file.
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>>;
+
+    /// Returns whether there is a file of this name.
+    fn exists(&self, path: &Path) -> bool;
 
     /// Renames a file. Replaces another only if `replaces`.
     ///

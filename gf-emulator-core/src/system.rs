@@ -15,30 +15,38 @@ use crossbeam_channel::{
 #[cfg(feature = "simulation")]
 use crate::{simulation, sync::lock};
 
+/// Returns from the function with what a simulation does instead, if one runs in this thread.
+macro_rules! simulated {
+    (_ => nothing) => {
+        #[cfg(feature = "simulation")]
+        if $crate::simulation::current().is_some() {
+            return;
+        }
+    };
+    ($system:pat => $instead:expr) => {
+        #[cfg(feature = "simulation")]
+        if let Some($system) = $crate::simulation::current() {
+            return $instead;
+        }
+    };
+}
+pub(crate) use simulated;
+
 /// Returns the time of the monotonic clock.
 pub(crate) fn now() -> Instant {
-    #[cfg(feature = "simulation")]
-    if let Some(system) = simulation::current() {
-        return system.now();
-    }
+    simulated!(system => system.now());
     Instant::now()
 }
 
 /// Returns the time of the wall clock.
 pub(crate) fn wall_clock() -> SystemTime {
-    #[cfg(feature = "simulation")]
-    if let Some(system) = simulation::current() {
-        return system.wall_clock();
-    }
+    simulated!(system => system.wall_clock());
     SystemTime::now()
 }
 
 /// Returns a random number, for the jitter of pauses.
 pub(crate) fn random() -> u64 {
-    #[cfg(feature = "simulation")]
-    if let Some(system) = simulation::current() {
-        return system.random();
-    }
+    simulated!(system => system.random());
     rand::random()
 }
 
@@ -63,10 +71,7 @@ impl<T> Thread<T> {
 
 /// Starts a thread.
 pub(crate) fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
-    #[cfg(feature = "simulation")]
-    if let Some(system) = simulation::current() {
-        return Ok(Thread::Simulated(simulation::Thread::start(&*system, name, run)));
-    }
+    simulated!(system => Ok(Thread::Simulated(simulation::Thread::start(&*system, name, run))));
     thread::Builder::new().name(name.to_owned()).spawn(run).map(Thread::Real)
 }
 
@@ -78,13 +83,12 @@ pub(crate) fn wait_while<'a, T>(
     deadline: Option<Instant>,
     is_waiting: impl FnMut(&mut T) -> bool,
 ) -> MutexGuard<'a, T> {
-    #[cfg(feature = "simulation")]
-    if let Some(system) = simulation::current() {
+    simulated!(system => {
         drop(guard);
         let mut is_waiting = is_waiting;
         system.wait(deadline, &mut || !is_waiting(&mut lock(mutex)));
-        return lock(mutex);
-    }
+        lock(mutex)
+    });
     let _ = mutex;
     match deadline {
         None => condvar.wait_while(guard, is_waiting).unwrap_or_else(PoisonError::into_inner),
@@ -102,16 +106,15 @@ pub(crate) fn wait_for<'a, T>(
     mut attempt: impl FnMut() -> Option<T>,
     add_operations: impl FnOnce(&mut Select<'a>),
 ) -> Option<T> {
-    #[cfg(feature = "simulation")]
-    if let Some(system) = simulation::current() {
+    simulated!(system => {
         let mut result = None;
         system.wait(deadline, &mut || {
             // Called again only if it is not ready.
             result = result.take().or_else(&mut attempt);
             result.is_some()
         });
-        return result;
-    }
+        result
+    });
     // Most often something is there already.
     if let Some(result) = attempt() {
         return Some(result);

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use gf_emulator_core::{SafeLogger, Secrets};
+use gf_simulated_system::outside;
 use log::{Log, Metadata, Record};
 
 use crate::session;
@@ -45,6 +46,7 @@ impl Log for ToModel {
 
     fn log(&self, record: &Record<'_>) {
         if let Some(world) = session::current() {
+            let _outside = outside();
             let line = record.args().to_string();
             world.note(format_args!("log: {} {line}", record.level()));
             world.model.borrow_mut().on_log(&line);

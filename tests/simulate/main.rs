@@ -1,10 +1,10 @@
 //! `simulate`: runs the emulator in simulated time, against a service, a network, a disk and a machine that fail, and
 //! checks its promises after each session.
 
-mod disk;
 mod frames;
 mod log_capture;
 mod machine;
+mod memory;
 mod model;
 mod network;
 mod scenario;
@@ -14,7 +14,7 @@ mod world;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Instant;
@@ -36,6 +36,9 @@ struct Arguments {
     /// Run this seed only
     #[arg(long, value_name = "SEED", conflicts_with_all = ["seeds", "first"])]
     seed: Option<u64>,
+    /// Simulate days with a cut every hour, and compare the memory of the emulator at their ends
+    #[arg(long)]
+    day: bool,
     /// Print everything that happens in the session of the seed, to standard error
     #[arg(long, requires = "seed")]
     trace: bool,
@@ -53,6 +56,7 @@ struct Totals {
     done: AtomicU64,
     simulated_ms: AtomicU64,
     broken: Mutex<Vec<(u64, Vec<String>)>>,
+    growth_bytes: AtomicI64,
 }
 
 fn main() -> ExitCode {
@@ -103,14 +107,19 @@ fn main() -> ExitCode {
         done as f64 / seconds,
         broken.len()
     );
+    if arguments.day {
+        let growth = totals.growth_bytes.load(Ordering::Relaxed);
+        println!("at the end of a day, an emulator needs at most {growth} bytes more than at its beginning");
+    }
     if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn run_seed(seed: u64, arguments: &Arguments, totals: &Totals) {
-    let outcome = session::run(seed, arguments.trace);
+    let outcome = session::run(seed, arguments.day, arguments.trace);
+    totals.growth_bytes.fetch_max(outcome.growth_bytes, Ordering::Relaxed);
     let mut failures = outcome.failures;
     if seed.is_multiple_of(arguments.twice_every.max(1)) {
-        let again = session::run(seed, false);
+        let again = session::run(seed, arguments.day, false);
         if again.trace != outcome.trace {
             let same = outcome.trace.lines().zip(again.trace.lines()).take_while(|(first, second)| first == second);
             failures.push(format!("a second run differs after line {}", same.count()));

@@ -112,7 +112,7 @@ impl Model {
                 *self.ended.entry(key).or_default() += 1;
                 let path = format!("/{action_id}.puls");
                 let mut bodies = self.jobs.iter().filter(|(of, _)| *of == path).peekable();
-                let needs_file = *ending == Ending::Completed && bodies.peek().is_some() && !world.disk.has_failed();
+                let needs_file = *ending == Ending::Completed && bodies.peek().is_some() && !world.has_disk_failed();
                 if needs_file && !bodies.any(|(_, body)| world.disk.keeps(body)) {
                     self.fail(format!("{action} {action_id} completed before its job was safe on disk"));
                 }
@@ -167,7 +167,7 @@ impl Model {
         let sent = self.sent();
         self.check_messages(&sent, demands);
         self.check_actions(&sent, demands);
-        if !world.disk.has_failed() {
+        if !world.has_disk_failed() {
             let recording = files.iter().find(|(path, _)| path == Path::new(RECORDING));
             self.check_recording(recording.map(|(_, contents)| contents.as_slice()), &sent);
         }

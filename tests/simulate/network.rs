@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use gf_emulator_core::simulation::{Connection, System};
+use gf_simulated_system::outside;
 
 use crate::service;
 use crate::session;
@@ -213,6 +214,7 @@ impl Connection for MachineEnd {
     }
 
     fn write(&self, buf: &[u8]) -> io::Result<usize> {
+        let _outside = outside();
         let Some(world) = session::current() else { return Err(io::ErrorKind::BrokenPipe.into()) };
         let mut pipe = lock(&self.pipe);
         if pipe.is_broken {

@@ -20,6 +20,11 @@ pub(crate) const PICTURES: &str = "/sim/sent";
 pub(crate) const RECORDING: &str = "/sim/record/session.jsonl";
 /// The action that is sent when everything works again.
 pub(crate) const LAST_ACTION: i64 = 9999;
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+const HOURS_OF_A_DAY: u32 = 24;
+const ACTIONS_OF_A_DAY: u64 = 1200;
+/// After so many, the jobs, signatures of URLs and tokens of a day are repeated: a machine remembers hundreds of them.
+const KINDS_OF_A_DAY: i64 = 3;
 const SERIAL: u32 = 421_337;
 
 /// How often something goes wrong, in thousandths.
@@ -85,7 +90,7 @@ impl Scenario {
         }
         for _ in 0..world.pick(0..4) {
             world.after(world.time_below(faults_end + Duration::from_secs(20)), |world| {
-                let files = world.disk.after_power_failure(world);
+                let files = world.disk.after_power_failure(|below| world.index(below));
                 world.model.borrow_mut().on_power_failure(&files);
             });
         }
@@ -93,17 +98,33 @@ impl Scenario {
         if stops_reading {
             plan_stalls(world, faults_end);
         }
-        let actions = plan_actions(world, generation, faults_end);
+        let actions = plan_actions(world, generation, faults_end, world.pick(1..10), i64::MAX);
         world.after(faults_end, |world| {
             world.note(format_args!("everything works again"));
             world.service.borrow_mut().faults = Faults::default();
             world.network.set_dial(None);
-            world.disk.set_failures(0);
+            world.set_disk_failures(0);
         });
         let stop = world.chance(200).then(|| world.time_below(faults_end * 2));
         let all_arrive =
             stop.is_none() && faults.cuts + faults.pongs + faults.http + faults.frames == 0 && !stops_reading;
         Self { generation, config, faults_end, stop, actions, all_arrive }
+    }
+
+    /// Draws a day: in every hour, the connection is cut once and cannot be made again for up to a minute.
+    pub(crate) fn plan_day(world: &Rc<World>) -> Self {
+        let generation = if world.chance(500) { Generation::V2 } else { Generation::V1 };
+        let faults_end = HOUR * HOURS_OF_A_DAY;
+        let mut config = config(world, generation);
+        // Otherwise a 1.x machine waits all day for it.
+        config.emulator.button = Button::Auto;
+        world.service.borrow_mut().token_kinds = KINDS_OF_A_DAY.unsigned_abs();
+        for hour in 0..HOURS_OF_A_DAY {
+            plan_outage(world, HOUR * hour + world.time_below(HOUR), Duration::from_secs(60));
+        }
+        let actions = plan_actions(world, generation, faults_end, ACTIONS_OF_A_DAY, KINDS_OF_A_DAY);
+        world.after(faults_end, |world| world.network.set_dial(None));
+        Self { generation, config, faults_end, stop: None, actions, all_arrive: false }
     }
 }
 
@@ -142,24 +163,28 @@ fn config(world: &World, generation: Generation) -> Config {
 fn plan_outages(world: &Rc<World>, faults_end: Duration) {
     for _ in 0..world.pick(1..4) {
         let start = world.time_below(faults_end);
-        let longest = if world.chance(20) { Duration::from_secs(4 * 3600) } else { Duration::from_secs(60) };
-        let length = world.time_below(longest);
-        let dial = if world.chance(500) { Dial::Refused } else { Dial::TimesOut };
-        world.after(start, move |world| {
-            world.note(format_args!("an outage: {dial:?}"));
-            world.network.set_dial(Some(dial));
-            if let Some(link) = service::websocket(world) {
-                link.cut(world);
-            }
-            world.after(length, |world| world.network.set_dial(None));
-        });
+        let longest = if world.chance(20) { HOUR * 4 } else { Duration::from_secs(60) };
+        plan_outage(world, start, longest);
     }
+}
+
+fn plan_outage(world: &Rc<World>, start: Duration, longest: Duration) {
+    let length = world.time_below(longest);
+    let dial = if world.chance(500) { Dial::Refused } else { Dial::TimesOut };
+    world.after(start, move |world| {
+        world.note(format_args!("an outage: {dial:?}"));
+        world.network.set_dial(Some(dial));
+        if let Some(link) = service::websocket(world) {
+            link.cut(world);
+        }
+        world.after(length, |world| world.network.set_dial(None));
+    });
 }
 
 fn plan_disk_failures(world: &Rc<World>, faults_end: Duration) {
     let rate = if world.chance(300) { 1000 } else { world.pick(5..300) };
     // The recording must begin.
-    world.after(Duration::from_secs(1) + world.time_below(faults_end), move |world| world.disk.set_failures(rate));
+    world.after(Duration::from_secs(1) + world.time_below(faults_end), move |world| world.set_disk_failures(rate));
 }
 
 /// The service does not read for a while.
@@ -175,7 +200,8 @@ fn plan_stalls(world: &Rc<World>, faults_end: Duration) {
     }
 }
 
-fn plan_actions(world: &Rc<World>, generation: Generation, faults_end: Duration) -> Vec<i64> {
+/// Plans `count` actions, with `kinds` different jobs and signatures.
+fn plan_actions(world: &Rc<World>, generation: Generation, faults_end: Duration, count: u64, kinds: i64) -> Vec<i64> {
     let types: &[&str] = match generation {
         Generation::V1 => &["settings", "lid_image", "head_image", "lidar_image", "hunt", "motion", "print"],
         Generation::V2 => &[
@@ -190,14 +216,14 @@ fn plan_actions(world: &Rc<World>, generation: Generation, faults_end: Duration)
             "factory_reset",
         ],
     };
-    let ids: Vec<_> = (1001..1001 + i64::try_from(world.pick(1..10)).unwrap_or(1)).collect();
+    let ids: Vec<_> = (1001..1001 + i64::try_from(count).unwrap_or(1)).collect();
     for &id in &ids {
         let action_type = types[world.index(types.len())];
         let mut action = json!({"id": id, "action_type": action_type, "status": "ready"});
         if matches!(action_type, "hunt" | "motion" | "print") {
-            plan_job(world, id, &mut action);
+            plan_job(world, id, kinds, &mut action);
         } else if action_type.ends_with("image") && (generation == Generation::V2 && world.chance(700)) {
-            action["endpoint"] = json!(format!("https://{STORAGE}/{id}.jpg?X-Amz-Signature={SECRET}-{id}"));
+            action["endpoint"] = json!(format!("https://{STORAGE}/{id}.jpg?X-Amz-Signature={SECRET}-{}", id % kinds));
         }
         let at = world.time_below(faults_end);
         world.after(at, move |world| service::send_line(world, &action.to_string()));
@@ -210,16 +236,16 @@ fn plan_actions(world: &Rc<World>, generation: Generation, faults_end: Duration)
     ids
 }
 
-fn plan_job(world: &World, id: i64, action: &mut Value) {
+fn plan_job(world: &World, id: i64, kinds: i64, action: &mut Value) {
     let kind = if world.chance(100) { 2 } else { world.index(2) };
     let mut body = BODIES[kind].clone();
-    // Ticks without a step: no two jobs are the same.
-    body.resize(body.len() + usize::try_from(id - 1000).unwrap_or_default(), 0);
+    // Ticks without a step: no two jobs of a few minutes are the same.
+    body.resize(body.len() + usize::try_from(id % kinds % 1000).unwrap_or_default(), 0);
     if world.chance(300) {
         let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
         body = gzip.write_all(&body).and_then(|()| gzip.finish()).unwrap_or_default();
     }
     let path = format!("/{id}.puls");
-    action["motion_url"] = json!(format!("https://{STORAGE}{path}?X-Amz-Signature={SECRET}-{id}"));
+    action["motion_url"] = json!(format!("https://{STORAGE}{path}?X-Amz-Signature={SECRET}-{}", id % kinds));
     world.service.borrow_mut().jobs.insert(path, body);
 }

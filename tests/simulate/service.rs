@@ -38,6 +38,8 @@ pub(crate) struct Service {
     /// The open WebSocket.
     websocket: Option<usize>,
     tokens: u64,
+    /// After so many sign-ins, tokens are repeated. 0: never.
+    pub(crate) token_kinds: u64,
     websocket_tokens: BTreeSet<String>,
     bearers: BTreeSet<String>,
     /// The last one that the machine has used.
@@ -176,8 +178,9 @@ fn answer(world: &Rc<World>, id: usize, request: &Request) {
 fn sign_in(world: &World) -> Answer {
     let mut service = world.service.borrow_mut();
     service.tokens += 1;
-    let websocket = format!("ws-{SECRET}-{}", service.tokens);
-    let bearer = format!("bearer-{SECRET}-{}", service.tokens);
+    let number = service.tokens.checked_rem(service.token_kinds).unwrap_or(service.tokens);
+    let websocket = format!("ws-{SECRET}-{number}");
+    let bearer = format!("bearer-{SECRET}-{number}");
     service.websocket_tokens.insert(websocket.clone());
     service.bearers.insert(bearer.clone());
     Answer::new(200, json!({"ws_token": websocket, "auth_token": bearer}).to_string())

@@ -1,6 +1,6 @@
 //! The simulation of one seed.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -9,17 +9,25 @@ use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::simulation::{self, System};
 use gf_emulator_core::{Config, Emulator, Handle};
+use gf_simulated_system::outside;
 use serde_json::json;
 
 use crate::log_capture;
 use crate::machine::FaultyMachine;
+use crate::memory;
 use crate::model::Demands;
-use crate::scenario::{LAST_ACTION, RECORDING, Scenario};
+use crate::scenario::{HOUR, LAST_ACTION, RECORDING, Scenario};
 use crate::service;
 use crate::world::{End, World};
 
 /// The longest pause between attempts to connect is five minutes, and an outage may last for hours.
 const LIMIT: Duration = Duration::from_secs(8 * 3600);
+/// A day is over after its actions, and some time for the machine to recover.
+const LIMIT_OF_A_DAY: Duration = Duration::from_secs(26 * 3600);
+/// The hours of a day in which the memory of the emulator is compared.
+const COMPARED_HOURS: [u32; 2] = [2, 23];
+/// How much more memory the emulator may need in the second of them, after a thousand actions.
+const MAX_GROWTH_BYTES: i64 = 100 << 10;
 /// How long the machine has to connect and answer after everything works again: the longest pause, and some requests
 /// that time out.
 const RECOVERY: Duration = Duration::from_secs(15 * 60);
@@ -43,23 +51,55 @@ pub(crate) struct Outcome {
     pub(crate) trace: String,
     /// How long the simulated session took.
     pub(crate) simulated: Duration,
+    /// How many bytes more the emulator needs at the end of a day than at its beginning.
+    pub(crate) growth_bytes: i64,
 }
 
-/// Simulates the session of a seed.
-pub(crate) fn run(seed: u64, prints: bool) -> Outcome {
+/// The least memory that the emulator uses in each of the compared hours. What an action needs for a while does not count.
+#[derive(Clone)]
+struct LeastMemory([Rc<Cell<i64>>; 2]);
+
+impl LeastMemory {
+    /// Plans to look once a minute.
+    fn plan(world: &Rc<World>) -> Self {
+        let least = Self([(); 2].map(|()| Rc::new(Cell::new(i64::MAX))));
+        for (hour, least) in COMPARED_HOURS.into_iter().zip(&least.0) {
+            for minute in 0..60 {
+                let least = Rc::clone(least);
+                let look = move |_: &Rc<World>| least.set(least.get().min(memory::used()));
+                world.after(HOUR * hour + Duration::from_secs(60) * minute, look);
+            }
+        }
+        least
+    }
+
+    fn growth(&self) -> i64 {
+        let [early, late] = self.0.each_ref().map(|least| least.get());
+        late - early
+    }
+}
+
+/// Simulates the session of a seed: some minutes with many faults, or a day with a cut every hour.
+pub(crate) fn run(seed: u64, is_day: bool, prints: bool) -> Outcome {
     let world = World::new(seed, prints);
     CURRENT.set(Some(Rc::clone(&world)));
     let guard = simulation::enter(Rc::clone(&world) as Rc<dyn System>);
-    let scenario = Scenario::plan(&world);
+    let scenario = if is_day { Scenario::plan_day(&world) } else { Scenario::plan(&world) };
+    let memory = is_day.then(|| LeastMemory::plan(&world));
     world.note(format_args!("seed {seed}: {:?}, faults until {:?}", scenario.generation, scenario.faults_end));
     let config = scenario.config.clone();
     world.spawn("machine", Box::new(move || machine(&config)));
-    plan_operator(&world, scenario.faults_end);
+    if !is_day {
+        plan_operator(&world, scenario.faults_end);
+    }
     match scenario.stop {
         Some(at) => world.after(at, stop),
         None => world.after(scenario.faults_end, wait_for_recovery),
     }
-    let end = world.run(LIMIT);
+    let end = world.run(if is_day { LIMIT_OF_A_DAY } else { LIMIT });
+    let growth_bytes = memory.map_or(0, |memory| memory.growth());
+    let what = format!("the emulator needs {growth_bytes} bytes more after a day");
+    world.model.borrow_mut().demand(growth_bytes <= MAX_GROWTH_BYTES, &what);
     let demands = Demands {
         arrives: if scenario.all_arrive { scenario.actions.clone() } else { Vec::new() },
         completes: (scenario.stop.is_none() && world.model.borrow().was_stopped()).then_some(LAST_ACTION),
@@ -76,7 +116,7 @@ pub(crate) fn run(seed: u64, prints: bool) -> Outcome {
     world.abandon();
     drop(guard);
     CURRENT.set(None);
-    Outcome { failures, trace: world.take_trace(), simulated }
+    Outcome { failures, trace: world.take_trace(), simulated, growth_bytes }
 }
 
 /// The machine: a whole life of an emulator.
@@ -89,6 +129,7 @@ fn machine(config: &Config) {
         emulator.on_event(|event| {
             if let Some(world) = current() {
                 world.note(format_args!("event: {event:?}"));
+                let _outside = outside();
                 world.model.borrow_mut().on_event(&world, event);
             }
         });

@@ -173,6 +173,11 @@ impl Collector<'_> {
             path.push(item.to_owned());
         }
         let Some(path) = self.absolute(&path) else { return };
+        // A macro of this file, which gets a path in this way.
+        let is_here = path.split_last().is_some_and(|(last, module)| last == name && module == self.module);
+        if is_here {
+            return;
+        }
         if is_export {
             self.exports.insert(name.to_owned(), path);
         } else {

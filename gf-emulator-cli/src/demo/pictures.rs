@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use gf_emulator_core::storage::AtomicFile;
+use gf_emulator_core::storage::{AtomicFile, remove_leftovers};
 
 use crate::error::CliError;
 use crate::signals::TEMP_FILES;
@@ -21,6 +21,7 @@ const PICTURES: [(&str, &[u8]); 7] = [
 
 /// Writes the pictures that `folder` does not have yet.
 pub(super) fn write_missing(folder: &Path, thickness: &str) -> Result<(), CliError> {
+    remove_leftovers(folder);
     for (name, jpeg) in PICTURES {
         let path = folder.join(name.replace('*', thickness));
         if !path.exists() {

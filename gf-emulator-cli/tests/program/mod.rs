@@ -11,9 +11,22 @@ use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 /// Long enough for a slow and busy computer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
+const BINARY: &str = env!("CARGO_BIN_EXE_gf-machine-emulator");
+
 /// Returns a command that runs the binary in `folder`, without the environment variables that it reads.
 pub(crate) fn command(folder: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_gf-machine-emulator"));
+    prepare(Command::new(BINARY), folder)
+}
+
+/// Returns a command that runs the binary with "run" in a shell, after `first`, such as a limit.
+#[cfg(unix)]
+pub(crate) fn run_in_shell(folder: &Path, first: &str) -> Command {
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("{first}; exec \"$0\" run"), BINARY]);
+    prepare(command, folder)
+}
+
+fn prepare(mut command: Command, folder: &Path) -> Command {
     command.current_dir(folder).stdin(Stdio::null());
     let proxies = ["HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY", "NO_PROXY"];
     for variable in ["RUST_LOG", "GF_MACHINE_SERIAL", "GF_MACHINE_PASSWORD"].iter().chain(&proxies) {
@@ -107,6 +120,12 @@ impl Program {
                 Err(e) => panic!("timed out waiting for {words:?} ({e}) after {before:#?}"),
             }
         }
+    }
+
+    /// Returns whether it has exited.
+    #[cfg(unix)]
+    pub(crate) fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
     }
 
     /// Sends SIGTERM.

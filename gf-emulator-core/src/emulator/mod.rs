@@ -28,11 +28,11 @@ use crate::net::http::Http;
 use crate::net::{CancelToken, Network, Tls};
 use crate::record::{Recorder, Telemetry};
 use crate::service::{OfflineFolder, Session, Uplink};
-use crate::storage::{JobStore, local_timestamp};
+use crate::storage::{JobStore, local_timestamp, remove_leftovers_of};
 use crate::sync::lock;
 use crate::websocket::WsClient;
 use crate::websocket::queues::{MachineQueues, Peer};
-use crate::{Config, Error, Result, Secrets};
+use crate::{Config, Error, Result, Secrets, disk};
 
 /// A Glowforge machine without the hardware.
 ///
@@ -128,7 +128,9 @@ impl Emulator {
     pub fn offline(config: Config, folder: impl Into<PathBuf>) -> Result<(Self, Peer)> {
         config.check_offline()?;
         let (queues, peer) = MachineQueues::in_memory();
-        let folder = Arc::new(OfflineFolder::new(folder.into()));
+        let folder = folder.into();
+        disk::remove_leftovers(&folder);
+        let folder = Arc::new(OfflineFolder::new(folder));
         let cancelled = Arc::clone(&folder);
         let cancel: Cancel = Arc::new(move || cancelled.cancel());
         let service = ServiceSide::Offline(folder);
@@ -149,6 +151,7 @@ impl Emulator {
         if let Some(folder) = &config.logging.record_dir {
             telemetry.set_recorder(&Recorder::of_machine_in(folder, &local_timestamp(), &config)?);
         }
+        remove_leftovers_of(&config);
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
         let messages = Arc::new(MessageSender::new(&config, queues.tx, Arc::clone(&table)));
         let shared = Arc::new(Shared { config, messages, controls: Controls::default(), telemetry });

@@ -13,7 +13,7 @@ use yasna::{ASN1Result, BERReader, Tag};
 
 use super::LocalServiceError;
 use super::root_certificate::Root;
-use crate::files;
+use crate::{files, temp_file};
 
 /// The certificate alone, for machines.
 const CERTIFICATE_FILE: &str = "ca.pem";
@@ -28,6 +28,7 @@ const CERTIFICATE_END: &str = "-----END CERTIFICATE-----";
 
 /// Loads the root that is kept in `folder`, after creating both if necessary.
 pub(super) fn load_or_create(folder: &Path, today: Date) -> Result<Root, LocalServiceError> {
+    temp_file::remove_leftovers(folder);
     let key_file = folder.join(KEY_FILE);
     let failed = |path: &Path| {
         let path = path.to_owned();
@@ -65,13 +66,7 @@ enum Kind {
 /// Writes a file completely or not at all. A key is readable by its owner alone, and never replaces a file.
 fn write(path: &Path, text: &str, kind: Kind) -> io::Result<()> {
     let folder = path.parent().filter(|folder| *folder != Path::new("")).map_or(PathBuf::from("."), Path::to_owned);
-    let mut builder = tempfile::Builder::new();
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt;
-        builder.permissions(fs::Permissions::from_mode(if kind == Kind::Key { 0o600 } else { 0o644 }));
-    }
-    let mut file = builder.tempfile_in(&folder)?;
+    let mut file = temp_file::create(&folder, if kind == Kind::Key { 0o600 } else { 0o644 })?;
     file.write_all(text.as_bytes())?;
     file.as_file().sync_all()?;
     match kind {
@@ -173,6 +168,7 @@ mod tests {
         assert_eq!(fs::read_to_string(folder.join("ca.pem")).unwrap(), pem);
         assert!(!pem.contains("PRIVATE"));
         fs::remove_file(folder.join("ca.pem")).unwrap();
+        fs::write(folder.join(".arriving-killed.part"), "half a key").unwrap();
         let last_day = TODAY.saturating_add(jiff::Span::new().days(DAYS));
         assert_eq!(load(&folder, last_day).unwrap(), pem);
         assert_eq!(fs::read_to_string(folder.join("ca.pem")).unwrap(), pem);

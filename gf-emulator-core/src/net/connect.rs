@@ -19,6 +19,7 @@ use super::stream::{Stream, TcpConnection};
 use super::tls::{self, Tls, UntrustedCertificate};
 use crate::Error;
 use crate::config::Proxy;
+use crate::error::advised;
 use crate::net::poll::Interest;
 use crate::net::url::{Origin, Scheme, is_loopback};
 use crate::system;
@@ -184,7 +185,7 @@ pub(crate) fn connection_error(host: &impl std::fmt::Display, e: &io::Error, can
         };
         return Error::Proxy { proxy: proxy.clone(), host, status: *status, reason };
     }
-    Error::Unreachable { host, reason: e.to_string() }
+    Error::Unreachable { host, reason: advised(&e) }
 }
 
 fn connect(

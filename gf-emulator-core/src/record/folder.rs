@@ -1,9 +1,13 @@
 //! Creates the folder of a recording and its `session.jsonl`, readable only by the owner (0700 and 0600 on Unix).
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use crate::{Error, Result, disk};
+use crate::disk::{self, TempFile, TempName};
+use crate::system::simulated;
+use crate::temp_file::is_temp_name;
+use crate::{Error, Result};
 
 /// The file that holds a recording's entries.
 pub const SESSION_FILE: &str = "session.jsonl";
@@ -25,20 +29,56 @@ pub(super) fn create_unique(parent: &Path, name: &str) -> Result<PathBuf> {
     Err(failed("create", &parent.join(name), io::Error::new(io::ErrorKind::AlreadyExists, reason)))
 }
 
-/// Creates `folder` if needed, and `session.jsonl` in it. Fails if that file exists.
-pub(super) fn create_session(folder: &Path) -> Result<Box<dyn Write + Send>> {
-    disk::can_write_in(folder)?;
-    disk::create_private_folders(folder).map_err(|e| failed("create", folder, e))?;
-    disk::create_private(&folder.join(SESSION_FILE)).map_err(|e| match e.kind() {
-        io::ErrorKind::AlreadyExists => already_recorded(folder),
-        _ => failed("begin a recording in", &folder.join(SESSION_FILE), e),
-    })
+/// The `session.jsonl` of a new recording, before it has that name.
+pub(super) struct NewSession {
+    folder: PathBuf,
+    name: TempName,
 }
 
-/// Checks that [`create_session`] would succeed, without creating anything.
+impl NewSession {
+    /// Creates the file in `folder`, which is created if needed. Fails if there is a recording.
+    ///
+    /// Removes what recordings of programs that were killed have left in `folder` and in the folders beside it.
+    pub(super) fn create(folder: &Path) -> Result<(Self, Box<dyn Write + Send>)> {
+        check(folder)?;
+        disk::create_private_folders(folder).map_err(|e| failed("create", folder, e))?;
+        remove_leftovers(folder);
+        let created = TempFile::create(folder, true);
+        let created = created.map_err(|e| failed("begin a recording in", &folder.join(SESSION_FILE), e))?;
+        let (file, name) = created.into_parts();
+        Ok((Self { folder: folder.into(), name }, file))
+    }
+
+    /// Gives the file its name. Fails if there is a recording meanwhile.
+    pub(super) fn publish(self) -> Result<()> {
+        let path = self.folder.join(SESSION_FILE);
+        self.name.rename_new(&path).map_err(|(_, e)| match e.kind() {
+            io::ErrorKind::AlreadyExists => already_recorded(&self.folder),
+            _ => failed("begin a recording in", &path, e),
+        })
+    }
+}
+
+/// Returns whether a recording in `folder` may have ended before its first line was written.
+fn has_only_temp_files(folder: &Path) -> bool {
+    let is_temp = |entry: io::Result<fs::DirEntry>| entry.is_ok_and(|entry| is_temp_name(&entry.file_name()));
+    fs::read_dir(folder).is_ok_and(|mut entries| entries.all(is_temp))
+}
+
+fn remove_leftovers(folder: &Path) {
+    simulated!(_ => nothing);
+    disk::remove_leftovers(folder);
+    let parent = folder.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+    let beside = fs::read_dir(parent).into_iter().flatten().flatten().map(|entry| entry.path());
+    for folder in beside.filter(|folder| folder.join(SESSION_FILE).is_file() || has_only_temp_files(folder)) {
+        disk::remove_leftovers(&folder);
+    }
+}
+
+/// Checks that [`NewSession::create`] would succeed, without creating anything.
 pub(super) fn check(folder: &Path) -> Result<()> {
     disk::can_write_in(folder)?;
-    if folder.join(SESSION_FILE).symlink_metadata().is_ok() { Err(already_recorded(folder)) } else { Ok(()) }
+    if disk::exists(&folder.join(SESSION_FILE)) { Err(already_recorded(folder)) } else { Ok(()) }
 }
 
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {

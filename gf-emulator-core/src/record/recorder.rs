@@ -12,7 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 
 use super::entry::{About, Event, Side};
 use super::file_writer::{FileWriter, PendingFiles};
-use super::folder;
+use super::folder::{self, NewSession};
 use super::line_writer::{LineWriter, Subscribers};
 use super::queue::Queue;
 use super::redactor::Redactor;
@@ -100,7 +100,7 @@ impl Recorder {
         let serials = [i64::from(config.machine.serial), config.machine.head_serial.unwrap_or_default()];
         let redactor = Redactor::new(if shows_serial { &[] } else { &serials }, &config.machine.password);
         let folder = folder.as_ref();
-        Self::write_to(folder::create_session(folder)?, folder, about, redactor, config.motion.limits())
+        Self::start(folder, about, redactor, config.motion.limits())
     }
 
     /// Starts recording a machine into a new folder in `parent`: `name`, or `name-2` and so on if that is taken.
@@ -115,8 +115,15 @@ impl Recorder {
     /// As [`of_machine`](Self::of_machine).
     pub fn of_service(folder: impl AsRef<Path>, url: &str) -> Result<Self> {
         let about = About { service: Some(url.to_owned()), ..About::new(Side::Service) };
-        let (folder, redactor) = (folder.as_ref(), Redactor::for_unknown_machines());
-        Self::write_to(folder::create_session(folder)?, folder, about, redactor, puls::Limits::default())
+        Self::start(folder.as_ref(), about, Redactor::for_unknown_machines(), puls::Limits::default())
+    }
+
+    /// Creates the session file, which has its first line when it gets its name.
+    fn start(folder: &Path, about: About, redactor: Redactor, limits: puls::Limits) -> Result<Self> {
+        let (session, file) = NewSession::create(folder)?;
+        let recorder = Self::write_to(file, folder, about, redactor, limits)?;
+        session.publish()?;
+        Ok(recorder)
     }
 
     /// Starts the threads. Lines go to `file`, bodies into `folder`; `limits` bounds the pulse files that are decoded.
@@ -135,7 +142,8 @@ impl Recorder {
         let pending_files = file_writer.pending();
         let mut writer = LineWriter::new(Box::new(file), redactor, Arc::clone(&subscribers), Some(file_writer));
         writer.write(Duration::ZERO, system::wall_clock(), Event::Session(about.clone()));
-        writer.flush();
+        let no_line = |source| Error::File { doing: "begin a recording in", path: folder.into(), source };
+        writer.finish().map_err(no_line)?;
         let (running, finished) = bounded(0);
         let (input, folder_name, is_abandoned) = (Arc::clone(&queue), folder.to_owned(), Arc::clone(&abandoned));
         let run = move || {

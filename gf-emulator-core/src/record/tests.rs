@@ -1,5 +1,6 @@
 //! Redaction, and the limits of queue and disk.
 
+use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
@@ -12,7 +13,7 @@ use serde_json::{Map, Value, json};
 
 use super::entry::{About, Part};
 use super::file_writer::{BodyCache, BodyKind, FileJob, FileWriter};
-use super::folder::SESSION_FILE;
+use super::folder::{NewSession, SESSION_FILE};
 use super::line_writer::LineWriter;
 use super::queue::Queue;
 use super::recorder::Recorder;
@@ -278,6 +279,56 @@ impl Write for BlockedDisk {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+#[test]
+fn a_recording_that_cannot_begin_is_an_error_and_leaves_nothing() {
+    struct FullDisk;
+    impl Write for FullDisk {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::StorageFull.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let (about, redactor) = (About::new(Side::Machine), Redactor::default());
+    let started = Recorder::write_to(FullDisk, Path::new("rec"), about, redactor, crate::puls::Limits::default());
+    assert_eq!(started.unwrap_err().to_string(), "cannot begin a recording in rec: no storage space");
+}
+
+#[test]
+fn a_recording_has_its_first_line_when_it_gets_its_name() {
+    let parent = tempfile::tempdir().unwrap();
+    let names = |folder: &Path| fs::read_dir(folder).unwrap().map(|e| e.unwrap().file_name()).collect::<Vec<_>>();
+    let folder = parent.path().join("rec");
+    let (session, mut file) = NewSession::create(&folder).unwrap();
+    file.write_all(b"the first line\n").unwrap();
+    assert!(!folder.join(SESSION_FILE).exists() && names(&folder).len() == 1);
+    // Another one is faster.
+    let (faster, _) = NewSession::create(&folder).unwrap();
+    faster.publish().unwrap();
+    let error = session.publish().unwrap_err().to_string();
+    assert!(error.contains("it already contains a recording"), "{error}");
+    assert_eq!(names(&folder), [SESSION_FILE]);
+    assert!(NewSession::create(&folder).is_err());
+}
+
+#[test]
+fn a_recording_removes_what_those_beside_it_have_left() {
+    let parent = tempfile::tempdir().unwrap();
+    let [dead, empty, other, new] = ["dead", "empty", "other", "new"].map(|name| parent.path().join(name));
+    let leftover = |folder: &Path| folder.join(".arriving-1.part");
+    for folder in [&dead, &empty, &other, &new] {
+        fs::create_dir(folder).unwrap();
+        fs::write(leftover(folder), "half").unwrap();
+    }
+    fs::write(dead.join(SESSION_FILE), "").unwrap();
+    fs::write(other.join("letter.txt"), "").unwrap();
+    drop(NewSession::create(&new).unwrap());
+    let left = [&dead, &empty, &other, &new].map(|folder| leftover(folder).exists());
+    assert_eq!(left, [false, false, true, false], "a folder without a recording is none of ours");
 }
 
 fn blocked_recorder(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {

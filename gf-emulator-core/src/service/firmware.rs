@@ -68,13 +68,14 @@ pub(crate) fn download(uplink: &dyn Uplink, offer: &FirmwareOffer, folder: &Path
     }
     let mut file = AtomicFile::create(&target)?;
     let until = system::now() + TIMEOUT;
-    download.copy_to(&mut file, MAX_BYTES, "the firmware", &mut |bytes| {
+    let copied = download.copy_to(&mut file, MAX_BYTES, "the firmware", &mut |bytes| {
         if system::now() < until {
             return Ok(());
         }
         let reason = format!("only {bytes} bytes in {} s", TIMEOUT.as_secs());
         Err(Error::Unreachable { host: from.clone(), reason })
-    })?;
+    });
+    copied.map_err(|e| file.name_error(e))?;
     let path = file.persist()?;
     log::info!("downloaded firmware {} to {}", offer.version, path.display());
     Ok(path)

@@ -90,6 +90,11 @@ impl AtomicFile {
         self.file.path()
     }
 
+    /// Removes the temp files of programs that were killed from the folder of this one.
+    pub(super) fn remove_leftovers(&self) {
+        disk::remove_leftovers(folder_of(&self.target));
+    }
+
     /// Syncs the file and renames it to its target, replacing an existing file. Returns the target.
     ///
     /// # Errors
@@ -132,6 +137,14 @@ impl AtomicFile {
         unreachable!("a folder does not hold 2^32 files of one name")
     }
 
+    /// Puts the name of this file into an error of writing it.
+    pub(crate) fn name_error(&self, error: Error) -> Error {
+        match error {
+            Error::File { source, .. } => self.error(source),
+            other => other,
+        }
+    }
+
     fn error(&self, source: io::Error) -> Error {
         Error::File { doing: "write", path: self.target.clone(), source }
     }
@@ -147,7 +160,8 @@ impl Write for AtomicFile {
     }
 }
 
-fn folder_of(path: &Path) -> &Path {
+/// Returns the folder of a file.
+pub(super) fn folder_of(path: &Path) -> &Path {
     match path.parent() {
         Some(folder) if folder != Path::new("") => folder,
         _ => Path::new("."),
@@ -306,8 +320,7 @@ mod tests {
         // A full disk.
         let folder = tempfile::tempdir().unwrap();
         let mut file = AtomicFile::create(&folder.path().join("job.puls")).unwrap();
-        let TempFile::Real(full) = &mut file.file else { panic!("a real file") };
-        *full.as_file_mut() = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        file.file.redirect(fs::OpenOptions::new().write(true).open("/dev/full").unwrap());
         let error = file.write_all(b"steps").unwrap_err().to_string();
         assert!(!error.contains(".part"), "{error}");
     }

@@ -6,12 +6,20 @@
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::atomic_file::AtomicFile;
+use super::atomic_file::{AtomicFile, folder_of};
 use super::download::{Download, DownloadEnd};
 use crate::config::Motion;
 use crate::disk;
 use crate::machine::Job;
 use crate::{Config, Error, Result, puls, system};
+
+/// Removes the temp files of programs that were killed from the folders of a machine's jobs, pictures and firmware.
+pub(crate) fn remove_leftovers_of(config: &Config) {
+    let status = config.firmware.status_file.as_deref().map(folder_of);
+    let pictures = config.logging.sent_images_dir.as_deref();
+    let folders = [Some(&*config.motion.dir), Some(&*config.firmware.dir), pictures, status];
+    folders.into_iter().flatten().for_each(disk::remove_leftovers);
+}
 
 /// The folders for jobs and pictures.
 #[derive(Debug)]
@@ -46,7 +54,8 @@ impl JobStore {
         }
         let name = format!("{}_{action}_{action_id}.puls", local_timestamp());
         let mut file = AtomicFile::create(&self.motion.dir.join(name))?;
-        let size = download.copy_to(&mut file, limit_bytes, "the job", on_bytes)?;
+        let size = download.copy_to(&mut file, limit_bytes, "the job", on_bytes);
+        let size = size.map_err(|e| file.name_error(e))?;
         if self.motion.is_remarkable(size) {
             log::warn!("the job is large: {size} bytes (remark_bytes: {})", self.motion.remark_bytes);
         }
@@ -151,4 +160,30 @@ fn write_info(job: &Path, measured: &puls::Measured) -> Result<()> {
 pub(crate) fn local_timestamp() -> String {
     let now = jiff::Timestamp::try_from(system::wall_clock()).unwrap_or_default();
     now.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d_%H%M%S").to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn a_machine_removes_what_was_left_in_every_folder_that_it_writes_to() {
+        let here = tempfile::tempdir().unwrap();
+        let folders = ["motion", "firmware", "sent", "status", "images"].map(|name| here.path().join(name));
+        for folder in &folders {
+            fs::create_dir(folder).unwrap();
+            fs::write(folder.join(".arriving-killed.part"), "half").unwrap();
+        }
+        let [motion, firmware, sent, status, _] = folders.clone();
+        let mut config = Config::default();
+        config.motion.dir = motion;
+        config.firmware.dir = firmware;
+        config.firmware.status_file = Some(status.join("status.json"));
+        config.logging.sent_images_dir = Some(sent);
+        remove_leftovers_of(&config);
+        let left = folders.map(|folder| fs::read_dir(folder).unwrap().count());
+        assert_eq!(left, [0, 0, 0, 0, 1], "it only reads the last one");
+    }
 }

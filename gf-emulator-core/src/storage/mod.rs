@@ -10,8 +10,10 @@ mod writable;
 
 pub use atomic_file::AtomicFile;
 pub use download::{Download, DownloadEnd};
-pub(crate) use jobs::{JobStore, local_timestamp};
+pub(crate) use jobs::{JobStore, local_timestamp, remove_leftovers_of};
 pub use lines::{UnusableLine, read_line};
 pub use output::{Output, check_not_an_input};
 pub use temp_registry::{TempGuard, TempLock, TempRegistry};
 pub use writable::unwritable;
+
+pub use crate::temp_file::remove_leftovers;

@@ -10,7 +10,8 @@ use crate::{Error, Result, files};
 /// A buffered output that leaves a complete file or none.
 ///
 /// `-` and `/dev/stdout` are standard output. A character device is written to in place. Everything else is an
-/// [`AtomicFile`]: [`finish`](Self::finish) renames it to its name; dropped before that, it leaves nothing.
+/// [`AtomicFile`]: [`finish`](Self::finish) renames it to its name; dropped before that, it leaves nothing. The temp files of
+/// programs that were killed are removed from its folder.
 ///
 /// ```
 /// use std::io::Write;
@@ -52,7 +53,10 @@ impl Output {
         } else {
             let target = files::device(path).and_then(|device| match device {
                 Some(device) => Ok(Target::Stream(device)),
-                None => AtomicFile::create_following_links(path).map(Target::File),
+                None => AtomicFile::create_following_links(path).map(|file| {
+                    file.remove_leftovers();
+                    Target::File(file)
+                }),
             });
             target.map_err(|error| cannot_create(path, error))?
         };
@@ -204,6 +208,21 @@ mod tests {
         let written = output.write_all(b"whole");
         output.finish(written).unwrap();
         assert_eq!(fs::read(&path).unwrap(), b"whole");
+    }
+
+    #[test]
+    fn removes_what_programs_that_were_killed_have_left_and_not_what_others_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let leftover = folder.path().join(".arriving-dead.part");
+        fs::write(&leftover, "half").unwrap();
+        let living = Output::create(&folder.path().join("first"), &[]).unwrap();
+        assert!(!leftover.exists());
+        let other = Output::create(&folder.path().join("second"), &[]).unwrap();
+        for output in [living, other] {
+            assert!(output.temp_path().is_some_and(Path::exists));
+            output.finish(Ok(())).unwrap();
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

@@ -1,6 +1,5 @@
 //! What the fuzz targets share.
 
-mod disk;
 pub mod world;
 
 use std::io::Write as _;

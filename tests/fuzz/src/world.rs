@@ -4,44 +4,25 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
 
-use generator::{Generator, Gn};
 use gf_emulator_core::simulation::{self, Connection, Disk, System};
 use gf_emulator_core::{Config, Emulator, Handle};
+use gf_simulated_system::{MemoryDisk, Threads};
 use tungstenite::handshake::derive_accept_key;
 
-use crate::disk::MemoryDisk;
-
-/// The stack of a simulated thread, in words.
-const STACK_WORDS: usize = 64 << 10;
 /// When an online machine is stopped.
 const STOP: Duration = Duration::from_secs(600);
 /// A session that goes on for so long hangs.
 const LIMIT: Duration = Duration::from_secs(1 << 20);
-/// Threads that go on for so many rounds at one moment have a busy loop.
-const MAX_ROUNDS: u32 = 100_000;
 /// What an answer to a handshake has in place of the value that depends on the request.
 const ACCEPT: &[u8] = b"<ACCEPT>";
 
-/// `Instant` has no fixed value, so times are counted from this one.
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
-
-struct Task {
-    name: String,
-    stack: Option<Generator<'static, (), ()>>,
-    deadline: Option<Duration>,
-}
-
 /// A simulated operating system.
-#[derive(Default)]
 pub struct World {
-    now: Cell<Duration>,
+    threads: Threads,
     random: Cell<u64>,
-    tasks: RefCell<Vec<Task>>,
-    current: Cell<usize>,
-    has_progress: Cell<bool>,
     /// What each connection receives, in the order of connections.
     answers: RefCell<VecDeque<Vec<u8>>>,
     /// How many bytes one read returns at most.
@@ -55,7 +36,13 @@ pub struct World {
 ///
 /// If a thread waits for something that never happens, or never ends.
 pub fn run(answers: Vec<Vec<u8>>, piece: usize, start: impl FnOnce() + Send + 'static) {
-    let world = Rc::new(World { answers: RefCell::new(answers.into()), piece, ..World::default() });
+    let world = Rc::new(World {
+        threads: Threads::default(),
+        random: Cell::default(),
+        answers: RefCell::new(answers.into()),
+        piece,
+        disk: Rc::new(MemoryDisk::new(|_, _| Ok(()))),
+    });
     let guard = simulation::enter(Rc::clone(&world) as Rc<dyn System>);
     world.spawn("start", Box::new(start));
     world.run();
@@ -83,7 +70,7 @@ fn spawn_stop(handle: Handle) {
         "stop",
         Box::new(move || {
             if let Some(world) = RUNNING.with_borrow(Clone::clone) {
-                world.wait(Some(*START + STOP), &mut || false);
+                world.wait(Some(world.now() + STOP), &mut || false);
             }
             handle.stop();
         }),
@@ -98,62 +85,28 @@ impl World {
     fn run(self: &Rc<Self>) {
         RUNNING.set(Some(Rc::clone(self)));
         loop {
-            self.run_tasks();
-            if self.tasks.borrow().is_empty() {
+            let waits = self.threads.run(|_| ());
+            assert!(waits.is_ok(), "these threads run without waiting: {:?}", self.threads.names());
+            if self.threads.have_ended() {
                 break;
             }
-            let next = self.tasks.borrow().iter().filter_map(|task| task.deadline).min();
-            match next {
-                Some(next) if next <= LIMIT => self.now.set(self.now.get().max(next)),
-                Some(_) => panic!("these threads do not end: {:?}", self.names()),
-                None => panic!("these threads wait for something that never happens: {:?}", self.names()),
+            match self.threads.next_deadline() {
+                Some(next) if next <= LIMIT => self.threads.advance_to(next),
+                Some(_) => panic!("these threads do not end: {:?}", self.threads.names()),
+                None => panic!("these threads wait for something that never happens: {:?}", self.threads.names()),
             }
         }
         RUNNING.set(None);
-    }
-
-    /// Runs the tasks until all of them wait.
-    fn run_tasks(&self) {
-        for _ in 0..MAX_ROUNDS {
-            self.has_progress.set(false);
-            let count = self.tasks.borrow().len();
-            for index in 0..count {
-                self.current.set(index);
-                let stack = self.tasks.borrow_mut()[index].stack.take();
-                let Some(mut stack) = stack else { continue };
-                stack.resume();
-                if stack.is_done() {
-                    self.has_progress.set(true);
-                } else {
-                    self.tasks.borrow_mut()[index].stack = Some(stack);
-                }
-            }
-            self.tasks.borrow_mut().retain(|task| task.stack.is_some());
-            if !self.has_progress.get() {
-                return;
-            }
-        }
-        panic!("these threads run without waiting: {:?}", self.names());
-    }
-
-    fn names(&self) -> Vec<String> {
-        self.tasks.borrow().iter().map(|task| task.name.clone()).collect()
-    }
-
-    fn set_deadline(&self, deadline: Option<Duration>) {
-        if let Some(task) = self.tasks.borrow_mut().get_mut(self.current.get()) {
-            task.deadline = deadline;
-        }
     }
 }
 
 impl System for World {
     fn now(&self) -> Instant {
-        *START + self.now.get()
+        self.threads.now()
     }
 
     fn wall_clock(&self) -> SystemTime {
-        UNIX_EPOCH + Duration::from_secs(1_767_225_600) + self.now.get()
+        self.threads.wall_clock()
     }
 
     fn random(&self) -> u64 {
@@ -162,23 +115,11 @@ impl System for World {
     }
 
     fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) {
-        let stack = Gn::new_opt(STACK_WORDS, move || {
-            run();
-            generator::done!();
-        });
-        self.has_progress.set(true);
-        self.tasks.borrow_mut().push(Task { name: name.to_owned(), stack: Some(stack), deadline: None });
+        self.threads.spawn(name, run);
     }
 
-    #[allow(deprecated, reason = "the replacement must be passed down the stack, which is that of the code under test")]
     fn wait(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) {
-        let deadline = deadline.map(|deadline| deadline.saturating_duration_since(*START));
-        while !deadline.is_some_and(|deadline| deadline <= self.now.get()) && !is_ready() {
-            self.set_deadline(deadline);
-            generator::yield_with(());
-        }
-        self.has_progress.set(true);
-        self.set_deadline(None);
+        self.threads.wait(deadline, is_ready, false);
     }
 
     fn connect(

@@ -8,6 +8,7 @@ use http::header::{CONTENT_LENGTH, HeaderName, LOCATION, RETRY_AFTER, TRANSFER_E
 use tungstenite::Bytes;
 
 use super::limits::{CurrentExchange, Limits};
+use crate::error::advised;
 use crate::net::url::Url;
 use crate::record::{PendingExchange, RecordedBody, RequestInfo};
 use crate::system;
@@ -203,5 +204,5 @@ pub(crate) fn parse_retry_after(value: &str, now: SystemTime) -> Option<Duration
 
 /// The messages of ureq and io errors name hosts and causes, never a query or a header.
 pub(super) fn unreachable_error(url: &impl fmt::Display, reason: &impl fmt::Display) -> Error {
-    Error::Unreachable { host: url.to_string(), reason: reason.to_string() }
+    Error::Unreachable { host: url.to_string(), reason: advised(reason) }
 }

@@ -14,7 +14,7 @@ use super::spool::{self, Kind, Spool};
 use super::{ImportSummary, MAX_SERIALS, MAX_SESSION_S, UNKNOWN_SERVICE, origin, reported_serials};
 use crate::record::entry::{About, Event, Side};
 use crate::record::file_writer::FileWriter;
-use crate::record::folder::{self, SESSION_FILE};
+use crate::record::folder::NewSession;
 use crate::record::har::{self, Entry, ReadError, Sink, WebSocketMessage};
 use crate::record::line_writer::LineWriter;
 use crate::record::queue::Reservation;
@@ -32,8 +32,7 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     let invalid = |line: u64, reason: String| Error::Recording { path: path.into(), line, reason };
     let source = files::open(path)?;
     let mut cleanup = RemoveOnDrop::new(folder);
-    let output = folder::create_session(folder)?;
-    cleanup.add_file(SESSION_FILE);
+    let (session, output) = NewSession::create(folder)?;
 
     let spool = Spool::new(folder).map_err(|e| cleanup.failed(e))?;
     let mut collector = Collector::new(spool, path.parent().unwrap_or(Path::new("")));
@@ -73,7 +72,7 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     };
     redactor.secrets().follow(&known.secrets);
     let bodies = FileWriter::inline(folder, puls::Limits::default());
-    let mut writer = LineWriter::new(Box::new(output), redactor, Arc::default(), Some(bodies));
+    let mut writer = LineWriter::new(output, redactor, Arc::default(), Some(bodies));
     let time = |at_us: i64| UNIX_EPOCH + Duration::from_micros(u64::try_from(at_us).unwrap_or_default());
     writer.write(Duration::ZERO, time(began_us), Event::Session(about));
     for event in &events {
@@ -89,6 +88,7 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
         writer.flush_if_full().map_err(|e| cleanup.failed(e))?;
     }
     writer.finish().map_err(|e| cleanup.failed(e))?;
+    session.publish()?;
     cleanup.keep();
     Ok(summary)
 }

@@ -17,7 +17,7 @@ use super::{
     reported_serials, sign_in_fields, sign_in_serials, sign_in_values,
 };
 use crate::record::entry::{About, Event, Exchange, Part, Side, read_json};
-use crate::record::folder::{self, SESSION_FILE};
+use crate::record::folder::NewSession;
 use crate::record::line_writer::LineWriter;
 use crate::record::queue::Reservation;
 use crate::record::recording::{Lines, MAX_SKIPPED, SkippedLine};
@@ -49,11 +49,10 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     let hidden: Vec<i64> = known.serials.iter().copied().filter(|_| !serial).collect();
     let source = files::open(path)?;
     let began = source.metadata().and_then(|data| data.modified()).map_err(failed)?;
-    let mut cleanup = RemoveOnDrop::new(folder);
-    let output = folder::create_session(folder)?;
-    cleanup.add_file(SESSION_FILE);
+    let cleanup = RemoveOnDrop::new(folder);
+    let (session, output) = NewSession::create(folder)?;
     let redactor = Redactor::new(&hidden, &Secret::default());
-    let mut writer = LineWriter::new(Box::new(output), redactor, Arc::default(), None);
+    let mut writer = LineWriter::new(output, redactor, Arc::default(), None);
     writer.write(Duration::ZERO, began, Event::Session(about));
 
     let mut lines = Lines::new(source);
@@ -79,6 +78,7 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     if imported.lines == 0 {
         return Err(invalid(NO_LINES));
     }
+    session.publish()?;
     cleanup.keep();
     Ok(imported)
 }

@@ -1,15 +1,14 @@
-//! [`SimulatedDisk`]: files in memory, which know what of them would survive a power failure.
+//! [`MemoryDisk`]: files in memory, which know what of them would survive a power failure.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Cursor, Read, Write};
 use std::path::{Path, PathBuf};
-use std::rc::{Rc, Weak};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gf_emulator_core::simulation::{Disk, File};
 
-use crate::world::World;
+use crate::outside;
 
 /// The contents of a file.
 #[derive(Default)]
@@ -20,6 +19,9 @@ struct Contents {
 }
 
 type Shared = Arc<Mutex<Contents>>;
+
+/// Is told what happens to which file, before it does. Its error is that of the operation.
+type Check = fn(&str, &Path) -> io::Result<()>;
 
 /// A change of a folder's entries.
 enum Change {
@@ -42,80 +44,59 @@ impl Change {
     }
 }
 
-pub(crate) struct SimulatedDisk {
-    world: Weak<World>,
+/// Files in memory.
+pub struct MemoryDisk {
+    check: Check,
+    folders: RefCell<BTreeSet<PathBuf>>,
     entries: RefCell<BTreeMap<PathBuf, Shared>>,
     /// The entries after the last sync of their folders.
     durable: RefCell<BTreeMap<PathBuf, Shared>>,
     /// The changes since then, in order.
     unsynced: RefCell<Vec<Change>>,
-    /// Of a thousand operations, so many fail.
-    failures: Cell<u64>,
-    /// Whether an operation has ever failed.
-    has_failed: Cell<bool>,
     names: Cell<u32>,
 }
 
-impl SimulatedDisk {
-    pub(crate) fn new(world: Weak<World>) -> Self {
+impl MemoryDisk {
+    /// Creates an empty disk, which calls `check` before each operation that can fail.
+    #[must_use]
+    pub fn new(check: Check) -> Self {
         Self {
-            world,
+            check,
+            folders: RefCell::default(),
             entries: RefCell::default(),
             durable: RefCell::default(),
             unsynced: RefCell::default(),
-            failures: Cell::default(),
-            has_failed: Cell::default(),
             names: Cell::default(),
         }
     }
 
-    /// From now on, so many of a thousand operations fail: 1000 is a full disk.
-    pub(crate) fn set_failures(&self, thousandths: u64) {
-        self.failures.set(thousandths);
-    }
-
-    pub(crate) fn has_failed(&self) -> bool {
-        self.has_failed.get()
-    }
-
     /// Returns all files.
-    pub(crate) fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
+    pub fn files(&self) -> Vec<(PathBuf, Vec<u8>)> {
         self.entries.borrow().iter().map(|(path, file)| (path.clone(), lock(file).data.clone())).collect()
     }
 
     /// Returns what would be left after a power failure now: of the changes of folders that were not synced, the first
-    /// few, and of a file that was not synced, any part of the rest.
-    pub(crate) fn after_power_failure(&self, world: &World) -> Vec<(PathBuf, Vec<u8>)> {
+    /// few, and of a file that was not synced, any part of the rest. `index` returns a number below its argument.
+    pub fn after_power_failure(&self, index: impl Fn(usize) -> usize) -> Vec<(PathBuf, Vec<u8>)> {
         let mut entries = self.durable.borrow().clone();
         let unsynced = self.unsynced.borrow();
-        let kept = world.index(unsynced.len() + 1);
+        let kept = index(unsynced.len() + 1);
         unsynced[..kept].iter().for_each(|change| change.apply(&mut entries));
         let contents = |file: &Shared| {
             let file = lock(file);
-            let kept = file.synced + world.index(file.data.len() - file.synced + 1);
+            let kept = file.synced + index(file.data.len() - file.synced + 1);
             file.data[..kept].to_vec()
         };
         entries.iter().map(|(path, file)| (path.clone(), contents(file))).collect()
     }
 
     /// Returns whether a file with these contents would survive a power failure, whatever its name.
-    pub(crate) fn keeps(&self, contents: &[u8]) -> bool {
+    pub fn keeps(&self, contents: &[u8]) -> bool {
         let is_kept = |file: &Shared| {
             let file = lock(file);
             file.synced == file.data.len() && file.data == contents
         };
         self.durable.borrow().values().any(is_kept)
-    }
-
-    fn check(&self, what: &str, path: &Path) -> io::Result<()> {
-        let Some(world) = self.world.upgrade() else { return Ok(()) };
-        if self.failures.get() > 0 && world.chance(self.failures.get()) {
-            self.has_failed.set(true);
-            world.note(format_args!("disk: {what} {} fails", path.display()));
-            return Err(io::ErrorKind::StorageFull.into());
-        }
-        world.note(format_args!("disk: {what} {}", path.display()));
-        Ok(())
     }
 
     fn change(&self, change: Change) {
@@ -124,31 +105,48 @@ impl SimulatedDisk {
     }
 }
 
-impl Disk for SimulatedDisk {
+impl Disk for MemoryDisk {
     fn create_folders(&self, folder: &Path) -> io::Result<()> {
-        self.check("create the folder", folder)
+        let _outside = outside();
+        (self.check)("create the folder", folder)?;
+        self.folders.borrow_mut().extend(folder.ancestors().map(Path::to_owned));
+        Ok(())
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        let _outside = outside();
+        (self.check)("create the folder", folder)?;
+        let is_new = self.folders.borrow_mut().insert(folder.to_owned());
+        if is_new { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
     }
 
     fn create(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        self.check("create", path)?;
+        let _outside = outside();
+        (self.check)("create", path)?;
         if self.entries.borrow().contains_key(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let file = Shared::default();
         self.change(Change::Add(path.to_owned(), Arc::clone(&file)));
-        Ok(Box::new(OpenFile { file, path: path.to_owned() }))
+        Ok(Box::new(OpenFile { file, path: path.to_owned(), check: self.check }))
     }
 
     fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        self.check("open", path)?;
+        let _outside = outside();
+        (self.check)("open", path)?;
         let entries = self.entries.borrow();
         let file = entries.get(path).ok_or(io::ErrorKind::NotFound)?;
         let data = lock(file).data.clone();
         Ok(Box::new(Cursor::new(data)))
     }
 
+    fn exists(&self, path: &Path) -> bool {
+        self.entries.borrow().contains_key(path)
+    }
+
     fn rename(&self, from: &Path, to: &Path, replaces: bool) -> io::Result<()> {
-        self.check("rename to", to)?;
+        let _outside = outside();
+        (self.check)("rename to", to)?;
         let file = self.entries.borrow().get(from).cloned().ok_or(io::ErrorKind::NotFound)?;
         if !replaces && self.entries.borrow().contains_key(to) {
             return Err(io::ErrorKind::AlreadyExists.into());
@@ -159,6 +157,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
+        let _outside = outside();
         // Does not fail: a file that cannot be removed stays, and no program can do anything about it.
         if !self.entries.borrow().contains_key(path) {
             return Err(io::ErrorKind::NotFound.into());
@@ -168,7 +167,8 @@ impl Disk for SimulatedDisk {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
-        self.check("sync the folder", folder)?;
+        let _outside = outside();
+        (self.check)("sync the folder", folder)?;
         let mut unsynced = self.unsynced.borrow_mut();
         let mut durable = self.durable.borrow_mut();
         unsynced.retain(|change| {
@@ -182,6 +182,7 @@ impl Disk for SimulatedDisk {
     }
 
     fn unused_name(&self, folder: &Path) -> PathBuf {
+        let _outside = outside();
         let number = self.names.replace(self.names.get() + 1);
         folder.join(format!(".arriving-{number}.part"))
     }
@@ -191,11 +192,13 @@ impl Disk for SimulatedDisk {
 struct OpenFile {
     file: Shared,
     path: PathBuf,
+    check: Check,
 }
 
 impl Write for OpenFile {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        check_current("write to", &self.path)?;
+        let _outside = outside();
+        (self.check)("write to", &self.path)?;
         lock(&self.file).data.extend_from_slice(buf);
         Ok(buf.len())
     }
@@ -207,17 +210,14 @@ impl Write for OpenFile {
 
 impl File for OpenFile {
     fn sync(&self) -> io::Result<()> {
-        check_current("sync", &self.path)?;
+        let _outside = outside();
+        (self.check)("sync", &self.path)?;
         let mut file = lock(&self.file);
         file.synced = file.data.len();
         Ok(())
     }
 }
 
-fn check_current(what: &str, path: &Path) -> io::Result<()> {
-    crate::session::current().map_or(Ok(()), |world: Rc<World>| world.disk.check(what, path))
-}
-
-fn lock(file: &Shared) -> std::sync::MutexGuard<'_, Contents> {
+fn lock(file: &Shared) -> MutexGuard<'_, Contents> {
     file.lock().unwrap_or_else(PoisonError::into_inner)
 }
