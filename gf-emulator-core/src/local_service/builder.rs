@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -56,6 +57,7 @@ impl Default for Builder {
             public_url: None,
             ca_dir: None,
             rules: SignInRules {
+                machines: 64,
                 serial: None,
                 password: None,
                 token_life: Duration::from_hours(6),
@@ -118,6 +120,15 @@ impl Builder {
     #[must_use]
     pub fn serial(mut self, serial: &str) -> Self {
         self.rules.serial = Some(serial.strip_prefix('S').unwrap_or(serial).to_owned());
+        self
+    }
+
+    /// Sets how many machines may be signed in at the same time: for one more, the one that was seen longest ago is signed
+    /// out. There are four connections for each. The default is 64. Each machine has up to five threads, so that a service
+    /// that others can reach should not have many more than it needs.
+    #[must_use]
+    pub fn machines(mut self, limit: NonZeroUsize) -> Self {
+        self.rules.machines = limit.get();
         self
     }
 
