@@ -36,7 +36,7 @@ impl Setup {
         }
         let template = format!(
             "[GENERAL]\nmotion_dir: {path}/jobs\nimage_dir: {path}/images\nfirmware_dir: {path}/firmware\n{}\n\
-             [MACHINE]\nserial: 10000001\nhostname: GF-%(serial)s\npassword: {}%(serial)s\n",
+             [MACHINE]\nserial: 10000001\nhostname: M-%(serial)s\npassword: {}%(serial)s\n",
             service.config_section(Some(&ca_file)),
             "01234567".repeat(7),
         );

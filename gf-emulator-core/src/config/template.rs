@@ -16,11 +16,11 @@ use crate::Secret;
 /// ```
 /// use gf_emulator_core::config::{MachineIdentity, Template};
 ///
-/// let text = "[MACHINE]\nserial: 100\nhostname: GF-%(serial)s\npassword: 0123456789%(serial)s\n";
+/// let text = "[MACHINE]\nserial: 100\nhostname: M-%(serial)s\npassword: 0123456789%(serial)s\n";
 /// let password = "f".repeat(51); // 64 digits in all
 /// let template = Template::new("example", &text.replace("0123456789", &format!("0123456789{password}")));
 /// let (config, _) = template.machine(&MachineIdentity::new(101))?;
-/// assert_eq!(config.machine.hostname, "GF-101");
+/// assert_eq!(config.machine.hostname, "M-101");
 /// # Ok::<(), gf_emulator_core::config::Problems>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -125,9 +125,9 @@ mod tests {
 
     #[test]
     fn each_machine_has_its_serial_number_wherever_the_file_refers_to_it() {
-        let template = template(&format!("serial: 7\nhostname: GF-%(serial)s\npassword: {PASSWORD_START}%(serial)s\n"));
+        let template = template(&format!("serial: 7\nhostname: M-%(serial)s\npassword: {PASSWORD_START}%(serial)s\n"));
         let (config, warnings) = template.machine(&MachineIdentity::new(12_345_678)).unwrap();
-        assert_eq!((config.machine.serial, &*config.machine.hostname), (12_345_678, "GF-12345678"));
+        assert_eq!((config.machine.serial, &*config.machine.hostname), (12_345_678, "M-12345678"));
         assert_eq!(config.machine.password.reveal(), format!("{PASSWORD_START}12345678"));
         assert!(warnings.is_empty(), "{warnings:?}");
         let problems = template.machine(&MachineIdentity::new(7)).unwrap_err().to_string();

@@ -127,7 +127,7 @@ mod tests {
     const START: &str = "00112233445566778899aabbccddeeff00112233445566778899aabb";
 
     fn template() -> Template {
-        let machine = format!("[MACHINE]\nserial: 10000001\nhostname: GF-%(serial)s\npassword: {START}%(serial)s\n");
+        let machine = format!("[MACHINE]\nserial: 10000001\nhostname: M-%(serial)s\npassword: {START}%(serial)s\n");
         Template::new("t.cfg", &format!("[GENERAL]\nmotion_dir: jobs\n[LOGGING]\nrecord: r\n{machine}"))
     }
 
@@ -142,7 +142,7 @@ mod tests {
         let last = members(Slice::new(2, 3).unwrap());
         assert_eq!(serials(&last), [10_000_007, 10_000_008, 10_000_009, 10_000_010]);
         let config = &last.configs()[0];
-        assert_eq!(config.machine.hostname, "GF-10000007");
+        assert_eq!(config.machine.hostname, "M-10000007");
         assert_eq!(config.machine.password.reveal(), format!("{START}10000007"));
         assert_eq!(config.motion.dir, std::path::Path::new("jobs/10000007"));
         assert_eq!(config.logging.record_dir, None);
@@ -166,7 +166,7 @@ mod tests {
         let [first, second] = members.configs() else { panic!("two machines") };
         assert_eq!((first.machine.serial, &*first.machine.hostname), (7, "ABC-123"));
         assert_eq!(first.machine.password.reveal(), password);
-        assert_eq!((second.machine.serial, &*second.machine.hostname), (10_000_008, "GF-10000008"));
+        assert_eq!((second.machine.serial, &*second.machine.hostname), (10_000_008, "M-10000008"));
         let part = Members::from_csv(&template(), "m.csv", &text, Slice::new(1, 2).unwrap()).unwrap();
         assert_eq!(serials(&part), [10_000_008]);
     }

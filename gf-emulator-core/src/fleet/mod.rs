@@ -90,7 +90,7 @@ impl Default for Options {
 ///
 /// let service = LocalService::builder().tls(false).start()?;
 /// let template = Template::new("example", &format!(
-///     "{}\n[MACHINE]\nserial: 1000\nhostname: GF-%(serial)s\npassword: {}%(serial)s\n",
+///     "{}\n[MACHINE]\nserial: 1000\nhostname: M-%(serial)s\npassword: {}%(serial)s\n",
 ///     service.config_section(None), "0123456789ab".repeat(5),
 /// ));
 /// let members = Members::counted(&template, 3, Slice::WHOLE)?;

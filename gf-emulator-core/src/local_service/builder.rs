@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use socket2::SockRef;
+
 use super::behaviour_state::BehaviourState;
 use super::core::{Bodies, Core, Settings, Task};
 use super::fault::{Failure, Fault, Moment};
@@ -21,6 +23,9 @@ use super::replay_state::ReplayState;
 use super::seen::Seen;
 use super::{Behaviour, LocalService, LocalServiceError, ReplayPlan, Script, certificate, sample_jobs, server};
 use crate::{Secret, Secrets, puls};
+
+/// How many connections may wait until they are accepted; the system may have a lower limit.
+const WAITING_CONNECTIONS: i32 = 4096;
 
 /// What the service does on its own, as configured.
 enum BuilderTask {
@@ -303,6 +308,9 @@ impl Builder {
         let public_url = self.public_url.as_deref().map(|url| PublicUrl::parse(url, self.tls)).transpose();
         let public_url = public_url.map_err(invalid_url)?;
         let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;
+        // The standard library has 128, too few when many machines reconnect together: others wait a second and more. If this
+        // fails, 128 remain.
+        let _ = SockRef::from(&listener).listen(WAITING_CONNECTIONS);
         let addr = listener.local_addr().map_err(fail)?;
         let public_url = public_url.unwrap_or_else(|| PublicUrl::of_address(addr, self.tls));
         if !self.tls && !addr.ip().is_loopback() {

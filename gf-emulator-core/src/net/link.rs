@@ -117,6 +117,7 @@ mod tests {
         let link = Link::default();
         for _ in 0..200 {
             let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            listener.accept().unwrap();
             link.register(&socket, link.begin().unwrap()).unwrap();
         }
         let listed = lock(&link.0).open.len();
