@@ -78,10 +78,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
     /// How many machines, in all slices together
-    #[arg(long, value_name = "N", value_parser = numbers::within(1..=MOST_MACHINES, "a number of machines"))]
+    #[arg(
+        long,
+        value_name = "N",
+        required_unless_present = "csv",
+        value_parser = numbers::within(1..=MOST_MACHINES, "a number of machines")
+    )]
     count: Option<u32>,
     /// The machines, as comma-separated values: serial, and if wanted hostname and password
-    #[arg(long, value_name = "FILE", conflicts_with = "count", required_unless_present = "count")]
+    #[arg(long, value_name = "FILE", conflicts_with = "count")]
     csv: Option<PathBuf>,
     /// How many machines are started in a second
     #[arg(
