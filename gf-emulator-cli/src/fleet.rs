@@ -68,7 +68,9 @@ Examples:
       machines.csv begins with \"serial,hostname,password\".
   gf-machine-emulator fleet --count 50 --json --at 30s=storm --at 2m=stop
   gf-machine-emulator fleet --count 1000 --slice 3/10 --metrics 0.0.0.0:9100
-      The fourth of ten processes; its numbers are at /metrics.
+      The fourth of ten processes; its numbers are at /metrics, as OpenMetrics
+      text. With --slices 10, JOB_COMPLETION_INDEX in the environment (0 to 9) is
+      the part.
 
 Exit codes: 0 at the end, every machine was connected and every accepted action
 had its one ending; 1 not so, or failure; 2 wrong usage or configuration, a
@@ -96,7 +98,7 @@ pub(crate) struct Arguments {
     /// Run part I of N of the machines; I is from 0 to N - 1
     #[arg(long, value_name = "I/N")]
     slice: Option<Slice>,
-    /// Run one of N parts; which one, JOB_COMPLETION_INDEX in the environment says, as in an indexed Kubernetes Job
+    /// Run one of N parts; the environment says which one, as in an indexed Kubernetes Job
     #[arg(
         long, value_name = "N", conflicts_with = "slice", value_parser = numbers::within(1..=MOST_MACHINES, "a number of parts")
     )]
@@ -104,7 +106,7 @@ pub(crate) struct Arguments {
     /// Carry out a command this long after the start; may be repeated
     #[arg(long, value_name = "TIME=COMMAND")]
     at: Vec<Scheduled>,
-    /// Serve the numbers at /metrics, as OpenMetrics text; a port alone means 127.0.0.1:PORT, port 0 is any free one
+    /// Serve the numbers at /metrics to programs that collect them; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     metrics: Option<String>,
     /// Print one JSON object a line

@@ -19,7 +19,7 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// Each connection has a thread.
 const MAX_CONNECTIONS: usize = 16;
 
-/// Serves the status of a fleet at `/metrics`, as OpenMetrics text. It has no passwords and no serial numbers; anyone who can
+/// Serves the status of a fleet at `/metrics`, as `OpenMetrics` text. It has no passwords and no serial numbers; anyone who can
 /// reach the address can read it. Dropping it ends it.
 pub struct MetricsServer {
     address: SocketAddr,

@@ -178,6 +178,7 @@ impl Fleet {
     }
 
     /// As [`Control::order`].
+    #[must_use]
     pub fn order(&self, command: Command) -> bool {
         self.shared.order(command)
     }
@@ -232,6 +233,7 @@ pub struct Control(Arc<Shared>);
 impl Control {
     /// Does what `command` says. `stop` and `status` take effect at once; others are carried out one after the other, and
     /// this does not wait for them. Returns false if 100 others wait, or if the fleet is stopping: then nothing is done.
+    #[must_use]
     pub fn order(&self, command: Command) -> bool {
         self.0.order(command)
     }

@@ -1,4 +1,4 @@
-//! The [`Status`] in the text form of OpenMetrics 1.0.
+//! The [`Status`] in the text form of `OpenMetrics` 1.0.
 
 use std::fmt::{Display, Write};
 
