@@ -300,6 +300,21 @@ mod tests {
     }
 
     #[test]
+    fn a_set_that_follows_many_machines_remembers_the_tokens_of_each() {
+        let all = Secrets::default();
+        let machines: Vec<_> = (0..200).map(|_| Secrets::default()).collect();
+        for machine in &machines {
+            all.follow(machine);
+        }
+        for (n, machine) in machines.iter().enumerate() {
+            for token in 0..8 {
+                machine.add_token(&Secret::new(format!("token-{n:03}-{token}")));
+            }
+        }
+        assert_eq!(all.redact("token-000-0 token-199-7"), "*** ***");
+    }
+
+    #[test]
     fn redacts_a_query_as_a_whole_and_its_values() {
         let secrets = Secrets::default();
         secrets.add_query("X-Amz-Signature=abc%2Fdef&X-Amz-Expires=3600&sig=1234567&type=image/jpeg");

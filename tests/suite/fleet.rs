@@ -146,14 +146,16 @@ fn a_blackout_ends_by_itself_and_a_stop_does_not_wait_for_it() {
 
     assert!(setup.fleet.order(Command::Blackout(Duration::from_secs(3600))));
     setup.wait("the second one", |notice| matches!(notice, Notice::Began(Command::Blackout(_))));
-    setup.wait_closed(2 * MACHINES);
+    // Whoever has lost its connection cannot be back.
+    setup.wait("the first loss", |notice| matches!(notice, Notice::ConnectionsLost));
     assert!(setup.fleet.order(Command::Status));
     setup.wait("the status", |notice| matches!(notice, Notice::Status(_)));
     assert!(setup.fleet.order(Command::Stop));
     setup.wait("the stop", |notice| matches!(notice, Notice::Stopping));
     assert!(!setup.fleet.order(Command::Storm), "it stops");
     let status = setup.fleet.stop();
-    assert_eq!((status.not_connected, status.problems().len()), (MACHINES, 1), "{status}");
+    assert!(status.not_connected > 0, "{status}");
+    assert_eq!(status.problems(), [format!("{} machines were not connected at the end", status.not_connected)]);
 }
 
 #[test]

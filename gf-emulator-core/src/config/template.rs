@@ -68,8 +68,9 @@ impl Template {
         Ok(Self::new(&path.display().to_string(), &read_text(path)?))
     }
 
-    /// Returns the name of the file.
-    pub(crate) fn source_name(&self) -> &str {
+    /// Returns the name of the file, as in messages.
+    #[must_use]
+    pub fn source_name(&self) -> &str {
         &self.source_name
     }
 
