@@ -35,9 +35,9 @@ const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// Run many machines in one process, to test a service
 ///
-/// The configuration is a template: machine number K of --count has its serial number plus K. %(serial)s in [MACHINE]
-/// stands for it: "hostname: M-%(serial)s". Each machine keeps its jobs in a folder of its own, named by its serial
-/// number, in the configured one. Of the configured logs, only the file is written.
+/// The configuration is a template: machine number K of --count has its serial number plus K. In the section MACHINE,
+/// %(serial)s stands for it: "hostname: M-%(serial)s". Each machine keeps its jobs in a folder of its own, named by its
+/// serial number, in the configured one. Of the configured logs, only the file is written.
 ///
 /// A machine that cannot sign in is reported and tries again, with growing pauses; the others go on. Ctrl-C or SIGTERM
 /// stops all of them and prints the summary.
