@@ -3,7 +3,7 @@
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::error::CliError;
-use crate::{check, collect, conform, demo, export, import, numbers, pipe, puls, report, run, serve, signals};
+use crate::{check, collect, conform, demo, export, fleet, import, numbers, pipe, puls, report, run, serve, signals};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -57,6 +57,7 @@ enum Command {
     Collect(collect::Arguments),
     Demo(demo::Arguments),
     Serve(serve::Arguments),
+    Fleet(fleet::Arguments),
     Conform(conform::Arguments),
     Check(check::Arguments),
     Pipe(pipe::Arguments),
@@ -81,6 +82,7 @@ impl CommandLine {
             Command::Collect(arguments) => collect::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
             Command::Serve(arguments) => serve::run(arguments),
+            Command::Fleet(arguments) => fleet::run(arguments),
             Command::Conform(arguments) => conform::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
             Command::Pipe(arguments) => pipe::run(&arguments),

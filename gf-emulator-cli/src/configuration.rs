@@ -59,7 +59,8 @@ fn hide_password(path: &Path, loaded: Result<(Config, Vec<Warning>), Error>) -> 
     Ok(Loaded { config, path: path.into(), remarks })
 }
 
-fn explain(path: &Path, error: Error) -> CliError {
+/// Returns the error of a file that cannot be used.
+pub(crate) fn explain(path: &Path, error: Error) -> CliError {
     match error {
         Error::Config(problems) => CliError::usage(format_args!("the configuration has problems:\n{problems}")),
         Error::File { source, .. } if source.kind() == ErrorKind::NotFound => CliError::usage(format_args!(

@@ -12,6 +12,7 @@ mod demo;
 mod error;
 mod export;
 mod faults;
+mod fleet;
 mod import;
 mod listening;
 mod logging;

@@ -10,7 +10,8 @@ use gf_emulator_core::listen_address;
 use gf_emulator_core::puls::Power;
 
 /// Value names of options that do not take a number.
-pub(crate) const NO_NUMBERS: [&str; 8] = ["FILE", "DIR", "OUT", "URL", "NAME", "FAULT", "NAME[:SCALE]", "COLOUR=DO"];
+pub(crate) const NO_NUMBERS: [&str; 9] =
+    ["FILE", "DIR", "OUT", "URL", "NAME", "FAULT", "NAME[:SCALE]", "COLOUR=DO", "TIME=COMMAND"];
 /// The value name of options that take an address.
 pub(crate) const ADDRESS: &str = "[ADDR:]PORT";
 

@@ -1,11 +1,13 @@
 //! `serve`: the local service for any machine: it reacts to machines, or follows a script or a recording.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
+use gf_emulator_core::fleet::raise_file_limit;
 use gf_emulator_core::local_service::{Behaviour, LocalService, Outcome, Script, Seen, Transcript};
 use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
@@ -23,6 +25,8 @@ const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
 const PULS_LIMIT_BYTES: u64 = 128 << 20;
 /// Anyone who can connect adds to a recording.
 const RECORDING_LIMIT_BYTES: u64 = 1 << 30;
+/// The most machines that can be asked for.
+const MOST_MACHINES: u32 = 100_000;
 /// How long a machine has to answer the WebSocket's close at the end of the script.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same after Ctrl-C.
@@ -70,8 +74,8 @@ or SIGTERM before the end of --once, --script or --replay. 2 wrong usage.";
 /// Run a local stand-in for the cloud service
 ///
 /// Serves sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of
-/// both generations on one port. The conversation is printed as it happens. At most 256 connections, 64 machines and
-/// 1 GiB of recording.
+/// both generations on one port. The conversation is printed as it happens. At most 64
+/// machines (--machines), four connections for each of them, and 1 GiB of recording.
 ///
 /// It does with each machine what the cloud does with one of firmware 2.6: it asks for the settings; homes the machine
 /// with a hunt, lid pictures and motions; then sends the files of --puls, one after the other. After a print it sends a
@@ -119,6 +123,11 @@ pub(crate) struct Arguments {
     /// Record the service's side into this folder, which must not have a recording yet
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
+    /// How many machines may be signed in at the same time
+    #[arg(
+        long, value_name = "N", default_value = "64", value_parser = numbers::within(1..=MOST_MACHINES, "a number of machines")
+    )]
+    machines: u32,
     /// Cut every WebSocket after this many seconds, as the cloud does hourly
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     cut_every: Option<Duration>,
@@ -151,12 +160,14 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
             comparer.observe(seen, |difference| lines.add_line(logging::clean(&difference.to_string())));
         }
     };
+    raise_file_limit(arguments.machines.into());
     let mut builder = LocalService::builder();
     logging::secrets().follow(&builder.secrets());
     builder = arguments
         .listening
         .apply(builder, arguments.listen)
         .gzip(arguments.gzip)
+        .machines(NonZeroUsize::MIN.saturating_add(arguments.machines as usize - 1))
         .observe_pictures(recorder.is_some())
         .observer(observe);
     let jobs = read_jobs(&arguments.puls, arguments.unchecked)?;

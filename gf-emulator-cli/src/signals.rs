@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM, and the closing of a console on Windows.
 //!
 //! The handler is installed before a command begins. Commands without a session (`puls`, `report`, `import`, `check`)
-//! exit with 1 at once. A session ([`on_stop`]: `run`, `collect`, `demo`, `serve`, `pipe`) has [`GRACE`] to end cleanly;
+//! exit with 1 at once. A session ([`on_stop`]: `run`, `collect`, `demo`, `serve`, `fleet`, `pipe`) has [`GRACE`] to end cleanly;
 //! a second signal exits with 130 at once. Either way, no temp file is left behind.
 
 use std::process;
@@ -14,7 +14,7 @@ use gf_emulator_core::storage::TempRegistry;
 use crate::error::CliError;
 use crate::output::notice;
 
-/// How long a clean end may take. A DNS lookup, for instance, cannot be cancelled.
+/// How long a clean end may take, unless the session has its own limit. A DNS lookup, for instance, cannot be cancelled.
 const GRACE: Duration = Duration::from_millis(1900);
 /// Signals closer together than this count as one: a service manager may signal each process of a group twice, and
 /// nobody presses Ctrl-C twice so fast.
@@ -24,13 +24,15 @@ const INTERRUPTED: i32 = 130;
 
 /// Removed before the process exits.
 pub(crate) static TEMP_FILES: TempRegistry = TempRegistry::new();
-static STATE: Mutex<State> = Mutex::new(State { stop: None, stopped_at: None });
+static STATE: Mutex<State> = Mutex::new(State { stop: None, stopped_at: None, grace: GRACE });
 
 struct State {
     /// Stops the session. `None` without one, and once it was called.
     stop: Option<Box<dyn FnMut() + Send>>,
     /// When the session was told to stop.
     stopped_at: Option<Instant>,
+    /// How long a clean end may take.
+    grace: Duration,
 }
 
 fn state() -> MutexGuard<'static, State> {
@@ -44,18 +46,25 @@ pub(crate) fn install() -> Result<(), CliError> {
 
 /// Begins a session: the first signal calls `stop`.
 pub(crate) fn on_stop(stop: impl FnMut() + Send + 'static) {
-    state().stop = Some(Box::new(stop));
+    on_stop_within(GRACE, stop);
+}
+
+/// As [`on_stop`], for a session that has this long to end cleanly.
+pub(crate) fn on_stop_within(grace: Duration, stop: impl FnMut() + Send + 'static) {
+    let mut state = state();
+    state.stop = Some(Box::new(stop));
+    state.grace = grace;
 }
 
 fn on_signal() {
     let now = Instant::now();
-    let (stop, stopped_at) = {
+    let (stop, stopped_at, grace) = {
         let mut state = state();
-        (state.stop.take(), state.stopped_at)
+        (state.stop.take(), state.stopped_at, state.grace)
     };
     match (stop, stopped_at) {
         (Some(mut stop), _) => {
-            let watchdog = thread::Builder::new().name("gf-watchdog".into()).spawn(move || watchdog(now + GRACE));
+            let watchdog = thread::Builder::new().name("gf-watchdog".into()).spawn(move || watchdog(now, grace));
             stop();
             // A signal that arrived while `stop` ran is handled after this, and counts as the same.
             state().stopped_at = Some(Instant::now());
@@ -76,12 +85,13 @@ fn is_same(first: Instant, now: Instant) -> bool {
     now.saturating_duration_since(first) < SAME_SIGNAL
 }
 
-fn watchdog(deadline: Instant) -> ! {
+fn watchdog(since: Instant, grace: Duration) -> ! {
+    let deadline = since + grace;
     // `park_timeout` may return early.
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
         thread::park_timeout(left);
     }
-    notice(format_args!("stopping took longer than {} s: exiting now", GRACE.as_secs_f64()));
+    notice(format_args!("stopping took longer than {} s: exiting now", grace.as_secs_f64()));
     exit(1)
 }
 

@@ -4,6 +4,7 @@ mod arguments;
 mod configurations;
 mod conform;
 mod files_on_disk;
+mod fleet;
 mod floods;
 #[cfg(unix)]
 mod host;
@@ -87,6 +88,7 @@ fn every_help_has_usage_examples_and_exit_codes_in_80_columns() {
         "collect",
         "demo",
         "serve",
+        "fleet",
         "check",
         "pipe",
         "puls",

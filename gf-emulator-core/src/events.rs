@@ -4,6 +4,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 
@@ -98,6 +99,8 @@ pub enum EmulatorEvent {
         status: Option<u16>,
         /// Why there was no answer.
         error: Option<String>,
+        /// How long it took until the head of the answer had arrived, or until it failed. Bodies of answers are read later.
+        duration: Duration,
     },
     /// A picture was uploaded.
     #[non_exhaustive]

@@ -48,6 +48,7 @@
 //! - `local_service` (feature `local-service`): a local stand-in for the cloud service, for tests and demonstrations.
 //! - `conform` (feature `local-service`): takes a machine through scenarios, and says which of them it passes.
 //! - `replay` (feature `local-service`): plays a recording back to a machine, and compares.
+//! - `fleet` (feature `fleet`): many machines in one process, for tests of services.
 //! - `report` (feature `report`): a recording as an HTML page.
 //! - `follow` (feature `follow`): the same page live, with the machine's controls.
 //!
@@ -63,6 +64,7 @@
 //!
 //! All are off by default.
 //!
+//! - `fleet`: the module `fleet`.
 //! - `local-service`: the modules `local_service`, `conform` and `replay`.
 //! - `report`: recordings as HTML pages; enables `plot`.
 //! - `follow`: live pages; enables `report`.
@@ -85,9 +87,11 @@ mod emulator;
 mod error;
 mod events;
 pub mod files;
+#[cfg(feature = "fleet")]
+pub mod fleet;
 #[cfg(feature = "follow")]
 pub mod follow;
-#[cfg(any(feature = "follow", feature = "local-service"))]
+#[cfg(any(feature = "fleet", feature = "follow", feature = "local-service"))]
 mod http_server;
 pub mod json_lines;
 mod listen_address;
@@ -123,7 +127,7 @@ pub use error::{CertificateProblem, Error, Result};
 pub use events::{EmulatorEvent, Ending};
 pub use listen_address::listen_address;
 pub use machine::Machine;
-pub use net::Tls;
+pub use net::{Link, Tls};
 pub use safe_logger::SafeLogger;
 pub use secret::Secret;
 pub use secrets::Secrets;

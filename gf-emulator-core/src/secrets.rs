@@ -45,6 +45,9 @@ pub(crate) const PUBLIC_REQUEST_HEADERS: [&str; 13] = [
 const MAX_TOKENS: usize = 256;
 /// The same for URL queries and their values.
 const MAX_QUERIES: usize = 256;
+/// A set that follows others remembers this many more tokens and queries for each of them: a machine has at most eight valid
+/// tokens of a kind.
+const MORE_FOR_EACH_LEADER: usize = 16;
 /// Longer values are searched in pieces of this length.
 const PIECE_CHARS: usize = 256;
 /// See [`pieces`].
@@ -73,6 +76,8 @@ struct SecretSet {
     queries: VecDeque<Secret>,
     /// Built on first use, and again after values were evicted.
     matcher: Option<Arc<Matcher>>,
+    /// How many sets it has followed.
+    leaders: usize,
     /// Sets that receive every value added here.
     followers: Vec<Weak<Mutex<SecretSet>>>,
 }
@@ -128,6 +133,7 @@ impl Secrets {
         if Arc::ptr_eq(&self.0, &other.0) {
             return;
         }
+        lock(&self.0).leaders += 1;
         let mut leader = lock(&other.0);
         for (kind, values) in [
             (SecretKind::Permanent, &leader.permanent),
@@ -176,10 +182,11 @@ impl fmt::Debug for Secrets {
 impl SecretSet {
     /// Adds a value. Evicts the older half of its kind at twice the limit.
     fn insert(&mut self, value: &Secret, kind: SecretKind) {
+        let more = self.leaders.saturating_sub(1) * MORE_FOR_EACH_LEADER;
         let (values, max) = match kind {
             SecretKind::Permanent => (&mut self.permanent, usize::MAX),
-            SecretKind::Token => (&mut self.tokens, MAX_TOKENS),
-            SecretKind::Query => (&mut self.queries, MAX_QUERIES),
+            SecretKind::Token => (&mut self.tokens, MAX_TOKENS + more),
+            SecretKind::Query => (&mut self.queries, MAX_QUERIES + more),
         };
         if value.reveal().len() < matcher::MIN_CHARS || values.contains(value) {
             return;
@@ -290,6 +297,21 @@ mod tests {
         for secrets in [first, second, third] {
             assert_eq!(secrets.redact("the password a-later-one"), "*** ***");
         }
+    }
+
+    #[test]
+    fn a_set_that_follows_many_machines_remembers_the_tokens_of_each() {
+        let all = Secrets::default();
+        let machines: Vec<_> = (0..200).map(|_| Secrets::default()).collect();
+        for machine in &machines {
+            all.follow(machine);
+        }
+        for (n, machine) in machines.iter().enumerate() {
+            for token in 0..8 {
+                machine.add_token(&Secret::new(format!("token-{n:03}-{token}")));
+            }
+        }
+        assert_eq!(all.redact("token-000-0 token-199-7"), "*** ***");
     }
 
     #[test]

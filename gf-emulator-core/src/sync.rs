@@ -4,7 +4,7 @@
 //! change. All code of this crate must keep to that.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
-#[cfg(any(feature = "follow", feature = "local-service"))]
+#[cfg(any(feature = "fleet", feature = "follow", feature = "local-service"))]
 use std::{sync::Condvar, time::Duration};
 
 /// Locks `mutex`, even if its last holder panicked.
@@ -13,7 +13,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Waits for a notification of a server's condition variable, for at most `timeout` if there is one.
-#[cfg(any(feature = "follow", feature = "local-service"))]
+#[cfg(any(feature = "fleet", feature = "follow", feature = "local-service"))]
 pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>, timeout: Option<Duration>) -> MutexGuard<'a, T> {
     match timeout {
         None => condvar.wait(guard).unwrap_or_else(PoisonError::into_inner),

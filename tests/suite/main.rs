@@ -8,6 +8,7 @@ mod certificates;
 mod conform;
 mod cycle;
 mod faults;
+mod fleet;
 mod floods;
 mod follow;
 mod golden;

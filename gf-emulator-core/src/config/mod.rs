@@ -7,6 +7,7 @@ mod interpolation;
 mod keys;
 mod proxy;
 mod read;
+mod template;
 #[cfg(test)]
 mod tests;
 mod text;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 pub use crate::problems::{Problem, Problems, Warning};
 pub use proxy::Proxy;
+pub use template::{MachineIdentity, Template};
 
 use crate::{Secret, puls};
 

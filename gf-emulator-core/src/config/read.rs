@@ -15,8 +15,10 @@ use crate::{Error, files};
 /// More than any configuration needs.
 const MAX_FILE_BYTES: usize = 1 << 20;
 
+pub(super) const SERIAL_VARIABLE: &str = "GF_MACHINE_SERIAL";
+pub(super) const PASSWORD_VARIABLE: &str = "GF_MACHINE_PASSWORD";
 /// Environment variables that override the file, by field.
-const VARIABLES: [(&str, &str); 2] = [(SERIAL, "GF_MACHINE_SERIAL"), (PASSWORD, "GF_MACHINE_PASSWORD")];
+const VARIABLES: [(&str, &str); 2] = [(SERIAL, SERIAL_VARIABLE), (PASSWORD, PASSWORD_VARIABLE)];
 
 /// A key set by the file, in its section or in `[DEFAULT]`.
 struct Setting<'t> {
@@ -101,27 +103,8 @@ impl Config {
     }
 
     fn load_for(purpose: Purpose, path: &Path) -> crate::Result<(Self, Vec<Warning>)> {
-        let file_error = |source| Error::File { doing: "read", path: path.into(), source };
-        let mut bytes = Vec::new();
-        // One more byte, to detect a larger file.
-        let limit = MAX_FILE_BYTES as u64 + 1;
-        files::open(path)?.take(limit).read_to_end(&mut bytes).map_err(file_error)?;
-
-        let source = path.display().to_string();
-        let too_large = bytes.len() > MAX_FILE_BYTES;
-        let text = match String::from_utf8(bytes) {
-            Ok(text) => text,
-            // The limit may have split a character.
-            Err(_) if too_large => return Err(Error::Config(file_too_large(&source))),
-            Err(error) => {
-                let good = error.utf8_error().valid_up_to();
-                let line = error.as_bytes()[..good].split(|&byte| byte == b'\n').count();
-                return Err(Problems::one(&source, Some(line), "not UTF-8: save the file in that encoding").into());
-            }
-        };
-        // A value that is not Unicode is converted lossily and then rejected.
-        let variable = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        Ok(Self::read_cfg(purpose, &source, &text, &variable)?)
+        let text = read_text(path)?;
+        Ok(Self::read_cfg(purpose, &path.display().to_string(), &text, &environment)?)
     }
 
     /// Reads the text of a `.cfg` file. `variable` looks up environment variables; `source_name` is used in messages.
@@ -157,11 +140,23 @@ impl Config {
         text: &str,
         variable: &dyn Fn(&str) -> Option<String>,
     ) -> Result<(Self, Vec<Warning>), Problems> {
+        Self::read_changed(purpose, source_name, text, &|_| (), variable)
+    }
+
+    /// As [`read_cfg`](Self::read_cfg), after `change` has changed the parsed file.
+    pub(super) fn read_changed(
+        purpose: Purpose,
+        source_name: &str,
+        text: &str,
+        change: &dyn Fn(&mut Text),
+        variable: &dyn Fn(&str) -> Option<String>,
+    ) -> Result<(Self, Vec<Warning>), Problems> {
         if text.len() > MAX_FILE_BYTES {
             return Err(file_too_large(source_name));
         }
         let mut problems = Vec::new();
-        let text = Text::parse(text, &mut problems);
+        let mut text = Text::parse(text, &mut problems);
+        change(&mut text);
         let mut reader = Reader::new(purpose, &text, problems);
         let config = reader.config(variable);
 
@@ -248,6 +243,33 @@ impl Config {
 
 fn file_too_large(source: &str) -> Problems {
     Problems::one(source, None, format!("larger than {MAX_FILE_BYTES} bytes: not a configuration file"))
+}
+
+/// Reads the text of a configuration file.
+pub(super) fn read_text(path: &Path) -> crate::Result<String> {
+    let file_error = |source| Error::File { doing: "read", path: path.into(), source };
+    let mut bytes = Vec::new();
+    // One more byte, to detect a larger file.
+    let limit = MAX_FILE_BYTES as u64 + 1;
+    files::open(path)?.take(limit).read_to_end(&mut bytes).map_err(file_error)?;
+
+    let source = path.display().to_string();
+    let too_large = bytes.len() > MAX_FILE_BYTES;
+    match String::from_utf8(bytes) {
+        Ok(text) => Ok(text),
+        // The limit may have split a character.
+        Err(_) if too_large => Err(Error::Config(file_too_large(&source))),
+        Err(error) => {
+            let good = error.utf8_error().valid_up_to();
+            let line = error.as_bytes()[..good].split(|&byte| byte == b'\n').count();
+            Err(Problems::one(&source, Some(line), "not UTF-8: save the file in that encoding").into())
+        }
+    }
+}
+
+/// Returns a variable of the environment. A value that is not Unicode is converted lossily, and then rejected.
+pub(super) fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 impl<'t> Reader<'t> {

@@ -51,12 +51,37 @@ impl Section {
     pub(super) fn entry(&self, key: &str) -> Option<&Entry> {
         self.index.get(key).map(|&index| &self.entries[index])
     }
+
+    /// Appends an entry, whose key must be new.
+    fn push(&mut self, entry: Entry) {
+        self.index.insert(entry.key.clone(), self.entries.len());
+        self.entries.push(entry);
+    }
 }
 
 impl Text {
     /// Returns the position in `sections` of the section with this name, in lower case.
     pub(super) fn position(&self, name: &str) -> Option<usize> {
         self.index.get(name).copied()
+    }
+
+    /// Sets a key to a value, in which nothing is a reference. `section` and `key` are in lower case.
+    pub(super) fn set(&mut self, section: &str, key: &str, value: &str) {
+        let index = self.position(section).unwrap_or_else(|| self.push_section(section.to_owned(), 1));
+        let section = &mut self.sections[index];
+        let value = value.replace('%', "%%");
+        match section.index.get(key) {
+            Some(&index) => section.entries[index].value = value,
+            None => section.push(Entry { key: key.into(), line: section.line, value }),
+        }
+    }
+
+    /// Appends a section, whose name must be new. Returns its position.
+    fn push_section(&mut self, name: String, line: usize) -> usize {
+        let index = self.sections.len();
+        self.index.insert(name.clone(), index);
+        self.sections.push(Section { name, line, ..Section::default() });
+        index
     }
 
     /// Parses `text`, and appends errors to `problems`.
@@ -178,10 +203,7 @@ impl Scan<'_> {
             self.problem(number, format!("duplicate section [{}], first on line {first}: merge them", shown(&name)));
             CurrentSection::Section(index)
         } else {
-            let index = self.found.sections.len();
-            self.found.index.insert(name.clone(), index);
-            self.found.sections.push(Section { name, line: number, ..Section::default() });
-            CurrentSection::Section(index)
+            CurrentSection::Section(self.found.push_section(name, number))
         };
     }
 
@@ -204,8 +226,7 @@ impl Scan<'_> {
         if let Some(first) = section.entry(&key).map(|entry| entry.line) {
             return self.problem(number, format!("duplicate key {}, first on line {first}: remove one", shown(&key)));
         }
-        section.index.insert(key.clone(), section.entries.len());
-        section.entries.push(Entry { key, line: number, value: String::new() });
+        section.push(Entry { key, line: number, value: String::new() });
         self.open = Some(OpenKey { indent, is_valid: true });
         self.valid.push_str(line);
     }

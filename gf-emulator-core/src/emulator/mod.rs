@@ -25,7 +25,7 @@ use crate::actions::{Runner, SessionState, Shared, Table, run_start_steps};
 use crate::events::EmulatorEvent;
 use crate::machine::{CannedMachine, Controls, LastReadings, Machine};
 use crate::net::http::Http;
-use crate::net::{CancelToken, Network, Tls};
+use crate::net::{CancelToken, Link, Network, Tls};
 use crate::record::{Recorder, Telemetry};
 use crate::service::{OfflineFolder, Session, Uplink};
 use crate::storage::{JobStore, local_timestamp, remove_leftovers_of};
@@ -69,6 +69,7 @@ enum ServiceSide {
     /// `session` is created by [`Emulator::connect`].
     Online {
         tls: Tls,
+        link: Link,
         dial_cancel: CancelToken,
         request_cancel: CancelToken,
         session: Option<Arc<Session>>,
@@ -101,7 +102,7 @@ impl Emulator {
             let token = token.clone();
             Arc::new(move || token.cancel()) as Cancel
         });
-        let service = ServiceSide::Online { tls, dial_cancel, request_cancel, session: None };
+        let service = ServiceSide::Online { tls, link: Link::default(), dial_cancel, request_cancel, session: None };
         Self::assemble(config, queues, Some(peer), service, cancels.into())
     }
 
@@ -210,6 +211,15 @@ impl Emulator {
         self
     }
 
+    /// Gives the emulator a network connection that can be cut, alone or shared with others. Has no effect offline.
+    #[must_use]
+    pub fn with_link(mut self, shared: &Link) -> Self {
+        if let ServiceSide::Online { link, .. } = &mut self.service {
+            *link = shared.clone();
+        }
+        self
+    }
+
     /// Registers a callback for all [`EmulatorEvent`]s from now on. It is called on the thread that causes the event, so
     /// it must be quick and must not wait for the emulator. A panic in it is logged. It is dropped with the emulator.
     pub fn on_event(&self, callback: impl Fn(&EmulatorEvent) + Send + Sync + 'static) {
@@ -276,7 +286,7 @@ impl Emulator {
     /// - [`Error::Thread`] if a thread cannot be started.
     /// - [`Error::Interrupted`] if it was stopped, [`Error::NotConnected`] if the emulator has run before.
     pub fn connect(&mut self) -> Result<()> {
-        let ServiceSide::Online { tls, dial_cancel, request_cancel, session } = &mut self.service else {
+        let ServiceSide::Online { tls, link, dial_cancel, request_cancel, session } = &mut self.service else {
             return Ok(());
         };
         if self.client.is_some() {
@@ -286,7 +296,7 @@ impl Emulator {
             return Err(Error::NotConnected { reason: "this emulator has run and stopped: create another" });
         };
         let Shared { config, messages, telemetry, .. } = &*self.shared;
-        let network = Network { tls: tls.clone(), proxy: config.service.proxy.clone() };
+        let network = Network { tls: tls.clone(), proxy: config.service.proxy.clone(), link: link.clone() };
         let user_agent = config.user_agent();
         let http = |cancel: &CancelToken| Http::new(network.clone(), &user_agent, cancel.clone(), telemetry.clone());
         let session = session.insert(Arc::new(Session::new(config, http(request_cancel))?));

@@ -81,7 +81,7 @@ impl Connections {
 
     /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one. If there is none,
     /// the new connection is closed.
-    #[cfg(feature = "follow")]
+    #[cfg(any(feature = "fleet", feature = "follow"))]
     pub(crate) fn keeping_authenticated(server: &'static str, limit: usize) -> Arc<Self> {
         Self::with(server, limit, false)
     }

@@ -12,7 +12,7 @@
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::sync::Arc;
-#[cfg(feature = "follow")]
+#[cfg(any(feature = "fleet", feature = "follow"))]
 use std::time::Instant;
 
 use native_tls::TlsStream;
@@ -23,7 +23,7 @@ pub(crate) struct Transport {
     socket: Arc<TcpStream>,
     memory: Option<Buffers>,
     /// Reads fail after it.
-    #[cfg(feature = "follow")]
+    #[cfg(any(feature = "fleet", feature = "follow"))]
     deadline: Option<Instant>,
 }
 
@@ -40,14 +40,14 @@ impl Transport {
         Self {
             socket,
             memory: None,
-            #[cfg(feature = "follow")]
+            #[cfg(any(feature = "fleet", feature = "follow"))]
             deadline: None,
         }
     }
 
     /// As [`new`](Self::new), but every read fails after `deadline`, so that a peer cannot hold a thread by sending a
     /// byte at a time.
-    #[cfg(feature = "follow")]
+    #[cfg(any(feature = "fleet", feature = "follow"))]
     pub(crate) fn with_deadline(socket: Arc<TcpStream>, deadline: Instant) -> Self {
         Self { deadline: Some(deadline), ..Self::new(socket) }
     }
@@ -56,7 +56,7 @@ impl Transport {
 impl Read for Transport {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let Some(memory) = &mut self.memory else {
-            #[cfg(feature = "follow")]
+            #[cfg(any(feature = "fleet", feature = "follow"))]
             if let Some(deadline) = self.deadline {
                 let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
                 self.socket.set_read_timeout(Some(left.ok_or(io::ErrorKind::TimedOut)?))?;
@@ -182,7 +182,7 @@ impl Write for ServerStream {
     }
 }
 
-#[cfg(all(test, feature = "follow"))]
+#[cfg(all(test, any(feature = "fleet", feature = "follow")))]
 mod tests {
     use std::net::TcpListener;
     use std::time::Duration;

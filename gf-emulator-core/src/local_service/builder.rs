@@ -3,10 +3,13 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::TcpListener;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::behaviour_state::BehaviourState;
 use super::core::{Bodies, Core, Settings, Task};
@@ -20,6 +23,9 @@ use super::replay_state::ReplayState;
 use super::seen::Seen;
 use super::{Behaviour, LocalService, LocalServiceError, ReplayPlan, Script, certificate, sample_jobs, server};
 use crate::{Secret, Secrets, puls};
+
+/// How many connections may wait until they are accepted; the system may have a lower limit.
+const WAITING_CONNECTIONS: i32 = 4096;
 
 /// What the service does on its own, as configured.
 enum BuilderTask {
@@ -56,6 +62,7 @@ impl Default for Builder {
             public_url: None,
             ca_dir: None,
             rules: SignInRules {
+                machines: 64,
                 serial: None,
                 password: None,
                 token_life: Duration::from_hours(6),
@@ -118,6 +125,15 @@ impl Builder {
     #[must_use]
     pub fn serial(mut self, serial: &str) -> Self {
         self.rules.serial = Some(serial.strip_prefix('S').unwrap_or(serial).to_owned());
+        self
+    }
+
+    /// Sets how many machines may be signed in at the same time: for one more, the one that was seen longest ago is signed
+    /// out. There are four connections for each. The default is 64. Each machine has up to five threads, so that a service
+    /// that others can reach should not have many more than it needs.
+    #[must_use]
+    pub fn machines(mut self, limit: NonZeroUsize) -> Self {
+        self.rules.machines = limit.get();
         self
     }
 
@@ -292,6 +308,9 @@ impl Builder {
         let public_url = self.public_url.as_deref().map(|url| PublicUrl::parse(url, self.tls)).transpose();
         let public_url = public_url.map_err(invalid_url)?;
         let listener = TcpListener::bind(self.listen.as_str()).map_err(fail)?;
+        // The standard library has 128, too few when many machines reconnect together: others wait a second and more. If this
+        // fails, 128 remain.
+        let _ = SockRef::from(&listener).listen(WAITING_CONNECTIONS);
         let addr = listener.local_addr().map_err(fail)?;
         let public_url = public_url.unwrap_or_else(|| PublicUrl::of_address(addr, self.tls));
         if !self.tls && !addr.ip().is_loopback() {

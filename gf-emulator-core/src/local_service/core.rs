@@ -21,9 +21,9 @@ use super::urls::mark_urls;
 use crate::Secrets;
 use crate::http_server::connections::Connections;
 
-/// Maximum number of connections, each with a thread. For a new one an older one is evicted, preferably one without a
-/// valid token.
-const CONNECTIONS_LIMIT: usize = 256;
+/// Maximum number of connections for each machine, each with a thread. When all are in use, an older one is evicted for a
+/// new one, preferably one without a valid token.
+const CONNECTIONS_PER_MACHINE: usize = 4;
 
 /// Which request bodies are held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +105,7 @@ impl Core {
         task: Option<Task>,
         secrets: Secrets,
     ) -> Arc<Self> {
+        let limit = machines.limit();
         Arc::new_cyclic(|me| Self {
             me: me.clone(),
             settings,
@@ -113,7 +114,7 @@ impl Core {
             faults,
             task,
             runs: Runs::default(),
-            connections: Connections::new("local service", CONNECTIONS_LIMIT),
+            connections: Connections::new("local service", CONNECTIONS_PER_MACHINE.saturating_mul(limit)),
             held_bytes: AtomicUsize::new(0),
             secrets,
         })

@@ -1,6 +1,7 @@
 //! The machines that have signed in, and their tokens.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -9,14 +10,14 @@ use super::machine::RemoteMachine;
 use crate::Secret;
 use crate::sync::{lock, wait};
 
-/// Maximum number of machines. For a new one, the least recently seen is evicted.
-const MACHINES_LIMIT: usize = 64;
 /// Maximum number of tokens of one kind that a machine has. The oldest are revoked first.
 const TOKENS_LIMIT: usize = 8;
 
 /// Who may sign in, and how long tokens are valid.
 #[derive(Debug, Clone)]
 pub(super) struct SignInRules {
+    /// Maximum number of machines. For a new one, the least recently seen is evicted.
+    pub(super) machines: usize,
     /// Without the leading `S`; `None` for any.
     pub(super) serial: Option<String>,
     pub(super) password: Option<Secret>,
@@ -38,6 +39,8 @@ pub(super) struct Machines {
     registry: Mutex<Registry>,
     latest: Mutex<Latest>,
     connected: Condvar,
+    /// A machine was evicted, which is logged once.
+    has_evicted: AtomicBool,
 }
 
 #[derive(Default)]
@@ -87,7 +90,18 @@ struct Latest {
 
 impl Machines {
     pub(super) fn new(rules: SignInRules) -> Self {
-        Self { rules, registry: Mutex::default(), latest: Mutex::default(), connected: Condvar::new() }
+        Self {
+            rules,
+            registry: Mutex::default(),
+            latest: Mutex::default(),
+            connected: Condvar::new(),
+            has_evicted: AtomicBool::default(),
+        }
+    }
+
+    /// Returns the maximum number of machines.
+    pub(super) fn limit(&self) -> usize {
+        self.rules.machines
     }
 
     /// Signs a machine in, evicting another if the limit is reached. Returns `None` if the rules do not allow it.
@@ -100,7 +114,7 @@ impl Machines {
         }
         let mut registry = lock(&self.registry);
         let is_new = !registry.by_serial.contains_key(serial);
-        let evicted = if is_new && registry.by_serial.len() >= MACHINES_LIMIT { registry.evict() } else { None };
+        let evicted = if is_new && registry.by_serial.len() >= self.rules.machines { registry.evict() } else { None };
         let machine = registry.by_serial.entry(serial.to_owned());
         let machine = machine.or_insert_with(|| Arc::new(RemoteMachine::new(serial, self.rules.gone_after)));
         let machine = Arc::clone(machine);
@@ -112,6 +126,12 @@ impl Machines {
         registry.auth_tokens.issue(&tokens.auth, &machine, now, self.rules.token_life);
         registry.ws_tokens.issue(&tokens.ws, &machine, now, self.rules.ws_token_life);
         drop(registry);
+        if evicted.is_some() && !self.has_evicted.swap(true, Ordering::Relaxed) {
+            log::warn!(
+                "local service: there are more than {} machines: for each new one, another is signed out",
+                self.rules.machines
+            );
+        }
         if let Some(machine) = evicted
             && let Some(link) = machine.stop()
         {

@@ -13,6 +13,7 @@ use socket2::{Domain, Protocol, SockAddr, Type};
 
 use super::cancel::{CancelToken, cancelled_error};
 use super::certificate::{ParsedCertificate, problem_from_message};
+use super::link::Link;
 use super::proxy::{self, ProxyRefused};
 use super::socket::Socket;
 use super::stream::{Stream, TcpConnection};
@@ -24,11 +25,12 @@ use crate::net::poll::Interest;
 use crate::net::url::{Origin, Scheme, is_loopback};
 use crate::system;
 
-/// The TLS settings and proxy of outgoing connections.
+/// What outgoing connections go through: TLS settings, proxy and link.
 #[derive(Debug, Clone)]
 pub(crate) struct Network {
     pub(crate) tls: Tls,
     pub(crate) proxy: Option<Proxy>,
+    pub(crate) link: Link,
 }
 
 /// Connects to `origin` before `deadline`, proxy and TLS handshake included.
@@ -53,6 +55,7 @@ pub(crate) fn dial(origin: &Origin, network: &Network, deadline: Instant, cancel
 
 /// Opens a TCP connection to `origin`, through the proxy if one applies.
 fn open_tcp(origin: &Origin, network: &Network, deadline: Instant, cancel: &CancelToken) -> io::Result<TcpConnection> {
+    let attempt = network.link.begin()?;
     let proxy = network.proxy.as_ref().filter(|proxy| proxy.is_used_for(&origin.host, origin.port));
     let proxy_origin =
         proxy.map(|proxy| Origin { scheme: Scheme::Http, host: proxy.host().to_owned(), port: proxy.port() });
@@ -63,6 +66,7 @@ fn open_tcp(origin: &Origin, network: &Network, deadline: Instant, cancel: &Canc
         Some(proxy) => io::Error::new(e.kind(), format!("the proxy {proxy}: {e}")),
         None => e,
     })?;
+    network.link.register(&socket, attempt)?;
     // Events are small and urgent: measured, an action takes 300 ms with Nagle's algorithm and 13 ms without.
     socket.set_nodelay(true)?;
     let mut tcp = TcpConnection::new(Socket::Tcp(socket), deadline, cancel.clone());

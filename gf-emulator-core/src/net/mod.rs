@@ -7,6 +7,7 @@ mod cancel;
 mod certificate;
 mod connect;
 pub(crate) mod http;
+mod link;
 pub(crate) mod poll;
 mod proxy;
 pub(crate) mod retry;
@@ -17,6 +18,7 @@ pub(crate) mod url;
 
 pub(crate) use cancel::CancelToken;
 pub(crate) use connect::{Network, connection_error, dial};
+pub use link::Link;
 #[cfg(feature = "follow")]
 pub(crate) use socket::Socket;
 pub(crate) use stream::Stream;

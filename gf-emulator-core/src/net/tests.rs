@@ -26,7 +26,7 @@ fn far_deadline() -> Instant {
 }
 
 fn without_proxy() -> Network {
-    Network { tls: Tls::new(None).unwrap(), proxy: None }
+    Network { tls: Tls::new(None).unwrap(), proxy: None, link: Link::default() }
 }
 
 fn listen(scheme: &str) -> (TcpListener, Origin) {
@@ -240,7 +240,7 @@ fn start_proxy(response: &'static [u8], close: bool) -> (SocketAddr, Receiver<St
 }
 
 fn with_proxy(url: &str) -> Network {
-    Network { tls: Tls::new(None).unwrap(), proxy: Some(Proxy::parse(url).unwrap()) }
+    Network { tls: Tls::new(None).unwrap(), proxy: Some(Proxy::parse(url).unwrap()), link: Link::default() }
 }
 
 #[test]

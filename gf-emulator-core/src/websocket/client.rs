@@ -13,7 +13,7 @@ use super::stream::Socket;
 use crate::net::http::Http;
 use crate::net::poll::{Poll, Waker};
 use crate::net::retry::{Backoff, retry};
-use crate::net::{CancelToken, Network, Tls};
+use crate::net::{CancelToken, Link, Network, Tls};
 use crate::record::Telemetry;
 use crate::service::Session;
 use crate::system::{self, Thread};
@@ -96,7 +96,7 @@ impl WsClient {
     pub fn connect(config: &Config) -> Result<(Self, MachineQueues)> {
         config.check()?;
         let tls = Tls::new(config.service.ca_file.as_deref())?;
-        let network = Network { tls, proxy: config.service.proxy.clone() };
+        let network = Network { tls, proxy: config.service.proxy.clone(), link: Link::default() };
         let http = || Http::new(network.clone(), &config.user_agent(), CancelToken::default(), Telemetry::default());
         let session = Arc::new(Session::new(config, http())?);
         let (queues, peer) = MachineQueues::in_memory();

@@ -117,7 +117,7 @@ mod tests {
         let mut poll = Poll::new().unwrap();
         let dialer = Dialer {
             sign_in: Arc::new(|| panic!("a bug in the sign-in")),
-            network: Network { tls: Tls::new(None).unwrap(), proxy: None },
+            network: Network { tls: Tls::new(None).unwrap(), proxy: None, link: crate::Link::default() },
             user_agent: String::new(),
             cancel: CancelToken::default(),
         };

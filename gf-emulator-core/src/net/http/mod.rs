@@ -125,6 +125,7 @@ impl Http {
         if self.cancel.is_cancelled() {
             return Err(Error::Interrupted);
         }
+        let begun = system::now();
         self.current.begin(deadline);
         let mut exchange = PendingExchange::begin(&self.telemetry, &request.info(&self.user_agent));
         let result = self.exchange(request);
@@ -139,6 +140,7 @@ impl Http {
             url: self.telemetry.secrets().redact(&url.to_string()),
             status: result.as_ref().ok().map(|response| response.status().as_u16()),
             error: result.as_ref().err().map(|e| self.telemetry.secrets().redact(&e.to_string())),
+            duration: system::now() - begun,
         });
         let inner = result?;
         Ok(Response {

@@ -27,7 +27,7 @@ fn limits() -> Limits {
 
 fn client(limits: Limits) -> Http {
     Http::with_limits(
-        Network { tls: crate::Tls::new(None).unwrap(), proxy: None },
+        Network { tls: crate::Tls::new(None).unwrap(), proxy: None, link: crate::Link::default() },
         "test",
         CancelToken::default(),
         Telemetry::default(),

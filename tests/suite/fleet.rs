@@ -1,0 +1,207 @@
+//! A fleet against the local service: storms, blackouts and restarts, after which every machine is back and every action has
+//! had one ending.
+
+use std::collections::BTreeMap;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::time::Duration;
+
+use gf_emulator_core::config::Template;
+use gf_emulator_core::fleet::{Command, Fleet, MachineState, Members, MetricsServer, Notice, Options, Slice, Status};
+use gf_emulator_core::local_service::{Behaviour, Builder, Fault, LocalService, Seen};
+use gf_emulator_tests::{LIMIT, folder, square};
+use tempfile::TempDir;
+
+const MACHINES: usize = 20;
+
+/// A service, a fleet, and their folder.
+struct Setup {
+    service: LocalService,
+    fleet: Fleet,
+    _folder: TempDir,
+}
+
+impl Setup {
+    fn start(change: impl FnOnce(Builder) -> Builder) -> Self {
+        let folder = folder();
+        let path = folder.path().display();
+        let service =
+            change(LocalService::builder().behaviour(Behaviour::new().print_file(Path::new("square.puls"), square())));
+        let service = service.start().expect("the service starts");
+        let ca_file = folder.path().join("ca.pem");
+        if let Some(pem) = service.ca_pem() {
+            std::fs::write(&ca_file, pem).unwrap();
+        }
+        let template = format!(
+            "[GENERAL]\nmotion_dir: {path}/jobs\nimage_dir: {path}/images\nfirmware_dir: {path}/firmware\n{}\n\
+             [MACHINE]\nserial: 10000001\nhostname: M-%(serial)s\npassword: {}%(serial)s\n",
+            service.config_section(Some(&ca_file)),
+            "01234567".repeat(7),
+        );
+        let template = Template::new("template", &template);
+        let members = Members::counted(&template, MACHINES, Slice::WHOLE).unwrap();
+        assert!(members.warnings().is_empty());
+        let mut options = Options::default();
+        options.rate = 1000.0;
+        let fleet = Fleet::start(members, options).unwrap();
+        Self { service, fleet, _folder: folder }
+    }
+
+    /// Waits for a notice.
+    fn wait(&self, for_what: &str, is_it: impl Fn(&Notice) -> bool) -> Notice {
+        let notices = self.fleet.notices();
+        loop {
+            match notices.recv_timeout(LIMIT) {
+                Ok(notice) if is_it(&notice) => return notice,
+                Ok(_) => {}
+                Err(e) => panic!("{e} while waiting for {for_what}\n{}", self.fleet.status()),
+            }
+        }
+    }
+
+    /// Waits until all machines are connected, after this many losses.
+    fn wait_back(&self, losses: u64) {
+        self.wait("all machines", |notice| {
+            matches!(notice, Notice::AllConnected { machines: MACHINES, .. }) && self.fleet.status().losses >= losses
+        });
+        assert_eq!(self.fleet.status().losses, losses);
+    }
+
+    /// Waits until the service has seen this many WebSockets close.
+    fn wait_closed(&self, count: usize) {
+        let closed = |seen: &[Seen]| seen.iter().filter(|seen| matches!(seen, Seen::WsClosed { .. })).count();
+        assert!(self.service.wait_for(|seen| closed(seen) >= count, LIMIT), "{}", self.fleet.status());
+    }
+}
+
+/// Returns how often each ending of each action was received, from all machines together.
+fn endings(seen: &[Seen]) -> BTreeMap<(String, i64), usize> {
+    let mut endings = BTreeMap::new();
+    for seen in seen {
+        let Seen::WsMessage { message, .. } = seen else { continue };
+        let Some(event) = message["event"].as_str() else { continue };
+        // `lid_image:completed`, but not `lid_image:upload:completed`.
+        if event.matches(':').count() == 1
+            && [":completed", ":cancelled", ":failed"].iter().any(|ending| event.ends_with(ending))
+            && let Some(id) = message["action_id"].as_i64()
+        {
+            *endings.entry((event.to_owned(), id)).or_default() += 1;
+        }
+    }
+    endings
+}
+
+fn check_end(setup: Setup) -> Status {
+    let Setup { service, fleet, .. } = setup;
+    let status = fleet.stop();
+    assert!(status.problems().is_empty(), "{:?}\n{status}", status.problems());
+    assert_eq!(status.in_state(MachineState::Stopped), MACHINES);
+    assert_eq!(status.actions.running(), 0);
+    let received: usize = endings(&service.seen()).values().sum();
+    let ended = status.actions.completed + status.actions.cancelled + status.actions.failed;
+    assert!(received as u64 <= ended, "{received} of {ended}: no ending arrives twice");
+    status
+}
+
+#[test]
+fn after_a_storm_a_blackout_and_a_rolling_restart_all_are_back_and_each_action_has_one_ending() {
+    let setup = Setup::start(|service| service.tls(true));
+    let all = MACHINES as u64;
+    setup.wait_back(0);
+
+    assert!(setup.fleet.order(Command::Storm));
+    setup.wait_back(all);
+
+    // A blackout whose end does not depend on the time.
+    setup.fleet.link().cut();
+    setup.wait_closed(2 * MACHINES);
+    assert!(setup.fleet.link().is_cut());
+    setup.fleet.link().restore();
+    setup.wait_back(2 * all);
+
+    assert!(setup.fleet.order(Command::RollingRestart));
+    // Each group is connected before the next one is stopped.
+    setup.wait("the end of the restart", |notice| matches!(notice, Notice::Ended(Command::RollingRestart)));
+    let status = setup.fleet.status();
+    assert_eq!((status.in_state(MachineState::Connected), status.losses), (MACHINES, 2 * all), "{status}");
+    setup.wait_closed(3 * MACHINES);
+
+    let homed = |seen: &[Seen]| endings(seen).iter().any(|((event, _), n)| event == "print:completed" && *n > 0);
+    assert!(setup.service.wait_for(homed, LIMIT), "{}", setup.fleet.status());
+    let status = check_end(setup);
+    assert!(status.actions.accepted >= all, "{status}");
+    assert_eq!(status.latencies.back.count(), 2 * all, "{status}");
+    assert!(status.latencies.sign_in.count() >= 4 * all, "{status}");
+}
+
+#[test]
+fn a_blackout_ends_by_itself_and_a_stop_does_not_wait_for_it() {
+    let setup = Setup::start(|service| service.tls(false));
+    setup.wait_back(0);
+    assert!(setup.fleet.order(Command::Blackout(Duration::ZERO)));
+    setup.wait_back(MACHINES as u64);
+    assert!(!setup.fleet.link().is_cut());
+
+    assert!(setup.fleet.order(Command::Blackout(Duration::from_secs(3600))));
+    setup.wait("the second one", |notice| matches!(notice, Notice::Began(Command::Blackout(_))));
+    // Whoever has lost its connection cannot be back.
+    setup.wait("the first loss", |notice| matches!(notice, Notice::ConnectionsLost));
+    assert!(setup.fleet.order(Command::Status));
+    setup.wait("the status", |notice| matches!(notice, Notice::Status(_)));
+    assert!(setup.fleet.order(Command::Stop));
+    setup.wait("the stop", |notice| matches!(notice, Notice::Stopping));
+    assert!(!setup.fleet.order(Command::Storm), "it stops");
+    let status = setup.fleet.stop();
+    assert!(status.not_connected > 0, "{status}");
+    assert_eq!(status.problems(), [format!("{} machines were not connected at the end", status.not_connected)]);
+}
+
+#[test]
+fn a_machine_that_cannot_sign_in_is_told_and_tries_again_while_the_others_go_on() {
+    let setup = Setup::start(|service| service.tls(false).fault(Fault::status(503).on("POST", "/machines/sign_in")));
+    let notice = setup.wait("a failure", |notice| matches!(notice, Notice::MachineFailed { .. }));
+    assert!(notice.to_string().contains("503"), "{notice}");
+    setup.wait_back(0);
+    let status = check_end(setup);
+    // The fault happens once to each machine.
+    assert_eq!(status.failed_starts, MACHINES as u64);
+    assert_eq!(status.requests.by_status[&503], MACHINES as u64);
+}
+
+#[test]
+fn more_machines_than_the_service_takes_sign_each_other_out() {
+    let setup = Setup::start(|service| service.tls(false).machines(NonZeroUsize::new(MACHINES - 1).unwrap()));
+    setup.wait("a loss", |_| setup.fleet.status().losses > 0);
+}
+
+#[test]
+fn the_metrics_are_those_of_the_fleet() {
+    let setup = Setup::start(|service| service.tls(false));
+    setup.wait_back(0);
+    let listener = MetricsServer::listen("127.0.0.1:0").unwrap();
+    let server = MetricsServer::start(listener, setup.fleet.control()).unwrap();
+    let ask = |request: &str| {
+        let mut socket = TcpStream::connect(server.address()).unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        socket.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n\r\n").as_bytes()).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    };
+    let metrics = ask("GET /metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200 OK\r\n"), "{metrics}");
+    assert!(
+        metrics.contains("Content-Type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n"),
+        "{metrics}"
+    );
+    assert!(
+        metrics.contains("\ngf_fleet_machines{state=\"connected\"} 20\n") && metrics.ends_with("\n# EOF\n"),
+        "{metrics}"
+    );
+    assert!(ask("GET /").starts_with("HTTP/1.1 404 "));
+    assert!(ask("POST /metrics").starts_with("HTTP/1.1 405 "));
+    drop(server);
+    check_end(setup);
+}
