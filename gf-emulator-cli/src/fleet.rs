@@ -92,7 +92,10 @@ pub(crate) struct Arguments {
     csv: Option<PathBuf>,
     /// How many machines are started in a second
     #[arg(
-        long, value_name = "R", default_value = "50", value_parser = numbers::within(0.01..=10_000.0, "a number of machines")
+        long,
+        value_name = "R",
+        default_value = "50",
+        value_parser = numbers::within(0.01..=10_000.0, "a number of machines")
     )]
     rate: f64,
     /// Run part I of N of the machines; I is from 0 to N - 1
@@ -100,7 +103,10 @@ pub(crate) struct Arguments {
     slice: Option<Slice>,
     /// Run one of N parts; the environment says which one, as in an indexed Kubernetes Job
     #[arg(
-        long, value_name = "N", conflicts_with = "slice", value_parser = numbers::within(1..=MOST_MACHINES, "a number of parts")
+        long,
+        value_name = "N",
+        conflicts_with = "slice",
+        value_parser = numbers::within(1..=MOST_MACHINES, "a number of parts")
     )]
     slices: Option<u32>,
     /// Carry out a command this long after the start; may be repeated
