@@ -56,8 +56,8 @@ Commands:
   stop             As Ctrl-C.
 
 Output: on a terminal a table, drawn every second; else a line when the state
-of the whole changes. With --json, one object a line instead, with \"t\" (seconds
-since the start) and \"kind\": all_connected (after_s), connections_lost,
+of the whole changes. With --json, one object a line instead, with \"t\"
+(seconds since the start) and \"kind\": all_connected (after_s), connections_lost,
 machine_failed (serial, reason), began and ended (command), status (status),
 stopping, answer (text), summary (status, problems).
 
