@@ -69,8 +69,8 @@ Examples:
   gf-machine-emulator fleet --count 50 --json --at 30s=storm --at 2m=stop
   gf-machine-emulator fleet --count 1000 --slice 3/10 --metrics 0.0.0.0:9100
       The fourth of ten processes; its numbers are at /metrics, as OpenMetrics
-      text. With --slices 10, JOB_COMPLETION_INDEX in the environment (0 to 9) is
-      the part.
+      text. With --slices 10, JOB_COMPLETION_INDEX in the environment (0 to 9)
+      is the part.
 
 Exit codes: 0 at the end, every machine was connected and every accepted action
 had its one ending; 1 not so, or failure; 2 wrong usage or configuration, a
