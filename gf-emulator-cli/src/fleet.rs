@@ -56,8 +56,8 @@ Commands:
   stop             As Ctrl-C.
 
 Output: on a terminal a table, drawn every second; else a line when the state
-of the whole changes. With --json, one object a line instead, with \"t\" (seconds
-since the start) and \"kind\": all_connected (after_s), connections_lost,
+of the whole changes. With --json, one object a line instead, with \"t\"
+(seconds since the start) and \"kind\": all_connected (after_s), connections_lost,
 machine_failed (serial, reason), began and ended (command), status (status),
 stopping, answer (text), summary (status, problems).
 
@@ -69,8 +69,8 @@ Examples:
   gf-machine-emulator fleet --count 50 --json --at 30s=storm --at 2m=stop
   gf-machine-emulator fleet --count 1000 --slice 3/10 --metrics 0.0.0.0:9100
       The fourth of ten processes; its numbers are at /metrics, as OpenMetrics
-      text. With --slices 10, JOB_COMPLETION_INDEX in the environment (0 to 9) is
-      the part.
+      text. With --slices 10, JOB_COMPLETION_INDEX in the environment (0 to 9)
+      is the part.
 
 Exit codes: 0 at the end, every machine was connected and every accepted action
 had its one ending; 1 not so, or failure; 2 wrong usage or configuration, a
@@ -92,7 +92,10 @@ pub(crate) struct Arguments {
     csv: Option<PathBuf>,
     /// How many machines are started in a second
     #[arg(
-        long, value_name = "R", default_value = "50", value_parser = numbers::within(0.01..=10_000.0, "a number of machines")
+        long,
+        value_name = "R",
+        default_value = "50",
+        value_parser = numbers::within(0.01..=10_000.0, "a number of machines")
     )]
     rate: f64,
     /// Run part I of N of the machines; I is from 0 to N - 1
@@ -100,7 +103,10 @@ pub(crate) struct Arguments {
     slice: Option<Slice>,
     /// Run one of N parts; the environment says which one, as in an indexed Kubernetes Job
     #[arg(
-        long, value_name = "N", conflicts_with = "slice", value_parser = numbers::within(1..=MOST_MACHINES, "a number of parts")
+        long,
+        value_name = "N",
+        conflicts_with = "slice",
+        value_parser = numbers::within(1..=MOST_MACHINES, "a number of parts")
     )]
     slices: Option<u32>,
     /// Carry out a command this long after the start; may be repeated

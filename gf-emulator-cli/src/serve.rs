@@ -125,7 +125,10 @@ pub(crate) struct Arguments {
     record: Option<PathBuf>,
     /// How many machines may be signed in at the same time
     #[arg(
-        long, value_name = "N", default_value = "64", value_parser = numbers::within(1..=MOST_MACHINES, "a number of machines")
+        long,
+        value_name = "N",
+        default_value = "64",
+        value_parser = numbers::within(1..=MOST_MACHINES, "a number of machines")
     )]
     machines: u32,
     /// Cut every WebSocket after this many seconds, as the cloud does hourly
