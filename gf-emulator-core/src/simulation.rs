@@ -30,7 +30,11 @@ pub trait System {
     fn random(&self) -> u64;
 
     /// Starts a thread. It must not run before this returns.
-    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>);
+    ///
+    /// # Errors
+    ///
+    /// As a system would: there are too many threads.
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()>;
 
     /// Lets other threads run until `is_ready` returns true or the time is `deadline`.
     ///
@@ -174,7 +178,7 @@ pub(crate) fn current() -> Option<Rc<dyn System>> {
 pub(crate) struct Thread<T>(Arc<Mutex<Option<thread::Result<T>>>>);
 
 impl<T: Send + 'static> Thread<T> {
-    pub(crate) fn start(system: &dyn System, name: &str, run: impl FnOnce() -> T + Send + 'static) -> Self {
+    pub(crate) fn start(system: &dyn System, name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<Self> {
         let result = Arc::new(Mutex::new(None));
         let ended = Arc::clone(&result);
         system.spawn(
@@ -183,8 +187,8 @@ impl<T: Send + 'static> Thread<T> {
                 let outcome = catch_unwind(AssertUnwindSafe(run));
                 *lock(&ended) = Some(outcome);
             }),
-        );
-        Self(result)
+        )?;
+        Ok(Self(result))
     }
 }
 

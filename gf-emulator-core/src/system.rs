@@ -71,7 +71,7 @@ impl<T> Thread<T> {
 
 /// Starts a thread.
 pub(crate) fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Send + 'static) -> io::Result<Thread<T>> {
-    simulated!(system => Ok(Thread::Simulated(simulation::Thread::start(&*system, name, run))));
+    simulated!(system => simulation::Thread::start(&*system, name, run).map(Thread::Simulated));
     thread::Builder::new().name(name.to_owned()).spawn(run).map(Thread::Real)
 }
 

@@ -85,6 +85,10 @@ impl Scenario {
         if world.chance(300) {
             plan_disk_failures(world, faults_end);
         }
+        if world.chance(200) {
+            let rate = if world.chance(300) { 1000 } else { world.pick(5..500) };
+            world.after(world.time_below(faults_end), move |world| world.set_thread_failures(rate));
+        }
         for _ in 0..world.pick(0..3) {
             world.after(world.time_below(faults_end), service::expire_tokens);
         }
@@ -104,6 +108,7 @@ impl Scenario {
             world.service.borrow_mut().faults = Faults::default();
             world.network.set_dial(None);
             world.set_disk_failures(0);
+            world.set_thread_failures(0);
         });
         let stop = world.chance(200).then(|| world.time_below(faults_end * 2));
         let all_arrive =

@@ -88,7 +88,7 @@ pub(crate) fn run(seed: u64, is_day: bool, prints: bool) -> Outcome {
     let memory = is_day.then(|| LeastMemory::plan(&world));
     world.note(format_args!("seed {seed}: {:?}, faults until {:?}", scenario.generation, scenario.faults_end));
     let config = scenario.config.clone();
-    world.spawn("machine", Box::new(move || machine(&config)));
+    world.threads.spawn("machine", Box::new(move || machine(&config)));
     if !is_day {
         plan_operator(&world, scenario.faults_end);
     }
@@ -153,7 +153,7 @@ fn plan_operator(world: &Rc<World>, until: Duration) {
     for _ in 0..world.pick(0..8) {
         let what = world.index(4);
         world.after(world.time_below(until), move |world| {
-            world.spawn(
+            world.threads.spawn(
                 "operator",
                 Box::new(move || {
                     let (Some(handle), Some(world)) = (HANDLE.with_borrow(Clone::clone), current()) else { return };
@@ -173,7 +173,7 @@ fn plan_operator(world: &Rc<World>, until: Duration) {
 }
 
 fn stop(world: &Rc<World>) {
-    world.spawn(
+    world.threads.spawn(
         "stop",
         Box::new(|| {
             let (Some(handle), Some(world)) = (HANDLE.with_borrow(Clone::clone), current()) else { return };
@@ -186,7 +186,7 @@ fn stop(world: &Rc<World>) {
 
 /// Waits for a connection, asks for the settings, and stops the machine when they should have come.
 fn wait_for_recovery(world: &Rc<World>) {
-    world.spawn(
+    world.threads.spawn(
         "close the lid",
         Box::new(|| {
             if let Some(handle) = HANDLE.with_borrow(Clone::clone) {

@@ -67,12 +67,13 @@ impl Ord for Planned {
 pub(crate) struct World {
     this: Weak<Self>,
     random: RefCell<StdRng>,
-    threads: Threads,
+    pub(crate) threads: Threads,
     events: RefCell<BinaryHeap<Reverse<Planned>>>,
     planned: Cell<u64>,
     pub(crate) disk: Rc<MemoryDisk>,
     /// Of a thousand operations on files, so many fail.
     disk_failures: Cell<u64>,
+    thread_failures: Cell<u64>,
     has_disk_failed: Cell<bool>,
     pub(crate) network: Network,
     pub(crate) service: RefCell<Service>,
@@ -97,6 +98,7 @@ impl World {
             planned: Cell::default(),
             disk: Rc::new(MemoryDisk::new(check_disk)),
             disk_failures: Cell::default(),
+            thread_failures: Cell::default(),
             has_disk_failed: Cell::default(),
             network: Network::default(),
             service: RefCell::default(),
@@ -156,6 +158,11 @@ impl World {
     /// From now on, so many of a thousand operations on files fail: 1000 is a full disk.
     pub(crate) fn set_disk_failures(&self, thousandths: u64) {
         self.disk_failures.set(thousandths);
+    }
+
+    /// From now on, so many of a thousand threads cannot be started.
+    pub(crate) fn set_thread_failures(&self, thousandths: u64) {
+        self.thread_failures.set(thousandths);
     }
 
     /// Returns whether an operation on a file has ever failed.
@@ -230,8 +237,15 @@ impl System for World {
         self.pick(0..u64::MAX)
     }
 
-    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) {
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
+        // Without the others, a machine does not start.
+        let may_fail = ["gf-dial", "gf-worker", "gf-worker-2"].contains(&name);
+        if may_fail && self.chance(self.thread_failures.get()) {
+            self.note(format_args!("no thread {name}"));
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
         self.threads.spawn(name, run);
+        Ok(())
     }
 
     fn wait(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) {

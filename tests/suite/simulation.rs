@@ -1,6 +1,9 @@
 //! The simulation (`tests/simulate`), with a few seeds. `.ci/run` has more, and plants mistakes.
 
+use std::path::Path;
 use std::process::Command;
+
+use toml::{Table, Value};
 
 /// Runs the simulation to its end, and returns what it prints.
 fn simulate(arguments: &[&str]) -> String {
@@ -20,4 +23,19 @@ fn every_promise_is_kept_and_every_session_can_be_repeated() {
 fn the_memory_of_a_day_with_a_cut_every_hour_does_not_grow() {
     let text = simulate(&["--day", "--first", "1", "--seeds", "2"]);
     assert!(text.starts_with("2 sessions, 48 simulated hours, "), "{text}");
+}
+
+/// Otherwise only `.ci/mutations` would tell, after a build.
+#[test]
+fn every_planted_mistake_has_its_place_in_the_library() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
+    let file: Table = read("simulate/mutations.toml").parse().unwrap();
+    let mutations = file["mutation"].as_array().unwrap();
+    assert!(mutations.len() >= 10);
+    for mutation in mutations {
+        let [name, file, find] = ["name", "file", "find"].map(|key| mutation.get(key).and_then(Value::as_str).unwrap());
+        let source = read(&format!("../gf-emulator-core/src/{file}"));
+        assert_eq!(source.matches(find).count(), 1, "{name}: {file} must have this once: {find}");
+    }
 }

@@ -44,7 +44,7 @@ pub fn run(answers: Vec<Vec<u8>>, piece: usize, start: impl FnOnce() + Send + 's
         disk: Rc::new(MemoryDisk::new(|_, _| Ok(()))),
     });
     let guard = simulation::enter(Rc::clone(&world) as Rc<dyn System>);
-    world.spawn("start", Box::new(start));
+    world.threads.spawn("start", Box::new(start));
     world.run();
     drop(guard);
 }
@@ -66,7 +66,7 @@ pub fn run_online(config: Config, answers: Vec<Vec<u8>>, piece: usize) {
 /// Stops a machine after a time.
 fn spawn_stop(handle: Handle) {
     let Some(world) = RUNNING.with_borrow(Clone::clone) else { return };
-    world.spawn(
+    world.threads.spawn(
         "stop",
         Box::new(move || {
             if let Some(world) = RUNNING.with_borrow(Clone::clone) {
@@ -114,8 +114,9 @@ impl System for World {
         self.random.get()
     }
 
-    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) {
+    fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) -> io::Result<()> {
         self.threads.spawn(name, run);
+        Ok(())
     }
 
     fn wait(&self, deadline: Option<Instant>, is_ready: &mut dyn FnMut() -> bool) {
