@@ -21,4 +21,7 @@ assert sign_ins.type == "histogram" and sign_ins.unit == "seconds", sign_ins
 count = next(sample.value for sample in sign_ins.samples if sample.name.endswith("_count"))
 assert count >= machines, count
 assert families["gf_fleet_losses"].type == "counter"
+for name in ["machines_not_connected", "machines_without_thread", "actions_without_ending", "surplus_endings"]:
+    values = [sample.value for sample in families[f"gf_fleet_{name}"].samples]
+    assert values == [0], (name, values)
 print(f"{len(families)} families, {count:.0f} sign-ins")

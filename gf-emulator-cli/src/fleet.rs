@@ -1,6 +1,6 @@
 //! `fleet`: many machines in one process.
 
-use std::io::{self, BufRead, IsTerminal};
+use std::io::{self, IsTerminal};
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -13,7 +13,7 @@ use gf_emulator_core::fleet::{
     raise_file_limit,
 };
 use gf_emulator_core::machine::CannedMachine;
-use gf_emulator_core::storage::unwritable;
+use gf_emulator_core::storage::{read_line, unwritable};
 use gf_emulator_core::words::count;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -22,8 +22,8 @@ use crate::error::CliError;
 use crate::output::{notice, print};
 use crate::{configuration, logging, numbers, signals};
 
-/// The most machines of a process. Limits of the computer come far before.
-const MOST_MACHINES: u32 = 100_000;
+/// The longest line of standard input that is read as a command.
+const LINE_LIMIT_BYTES: u64 = 1000;
 /// A table of machines has up to a hundred bytes for each.
 const CSV_LIMIT_BYTES: u64 = 64 << 20;
 /// How long stopping may take: two seconds, and time for a busy computer to serve all threads.
@@ -58,8 +58,8 @@ Commands:
 Output: on a terminal a table, drawn every second; else a line when the state
 of the whole changes. With --json, one object a line instead, with \"t\"
 (seconds since the start) and \"kind\": all_connected (after_s), connections_lost,
-machine_failed (serial, reason), began and ended (command), status (status),
-stopping, answer (text), summary (status, problems).
+machine_failed (serial, reason), began, ended and left_out (command), status
+(status), stopping, answer (text), summary (status, problems).
 
 Examples:
   gf-machine-emulator serve --listen 8443 --ca-out ca.pem --machines 1000
@@ -84,7 +84,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "N",
         required_unless_present = "csv",
-        value_parser = numbers::within(1..=MOST_MACHINES, "a number of machines")
+        value_parser = numbers::within(1..=Members::MOST, "a number of machines")
     )]
     count: Option<u32>,
     /// The machines, as comma-separated values: serial, and if wanted hostname and password
@@ -106,7 +106,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "N",
         conflicts_with = "slice",
-        value_parser = numbers::within(1..=MOST_MACHINES, "a number of parts")
+        value_parser = numbers::within(1..=Members::MOST, "a number of parts")
     )]
     slices: Option<u32>,
     /// Carry out a command this long after the start; may be repeated
@@ -212,13 +212,22 @@ fn check_limits(machines: usize) -> Result<(), CliError> {
 /// Carries out the commands on stdin. Without stdin, the fleet goes on.
 fn read_commands(control: Control, to_view: Sender<String>) -> Result<(), CliError> {
     let read = move || {
-        for line in io::stdin().lock().lines().map_while(Result::ok).filter(|line| !line.trim().is_empty()) {
-            let answer = match line.parse() {
-                Ok(command) if control.order(command) => continue,
-                Ok(command) => format!("{command} is left out: too many commands wait"),
-                Err(expected) => expected,
+        let mut stdin = io::stdin().lock();
+        loop {
+            let (answer, is_last) = match read_line(&mut stdin, LINE_LIMIT_BYTES) {
+                Ok(None) => return,
+                Ok(Some(Ok(line))) if line.trim().is_empty() => continue,
+                Ok(Some(Ok(line))) => match line.parse() {
+                    Ok(command) if control.order(command) => continue,
+                    Ok(command) => {
+                        (format!("{command} is left out: too many commands wait, or the fleet is stopping"), false)
+                    }
+                    Err(expected) => (expected, false),
+                },
+                Ok(Some(Err(unusable))) => (format!("a line of stdin is left out: {unusable}"), false),
+                Err(e) => (format!("no more commands are read: cannot read stdin: {e}"), true),
             };
-            if to_view.send(answer).is_err() {
+            if to_view.send(answer).is_err() || is_last {
                 return;
             }
         }

@@ -12,6 +12,7 @@ use gf_emulator_core::config::Template;
 use gf_emulator_core::fleet::{Command, Fleet, MachineState, Members, MetricsServer, Notice, Options, Slice, Status};
 use gf_emulator_core::local_service::{Behaviour, Builder, Fault, LocalService, Seen};
 use gf_emulator_tests::{LIMIT, folder, square};
+use serde_json::Value;
 use tempfile::TempDir;
 
 const MACHINES: usize = 20;
@@ -93,14 +94,40 @@ fn endings(seen: &[Seen]) -> BTreeMap<(String, i64), usize> {
     endings
 }
 
+/// Returns how often each action was sent, to all machines together.
+fn sent(seen: &[Seen]) -> BTreeMap<i64, usize> {
+    let mut sent = BTreeMap::new();
+    for seen in seen {
+        let Seen::WsSent(text) = seen else { continue };
+        let message: Value = serde_json::from_str(text).unwrap_or_default();
+        if message["status"] == "ready"
+            && let Some(id) = message["id"].as_i64()
+        {
+            *sent.entry(id).or_default() += 1;
+        }
+    }
+    sent
+}
+
 fn check_end(setup: Setup) -> Status {
     let Setup { service, fleet, .. } = setup;
     let status = fleet.stop();
     assert!(status.problems().is_empty(), "{:?}\n{status}", status.problems());
     assert_eq!(status.in_state(MachineState::Stopped), MACHINES);
     assert_eq!(status.actions.running(), 0);
-    let received: usize = endings(&service.seen()).values().sum();
+    // What is received does not name its machine, and all machines have actions with the same ids.
+    let seen = service.seen();
+    assert_eq!(service.left_out(), 0);
+    let mut received = BTreeMap::<i64, usize>::new();
+    for ((_, id), count) in endings(&seen) {
+        *received.entry(id).or_default() += count;
+    }
+    let sent = sent(&seen);
+    for (id, count) in &received {
+        assert!(sent.get(id).is_some_and(|sent| count <= sent), "action {id} ended {count} times of {sent:?}");
+    }
     let ended = status.actions.completed + status.actions.cancelled + status.actions.failed;
+    let received: usize = received.values().sum();
     assert!(received as u64 <= ended, "{received} of {ended}: no ending arrives twice");
     status
 }

@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::process::{Command, Stdio};
 
-use gf_emulator_core::local_service::{LocalService, Script};
+use gf_emulator_core::local_service::{LocalService, Script, Seen};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -48,9 +48,21 @@ fn a_program_gets_an_object_for_each_event_and_the_summary() {
     assert!(service.wait_for(settled, LIMIT));
     program.write("storm\n");
     program.wait_line("connections_lost");
-    program.wait_line("all_connected");
-    program.write("no command\n\nstatus\n");
-    program.wait_line("\"kind\":\"status\"");
+    // Whoever has opened a second WebSocket has noticed the loss of the first.
+    let opened = |seen: &[Seen]| seen.iter().filter(|seen| matches!(seen, Seen::WsOpened { .. })).count() == 10;
+    assert!(service.wait_for(opened, LIMIT));
+    // The program learns of the last ones a little later.
+    loop {
+        program.write("status\n");
+        let object: Value = serde_json::from_str(&program.wait_line("\"kind\":\"status\"")).unwrap();
+        if object["status"]["losses"] == 5 && object["status"]["machines"]["connected"] == 5 {
+            break;
+        }
+    }
+    program.write("no command\n\n");
+    program.write(b"\xff\n");
+    program.write(format!("{}\n", "status ".repeat(1000)));
+    program.wait_line("is longer than 1000 bytes");
     program.write("stop\n");
     let ended = program.end();
     ended.expect(0);
@@ -63,8 +75,15 @@ fn a_program_gets_an_object_for_each_event_and_the_summary() {
     }
     let of_kind = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
     assert_eq!(of_kind("began")[0]["command"], "storm");
-    assert!(of_kind("answer")[0]["text"].as_str().unwrap().contains("rolling-restart"));
-    assert_eq!(of_kind("all_connected")[0]["machines"], 5);
+    let answers = of_kind("answer");
+    assert_eq!(answers.len(), 3);
+    for (answer, expected) in answers.iter().zip(["rolling-restart", "it is not UTF-8", "it is longer than 1000 bytes"])
+    {
+        assert!(answer["text"].as_str().unwrap().contains(expected), "{answer}");
+    }
+    let all_connected = of_kind("all_connected");
+    assert!(all_connected.len() >= 2, "at the start and after the storm");
+    assert_eq!(all_connected[0]["machines"], 5);
     let summary = objects.last().unwrap();
     assert_eq!(summary["kind"], "summary");
     assert_eq!(summary["problems"], serde_json::json!([]));
@@ -73,7 +92,7 @@ fn a_program_gets_an_object_for_each_event_and_the_summary() {
     assert!(!ended.stdout.contains("0011223344"), "the password");
 }
 
-fn is_settled(seen: &gf_emulator_core::local_service::Seen) -> bool {
+fn is_settled(seen: &Seen) -> bool {
     seen.is_event("settings:completed", None)
 }
 

@@ -4,10 +4,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
-
 use super::gate::Gate;
-use super::notice::Notice;
 use super::tally::Tally;
 use crate::net::retry::{Backoff, RetryReason};
 use crate::sync::lock;
@@ -21,7 +18,7 @@ pub(super) struct Machines {
     link: Link,
     secrets: Secrets,
     pub(super) tally: Arc<Tally>,
-    threads: Mutex<Vec<(usize, Thread<()>)>>,
+    threads: Mutex<Vec<Thread<()>>>,
 }
 
 struct Slot {
@@ -37,8 +34,8 @@ struct SlotControl {
 }
 
 impl Machines {
-    pub(super) fn new(configs: Vec<Config>, tls: Tls, link: Link, secrets: Secrets, notices: Sender<Notice>) -> Self {
-        let tally = Arc::new(Tally::new(configs.len(), notices));
+    pub(super) fn new(configs: Vec<Config>, tls: Tls, link: Link, secrets: Secrets) -> Self {
+        let tally = Arc::new(Tally::new(configs.len()));
         let slot = |mut config: Config| {
             // The connector is shared, and the fleet has pauses of its own between attempts.
             config.service.ca_file = None;
@@ -55,13 +52,14 @@ impl Machines {
     /// Starts the thread of a machine.
     pub(super) fn spawn(&self, index: usize, run: impl FnOnce() + Send + 'static) {
         match system::spawn("gf-fleet-machine", run) {
-            Ok(thread) => lock(&self.threads).push((index, thread)),
+            Ok(thread) => lock(&self.threads).push(thread),
             Err(e) => self.tally.no_thread(index, self.serial(index), format!("its thread cannot be started: {e}")),
         }
     }
 
     /// Runs a machine until the fleet stops. Runs on its thread.
     pub(super) fn run(&self, index: usize, gate: &Gate) {
+        let _guard = PanicGuard { machines: self, index };
         let mut backoff = Backoff::default();
         while !gate.is_stopping() {
             let ended = self.run_emulator(index, gate, &mut backoff);
@@ -109,19 +107,24 @@ impl Machines {
     }
 
     /// Replaces the emulators of these machines, and waits until each new one is connected or has failed, or until the
-    /// fleet stops. Machines that were not started yet, or pause after a failure, are left alone.
+    /// fleet stops. Machines that were not started yet, or pause after a failure, are left alone and not waited for.
     pub(super) fn restart(&self, machines: Range<usize>, gate: &Gate) {
         if gate.is_stopping() {
             return;
         }
-        for index in machines.clone() {
-            let handle = lock(&self.slots[index].control).handle.clone();
+        let mut restarted = Vec::new();
+        for index in machines {
+            let handle = {
+                let control = lock(&self.slots[index].control);
+                // The lock is held: a thread that panics removes its handle first, and changes the state after that.
+                control.handle.clone().inspect(|_| self.tally.restart(index))
+            };
             if let Some(handle) = handle {
-                self.tally.restart(index);
                 handle.stop();
+                restarted.push(index);
             }
         }
-        self.tally.wait_settled(machines);
+        self.tally.wait_settled(&restarted);
     }
 
     /// Stops all emulators. Those that are created later stop at once.
@@ -141,10 +144,73 @@ impl Machines {
     /// Waits for the threads of all machines.
     pub(super) fn join(&self) {
         let threads = std::mem::take(&mut *lock(&self.threads));
-        for (index, thread) in threads {
-            if thread.join().is_err() {
-                self.tally.no_thread(index, self.serial(index), "its thread panicked".into());
-            }
+        for thread in threads {
+            // A panic was counted in the thread.
+            let _ = thread.join();
         }
+    }
+}
+
+/// Lets nobody wait for a machine whose thread panics.
+struct PanicGuard<'a> {
+    machines: &'a Machines,
+    index: usize,
+}
+
+impl Drop for PanicGuard<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let &mut Self { machines, index } = self;
+            lock(&machines.slots[index].control).handle = None;
+            machines.tally.emulator_ended(index);
+            let serial = machines.serial(index);
+            log::error!("the thread of machine {serial} panicked");
+            machines.tally.no_thread(index, serial, "its thread panicked".into());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::num::NonZeroU32;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use super::super::status::MachineState;
+    use super::*;
+
+    fn machines(count: usize) -> Machines {
+        let configs = vec![Config::default(); count];
+        Machines::new(configs, Tls::new(None).unwrap(), Link::default(), Secrets::default())
+    }
+
+    /// Gives a machine an emulator that can be stopped, and does not run.
+    fn give_handle(machines: &Machines, index: usize) {
+        let (emulator, _peer) = Emulator::offline(Config::default(), std::env::temp_dir()).unwrap();
+        lock(&machines.slots[index].control).handle = Some(emulator.handle());
+    }
+
+    #[test]
+    fn a_restart_does_not_wait_for_machines_that_were_not_started() {
+        let machines = machines(3);
+        machines.restart(0..3, &Gate::new(NonZeroU32::MIN));
+        assert_eq!(machines.tally.status().in_state(MachineState::Starting), 3);
+    }
+
+    #[test]
+    fn a_restart_does_not_wait_for_a_machine_whose_thread_panics() {
+        let machines = machines(2);
+        give_handle(&machines, 1);
+        std::thread::scope(|scope| {
+            let restart = scope.spawn(|| machines.restart(0..2, &Gate::new(NonZeroU32::MIN)));
+            let panicked = catch_unwind(AssertUnwindSafe(|| {
+                let _guard = PanicGuard { machines: &machines, index: 1 };
+                std::panic::resume_unwind(Box::new(()));
+            }));
+            assert!(panicked.is_err());
+            restart.join().unwrap();
+        });
+        let status = machines.tally.status();
+        assert_eq!((status.without_thread, status.in_state(MachineState::Failed)), (1, 1));
+        assert_eq!(status.in_state(MachineState::Starting), 1);
     }
 }

@@ -6,6 +6,9 @@ use super::slice::Slice;
 use crate::Secret;
 use crate::config::{Config, MachineIdentity, Problem, Problems, Template, Warning};
 
+/// How many problems of a table are told.
+const MOST_PROBLEMS: usize = 20;
+
 /// The configurations of a fleet's machines, or of a [`Slice`] of them.
 ///
 /// Each machine keeps its jobs and copies of sent pictures in a folder of its own, named by its serial number, in the
@@ -17,13 +20,19 @@ pub struct Members {
 }
 
 impl Members {
+    /// The most machines of a fleet, in all its slices together.
+    pub const MOST: u32 = 100_000;
+
     /// Makes `count` machines, whose serial numbers count up from the template's.
     ///
     /// # Errors
     ///
-    /// All problems of the template with the first serial number that has any; a problem if the serial numbers would exceed
-    /// 32 bits.
+    /// All problems of the template with the first serial number that has any; a problem if `count` is more than
+    /// [`MOST`](Self::MOST), or if the serial numbers would exceed 32 bits.
     pub fn counted(template: &Template, count: usize, slice: Slice) -> Result<Self, Problems> {
+        if count > Self::MOST as usize {
+            return Err(Problems::one(template.source_name(), None, too_many()));
+        }
         let first = template.serial()?;
         let last = u32::try_from(count.saturating_sub(1)).ok().and_then(|more| first.checked_add(more));
         if last.is_none() {
@@ -31,7 +40,8 @@ impl Members {
             return Err(Problems::one(template.source_name(), None, what));
         }
         let serial = |position: usize| first.saturating_add(u32::try_from(position).unwrap_or(u32::MAX));
-        Self::of(template, slice.range(count).map(|position| MachineIdentity::new(serial(position))))
+        let identities = slice.range(count).map(|position| MachineIdentity::new(serial(position)));
+        Self::of(template, identities.map(|identity| (identity, String::new())))
     }
 
     /// Makes a machine of each line of a table: comma-separated values without quotes. The first line names the columns:
@@ -41,20 +51,26 @@ impl Members {
     ///
     /// # Errors
     ///
-    /// All problems of the table, also of lines outside the slice; or those of the template with the first line that has
-    /// any.
+    /// The first 20 problems of the table, also of lines outside the slice, or of more than [`MOST`](Self::MOST) lines; or
+    /// all problems of the template with the first line that has any.
     pub fn from_csv(template: &Template, source_name: &str, text: &str, slice: Slice) -> Result<Self, Problems> {
         let rows =
             read_csv(text).map_err(|list| Problems { source: source_name.into(), list, warnings: Vec::new() })?;
         let range = slice.range(rows.len());
         let rows = rows.into_iter().skip(range.start).take(range.len());
-        Self::of(template, rows)
+        Self::of(template, rows.map(|(line, identity)| (identity, format!(" ({source_name} line {line})"))))
     }
 
-    fn of(template: &Template, identities: impl Iterator<Item = MachineIdentity>) -> Result<Self, Problems> {
+    /// Makes the machines. Each identity has where it is from, for messages.
+    fn of(template: &Template, identities: impl Iterator<Item = (MachineIdentity, String)>) -> Result<Self, Problems> {
         let (mut configs, mut first_warnings) = (Vec::new(), None);
-        for identity in identities {
-            let (mut config, warnings) = template.machine(&identity)?;
+        for (identity, origin) in identities {
+            let (mut config, warnings) = template.machine(&identity).map_err(|mut problems| {
+                for Problem { what, .. } in &mut problems.list {
+                    *what = format!("machine {}{origin}: {what}", identity.serial);
+                }
+                problems
+            })?;
             let own_folder = identity.serial.to_string();
             config.motion.dir.push(&own_folder);
             if let Some(folder) = &mut config.logging.sent_images_dir {
@@ -80,8 +96,13 @@ impl Members {
     }
 }
 
-/// Reads a table. Returns all its problems if there are any. No message has a value: it may be a password.
-fn read_csv(text: &str) -> Result<Vec<MachineIdentity>, Vec<Problem>> {
+fn too_many() -> String {
+    format!("more than {} machines", Members::MOST)
+}
+
+/// Reads a table. Returns each machine with its line, or the first problems if there are any. No message has a value: it may
+/// be a password.
+fn read_csv(text: &str) -> Result<Vec<(usize, MachineIdentity)>, Vec<Problem>> {
     const COLUMNS: [&str; 3] = ["serial", "hostname", "password"];
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
@@ -96,6 +117,17 @@ fn read_csv(text: &str) -> Result<Vec<MachineIdentity>, Vec<Problem>> {
     }
     let (mut rows, mut problems, mut lines_by_serial) = (Vec::new(), Vec::new(), HashMap::new());
     for (number, line) in lines {
+        if problems.len() >= MOST_PROBLEMS {
+            problems.push(problem(
+                number,
+                "this line and those after it were not read: there are too many problems".into(),
+            ));
+            break;
+        }
+        if rows.len() >= Members::MOST as usize {
+            problems.push(problem(number, too_many()));
+            break;
+        }
         let values: Vec<_> = line.split(',').map(str::trim).collect();
         if line.contains('"') {
             problems.push(problem(number, "a quotation mark: values are written without them".into()));
@@ -115,7 +147,7 @@ fn read_csv(text: &str) -> Result<Vec<MachineIdentity>, Vec<Problem>> {
             problems.push(problem(number, format!("the same serial number as on line {first}")));
         }
         let (hostname, password) = (hostname.map(str::to_owned), password.map(Secret::new));
-        rows.push(MachineIdentity { hostname, password, ..MachineIdentity::new(serial) });
+        rows.push((number, MachineIdentity { hostname, password, ..MachineIdentity::new(serial) }));
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
 }
@@ -169,6 +201,34 @@ mod tests {
         assert_eq!((second.machine.serial, &*second.machine.hostname), (10_000_008, "M-10000008"));
         let part = Members::from_csv(&template(), "m.csv", &text, Slice::new(1, 2).unwrap()).unwrap();
         assert_eq!(serials(&part), [10_000_008]);
+    }
+
+    #[test]
+    fn a_problem_names_the_machine_and_its_line_and_no_password() {
+        let text = "serial,password\n7,\n\n8,hunter2hunter2\n";
+        let template = Template::new("t.cfg", &format!("[MACHINE]\nhostname: A\npassword: {}\n", "ab".repeat(32)));
+        let problems = Members::from_csv(&template, "m.csv", text, Slice::WHOLE).unwrap_err().to_string();
+        assert!(problems.starts_with("t.cfg:3: machine 8 (m.csv line 4): password must be"), "{problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
+        let template =
+            Template::new("t.cfg", &format!("[MACHINE]\nserial: 99999999\nhostname: A\npassword: {START}%(serial)s"));
+        let problems = Members::counted(&template, 2, Slice::WHOLE).unwrap_err().to_string();
+        assert!(problems.starts_with("t.cfg:4: machine 100000000: password must be"), "{problems}");
+    }
+
+    #[test]
+    fn reading_stops_after_many_problems_or_machines() {
+        let problems = |text: &str| Members::from_csv(&template(), "m.csv", text, Slice::WHOLE).unwrap_err();
+        let list = problems(&format!("serial\n{}", "x\n".repeat(1000))).list;
+        assert_eq!(list.len(), MOST_PROBLEMS + 1);
+        assert!(list[MOST_PROBLEMS].what.contains("were not read"), "{list:?}");
+        let most = Members::MOST as usize;
+        let numbers: Vec<_> = (1..=most + 2).map(|number| number.to_string()).collect();
+        assert!(read_csv(&format!("serial\n{}", numbers[..most].join("\n"))).is_ok());
+        let text = format!("serial\n{}", numbers.join("\n"));
+        assert_eq!(problems(&text).to_string(), "m.csv:100002: more than 100000 machines");
+        let counted = Members::counted(&template(), most + 1, Slice::WHOLE).unwrap_err().to_string();
+        assert_eq!(counted, "t.cfg: more than 100000 machines");
     }
 
     #[test]

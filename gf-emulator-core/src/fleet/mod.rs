@@ -36,7 +36,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 pub use self::command::{Command, Scheduled};
 use self::gate::Gate;
@@ -49,6 +49,7 @@ pub use self::notice::Notice;
 pub use self::process::ProcessFigures;
 pub use self::slice::Slice;
 pub use self::status::{Actions, Latencies, MachineState, Requests, Status};
+use crate::config::Problems;
 use crate::sync::lock;
 use crate::system::{self, Thread};
 use crate::{Error, Link, Result, Secrets, Tls};
@@ -62,7 +63,7 @@ const RESTARTED_AT_ONCE: usize = 10;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// How many machines are started in a second. Default: 50.
+    /// How many machines are started in a second: more than 0; infinity starts all at once. Default: 50.
     pub rate: f64,
     /// How many machines may sign in at the same time when they start. Reconnecting machines are not limited. Default: 32.
     pub connecting: NonZeroU32,
@@ -110,7 +111,6 @@ impl Default for Options {
 /// ```
 pub struct Fleet {
     shared: Arc<Shared>,
-    notices: Receiver<Notice>,
     threads: Vec<Thread<()>>,
 }
 
@@ -130,21 +130,24 @@ impl Fleet {
     ///
     /// # Errors
     ///
-    /// [`Error::Tls`] or [`Error::File`] if `ca_file` cannot be used; [`Error::Thread`] if a thread cannot be started.
+    /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`] or [`Error::File`] if `ca_file` cannot be used; [`Error::Thread`] if a thread cannot be started.
     pub fn start(members: Members, options: Options) -> Result<Self> {
         let Options { rate, connecting, schedule, secrets } = options;
-        let first = members.configs.first();
-        let tls = Tls::new(first.and_then(|config| config.service.ca_file.as_deref()))?;
-        let (to_reader, notices) = unbounded();
+        let wrong = |what: &str| Error::Config(Problems::one("the fleet", None, what));
+        let first = members.configs.first().ok_or_else(|| wrong("it has no machine"))?;
+        if rate.is_nan() || rate <= 0.0 {
+            return Err(wrong("its rate must be more than 0 machines a second"));
+        }
+        let tls = Tls::new(first.service.ca_file.as_deref())?;
         let (to_commands, commands) = bounded(COMMANDS);
         let link = Link::default();
         let shared = Arc::new(Shared {
-            machines: Machines::new(members.configs, tls, link.clone(), secrets, to_reader),
+            machines: Machines::new(members.configs, tls, link.clone(), secrets),
             gate: Gate::new(connecting),
             link,
             commands: Mutex::new(Some(to_commands)),
         });
-        let mut fleet = Self { shared, notices, threads: Vec::new() };
+        let mut fleet = Self { shared, threads: Vec::new() };
         fleet.spawn("gf-fleet-commands", move |shared| {
             for command in commands {
                 shared.carry_out(command);
@@ -165,10 +168,10 @@ impl Fleet {
     }
 
     /// Returns the channel of notices. The last one is [`Notice::Stopping`]. Each notice is received once, whatever the
-    /// number of receivers.
+    /// number of receivers. At most 1024 wait: then the oldest one is dropped for each new one.
     #[must_use]
     pub fn notices(&self) -> Receiver<Notice> {
-        self.notices.clone()
+        self.shared.machines.tally.notices()
     }
 
     /// Returns a remote control for other threads.
@@ -255,18 +258,18 @@ impl Shared {
     fn order(&self, command: Command) -> bool {
         match command {
             Command::Stop => self.stop(),
-            Command::Status => self.tell(Notice::Status(Box::new(self.machines.tally.status()))),
+            Command::Status => return self.tell(Notice::Status(Box::new(self.machines.tally.status()))),
             other => {
                 let commands = lock(&self.commands);
-                let sent = commands.as_ref().map(|commands| commands.try_send(other));
-                return !matches!(sent, None | Some(Err(TrySendError::Full(_) | TrySendError::Disconnected(_))));
+                return commands.as_ref().is_some_and(|commands| commands.try_send(other).is_ok());
             }
         }
         true
     }
 
-    fn tell(&self, notice: Notice) {
-        self.machines.tally.tell(notice);
+    /// As [`Tally::tell`](tally::Tally::tell).
+    fn tell(&self, notice: Notice) -> bool {
+        self.machines.tally.tell(notice)
     }
 
     fn carry_out(&self, command: Command) {
@@ -318,7 +321,7 @@ impl Shared {
                 return;
             }
             if !self.order(command) {
-                log::error!("{command} is left out: too many commands wait");
+                self.tell(Notice::LeftOut(command));
             }
         }
     }
@@ -342,6 +345,43 @@ fn groups(machines: usize) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Template;
+
+    #[test]
+    fn a_fleet_without_machines_or_with_a_wrong_rate_is_refused() {
+        let mut text = "[MACHINE]\nserial: 7\nhostname: A\npassword: ".to_owned();
+        text.push_str(&"ab".repeat(32));
+        let template = Template::new("t.cfg", &text);
+        let start = |count, rate| {
+            let members = Members::counted(&template, count, Slice::WHOLE).unwrap();
+            Fleet::start(members, Options { rate, ..Options::default() }).unwrap_err().to_string()
+        };
+        assert_eq!(start(0, 50.0), "the fleet: it has no machine");
+        for rate in [0.0, -0.0, -1.0, f64::NAN, f64::NEG_INFINITY] {
+            assert_eq!(start(1, rate), "the fleet: its rate must be more than 0 machines a second");
+        }
+    }
+
+    #[test]
+    fn a_scheduled_command_that_is_left_out_is_told() {
+        // A queue without room.
+        let (to_commands, _commands) = bounded(0);
+        let machines = Machines::new(Vec::new(), Tls::new(None).unwrap(), Link::default(), Secrets::default());
+        let shared = Shared {
+            machines,
+            gate: Gate::new(NonZeroU32::MIN),
+            link: Link::default(),
+            commands: Mutex::new(Some(to_commands)),
+        };
+        let storm = vec![Scheduled { after: Duration::ZERO, command: Command::Storm }];
+        shared.follow(storm.clone());
+        shared.stop();
+        assert!(!shared.order(Command::Status), "it stops");
+        shared.follow(storm);
+        let told: Vec<_> = shared.machines.tally.notices().try_iter().collect();
+        let told: Vec<_> = told.iter().map(ToString::to_string).collect();
+        assert_eq!(told, ["storm is left out: too many commands wait", "stopping"]);
+    }
 
     #[test]
     fn groups_are_a_tenth_and_have_every_machine_once() {

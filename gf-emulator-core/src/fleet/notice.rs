@@ -23,7 +23,7 @@ pub enum Notice {
     },
     /// Not all machines are connected any more.
     ConnectionsLost,
-    /// A machine could not sign in. It tries again. At most 20 in 10 seconds are told.
+    /// A machine could not sign in, and tries again; or it has no thread. At most 20 in 10 seconds are told.
     MachineFailed {
         /// Its serial number.
         serial: u32,
@@ -34,6 +34,8 @@ pub enum Notice {
     Began(Command),
     /// A `blackout` or `rolling-restart` is over. Machines reconnect after their pauses.
     Ended(Command),
+    /// A scheduled command is not carried out, because too many others wait.
+    LeftOut(Command),
     /// What `status` asked for.
     Status(Box<Status>),
     /// All machines are being stopped. The last notice.
@@ -54,6 +56,7 @@ impl Notice {
             }
             Self::Began(command) => json!({"kind": "began", "command": command.to_string()}),
             Self::Ended(command) => json!({"kind": "ended", "command": command.to_string()}),
+            Self::LeftOut(command) => json!({"kind": "left_out", "command": command.to_string()}),
             Self::Status(status) => json!({"kind": "status", "status": status.to_json()}),
             Self::Stopping => json!({"kind": "stopping"}),
         }
@@ -70,6 +73,7 @@ impl fmt::Display for Notice {
             Self::MachineFailed { serial, reason } => write!(f, "machine {serial} cannot start: {reason}"),
             Self::Began(command) => write!(f, "{command}"),
             Self::Ended(command) => write!(f, "{command}: over"),
+            Self::LeftOut(command) => write!(f, "{command} is left out: too many commands wait"),
             Self::Status(status) => status.fmt(f),
             Self::Stopping => f.write_str("stopping"),
         }

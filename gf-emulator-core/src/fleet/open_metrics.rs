@@ -16,6 +16,14 @@ pub(super) fn text(status: &Status) -> String {
     for state in MachineState::ALL {
         out.sample("machines", &format!("state=\"{}\"", state.name()), status.in_state(state));
     }
+    out.family(
+        "machines_not_connected",
+        "gauge",
+        "Machines that are not connected, or were not when the fleet was stopped.",
+    );
+    out.sample("machines_not_connected", "", status.not_connected);
+    out.family("machines_without_thread", "gauge", "Machines whose thread could not be started, or has panicked.");
+    out.sample("machines_without_thread", "", status.without_thread);
     out.family("failed_starts", "counter", "Attempts to sign in that failed while a machine was not connected.");
     out.sample("failed_starts_total", "", status.failed_starts);
     out.family("losses", "counter", "Connections that were lost.");
@@ -30,6 +38,10 @@ pub(super) fn text(status: &Status) -> String {
     }
     out.family("actions_running", "gauge", "Actions that were accepted and have not ended yet.");
     out.sample("actions_running", "", actions.running());
+    out.family("actions_without_ending", "counter", "Actions that were accepted and can have no ending any more.");
+    out.sample("actions_without_ending_total", "", actions.without_ending);
+    out.family("surplus_endings", "counter", "Endings of actions that were not accepted or have ended before.");
+    out.sample("surplus_endings_total", "", actions.surplus_endings);
     out.family("requests", "counter", "HTTP requests, by the status of the answer; none without an answer.");
     for (code, count) in &status.requests.by_status {
         out.sample("requests_total", &format!("status=\"{code}\""), count);
@@ -132,8 +144,10 @@ mod tests {
     }
 
     #[test]
-    fn buckets_grow_up_to_the_count() {
-        let text = text(&example());
+    fn the_numbers_are_those_of_the_status_and_buckets_grow_up_to_the_count() {
+        let mut status = example();
+        (status.without_thread, status.actions.without_ending, status.actions.surplus_endings) = (7, 8, 9);
+        let text = text(&status);
         let value = |sample: &str| {
             let line = text.lines().find_map(|line| line.strip_prefix(sample)?.strip_prefix(' '));
             line.unwrap_or_else(|| panic!("{sample} in {text}"))
@@ -144,5 +158,9 @@ mod tests {
         assert_eq!(value("gf_fleet_sign_in_seconds_sum"), "0.0015");
         assert_eq!(value("gf_fleet_machines{state=\"connected\"}"), "20");
         assert_eq!(value("gf_fleet_requests_total{status=\"none\"}"), "6");
+        assert_eq!(value("gf_fleet_machines_not_connected"), "4");
+        assert_eq!(value("gf_fleet_machines_without_thread"), "7");
+        assert_eq!(value("gf_fleet_actions_without_ending_total"), "8");
+        assert_eq!(value("gf_fleet_surplus_endings_total"), "9");
     }
 }

@@ -1,10 +1,10 @@
 //! [`Tally`]: counts what the machines of a fleet do, and knows how each of them is.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
 
 use super::notice::Notice;
 use super::process::ProcessFigures;
@@ -17,6 +17,8 @@ const SIGN_IN: &str = "/machines/sign_in";
 /// How many machines that cannot start are told in [`FAILURES_PERIOD`].
 const FAILURES: u32 = 20;
 const FAILURES_PERIOD: Duration = Duration::from_secs(10);
+/// How many notices may wait to be received.
+const NOTICES: usize = 1024;
 
 /// What the machines of a fleet have done.
 pub(super) struct Tally {
@@ -39,7 +41,9 @@ struct Inner {
     actions: Actions,
     requests: Requests,
     latencies: Latencies,
-    notices: Sender<Notice>,
+    to_reader: Sender<Notice>,
+    /// Receives what was sent, to drop the oldest notice when the channel is full.
+    notices: Receiver<Notice>,
     failures: Throttle,
 }
 
@@ -48,13 +52,15 @@ struct Machine {
     /// How many emulators it has had. Those before the last one no longer change its state.
     emulators: u32,
     lost_at: Option<Instant>,
-    /// When each running action was accepted, by its id.
-    running: HashMap<i64, Instant>,
+    /// When each running action was accepted, by its id. An id may be accepted again before the ending of the one before is
+    /// told: the endings of an id belong to its actions in their order.
+    running: HashMap<i64, VecDeque<Instant>>,
 }
 
 impl Tally {
-    pub(super) fn new(machines: usize, notices: Sender<Notice>) -> Self {
+    pub(super) fn new(machines: usize) -> Self {
         let now = system::now();
+        let (to_reader, notices) = bounded(NOTICES);
         let machine =
             || Machine { state: MachineState::Starting, emulators: 0, lost_at: None, running: HashMap::new() };
         let inner = Inner {
@@ -69,10 +75,16 @@ impl Tally {
             actions: Actions::default(),
             requests: Requests::default(),
             latencies: Latencies::default(),
+            to_reader,
             notices,
             failures: Throttle::new(FAILURES, FAILURES_PERIOD),
         };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
+    }
+
+    /// Returns the channel of notices.
+    pub(super) fn notices(&self) -> Receiver<Notice> {
+        self.lock().notices.clone()
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -100,8 +112,8 @@ impl Tally {
     /// The machine's emulator is gone: none of its actions runs any more.
     pub(super) fn emulator_ended(&self, index: usize) {
         let mut inner = self.lock();
-        let left = std::mem::take(&mut inner.machines[index].running).len();
-        inner.actions.without_ending += left as u64;
+        let left = std::mem::take(&mut inner.machines[index].running);
+        inner.actions.without_ending += left.values().map(|accepted| accepted.len() as u64).sum::<u64>();
     }
 
     /// The machine could not connect, and will try again.
@@ -109,9 +121,7 @@ impl Tally {
         let mut inner = self.lock();
         inner.failed_starts += 1;
         self.set_state(&mut inner, index, MachineState::Failed);
-        if inner.failures.passes(system::now()) {
-            inner.tell(Notice::MachineFailed { serial, reason });
-        }
+        inner.tell_failure(serial, reason);
     }
 
     pub(super) fn stopped(&self, index: usize) {
@@ -123,23 +133,23 @@ impl Tally {
         let mut inner = self.lock();
         inner.without_thread += 1;
         self.set_state(&mut inner, index, MachineState::Failed);
-        inner.tell(Notice::MachineFailed { serial, reason });
+        inner.tell_failure(serial, reason);
     }
 
     /// The fleet is told to stop.
     pub(super) fn stop(&self) {
         let mut inner = self.lock();
+        inner.tell(Notice::Stopping);
         let not_connected = inner.not_connected();
         inner.not_connected_at_stop = Some(not_connected);
-        inner.tell(Notice::Stopping);
         self.changed.notify_all();
     }
 
     /// Waits until each of these machines is connected or has failed, or the fleet stops.
-    pub(super) fn wait_settled(&self, machines: std::ops::Range<usize>) {
+    pub(super) fn wait_settled(&self, machines: &[usize]) {
         let is_waiting = |inner: &mut Inner| {
-            let is_settled = |machine: &Machine| machine.state != MachineState::Starting;
-            inner.not_connected_at_stop.is_none() && !inner.machines[machines.clone()].iter().all(is_settled)
+            let is_settled = |&index: &usize| inner.machines[index].state != MachineState::Starting;
+            inner.not_connected_at_stop.is_none() && !machines.iter().all(is_settled)
         };
         drop(system::wait_while(&self.inner, &self.changed, self.lock(), None, is_waiting));
     }
@@ -165,16 +175,17 @@ impl Tally {
             }
             EmulatorEvent::ActionAccepted { action_id, .. } => {
                 inner.actions.accepted += 1;
-                if machine.running.insert(*action_id, now).is_some() {
-                    // The one before can have no ending of its own any more.
-                    inner.actions.without_ending += 1;
-                }
+                machine.running.entry(*action_id).or_default().push_back(now);
             }
             EmulatorEvent::ActionEnded { action_id, ending, .. } => {
-                let Some(accepted) = machine.running.remove(action_id) else {
+                let of_id = machine.running.get_mut(action_id);
+                let Some(accepted) = of_id.and_then(VecDeque::pop_front) else {
                     inner.actions.surplus_endings += 1;
                     return;
                 };
+                if machine.running.get(action_id).is_some_and(VecDeque::is_empty) {
+                    machine.running.remove(action_id);
+                }
                 inner.latencies.action.add(now - accepted);
                 let actions = &mut inner.actions;
                 *match ending {
@@ -237,9 +248,10 @@ impl Tally {
         }
     }
 
-    /// Passes on a notice, after those of all that has happened so far.
-    pub(super) fn tell(&self, notice: Notice) {
-        self.lock().tell(notice);
+    /// Passes on a notice, after those of all that has happened so far. Returns false if the fleet is stopping: then the
+    /// notice is dropped.
+    pub(super) fn tell(&self, notice: Notice) -> bool {
+        self.lock().tell(notice)
     }
 }
 
@@ -248,21 +260,34 @@ impl Inner {
         self.machines.len() - self.by_state[MachineState::Connected as usize]
     }
 
-    fn tell(&self, notice: Notice) {
-        // Fails if nobody reads them any more.
-        let _ = self.notices.send(notice);
+    /// As [`Tally::tell`].
+    fn tell(&self, mut notice: Notice) -> bool {
+        if self.not_connected_at_stop.is_some() {
+            return false;
+        }
+        while let Err(TrySendError::Full(unsent)) = self.to_reader.try_send(notice) {
+            // Fails if a reader has just received the last one.
+            let _ = self.notices.try_recv();
+            notice = unsent;
+        }
+        true
+    }
+
+    fn tell_failure(&mut self, serial: u32, reason: String) {
+        if self.failures.passes(system::now()) {
+            self.tell(Notice::MachineFailed { serial, reason });
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use crossbeam_channel::{Receiver, unbounded};
-
     use super::*;
 
     fn tally(machines: usize) -> (Tally, Receiver<Notice>) {
-        let (sender, notices) = unbounded();
-        (Tally::new(machines, sender), notices)
+        let tally = Tally::new(machines);
+        let notices = tally.notices();
+        (tally, notices)
     }
 
     fn told(notices: &Receiver<Notice>) -> Vec<String> {
@@ -307,7 +332,10 @@ mod tests {
         tally.stop();
         tally.event(0, emulators[0], &lost());
         tally.stopped(0);
-        assert_eq!(told(&notices), ["stopping"]);
+        tally.failed(1, 7, "refused".into());
+        tally.no_thread(1, 7, "panicked".into());
+        assert!(!tally.tell(Notice::ConnectionsLost));
+        assert_eq!(told(&notices), ["stopping"], "nothing follows");
         assert_eq!((tally.status().not_connected, tally.status().losses), (0, 2));
     }
 
@@ -348,6 +376,42 @@ mod tests {
         assert_eq!((actions.completed, actions.cancelled, actions.failed), (1, 1, 1));
     }
 
+    /// The emulator takes the id of an action again before it tells the ending of that.
+    #[test]
+    fn an_id_that_is_accepted_twice_may_end_twice() {
+        let (tally, _notices) = tally(1);
+        let emulator = tally.begin(0);
+        tally.event(0, emulator, &accepted(1));
+        tally.event(0, emulator, &accepted(1));
+        assert_eq!(tally.status().actions.running(), 2);
+        tally.event(0, emulator, &ended(1, Ending::Cancelled));
+        tally.event(0, emulator, &ended(1, Ending::Completed));
+        let actions = tally.status().actions;
+        assert_eq!((actions.accepted, actions.cancelled, actions.completed, actions.running()), (2, 1, 1, 0));
+        assert_eq!(tally.status().latencies.action.count(), 2);
+        tally.event(0, emulator, &ended(1, Ending::Completed));
+        tally.event(0, emulator, &accepted(2));
+        tally.event(0, emulator, &accepted(2));
+        tally.emulator_ended(0);
+        let actions = tally.status().actions;
+        assert_eq!((actions.surplus_endings, actions.without_ending), (1, 2));
+    }
+
+    #[test]
+    fn the_oldest_notices_are_dropped_if_nobody_reads_them() {
+        let (tally, notices) = tally(1);
+        let emulator = tally.begin(0);
+        tally.event(0, emulator, &connected());
+        for _ in 0..NOTICES {
+            tally.event(0, emulator, &lost());
+            tally.event(0, emulator, &connected());
+        }
+        tally.stop();
+        let told = told(&notices);
+        assert_eq!(told.len(), NOTICES);
+        assert_eq!(told[NOTICES - 3..], ["connections_lost", "all_connected", "stopping"]);
+    }
+
     #[test]
     fn sign_ins_are_timed_apart_from_other_requests() {
         let (tally, _notices) = tally(1);
@@ -371,6 +435,7 @@ mod tests {
     fn a_thousand_failures_are_counted_and_not_all_told() {
         let (tally, notices) = tally(1000);
         (0..1000).for_each(|index| tally.failed(index, 1, "refused".into()));
+        (0..1000).for_each(|index| tally.no_thread(index, 1, "no memory".into()));
         assert_eq!(notices.len(), FAILURES as usize);
         assert_eq!(tally.status().failed_starts, 1000);
     }
