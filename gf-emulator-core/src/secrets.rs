@@ -76,8 +76,8 @@ struct SecretSet {
     queries: VecDeque<Secret>,
     /// Built on first use, and again after values were evicted.
     matcher: Option<Arc<Matcher>>,
-    /// How many sets it has followed.
-    leaders: usize,
+    /// The sets that it follows, as far as they still exist.
+    leaders: Vec<Weak<Mutex<SecretSet>>>,
     /// Sets that receive every value added here.
     followers: Vec<Weak<Mutex<SecretSet>>>,
 }
@@ -133,7 +133,11 @@ impl Secrets {
         if Arc::ptr_eq(&self.0, &other.0) {
             return;
         }
-        lock(&self.0).leaders += 1;
+        {
+            let mut own = lock(&self.0);
+            own.leaders.retain(|leader| leader.strong_count() > 0);
+            own.leaders.push(Arc::downgrade(&other.0));
+        }
         let mut leader = lock(&other.0);
         for (kind, values) in [
             (SecretKind::Permanent, &leader.permanent),
@@ -182,7 +186,8 @@ impl fmt::Debug for Secrets {
 impl SecretSet {
     /// Adds a value. Evicts the older half of its kind at twice the limit.
     fn insert(&mut self, value: &Secret, kind: SecretKind) {
-        let more = self.leaders.saturating_sub(1) * MORE_FOR_EACH_LEADER;
+        let leaders = self.leaders.iter().filter(|leader| leader.strong_count() > 0).count();
+        let more = leaders.saturating_sub(1) * MORE_FOR_EACH_LEADER;
         let (values, max) = match kind {
             SecretKind::Permanent => (&mut self.permanent, usize::MAX),
             SecretKind::Token => (&mut self.tokens, MAX_TOKENS + more),

@@ -14,6 +14,8 @@ use tempfile::NamedTempFile;
 use crate::files;
 use crate::words::count;
 
+/// How many files are created until one can be locked. Then there are no locks that mean anything.
+const MAX_ATTEMPTS: u32 = 10;
 const PREFIX: &str = ".arriving-";
 const SUFFIX: &str = ".part";
 
@@ -24,9 +26,11 @@ pub(crate) fn create(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(mode));
     #[cfg(not(unix))]
     let _ = mode;
+    let mut attempts = 0;
     loop {
+        attempts += 1;
         let file = builder.prefix(PREFIX).suffix(SUFFIX).tempfile_in(folder).map_err(files::without_path)?;
-        if lock_new(file.as_file())? {
+        if lock_new(file.as_file())? || attempts == MAX_ATTEMPTS {
             return Ok(file);
         }
     }
@@ -36,7 +40,8 @@ pub(crate) fn create(folder: &Path, mode: u32) -> io::Result<NamedTempFile> {
 /// is no such folder. What cannot be removed is left.
 ///
 /// The temp files of [`AtomicFile`](crate::storage::AtomicFile) are meant, whose names are `.arriving-*.part`. Those of
-/// running programs are locked, and stay; so does everything on a file system that has no locks.
+/// running programs are locked, and stay; so does everything on a file system that has no locks. Some network file systems
+/// keep locks on each computer: programs on several computers must not share a folder there.
 pub fn remove_leftovers(folder: &Path) {
     let mut removed = 0;
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {

@@ -310,7 +310,8 @@ fn outputs_are_whole_or_absent_after_a_kill() {
                 Err(_) => absent += 1,
             }
             let after = temp_files();
-            assert!(after.len() <= before.len() + 1, "{arguments:?}: the next one leaves {after:?}");
+            // Who creates one has removed those before it.
+            assert!(after.len() <= 1, "{arguments:?}: {after:?}");
             left += u32::from(after.iter().any(|path| !before.contains(path)));
         }
         fs::remove_file(&output).unwrap_or_default();

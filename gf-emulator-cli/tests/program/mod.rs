@@ -122,6 +122,12 @@ impl Program {
         }
     }
 
+    /// Returns whether one of the lines so far that were not waited for contains these words.
+    #[cfg(unix)]
+    pub(crate) fn says(&self, words: &str) -> bool {
+        self.lines.try_iter().any(|line| line.contains(words))
+    }
+
     /// Returns whether it has exited.
     #[cfg(unix)]
     pub(crate) fn has_ended(&self) -> bool {

@@ -2,11 +2,12 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use native_tls::{Certificate, TlsConnector};
 
 use crate::error::CertificateProblem;
+use crate::sync::lock;
 use crate::{Error, Result, files};
 
 /// Several times the size of a bundle of all public roots.
@@ -30,6 +31,14 @@ pub struct Tls(Arc<Shared>);
 struct Shared {
     extra_roots: Vec<Certificate>,
     connector: OnceLock<TlsConnector>,
+    /// Held while the connector is created: of many machines that start at the same time, one creates it.
+    creating: Mutex<()>,
+}
+
+impl Shared {
+    fn new(extra_roots: Vec<Certificate>) -> Arc<Self> {
+        Arc::new(Self { extra_roots, connector: OnceLock::new(), creating: Mutex::default() })
+    }
 }
 
 impl Tls {
@@ -44,7 +53,7 @@ impl Tls {
             Some(path) => parse_certificates(&files::read(path, MAX_CA_FILE_BYTES)?, &path.display().to_string())?,
             None => Vec::new(),
         };
-        Ok(Self(Arc::new(Shared { extra_roots, connector: OnceLock::new() })))
+        Ok(Self(Shared::new(extra_roots)))
     }
 
     /// Trusts the system's root certificates and every certificate in `pem`.
@@ -54,7 +63,7 @@ impl Tls {
     /// [`Error::Tls`] if it contains no certificate, or one that cannot be parsed.
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self> {
         let extra_roots = parse_certificates(pem.as_ref(), "the given text")?;
-        Ok(Self(Arc::new(Shared { extra_roots, connector: OnceLock::new() })))
+        Ok(Self(Shared::new(extra_roots)))
     }
 
     /// Returns the number of certificates trusted in addition to the system's: those in `ca_file`.
@@ -64,6 +73,10 @@ impl Tls {
     }
 
     pub(crate) fn connector(&self) -> io::Result<&TlsConnector> {
+        if let Some(connector) = self.0.connector.get() {
+            return Ok(connector);
+        }
+        let _creating = lock(&self.0.creating);
         if let Some(connector) = self.0.connector.get() {
             return Ok(connector);
         }

@@ -36,7 +36,8 @@ pub(super) struct NewSession {
 }
 
 impl NewSession {
-    /// Creates the file in `folder`, which is created if needed. Fails if there is a recording.
+    /// Creates the file in `folder`, which is created if needed. Fails if there is a recording, or another program is about
+    /// to make one.
     ///
     /// Removes what recordings of programs that were killed have left in `folder` and in the folders beside it.
     pub(super) fn create(folder: &Path) -> Result<(Self, Box<dyn Write + Send>)> {
@@ -45,6 +46,7 @@ impl NewSession {
         remove_leftovers(folder);
         let created = TempFile::create(folder, true);
         let created = created.map_err(|e| failed("begin a recording in", &folder.join(SESSION_FILE), e))?;
+        check_alone(folder, created.path())?;
         let (file, name) = created.into_parts();
         Ok((Self { folder: folder.into(), name }, file))
     }
@@ -81,12 +83,29 @@ pub(super) fn check(folder: &Path) -> Result<()> {
     if disk::exists(&folder.join(SESSION_FILE)) { Err(already_recorded(folder)) } else { Ok(()) }
 }
 
+/// Checks that `own` is the only temp file in `folder`. Of two programs that begin at the same time, at least one fails.
+fn check_alone(folder: &Path, own: &Path) -> Result<()> {
+    simulated!(_ => Ok(()));
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut others =
+        entries.filter(|entry| is_temp_name(&entry.file_name()) && Some(&*entry.file_name()) != own.file_name());
+    match others.next() {
+        None => Ok(()),
+        Some(_) => {
+            Err(taken(folder, "another program is writing a recording there: choose another folder, or wait for it"))
+        }
+    }
+}
+
 fn failed(doing: &'static str, path: &Path, source: io::Error) -> Error {
     Error::File { doing, path: path.into(), source }
 }
 
 fn already_recorded(folder: &Path) -> Error {
-    let reason = "it already contains a recording: choose another folder, or move the recording";
+    taken(folder, "it already contains a recording: choose another folder, or move the recording")
+}
+
+fn taken(folder: &Path, reason: &'static str) -> Error {
     let source = io::Error::new(io::ErrorKind::AlreadyExists, reason);
     failed("begin a recording in", &folder.join(SESSION_FILE), source)
 }

@@ -306,13 +306,17 @@ fn a_recording_has_its_first_line_when_it_gets_its_name() {
     let (session, mut file) = NewSession::create(&folder).unwrap();
     file.write_all(b"the first line\n").unwrap();
     assert!(!folder.join(SESSION_FILE).exists() && names(&folder).len() == 1);
-    // Another one is faster.
-    let (faster, _) = NewSession::create(&folder).unwrap();
-    faster.publish().unwrap();
-    let error = session.publish().unwrap_err().to_string();
-    assert!(error.contains("it already contains a recording"), "{error}");
+    // Two imports, which get the name at their end, would replace each other's files.
+    let error = NewSession::create(&folder).err().unwrap().to_string();
+    assert!(error.contains("another program is writing a recording there"), "{error}");
+    session.publish().unwrap();
     assert_eq!(names(&folder), [SESSION_FILE]);
-    assert!(NewSession::create(&folder).is_err());
+    let error = NewSession::create(&folder).err().unwrap().to_string();
+    assert!(error.contains("it already contains a recording"), "{error}");
+    let other = parent.path().join("other");
+    let (session, _) = NewSession::create(&other).unwrap();
+    fs::write(other.join(SESSION_FILE), "").unwrap();
+    assert!(session.publish().unwrap_err().to_string().contains("it already contains a recording"));
 }
 
 #[test]

@@ -54,13 +54,15 @@ impl AtomicFile {
     }
 
     /// Creates a temp file that will become the file `name` points to: if `name` is a symbolic link, its target is
-    /// replaced and the link stays. The folder must exist.
+    /// replaced and the link stays. The folder must exist; temp files of programs that were killed are removed from it.
     ///
     /// # Errors
     ///
     /// [`Error::File`] if the temp file cannot be created, or there are more than 40 links.
     pub fn create_following_links(name: &Path) -> Result<Self> {
-        Self::create_beside(follow_links(name)?, false)
+        let target = follow_links(name)?;
+        disk::remove_leftovers(folder_of(&target));
+        Self::create_beside(target, false)
     }
 
     /// Creates a temp file with these contents: [`create`](Self::create) and write.
@@ -88,11 +90,6 @@ impl AtomicFile {
     #[must_use]
     pub fn temp_path(&self) -> &Path {
         self.file.path()
-    }
-
-    /// Removes the temp files of programs that were killed from the folder of this one.
-    pub(super) fn remove_leftovers(&self) {
-        disk::remove_leftovers(folder_of(&self.target));
     }
 
     /// Syncs the file and renames it to its target, replacing an existing file. Returns the target.

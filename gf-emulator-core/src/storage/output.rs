@@ -53,10 +53,7 @@ impl Output {
         } else {
             let target = files::device(path).and_then(|device| match device {
                 Some(device) => Ok(Target::Stream(device)),
-                None => AtomicFile::create_following_links(path).map(|file| {
-                    file.remove_leftovers();
-                    Target::File(file)
-                }),
+                None => AtomicFile::create_following_links(path).map(Target::File),
             });
             target.map_err(|error| cannot_create(path, error))?
         };
