@@ -210,7 +210,7 @@ pub enum Error {
 impl Error {
     /// The error of a thread that cannot be started.
     pub(crate) fn no_thread(thread: &'static str, e: &io::Error) -> Self {
-        Self::Thread { thread, reason: format!("it cannot be started: {e}") }
+        Self::Thread { thread, reason: format!("it cannot be started: {}", advised(e)) }
     }
 
     /// The error of a thread that has panicked.
@@ -340,6 +340,10 @@ pub(crate) fn advised(reason: &dyn fmt::Display) -> String {
     // EMFILE on all Unix systems.
     if cfg!(unix) && text.ends_with("(os error 24)") {
         text.push_str("; allow the program to open more (ulimit -n)");
+    }
+    // EAGAIN, of a thread that cannot be started: 11 on Linux, 35 on macOS and the BSDs.
+    if cfg!(unix) && ["(os error 11)", "(os error 35)"].iter().any(|end| text.ends_with(end)) {
+        text.push_str("; allow more threads (ulimit -u, or the container's limit of processes)");
     }
     text
 }

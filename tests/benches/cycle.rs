@@ -284,7 +284,8 @@ impl Default for Pictures {
 
 impl Pictures {
     fn of(&self, endpoint: &str) -> &[u8] {
-        let found = self.0.iter().find(|(path, _)| endpoint.ends_with(path));
+        let path = endpoint.split('?').next().unwrap_or(endpoint);
+        let found = self.0.iter().find(|(end, _)| path.ends_with(end));
         &found.expect("an endpoint of the cycle").1
     }
 }
@@ -344,6 +345,7 @@ impl BareClient {
                     for what in ["starting", "capture:starting", "capture:completed", "upload:starting"] {
                         events.send(&mut socket, kind, id, what);
                     }
+                    events.progress(&mut socket, id, &format!("{kind}:upload"));
                     let picture = self.pictures.of(field("endpoint"));
                     let path = path_of(field("endpoint"));
                     request(&mut http, "PUT", path, "Content-Type: image/jpeg\r\n", picture);
@@ -353,11 +355,16 @@ impl BareClient {
                 }
                 _ => {
                     events.send(&mut socket, kind, id, "starting");
+                    events.progress(&mut socket, id, &format!("{kind}:download"));
                     request(&mut http, "GET", path_of(field("motion_url")), &bearer, b"");
                     if kind == "print" {
-                        for what in ["download:completed", "warmup:starting", "running", "return_to_home:succeeded"] {
+                        for what in ["download:completed", "warmup:starting", "running"] {
                             events.send(&mut socket, kind, id, what);
                         }
+                        // Its start and its end.
+                        events.progress(&mut socket, id, "print:progress");
+                        events.progress(&mut socket, id, "print:progress");
+                        events.send(&mut socket, kind, id, "return_to_home:succeeded");
                     }
                     events.send(&mut socket, kind, id, "completed");
                     if kind == "print" {
@@ -380,6 +387,16 @@ impl EventSender {
         let text = format!(
             "{{\"id\":{next},\"timestamp\":3901,\"type\":\"event\",\"version\":1,\"action_id\":{id},\"level\":\"INFO\",\
              \"event\":\"{kind}:{what}\"}}\n"
+        );
+        socket.send(Message::text(text)).expect("the message is sent");
+    }
+
+    fn progress<S: Read + Write>(&mut self, socket: &mut WebSocket<S>, id: i64, what: &str) {
+        self.next_id += 1;
+        let next = self.next_id;
+        let text = format!(
+            "{{\"id\":{next},\"timestamp\":3901,\"type\":\"progress\",\"version\":1,\"action_id\":{id},\
+             \"progress\":\"{what}\",\"current\":0,\"units\":\"bytes\"}}\n"
         );
         socket.send(Message::text(text)).expect("the message is sent");
     }

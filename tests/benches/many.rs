@@ -5,18 +5,19 @@
 mod support;
 
 use std::io::{BufRead, BufReader, Lines};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, ExitCode, Stdio};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crossbeam_channel::unbounded;
+use crossbeam_channel::{never, unbounded};
 use gf_emulator_core::local_service::Seen;
 use gf_emulator_core::{Config, Emulator, Tls};
 use support::process::status;
 use support::{LIMIT, Report, ms};
 
-const MACHINES: u32 = 500;
+const MACHINES: u32 = 1000;
 const SERVICE: &str = "as-service";
 
 fn main() -> ExitCode {
@@ -66,6 +67,12 @@ fn main() -> ExitCode {
         .collect();
     service.wait_for("done");
     let cycles_in = begun.elapsed();
+    // Machines rest some seconds after their last action. Then they have two threads each.
+    let limit = Instant::now() + LIMIT;
+    while status("self", "Threads").is_some_and(|threads| threads > 2 * u64::from(MACHINES + 1) + 1) {
+        assert!(Instant::now() < limit, "machines that do nothing have more than two threads");
+        let _ = never::<()>().recv_timeout(Duration::from_millis(100));
+    }
     let after = Footprint::now();
 
     let begun = Instant::now();
@@ -172,7 +179,9 @@ fn run_as_service(ca: &Path) -> ExitCode {
             let _ = printed_tx.send(());
         }
     };
-    let service = support::service(true, observer).script(support::cycle()).start().expect("the service starts");
+    let limit = NonZeroUsize::MIN.saturating_add(MACHINES as usize);
+    let service =
+        support::service(true, observer).machines(limit).script(support::cycle()).start().expect("the service starts");
     std::fs::write(ca, service.ca_pem().expect("a service with TLS")).expect("the certificate is written");
     println!("{}", service.http_url());
     for _ in 0..=MACHINES {

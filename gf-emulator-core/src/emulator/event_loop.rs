@@ -74,7 +74,7 @@ impl EventLoop<'_> {
         let (mut rx, mut stopped) = (self.rx.clone(), self.stopped.clone());
         loop {
             while let Some((worker, action)) = self.scheduler.next() {
-                if let Err((action, error)) = self.worker(worker).start(action) {
+                if let Some((action, error)) = self.worker(worker).start(action) {
                     self.not_started(worker, &action, &error);
                 }
             }

@@ -87,7 +87,8 @@ impl Emulator {
         Self::new(Config::from_file(path)?)
     }
 
-    /// Creates a machine. Does not connect.
+    /// Creates a machine. Does not connect. Removes temp files that programs which were killed have left in its folders
+    /// ([`storage::remove_leftovers`](crate::storage::remove_leftovers)).
     ///
     /// # Errors
     ///
@@ -310,6 +311,10 @@ impl Emulator {
         let again = http(dial_cancel);
         self.client = Some(WsClient::open(config, session, again, network.clone(), Some(token), peer)?);
         self.peer = None;
+        if self.uplink.is_some() {
+            // All further requests are those of the other uplink.
+            session.http().close_idle();
+        }
         Ok(())
     }
 

@@ -58,8 +58,8 @@ impl Worker {
         Self { id, shared, uplink, runner: Arc::new(Mutex::new(runner)), events, running: None }
     }
 
-    /// Starts an action. The worker must be idle. Returns the action if it has no thread and cannot start one.
-    pub(super) fn start(&mut self, action: Action) -> std::result::Result<(), (Action, Error)> {
+    /// Starts an action. The worker must be idle. Returns the action, and why, if there can be no thread for it.
+    pub(super) fn start(&mut self, action: Action) -> Option<(Action, Error)> {
         self.shared.controls.begin();
         if let Some(uplink) = &self.uplink {
             uplink.reset();
@@ -70,12 +70,13 @@ impl Worker {
         if self.running.is_none() {
             match self.start_thread() {
                 Ok(running) => self.running = Some(running),
-                Err(e) => return Err((action, e)),
+                Err(e) => return Some((action, e)),
             }
         }
-        let Some(Running { actions, .. }) = &self.running else { return Ok(()) };
+        let Running { actions, .. } = self.running.as_ref()?;
         // The queue has room for the action of an idle worker.
-        actions.send(action).map_err(|unsent| (unsent.0, Error::thread_panicked(self.id.thread_name())))
+        let unsent = actions.send(action).err()?;
+        Some((unsent.0, Error::thread_panicked(self.id.thread_name())))
     }
 
     fn start_thread(&self) -> Result<Running> {

@@ -53,8 +53,8 @@
 //!
 //! | what | limit |
 //! |---|---|
-//! | connections, each with a thread | 256; then the oldest without a valid token is evicted, or else the oldest |
-//! | machines, each with a thread while its script or behaviour runs | 64; then the least recently seen is evicted, those without a WebSocket first |
+//! | connections, each with a thread | four for each machine, 256 by default; then the oldest without a valid token is evicted, or else the oldest |
+//! | machines, each with a thread while its script or behaviour runs | 64 ([`Builder::machines`]); then the least recently seen is evicted, those without a WebSocket first |
 //! | tokens of a machine | 8 of each kind |
 //! | unawaited events of a machine | 1000, with names of up to 200 bytes |
 //! | a WebSocket message | 1 MiB, of which 100 lines are read; lines of up to 64 KiB are parsed as JSON |

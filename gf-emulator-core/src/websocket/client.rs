@@ -118,10 +118,10 @@ impl WsClient {
         let (cancel, telemetry) = (http.cancel_token().clone(), http.telemetry().clone());
         let later_sessions = Arc::clone(session);
         let sign_in = move || {
-            let tokens = later_sessions.credentials().sign_in(&http)?;
+            let tokens = later_sessions.credentials().sign_in(&http);
             // The next one may be an hour away.
             http.close_idle();
-            Ok(later_sessions.websocket_url(&later_sessions.adopt(tokens)))
+            Ok(later_sessions.websocket_url(&later_sessions.adopt(tokens?)))
         };
         let dialer = Dialer { sign_in: Arc::new(sign_in), network, user_agent: config.user_agent(), cancel };
         // A firmware download between sign-in and this may take longer than the token is valid for.

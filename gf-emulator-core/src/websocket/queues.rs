@@ -197,7 +197,7 @@ impl Stopper {
 
 /// The transport's side of the two queues, for a program that carries the messages itself.
 ///
-/// Read `rx` while the machine runs: the machine blocks while 256 messages are unread.
+/// Read `rx` while the machine runs: the machine blocks while 64 messages are unread.
 #[derive(Debug)]
 pub struct Peer {
     /// Frames for the machine: one or more JSON objects, one per line. Dropping it tells the machine that no more will
