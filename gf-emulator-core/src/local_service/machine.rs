@@ -35,6 +35,9 @@ struct State {
     stopping: bool,
 }
 
+/// The machine was evicted, or the service stops.
+pub(super) struct Stopping;
+
 /// What a machine has done, for the script or behaviour that runs with it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Input {
@@ -118,15 +121,18 @@ impl RemoteMachine {
         self.gone_after
     }
 
-    /// Replaces the link. Returns the previous one.
-    pub(super) fn attach(&self, link: &Arc<Link>) -> Option<Arc<Link>> {
+    /// Replaces the link. Returns the previous one. Fails if the machine was stopped.
+    pub(super) fn attach(&self, link: &Arc<Link>) -> Result<Option<Arc<Link>>, Stopping> {
         let mut state = lock(&self.state);
+        if state.stopping {
+            return Err(Stopping);
+        }
         state.last_seen = Instant::now();
         let previous = state.link.replace(Arc::clone(link));
         state.push(Input::Connected);
         drop(state);
         self.changed.notify_all();
-        previous
+        Ok(previous)
     }
 
     /// Removes the link, if it is still this one.

@@ -173,9 +173,13 @@ impl Machines {
         lock(&self.registry).auth_tokens.0.clear();
     }
 
-    /// Registers an open link of a machine. Returns the machine's previous link.
+    /// Registers an open link of a machine. Returns the machine's previous link. A machine that was evicted since it was
+    /// given the link's token loses the link at once.
     pub(super) fn attach(&self, machine: &Arc<RemoteMachine>, link: &Arc<Link>) -> Option<Arc<Link>> {
-        let previous = machine.attach(link);
+        let Ok(previous) = machine.attach(link) else {
+            link.abandon();
+            return None;
+        };
         lock(&self.latest).connected = Some((Arc::clone(machine), Arc::clone(link)));
         self.connected.notify_all();
         previous
