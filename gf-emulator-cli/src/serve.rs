@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
-use gf_emulator_core::fleet::raise_file_limit;
+use gf_emulator_core::fleet::{Members, raise_file_limit};
 use gf_emulator_core::local_service::{Behaviour, LocalService, Outcome, Script, Seen, Transcript};
 use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
@@ -25,8 +25,6 @@ const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
 const PULS_LIMIT_BYTES: u64 = 128 << 20;
 /// Anyone who can connect adds to a recording.
 const RECORDING_LIMIT_BYTES: u64 = 1 << 30;
-/// The most machines that can be asked for.
-const MOST_MACHINES: u32 = 100_000;
 /// How long a machine has to answer the WebSocket's close at the end of the script.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same after Ctrl-C.
@@ -128,7 +126,7 @@ pub(crate) struct Arguments {
         long,
         value_name = "N",
         default_value = "64",
-        value_parser = numbers::within(1..=MOST_MACHINES, "a number of machines")
+        value_parser = numbers::within(1..=Members::MOST, "a number of machines")
     )]
     machines: u32,
     /// Cut every WebSocket after this many seconds, as the cloud does hourly

@@ -10,6 +10,8 @@ mod floods;
 mod host;
 #[cfg(unix)]
 mod killed;
+#[cfg(unix)]
+mod machine;
 mod online;
 mod outputs;
 mod program;

@@ -122,12 +122,13 @@ pub(crate) fn wait_for<'a, T>(
     let mut select = Select::new();
     add_operations(&mut select);
     loop {
-        if let Some(result) = attempt() {
-            return Some(result);
-        }
+        // Returns at once if something has come since the attempt.
         match deadline {
             Some(deadline) => _ = select.ready_deadline(deadline).ok()?,
             None => _ = select.ready(),
+        }
+        if let Some(result) = attempt() {
+            return Some(result);
         }
     }
 }

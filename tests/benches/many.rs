@@ -12,9 +12,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{never, unbounded};
+use gf_emulator_core::fleet::ProcessFigures;
 use gf_emulator_core::local_service::Seen;
 use gf_emulator_core::{Config, Emulator, Tls};
-use support::process::status;
 use support::{LIMIT, Report, ms};
 
 const MACHINES: u32 = 1000;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
     // An extra machine that does not count creates what is created once, such as the connector.
     let mut first = machine(config(MACHINES + 1), &tls);
     first.connect().expect("the machine connects");
-    let before = Footprint::now();
+    let before = ProcessFigures::now();
 
     let begun = Instant::now();
     let machines: Vec<_> = (1..=MACHINES)
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
         })
         .collect();
     let connected_in = begun.elapsed();
-    let connected = Footprint::now();
+    let connected = ProcessFigures::now();
 
     let begun = Instant::now();
     let running: Vec<_> = machines
@@ -69,11 +69,11 @@ fn main() -> ExitCode {
     let cycles_in = begun.elapsed();
     // Machines rest some seconds after their last action. Then they have two threads each.
     let limit = Instant::now() + LIMIT;
-    while status("self", "Threads").is_some_and(|threads| threads > 2 * u64::from(MACHINES + 1) + 1) {
+    while ProcessFigures::now().threads.is_some_and(|threads| threads > 2 * u64::from(MACHINES + 1) + 1) {
         assert!(Instant::now() < limit, "machines that do nothing have more than two threads");
         let _ = never::<()>().recv_timeout(Duration::from_millis(100));
     }
-    let after = Footprint::now();
+    let after = ProcessFigures::now();
 
     let begun = Instant::now();
     for (handle, _) in &running {
@@ -88,9 +88,9 @@ fn main() -> ExitCode {
     report.info("all signed in and connected, sequentially", &format!("{:.0} ms", ms(connected_in)));
     report.info("a cycle on each, concurrently", &format!("{:.0} ms", ms(cycles_in)));
     report.info("all stopped", &format!("{:.0} ms", ms(stopped_in)));
-    report.info("one machine: connected", &connected.per_machine_since(&before));
-    report.info("one machine: running, after its cycle", &after.per_machine_since(&before));
-    report.info("whole process, peak", &size(status("self", "VmHWM")));
+    report.info("one machine: connected", &per_machine(&connected, &before));
+    report.info("one machine: running, after its cycle", &per_machine(&after, &before));
+    report.info("whole process, peak", &size(ProcessFigures::now().peak_kib));
     report.finish()
 }
 
@@ -98,39 +98,15 @@ fn machine(config: Config, tls: &Tls) -> Emulator {
     Emulator::new(config).expect("a valid configuration").with_tls(tls.clone())
 }
 
-/// The resources that this process uses.
-struct Footprint {
-    resident_kib: Option<u64>,
-    threads: Option<u64>,
-    files: Option<usize>,
-}
-
-impl Footprint {
-    fn now() -> Self {
-        Self {
-            resident_kib: status("self", "VmRSS"),
-            threads: status("self", "Threads"),
-            files: std::fs::read_dir("/proc/self/fd").ok().map(Iterator::count),
-        }
-    }
-
-    /// Returns the increase per machine since `before`.
-    fn per_machine_since(&self, before: &Self) -> String {
-        let each = |now: f64, before: f64| (now - before) / f64::from(MACHINES);
-        let (Some(kib), Some(threads), Some(files)) = (
-            self.resident_kib.zip(before.resident_kib),
-            self.threads.zip(before.threads),
-            self.files.zip(before.files),
-        ) else {
-            return "skipped, there is no /proc".into();
-        };
-        format!(
-            "{:.0} KiB, {:.1} threads, {:.1} files",
-            each(kib.0 as f64, kib.1 as f64),
-            each(threads.0 as f64, threads.1 as f64),
-            each(files.0 as f64, files.1 as f64)
-        )
-    }
+/// Returns the increase per machine between two states of this process.
+fn per_machine(now: &ProcessFigures, before: &ProcessFigures) -> String {
+    let each = |now: Option<u64>, before: Option<u64>| Some((now? as f64 - before? as f64) / f64::from(MACHINES));
+    let (Some(kib), Some(threads), Some(files)) =
+        (each(now.resident_kib, before.resident_kib), each(now.threads, before.threads), each(now.files, before.files))
+    else {
+        return "skipped, there is no /proc".into();
+    };
+    format!("{kib:.0} KiB, {threads:.1} threads, {files:.1} files")
 }
 
 fn size(kib: Option<u64>) -> String {

@@ -360,11 +360,14 @@ fn the_lid_stops_a_print_while_the_message_queue_is_full() {
     let stopped = stops.recv_timeout(LIMIT / 2).expect("the lid stops the print");
     assert_eq!(stopped, Err(MachineError::Stopped(gf_emulator_core::machine::StopReason::LidOpened)));
 
-    drop(peer.tx);
-    let messages: Vec<Value> = peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect();
+    let receives = thread::spawn(move || {
+        peer.rx.iter().map(|message| serde_json::from_str(message.text()).unwrap()).collect::<Vec<Value>>()
+    });
     for thread in [presses, opens] {
         thread.join().unwrap();
     }
+    drop(peer.tx);
+    let messages = receives.join().unwrap();
     running.join().unwrap().unwrap();
     let place = |event: &str| messages.iter().position(|message| message["event"] == event).expect(event);
     assert!(place("lid:opened") < place("print:return_to_home:succeeded"), "the cause is sent before its effects");

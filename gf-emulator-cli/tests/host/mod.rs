@@ -13,11 +13,11 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gf_emulator_core::local_service::{LocalService, Seen};
-use gf_emulator_core::puls::Builder;
 use gf_emulator_core::record::Recording;
 use serde_json::json;
 use tempfile::TempDir;
 
+use crate::machine::{SETTINGS, ended_action, is_open, job};
 use crate::program::{Ended, LIMIT, Program, command, run_in_shell};
 use crate::{configure, folder, run};
 
@@ -25,22 +25,13 @@ use crate::{configure, folder, run};
 const NOBODY: u32 = 65_534;
 
 fn service() -> LocalService {
-    let mut job = Builder::new();
-    job.move_to(5.0, 5.0).unwrap().dwell(30.0).unwrap().move_to(-5.0, 0.0).unwrap();
-    LocalService::builder().tls(false).puls(job.to_bytes()).start().unwrap()
+    LocalService::builder().tls(false).puls(job()).start().unwrap()
 }
 
 /// Writes a configuration with `more` lines in `[LOGGING]`.
 fn prepare(folder: &TempDir, service: &LocalService, more: &str) {
-    let more = format!(
-        "[EMULATOR]\ntime_scale: 0\nbutton: auto\n[MOTION]\nwarm_up_delay: 0\n\
-         [LOGGING]\nconsole_level: INFO\nrecord: recordings\nsave_sent_images: True\ndir: sent\n{more}"
-    );
+    let more = format!("{SETTINGS}console_level: INFO\n{more}");
     configure(folder, service.http_url(), &service.ws_url(), "\nretry_for_s: 2", &more);
-}
-
-fn is_open(seen: &[Seen]) -> bool {
-    seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. }))
 }
 
 /// Sends an action and returns its terminal event.
@@ -63,12 +54,8 @@ fn act(service: &LocalService, id: i64, action: &str) -> String {
 #[track_caller]
 fn expect_one_ending_each(service: &LocalService) {
     let mut endings: HashMap<i64, u32> = HashMap::new();
-    for seen in service.seen() {
-        let Seen::WsMessage { message, .. } = seen else { continue };
-        let event = message["event"].as_str().and_then(|event| event.split_once(':'));
-        if let (Some(id), Some((_, "completed" | "cancelled" | "failed"))) = (message["action_id"].as_i64(), event) {
-            *endings.entry(id).or_default() += 1;
-        }
+    for id in service.seen().iter().filter_map(ended_action) {
+        *endings.entry(id).or_default() += 1;
     }
     assert!(endings.values().all(|count| *count == 1), "{endings:?}");
 }

@@ -9,12 +9,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use gf_emulator_core::local_service::{LocalService, Seen};
-use gf_emulator_core::puls::Builder;
 use gf_emulator_core::record::{Recording, SESSION_FILE};
 use gf_emulator_core::storage::AtomicFile;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::machine::{SETTINGS, ended_action, is_open, job};
 use crate::program::{LIMIT, command};
 use crate::{configure, folder, run};
 
@@ -25,20 +27,8 @@ const FOLDERS: [&str; 2] = ["motion", "sent"];
 /// Events of a whole session with some actions, as the service sees them.
 const EVENTS: u64 = 120;
 
-/// Random numbers of a seed (splitmix64).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit.max(1)
-    }
-
-    fn time_below(&mut self, limit: Duration) -> Duration {
-        Duration::from_nanos(self.below(u64::try_from(limit.as_nanos()).unwrap()))
-    }
+fn time_below(random: &mut StdRng, limit: Duration) -> Duration {
+    random.random_range(Duration::ZERO..=limit)
 }
 
 /// What kills have hit.
@@ -58,13 +48,6 @@ fn number(variable: &str, default: u64) -> u64 {
     std::env::var(variable).map_or(default, |text| text.parse().unwrap())
 }
 
-/// A job that takes a while to write.
-fn job() -> Vec<u8> {
-    let mut job = Builder::new();
-    job.move_to(5.0, 5.0).unwrap().dwell(30.0).unwrap().move_to(-5.0, 0.0).unwrap();
-    job.to_bytes()
-}
-
 fn files(folder: &Path) -> Vec<PathBuf> {
     fs::read_dir(folder).into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
 }
@@ -82,25 +65,10 @@ fn temp_files(here: &Path) -> Vec<PathBuf> {
 
 /// Starts the machine with its output in a file.
 fn start(folder: &TempDir, service: &LocalService) -> Child {
-    let more = "[EMULATOR]\ntime_scale: 0\nbutton: auto\n[MOTION]\nwarm_up_delay: 0\n[LOGGING]\nrecord: recordings\n\
-                save_sent_images: True\ndir: sent\n";
-    configure(folder, service.http_url(), &service.ws_url(), "", more);
+    configure(folder, service.http_url(), &service.ws_url(), "", SETTINGS);
     let output = fs::File::create(folder.path().join("stderr")).unwrap();
     let mut command = command(folder.path());
     command.arg("run").stdout(Stdio::null()).stderr(output).spawn().unwrap()
-}
-
-fn is_open(seen: &[Seen]) -> bool {
-    seen.iter().any(|seen| matches!(seen, Seen::WsOpened { .. }))
-}
-
-fn endings(seen: &[Seen]) -> usize {
-    let is_ending = |seen: &&Seen| {
-        let Seen::WsMessage { message, .. } = seen else { return false };
-        let event = message["event"].as_str().and_then(|event| event.split_once(':'));
-        matches!(event, Some((_, "completed" | "cancelled" | "failed")))
-    };
-    seen.iter().filter(is_ending).count()
 }
 
 /// Sends one action after the other until the service has seen `events` events.
@@ -111,7 +79,7 @@ fn work(service: &LocalService, events: usize, on_open: impl FnOnce()) {
         let next = |seen: &[Seen]| {
             is_over.set(seen.len() >= events);
             opened.set(is_open(seen));
-            is_over.get() || (opened.get() && endings(seen) >= sent)
+            is_over.get() || (opened.get() && seen.iter().filter_map(ended_action).count() >= sent)
         };
         assert!(service.wait_for(next, LIMIT), "action {sent}: {:#?}", service.seen());
         if opened.get()
@@ -205,7 +173,7 @@ fn clear(here: &Path) {
 fn files_are_whole_or_absent_and_the_next_start_is_clean() {
     let (folder, job) = (folder(), job());
     let here = folder.path();
-    let mut random = Random(number("GF_KILL_SEED", 1));
+    let mut random = StdRng::seed_from_u64(number("GF_KILL_SEED", 1));
     let mut phases = Phases::default();
     // Another program that writes into the same folder.
     let living = AtomicFile::create(&here.join("motion/other.puls")).unwrap();
@@ -216,8 +184,8 @@ fn files_are_whole_or_absent_and_the_next_start_is_clean() {
         let service = LocalService::builder().tls(false).puls(job.clone()).start().unwrap();
         let leftovers = temp_files();
         let mut child = start(&folder, &service);
-        let events = if n % 8 == 0 { 0 } else { random.below(EVENTS) };
-        let after = random.time_below(Duration::from_millis(if events == 0 { 60 } else { 3 }));
+        let events = if n % 8 == 0 { 0 } else { random.random_range(0..EVENTS) };
+        let after = time_below(&mut random, Duration::from_millis(if events == 0 { 60 } else { 3 }));
         work(&service, usize::try_from(events).unwrap(), || {
             let left: Vec<_> = leftovers.iter().filter(|path| path.exists()).collect();
             assert!(left.is_empty(), "the next start leaves {left:?}");
@@ -280,7 +248,7 @@ fn outputs_are_whole_or_absent_after_a_kill() {
         (&["report", "rec", "-o", "out.html"], "out.html"),
         (&["import", "theirs.jsonl", "-o", "imported"], "imported/session.jsonl"),
     ];
-    let mut random = Random(number("GF_KILL_SEED", 1));
+    let mut random = StdRng::seed_from_u64(number("GF_KILL_SEED", 1));
     for (arguments, output) in commands {
         let output = here.join(output);
         let temp_files =
@@ -295,13 +263,13 @@ fn outputs_are_whole_or_absent_after_a_kill() {
             let before = temp_files();
             let mut child = command(here).args(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
             if n % 2 == 0 {
-                spin(random.time_below(longest));
+                spin(time_below(&mut random, longest));
             } else {
                 // While it writes.
                 while temp_files() == before && !output.exists() && child.try_wait().unwrap().is_none() {
                     std::hint::spin_loop();
                 }
-                spin(random.time_below(longest / 8));
+                spin(time_below(&mut random, longest / 8));
             }
             child.kill().unwrap();
             child.wait().unwrap();

@@ -6,6 +6,8 @@ use super::slice::Slice;
 use crate::Secret;
 use crate::config::{Config, MachineIdentity, Problem, Problems, Template, Warning};
 
+/// The columns of a table.
+const COLUMNS: [&str; 3] = ["serial", "hostname", "password"];
 /// How many problems of a table are told.
 const MOST_PROBLEMS: usize = 20;
 
@@ -103,7 +105,6 @@ fn too_many() -> String {
 /// Reads a table. Returns each machine with its line, or the first problems if there are any. No message has a value: it may
 /// be a password.
 fn read_csv(text: &str) -> Result<Vec<(usize, MachineIdentity)>, Vec<Problem>> {
-    const COLUMNS: [&str; 3] = ["serial", "hostname", "password"];
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
     let problem = |line: usize, what: String| Problem { line: Some(line), what };
@@ -128,28 +129,34 @@ fn read_csv(text: &str) -> Result<Vec<(usize, MachineIdentity)>, Vec<Problem>> {
             problems.push(problem(number, too_many()));
             break;
         }
-        let values: Vec<_> = line.split(',').map(str::trim).collect();
-        if line.contains('"') {
-            problems.push(problem(number, "a quotation mark: values are written without them".into()));
-            continue;
+        match read_row(line, names.len(), positions) {
+            Ok(identity) => {
+                if let Some(first) = lines_by_serial.insert(identity.serial, number) {
+                    problems.push(problem(number, format!("the same serial number as on line {first}")));
+                }
+                rows.push((number, identity));
+            }
+            Err(what) => problems.push(problem(number, what)),
         }
-        if values.len() != names.len() {
-            problems.push(problem(number, format!("{} values in {} columns", values.len(), names.len())));
-            continue;
-        }
-        let [serial, hostname, password] =
-            positions.map(|position| position.map(|at| values[at]).filter(|value| !value.is_empty()));
-        let Some(serial) = serial.and_then(|serial| serial.parse().ok()).filter(|&serial| serial > 0) else {
-            problems.push(problem(number, format!("serial must be a number from 1 to {}", u32::MAX)));
-            continue;
-        };
-        if let Some(first) = lines_by_serial.insert(serial, number) {
-            problems.push(problem(number, format!("the same serial number as on line {first}")));
-        }
-        let (hostname, password) = (hostname.map(str::to_owned), password.map(Secret::new));
-        rows.push((number, MachineIdentity { hostname, password, ..MachineIdentity::new(serial) }));
     }
     if problems.is_empty() { Ok(rows) } else { Err(problems) }
+}
+
+/// Reads a line of a table with this many columns; `positions` are those of `COLUMNS`. The error says what is wrong with it.
+fn read_row(line: &str, columns: usize, positions: [Option<usize>; 3]) -> Result<MachineIdentity, String> {
+    let values: Vec<_> = line.split(',').map(str::trim).collect();
+    if line.contains('"') {
+        return Err("a quotation mark: values are written without them".into());
+    }
+    if values.len() != columns {
+        return Err(format!("{} values in {columns} columns", values.len()));
+    }
+    let [serial, hostname, password] =
+        positions.map(|position| position.map(|at| values[at]).filter(|value| !value.is_empty()));
+    let serial = serial.and_then(|serial| serial.parse().ok()).filter(|&serial| serial > 0);
+    let serial = serial.ok_or_else(|| format!("serial must be a number from 1 to {}", u32::MAX))?;
+    let (hostname, password) = (hostname.map(str::to_owned), password.map(Secret::new));
+    Ok(MachineIdentity { hostname, password, ..MachineIdentity::new(serial) })
 }
 
 #[cfg(test)]

@@ -51,8 +51,8 @@ impl MetricsServer {
             accepting.accept_loop(&listener, "gf-metrics-connection", move |socket| serve(socket, &control));
         };
         let started = std::thread::Builder::new().name("gf-metrics-listener".into()).spawn(listen);
-        let no_thread = |e: std::io::Error| Error::Thread { thread: "gf-metrics-listener", reason: e.to_string() };
-        Ok(Self { address, connections, listener: Some(started.map_err(no_thread)?) })
+        let listener = started.map_err(|e| Error::no_thread("gf-metrics-listener", &e))?;
+        Ok(Self { address, connections, listener: Some(listener) })
     }
 
     /// Returns the address it listens on.

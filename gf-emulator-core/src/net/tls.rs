@@ -2,7 +2,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use native_tls::{Certificate, TlsConnector};
 
@@ -30,15 +30,8 @@ pub struct Tls(Arc<Shared>);
 
 struct Shared {
     extra_roots: Vec<Certificate>,
-    connector: OnceLock<TlsConnector>,
-    /// Held while the connector is created: of many machines that start at the same time, one creates it.
-    creating: Mutex<()>,
-}
-
-impl Shared {
-    fn new(extra_roots: Vec<Certificate>) -> Arc<Self> {
-        Arc::new(Self { extra_roots, connector: OnceLock::new(), creating: Mutex::default() })
-    }
+    /// Locked while it is created: of many machines that start at the same time, one creates it.
+    connector: Mutex<Option<TlsConnector>>,
 }
 
 impl Tls {
@@ -53,7 +46,7 @@ impl Tls {
             Some(path) => parse_certificates(&files::read(path, MAX_CA_FILE_BYTES)?, &path.display().to_string())?,
             None => Vec::new(),
         };
-        Ok(Self(Shared::new(extra_roots)))
+        Ok(Self(Arc::new(Shared { extra_roots, connector: Mutex::default() })))
     }
 
     /// Trusts the system's root certificates and every certificate in `pem`.
@@ -63,7 +56,7 @@ impl Tls {
     /// [`Error::Tls`] if it contains no certificate, or one that cannot be parsed.
     pub fn from_pem(pem: impl AsRef<[u8]>) -> Result<Self> {
         let extra_roots = parse_certificates(pem.as_ref(), "the given text")?;
-        Ok(Self(Shared::new(extra_roots)))
+        Ok(Self(Arc::new(Shared { extra_roots, connector: Mutex::default() })))
     }
 
     /// Returns the number of certificates trusted in addition to the system's: those in `ca_file`.
@@ -72,13 +65,10 @@ impl Tls {
         self.0.extra_roots.len()
     }
 
-    pub(crate) fn connector(&self) -> io::Result<&TlsConnector> {
-        if let Some(connector) = self.0.connector.get() {
-            return Ok(connector);
-        }
-        let _creating = lock(&self.0.creating);
-        if let Some(connector) = self.0.connector.get() {
-            return Ok(connector);
+    pub(crate) fn connector(&self) -> io::Result<TlsConnector> {
+        let mut shared = lock(&self.0.connector);
+        if let Some(connector) = &*shared {
+            return Ok(connector.clone());
         }
         let mut builder = TlsConnector::builder();
         builder.min_protocol_version(Some(native_tls::Protocol::Tlsv12));
@@ -86,7 +76,7 @@ impl Tls {
             builder.add_root_certificate(root.clone());
         }
         let connector = builder.build().map_err(io::Error::other)?;
-        Ok(self.0.connector.get_or_init(|| connector))
+        Ok(shared.insert(connector).clone())
     }
 }
 

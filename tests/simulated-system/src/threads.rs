@@ -18,9 +18,16 @@ const MAX_ROUNDS: u32 = 100_000;
 /// `Instant` has no fixed value, so times are counted from this one.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
+type Stack = Generator<'static, (), ()>;
+
+thread_local! {
+    /// The stacks of threads that have ended, for the next ones: a new stack costs page faults.
+    static FREE_STACKS: RefCell<Vec<Stack>> = const { RefCell::new(Vec::new()) };
+}
+
 struct Task {
     name: String,
-    stack: Option<Generator<'static, (), ()>>,
+    stack: Option<Stack>,
     /// When it goes on at the latest.
     deadline: Option<Duration>,
 }
@@ -63,10 +70,17 @@ impl Threads {
 
     /// Adds a thread, which runs for the first time in the next [`run`](Self::run) or round.
     pub fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) {
-        let stack = Gn::new_opt(STACK_WORDS, move || {
+        let code = move || {
             run();
             generator::done!();
-        });
+        };
+        let stack = match FREE_STACKS.with_borrow_mut(Vec::pop) {
+            Some(mut stack) => {
+                stack.init_code(code);
+                stack
+            }
+            None => Gn::new_opt(STACK_WORDS, code),
+        };
         self.has_progress.set(true);
         self.tasks.borrow_mut().push(Task { name: name.to_owned(), stack: Some(stack), deadline: None });
     }
@@ -120,6 +134,7 @@ impl Threads {
                 }
                 if stack.is_done() {
                     self.has_progress.set(true);
+                    FREE_STACKS.with_borrow_mut(|free| free.push(stack));
                 } else {
                     self.tasks.borrow_mut()[index].stack = Some(stack);
                 }
