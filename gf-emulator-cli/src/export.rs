@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use gf_emulator_core::record::{self, HarError, Recording};
+use gf_emulator_core::record::{self, HarError};
 use gf_emulator_core::words::count;
 
 use crate::error::CliError;
 use crate::output::{self, eprint};
+use crate::{numbers, recording};
 
 /// Write a recorded session as a HAR file
 ///
@@ -35,6 +36,9 @@ pub(crate) struct Arguments {
     /// The folder of a recording, or its session.jsonl
     #[arg(value_name = "RECORDING")]
     folder: PathBuf,
+    /// The number of the machine, in a recording of a fleet
+    #[arg(long, value_name = "N", value_parser = numbers::machine)]
+    machine: Option<u32>,
     /// Write HAR 1.2, the only format so far
     #[arg(long, required = true)]
     har: bool,
@@ -55,7 +59,7 @@ enum Bodies {
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let recording = Recording::open(&arguments.folder).map_err(CliError::usage)?;
+    let recording = recording::open(&arguments.folder, arguments.machine)?;
     let mut output = output::create(&arguments.output, &[recording.folder()])?;
     let bodies = match arguments.bodies {
         Bodies::Embed => record::Bodies::Embedded,

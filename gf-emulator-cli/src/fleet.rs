@@ -13,6 +13,7 @@ use gf_emulator_core::fleet::{
     raise_file_limit,
 };
 use gf_emulator_core::machine::CannedMachine;
+use gf_emulator_core::record::Recorder;
 use gf_emulator_core::storage::{read_line, unwritable};
 use gf_emulator_core::words::count;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -67,6 +68,9 @@ Examples:
   gf-machine-emulator fleet --csv machines.csv --rate 10
       machines.csv begins with \"serial,hostname,password\".
   gf-machine-emulator fleet --count 50 --json --at 30s=storm --at 2m=stop
+  gf-machine-emulator fleet --count 50 --record recording
+      Then \"report recording --machine 7\" shows the seventh machine, and
+      \"serve --replay recording --machine 7\" replays its service.
   gf-machine-emulator fleet --count 1000 --slice 3/10 --metrics 0.0.0.0:9100
       The fourth of ten processes; its numbers are at /metrics, as OpenMetrics
       text. With --slices 10, JOB_COMPLETION_INDEX in the environment (0 to 9)
@@ -115,6 +119,9 @@ pub(crate) struct Arguments {
     /// Serve the numbers at /metrics to programs that collect them; a port alone means 127.0.0.1:PORT, port 0 is any free one
     #[arg(long, value_name = numbers::ADDRESS, value_parser = numbers::address)]
     metrics: Option<String>,
+    /// Record all machines into this folder, which must not have a recording yet
+    #[arg(long, value_name = "DIR")]
+    record: Option<PathBuf>,
     /// Print one JSON object a line
     #[arg(long)]
     json: bool,
@@ -134,6 +141,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
         return Err(CliError::usage(problems.join("\n")));
     }
     check_limits(machines)?;
+    if let Some(folder) = &arguments.record {
+        Recorder::check_folder(folder).map_err(CliError::usage)?;
+    }
     let listener = arguments.metrics.as_deref().map(MetricsServer::listen).transpose()?;
     let mut logging = first.logging.clone();
     logging.console_level = None;
@@ -148,7 +158,9 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     }
     notice(format_args!("{} for {}; press Ctrl-C to stop", count(machines, "machine"), first.service.server_url));
 
+    let record = |folder| Recorder::of_machines(folder, members.configs()).map_err(CliError::usage);
     let mut options = Options::default();
+    options.recorder = arguments.record.as_ref().map(record).transpose()?;
     options.rate = arguments.rate;
     options.schedule = arguments.at;
     options.secrets = logging::secrets().clone();

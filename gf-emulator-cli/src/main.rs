@@ -20,6 +20,7 @@ mod numbers;
 mod output;
 mod pipe;
 mod puls;
+mod recording;
 mod report;
 mod run;
 mod serve;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Command;
+use gf_emulator_core::fleet::Members;
 use gf_emulator_core::listen_address;
 use gf_emulator_core::puls::Power;
 
@@ -42,6 +43,11 @@ where
         let number = text.trim().parse().ok().filter(|number| range.contains(number));
         number.ok_or_else(|| format!("expected {what} from {} to {}", range.start(), range.end()))
     }
+}
+
+/// Parses the number of a machine in a recording of several.
+pub(crate) fn machine(text: &str) -> Result<u32, String> {
+    within(1..=Members::MOST, "the number of a machine")(text)
 }
 
 /// Parses `X,Y`, two numbers in `range`.

@@ -2,13 +2,12 @@
 
 use std::path::PathBuf;
 
-use gf_emulator_core::record::Recording;
 use gf_emulator_core::report::Report;
 use gf_emulator_core::words::count;
 
 use crate::error::CliError;
-use crate::numbers;
 use crate::output::{self, eprint};
+use crate::{numbers, recording};
 
 /// Render a recorded session as an HTML page
 ///
@@ -37,13 +36,16 @@ pub(crate) struct Arguments {
     /// The file to write; `-` is standard output
     #[arg(short, long, value_name = "OUT", default_value = "report.html")]
     output: PathBuf,
+    /// The number of the machine, in a recording of a fleet
+    #[arg(long, value_name = "N", value_parser = numbers::machine)]
+    machine: Option<u32>,
     /// The first entry on the page, counted from 1; earlier ones count in the summary only
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = numbers::within(1..=u64::MAX, "a whole number"))]
     from: u64,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let recording = Recording::open(&arguments.folder).map_err(CliError::usage)?;
+    let recording = recording::open(&arguments.folder, arguments.machine)?;
     // Opened before the work, so that a missing folder is reported at once.
     let mut output = output::create(&arguments.output, &[recording.folder()])?;
     let report = Report::read_from(recording, arguments.from)?;

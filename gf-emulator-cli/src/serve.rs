@@ -18,7 +18,7 @@ use crate::error::CliError;
 use crate::faults::{self, FaultArguments};
 use crate::listening::{self, ListenArguments};
 use crate::output::{eprint, print};
-use crate::{logging, numbers, signals};
+use crate::{logging, numbers, recording, signals};
 
 const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
 /// A machine refuses a larger pulse file.
@@ -102,6 +102,9 @@ pub(crate) struct Arguments {
     /// Replay the recorded session in this folder, and compare
     #[arg(long, value_name = "DIR", conflicts_with_all = ["script", "puls", "gzip"])]
     replay: Option<PathBuf>,
+    /// The number of the machine, if the recording to replay is of a fleet
+    #[arg(long, value_name = "N", value_parser = numbers::machine, requires = "replay")]
+    machine: Option<u32>,
     /// How many seconds longer than in the recording a machine may take [default: 60]
     #[arg(long, value_name = "S", value_parser = numbers::seconds, requires = "replay")]
     patience: Option<Duration>,
@@ -149,7 +152,8 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     }
     let recorder = arguments.record.as_ref().map(|_| LimitedRecorder::new(RECORDING_LIMIT_BYTES));
     let patience = arguments.patience.unwrap_or(PATIENCE);
-    let session = arguments.replay.as_deref().map(|folder| read_session(folder, patience)).transpose()?;
+    let session = arguments.replay.as_deref().map(|folder| read_session(folder, arguments.machine, patience));
+    let session = session.transpose()?;
     let comparer = session.as_ref().map(|session| SharedComparer::new(session.comparer()));
     let (lines, recording, comparing) = (Arc::clone(&transcript), recorder.clone(), comparer.clone());
     let observe = move |seen: &Seen| {
@@ -265,8 +269,8 @@ fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Ou
     })
 }
 
-fn read_session(folder: &Path, patience: Duration) -> Result<Session, CliError> {
-    let session = Session::open_with(folder, patience).map_err(CliError::usage)?;
+fn read_session(folder: &Path, machine: Option<u32>, patience: Duration) -> Result<Session, CliError> {
+    let session = Session::read(recording::open(folder, machine)?, patience).map_err(CliError::usage)?;
     for skipped in session.skipped() {
         eprint(format_args!("{}, line {}: skipped: {}", folder.display(), skipped.line, skipped.reason));
     }

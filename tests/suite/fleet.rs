@@ -5,23 +5,28 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
 use gf_emulator_core::config::Template;
 use gf_emulator_core::fleet::{Command, Fleet, MachineState, Members, MetricsServer, Notice, Options, Slice, Status};
 use gf_emulator_core::local_service::{Behaviour, Builder, Fault, LocalService, Seen};
+use gf_emulator_core::record::{Bodies, Entry, Event, Recorder, Recording, SESSION_FILE, export_har};
+use gf_emulator_core::replay::Session;
+use gf_emulator_core::report::Report;
 use gf_emulator_tests::{LIMIT, folder, square};
-use serde_json::Value;
 use tempfile::TempDir;
 
 const MACHINES: usize = 20;
+/// The numbers of the machines in a recording.
+const NUMBERS: RangeInclusive<u32> = 1..=20;
 
 /// A service, a fleet, and their folder.
 struct Setup {
     service: LocalService,
     fleet: Fleet,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Setup {
@@ -46,8 +51,9 @@ impl Setup {
         assert!(members.warnings().is_empty());
         let mut options = Options::default();
         options.rate = 1000.0;
+        options.recorder = Some(Recorder::of_machines(folder.path().join("recording"), members.configs()).unwrap());
         let fleet = Fleet::start(members, options).unwrap();
-        Self { service, fleet, _folder: folder }
+        Self { service, fleet, folder }
     }
 
     /// Waits for a notice.
@@ -77,59 +83,65 @@ impl Setup {
     }
 }
 
-/// Returns how often each ending of each action was received, from all machines together.
-fn endings(seen: &[Seen]) -> BTreeMap<(String, i64), usize> {
-    let mut endings = BTreeMap::new();
-    for seen in seen {
-        let Seen::WsMessage { message, .. } = seen else { continue };
-        let Some(event) = message["event"].as_str() else { continue };
+/// Returns whether the service has received the ending of a print.
+fn is_homed(seen: &[Seen]) -> bool {
+    seen.iter().any(|seen| matches!(seen, Seen::WsMessage { message, .. } if message["event"] == "print:completed"))
+}
+
+/// What a recording has of one action of one machine.
+#[derive(Debug, Default)]
+struct Recorded {
+    sent: usize,
+    endings: Vec<String>,
+}
+
+/// Returns the actions of all machines, by the numbers of their machines and their ids.
+fn recorded(folder: &Path) -> BTreeMap<(u32, i64), Recorded> {
+    let mut actions = BTreeMap::<_, Recorded>::new();
+    let mut recording = Recording::open(folder).unwrap();
+    assert_eq!(recording.about().machines, Some(*NUMBERS.end()));
+    for entry in recording.by_ref() {
+        let entry = entry.unwrap();
+        let (Event::In(message) | Event::Out(message)) = &entry.event else {
+            if let Event::State { state, .. } = &entry.event {
+                assert_ne!(state, "dropped", "{entry:?}");
+            }
+            continue;
+        };
+        let (name, id) = (message.name().unwrap(), message.action_id());
+        let machine = entry.machine.expect("messages are of a machine");
+        let Some(id) = id else { continue };
+        let action = actions.entry((machine, id)).or_default();
         // `lid_image:completed`, but not `lid_image:upload:completed`.
-        if event.matches(':').count() == 1
-            && [":completed", ":cancelled", ":failed"].iter().any(|ending| event.ends_with(ending))
-            && let Some(id) = message["action_id"].as_i64()
-        {
-            *endings.entry((event.to_owned(), id)).or_default() += 1;
+        let is_ending = name.matches(':').count() == 1
+            && [":completed", ":cancelled", ":failed"].iter().any(|ending| name.ends_with(ending));
+        match &entry.event {
+            Event::In(message) => action.sent += usize::from(message.json.as_ref().unwrap()["status"] == "ready"),
+            _ if is_ending => action.endings.push(name.to_owned()),
+            _ => {}
         }
     }
-    endings
+    assert_eq!(recording.skipped(), []);
+    actions
 }
 
-/// Returns how often each action was sent, to all machines together.
-fn sent(seen: &[Seen]) -> BTreeMap<i64, usize> {
-    let mut sent = BTreeMap::new();
-    for seen in seen {
-        let Seen::WsSent(text) = seen else { continue };
-        let message: Value = serde_json::from_str(text).unwrap_or_default();
-        if message["status"] == "ready"
-            && let Some(id) = message["id"].as_i64()
-        {
-            *sent.entry(id).or_default() += 1;
-        }
-    }
-    sent
-}
-
-fn check_end(setup: Setup) -> Status {
-    let Setup { service, fleet, .. } = setup;
+/// Checks how the fleet has ended, and its recording.
+fn check_end(setup: Setup) -> (Status, TempDir) {
+    let Setup { service, fleet, folder } = setup;
     let status = fleet.stop();
     assert!(status.problems().is_empty(), "{:?}\n{status}", status.problems());
     assert_eq!(status.in_state(MachineState::Stopped), MACHINES);
     assert_eq!(status.actions.running(), 0);
-    // What is received does not name its machine, and all machines have actions with the same ids.
-    let seen = service.seen();
     assert_eq!(service.left_out(), 0);
-    let mut received = BTreeMap::<i64, usize>::new();
-    for ((_, id), count) in endings(&seen) {
-        *received.entry(id).or_default() += count;
+    let recorded = recorded(&folder.path().join("recording"));
+    for (of, action) in &recorded {
+        assert!(action.sent == 1 && action.endings.len() <= 1, "{of:?}: {action:?}");
     }
-    let sent = sent(&seen);
-    for (id, count) in &received {
-        assert!(sent.get(id).is_some_and(|sent| count <= sent), "action {id} ended {count} times of {sent:?}");
-    }
+    assert!(recorded.keys().all(|(machine, _)| NUMBERS.contains(machine)));
     let ended = status.actions.completed + status.actions.cancelled + status.actions.failed;
-    let received: usize = received.values().sum();
-    assert!(received as u64 <= ended, "{received} of {ended}: no ending arrives twice");
-    status
+    let received = recorded.values().filter(|action| !action.endings.is_empty()).count();
+    assert!(received as u64 <= ended, "{received} of {ended}");
+    (status, folder)
 }
 
 #[test]
@@ -155,9 +167,8 @@ fn after_a_storm_a_blackout_and_a_rolling_restart_all_are_back_and_each_action_h
     assert_eq!((status.in_state(MachineState::Connected), status.losses), (MACHINES, 2 * all), "{status}");
     setup.wait_closed(3 * MACHINES);
 
-    let homed = |seen: &[Seen]| endings(seen).iter().any(|((event, _), n)| event == "print:completed" && *n > 0);
-    assert!(setup.service.wait_for(homed, LIMIT), "{}", setup.fleet.status());
-    let status = check_end(setup);
+    assert!(setup.service.wait_for(is_homed, LIMIT), "{}", setup.fleet.status());
+    let (status, _) = check_end(setup);
     assert!(status.actions.accepted >= all, "{status}");
     assert_eq!(status.latencies.back.count(), 2 * all, "{status}");
     assert!(status.latencies.sign_in.count() >= 4 * all, "{status}");
@@ -191,10 +202,66 @@ fn a_machine_that_cannot_sign_in_is_told_and_tries_again_while_the_others_go_on(
     let notice = setup.wait("a failure", |notice| matches!(notice, Notice::MachineFailed { .. }));
     assert!(notice.to_string().contains("503"), "{notice}");
     setup.wait_back(0);
-    let status = check_end(setup);
+    let (status, _) = check_end(setup);
     // The fault happens once to each machine.
     assert_eq!(status.failed_starts, MACHINES as u64);
     assert_eq!(status.requests.by_status[&503], MACHINES as u64);
+}
+
+#[test]
+fn one_recording_has_all_machines_and_a_reader_chooses_one() {
+    let setup = Setup::start(|service| service.tls(false));
+    setup.wait_back(0);
+    assert!(setup.fleet.order(Command::Storm));
+    setup.wait_back(MACHINES as u64);
+    assert!(setup.service.wait_for(is_homed, LIMIT), "{}", setup.fleet.status());
+    let (_, folder) = check_end(setup);
+    let folder = folder.path().join("recording");
+    let open = || Recording::open(&folder).unwrap();
+
+    let errors = [
+        Report::read(open()).unwrap_err().to_string(),
+        Session::open(&folder).map(drop).unwrap_err().to_string(),
+        export_har(open(), Bodies::Referenced, &mut Vec::new()).unwrap_err().to_string(),
+    ];
+    for error in errors {
+        assert!(error.ends_with("it holds 20 machines: choose one from 1 to 20 (--machine)"), "{error}");
+    }
+    for absent in [0, 21, u32::MAX] {
+        let error = open().of_machine(Some(absent)).unwrap_err().to_string();
+        assert!(error.ends_with(&format!("it holds the machines 1 to 20, and not {absent}")), "{error}");
+    }
+
+    let entries: Vec<_> = open().map(Result::unwrap).collect();
+    let of_fleet: Vec<_> = entries.iter().filter(|entry| entry.machine.is_none()).map(|entry| &entry.event).collect();
+    assert!(
+        matches!(&of_fleet[..], [Event::State { state, detail: Some(detail), .. }, ..]
+        if state == "fleet" && detail == "storm"),
+        "{of_fleet:?}"
+    );
+    let mut own = 0;
+    for number in NUMBERS {
+        let recording = open().of_machine(Some(number)).unwrap();
+        let chosen: Vec<_> = recording.map(Result::unwrap).collect();
+        assert!(chosen.iter().all(|entry| entry.machine.is_none_or(|machine| machine == number)));
+        assert!(chosen.iter().any(|entry| matches!(entry.event, Event::Opened { .. })));
+        own += chosen.len() - of_fleet.len();
+        let report = Report::read(open().of_machine(Some(number)).unwrap()).unwrap();
+        assert_eq!(report.entries(), chosen.len() as u64);
+        let mut page = Vec::new();
+        report.write(&mut page).unwrap();
+        assert!(String::from_utf8(page).unwrap().contains(&format!("<dd>{number} of 20</dd>")));
+    }
+    assert_eq!(own + of_fleet.len(), entries.len());
+    let printed = |entry: &&Entry| matches!(&entry.event, Event::Out(out) if out.name() == Some("print:completed"));
+    let homed = entries.iter().find(printed).expect("one is homed").machine;
+    Session::read(open().of_machine(homed).unwrap(), Duration::ZERO).unwrap();
+
+    let text = std::fs::read_to_string(folder.join(SESSION_FILE)).unwrap();
+    for serial in 10_000_001..10_000_021 {
+        assert!(!text.contains(&serial.to_string()), "{serial} is secret");
+    }
+    assert!(!text.contains("0123456701234567"), "passwords are secret");
 }
 
 #[test]

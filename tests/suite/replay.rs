@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use gf_emulator_core::config::{Button, Generation};
 use gf_emulator_core::local_service::{Cut, Failure, Fault, LocalService, Outcome, ReplayStep, Seen};
-use gf_emulator_core::record::{Recorder, SESSION_FILE, import};
+use gf_emulator_core::record::{Recorder, Recording, SESSION_FILE, import};
 use gf_emulator_core::replay::{Comparison, Session};
 use gf_emulator_core::{Config, Emulator, Error};
 use gf_emulator_tests::{LIMIT, Setup, config, endings_of, folder, golden_folder, point_at, square};
@@ -57,7 +57,7 @@ pub(crate) fn replayed(
     adjust: impl FnOnce(&mut Config),
     prepare: impl FnOnce(&LocalService),
 ) -> Replayed {
-    let session = Session::open_with(recording, Duration::from_secs(2)).unwrap();
+    let session = Session::read(Recording::open(recording).unwrap(), Duration::from_secs(2)).unwrap();
     assert_eq!(session.skipped(), []);
     let service =
         LocalService::builder().tls(false).puls(square()).keep_bodies(true).replay(session.plan()).start().unwrap();

@@ -42,7 +42,7 @@ fn objects(ended: &Ended) -> Vec<Value> {
 fn a_program_gets_an_object_for_each_event_and_the_summary() {
     let folder = folder();
     let service = service(&folder);
-    let mut program = Program::start(fleet(&folder, &["--count", "5", "--json"]));
+    let mut program = Program::start(fleet(&folder, &["--count", "5", "--json", "--record", "recording"]));
     program.wait_line("all_connected");
     let settled = |seen: &[_]| seen.iter().filter(|seen| is_settled(seen)).count() == 5;
     assert!(service.wait_for(settled, LIMIT));
@@ -90,6 +90,21 @@ fn a_program_gets_an_object_for_each_event_and_the_summary() {
     assert_eq!(summary["status"]["actions"]["completed"], 5);
     assert_eq!(summary["status"]["machines"]["stopped"], 5);
     assert!(!ended.stdout.contains("0011223344"), "the password");
+
+    for (arguments, expected) in [
+        (&["fleet", "--count", "5", "--record", "recording"][..], "already"),
+        (&["report", "recording"], "it holds 5 machines: choose one from 1 to 5 (--machine)"),
+        (&["export", "--har", "recording"], "it holds 5 machines: choose one"),
+        (&["serve", "--listen", "0", "--plain", "--replay", "recording"], "it holds 5 machines: choose one"),
+        (&["report", "recording", "--machine", "6"], "it holds the machines 1 to 5, and not 6"),
+    ] {
+        let ended = run(&folder, arguments);
+        ended.expect(2);
+        assert!(ended.stderr.contains(expected), "{arguments:?}: {ended:#?}");
+    }
+    let report = run(&folder, &["report", "recording", "--machine", "5"]);
+    report.expect(0);
+    assert!(report.stderr.contains("report.html: 1 action, "), "{report:#?}");
 }
 
 fn is_settled(seen: &Seen) -> bool {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::gate::Gate;
 use super::tally::Tally;
 use crate::net::retry::{Backoff, RetryReason};
+use crate::record::Recorder;
 use crate::sync::lock;
 use crate::system::{self, Thread};
 use crate::{Config, Emulator, Error, Handle, Link, Result, Secrets, Tls};
@@ -17,6 +18,8 @@ pub(super) struct Machines {
     tls: Tls,
     link: Link,
     secrets: Secrets,
+    /// Until all machines have stopped.
+    recorder: Mutex<Option<Recorder>>,
     pub(super) tally: Arc<Tally>,
     threads: Mutex<Vec<Thread<()>>>,
 }
@@ -34,15 +37,25 @@ struct SlotControl {
 }
 
 impl Machines {
-    pub(super) fn new(configs: Vec<Config>, tls: Tls, link: Link, secrets: Secrets) -> Self {
+    pub(super) fn new(
+        configs: Vec<Config>,
+        tls: Tls,
+        link: Link,
+        secrets: Secrets,
+        recorder: Option<Recorder>,
+    ) -> Self {
         let tally = Arc::new(Tally::new(configs.len()));
         let slot = |mut config: Config| {
             // The connector is shared, and the fleet has pauses of its own between attempts.
             config.service.ca_file = None;
             config.service.retry_for = Duration::ZERO;
+            if recorder.is_some() {
+                config.logging.record_dir = None;
+            }
             Slot { config, control: Mutex::default() }
         };
-        Self { slots: configs.into_iter().map(slot).collect(), tls, link, secrets, tally, threads: Mutex::default() }
+        let slots = configs.into_iter().map(slot).collect();
+        Self { slots, tls, link, secrets, recorder: Mutex::new(recorder), tally, threads: Mutex::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -85,6 +98,10 @@ impl Machines {
         let emulator = Emulator::new(slot.config.clone())?;
         let mut emulator = emulator.with_tls(self.tls.clone()).with_link(&self.link);
         self.secrets.follow(&emulator.secrets());
+        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        if let Some(recorder) = self.recorder() {
+            emulator.record(&recorder.for_machine(number));
+        }
         let (tally, number) = (Arc::clone(&self.tally), self.tally.begin(index));
         emulator.on_event(move |event| tally.event(index, number, event));
         {
@@ -100,6 +117,11 @@ impl Machines {
         connected?;
         backoff.reset();
         emulator.run()
+    }
+
+    /// Returns the recorder of all machines, until they have stopped.
+    pub(super) fn recorder(&self) -> Option<Recorder> {
+        lock(&self.recorder).clone()
     }
 
     fn serial(&self, index: usize) -> u32 {
@@ -141,13 +163,16 @@ impl Machines {
         }
     }
 
-    /// Waits for the threads of all machines.
+    /// Waits for the threads of all machines, and for their recording.
     pub(super) fn join(&self) {
         let threads = std::mem::take(&mut *lock(&self.threads));
         for thread in threads {
             // A panic was counted in the thread.
             let _ = thread.join();
         }
+        let recorder = lock(&self.recorder).take();
+        // Not under the lock: dropping the last clone waits for the disk.
+        drop(recorder);
     }
 }
 
@@ -180,7 +205,7 @@ mod tests {
 
     fn machines(count: usize) -> Machines {
         let configs = vec![Config::default(); count];
-        Machines::new(configs, Tls::new(None).unwrap(), Link::default(), Secrets::default())
+        Machines::new(configs, Tls::new(None).unwrap(), Link::default(), Secrets::default(), None)
     }
 
     /// Gives a machine an emulator that can be stopped, and does not run.

@@ -50,6 +50,7 @@ pub use self::process::ProcessFigures;
 pub use self::slice::Slice;
 pub use self::status::{Actions, Latencies, MachineState, Requests, Status};
 use crate::config::Problems;
+use crate::record::Recorder;
 use crate::sync::lock;
 use crate::system::{self, Thread};
 use crate::{Error, Link, Result, Secrets, Tls};
@@ -71,12 +72,14 @@ pub struct Options {
     pub schedule: Vec<Scheduled>,
     /// Set that receives the secrets of all machines, for a logger. Default: a new one.
     pub secrets: Secrets,
+    /// Records all machines together: a [`Recorder::of_machines`]. Then none has a recording of its own. Default: `None`.
+    pub recorder: Option<Recorder>,
 }
 
 impl Default for Options {
     fn default() -> Self {
         let connecting = NonZeroU32::MIN.saturating_add(31);
-        Self { rate: 50.0, connecting, schedule: Vec::new(), secrets: Secrets::default() }
+        Self { rate: 50.0, connecting, schedule: Vec::new(), secrets: Secrets::default(), recorder: None }
     }
 }
 
@@ -132,7 +135,7 @@ impl Fleet {
     ///
     /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`] or [`Error::File`] if `ca_file` cannot be used; [`Error::Thread`] if a thread cannot be started.
     pub fn start(members: Members, options: Options) -> Result<Self> {
-        let Options { rate, connecting, schedule, secrets } = options;
+        let Options { rate, connecting, schedule, secrets, recorder } = options;
         let wrong = |what: &str| Error::Config(Problems::one("the fleet", None, what));
         let first = members.configs.first().ok_or_else(|| wrong("it has no machine"))?;
         if rate.is_nan() || rate <= 0.0 {
@@ -142,7 +145,7 @@ impl Fleet {
         let (to_commands, commands) = bounded(COMMANDS);
         let link = Link::default();
         let shared = Arc::new(Shared {
-            machines: Machines::new(members.configs, tls, link.clone(), secrets),
+            machines: Machines::new(members.configs, tls, link.clone(), secrets, recorder),
             gate: Gate::new(connecting),
             link,
             commands: Mutex::new(Some(to_commands)),
@@ -267,8 +270,11 @@ impl Shared {
         true
     }
 
-    /// As [`Tally::tell`](tally::Tally::tell).
+    /// As [`Tally::tell`](tally::Tally::tell). Records when a command begins and ends.
     fn tell(&self, notice: Notice) -> bool {
+        if let (Notice::Began(_) | Notice::Ended(_), Some(recorder)) = (&notice, self.machines.recorder()) {
+            recorder.state("fleet", Some(notice.to_string()));
+        }
         self.machines.tally.tell(notice)
     }
 
@@ -366,7 +372,7 @@ mod tests {
     fn a_scheduled_command_that_is_left_out_is_told() {
         // A queue without room.
         let (to_commands, _commands) = bounded(0);
-        let machines = Machines::new(Vec::new(), Tls::new(None).unwrap(), Link::default(), Secrets::default());
+        let machines = Machines::new(Vec::new(), Tls::new(None).unwrap(), Link::default(), Secrets::default(), None);
         let shared = Shared {
             machines,
             gate: Gate::new(NonZeroU32::MIN),

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The format version that this library writes, and the newest that it reads.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The maximum length of a line, including its line feed. Longer lines are skipped by readers.
 pub(super) const MAX_LINE_BYTES: usize = 1 << 20;
@@ -19,6 +19,10 @@ pub struct Entry {
     pub t: f64,
     /// The wall-clock time in UTC, RFC 3339 with milliseconds.
     pub at: String,
+    /// In a recording of several machines, the number of the one that it happened to, counted from 1. `None` if it
+    /// happened to all of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<u32>,
     /// What happened.
     #[serde(flatten)]
     pub event: Event,
@@ -82,6 +86,9 @@ pub struct About {
     /// The service's base URL.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
+    /// How many machines were recorded together; `None` if it was one, or the service's side.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machines: Option<u32>,
 }
 
 /// The side of a conversation that was recorded.
@@ -163,6 +170,7 @@ impl About {
             firmware: None,
             serial: None,
             service: None,
+            machines: None,
         }
     }
 }

@@ -137,7 +137,7 @@ pub(super) struct FileJob {
     pub(super) kind: BodyKind,
     pub(super) secrets: Secrets,
     /// Serial numbers to remove from pulse files.
-    pub(super) serials: Vec<u32>,
+    pub(super) serials: Arc<[u32]>,
     /// Held until the file is written.
     pub(super) reservation: Option<Arc<Reservation>>,
 }

@@ -5,7 +5,6 @@ use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::Sender;
 use serde::Serialize;
@@ -13,7 +12,7 @@ use serde_json::Value;
 
 use super::entry::{Event, Exchange, MAX_LINE_BYTES, Message, Part, parse_json, read_json};
 use super::file_writer::{BodyCache, BodyKind, FileJob, FileWriter};
-use super::queue::{Queue, QueueItem, QueuedEvent, Reservation};
+use super::queue::{Queue, QueueItem, QueuedEvent, Reservation, Stamp};
 use super::redactor::Redactor;
 use super::unredacted::{Body, Unredacted};
 use crate::sync::lock;
@@ -75,12 +74,12 @@ impl LineWriter {
         mut self,
         queue: &Queue,
         folder: &Path,
-        clock: &dyn Fn() -> (Duration, SystemTime),
+        stamp_of_now: &dyn Fn() -> Stamp,
         abandoned: &AtomicBool,
     ) {
         let mut abandoned_events = 0;
-        while let Some(batch) = queue.take(clock) {
-            for QueuedEvent { elapsed, at, item, reservation } in batch {
+        while let Some(batch) = queue.take(stamp_of_now) {
+            for QueuedEvent { stamp, item, reservation } in batch {
                 if abandoned.load(Ordering::Relaxed) {
                     abandoned_events += match item {
                         QueueItem::Event(_) => 1,
@@ -89,17 +88,17 @@ impl LineWriter {
                     continue;
                 }
                 match item {
-                    QueueItem::Event(event) => self.write_unredacted(elapsed, at, event, reservation),
+                    QueueItem::Event(event) => self.write_unredacted(stamp, event, reservation),
                     QueueItem::Dropped { events, bodies } => {
                         let dropped = [(events, "events"), (bodies, "bodies")];
                         let dropped = dropped.iter().filter(|(count, _)| *count > 0);
                         let dropped: Vec<_> = dropped.map(|(count, what)| format!("{count} {what}")).collect();
                         let detail = format!("{}: the disk is too slow", dropped.join(" and "));
                         log::warn!("the recording in {} lacks {detail}", folder.display());
-                        self.write_dropped(elapsed, at, detail);
+                        self.write_dropped(stamp, detail);
                     }
                 }
-                self.report_failed_files(folder, elapsed, at);
+                self.report_failed_files(folder, stamp);
                 if self.buffer.len() >= BUFFER_BYTES {
                     self.flush();
                 }
@@ -113,30 +112,30 @@ impl LineWriter {
         if let Some(file_writer) = &mut self.file_writer {
             file_writer.finish();
         }
-        let (elapsed, at) = clock();
-        self.report_failed_files(folder, elapsed, at);
+        let stamp = stamp_of_now();
+        self.report_failed_files(folder, stamp);
         if abandoned_events > 0 {
             let detail = format!("{abandoned_events} events: the program ended before they were written");
             log::error!("the recording in {} lacks {detail}", folder.display());
-            self.write_dropped(elapsed, at, detail);
+            self.write_dropped(stamp, detail);
         }
         self.flush();
     }
 
     /// Writes an entry for each file that could not be written, and returns their names with the reasons.
-    pub(super) fn take_failed_files(&mut self, elapsed: Duration, at: SystemTime) -> Vec<String> {
+    pub(super) fn take_failed_files(&mut self, stamp: Stamp) -> Vec<String> {
         let mut failed = Vec::new();
         while let Some((name, reason)) = self.file_writer.as_ref().and_then(FileWriter::next_failure) {
             self.bodies.remove(&name);
             failed.push(format!("{name}: {reason}"));
-            self.write_dropped(elapsed, at, format!("{name}: {reason}"));
+            self.write_dropped(stamp, format!("{name}: {reason}"));
         }
         failed
     }
 
     /// Writes an entry for each file that could not be written; logs the first.
-    fn report_failed_files(&mut self, folder: &Path, elapsed: Duration, at: SystemTime) {
-        let failed = self.take_failed_files(elapsed, at);
+    fn report_failed_files(&mut self, folder: &Path, stamp: Stamp) {
+        let failed = self.take_failed_files(stamp);
         if let Some(first) = failed.first()
             && !std::mem::replace(&mut self.has_reported_files, true)
         {
@@ -144,29 +143,23 @@ impl LineWriter {
         }
     }
 
-    pub(super) fn write_dropped(&mut self, elapsed: Duration, at: SystemTime, detail: String) {
+    pub(super) fn write_dropped(&mut self, stamp: Stamp, detail: String) {
         let event = Event::State { state: "dropped".to_owned(), action_id: None, detail: Some(detail) };
-        self.write(elapsed, at, event);
+        self.write(stamp, event);
     }
 
     /// Redacts an event and writes its entries; passes its bodies on to the file writer.
-    pub(super) fn write_unredacted(
-        &mut self,
-        elapsed: Duration,
-        at: SystemTime,
-        event: Unredacted,
-        reservation: Reservation,
-    ) {
+    pub(super) fn write_unredacted(&mut self, stamp: Stamp, event: Unredacted, reservation: Reservation) {
         match event {
-            Unredacted::Event(event) => self.write(elapsed, at, event),
+            Unredacted::Event(event) => self.write(stamp, event),
             Unredacted::Out(text) => {
                 // A foreign machine may use several lines for a message, or send several messages in a frame.
                 match self.json_message(&text) {
-                    Some(message) => self.write(elapsed, at, Event::Out(message)),
-                    None => self.write_frame(elapsed, at, &text, Event::Out),
+                    Some(message) => self.write(stamp, Event::Out(message)),
+                    None => self.write_frame(stamp, &text, Event::Out),
                 }
             }
-            Unredacted::In(frame) => self.write_frame(elapsed, at, &frame, Event::In),
+            Unredacted::In(frame) => self.write_frame(stamp, &frame, Event::In),
             Unredacted::Http(mut exchange, request, response) => {
                 // Bodies come first: a sign-in has secrets that the headers may repeat.
                 let Exchange { request: sent, response: received, error, .. } = &mut *exchange;
@@ -185,7 +178,7 @@ impl LineWriter {
                         *text = self.redacted_text(text);
                     }
                 }
-                self.write(elapsed, at, Event::Http(exchange));
+                self.write(stamp, Event::Http(exchange));
                 let reservation = Arc::new(reservation.into_bodies());
                 for job in jobs {
                     if let Some(file_writer) = &mut self.file_writer {
@@ -193,24 +186,24 @@ impl LineWriter {
                     }
                 }
                 for detail in lost {
-                    self.write_dropped(elapsed, at, detail);
+                    self.write_dropped(stamp, detail);
                 }
             }
         }
     }
 
-    fn write_frame(&mut self, elapsed: Duration, at: SystemTime, frame: &str, event: impl Fn(Message) -> Event) {
+    fn write_frame(&mut self, stamp: Stamp, frame: &str, event: impl Fn(Message) -> Event) {
         let mut lines = frame.split_inclusive('\n').filter(|line| !line.trim().is_empty());
         for line in lines.by_ref().take(MAX_FRAME_LINES) {
             let message = self.json_message(line).unwrap_or_else(|| {
                 let text = self.redacted_text(line);
                 Message { bytes: line.len() as u64, json: None, text: Some(text) }
             });
-            self.write(elapsed, at, event(message));
+            self.write(stamp, event(message));
         }
         let more = lines.count();
         if more > 0 {
-            self.write_dropped(elapsed, at, format!("{more} more lines of one frame"));
+            self.write_dropped(stamp, format!("{more} more lines of one frame"));
         }
     }
 
@@ -265,7 +258,7 @@ impl LineWriter {
             return Ok(None);
         }
         part.file = Some(name.clone());
-        let (secrets, serials) = (self.redactor.secrets().clone(), self.redactor.serials().to_vec());
+        let (secrets, serials) = (self.redactor.secrets().clone(), self.redactor.serials());
         Ok(Some(FileJob { body, name, kind, secrets, serials, reservation: None }))
     }
 
@@ -275,24 +268,24 @@ impl LineWriter {
     }
 
     /// Redacts an event and appends its line to the buffer.
-    pub(super) fn write(&mut self, elapsed: Duration, at: SystemTime, mut event: Event) {
+    pub(super) fn write(&mut self, stamp: Stamp, mut event: Event) {
         if self.failure.is_some() || self.next == u64::MAX {
             return;
         }
         self.redactor.redact_names(&mut event);
-        let mut line = self.line(elapsed, at, &event);
+        let mut line = self.line(stamp, &event);
         let has_secret = |line: &Option<String>| line.as_ref().is_some_and(|line| self.redactor.has_values(line));
         let mut is_secret = has_secret(&line);
         if is_secret {
             self.redactor.redact_values(&mut event);
-            line = self.line(elapsed, at, &event);
+            line = self.line(stamp, &event);
             is_secret = has_secret(&line);
         }
         // A match outside of texts, such as a length that equals a serial number: better no entry than a secret.
         if is_secret || line.as_ref().is_none_or(|line| line.len() >= MAX_LINE_BYTES) {
             let detail = "an event that is too long, or cannot be written without revealing a secret".to_owned();
             let event = Event::State { state: "dropped".into(), action_id: None, detail: Some(detail) };
-            line = self.line(elapsed, at, &event);
+            line = self.line(stamp, &event);
         }
         if let Some(line) = line {
             self.buffer.extend_from_slice(line.as_bytes());
@@ -301,10 +294,11 @@ impl LineWriter {
         }
     }
 
-    fn line(&self, elapsed: Duration, at: SystemTime, event: &Event) -> Option<String> {
+    fn line(&self, stamp: Stamp, event: &Event) -> Option<String> {
+        let Stamp { elapsed, at, machine } = stamp;
         let t = (elapsed.as_secs_f64() * 1e6).round() / 1e6;
         let at = format!("{:.3}", jiff::Timestamp::try_from(at).unwrap_or_default());
-        serde_json::to_string(&Line { n: self.next, t, at, event }).ok()
+        serde_json::to_string(&Line { n: self.next, t, at, machine, event }).ok()
     }
 
     pub(super) fn redactor(&self) -> &Redactor {
@@ -378,6 +372,8 @@ struct Line<'a> {
     n: u64,
     t: f64,
     at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    machine: Option<u32>,
     #[serde(flatten)]
     event: &'a Event,
 }

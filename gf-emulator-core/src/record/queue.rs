@@ -16,11 +16,19 @@ const MAX_EVENTS: usize = 64 << 10;
 /// Events that arrive within this time are written together, with one wake-up of the writer thread.
 const BATCH_TIME: Duration = Duration::from_millis(10);
 
-/// An event waiting to be written.
-pub(super) struct QueuedEvent {
+/// When something happened, and to which machine.
+#[derive(Clone, Copy)]
+pub(super) struct Stamp {
     /// Time since the recording began.
     pub(super) elapsed: Duration,
     pub(super) at: SystemTime,
+    /// As [`Entry::machine`](super::Entry::machine).
+    pub(super) machine: Option<u32>,
+}
+
+/// An event waiting to be written.
+pub(super) struct QueuedEvent {
+    pub(super) stamp: Stamp,
     pub(super) item: QueueItem,
     pub(super) reservation: Reservation,
 }
@@ -81,6 +89,12 @@ struct State {
     is_closed: bool,
 }
 
+impl QueuedEvent {
+    fn of_all(stamp: Stamp, item: QueueItem) -> Self {
+        Self { stamp: Stamp { machine: None, ..stamp }, item, reservation: Reservation::default() }
+    }
+}
+
 impl State {
     fn has_capacity(&self, text: usize, body: usize, may_wait: bool) -> bool {
         let max_text = if may_wait { MAX_TEXT_BYTES / 2 } else { MAX_TEXT_BYTES };
@@ -101,13 +115,8 @@ impl Queue {
     /// Queues an event, waiting up to `timeout` for capacity. If there is none, drops the event's bodies, or else the
     /// whole event, and counts what was dropped.
     ///
-    /// `clock` returns the event's time. It is called under the lock, which keeps times in order.
-    pub(super) fn push(
-        self: &Arc<Self>,
-        mut event: Unredacted,
-        timeout: Duration,
-        clock: impl FnOnce() -> (Duration, SystemTime),
-    ) {
+    /// `stamp` returns the event's time. It is called under the lock, which keeps times in order.
+    pub(super) fn push(self: &Arc<Self>, mut event: Unredacted, timeout: Duration, stamp: impl FnOnce() -> Stamp) {
         let (text, mut body) = event.size();
         let may_wait = !timeout.is_zero();
         let mut state = self.lock();
@@ -127,9 +136,9 @@ impl Queue {
             state.dropped_events += 1;
             return;
         }
-        let (elapsed, at) = clock();
+        let stamp = stamp();
         if let Some(item) = state.take_dropped() {
-            state.events.push_back(QueuedEvent { elapsed, at, item, reservation: Reservation::default() });
+            state.events.push_back(QueuedEvent::of_all(stamp, item));
         }
         if !state.has_capacity(text, body, may_wait) {
             event.drop_bodies();
@@ -140,7 +149,7 @@ impl Queue {
         state.text_bytes += text;
         state.body_bytes += body;
         let reservation = Reservation { queue: Some(Arc::clone(self)), text, body };
-        state.events.push_back(QueuedEvent { elapsed, at, item: QueueItem::Event(event), reservation });
+        state.events.push_back(QueuedEvent { stamp, item: QueueItem::Event(event), reservation });
         state.queued += 1;
         if state.is_writer_idle || state.text_bytes > MAX_TEXT_BYTES / 2 {
             state.is_writer_idle = false;
@@ -149,7 +158,7 @@ impl Queue {
     }
 
     /// Waits for events and returns them as a batch, or `None` once the queue is closed and empty.
-    pub(super) fn take(&self, clock: impl FnOnce() -> (Duration, SystemTime)) -> Option<VecDeque<QueuedEvent>> {
+    pub(super) fn take(&self, stamp: impl FnOnce() -> Stamp) -> Option<VecDeque<QueuedEvent>> {
         let mut state = self.lock();
         state = self.wait_while(&self.not_empty, state, None, |state| {
             let is_idle =
@@ -163,8 +172,7 @@ impl Queue {
         let mut events = std::mem::take(&mut state.events);
         (state.taken, state.is_flush_requested) = (state.queued, false);
         if let Some(item) = state.take_dropped() {
-            let (elapsed, at) = clock();
-            events.push_back(QueuedEvent { elapsed, at, item, reservation: Reservation::default() });
+            events.push_back(QueuedEvent::of_all(stamp(), item));
         }
         (!events.is_empty()).then_some(events)
     }

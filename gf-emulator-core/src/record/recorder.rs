@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use super::entry::{About, Event, Side};
 use super::file_writer::{FileWriter, PendingFiles};
 use super::folder::{self, NewSession};
 use super::line_writer::{LineWriter, Subscribers};
-use super::queue::Queue;
+use super::queue::{Queue, Stamp};
 use super::redactor::Redactor;
 use super::unredacted::Unredacted;
 use crate::secrets::Secrets;
@@ -41,6 +42,8 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(300);
 /// Passwords, tokens and URL queries are never written, the serial number only if the configuration asks for it. A
 /// write error is logged once and does not affect the machine.
 ///
+/// Several machines can share a recording: [`of_machines`](Self::of_machines).
+///
 /// Clones share one recording. Dropping the last one waits up to 1.5 s for the disk; what is lost then is logged.
 ///
 /// ```
@@ -63,6 +66,8 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(300);
 #[derive(Clone)]
 pub struct Recorder {
     shared: Arc<Shared>,
+    /// As [`Entry::machine`](super::Entry::machine).
+    machine: Option<u32>,
 }
 
 struct Shared {
@@ -89,18 +94,50 @@ impl Recorder {
     /// [`Error::File`] if the folder cannot be created or written to, or already holds a recording; [`Error::Thread`]
     /// if a thread cannot be started.
     pub fn of_machine(folder: impl AsRef<Path>, config: &Config) -> Result<Self> {
-        let shows_serial = config.logging.record_serial;
         let about = About {
-            generation: Some(config.generation().to_string()),
-            firmware: Some(config.machine.firmware.clone()),
-            serial: shows_serial.then_some(config.machine.serial),
-            service: Some(config.service.server_url.clone()),
-            ..About::new(Side::Machine)
+            serial: config.logging.record_serial.then_some(config.machine.serial),
+            ..about_machines_like(config)
         };
-        let serials = [i64::from(config.machine.serial), config.machine.head_serial.unwrap_or_default()];
-        let redactor = Redactor::new(if shows_serial { &[] } else { &serials }, &config.machine.password);
-        let folder = folder.as_ref();
-        Self::start(folder, about, redactor, config.motion.limits())
+        Self::start(folder.as_ref(), about, redactor_for(slice::from_ref(config)), config.motion.limits())
+    }
+
+    /// Starts recording several machines into one `folder`, which is created if needed. Each of them records with a
+    /// [`for_machine`](Self::for_machine) of its own. What the first line says of the machines is that of the first.
+    ///
+    /// # Errors
+    ///
+    /// As [`of_machine`](Self::of_machine).
+    pub fn of_machines(folder: impl AsRef<Path>, configs: &[Config]) -> Result<Self> {
+        let first = configs.first();
+        let about = About {
+            machines: u32::try_from(configs.len()).ok(),
+            ..first.map_or_else(|| About::new(Side::Machine), about_machines_like)
+        };
+        let limits = first.map(|config| config.motion.limits()).unwrap_or_default();
+        Self::start(folder.as_ref(), about, redactor_for(configs), limits)
+    }
+
+    /// Returns a clone that records what happens to the machine with this number, counted from 1: its entries have it in
+    /// [`Entry::machine`](super::Entry::machine).
+    ///
+    /// ```
+    /// use gf_emulator_core::Config;
+    /// use gf_emulator_core::record::{Recorder, Recording};
+    ///
+    /// let folder = tempfile::tempdir().unwrap();
+    /// let recorder = Recorder::of_machines(folder.path(), &[Config::default(), Config::default()])?;
+    /// recorder.for_machine(1).state("stopped", None);
+    /// recorder.for_machine(2).state("stopped", None);
+    /// drop(recorder);
+    ///
+    /// let mut second = Recording::open(folder.path())?.of_machine(Some(2))?;
+    /// assert_eq!(second.next().unwrap()?.machine, Some(2));
+    /// assert!(second.next().is_none());
+    /// # Ok::<(), gf_emulator_core::Error>(())
+    /// ```
+    #[must_use]
+    pub fn for_machine(&self, number: u32) -> Self {
+        Self { shared: Arc::clone(&self.shared), machine: Some(number) }
     }
 
     /// Starts recording a machine into a new folder in `parent`: `name`, or `name-2` and so on if that is taken.
@@ -141,20 +178,21 @@ impl Recorder {
         let file_writer = FileWriter::start(folder, limits, Arc::clone(&abandoned)).map_err(no_thread)?;
         let pending_files = file_writer.pending();
         let mut writer = LineWriter::new(Box::new(file), redactor, Arc::clone(&subscribers), Some(file_writer));
-        writer.write(Duration::ZERO, system::wall_clock(), Event::Session(about.clone()));
+        let stamp = Stamp { elapsed: Duration::ZERO, at: system::wall_clock(), machine: None };
+        writer.write(stamp, Event::Session(about.clone()));
         let no_line = |source| Error::File { doing: "begin a recording in", path: folder.into(), source };
         writer.finish().map_err(no_line)?;
         let (running, finished) = bounded(0);
         let (input, folder_name, is_abandoned) = (Arc::clone(&queue), folder.to_owned(), Arc::clone(&abandoned));
         let run = move || {
             let _running: crossbeam_channel::Sender<()> = running;
-            writer.run(&input, &folder_name, &|| (system::now() - started, system::wall_clock()), &is_abandoned);
+            writer.run(&input, &folder_name, &|| stamp_since(started, None), &is_abandoned);
         };
         let thread = system::spawn("gf-recorder", run).map_err(no_thread)?;
         let (folder, thread) = (folder.into(), Some(thread));
         let shared =
             Shared { queue, secrets, subscribers, pending_files, started, folder, about, thread, finished, abandoned };
-        Ok(Self { shared: Arc::new(shared) })
+        Ok(Self { shared: Arc::new(shared), machine: None })
     }
 
     /// Checks that a recording can be started in `folder`, which need not exist. Creates nothing.
@@ -213,8 +251,7 @@ impl Recorder {
     }
 
     fn push(&self, event: Unredacted, timeout: Duration) {
-        let clock = || (system::now() - self.shared.started, system::wall_clock());
-        self.shared.queue.push(event, timeout, clock);
+        self.shared.queue.push(event, timeout, || stamp_since(self.shared.started, self.machine));
     }
 
     /// Waits until everything recorded so far can be read from the recording, for at most a second.
@@ -232,6 +269,29 @@ impl Recorder {
     pub(crate) fn create_spill_file(&self) -> io::Result<File> {
         tempfile::tempfile_in(&self.shared.folder)
     }
+}
+
+/// Returns the metadata of machines with this configuration, without their serial numbers.
+fn about_machines_like(config: &Config) -> About {
+    About {
+        generation: Some(config.generation().to_string()),
+        firmware: Some(config.machine.firmware.clone()),
+        service: Some(config.service.server_url.clone()),
+        ..About::new(Side::Machine)
+    }
+}
+
+/// Serial numbers are shown if all machines are configured so.
+fn redactor_for(configs: &[Config]) -> Redactor {
+    let shows_serials = configs.iter().all(|config| config.logging.record_serial);
+    let hidden = if shows_serials { &[] } else { configs };
+    let serials = |config: &Config| [config.machine.serial.into(), config.machine.head_serial.unwrap_or_default()];
+    let serials: Vec<i64> = hidden.iter().flat_map(serials).collect();
+    Redactor::new(&serials, configs.iter().map(|config| &config.machine.password))
+}
+
+fn stamp_since(started: Instant, machine: Option<u32>) -> Stamp {
+    Stamp { elapsed: system::now() - started, at: system::wall_clock(), machine }
 }
 
 /// A view of how much a recorder has written.

@@ -24,6 +24,8 @@ pub struct Recording {
     about: About,
     lines: Lines,
     skipped: Vec<SkippedLine>,
+    /// Entries of other machines are left out.
+    machine: Option<u32>,
 }
 
 /// A line that is not an entry.
@@ -107,19 +109,48 @@ impl Recording {
         // Check the version before the fields: they may differ in newer versions.
         let (json, _) = display::parse_value(&text).map_err(|e| invalid(e.to_string()))?;
         match json["format"].as_u64() {
-            Some(1) if FORMAT_VERSION == 1 => {}
+            Some(format) if (1..=FORMAT_VERSION.into()).contains(&format) => {}
             Some(format) => {
-                return Err(invalid(format!("format {format} is not supported; this program reads {FORMAT_VERSION}")));
+                let newest = FORMAT_VERSION;
+                return Err(invalid(format!("format {format} is not supported; this program reads 1 to {newest}")));
             }
             None => return Err(invalid("the format version is missing".into())),
         }
         match serde_json::from_value::<Entry>(json) {
             Ok(Entry { event: Event::Session(about), .. }) => {
-                Ok(Self { folder: folder.into(), about, lines, skipped: Vec::new() })
+                Ok(Self { folder: folder.into(), about, lines, skipped: Vec::new(), machine: None })
             }
             Ok(_) => Err(invalid("expected an entry of the kind session".into())),
             Err(e) => Err(invalid(e.to_string())),
         }
+    }
+
+    /// Leaves out the entries of all machines but this one, whose number is counted from 1. `None` is the machine that was
+    /// chosen before, or the only one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Recording`] if it does not hold the machine, or if it holds several and none is chosen.
+    pub fn of_machine(self, number: Option<u32>) -> Result<Self> {
+        let machines = self.about.machines;
+        let reason = match (number.or(self.machine), machines) {
+            (None, None | Some(..=1)) => return Ok(self),
+            (Some(number), machines) if (1..=machines.unwrap_or(1)).contains(&number) => {
+                return Ok(Self { machine: machines.and(Some(number)), ..self });
+            }
+            (None, Some(machines)) => {
+                format!("it holds {machines} machines: choose one from 1 to {machines} (--machine)")
+            }
+            (Some(number), Some(machines)) => format!("it holds the machines 1 to {machines}, and not {number}"),
+            (Some(number), None) => format!("it holds one machine, and not number {number}"),
+        };
+        Err(Error::Recording { path: self.folder.join(SESSION_FILE), line: 1, reason })
+    }
+
+    /// Returns the number of the machine that was [chosen](Self::of_machine) of several.
+    #[must_use]
+    pub fn machine(&self) -> Option<u32> {
+        self.machine
     }
 
     /// Opens a recording that is still being written. Iteration can be resumed after its end, and leaves a partial last
@@ -134,10 +165,11 @@ impl Recording {
     /// Reads the next entry for display. A 1 MiB line takes a few MB of memory.
     #[cfg(feature = "report")]
     pub(crate) fn next_for_display(&mut self) -> Option<Result<DisplayEntry>> {
-        self.next_as(|text, place| {
+        let parse = |text: &str, place| {
             let (entry, is_truncated) = display::parse_entry(text)?;
             Ok(DisplayEntry { entry, is_truncated, place })
-        })
+        };
+        self.next_as(parse, |display| display.entry.machine)
     }
 
     /// Opens the session file for random access.
@@ -146,7 +178,11 @@ impl Recording {
         File::open(folder.join(SESSION_FILE)).map(|file| EntryReader { file, text: Vec::new() })
     }
 
-    fn next_as<T>(&mut self, parse: impl Fn(&str, LineSpan) -> serde_json::Result<T>) -> Option<Result<T>> {
+    fn next_as<T>(
+        &mut self,
+        parse: impl Fn(&str, LineSpan) -> serde_json::Result<T>,
+        machine_of: impl Fn(&T) -> Option<u32>,
+    ) -> Option<Result<T>> {
         loop {
             let line = match self.lines.next() {
                 Ok(line) => line?,
@@ -155,7 +191,10 @@ impl Recording {
                 }
             };
             match line.and_then(|text| parse(&text, self.lines.span).map_err(|e| e.to_string())) {
-                Ok(entry) => return Some(Ok(entry)),
+                Ok(entry) => match (self.machine, machine_of(&entry)) {
+                    (Some(wanted), Some(other)) if other != wanted => {}
+                    _ => return Some(Ok(entry)),
+                },
                 Err(reason) if self.skipped.len() < MAX_SKIPPED => {
                     self.skipped.push(SkippedLine { line: self.lines.number, reason: printable(&reason) });
                 }
@@ -235,7 +274,7 @@ impl Iterator for Recording {
     type Item = Result<Entry>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_as(|text, _| serde_json::from_str(text))
+        self.next_as(|text, _| serde_json::from_str(text), |entry: &Entry| entry.machine)
     }
 }
 

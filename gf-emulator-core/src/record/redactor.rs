@@ -3,6 +3,8 @@
 //! Fields with a secret name and the queries of URLs are always redacted. Known values are searched in the serialised
 //! line; only if one is found is the entry redacted by value.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::entry::{About, Event, Exchange, Message, Part};
@@ -20,17 +22,19 @@ const MAX_CREDENTIALS: usize = 16;
 #[derive(Default)]
 pub(super) struct Redactor {
     secrets: Secrets,
-    serials: Vec<u32>,
+    serials: Arc<[u32]>,
     hides_serials: bool,
 }
 
 impl Redactor {
-    /// Creates a redactor for a machine. Serial numbers of 0 are unset; if `serials` has no others, fields with serial
-    /// numbers are not redacted.
-    pub(super) fn new(serials: &[i64], password: &Secret) -> Self {
+    /// Creates a redactor for a machine or several. Serial numbers of 0 are unset; if `serials` has no others, fields with
+    /// serial numbers are not redacted.
+    pub(super) fn new<'a>(serials: &[i64], passwords: impl IntoIterator<Item = &'a Secret>) -> Self {
         let serials: Vec<i64> = serials.iter().copied().filter(|&serial| serial != 0).collect();
         let secrets = Secrets::default();
-        secrets.add(password);
+        for password in passwords {
+            secrets.add(password);
+        }
         for serial in &serials {
             secrets.add(&Secret::new(serial.to_string()));
         }
@@ -49,8 +53,8 @@ impl Redactor {
     }
 
     /// Returns the serial numbers to redact.
-    pub(super) fn serials(&self) -> &[u32] {
-        &self.serials
+    pub(super) fn serials(&self) -> Arc<[u32]> {
+        Arc::clone(&self.serials)
     }
 
     /// Redacts fields with a secret name, and parts of URLs.
@@ -154,7 +158,16 @@ fn digits(serial: &str) -> Option<&str> {
 /// Calls `text` for every text of an event that came from outside, and `json` for every message or body.
 fn visit(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value)) {
     match event {
-        Event::Session(About { format: _, recorder: _, side: _, generation, firmware, serial: _, service }) => {
+        Event::Session(About {
+            format: _,
+            recorder: _,
+            side: _,
+            generation,
+            firmware,
+            serial: _,
+            service,
+            machines: _,
+        }) => {
             [generation, firmware, service].into_iter().flatten().for_each(text);
         }
         Event::Http(exchange) => {
@@ -235,7 +248,7 @@ mod tests {
 
     #[test]
     fn redacts_by_name_and_by_value() {
-        let redactor = Redactor::new(&[12_345_678, 0], &Secret::default());
+        let redactor = Redactor::new(&[12_345_678, 0], []);
         redactor.secrets().add_token(&Secret::new("wstoken-1"));
         let message = json!({
             "id": 1, "machine_serial": "S12345678", "n": 12_345_678, "f": 12_345_678.5, "password": ["x"],

@@ -15,7 +15,7 @@ use super::entry::{About, Part};
 use super::file_writer::{BodyCache, BodyKind, FileJob, FileWriter};
 use super::folder::{NewSession, SESSION_FILE};
 use super::line_writer::LineWriter;
-use super::queue::Queue;
+use super::queue::{Queue, Stamp};
 use super::recorder::Recorder;
 use super::redactor::Redactor;
 use super::unredacted::{Body, Digest, Unredacted};
@@ -353,18 +353,18 @@ fn blocked_recorder(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>
 #[test]
 fn counts_dropped_events_and_bodies_in_place() {
     let (queue, written) = (Arc::<Queue>::default(), Arc::<Mutex<Vec<u8>>>::default());
-    let clock = || (Duration::ZERO, SystemTime::UNIX_EPOCH);
+    let stamp = || Stamp { elapsed: Duration::ZERO, at: SystemTime::UNIX_EPOCH, machine: None };
     // Five times the capacity, and nothing is taken.
     for n in 0..5000 {
         let frame = json!({"n": n, "x": "x".repeat(8000)}).to_string();
-        queue.push(Unredacted::In(frame), Duration::ZERO, clock);
+        queue.push(Unredacted::In(frame), Duration::ZERO, stamp);
     }
     let picture = [b"\xff\xd8\xff".to_vec(), vec![0; 7 << 20]].concat();
-    (0..3).for_each(|_| queue.push(exchange("http://h/x", None, ("a", "b"), &picture), Duration::ZERO, clock));
+    (0..3).for_each(|_| queue.push(exchange("http://h/x", None, ("a", "b"), &picture), Duration::ZERO, stamp));
     queue.close();
     let disk = BlockedDisk { unblock: channel().1, written: Arc::clone(&written), has_first_line: false };
     let writer = LineWriter::new(Box::new(disk), Redactor::default(), Arc::default(), None);
-    writer.run(&queue, Path::new("."), &clock, &AtomicBool::new(false));
+    writer.run(&queue, Path::new("."), &stamp, &AtomicBool::new(false));
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     let entries: Vec<Entry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(entries.iter().zip(0..).all(|(entry, n)| entry.n == n), "numbered without a gap");
@@ -437,13 +437,13 @@ fn reports_a_locked_job_that_exceeds_the_inflated_limit() {
     job.set(crate::puls::code::SERIAL_LOCK, SERIAL).unwrap().dwell(1.0).unwrap();
     let limits = crate::puls::Limits { body_bytes: Some(9_999) };
     let mut writer = FileWriter::start(folder.path(), limits, Arc::default()).unwrap();
-    for (name, serials) in [("open.puls", vec![]), ("locked.puls", vec![SERIAL])] {
+    for (name, serials) in [("open.puls", Vec::new()), ("locked.puls", vec![SERIAL])] {
         writer.push(FileJob {
             body: Body::Bytes(job.to_gzip().into()),
             name: name.into(),
             kind: BodyKind::Job,
             secrets: Secrets::default(),
-            serials,
+            serials: serials.into(),
             reservation: None,
         });
     }
@@ -469,5 +469,29 @@ fn a_recording_is_readable_only_by_its_owner() {
     assert_eq!(mode(&folder), 0o700);
     for entry in std::fs::read_dir(&folder).unwrap() {
         assert_eq!(mode(&entry.unwrap().path()), 0o600);
+    }
+}
+
+#[test]
+fn a_recording_of_one_machine_needs_no_choice() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorders = [
+        Recorder::of_machine(folder.path().join("one"), &Config::default()).unwrap(),
+        Recorder::of_machines(folder.path().join("fleet"), &[Config::default()]).unwrap().for_machine(1),
+    ];
+    for recorder in recorders {
+        let folder = recorder.folder().to_owned();
+        recorder.state("stopped", None);
+        drop(recorder);
+        for number in [None, Some(1)] {
+            assert_eq!(Recording::open(&folder).unwrap().of_machine(number).unwrap().count(), 1);
+        }
+        for number in [0, 2] {
+            let error = Recording::open(&folder).unwrap().of_machine(Some(number)).unwrap_err().to_string();
+            assert!(
+                error.contains(&format!("not number {number}")) || error.contains(&format!("not {number}")),
+                "{error}"
+            );
+        }
     }
 }

@@ -63,19 +63,20 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As [`Recording::open`]; [`Error::Recording`] if it contains no messages from the service.
+    /// As [`Recording::open`] and [`read`](Self::read).
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
-        Self::open_with(folder, DEFAULT_PATIENCE)
+        Self::read(Recording::open(folder)?, DEFAULT_PATIENCE)
     }
 
-    /// As [`open`](Self::open). `patience` is how much longer than in the recording the machine may take; the default
-    /// is 60 s.
+    /// Reads the remaining entries of a recording of one machine. `patience` is how much longer than in the recording the
+    /// machine may take; [`open`](Self::open) takes 60 s.
     ///
     /// # Errors
     ///
-    /// As [`open`](Self::open).
-    pub fn open_with(folder: impl AsRef<Path>, patience: Duration) -> Result<Self> {
-        let mut recording = Recording::open(folder)?;
+    /// [`Error::File`] if reading fails; [`Error::Recording`] if it contains no messages from the service, or holds
+    /// several machines of which none is [chosen](Recording::of_machine).
+    pub fn read(recording: Recording, patience: Duration) -> Result<Self> {
+        let mut recording = recording.of_machine(None)?;
         let firmware = recording.about().firmware.clone();
         let mut reader = Reader { patience, ..Reader::default() };
         while let Some(entry) = recording.next() {

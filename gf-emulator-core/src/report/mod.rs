@@ -78,7 +78,8 @@ impl Report {
     ///
     /// # Errors
     ///
-    /// [`Error::File`](crate::Error::File) if reading fails.
+    /// [`Error::File`](crate::Error::File) if reading fails; [`Error::Recording`](crate::Error::Recording) if it holds
+    /// several machines of which none is [chosen](Recording::of_machine).
     pub fn read(recording: Recording) -> Result<Self> {
         Self::read_from(recording, 1)
     }
@@ -89,8 +90,10 @@ impl Report {
     /// # Errors
     ///
     /// As for [`read`](Self::read).
-    pub fn read_from(mut recording: Recording, first: u64) -> Result<Self> {
+    pub fn read_from(recording: Recording, first: u64) -> Result<Self> {
+        let mut recording = recording.of_machine(None)?;
         let mut timeline = Timeline::new(recording.about().clone(), Window::From(first.saturating_sub(1)));
+        timeline.machine = recording.machine();
         while let Some(entry) = recording.next_for_display() {
             timeline.add(&entry?);
         }

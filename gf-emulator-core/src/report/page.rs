@@ -215,8 +215,9 @@ fn summary(timeline: &Timeline) -> Markup {
         Side::Machine => "on the machine's side",
         Side::Service => "on the service's side",
     };
+    let number = || Some(format!("{} of {}", timeline.machine?, about.machines?));
     let facts = [
-        ("machine", about.serial.map(|serial| serial.to_string())),
+        ("machine", about.serial.map(|serial| serial.to_string()).or_else(number)),
         ("generation", about.generation.clone()),
         ("firmware", about.firmware.clone()),
         ("service", about.service.clone()),

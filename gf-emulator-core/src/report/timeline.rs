@@ -46,6 +46,8 @@ pub(super) enum Window {
 #[derive(Debug, Clone)]
 pub(super) struct Timeline {
     pub(super) about: About,
+    /// The number of the machine, in a recording of several.
+    pub(super) machine: Option<u32>,
     /// All entries but the first line, which describes the recording.
     pub(super) entry_count: u64,
     /// The entries on the page, and the index of the first of them.
@@ -75,6 +77,7 @@ impl Timeline {
     pub(super) fn new(about: About, window: Window) -> Self {
         Self {
             about,
+            machine: None,
             entry_count: 0,
             shown: VecDeque::new(),
             first_shown: if let Window::From(first) = window { first } else { 0 },

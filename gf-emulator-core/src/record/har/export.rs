@@ -85,10 +85,11 @@ pub enum HarError {
 ///
 /// [`HarError::Read`] if the recording cannot be read, [`HarError::Write`] if `out` or a temp file cannot be written to.
 pub fn export_har(
-    mut recording: Recording,
+    recording: Recording,
     bodies: Bodies,
     out: &mut dyn Write,
 ) -> std::result::Result<ExportSummary, HarError> {
+    let mut recording = recording.of_machine(None)?;
     let about = recording.about();
     let parts = [Some(about.recorder.clone()), about.firmware.clone().map(|firmware| format!("firmware {firmware}"))];
     let comment = parts.into_iter().flatten().collect::<Vec<_>>().join(", ");

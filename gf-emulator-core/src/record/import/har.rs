@@ -17,11 +17,11 @@ use crate::record::file_writer::FileWriter;
 use crate::record::folder::NewSession;
 use crate::record::har::{self, Entry, ReadError, Sink, WebSocketMessage};
 use crate::record::line_writer::LineWriter;
-use crate::record::queue::Reservation;
+use crate::record::queue::{Reservation, Stamp};
 use crate::record::recording::{MAX_SKIPPED, SkippedLine};
 use crate::record::redactor::Redactor;
 use crate::record::unredacted::Unredacted;
-use crate::{Error, Result, Secret, files, puls};
+use crate::{Error, Result, files, puls};
 
 /// Times must be before the year 10000.
 const MAX_TIME_S: f64 = 253_402_300_800.0;
@@ -68,20 +68,20 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     let redactor = match (serial, serials.is_empty()) {
         (true, _) => Redactor::default(),
         (false, true) => Redactor::for_unknown_machines(),
-        (false, false) => Redactor::new(&serials, &Secret::default()),
+        (false, false) => Redactor::new(&serials, []),
     };
     redactor.secrets().follow(&known.secrets);
     let bodies = FileWriter::inline(folder, puls::Limits::default());
     let mut writer = LineWriter::new(output, redactor, Arc::default(), Some(bodies));
     let time = |at_us: i64| UNIX_EPOCH + Duration::from_micros(u64::try_from(at_us).unwrap_or_default());
-    writer.write(Duration::ZERO, time(began_us), Event::Session(about));
+    writer.write(Stamp { elapsed: Duration::ZERO, at: time(began_us), machine: None }, Event::Session(about));
     for event in &events {
         let after = Duration::from_micros(u64::try_from(event.at_us - began_us).unwrap_or_default());
-        let at = time(event.at_us);
+        let stamp = Stamp { elapsed: after, at: time(event.at_us), machine: None };
         let data = spool.read(event).map_err(|e| cleanup.failed(e))?;
         let unredacted = unredacted(event, data, writer.redactor()).map_err(|e| cleanup.failed(e))?;
-        writer.write_unredacted(after, at, unredacted, Reservation::default());
-        for reason in writer.take_failed_files(after, at) {
+        writer.write_unredacted(stamp, unredacted, Reservation::default());
+        for reason in writer.take_failed_files(stamp) {
             skip(&mut summary.skipped, event.line, reason);
         }
         writer.take_written_files().iter().for_each(|name| cleanup.add_file(name));

@@ -19,7 +19,7 @@ use super::{
 use crate::record::entry::{About, Event, Exchange, Part, Side, read_json};
 use crate::record::folder::NewSession;
 use crate::record::line_writer::LineWriter;
-use crate::record::queue::Reservation;
+use crate::record::queue::{Reservation, Stamp};
 use crate::record::recording::{Lines, MAX_SKIPPED, SkippedLine};
 use crate::record::redactor::Redactor;
 use crate::record::unredacted::{Body, Unredacted};
@@ -51,9 +51,9 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     let began = source.metadata().and_then(|data| data.modified()).map_err(failed)?;
     let cleanup = RemoveOnDrop::new(folder);
     let (session, output) = NewSession::create(folder)?;
-    let redactor = Redactor::new(&hidden, &Secret::default());
+    let redactor = Redactor::new(&hidden, []);
     let mut writer = LineWriter::new(output, redactor, Arc::default(), None);
-    writer.write(Duration::ZERO, began, Event::Session(about));
+    writer.write(Stamp { elapsed: Duration::ZERO, at: began, machine: None }, Event::Session(about));
 
     let mut lines = Lines::new(source);
     let mut imported = ImportSummary::default();
@@ -62,9 +62,9 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
         match line.and_then(|line| Ok((line.t, line.events(&known.base, writer.redactor())?))) {
             Ok((after, events)) => {
                 imported.lines += 1;
-                let at = began.checked_add(after).unwrap_or(began);
+                let stamp = Stamp { elapsed: after, at: began.checked_add(after).unwrap_or(began), machine: None };
                 for event in events {
-                    writer.write_unredacted(after, at, event, Reservation::default());
+                    writer.write_unredacted(stamp, event, Reservation::default());
                 }
                 writer.flush_if_full().map_err(|e| cleanup.failed(e))?;
             }
