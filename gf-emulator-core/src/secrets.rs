@@ -47,7 +47,7 @@ const MAX_TOKENS: usize = 256;
 const MAX_QUERIES: usize = 256;
 /// A set that follows others remembers this many more tokens and queries for each of them: a machine has at most eight valid
 /// tokens of a kind.
-const MORE_FOR_EACH_LEADER: usize = 16;
+const MORE_FOR_EACH_LEADER: usize = 8;
 /// Longer values are searched in pieces of this length.
 const PIECE_CHARS: usize = 256;
 /// See [`pieces`].

@@ -5,8 +5,10 @@
 
 use std::ops::Range;
 
-/// The minimum length of a value in characters, and the depth of the index.
+/// The minimum length of a value in characters, and the maximum depth of the index.
 pub(super) const MIN_CHARS: usize = 6;
+/// A leaf of the index with more values is divided, unless it is at the maximum depth.
+const MAX_LEAF_VALUES: usize = 8;
 /// The longest form of a character: a surrogate pair in JSON, each half after eight backslashes.
 const MAX_FORM_BYTES: usize = 26;
 /// How many times an escape may be escaped again.
@@ -15,58 +17,75 @@ const MAX_NESTING: usize = 3;
 /// Searches for a set of values.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Matcher {
-    values: Vec<Vec<char>>,
-    /// A trie of the first [`MIN_CHARS`] characters of every value. The first node is the root.
+    values: Vec<Box<str>>,
+    /// A trie of the first characters of the values. The first node is the root.
     nodes: Vec<Node>,
     begins: Pairs,
     max_chars: usize,
 }
 
+/// A machine collects thousands of values, so only prefixes of several of them have nodes.
 #[derive(Debug, Clone, Default)]
 struct Node {
-    next: Vec<(char, usize)>,
-    /// The values with this prefix, at leaves.
-    values: Vec<usize>,
+    /// The nodes of longer prefixes; empty in a leaf.
+    next: Vec<(char, u32)>,
+    /// The values with this prefix, in a leaf.
+    values: Vec<u32>,
 }
 
 impl Matcher {
     /// Adds a value, unless it is shorter than [`MIN_CHARS`].
     pub(super) fn add(&mut self, value: &str) {
-        let value: Vec<char> = value.chars().collect();
-        if value.len() < MIN_CHARS {
+        let (length, Ok(index)) = (value.chars().count(), u32::try_from(self.values.len())) else { return };
+        let mut chars = value.chars();
+        let (Some(begin), Some(next)) = (chars.next(), chars.next()) else { return };
+        if length < MIN_CHARS {
             return;
         }
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
         }
         let first_byte = |c: char| c.encode_utf8(&mut [0; 4]).as_bytes()[0];
-        let (first, second) = (first_byte(value[0]), first_byte(value[1]));
+        let (first, second) = (first_byte(begin), first_byte(next));
         for byte in [second, b'%', b'\\', b'&', b'+'] {
             self.begins.add(first, byte);
         }
         // Anything may follow the start of an escape or of a multi-byte character.
         let may_precede_anything = |byte| match byte {
             b'%' | b'\\' | b'&' => true,
-            b'+' => value[0] == ' ',
+            b'+' => begin == ' ',
             _ => byte == first && !first.is_ascii(),
         };
         for first in (0..=u8::MAX).filter(|byte| may_precede_anything(*byte)) {
             (0..=u8::MAX).for_each(|second| self.begins.add(first, second));
         }
-        let mut at = 0;
-        for &c in &value[..MIN_CHARS] {
-            at = if let Some(&(_, next)) = self.nodes[at].next.iter().find(|(have, _)| *have == c) {
-                next
-            } else {
-                let new = self.nodes.len();
-                self.nodes.push(Node::default());
-                self.nodes[at].next.push((c, new));
-                new
-            };
+        self.max_chars = self.max_chars.max(length);
+        self.values.push(value.into());
+        let (mut at, mut depth) = (0, 0);
+        while !self.nodes[at].next.is_empty() {
+            at = self.child(at, index, depth);
+            depth += 1;
         }
-        self.nodes[at].values.push(self.values.len());
-        self.max_chars = self.max_chars.max(value.len());
-        self.values.push(value);
+        self.nodes[at].values.push(index);
+        if self.nodes[at].values.len() > MAX_LEAF_VALUES && depth < MIN_CHARS {
+            for index in std::mem::take(&mut self.nodes[at].values) {
+                let child = self.child(at, index, depth);
+                self.nodes[child].values.push(index);
+            }
+        }
+    }
+
+    /// Returns the node below `node` for a value, whose character at `depth` is the next one. Adds it if there is none.
+    fn child(&mut self, node: usize, value: u32, depth: usize) -> usize {
+        let c = self.values[value as usize].chars().nth(depth).unwrap_or_default();
+        if let Some(&(_, child)) = self.nodes[node].next.iter().find(|(have, _)| *have == c) {
+            return child as usize;
+        }
+        let new = self.nodes.len();
+        self.nodes.push(Node::default());
+        // There is no memory for more than 4 billion nodes.
+        self.nodes[node].next.push((c, u32::try_from(new).unwrap_or_default()));
+        new
     }
 
     /// Returns the maximum length of a match in bytes.
@@ -87,7 +106,7 @@ impl Matcher {
                 at += 1;
                 if self.begins.contains(text[start], text[at]) {
                     let mut end = None;
-                    self.walk(text, start, 0, &mut end);
+                    self.walk(text, start, (0, 0), &mut end);
                     if let Some(end) = end {
                         return Some(start..end);
                     }
@@ -121,17 +140,17 @@ impl Matcher {
         Some(clean)
     }
 
-    /// Walks the trie from `at`, and updates the furthest end of a match.
-    fn walk(&self, text: &[u8], at: usize, node: usize, furthest: &mut Option<usize>) {
+    /// Walks the trie from `at` and a node with its depth, and updates the furthest end of a match.
+    fn walk(&self, text: &[u8], at: usize, (node, depth): (usize, usize), furthest: &mut Option<usize>) {
         let node = &self.nodes[node];
         for &value in &node.values {
-            let end = end_of(text, at, &self.values[value][MIN_CHARS..]);
+            let end = end_of(text, at, self.values[value as usize].chars().skip(depth));
             *furthest = (*furthest).max(end);
         }
         if !node.next.is_empty() {
             decodings(text, at, |c, end| {
                 if let Some(&(_, next)) = node.next.iter().find(|(have, _)| *have == c) {
-                    self.walk(text, end, next, furthest);
+                    self.walk(text, end, (next as usize, depth + 1), furthest);
                 }
             });
         }
@@ -172,9 +191,19 @@ impl Pairs {
 }
 
 /// Returns where the characters `rest`, starting at `at`, end at the latest.
-fn end_of(text: &[u8], at: usize, rest: &[char]) -> Option<usize> {
-    let (mut ends, mut next) = (vec![at], Vec::new());
-    for &wanted in rest {
+fn end_of(text: &[u8], at: usize, mut rest: impl Iterator<Item = char>) -> Option<usize> {
+    let mut ends = Vec::new();
+    let Some(first) = rest.next() else { return Some(at) };
+    decodings(text, at, |c, end| {
+        if c == first && !ends.contains(&end) {
+            ends.push(end);
+        }
+    });
+    let mut next = Vec::new();
+    for wanted in rest {
+        if ends.is_empty() {
+            return None;
+        }
         next.clear();
         for &at in &ends {
             decodings(text, at, |c, end| {
@@ -184,9 +213,6 @@ fn end_of(text: &[u8], at: usize, rest: &[char]) -> Option<usize> {
             });
         }
         std::mem::swap(&mut ends, &mut next);
-        if ends.is_empty() {
-            return None;
-        }
     }
     ends.into_iter().max()
 }
@@ -376,6 +402,20 @@ pub(super) mod tests {
         }
         assert_eq!(hidden(&["\u{1f600}23456"], r"\ud83d\ude0023456 \ud83d23456"), r"*** \ud83d23456");
         assert_eq!(hidden(&["a%41\\n<&>"], r"a%41\n<&> a%2541\\n&lt;&amp;> a%41\n<&"), r"*** *** a%41\n<&");
+    }
+
+    #[test]
+    fn finds_each_of_many_values_and_needs_few_nodes() {
+        let values: Vec<_> = (0..3000_u32).map(|n| format!("{:08x}-{n}", n.wrapping_mul(0x9e37_79b9))).collect();
+        let same_begin = (0..100).map(|n| format!("abcdefgh{n:03}"));
+        let values: Vec<_> = values.into_iter().chain(same_begin).collect();
+        let matcher = matcher(&values.iter().map(String::as_str).collect::<Vec<_>>());
+        for value in &values {
+            assert_eq!(matcher.replace(&format!("<{value}>"), "***").as_deref(), Some("<***>"), "{value}");
+            let cut = value.len() - 1;
+            assert!(!matcher.is_match(&value[..cut]), "{value}");
+        }
+        assert!(matcher.nodes.len() < 2 * values.len(), "{}", matcher.nodes.len());
     }
 
     #[test]
