@@ -185,10 +185,10 @@ impl Emulator {
         self
     }
 
-    /// Replaces the actions table of the configuration.
+    /// Replaces the actions table of the configuration. Machines can share one: `Arc<Table>`.
     #[must_use]
-    pub fn with_table(mut self, table: Table) -> Self {
-        self.table = Arc::new(table);
+    pub fn with_table(mut self, table: impl Into<Arc<Table>>) -> Self {
+        self.table = table.into();
         self.shared.messages.set_table(Arc::clone(&self.table));
         self
     }

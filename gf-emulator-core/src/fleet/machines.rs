@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::gate::Gate;
 use super::tally::Tally;
+use crate::actions::Table;
 use crate::net::retry::{Backoff, RetryReason};
 use crate::record::Recorder;
 use crate::sync::lock;
@@ -15,13 +16,19 @@ use crate::{Config, Emulator, Error, Handle, Link, Result, Secrets, Tls};
 /// The machines of a fleet. Each has a thread, which runs one emulator after the other.
 pub(super) struct Machines {
     slots: Vec<Slot>,
-    tls: Tls,
-    link: Link,
-    secrets: Secrets,
+    shared: Shared,
     /// Until all machines have stopped.
     recorder: Mutex<Option<Recorder>>,
     pub(super) tally: Arc<Tally>,
     threads: Mutex<Vec<Thread<()>>>,
+}
+
+/// What all machines use.
+pub(super) struct Shared {
+    pub(super) tls: Tls,
+    pub(super) table: Arc<Table>,
+    pub(super) link: Link,
+    pub(super) secrets: Secrets,
 }
 
 struct Slot {
@@ -37,17 +44,12 @@ struct SlotControl {
 }
 
 impl Machines {
-    pub(super) fn new(
-        configs: Vec<Config>,
-        tls: Tls,
-        link: Link,
-        secrets: Secrets,
-        recorder: Option<Recorder>,
-    ) -> Self {
+    pub(super) fn new(configs: Vec<Config>, shared: Shared, recorder: Option<Recorder>) -> Self {
         let tally = Arc::new(Tally::new(configs.len()));
         let slot = |mut config: Config| {
-            // The connector is shared, and the fleet has pauses of its own between attempts.
+            // Certificates and table are shared, and the fleet has pauses of its own between attempts.
             config.service.ca_file = None;
+            config.service.actions_file = None;
             config.service.retry_for = Duration::ZERO;
             if recorder.is_some() {
                 config.logging.record_dir = None;
@@ -55,7 +57,7 @@ impl Machines {
             Slot { config, control: Mutex::default() }
         };
         let slots = configs.into_iter().map(slot).collect();
-        Self { slots, tls, link, secrets, recorder: Mutex::new(recorder), tally, threads: Mutex::default() }
+        Self { slots, shared, recorder: Mutex::new(recorder), tally, threads: Mutex::default() }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -86,7 +88,7 @@ impl Machines {
             let refused = matches!(error, Error::SignInRefused { .. });
             let reason = if refused { RetryReason::Refused } else { RetryReason::Failed };
             let pause = backoff.next_pause(reason, error.retry_after());
-            self.tally.failed(index, self.serial(index), self.secrets.redact(&error.to_string()));
+            self.tally.failed(index, self.serial(index), self.shared.secrets.redact(&error.to_string()));
             gate.pause(system::now() + pause);
         }
         self.tally.stopped(index);
@@ -96,11 +98,12 @@ impl Machines {
     fn run_emulator(&self, index: usize, gate: &Gate, backoff: &mut Backoff) -> Result<()> {
         let slot = &self.slots[index];
         let emulator = Emulator::new(slot.config.clone())?;
-        let mut emulator = emulator.with_tls(self.tls.clone()).with_link(&self.link);
-        self.secrets.follow(&emulator.secrets());
-        let number = u32::try_from(index + 1).unwrap_or(u32::MAX);
+        let Shared { tls, table, link, secrets } = &self.shared;
+        let mut emulator = emulator.with_tls(tls.clone()).with_table(Arc::clone(table)).with_link(link);
+        secrets.follow(&emulator.secrets());
+        let place = u32::try_from(index + 1).unwrap_or(u32::MAX);
         if let Some(recorder) = self.recorder() {
-            emulator.record(&recorder.for_machine(number));
+            emulator.record(&recorder.for_machine(place));
         }
         let (tally, number) = (Arc::clone(&self.tally), self.tally.begin(index));
         emulator.on_event(move |event| tally.event(index, number, event));
@@ -196,6 +199,14 @@ impl Drop for PanicGuard<'_> {
 }
 
 #[cfg(test)]
+impl Shared {
+    pub(super) fn for_test() -> Self {
+        let table = Table::load(&Config::default()).expect("the built-in table");
+        Self { tls: Tls::new(None).expect("certificates"), table, link: Link::default(), secrets: Secrets::default() }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use std::num::NonZeroU32;
     use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -205,7 +216,7 @@ mod tests {
 
     fn machines(count: usize) -> Machines {
         let configs = vec![Config::default(); count];
-        Machines::new(configs, Tls::new(None).unwrap(), Link::default(), Secrets::default(), None)
+        Machines::new(configs, Shared::for_test(), None)
     }
 
     /// Gives a machine an emulator that can be stopped, and does not run.

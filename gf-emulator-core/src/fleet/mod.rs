@@ -49,6 +49,7 @@ pub use self::notice::Notice;
 pub use self::process::ProcessFigures;
 pub use self::slice::Slice;
 pub use self::status::{Actions, Latencies, MachineState, Requests, Status};
+use crate::actions::Table;
 use crate::config::Problems;
 use crate::record::Recorder;
 use crate::sync::lock;
@@ -127,13 +128,15 @@ struct Shared {
 }
 
 impl Fleet {
-    /// Starts bringing the machines up. All use one TLS connector, with the `ca_file` of the first.
+    /// Starts bringing the machines up. All use one TLS connector and one actions table, with the
+    /// `ca_file` and the `actions_file` of the first.
     ///
     /// `retry_for_s` is not used: a machine that cannot sign in tries again until the fleet stops, with growing pauses.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`] or [`Error::File`] if `ca_file` cannot be used; [`Error::Thread`] if a thread cannot be started.
+    /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`],
+    /// [`Error::Table`] or [`Error::File`] if one of these files cannot be used; [`Error::Thread`] if a thread cannot be started.
     pub fn start(members: Members, options: Options) -> Result<Self> {
         let Options { rate, connecting, schedule, secrets, recorder } = options;
         let wrong = |what: &str| Error::Config(Problems::one("the fleet", None, what));
@@ -141,11 +144,15 @@ impl Fleet {
         if rate.is_nan() || rate <= 0.0 {
             return Err(wrong("its rate must be more than 0 machines a second"));
         }
-        let tls = Tls::new(first.service.ca_file.as_deref())?;
+        let (tls, table) = (Tls::new(first.service.ca_file.as_deref())?, Table::load(first)?);
         let (to_commands, commands) = bounded(COMMANDS);
         let link = Link::default();
         let shared = Arc::new(Shared {
-            machines: Machines::new(members.configs, tls, link.clone(), secrets, recorder),
+            machines: Machines::new(
+                members.configs,
+                machines::Shared { tls, table, link: link.clone(), secrets },
+                recorder,
+            ),
             gate: Gate::new(connecting),
             link,
             commands: Mutex::new(Some(to_commands)),
@@ -372,7 +379,7 @@ mod tests {
     fn a_scheduled_command_that_is_left_out_is_told() {
         // A queue without room.
         let (to_commands, _commands) = bounded(0);
-        let machines = Machines::new(Vec::new(), Tls::new(None).unwrap(), Link::default(), Secrets::default(), None);
+        let machines = Machines::new(Vec::new(), machines::Shared::for_test(), None);
         let shared = Shared {
             machines,
             gate: Gate::new(NonZeroU32::MIN),
