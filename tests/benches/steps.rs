@@ -36,8 +36,17 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let print = print::body(BYTES);
-    let inputs =
-        [("print", print.clone()), ("random", random()), ("idle", vec![0; BYTES]), ("fire", vec![0x1d; BYTES])];
+    let pairs = |one: u8, two: u8| [one, two].repeat(BYTES / 2);
+    let inputs = [
+        ("print", print.clone()),
+        ("random bytes", random(0xff)),
+        ("random bytes without power", random(0x7f)),
+        ("random steps of X and Y", random(0x0f)),
+        ("X reverses in each tick", pairs(0x01, 0x03)),
+        ("a power byte in each second tick", pairs(0x81, 0x11)),
+        ("fire", vec![0x1d; BYTES]),
+        ("idle", vec![0; BYTES]),
+    ];
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
     gzip.write_all(&print::file(&print)).expect("written to memory");
     let gzip = gzip.finish().expect("written to memory");
@@ -68,22 +77,22 @@ fn tasks() -> [(&'static str, Task); 4] {
         ("measure", |body| {
             let mut meter = Meter::new(Builder::new().header());
             for chunk in body.chunks(CHUNK) {
-                meter.add(chunk, &mut |_| ());
+                meter.add_ticks(chunk);
             }
             black_box(meter.finish(&mut |_| ()));
         }),
     ]
 }
 
-/// Random bytes.
-fn random() -> Vec<u8> {
+/// Random bytes with some of the bits.
+fn random(bits: u8) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(BYTES);
     while bytes.len() < BYTES {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+        bytes.extend(state.to_le_bytes().map(|byte| byte & bits));
     }
     bytes
 }
@@ -144,17 +153,13 @@ fn measure_all(inputs: &[(&str, Vec<u8>)], gzip: &[u8]) -> Report {
     report.check("counting", &figure, "at least 1.5 GB/s", rate(count) >= 1.5);
     report.info("a plain sum", &format!("{:.1} GB/s", rate(sum)));
     for (name, body) in inputs {
-        // Slow, because nearly every tick is a corner.
-        let body = if *name == "random" { &body[..SHORT_BYTES] } else { body };
-        let rate = |seconds: f64| body.len() as f64 / seconds / 1e9;
-        let [trace, measure] = best([&|| task("trace")(body), &|| task("measure")(body)]);
-        report.info(&format!("tracing, {name}"), &format!("{:.2} GB/s", rate(trace)));
-        let figure = format!("{:.2} GB/s", rate(measure));
-        if *name == "print" {
-            report.check("measuring, print", &figure, "at least 0.4 GB/s", rate(measure) >= 0.4);
-        } else {
-            report.info(&format!("measuring, {name}"), &figure);
-        }
+        // Tracing finds every corner, and most ticks may be one.
+        let traced = if *name == "print" { body } else { &body[..SHORT_BYTES] };
+        let [trace, measure] = best([&|| task("trace")(traced), &|| task("measure")(body)]);
+        report.info(&format!("tracing, {name}"), &format!("{:.2} GB/s", traced.len() as f64 / trace / 1e9));
+        let least = if *name == "print" { 0.4 } else { 0.2 };
+        let (what, figure) = (format!("measuring, {name}"), format!("{:.2} GB/s", rate(measure)));
+        report.check(&what, &figure, &format!("at least {least} GB/s"), rate(measure) >= least);
     }
     let [inflate, count, measure] = file_tasks().map(|(_, task)| task);
     let [bare, counted, measured] = best([&|| inflate(gzip), &|| count(gzip), &|| measure(gzip)]);

@@ -43,18 +43,24 @@ impl BitPlanes {
         self.x_step | self.y_step | self.z_step
     }
 
-    /// Returns whether neither X nor Y reverses its direction.
+    /// Returns whether no axis reverses its direction.
+    #[inline]
     pub(super) const fn is_monotonic(&self) -> bool {
         (self.x_step & self.x_negative == 0 || self.x_step & !self.x_negative == 0)
             && (self.y_step & self.y_positive == 0 || self.y_step & !self.y_positive == 0)
+            && (self.z_step & self.z_positive == 0 || self.z_step & !self.z_positive == 0)
     }
 
-    /// Returns how far X and Y move in some of the ticks.
-    pub(super) fn displacement(&self, ticks: u64) -> (i64, i64) {
+    /// Returns how far each axis moves in some of the ticks.
+    pub(super) fn displacement(&self, ticks: u64) -> Position {
         let sum = |step: u64, negative: u64| {
             i64::from((step & ticks & !negative).count_ones()) - i64::from((step & ticks & negative).count_ones())
         };
-        (sum(self.x_step, self.x_negative), sum(self.y_step, !self.y_positive))
+        Position {
+            x: sum(self.x_step, self.x_negative),
+            y: sum(self.y_step, !self.y_positive),
+            z: sum(self.z_step, !self.z_positive),
+        }
     }
 
     /// Returns the step that each axis makes in tick `i`: -1, 0 or 1.

@@ -1,6 +1,8 @@
 //! How far a job reaches.
 
-use super::{FireBox, Position, Span};
+use super::bit_planes::BitPlanes;
+use super::laser_gaps::LaserBlock;
+use super::{FireBox, Position, Span, reach};
 
 /// How far a job reaches, including its start (0 on each axis).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,11 +19,60 @@ pub struct Extents {
 }
 
 impl Extents {
-    /// Includes the end of a segment. Those of all segments are enough: within a segment no axis reverses.
+    /// Adds a block that starts at a position. Its end is the start of the next one, or the end of the body, which must be
+    /// [included](Self::include).
     #[inline]
-    pub(super) fn include(&mut self, end: Position) {
-        self.x.include(end.x);
-        self.y.include(end.y);
-        self.z.include(end.z);
+    pub(super) fn add_block(&mut self, block: &LaserBlock, start: Position) {
+        let planes = &block.planes;
+        let contains = |x: Span, y: Span| {
+            reach::contains_block(x, planes.x_step, start.x) & reach::contains_block(y, planes.y_step, start.y)
+        };
+        let fire_is_known = planes.fire == 0 || self.fire.as_ref().is_some_and(|fire| contains(fire.x, fire.y));
+        if !(fire_is_known & contains(self.x, self.y) & reach::contains_block(self.z, planes.z_step, start.z)) {
+            self.extend(block, start);
+        }
+    }
+
+    /// Includes a position.
+    #[inline]
+    pub(super) fn include(&mut self, at: Position) {
+        self.x.include(at.x);
+        self.y.include(at.y);
+        self.z.include(at.z);
+    }
+
+    #[inline(never)]
+    fn extend(&mut self, LaserBlock { planes, ticks, .. }: &LaserBlock, start: Position) {
+        self.include(start);
+        if planes.is_monotonic() {
+            // The start and the end are the extremes.
+            if planes.fire != 0 {
+                self.extend_fire_on_a_line(planes, start);
+            }
+            return;
+        }
+        let [x, y] = [reach::path(ticks, reach::X), reach::path(ticks, reach::Y)];
+        self.x.include_span(reach::span(&x, start.x));
+        self.y.include_span(reach::span(&y, start.y));
+        if planes.z_step != 0 {
+            self.z.include_span(reach::span(&reach::path(ticks, reach::Z), start.z));
+        }
+        if planes.fire != 0 {
+            self.extend_fire(reach::fire_span(ticks, &x, start.x), reach::fire_span(ticks, &y, start.y));
+        }
+    }
+
+    /// Extends the fire box by a block in which no axis reverses: its first and its last firing tick are the extremes.
+    fn extend_fire_on_a_line(&mut self, planes: &BitPlanes, start: Position) {
+        for last in [planes.fire & planes.fire.wrapping_neg(), 1 << planes.fire.ilog2()] {
+            let by = planes.displacement(last | (last - 1));
+            self.extend_fire(Span::at(start.x + by.x), Span::at(start.y + by.y));
+        }
+    }
+
+    fn extend_fire(&mut self, x: Span, y: Span) {
+        let fire = self.fire.get_or_insert(FireBox { x, y });
+        fire.x.include_span(x);
+        fire.y.include_span(y);
     }
 }

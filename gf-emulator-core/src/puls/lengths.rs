@@ -19,6 +19,11 @@ impl Lengths {
         Self { short_mm: Box::new(std::array::from_fn(|x| std::array::from_fn(|y| length_mm(x, y)))) }
     }
 
+    /// Returns the length of a few steps of X and Y.
+    pub(super) fn of(&self, x: usize, y: usize) -> f64 {
+        self.short_mm[x][y]
+    }
+
     /// Returns exactly [`Segment::length_mm`].
     #[inline]
     pub(super) fn length_mm(&self, segment: &Segment, header: &Header) -> f64 {

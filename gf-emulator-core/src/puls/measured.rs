@@ -55,7 +55,7 @@ pub struct Dots {
 
 /// The measurements of a pulse file.
 ///
-/// Distances, times and doses are sums over [`Segment`](super::Segment)s.
+/// Distances, times and doses are sums over [`Segment`](super::Segment)s, except in [dense stretches](Self::dense_ticks).
 ///
 /// Serializes as an object (the `.info` file beside a collected job, `puls info --json`) with these keys, in this
 /// order:
@@ -75,6 +75,7 @@ pub struct Dots {
 /// | `power` | `[{"level", "mm", "fire_ticks", "lit_ticks"}, ..]`: by laser power; `level` is `null` before the first power byte |
 /// | `density` | `[{"sevenths", "mm", "fire_ticks", "lit_ticks", "app_power"}, ..]`: by fire density, if the laser fired at it; `app_power` is that power in the app: 1 to 100, `"full"`, or `null` below 1 |
 /// | `dots` | `count`, `fire_ticks`, `lit_ticks`: what is too short to have a density, and not in `density` |
+/// | `dense_ticks` | if not 0: the ticks in which distances, times and densities are approximate (see [`Measured::dense_ticks`]) |
 #[derive(Debug, Clone, PartialEq)]
 #[non_exhaustive]
 pub struct Measured {
@@ -92,6 +93,13 @@ pub struct Measured {
     pub moving_ticks: u64,
     /// Ticks in segments at rest with the laser off.
     pub idle_ticks: u64,
+    /// Ticks in dense stretches: the head turns, or laser or power change, so often and for so long that finding all
+    /// segments would take too long. 0 for a job that a machine can follow.
+    ///
+    /// Of these stretches, each block of 64 ticks counts as one straight line, or as many of one step if an axis reverses
+    /// in it. All their time counts as moving, a block has one density and at most one dot, and each power has a share of
+    /// the distance by its time. Everything else is exact.
+    pub dense_ticks: u64,
     /// The distance that the head moves, in mm.
     pub travelled_mm: f64,
     /// The part of that distance with the laser on.
@@ -220,6 +228,9 @@ impl Serialize for Measured {
         let densities: Vec<_> = met.map(density).collect();
         map.serialize_entry("density", &densities)?;
         map.serialize_entry("dots", &self.dots)?;
+        if self.dense_ticks > 0 {
+            map.serialize_entry("dense_ticks", &self.dense_ticks)?;
+        }
         map.end()
     }
 }

@@ -29,6 +29,7 @@ mod bit_planes;
 mod body_rules;
 mod check;
 mod counts;
+mod detail;
 mod diff;
 #[cfg(feature = "drawing")]
 mod drawing;
@@ -51,6 +52,7 @@ mod meter;
 #[cfg(feature = "plot")]
 mod plot;
 mod position;
+mod reach;
 mod sampler;
 mod seconds;
 mod segment;

@@ -1,11 +1,10 @@
 //! What depends on the time of each tick and not on segments: speed over time, where the laser fires, and whether its
 //! power is set by then.
 
-use super::bit_planes::BitPlanes;
-use super::fire_box::FireBoxTracker;
-use super::segmenter::{Segmenter, Waypoint};
+use super::laser_gaps::LaserBlock;
+use super::segmenter::Waypoint;
 use super::timeline::{Bin, Timeline};
-use super::{FireBox, Header};
+use super::{Extents, Header};
 
 /// Samples per second: long enough to hold several steps of a slow cut, short enough to show a peak.
 const SAMPLES_PER_SECOND: u64 = 40;
@@ -26,7 +25,7 @@ pub(super) struct Sampler {
     sample_start: Waypoint,
     timeline: Timeline,
     peak_mm_s: f64,
-    fire_box: FireBoxTracker,
+    extents: Extents,
     power_bytes: u64,
     first_laser: FirstLaser,
 }
@@ -43,7 +42,7 @@ enum FirstLaser {
 pub(super) struct Sampled {
     pub(super) timeline: Timeline,
     pub(super) peak_mm_s: f64,
-    pub(super) fire_box: Option<FireBox>,
+    pub(super) extents: Extents,
     pub(super) power_bytes: u64,
     pub(super) fire_before_power_tick: Option<u64>,
 }
@@ -61,22 +60,22 @@ impl Sampler {
             sample_start: Waypoint::default(),
             timeline: Timeline::new(sample_ticks),
             peak_mm_s: 0.0,
-            fire_box: FireBoxTracker::default(),
+            extents: Extents::default(),
             power_bytes: 0,
             first_laser: FirstLaser::Nothing,
         }
     }
 
-    /// Adds a block that the segmenter is at the start of. Nothing may have happened between the last block and this
-    /// one.
+    /// Adds the next block. Nothing may have happened between the last block and this one.
     #[inline]
-    pub(super) fn add_block(&mut self, planes: &BitPlanes, segmenter: &Segmenter) {
-        while segmenter.now().moment.tick - self.sample_start.moment.tick >= self.sample_ticks {
-            let mut end = segmenter.now();
+    pub(super) fn add_block(&mut self, block: &LaserBlock, start: Waypoint) {
+        let planes = &block.planes;
+        while start.moment.tick - self.sample_start.moment.tick >= self.sample_ticks {
+            let mut end = start;
             end.moment.tick = self.sample_start.moment.tick + self.sample_ticks;
             self.end_sample(end);
         }
-        self.fire_box.add_block(planes, segmenter.now().position);
+        self.extents.add_block(block, start.position);
         if planes.power != 0 {
             self.power_bytes += u64::from(planes.power.count_ones());
         }
@@ -86,7 +85,7 @@ impl Sampler {
             self.first_laser = if planes.fire >> i & 1 == 0 {
                 FirstLaser::SetsPower
             } else {
-                FirstLaser::FiresAtTick(segmenter.now().moment.tick + u64::from(i))
+                FirstLaser::FiresAtTick(start.moment.tick + u64::from(i))
             };
         }
     }
@@ -96,9 +95,10 @@ impl Sampler {
         if end.moment.tick > self.sample_start.moment.tick {
             self.end_sample(end);
         }
-        let Self { timeline, peak_mm_s, fire_box, power_bytes, first_laser, .. } = self;
+        let Self { timeline, peak_mm_s, mut extents, power_bytes, first_laser, .. } = self;
+        extents.include(end.position);
         let fire_before_power_tick = if let FirstLaser::FiresAtTick(tick) = first_laser { Some(tick) } else { None };
-        Sampled { timeline, peak_mm_s, fire_box: fire_box.fire_box(), power_bytes, fire_before_power_tick }
+        Sampled { timeline, peak_mm_s, extents, power_bytes, fire_before_power_tick }
     }
 
     fn end_sample(&mut self, end: Waypoint) {

@@ -7,7 +7,7 @@ use super::{Header, Position};
 /// A run of ticks in which the head moves straight or rests, and the laser is on or off throughout.
 ///
 /// Each segment starts at the tick and the position where the previous one ends, and every tick of a job belongs to
-/// exactly one segment.
+/// exactly one segment. Segments also end where a [dense stretch](super::Measured::dense_ticks) begins or ends.
 ///
 /// - *Straight*: the head is never farther than two microsteps (0.04 mm) from the line between the segment's ends, and
 ///   no axis reverses.
@@ -65,11 +65,7 @@ impl Segment {
     /// Returns the fire density in sevenths, rounded: 0 to 7.
     #[must_use]
     pub fn sevenths(&self) -> u8 {
-        if self.fire_ticks == 0 || self.fire_ticks == self.ticks {
-            return if self.fire_ticks == 0 { 0 } else { 7 };
-        }
-        // Compares instead of dividing, which is slow.
-        (1..=7).map(|sevenths| u8::from(14 * self.fire_ticks >= (2 * sevenths - 1) * self.ticks)).sum()
+        sevenths(self.fire_ticks, self.ticks)
     }
 
     /// Returns the share of ticks that fire, 0 to 1.
@@ -77,4 +73,13 @@ impl Segment {
     pub fn fire_density(&self) -> f64 {
         self.fire_ticks as f64 / self.ticks as f64
     }
+}
+
+/// Returns the share of ticks that fire in sevenths, rounded: 0 to 7.
+pub(super) fn sevenths(fire_ticks: u64, ticks: u64) -> u8 {
+    if fire_ticks == 0 || fire_ticks == ticks {
+        return if fire_ticks == 0 { 0 } else { 7 };
+    }
+    // Compares instead of dividing, which is slow.
+    (1..=7).map(|sevenths| u8::from(14 * fire_ticks >= (2 * sevenths - 1) * ticks)).sum()
 }

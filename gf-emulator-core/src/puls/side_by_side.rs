@@ -32,7 +32,7 @@ impl<R: Read> Job<R> {
         let mut meter = Meter::new(self.header());
         let mut may_start = self.is_gzip();
         while let Some(chunk) = self.next_chunk()? {
-            meter.add(chunk, &mut |_| ());
+            meter.add_ticks(chunk);
             if may_start && self.body_bytes_read() >= LONG_BODY_BYTES {
                 may_start = false;
                 if thread::available_parallelism().is_ok_and(|processors| processors.get() > 1) {
@@ -50,7 +50,7 @@ impl<R: Read> Job<R> {
             let (to_reader, measured_chunks) = channel();
             let started = thread::Builder::new().name("gf-meter".to_owned()).spawn_scoped(scope, move || {
                 for chunk in chunks {
-                    meter.add(&chunk, &mut |_| ());
+                    meter.add_ticks(&chunk);
                     // The reader may have failed.
                     let _ = to_reader.send(chunk);
                 }

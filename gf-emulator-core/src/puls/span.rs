@@ -26,8 +26,13 @@ impl Span {
 
     /// Extends the span to include a position.
     pub fn include(&mut self, steps: i64) {
-        self.min = self.min.min(steps);
-        self.max = self.max.max(steps);
+        self.include_span(Self::at(steps));
+    }
+
+    /// Extends the span to include another one.
+    pub(super) fn include_span(&mut self, other: Self) {
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
     }
 }
 

@@ -23,6 +23,8 @@ pub(super) struct StraightLine {
     /// The cross products of the position with both slopes, updated with every step. Never negative.
     below_steepest: i64,
     above_flattest: i64,
+    /// How many steps have been tested one by one since [`take_work`](Self::take_work), about.
+    work: u32,
 }
 
 impl Default for StraightLine {
@@ -37,6 +39,7 @@ impl Default for StraightLine {
             flattest: (1, 0),
             below_steepest: 0,
             above_flattest: 0,
+            work: 0,
         }
     }
 }
@@ -47,16 +50,17 @@ impl StraightLine {
         (self.x_sign * self.x, self.y_sign * self.y)
     }
 
+    /// Returns about how many steps have been tested one by one since the last call.
+    pub(super) fn take_work(&mut self) -> u32 {
+        std::mem::take(&mut self.work)
+    }
+
     /// Appends one step. Returns `false`, and leaves the step out, if the line would not stay straight.
     pub(super) fn push(&mut self, x: i64, y: i64) -> bool {
-        let planes = BitPlanes {
-            x_step: u64::from(x != 0),
-            x_negative: u64::from(x < 0),
-            y_step: u64::from(y != 0),
-            y_positive: u64::from(y > 0),
-            ..BitPlanes::default()
-        };
-        self.extend(&planes, 1) == 0
+        let (x_step, y_step) = (u64::from(x != 0), u64::from(y != 0));
+        let reversed =
+            reversed(&mut self.x_sign, x_step, u64::from(x < 0)) | reversed(&mut self.y_sign, y_step, u64::from(y < 0));
+        reversed == 0 && self.extend_by_steps(x_step, y_step, 1) == 0
     }
 
     /// Appends steps of a block in order, as long as the line stays straight. Returns the steps that are left.
@@ -87,10 +91,12 @@ impl StraightLine {
     fn extend_forward(&mut self, x_steps: u64, y_steps: u64, steps: u64) -> u64 {
         let Self { x, y, .. } = *self;
         // Whether the line is at least as long on this axis as on the other one, also after the steps.
-        let is_major = |major: i64, minor: i64, minor_steps: u64| {
-            major > TOLERANCE && major - minor >= TOLERANCE + i64::from((minor_steps & steps).count_ones())
+        let is_major = |major: i64, minor: i64, minor_steps: u32| {
+            major > TOLERANCE && major - minor >= TOLERANCE + i64::from(minor_steps)
         };
-        let left = if is_major(x, y, y_steps) {
+        let (in_x, in_y) = ((x_steps & steps).count_ones(), (y_steps & steps).count_ones());
+        let left = if is_major(x, y, in_y) {
+            self.work += in_y;
             let mut shallow = ShallowLine {
                 major: x,
                 minor: y,
@@ -104,7 +110,8 @@ impl StraightLine {
             (self.steepest, self.below_steepest) = (shallow.upper, shallow.below_upper);
             (self.flattest, self.above_flattest) = (shallow.lower, shallow.above_lower);
             left
-        } else if is_major(y, x, x_steps) {
+        } else if is_major(y, x, in_x) {
+            self.work += in_x;
             let swapped = |(x, y): (i64, i64)| (y, x);
             let mut shallow = ShallowLine {
                 major: y,
@@ -120,6 +127,7 @@ impl StraightLine {
             (self.steepest, self.below_steepest) = (swapped(shallow.lower), shallow.above_lower);
             left
         } else {
+            self.work += in_x.max(in_y);
             steps
         };
         self.extend_by_steps(x_steps, y_steps, left)

@@ -37,6 +37,10 @@ impl fmt::Display for Summary<'_> {
         entry(f, "of that", format_args!("moving {moving}, laser firing {firing}, idle {idle}"))?;
         let (all, cut, travel) = (measured.travelled_mm, measured.cut_mm, measured.travel_mm());
         entry(f, "distance", format_args!("{all:.1} mm: {cut:.1} cut (laser on), {travel:.1} travel (laser off)"))?;
+        if measured.dense_ticks > 0 {
+            let dense = seconds(measured.dense_ticks);
+            entry(f, "", format_args!("approximate for {dense}, in which turns or changes are too dense"))?;
+        }
         entry(f, "speed", format_args!("peak {}, mean {}", speed(measured.peak_mm_s), speed(measured.mean_mm_s())))?;
         let range = |span: Span, mm: fn(&Header, i64) -> f64| {
             format!("{:.2} to {:.2}", mm(header, span.min), mm(header, span.max))

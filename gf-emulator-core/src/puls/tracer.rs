@@ -4,11 +4,10 @@
 //! whether the laser is on in its last ticks depends on when it fires next; `laser_gaps` keeps it longer if need be. Runs
 //! of idle blocks are skipped.
 
-use super::bit_planes::{BLOCK_TICKS, BitPlanes};
-use super::laser_gaps::{LaserBlock, LaserGaps, SHORT_GAP_TICKS};
-use super::sampler::Sampler;
-use super::segmenter::{Segmenter, Waypoint};
-use super::{Header, Segment};
+use super::bit_planes::BLOCK_TICKS;
+use super::laser_gaps::{LaserBlock, LaserGaps};
+use super::segmenter::{DenseBlock, Segmenter, Sink, Waypoint};
+use super::{Header, Segment, detail};
 
 /// The head is at rest after 1/20 s without a step. Slow starts of the machine's own jobs have gaps of up to 35 ms.
 const RESTS_PER_SECOND: u64 = 20;
@@ -37,49 +36,37 @@ pub struct Tracer {
     /// Ticks that do not fill a block yet.
     partial: [u8; BLOCK_TICKS],
     partial_ticks: usize,
-    pending: Option<PendingBlock>,
     gaps: LaserGaps,
     segmenter: Segmenter,
-}
-
-/// A block that waits for the next one.
-#[derive(Debug, Clone)]
-struct PendingBlock {
-    planes: BitPlanes,
-    /// Has the levels of power bytes.
-    ticks: [u8; BLOCK_TICKS],
-    /// The firing ticks and the gap after each of them.
-    fire_and_gaps: u64,
 }
 
 impl Tracer {
     /// Creates a tracer for a body with that header. Rests depend on its step frequency (10 kHz if it has none).
     #[must_use]
     pub fn new(header: &Header) -> Self {
+        Self::with_work(header, detail::MOST)
+    }
+
+    /// Creates a tracer that may save up another amount of work, as [`detail`] counts it.
+    pub(super) fn with_work(header: &Header, most_work: i64) -> Self {
         let hz = u64::from(header.assumed_hz());
         // Never within a block, so that blocks can be processed as a whole.
         let rest = |per_second: u64| (hz / per_second).max(BLOCK_TICKS as u64);
         Self {
             partial: [0; BLOCK_TICKS],
             partial_ticks: 0,
-            pending: None,
             gaps: LaserGaps::default(),
-            segmenter: Segmenter::new(rest(RESTS_PER_SECOND), rest(LENS_RESTS_PER_SECOND)),
+            segmenter: Segmenter::new(rest(RESTS_PER_SECOND), rest(LENS_RESTS_PER_SECOND), most_work),
         }
     }
 
     /// Adds ticks. Calls `on_segment` for every segment that they complete.
     pub fn add(&mut self, ticks: &[u8], on_segment: &mut dyn FnMut(&Segment)) {
-        self.add_sampled(ticks, None, on_segment);
+        self.add_to(ticks, &mut OnlySegments(on_segment));
     }
 
-    /// Adds ticks to a sampler as well.
-    pub(super) fn add_sampled<F: FnMut(&Segment) + ?Sized>(
-        &mut self,
-        mut ticks: &[u8],
-        mut sampler: Option<&mut Sampler>,
-        on_segment: &mut F,
-    ) {
+    /// Adds ticks, for a sink.
+    pub(super) fn add_to<S: Sink>(&mut self, mut ticks: &[u8], sink: &mut S) {
         if self.partial_ticks > 0 {
             let taken = ticks.len().min(BLOCK_TICKS - self.partial_ticks);
             let (head, tail) = ticks.split_at(taken);
@@ -90,144 +77,79 @@ impl Tracer {
                 return;
             }
             self.partial_ticks = 0;
-            self.add_blocks(&[self.partial], sampler.as_deref_mut(), on_segment);
+            self.add_blocks(&[self.partial], sink);
         }
         let (blocks, rest) = ticks.as_chunks();
-        self.add_blocks(blocks, sampler, on_segment);
+        self.add_blocks(blocks, sink);
         self.partial[..rest.len()].copy_from_slice(rest);
         self.partial_ticks = rest.len();
     }
 
     /// Ends the body. Calls `on_segment` for the segments that are left; together, all segments cover every tick.
     pub fn finish(self, on_segment: &mut dyn FnMut(&Segment)) {
-        self.finish_sampled(None, on_segment);
+        self.finish_to(&mut OnlySegments(on_segment));
     }
 
     /// Ends the body. Returns where it ends.
-    pub(super) fn finish_sampled<F: FnMut(&Segment) + ?Sized>(
-        mut self,
-        mut sampler: Option<&mut Sampler>,
-        on_segment: &mut F,
-    ) -> Waypoint {
+    pub(super) fn finish_to<S: Sink>(mut self, sink: &mut S) -> Waypoint {
         let mut padding = 0;
         if self.partial_ticks > 0 {
             self.partial[self.partial_ticks..].fill(0);
             padding = (BLOCK_TICKS - self.partial_ticks) as u64;
-            self.add_blocks(&[self.partial], sampler.as_deref_mut(), on_segment);
+            self.add_blocks(&[self.partial], sink);
         }
         // Completes the pending block: the laser is off after the last tick.
-        self.add_blocks(&[[0; BLOCK_TICKS]], sampler.as_deref_mut(), on_segment);
+        self.add_blocks(&[[0; BLOCK_TICKS]], sink);
         self.gaps.finish();
-        self.add_decided(sampler, on_segment);
-        self.segmenter.finish(padding, on_segment)
+        self.add_decided(sink);
+        self.segmenter.finish(padding, sink)
     }
 
-    fn add_blocks<F: FnMut(&Segment) + ?Sized>(
-        &mut self,
-        blocks: &[[u8; BLOCK_TICKS]],
-        mut sampler: Option<&mut Sampler>,
-        on_segment: &mut F,
-    ) {
+    fn add_blocks<S: Sink>(&mut self, blocks: &[[u8; BLOCK_TICKS]], sink: &mut S) {
         let mut blocks = blocks.iter();
         while let Some(block) = blocks.next() {
-            self.add_block(block, sampler.as_deref_mut(), on_segment);
-            if self.is_idle() {
+            if self.gaps.add(block) {
+                self.segmenter.add_block(self.gaps.first(), sink);
+                self.gaps.remove_first();
+                self.add_decided(sink);
+            }
+            if self.gaps.is_idle() && self.segmenter.can_skip() {
                 // Most of a hunt.
                 let idle = blocks.as_slice().iter().take_while(|block| is_idle(block)).count();
-                let ticks = idle as u64 * BLOCK_TICKS as u64;
-                self.gaps.skip(ticks);
-                self.segmenter.skip_idle(ticks);
+                self.gaps.skip(idle as u64 * BLOCK_TICKS as u64);
+                self.segmenter.skip_idle(idle as u64);
                 blocks = blocks.as_slice()[idle..].iter();
             }
         }
     }
 
-    /// Returns whether further idle blocks change nothing but the time.
-    fn is_idle(&self) -> bool {
-        !self.segmenter.laser()
-            && self.gaps.is_idle()
-            && self
-                .pending
-                .as_ref()
-                .is_some_and(|pending| pending.planes == BitPlanes::default() && pending.fire_and_gaps == 0)
-    }
-
-    /// Adds a block, which completes the pending one.
+    /// Adds the blocks that are decided.
     #[inline]
-    fn add_block<F: FnMut(&Segment) + ?Sized>(
-        &mut self,
-        ticks: &[u8; BLOCK_TICKS],
-        sampler: Option<&mut Sampler>,
-        on_segment: &mut F,
-    ) {
-        let planes = BitPlanes::of(ticks);
-        let last_fire = self.pending.as_ref().map_or(0, |pending| pending.planes.fire);
-        let (next_fire, fire_and_gaps) = (planes.fire, high(extend_up(join(last_fire, planes.fire))));
-        let last = self.pending.replace(PendingBlock { planes, ticks: *ticks, fire_and_gaps });
-        let Some(PendingBlock { planes, ticks, fire_and_gaps: lit }) = last else { return };
-        // Off is what no gap covers, and the gap before it, which no firing tick ends.
-        let off = !join(lit, fire_and_gaps);
-        let laser = !low(extend_down(off));
-        let power_before_fire = planes.power & (planes.fire >> 1 | next_fire << (BLOCK_TICKS - 1));
-        let block = LaserBlock { planes, ticks, laser, power_before_fire };
-        if self.gaps.add(&block) {
-            self.add_lit(&block, sampler, on_segment);
-        } else {
-            self.add_decided(sampler, on_segment);
+    fn add_decided<S: Sink>(&mut self, sink: &mut S) {
+        while self.gaps.is_first_decided() {
+            self.segmenter.add_block(self.gaps.first(), sink);
+            self.gaps.remove_first();
         }
     }
+}
 
-    /// Adds the blocks that have waited and are decided.
-    fn add_decided<F: FnMut(&Segment) + ?Sized>(&mut self, mut sampler: Option<&mut Sampler>, on_segment: &mut F) {
-        while let Some(block) = self.gaps.pop() {
-            self.add_lit(&block, sampler.as_deref_mut(), on_segment);
-        }
+/// Passes segments on.
+struct OnlySegments<'a>(&'a mut dyn FnMut(&Segment));
+
+impl Sink for OnlySegments<'_> {
+    fn block(&mut self, _: &LaserBlock, _: Waypoint) {}
+
+    fn dense_block(&mut self, _: &DenseBlock<'_>) {}
+
+    fn segment(&mut self, segment: &Segment, _: bool) {
+        (self.0)(segment);
     }
 
-    #[inline]
-    fn add_lit<F: FnMut(&Segment) + ?Sized>(
-        &mut self,
-        block: &LaserBlock,
-        sampler: Option<&mut Sampler>,
-        on_segment: &mut F,
-    ) {
-        if let Some(sampler) = sampler {
-            sampler.add_block(&block.planes, &self.segmenter);
-        }
-        self.segmenter.add_block(&block.planes, &block.ticks, block.laser | block.power_before_fire, on_segment);
+    fn wants_dense_segments(&self) -> bool {
+        true
     }
 }
 
 fn is_idle(block: &[u8; BLOCK_TICKS]) -> bool {
     block.iter().fold(0, |bits, byte| bits | byte) == 0
-}
-
-/// Joins two blocks, the first one in the low bits.
-const fn join(first: u64, second: u64) -> u128 {
-    first as u128 | (second as u128) << 64
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "the low half is wanted")]
-const fn low(blocks: u128) -> u64 {
-    blocks as u64
-}
-
-const fn high(blocks: u128) -> u64 {
-    low(blocks >> 64)
-}
-
-/// Sets the [`SHORT_GAP_TICKS`] bits above every set bit.
-const fn extend_up(mut bits: u128) -> u128 {
-    bits |= bits << 1;
-    bits |= bits << 2;
-    bits |= bits << 4;
-    bits | bits << (SHORT_GAP_TICKS - 7)
-}
-
-/// Sets the [`SHORT_GAP_TICKS`] bits below every set bit.
-const fn extend_down(mut bits: u128) -> u128 {
-    bits |= bits >> 1;
-    bits |= bits >> 2;
-    bits |= bits >> 4;
-    bits | bits >> (SHORT_GAP_TICKS - 7)
 }

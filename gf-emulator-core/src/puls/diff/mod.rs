@@ -214,7 +214,7 @@ impl<R: Read> Side<R> {
         if !self.is_over && self.next == self.job.chunk().len() {
             self.next = 0;
             match self.job.next_chunk()? {
-                Some(chunk) => self.meter.add(chunk, &mut |_| ()),
+                Some(chunk) => self.meter.add_ticks(chunk),
                 None => self.is_over = true,
             }
         }

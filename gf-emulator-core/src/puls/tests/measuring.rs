@@ -294,6 +294,75 @@ fn fire_box_starts_with_the_first_fire() {
     assert_eq!(measured.extents.fire.unwrap().x, Span { min: 100 - 8092 + 1, max: 200 });
 }
 
+/// Measures with little work to save up, so that dense stretches begin early. `pieces` are the lengths in which the body
+/// is added; with segments if they are to be collected.
+fn measure_dense(body: &[u8], pieces: usize, mut segments: Option<&mut Vec<Segment>>) -> Measured {
+    let mut meter = Meter::with_work(Builder::new().header(), 1 << 14);
+    for piece in body.chunks(pieces) {
+        match &mut segments {
+            Some(segments) => meter.add(piece, &mut |segment| segments.push(*segment)),
+            None => meter.add_ticks(piece),
+        }
+    }
+    meter.finish(&mut |segment| {
+        if let Some(segments) = &mut segments {
+            segments.push(*segment);
+        }
+    })
+}
+
+#[test]
+fn most_of_a_body_that_turns_at_each_tick_is_dense() {
+    for (pair, mm_per_tick) in
+        [([0x01, 0x03], 0.15 / 8.0), ([0x15, 0x1a | 0x01], 0.15 / 8.0 * (1.0 + 2_f64.sqrt()) / 2.0)]
+    {
+        let body = pair.repeat(2_000_000);
+        let measured = measure(&file(&body)[..], Limits::default()).unwrap();
+        let ticks = body.len() as u64;
+        assert!(measured.dense_ticks > ticks * 4 / 5, "{} of {ticks}", measured.dense_ticks);
+        near(measured.travelled_mm, ticks as f64 * mm_per_tick, 1e-3);
+        assert_eq!(measured.counts, reference(&body));
+        let info = serde_json::to_value(&measured).unwrap();
+        assert_eq!(info["dense_ticks"], measured.dense_ticks);
+        assert!(Summary(&measured).to_string().contains("too dense"), "{}", Summary(&measured));
+    }
+}
+
+#[test]
+fn no_job_that_a_machine_can_follow_is_dense() {
+    // Holes of 1 mm, as fast as at 700 mm/s2, for three minutes.
+    let mut ticks = 0.0_f64;
+    let mut at = [0_i64; 2];
+    let circles = std::iter::repeat_with(|| {
+        let angle = ticks * (700.0_f64 / 0.5).sqrt() / 10_000.0;
+        ticks += 1.0;
+        let mut byte = if ticks % 7.0 < 3.0 { tick::FIRE } else { 0 };
+        let bits = [[tick::X_STEP, tick::X_STEP | tick::X_NEGATIVE], [tick::Y_STEP | tick::Y_POSITIVE, tick::Y_STEP]];
+        for ((at, to), bits) in at.iter_mut().zip([angle.cos(), angle.sin()]).zip(bits) {
+            #[expect(clippy::cast_possible_truncation, reason = "small")]
+            let to = (to * 0.5 * 53.333).round() as i64;
+            byte |= match to.cmp(at) {
+                std::cmp::Ordering::Greater => bits[0],
+                std::cmp::Ordering::Less => bits[1],
+                std::cmp::Ordering::Equal => 0,
+            };
+            *at += (to - *at).signum();
+        }
+        byte
+    });
+    let body: Vec<u8> = circles.take(1_800_000).collect();
+    let measured = measure(&file(&body)[..], Limits::default()).unwrap();
+    assert_eq!(measured.dense_ticks, 0);
+    assert!(serde_json::to_value(&measured).unwrap().get("dense_ticks").is_none());
+    let exact = measured.travelled_mm;
+
+    // And if it were, most distances would be the same.
+    let dense = measure_dense(&body, 1 << 16, None);
+    assert!(dense.dense_ticks > 1_000_000, "{}", dense.dense_ticks);
+    near(dense.travelled_mm / exact, 1.0, 0.02);
+    near(dense.cut_mm / measured.cut_mm, 1.0, 0.02);
+}
+
 /// A body of more than a few chunks.
 fn long_body() -> Vec<u8> {
     let mut job = Builder::new();
@@ -352,6 +421,34 @@ proptest! {
     fn sums_match_the_segments(body in prop_oneof![runs_and_noise(), vec(any::<u8>(), 0..3000)]) {
         let file = file(&body);
         prop_assert_eq!(sums(&measure(&file[..], Limits::default())?), reference_sums(&file));
+    }
+
+    #[test]
+    fn dense_stretches_do_not_depend_on_pieces_or_segments(
+        body in runs_and_noise(),
+        dense in prop_oneof![Just([0x01, 0x03]), Just([0x81, 0x11]), Just([0x20, 0x60]), any::<[u8; 2]>()],
+        piece in 1..5000_usize,
+    ) {
+        let body = [&body[..], &dense.repeat(3000), &body].concat();
+        let mut segments = Vec::new();
+        let measured = measure_dense(&body, body.len(), Some(&mut segments));
+        prop_assert_eq!(&measured, &measure_dense(&body, piece, None));
+        prop_assert_eq!(&measured, &measure_dense(&body, piece, Some(&mut Vec::new())));
+        super::segments::check(&body, &segments)?;
+
+        prop_assert_eq!(measured.counts, reference(&body));
+        prop_assert_eq!(measured.extents, reference_extents(&body));
+        let whole = measure(&file(&body)[..], Limits::default())?;
+        prop_assert_eq!((measured.ticks, &measured.timeline), (whole.ticks, &whole.timeline));
+        let ticks = |measured: &Measured| {
+            measured.powers.iter().map(|(level, dose)| (*level, dose.fire_ticks, dose.lit_ticks)).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(ticks(&measured), ticks(&whole));
+        let fired: u64 = measured.densities.iter().map(|dose| dose.fire_ticks).sum();
+        prop_assert_eq!(fired + measured.dots.fire_ticks, measured.counts.le);
+        if measured.dense_ticks == 0 {
+            prop_assert_eq!(measured, whole);
+        }
     }
 
     #[test]

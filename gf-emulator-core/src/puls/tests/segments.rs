@@ -93,7 +93,7 @@ fn bodies() -> impl Strategy<Value = Vec<u8>> {
     vec(prop_oneof![4 => run, 2 => curve, 2 => pause, 1 => noise, 2 => dots], 0..12).prop_map(|parts| parts.concat())
 }
 
-fn check(body: &[u8], segments: &[Segment]) -> std::result::Result<(), TestCaseError> {
+pub(super) fn check(body: &[u8], segments: &[Segment]) -> std::result::Result<(), TestCaseError> {
     let laser = laser(body);
     let (mut tick, mut at, mut power) = (0_usize, Position::default(), None);
     for segment in segments {
