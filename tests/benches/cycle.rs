@@ -6,8 +6,7 @@
 
 mod support;
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
@@ -18,10 +17,9 @@ use crossbeam_channel::{Receiver, unbounded};
 use gf_emulator_core::local_service::{LocalService, Seen};
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::{Emulator, Tls};
-use native_tls::{Certificate, TlsConnector};
-use serde_json::{Value, json};
+use serde_json::Value;
+use support::bare::{Connector, Session, request};
 use support::{LIMIT, Report, Samples, ms};
-use tungstenite::client::IntoClientRequest;
 use tungstenite::{Message, WebSocket};
 
 const CYCLES: usize = 60;
@@ -42,17 +40,15 @@ fn main() -> ExitCode {
 fn measure(tls: bool, report: &mut Report) {
     let mut rig = Rig::new(tls);
     let pictures = Arc::new(Pictures::default());
-    let connector = tls.then(|| bare_connector(&rig.service));
+    let connector = Connector::new(&rig.service);
     let shared = Tls::new(rig.ca().as_deref()).expect("a valid certificate");
     let settings_report = rig.emulator(&shared, None).1.settings_report;
     let [mut bare, mut emulator, mut recorded, mut newly_recorded] = [(); 4].map(|()| Samples::default());
     let shared_recorder = rig.recorder("shared");
     let mut actions: Vec<(String, Samples, Samples)> = Vec::new();
     for _ in 0..CYCLES {
-        let address = rig.service.addr().to_string();
         let client = BareClient {
-            address,
-            tls: connector.clone(),
+            connector: connector.clone(),
             pictures: Arc::clone(&pictures),
             settings_report: settings_report.clone(),
         };
@@ -290,48 +286,18 @@ impl Pictures {
     }
 }
 
-fn bare_connector(service: &LocalService) -> TlsConnector {
-    let pem = service.ca_pem().expect("a service with TLS");
-    let root = Certificate::from_pem(pem.as_bytes()).expect("a valid certificate");
-    TlsConnector::builder().add_root_certificate(root).build().expect("a connector")
-}
-
-trait Connection: Read + Write + Send {}
-impl<T: Read + Write + Send> Connection for T {}
-
 /// The smallest client for a cycle: one blocking thread, prepared messages, nothing stored and nothing checked.
 struct BareClient {
-    address: String,
-    tls: Option<TlsConnector>,
+    connector: Connector,
     pictures: Arc<Pictures>,
     settings_report: String,
 }
 
 impl BareClient {
-    fn connect(&self) -> Box<dyn Connection> {
-        let tcp = TcpStream::connect(&self.address).expect("the service reads");
-        tcp.set_nodelay(true).expect("TCP_NODELAY is set");
-        match &self.tls {
-            Some(tls) => Box::new(tls.connect("localhost", tcp).expect("the handshake succeeds")),
-            None => Box::new(tcp),
-        }
-    }
-
     fn run(&self, serial: u32) {
-        let mut http = BufReader::with_capacity(32 << 10, self.connect());
-        let credentials = json!({"serial": format!("S{serial}"), "password": ""}).to_string();
-        let sign_in = "Content-Type: application/json\r\n";
-        let response = request(&mut http, "POST", "/machines/sign_in", sign_in, credentials.as_bytes());
-        let tokens: Value = serde_json::from_slice(&response).expect("tokens");
-        let text = |key: &str| tokens[key].as_str().expect("a token").to_owned();
-        let bearer = format!("Authorization: Bearer {}\r\n", text("auth_token"));
+        let Session { mut http, bearer, ws_token } = self.connector.sign_in(serial);
         request(&mut http, "GET", "/update/current", &bearer, b"");
-
-        let scheme = if self.tls.is_some() { "wss" } else { "ws" };
-        let url = format!("{scheme}://{}/{}", self.address, text("ws_token"));
-        let mut handshake = url.into_client_request().expect("an address");
-        handshake.headers_mut().insert("Sec-WebSocket-Protocol", "glowforge".parse().expect("a header"));
-        let (mut socket, _) = tungstenite::client(handshake, self.connect()).expect("the handshake succeeds");
+        let mut socket = self.connector.open_websocket(&ws_token);
         let mut events = EventSender { next_id: 32 };
         loop {
             // The service closes the WebSocket at the end of the benchmark.
@@ -405,28 +371,4 @@ impl EventSender {
 fn path_of(url: &str) -> &str {
     let host = url.find("://").map_or(0, |at| at + 3);
     url[host..].find('/').map_or("/", |at| &url[host + at..])
-}
-
-/// Sends a request over a kept-alive connection, and returns the body of the response.
-fn request<S: Read + Write>(http: &mut BufReader<S>, method: &str, path: &str, headers: &str, body: &[u8]) -> Vec<u8> {
-    let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nUser-Agent: bare\r\n{headers}{length}\r\n");
-    http.get_mut().write_all(head.as_bytes()).expect("the service reads");
-    http.get_mut().write_all(body).expect("the service reads");
-    let mut length = 0;
-    let mut line = String::new();
-    loop {
-        line.clear();
-        http.read_line(&mut line).expect("the service responds");
-        match line.trim_end().split_once(':') {
-            Some((name, value)) if name.eq_ignore_ascii_case("content-length") => {
-                length = value.trim().parse().expect("a length");
-            }
-            _ if line == "\r\n" => break,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    http.read_exact(&mut body).expect("the whole body");
-    body
 }

@@ -6,6 +6,7 @@
 // No benchmark uses everything.
 #![allow(dead_code)]
 
+pub(crate) mod bare;
 pub(crate) mod print;
 pub(crate) mod process;
 
@@ -133,6 +134,11 @@ pub(crate) struct Samples(Vec<Duration>);
 impl Samples {
     pub(crate) fn add(&mut self, took: Duration) {
         self.0.push(took);
+        self.0.sort();
+    }
+
+    pub(crate) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
         self.0.sort();
     }
 
