@@ -70,11 +70,12 @@ pub fn read(path: &Path, limit_bytes: u64) -> Result<Vec<u8>> {
     let too_large = || Error::TooLarge { what: path.display().to_string(), limit_bytes };
     let failed = |source| Error::File { doing: "read", path: path.to_owned(), source };
     let file = open(path)?;
-    if file.metadata().map_err(failed)?.len() > limit_bytes {
+    let size = file.metadata().map_err(failed)?.len();
+    if size > limit_bytes {
         return Err(too_large());
     }
     // The file may grow while it is read, and files in /proc report no size.
-    let mut bytes = Vec::new();
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or_default());
     file.take(limit_bytes.saturating_add(1)).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > limit_bytes { Err(too_large()) } else { Ok(bytes) }
 }

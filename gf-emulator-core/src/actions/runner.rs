@@ -85,7 +85,7 @@ impl SessionState {
 
 /// What all parts of one emulator share.
 pub(crate) struct Shared {
-    pub(crate) config: Config,
+    pub(crate) config: Arc<Config>,
     pub(crate) messages: Arc<MessageSender>,
     pub(crate) controls: Controls,
     pub(crate) telemetry: Telemetry,
@@ -95,7 +95,7 @@ impl Shared {
     /// Returns the same with controls of its own, for a second worker: they cancel its actions only.
     pub(crate) fn second(&self) -> Self {
         let (messages, telemetry) = (Arc::clone(&self.messages), self.telemetry.clone());
-        Self { config: self.config.clone(), messages, controls: Controls::default(), telemetry }
+        Self { config: Arc::clone(&self.config), messages, controls: Controls::default(), telemetry }
     }
 
     /// Reports that an action has ended and its terminal event is queued.
@@ -254,8 +254,8 @@ impl Runner {
                     settings,
                     begins_homing: homing_after.is_some() && *homing_after == self.session.previous_action,
                 };
-                let picture = self.machine.capture(&request).map_err(aborted("take a picture"))?;
-                context.pictures.push_back(picture.into());
+                let picture = self.machine.capture_shared(&request).map_err(aborted("take a picture"))?;
+                context.pictures.push_back(picture);
                 Ok(())
             }
             StepKind::Upload { kind, to, progress, failed } => {

@@ -255,7 +255,7 @@ fn messages_of(table: &Arc<Table>, config: &Config, faulty_call: usize, fault: F
     });
     let (connection, peer) = MachineQueues::in_memory();
     let shared = Arc::new(Shared {
-        config: config.clone(),
+        config: Arc::new(config.clone()),
         messages: Arc::new(MessageSender::new(config, connection.tx, Arc::clone(table))),
         controls,
         telemetry: Telemetry::default(),

@@ -156,7 +156,7 @@ impl Emulator {
         remove_leftovers_of(&config);
         log::info!("a {} machine with firmware {}", config.generation(), config.machine.firmware);
         let messages = Arc::new(MessageSender::new(&config, queues.tx, Arc::clone(&table)));
-        let shared = Arc::new(Shared { config, messages, controls: Controls::default(), telemetry });
+        let shared = Arc::new(Shared { config: Arc::new(config), messages, controls: Controls::default(), telemetry });
         let handle = Handle {
             shared: Arc::clone(&shared),
             stopper: queues.stopper,

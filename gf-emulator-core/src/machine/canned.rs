@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use tungstenite::Bytes;
+
 use super::playback::Playback;
-use super::{Camera, Capture, Controls, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason, WakeReason};
+use super::{
+    Camera, Capture, Controls, Job, Machine, MachineError, PlayEvent, PlayUpdate, StopReason, WakeReason, pictures,
+};
 use crate::Config;
 use crate::config::{Button, Generation};
-use crate::files;
 use crate::puls::Position;
 use crate::system;
 
@@ -156,12 +159,16 @@ fn is_picture(path: &Path) -> bool {
 
 impl Machine for CannedMachine {
     fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
+        self.capture_shared(request).map(Vec::from)
+    }
+
+    fn capture_shared(&mut self, request: &Capture<'_>) -> Result<Bytes, MachineError> {
         let path = match request.camera {
             Camera::Lid => self.lid_picture(request.begins_homing),
             Camera::Head => self.image_dir.join(self.head_picture(request.laser)),
         };
         log::info!("picture {}", path.display());
-        files::read(&path, MAX_PICTURE_BYTES).map_err(|e| MachineError::Failed(e.to_string()))
+        pictures::read(&path, MAX_PICTURE_BYTES).map_err(|e| MachineError::Failed(e.to_string()))
     }
 
     fn load(&mut self, _: &Job) -> Result<(), MachineError> {

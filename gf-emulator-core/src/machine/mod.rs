@@ -6,6 +6,7 @@
 mod canned;
 mod controls;
 mod last_readings;
+mod pictures;
 mod playback;
 
 use std::path::PathBuf;
@@ -15,6 +16,7 @@ pub use controls::{Controls, StopReason, WakeReason};
 pub(crate) use last_readings::LastReadings;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use tungstenite::Bytes;
 
 use crate::puls::Measured;
 
@@ -207,6 +209,16 @@ pub trait Machine: Send {
     ///
     /// [`MachineError`] if there is no picture.
     fn capture(&mut self, request: &Capture<'_>) -> Result<Vec<u8>, MachineError>;
+
+    /// As [`capture`](Self::capture), which it calls: for pictures whose memory several machines share.
+    ///
+    /// # Errors
+    ///
+    /// As [`capture`](Self::capture).
+    #[doc(hidden)]
+    fn capture_shared(&mut self, request: &Capture<'_>) -> Result<Bytes, MachineError> {
+        self.capture(request).map(Bytes::from)
+    }
 
     /// Prepares for a job, before the wait for the button: the last chance to refuse it.
     ///
