@@ -65,7 +65,7 @@ impl Download {
         what: &str,
         on_bytes: &mut dyn FnMut(u64) -> Result<()>,
     ) -> Result<u64> {
-        let mut buffer = vec![0; 64 << 10];
+        let mut buffer = vec![0; 16 << 10];
         let mut total = 0;
         loop {
             let read = self.reader.read(&mut buffer);

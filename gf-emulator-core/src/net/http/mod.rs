@@ -38,6 +38,9 @@ use crate::sync::lock;
 use crate::system;
 use crate::{Error, Result};
 
+/// The buffers of a connection, for each direction: as much as a TLS record. A response's header must fit.
+const BUFFER_BYTES: usize = 16 << 10;
+
 /// An HTTP client for one exchange at a time, all cancelled by one token.
 pub(crate) struct Http {
     /// Has the connections that are kept open. `None`: there are none.
@@ -79,9 +82,10 @@ impl Http {
             .max_redirects_will_error(false)
             .http_status_as_error(false)
             .proxy(None)
-            .max_response_header_size(32 << 10)
-            .input_buffer_size(32 << 10)
-            .output_buffer_size(32 << 10)
+            // Less than the buffer: otherwise the error would not say that the header is too large.
+            .max_response_header_size(BUFFER_BYTES - 1)
+            .input_buffer_size(BUFFER_BYTES)
+            .output_buffer_size(BUFFER_BYTES)
             .max_idle_connections(2)
             .max_idle_connections_per_host(1)
             .build();

@@ -409,3 +409,20 @@ fn parses_both_forms_of_retry_after() {
     assert_eq!(parse_retry_after("soon", now), None);
     assert_eq!(parse_retry_after("-1", now), None);
 }
+
+#[test]
+fn a_header_fits_into_the_buffer_or_the_error_says_that_it_is_too_large() {
+    let with_header = |bytes: usize| {
+        let url = start_service(move |mut stream, _| {
+            read_request(&mut stream);
+            let filler = "x".repeat(bytes);
+            _ = write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\nX-Filler: {filler}\r\n\r\n{{}}");
+        });
+        client(limits()).send(get(&url)).and_then(Response::json::<serde_json::Value>)
+    };
+    assert_eq!(with_header(BUFFER_BYTES - 100).unwrap(), serde_json::json!({}));
+    for too_large in [BUFFER_BYTES - 50, BUFFER_BYTES, 3 * BUFFER_BYTES] {
+        let error = with_header(too_large).unwrap_err().to_string();
+        assert!(error.contains("too big"), "{too_large}: {error}");
+    }
+}

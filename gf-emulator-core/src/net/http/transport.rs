@@ -38,8 +38,9 @@ impl Connector for Dialer {
         };
         let stream = dial(url.origin(), &self.network, deadline, &self.cancel)
             .map_err(|e| self.current.describe_timeout(e, "no connection within", self.limits.connect))?;
-        let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
-        Ok(Some(HttpConnection { stream, buffers, current: self.current.clone(), limits: self.limits }))
+        let sizes = (details.config.input_buffer_size(), details.config.output_buffer_size());
+        let buffers = LazyBuffers::new(sizes.0, sizes.1);
+        Ok(Some(HttpConnection { stream, buffers, sizes, current: self.current.clone(), limits: self.limits }))
     }
 }
 
@@ -47,6 +48,8 @@ impl Connector for Dialer {
 pub(super) struct HttpConnection {
     stream: Stream,
     buffers: LazyBuffers,
+    /// The sizes of the buffers for input and output.
+    sizes: (usize, usize),
     current: CurrentExchange,
     limits: Limits,
 }
@@ -95,6 +98,9 @@ impl Transport for HttpConnection {
     }
 
     fn is_open(&mut self) -> bool {
+        // ureq asks before it keeps the connection for the next request, when nothing is buffered: an idle connection has no
+        // buffers.
+        self.buffers = LazyBuffers::new(self.sizes.0, self.sizes.1);
         self.stream.is_idle()
     }
 
