@@ -43,15 +43,14 @@ pub(super) fn read(path: &Path, limit_bytes: u64) -> Result<Bytes> {
     let mut in_use = lock(&IN_USE);
     in_use.retain(|known| known.picture.strong_count() > 0);
     let known = in_use.iter().find(|known| known.path == path && Some(known.version) == version);
-    let picture = match known.and_then(|known| known.picture.upgrade()) {
-        Some(picture) => picture,
-        None => {
-            let picture = Arc::new(files::read(path, limit_bytes)?);
-            if let Some(version) = version {
-                in_use.push(InUse { path: path.into(), version, picture: Arc::downgrade(&picture) });
-            }
-            picture
+    let picture = if let Some(picture) = known.and_then(|known| known.picture.upgrade()) {
+        picture
+    } else {
+        let picture = Arc::new(files::read(path, limit_bytes)?);
+        if let Some(version) = version {
+            in_use.push(InUse { path: path.into(), version, picture: Arc::downgrade(&picture) });
         }
+        picture
     };
     Ok(Bytes::from_owner(Picture(picture)))
 }
