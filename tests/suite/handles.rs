@@ -384,6 +384,49 @@ fn resident_bytes() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() << 10
 }
 
+/// Takes a picture, and frees most of what it has allocated for that.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+struct LeavesHoles {
+    blocks: Vec<Vec<u8>>,
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+impl Machine for LeavesHoles {
+    fn capture(&mut self, _: &Capture<'_>) -> Result<Vec<u8>, MachineError> {
+        let mut blocks: Vec<_> = (0..100_000).map(|_| vec![1; 1000]).collect();
+        let mut n = 0;
+        blocks.retain(|_| {
+            n += 1;
+            n % 100 == 0
+        });
+        self.blocks = blocks;
+        Ok(vec![0; 10])
+    }
+
+    fn play(&mut self, _: &Job, _: &Controls, _: &mut dyn FnMut(PlayUpdate)) -> Result<(), MachineError> {
+        Ok(())
+    }
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn a_machine_at_rest_gives_free_memory_back() {
+    if !in_own_process("handles::a_machine_at_rest_gives_free_memory_back") {
+        return;
+    }
+    let folder = folder();
+    let (emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
+    let mut emulator = emulator.with_machine(LeavesHoles { blocks: Vec::new() });
+    let before = resident_bytes();
+    let picture = json!({"id": 1, "action_type": "lid_image", "status": "ready"});
+    peer.tx.send(picture.to_string()).unwrap();
+    drop(peer.tx);
+    emulator.run().unwrap();
+    let more = resident_bytes().saturating_sub(before);
+    assert!(more < 40 << 20, "{more} bytes: 100 MB were allocated, and 1 MB is in use");
+    assert!(peer.rx.iter().any(|message| message.text().contains("lid_image:completed")));
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn waiting_actions_with_long_lines_use_little_memory() {

@@ -6,6 +6,7 @@
 
 mod collect;
 mod event_loop;
+mod free_memory;
 mod handle;
 mod scheduler;
 mod workers;

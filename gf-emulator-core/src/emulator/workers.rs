@@ -8,6 +8,7 @@ use std::thread;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::free_memory::Awake;
 use super::scheduler::WorkerId;
 use crate::actions::{Action, Runner, Shared};
 use crate::service::Uplink;
@@ -44,6 +45,7 @@ pub(super) struct Worker {
 struct Running {
     actions: Sender<Action>,
     thread: Thread<()>,
+    awake: Awake,
 }
 
 impl Worker {
@@ -85,7 +87,7 @@ impl Worker {
         let events = Events { worker: self.id, sender: self.events.clone() };
         let name = self.id.thread_name();
         let thread = system::spawn(name, move || run(&mut lock(&runner), &received, &events));
-        Ok(Running { actions, thread: thread.map_err(|e| Error::no_thread(name, &e))? })
+        Ok(Running { actions, thread: thread.map_err(|e| Error::no_thread(name, &e))?, awake: Awake::new() })
     }
 
     /// Ends the thread and closes the idle connections. The worker must be idle, or its thread must have panicked: that
@@ -94,10 +96,12 @@ impl Worker {
         if let Some(uplink) = &self.uplink {
             uplink.close_idle();
         }
-        let Some(Running { actions, thread }) = self.running.take() else { return Ok(()) };
+        let Some(Running { actions, thread, awake }) = self.running.take() else { return Ok(()) };
         // Ends the thread.
         drop(actions);
-        thread.join().map_err(|_| Error::thread_panicked(self.id.thread_name()))
+        let ended = thread.join().map_err(|_| Error::thread_panicked(self.id.thread_name()));
+        drop(awake);
+        ended
     }
 
     pub(super) fn cancel(&self) {
