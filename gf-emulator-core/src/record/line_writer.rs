@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
-use serde::Serialize;
 use serde_json::Value;
 
 use super::entry::{Event, Exchange, MAX_LINE_BYTES, Message, Part, parse_json, read_json};
@@ -273,32 +272,38 @@ impl LineWriter {
             return;
         }
         self.redactor.redact_names(&mut event);
-        let mut line = self.line(stamp, &event);
-        let has_secret = |line: &Option<String>| line.as_ref().is_some_and(|line| self.redactor.has_values(line));
-        let mut is_secret = has_secret(&line);
+        let json = |event: &Event| serde_json::to_string(event).ok();
+        let start = self.start_of_line(stamp);
+        let mut text = json(&event);
+        // The start of the line may equal a serial number by chance. That reveals nothing.
+        let has_secret = |text: &Option<String>| text.as_ref().is_some_and(|text| self.redactor.has_values(text));
+        let mut is_secret = has_secret(&text);
         if is_secret {
             self.redactor.redact_values(&mut event);
-            line = self.line(stamp, &event);
-            is_secret = has_secret(&line);
+            text = json(&event);
+            is_secret = has_secret(&text);
         }
         // A match outside of texts, such as a length that equals a serial number: better no entry than a secret.
-        if is_secret || line.as_ref().is_none_or(|line| line.len() >= MAX_LINE_BYTES) {
+        if is_secret || text.as_ref().is_none_or(|text| start.len() + text.len() >= MAX_LINE_BYTES) {
             let detail = "an event that is too long, or cannot be written without revealing a secret".to_owned();
-            let event = Event::State { state: "dropped".into(), action_id: None, detail: Some(detail) };
-            line = self.line(stamp, &event);
+            text = json(&Event::State { state: "dropped".into(), action_id: None, detail: Some(detail) });
         }
-        if let Some(line) = line {
-            self.buffer.extend_from_slice(line.as_bytes());
+        // An event is an object with at least its kind.
+        if let Some(fields) = text.as_ref().and_then(|text| text.strip_prefix('{')) {
+            self.buffer.extend_from_slice(start.as_bytes());
+            self.buffer.extend_from_slice(fields.as_bytes());
             self.buffer.push(b'\n');
             self.next += 1;
         }
     }
 
-    fn line(&self, stamp: Stamp, event: &Event) -> Option<String> {
+    /// Returns the fields of an entry before its event.
+    fn start_of_line(&self, stamp: Stamp) -> String {
         let Stamp { elapsed, at, machine } = stamp;
         let t = (elapsed.as_secs_f64() * 1e6).round() / 1e6;
-        let at = format!("{:.3}", jiff::Timestamp::try_from(at).unwrap_or_default());
-        serde_json::to_string(&Line { n: self.next, t, at, machine, event }).ok()
+        let at = jiff::Timestamp::try_from(at).unwrap_or_default();
+        let machine = machine.map(|number| format!("\"machine\":{number},")).unwrap_or_default();
+        format!("{{\"n\":{},\"t\":{t:?},\"at\":\"{at:.3}\",{machine}", self.next)
     }
 
     pub(super) fn redactor(&self) -> &Redactor {
@@ -364,16 +369,4 @@ fn json_of(start: &[u8], body: &Body) -> io::Result<Option<Value>> {
         }
         Body::None | Body::Confidential(_) => None,
     })
-}
-
-/// The serialised form of an [`Entry`](super::Entry).
-#[derive(Serialize)]
-struct Line<'a> {
-    n: u64,
-    t: f64,
-    at: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    machine: Option<u32>,
-    #[serde(flatten)]
-    event: &'a Event,
 }

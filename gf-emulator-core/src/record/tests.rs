@@ -495,3 +495,17 @@ fn a_recording_of_one_machine_needs_no_choice() {
         }
     }
 }
+
+#[test]
+fn a_time_that_equals_a_serial_number_by_chance_is_no_secret() {
+    let written = Arc::<Mutex<Vec<u8>>>::default();
+    let disk = BlockedDisk { unblock: channel().1, written: Arc::clone(&written), has_first_line: false };
+    let mut writer = LineWriter::new(Box::new(disk), Redactor::new(&[345_678], []), Arc::default(), None);
+    let at = SystemTime::UNIX_EPOCH + Duration::from_millis(345_678);
+    let stamp = Stamp { elapsed: Duration::from_micros(12_345_678), at, machine: Some(345_678) };
+    writer.write(stamp, Event::Closed { reason: "cut by 345678".into() });
+    writer.finish().unwrap();
+    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
+    let expected = r#"{"n":0,"t":12.345678,"at":"1970-01-01T00:05:45.678Z","machine":345678,"kind":"closed","reason":"cut by ***"}"#;
+    assert_eq!(text.trim_end(), expected);
+}
