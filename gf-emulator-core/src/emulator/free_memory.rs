@@ -29,7 +29,7 @@ impl Drop for Awake {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[allow(unsafe_code)]
 fn give_back() {
-    // Its threads are not real, and share a heap with those of others.
+    // A simulation runs many emulators in one process, and none of them is at rest for long.
     crate::system::simulated!(_ => nothing);
     // SAFETY: `malloc_trim` may be called at any time, by any thread. It changes no block in use.
     unsafe { libc::malloc_trim(0) };

@@ -128,15 +128,15 @@ struct Shared {
 }
 
 impl Fleet {
-    /// Starts bringing the machines up. All use one TLS connector and one actions table, with the
-    /// `ca_file` and the `actions_file` of the first.
+    /// Starts bringing the machines up. All use one TLS connector and one actions table, with the `ca_file` and the
+    /// `actions_file` of the first.
     ///
     /// `retry_for_s` is not used: a machine that cannot sign in tries again until the fleet stops, with growing pauses.
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`],
-    /// [`Error::Table`] or [`Error::File`] if one of these files cannot be used; [`Error::Thread`] if a thread cannot be started.
+    /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`], [`Error::Table`] or
+    /// [`Error::File`] if one of these files cannot be used; [`Error::Thread`] if a thread cannot be started.
     pub fn start(members: Members, options: Options) -> Result<Self> {
         let Options { rate, connecting, schedule, secrets, recorder } = options;
         let wrong = |what: &str| Error::Config(Problems::one("the fleet", None, what));

@@ -145,7 +145,8 @@ impl Recorder {
         Self::of_machine(folder::create_unique(parent, name)?, config)
     }
 
-    /// Starts recording a service into `folder`: what its observer passes to `observe` (feature `local-service`). `url` is the service's own.
+    /// Starts recording a service into `folder`: what its observer passes to `observe` (feature `local-service`). `url` is
+    /// the service's own.
     ///
     /// # Errors
     ///
