@@ -39,20 +39,29 @@ impl AsRef<[u8]> for Picture {
 pub(super) fn read(path: &Path, limit_bytes: u64) -> Result<Bytes> {
     let metadata = path.metadata();
     let version = metadata.and_then(|metadata| Ok((metadata.len(), metadata.modified()?))).ok();
-    // Locked until it is read: of many machines that need the same picture, one reads it.
-    let mut in_use = lock(&IN_USE);
-    in_use.retain(|known| known.picture.strong_count() > 0);
-    let known = in_use.iter().find(|known| known.path == path && Some(known.version) == version);
-    let picture = if let Some(picture) = known.and_then(|known| known.picture.upgrade()) {
-        picture
-    } else {
-        let picture = Arc::new(files::read(path, limit_bytes)?);
-        if let Some(version) = version {
-            in_use.push(InUse { path: path.into(), version, picture: Arc::downgrade(&picture) });
-        }
-        picture
+    let known = version.and_then(|version| find(&mut lock(&IN_USE), path, version));
+    let picture = match (known, version) {
+        (Some(picture), _) => picture,
+        // `IN_USE` is not locked meanwhile: a disk that does not respond stops one machine, not all.
+        (None, Some(version)) => share(path, version, files::read(path, limit_bytes)?),
+        (None, None) => Arc::new(files::read(path, limit_bytes)?),
     };
     Ok(Bytes::from_owner(Picture(picture)))
+}
+
+fn find(in_use: &mut Vec<InUse>, path: &Path, version: Version) -> Option<Arc<Vec<u8>>> {
+    in_use.retain(|known| known.picture.strong_count() > 0);
+    in_use.iter().find(|known| known.path == path && known.version == version)?.picture.upgrade()
+}
+
+/// Returns the same picture that another machine has read meanwhile, or else makes this one known.
+fn share(path: &Path, version: Version, picture: Vec<u8>) -> Arc<Vec<u8>> {
+    let mut in_use = lock(&IN_USE);
+    find(&mut in_use, path, version).unwrap_or_else(|| {
+        let picture = Arc::new(picture);
+        in_use.push(InUse { path: path.into(), version, picture: Arc::downgrade(&picture) });
+        picture
+    })
 }
 
 #[cfg(test)]
@@ -72,6 +81,11 @@ mod tests {
         fs::write(&path, "another").unwrap();
         let second = read();
         assert_eq!((&*second, read().as_ptr()), (&b"another"[..], second.as_ptr()));
+        // Another machine has read it at the same time.
+        let metadata = path.metadata().unwrap();
+        let third = share(&path, (metadata.len(), metadata.modified().unwrap()), b"another".to_vec());
+        assert_eq!(third.as_ptr(), second.as_ptr());
+        drop(third);
         drop((first, second));
         assert!(lock(&IN_USE).iter().all(|known| known.path != path || known.picture.strong_count() == 0));
     }
