@@ -18,7 +18,9 @@ fuzz_target!(|path: &[u8]| {
     let (count, before) = (contours.len(), length(&contours));
     let ordered = order(contours, [0.0, 0.0]);
     assert_eq!(ordered.len(), count);
-    assert!((length(&ordered) - before).abs() <= before * 1e-6 + 1e-6, "the order changes the lines");
+    // Ends within 0.01 mm are made one: two pieces of each contour change by so much at most.
+    let rounding = before * 1e-6 + 0.02 * count as f64 + 1e-6;
+    assert!((length(&ordered) - before).abs() <= rounding, "the order changes the lines");
     let mut job = Builder::with_step_frequency(*MADE_FREQUENCIES_HZ.start()).expect("it is in the range");
     if cut(&mut job, &ordered, Placement::default(), 200.0, Laser::Constant(1.0)).is_ok() {
         let measured = measure(job.reader(), Limits::NONE).expect("a job can be read");
