@@ -59,17 +59,13 @@ impl Redactor {
 
     /// Redacts fields with a secret name, and parts of URLs.
     pub(super) fn redact_names(&self, event: &mut Event) {
-        visit(event, &|text| *text = redact_urls(text), &|json| self.redact_json(json));
+        visit(event, &redacted_urls, &|json| self.redact_json(json));
     }
 
     /// Redacts known values.
     pub(super) fn redact_values(&self, event: &mut Event) {
         let matcher = self.secrets.matcher();
-        let hide = |text: &mut String| {
-            if let Some(clean) = matcher.replace(text, MASK) {
-                *text = clean;
-            }
-        };
+        let hide = |text: &str| matcher.replace(text, MASK);
         visit(event, &hide, &|json| visit_values(json, &hide));
     }
 
@@ -86,18 +82,10 @@ impl Redactor {
     /// Redacts JSON by name and URL.
     pub(super) fn redact_json(&self, value: &mut Value) {
         match value {
-            Value::String(text) => {
-                if text.contains(['?', '@', '#']) {
-                    *text = redact_urls(text);
-                }
-            }
+            Value::String(text) => replace(text, &redacted_urls),
             Value::Array(items) => items.iter_mut().for_each(|item| self.redact_json(item)),
             Value::Object(fields) => {
-                rename(fields, &|name| {
-                    if name.contains(['?', '@', '#']) {
-                        *name = redact_urls(name);
-                    }
-                });
+                rename(fields, &redacted_urls);
                 for (name, value) in fields.iter_mut() {
                     if is_secret_name(name) || (self.hides_serials && SERIAL_FIELDS.contains(&name.as_str())) {
                         *value = Value::from(MASK);
@@ -155,8 +143,23 @@ fn digits(serial: &str) -> Option<&str> {
     (!number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())).then_some(number)
 }
 
-/// Calls `text` for every text of an event that came from outside, and `json` for every message or body.
-fn visit(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value)) {
+/// Returns what replaces a text with URLs. `None`: it has nothing to redact.
+fn redacted_urls(text: &str) -> Option<String> {
+    text.contains(['?', '@', '#']).then(|| redact_urls(text))
+}
+
+/// Returns what replaces a text, or `None` to keep it.
+type Change<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+fn replace(text: &mut String, change: Change<'_>) {
+    if let Some(new) = change(text) {
+        *text = new;
+    }
+}
+
+/// Changes every text of an event that came from outside, and calls `json` for every message or body.
+fn visit(event: &mut Event, change: Change<'_>, json: &dyn Fn(&mut Value)) {
+    let text = |text: &mut String| replace(text, change);
     match event {
         Event::Session(About {
             format: _,
@@ -175,7 +178,7 @@ fn visit(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value
                 &mut **exchange;
             [method, url].into_iter().chain(error).for_each(text);
             for Part { headers, bytes: _, json: body, file: _ } in [request, response] {
-                rename(headers, text);
+                rename(headers, change);
                 for value in headers.values_mut() {
                     if let Value::String(value) = value {
                         text(value);
@@ -197,14 +200,12 @@ fn visit(event: &mut Event, text: &dyn Fn(&mut String), json: &dyn Fn(&mut Value
     }
 }
 
-/// Calls `hide` for every string, name and number of JSON: a service may send a serial number as any of them.
-fn visit_values(value: &mut Value, hide: &dyn Fn(&mut String)) {
+/// Hides values in every string, name and number of JSON: a service may send a serial number as any of them.
+fn visit_values(value: &mut Value, hide: Change<'_>) {
     match value {
-        Value::String(text) => hide(text),
+        Value::String(text) => replace(text, hide),
         Value::Number(number) => {
-            let mut text = number.to_string();
-            hide(&mut text);
-            if text != number.to_string() {
+            if hide(&number.to_string()).is_some() {
                 *value = Value::from(MASK);
             }
         }
@@ -218,11 +219,10 @@ fn visit_values(value: &mut Value, hide: &dyn Fn(&mut String)) {
 }
 
 /// Changes field names. Fields with unchanged names keep their order.
-fn rename(fields: &mut Map<String, Value>, change: &dyn Fn(&mut String)) {
+fn rename(fields: &mut Map<String, Value>, change: Change<'_>) {
     let changed = |name: &String| {
-        let mut new = name.clone();
-        change(&mut new);
-        (new != *name).then_some((name.clone(), new))
+        let new = change(name).filter(|new| new != name)?;
+        Some((name.clone(), new))
     };
     let names: Vec<_> = fields.keys().filter_map(changed).collect();
     for (old, new) in names {

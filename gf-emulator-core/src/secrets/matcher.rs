@@ -44,20 +44,19 @@ impl Matcher {
         }
         if self.nodes.is_empty() {
             self.nodes.push(Node::default());
+            // Anything may follow the start of an escape.
+            b"%\\&".iter().for_each(|&byte| self.begins.add_all(byte));
         }
         let first_byte = |c: char| c.encode_utf8(&mut [0; 4]).as_bytes()[0];
         let (first, second) = (first_byte(begin), first_byte(next));
         for byte in [second, b'%', b'\\', b'&', b'+'] {
             self.begins.add(first, byte);
         }
-        // Anything may follow the start of an escape or of a multi-byte character.
-        let may_precede_anything = |byte| match byte {
-            b'%' | b'\\' | b'&' => true,
-            b'+' => begin == ' ',
-            _ => byte == first && !first.is_ascii(),
-        };
-        for first in (0..=u8::MAX).filter(|byte| may_precede_anything(*byte)) {
-            (0..=u8::MAX).for_each(|second| self.begins.add(first, second));
+        // Anything may follow an escaped blank, or the first byte of a character.
+        if begin == ' ' {
+            self.begins.add_all(b'+');
+        } else if !first.is_ascii() {
+            self.begins.add_all(first);
         }
         self.max_chars = self.max_chars.max(length);
         self.values.push(value.into());
@@ -174,14 +173,25 @@ impl Default for Pairs {
 
 impl Pairs {
     fn add(&mut self, first: u8, second: u8) {
+        if let Some(seconds) = self.row(first) {
+            seconds[usize::from(second / 64)] |= 1 << (second % 64);
+        }
+    }
+
+    fn add_all(&mut self, first: u8) {
+        if let Some(seconds) = self.row(first) {
+            *seconds = [u64::MAX; 4];
+        }
+    }
+
+    fn row(&mut self, first: u8) -> Option<&mut [u64; 4]> {
         let row = &mut self.rows[usize::from(first)];
         if *row == 0 {
             // No character of UTF-8 begins with one of the bytes 0x80 to 0xC1: there are fewer than 256 rows.
-            let Ok(new) = u8::try_from(self.seconds.len()) else { return };
-            *row = new;
+            *row = u8::try_from(self.seconds.len()).ok()?;
             self.seconds.push([0; 4]);
         }
-        self.seconds[usize::from(*row)][usize::from(second / 64)] |= 1 << (second % 64);
+        self.seconds.get_mut(usize::from(*row))
     }
 
     fn contains(&self, first: u8, second: u8) -> bool {
