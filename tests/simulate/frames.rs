@@ -52,9 +52,9 @@ pub(crate) fn read(bytes: &[u8]) -> Option<(Frame, usize)> {
         127 => (usize::try_from(u64::from_be_bytes(bytes.get(2..10)?.try_into().ok()?)).ok()?, 10),
         length => (usize::from(length), 2),
     };
-    let mask = bytes.get(at..at + 4)?;
+    let mask: [u8; 4] = bytes.get(at..at + 4)?.try_into().ok()?;
     let end = (at + 4).checked_add(length)?;
     let payload = bytes.get(at + 4..end)?;
-    let payload = payload.iter().zip(mask.iter().cycle()).map(|(byte, mask)| byte ^ mask).collect();
+    let payload = payload.iter().enumerate().map(|(n, byte)| byte ^ mask[n % 4]).collect();
     Some((Frame { opcode: start & 0x0f, payload }, end))
 }

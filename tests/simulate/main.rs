@@ -2,6 +2,7 @@
 //! checks its promises after each session.
 
 mod frames;
+mod json;
 mod log_capture;
 mod machine;
 mod memory;
@@ -20,6 +21,8 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
+
+use crate::world::Trace;
 
 /// Simulates sessions of the emulator, one for each seed, and checks what it promises.
 ///
@@ -115,11 +118,17 @@ fn main() -> ExitCode {
 }
 
 fn run_seed(seed: u64, arguments: &Arguments, totals: &Totals) {
-    let outcome = session::run(seed, arguments.day, arguments.trace);
+    let runs_twice = seed.is_multiple_of(arguments.twice_every.max(1));
+    let trace = match (arguments.trace, runs_twice) {
+        (true, _) => Trace::Printed,
+        (false, true) => Trace::Kept,
+        (false, false) => Trace::Off,
+    };
+    let outcome = session::run(seed, arguments.day, trace);
     totals.growth_bytes.fetch_max(outcome.growth_bytes, Ordering::Relaxed);
     let mut failures = outcome.failures;
-    if seed.is_multiple_of(arguments.twice_every.max(1)) {
-        let again = session::run(seed, arguments.day, false);
+    if runs_twice {
+        let again = session::run(seed, arguments.day, Trace::Kept);
         if again.trace != outcome.trace {
             let same = outcome.trace.lines().zip(again.trace.lines()).take_while(|(first, second)| first == second);
             failures.push(format!("a second run differs after line {}", same.count()));

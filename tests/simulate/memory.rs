@@ -34,6 +34,22 @@ fn with_header(layout: Layout) -> Option<(Layout, usize)> {
     Some((whole, header))
 }
 
+/// Counts a new block, and notes in its header whose it is.
+///
+/// # Safety
+///
+/// The byte before `block` is that of its header.
+#[allow(unsafe_code, reason = "an allocator has no safe interface")]
+unsafe fn mark(block: *mut u8, size: usize) -> *mut u8 {
+    let is_counted = is_emulator();
+    if is_counted {
+        add(size, 1);
+    }
+    // SAFETY: as the caller says.
+    unsafe { block.sub(1).write(u8::from(is_counted)) };
+    block
+}
+
 // SAFETY: every block is one of `System` that is `header` bytes longer and as strictly aligned as its header is long, so
 // what follows the header has the size and the alignment that were asked for. `dealloc` is called with the same layout,
 // from which it computes the same header.
@@ -47,12 +63,25 @@ unsafe impl GlobalAlloc for Counting {
             if start.is_null() {
                 return start;
             }
-            let is_counted = is_emulator();
-            if is_counted {
-                add(layout.size(), 1);
+            mark(start.add(header), layout.size())
+        }
+    }
+
+    // The default copies every block. It may often grow where it is.
+    unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        let Some((whole, header)) = with_header(layout) else { return std::ptr::null_mut() };
+        // SAFETY: the sum does not overflow: `size` is valid with this alignment, and so far from `usize::MAX`. The block
+        // keeps its alignment, and with it its header.
+        unsafe {
+            let was_counted = block.sub(1).read() == 1;
+            let start = System.realloc(block.sub(header), whole, header + size);
+            if start.is_null() {
+                return start;
             }
-            start.add(header - 1).write(u8::from(is_counted));
-            start.add(header)
+            if was_counted {
+                add(layout.size(), -1);
+            }
+            mark(start.add(header), size)
         }
     }
 

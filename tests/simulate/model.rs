@@ -1,14 +1,15 @@
 //! [`Model`]: what the emulator promises, checked against what went over the network, to the disk, into the log and to the
 //! observers. Written from the documentation; it shares no code with the emulator.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use gf_emulator_core::{EmulatorEvent, Ending};
-use serde_json::Value;
 
 use crate::frames;
+use crate::json::{self, Scalar};
 use crate::machine::PICTURE;
 use crate::network::Link;
 use crate::scenario::{JOBS, PICTURES, RECORDING};
@@ -19,6 +20,7 @@ use crate::world::{End, World};
 const STOP_LIMIT: Duration = Duration::from_secs(2);
 
 /// A message of the machine that the operating system took whole.
+#[derive(Default)]
 struct Sent {
     id: i64,
     action_id: Option<i64>,
@@ -101,8 +103,7 @@ impl Model {
     }
 
     /// Checks an event at the time when it happens.
-    pub(crate) fn on_event(&mut self, world: &World, event: &EmulatorEvent) {
-        let text = format!("{event:?}");
+    pub(crate) fn on_event(&mut self, world: &World, event: &EmulatorEvent, text: &str) {
         self.demand(!text.contains(SECRET), "a secret in an event");
         match event {
             EmulatorEvent::ActionAccepted { action_id, .. } => *self.accepted.entry(*action_id).or_default() += 1,
@@ -134,15 +135,14 @@ impl Model {
         for (path, contents) in files {
             let is_whole = match path.extension().and_then(|extension| extension.to_str()) {
                 Some("puls") if path.starts_with(JOBS) => self.jobs.iter().any(|(_, body)| body == contents),
-                Some("info") => serde_json::from_slice::<Value>(contents).is_ok(),
+                Some("info") => str::from_utf8(contents).is_ok_and(|text| json::read(text, &mut |_, _| {}).is_ok()),
                 Some("jpg") if path.starts_with(PICTURES) => contents == PICTURE,
                 _ => true,
             };
             if !is_whole {
                 self.fail(format!("{} is torn {when}", path.display()));
             }
-            let text = String::from_utf8_lossy(contents);
-            if text.contains(SECRET) {
+            if text_of(contents).contains(SECRET) {
                 self.fail(format!("a secret in {} {when}", path.display()));
             }
         }
@@ -185,14 +185,16 @@ impl Model {
                 if frame.opcode != frames::TEXT {
                     continue;
                 }
-                match serde_json::from_slice::<Value>(&frame.payload) {
-                    Ok(message) => sent.push(Sent {
-                        id: message["id"].as_i64().unwrap_or_default(),
-                        action_id: message["action_id"].as_i64(),
-                        event: message["event"].as_str().map(str::to_owned),
-                    }),
-                    Err(e) => self.fail(format!("a message that is not JSON: {e}")),
-                }
+                let mut message = Sent::default();
+                let mut field = |path: &str, value: Scalar<'_>| match (path, value) {
+                    ("/id", Scalar::Number(id)) => message.id = id,
+                    ("/action_id", Scalar::Number(id)) => message.action_id = Some(id),
+                    ("/event", Scalar::Text(event)) => message.event = Some(event.to_owned()),
+                    _ => {}
+                };
+                let is_json = str::from_utf8(&frame.payload).is_ok_and(|text| json::read(text, &mut field).is_ok());
+                self.demand(is_json, "a message that is not JSON");
+                sent.push(message);
             }
         }
         sent
@@ -228,6 +230,7 @@ impl Model {
 
     /// Each accepted action has one ending, and its terminal event was sent or logged as dropped.
     fn check_actions(&mut self, sent: &[Sent], demands: &Demands) {
+        let drops: Vec<_> = self.log.lines().filter(|line| line.contains("dropped (")).map(str::to_owned).collect();
         let mut endings: BTreeMap<i64, u32> = BTreeMap::new();
         for ((id, ..), count) in &self.ended {
             *endings.entry(*id).or_default() += count;
@@ -243,8 +246,7 @@ impl Model {
             let is_it = |sent: &&Sent| sent.action_id == Some(*id) && sent.event.as_deref() == Some(&event);
             let on_wire = sent.iter().filter(is_it).count();
             let label = format!("event {event} (action {id})");
-            let is_drop = |line: &&str| line.contains("dropped (") && line.ends_with(&label);
-            let dropped = self.log.lines().filter(is_drop).count();
+            let dropped = drops.iter().filter(|line| line.ends_with(&label)).count();
             if on_wire + dropped != usize::try_from(*count).unwrap_or_default() {
                 self.fail(format!("{event} of action {id}: {on_wire} sent, {dropped} dropped, {count} endings"));
             }
@@ -270,17 +272,23 @@ impl Model {
     /// The recording is readable, and has every message once.
     fn check_recording(&mut self, contents: Option<&[u8]>, sent: &[Sent]) {
         let Some(contents) = contents else { return };
-        let text = String::from_utf8_lossy(contents);
         let mut recorded = Vec::new();
-        for (n, line) in text.lines().enumerate() {
-            let Ok(entry) = serde_json::from_str::<Value>(line) else {
-                return self.fail(format!("line {n} of the recording is not JSON"));
+        for (n, line) in text_of(contents).lines().enumerate() {
+            let (mut number, mut is_out, mut id) = (None, false, None);
+            let mut field = |path: &str, value: Scalar<'_>| match (path, value) {
+                ("/n", Scalar::Number(n)) => number = Some(n),
+                ("/kind", Scalar::Text(kind)) => is_out = kind == "out",
+                ("/json/id", Scalar::Number(of_message)) => id = Some(of_message),
+                _ => {}
             };
-            if entry["n"].as_u64() != Some(n as u64) {
-                self.fail(format!("line {n} of the recording has the number {}", entry["n"]));
+            if json::read(line, &mut field).is_err() {
+                return self.fail(format!("line {n} of the recording is not JSON"));
             }
-            if entry["kind"] == "out" {
-                recorded.extend(entry["json"]["id"].as_i64());
+            if number.and_then(|number| usize::try_from(number).ok()) != Some(n) {
+                self.fail(format!("line {n} of the recording has the number {number:?}"));
+            }
+            if is_out {
+                recorded.extend(id);
             }
         }
         let sent: Vec<_> = sent.iter().map(|message| message.id).collect();
@@ -288,6 +296,11 @@ impl Model {
             self.fail(format!("sent {} messages, recorded {}", sent.len(), recorded.len()));
         }
     }
+}
+
+/// Returns bytes as text. Where it is text already, it is not copied.
+pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
+    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Returns whether an event ends its action: `<action>:completed` and so on, without a step between them.

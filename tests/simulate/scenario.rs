@@ -1,5 +1,7 @@
 //! [`Scenario`]: what happens in the simulation of one seed, drawn from its random numbers.
 
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::io::Write;
 use std::rc::Rc;
 use std::sync::LazyLock;
@@ -241,14 +243,25 @@ fn plan_actions(world: &Rc<World>, generation: Generation, faults_end: Duration,
     ids
 }
 
+/// Compresses a body. The same few come in many sessions.
+fn gzip(body: Vec<u8>) -> Vec<u8> {
+    thread_local! {
+        static KNOWN: RefCell<HashMap<Vec<u8>, Vec<u8>>> = RefCell::default();
+    }
+    let compress = |body: &Vec<u8>| {
+        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
+        gzip.write_all(body).and_then(|()| gzip.finish()).unwrap_or_default()
+    };
+    KNOWN.with_borrow_mut(|known| known.entry(body).or_insert_with_key(compress).clone())
+}
+
 fn plan_job(world: &World, id: i64, kinds: i64, action: &mut Value) {
     let kind = if world.chance(100) { 2 } else { world.index(2) };
     let mut body = BODIES[kind].clone();
     // Ticks without a step: no two jobs of a few minutes are the same.
     body.resize(body.len() + usize::try_from(id % kinds % 1000).unwrap_or_default(), 0);
     if world.chance(300) {
-        let mut gzip = GzEncoder::new(Vec::new(), Compression::fast());
-        body = gzip.write_all(&body).and_then(|()| gzip.finish()).unwrap_or_default();
+        body = gzip(body);
     }
     let path = format!("/{id}.puls");
     action["motion_url"] = json!(format!("https://{STORAGE}{path}?X-Amz-Signature={SECRET}-{}", id % kinds));

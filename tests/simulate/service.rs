@@ -3,6 +3,7 @@
 //! Written from the protocol's description. It shares no code with the emulator.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::frames;
 use crate::machine::PICTURE;
+use crate::model::text_of;
 use crate::network::Link;
 use crate::scenario::Faults;
 use crate::world::World;
@@ -357,13 +359,15 @@ pub(crate) fn send_line(world: &Rc<World>, line: &str) {
     }
 }
 
-/// Returns a line without its URLs.
-fn shown(line: &str) -> String {
-    let mut action: Value = serde_json::from_str(line).unwrap_or_default();
-    if let Some(action) = action.as_object_mut() {
-        action.retain(|key, _| matches!(key.as_str(), "id" | "action_type" | "status"));
-    }
-    action.to_string()
+/// Returns a line without its URLs, for the trace.
+fn shown(line: &str) -> impl fmt::Display {
+    fmt::from_fn(move |f| {
+        let mut action: Value = serde_json::from_str(line).unwrap_or_default();
+        if let Some(action) = action.as_object_mut() {
+            action.retain(|key, _| matches!(key.as_str(), "id" | "action_type" | "status"));
+        }
+        write!(f, "{action}")
+    })
 }
 
 fn read_frames(world: &Rc<World>, id: usize) {
@@ -384,8 +388,7 @@ fn read_frames(world: &Rc<World>, id: usize) {
                 link.close(world);
             }
             frames::TEXT => {
-                let text = String::from_utf8_lossy(&frame.payload).into_owned();
-                world.note(format_args!("service: got {}", text.trim_end()));
+                world.note(format_args!("service: got {}", text_of(&frame.payload).trim_end()));
             }
             _ => {}
         }

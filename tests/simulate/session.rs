@@ -18,7 +18,7 @@ use crate::memory;
 use crate::model::Demands;
 use crate::scenario::{HOUR, LAST_ACTION, RECORDING, Scenario};
 use crate::service;
-use crate::world::{End, World};
+use crate::world::{End, Trace, World};
 
 /// The longest pause between attempts to connect is five minutes, and an outage may last for hours.
 const LIMIT: Duration = Duration::from_secs(8 * 3600);
@@ -47,7 +47,7 @@ pub(crate) fn current() -> Option<Rc<World>> {
 pub(crate) struct Outcome {
     /// The promises that were broken.
     pub(crate) failures: Vec<String>,
-    /// Everything that happened, as text.
+    /// Everything that happened, as text, if the trace was not off.
     pub(crate) trace: String,
     /// How long the simulated session took.
     pub(crate) simulated: Duration,
@@ -80,8 +80,8 @@ impl LeastMemory {
 }
 
 /// Simulates the session of a seed: some minutes with many faults, or a day with a cut every hour.
-pub(crate) fn run(seed: u64, is_day: bool, prints: bool) -> Outcome {
-    let world = World::new(seed, prints);
+pub(crate) fn run(seed: u64, is_day: bool, trace: Trace) -> Outcome {
+    let world = World::new(seed, trace);
     CURRENT.set(Some(Rc::clone(&world)));
     let guard = simulation::enter(Rc::clone(&world) as Rc<dyn System>);
     let scenario = if is_day { Scenario::plan_day(&world) } else { Scenario::plan(&world) };
@@ -128,9 +128,10 @@ fn machine(config: &Config) {
         log_capture::set_secrets(Some(emulator.secrets()));
         emulator.on_event(|event| {
             if let Some(world) = current() {
-                world.note(format_args!("event: {event:?}"));
                 let _outside = outside();
-                world.model.borrow_mut().on_event(&world, event);
+                let text = format!("{event:?}");
+                world.note(format_args!("event: {text}"));
+                world.model.borrow_mut().on_event(&world, event, &text);
             }
         });
         let recorder = Recorder::of_machine(folder, config)?;

@@ -78,18 +78,22 @@ pub(crate) struct World {
     pub(crate) network: Network,
     pub(crate) service: RefCell<Service>,
     pub(crate) model: RefCell<Model>,
-    trace: RefCell<Trace>,
+    trace: Trace,
+    trace_text: RefCell<String>,
 }
 
-/// What happened, as text. Two runs of one seed have the same.
-#[derive(Default)]
-struct Trace {
-    text: String,
-    prints: bool,
+/// What becomes of the trace: what happened, as text. Two runs of one seed have the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// There is none: to write it takes a tenth of the time.
+    Off,
+    Kept,
+    /// It is also printed.
+    Printed,
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, prints: bool) -> Rc<Self> {
+    pub(crate) fn new(seed: u64, trace: Trace) -> Rc<Self> {
         Rc::new_cyclic(|this| Self {
             this: Weak::clone(this),
             random: RefCell::new(StdRng::seed_from_u64(seed)),
@@ -103,7 +107,8 @@ impl World {
             network: Network::default(),
             service: RefCell::default(),
             model: RefCell::default(),
-            trace: RefCell::new(Trace { text: String::new(), prints }),
+            trace,
+            trace_text: RefCell::default(),
         })
     }
 
@@ -142,17 +147,20 @@ impl World {
 
     /// Adds a line to the trace.
     pub(crate) fn note(&self, line: std::fmt::Arguments<'_>) {
+        if self.trace == Trace::Off {
+            return;
+        }
         let _outside = outside();
-        let mut trace = self.trace.borrow_mut();
-        let start = trace.text.len();
-        let _ = writeln!(trace.text, "{:12.6} {line}", self.elapsed().as_secs_f64());
-        if trace.prints {
-            eprint!("{}", &trace.text[start..]);
+        let mut text = self.trace_text.borrow_mut();
+        let start = text.len();
+        let _ = writeln!(text, "{:12.6} {line}", self.elapsed().as_secs_f64());
+        if self.trace == Trace::Printed {
+            eprint!("{}", &text[start..]);
         }
     }
 
     pub(crate) fn take_trace(&self) -> String {
-        std::mem::take(&mut self.trace.borrow_mut().text)
+        self.trace_text.take()
     }
 
     /// From now on, so many of a thousand operations on files fail: 1000 is a full disk.

@@ -70,16 +70,12 @@ impl Threads {
 
     /// Adds a thread, which runs for the first time in the next [`run`](Self::run) or round.
     pub fn spawn(&self, name: &str, run: Box<dyn FnOnce() + Send>) {
-        let code = move || {
-            run();
-            generator::done!();
-        };
         let stack = match FREE_STACKS.with_borrow_mut(Vec::pop) {
             Some(mut stack) => {
-                stack.init_code(code);
+                stack.init_code(run);
                 stack
             }
-            None => Gn::new_opt(STACK_WORDS, code),
+            None => Gn::new_opt(STACK_WORDS, run),
         };
         self.has_progress.set(true);
         self.tasks.borrow_mut().push(Task { name: name.to_owned(), stack: Some(stack), deadline: None });
