@@ -85,7 +85,7 @@ pub(crate) struct World {
 /// What becomes of the trace: what happened, as text. Two runs of one seed have the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Trace {
-    /// There is none: to write it takes a tenth of the time.
+    /// There is none: to write it takes time.
     Off,
     Kept,
     /// It is also printed.
