@@ -8,7 +8,7 @@ use log::{Level, LevelFilter, Log, Metadata, Record};
 
 use crate::config::LogLevel;
 use crate::sync::lock;
-use crate::{Secrets, Throttle};
+use crate::{Secrets, Throttle, system};
 
 /// The most lines that one call site logs in [`PERIOD`].
 const LINES_LIMIT: u32 = 1000;
@@ -144,7 +144,7 @@ impl Log for SafeLogger {
             return;
         }
         let site = CallSite { target: record.target().to_owned(), line: record.line(), level: record.level() };
-        let (passes, held_back) = self.count(site.clone(), Instant::now());
+        let (passes, held_back) = self.count(site.clone(), system::now());
         self.write_held_back(&site, held_back);
         if passes {
             let text = self.secrets.redact(&record.args().to_string());
