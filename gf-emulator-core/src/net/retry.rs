@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rand::rngs::StdRng;
+use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::net::CancelToken;
@@ -41,7 +41,7 @@ impl RetryReason {
 #[derive(Debug)]
 pub(crate) struct Backoff {
     next: Duration,
-    jitter: StdRng,
+    jitter: SmallRng,
 }
 
 impl Default for Backoff {
@@ -52,7 +52,7 @@ impl Default for Backoff {
 
 impl Backoff {
     pub(crate) fn seeded(seed: u64) -> Self {
-        Self { next: FIRST_PAUSE, jitter: StdRng::seed_from_u64(seed) }
+        Self { next: FIRST_PAUSE, jitter: SmallRng::seed_from_u64(seed) }
     }
 
     /// Returns the next pause: at least `retry_after`, capped at one hour.
