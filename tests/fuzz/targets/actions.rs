@@ -36,7 +36,7 @@ impl Uplink for OneJob {
 
 fuzz_target!(init: log_lines(), |text: &str| {
     for generation in [Generation::V1, Generation::V2] {
-        // One frame. The answers to so many actions fit into the queue, which nobody reads before the end.
+        // One frame.
         let frame = text.split_inclusive('\n').take(16).collect();
         world::run(Vec::new(), usize::MAX, move || {
             let mut config = config(generation);
@@ -44,9 +44,12 @@ fuzz_target!(init: log_lines(), |text: &str| {
             let (emulator, peer) = Emulator::offline(config, "/sim").expect("the configuration is valid");
             let mut emulator = emulator.with_uplink(OneJob);
             let open = Arc::new(Mutex::new(BTreeMap::<i64, i32>::new()));
-            let counted = Arc::clone(&open);
+            let messages = Arc::new(Mutex::new(Vec::new()));
+            let (counted, sent, queue) = (Arc::clone(&open), Arc::clone(&messages), peer.rx.clone());
             emulator.on_event(move |event| {
                 let _ = event.to_string();
+                // The queue has room for the messages of two prints. It is emptied after each action.
+                sent.lock().expect("no callback panics").extend(queue.try_iter());
                 let mut open = counted.lock().expect("no callback panics");
                 match event {
                     EmulatorEvent::ActionAccepted { action_id, .. } => *open.entry(*action_id).or_default() += 1,
@@ -57,7 +60,9 @@ fuzz_target!(init: log_lines(), |text: &str| {
             peer.tx.send(frame).expect("the emulator has not stopped");
             drop(peer.tx);
             emulator.run().expect("it stops at the end of its input");
-            for message in peer.rx.try_iter() {
+            let mut messages = messages.lock().expect("no callback panics");
+            messages.extend(peer.rx.try_iter());
+            for message in messages.iter() {
                 assert!(serde_json::from_str::<Value>(message.text()).is_ok(), "{}", message.text());
             }
             let open = open.lock().expect("no callback panics");
