@@ -20,7 +20,7 @@ use crate::Secret;
 use crate::sync::lock;
 pub(crate) use masking_writer::MaskingWriter;
 pub(crate) use matcher::Matcher;
-pub(crate) use patterns::{is_secret_name, redact_named, redact_urls};
+pub(crate) use patterns::{is_secret_name, redact_named, redact_urls, redacted_urls};
 pub(crate) use redacting_writer::RedactingWriter;
 
 /// The replacement for secrets.

@@ -1,7 +1,6 @@
 //! [`Model`]: what the emulator promises, checked against what went over the network, to the disk, into the log and to the
 //! observers. Written from the documentation; it shares no code with the emulator.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -142,7 +141,7 @@ impl Model {
             if !is_whole {
                 self.fail(format!("{} is torn {when}", path.display()));
             }
-            if text_of(contents).contains(SECRET) {
+            if String::from_utf8_lossy(contents).contains(SECRET) {
                 self.fail(format!("a secret in {} {when}", path.display()));
             }
         }
@@ -276,7 +275,7 @@ impl Model {
     fn check_recording(&mut self, contents: Option<&[u8]>, sent: &[Sent]) {
         let Some(contents) = contents else { return };
         let mut recorded = Vec::new();
-        for (n, line) in text_of(contents).lines().enumerate() {
+        for (n, line) in String::from_utf8_lossy(contents).lines().enumerate() {
             let (mut number, mut is_out, mut id) = (None, false, None);
             let mut field = |path: &str, value: Scalar<'_>| match (path, value) {
                 ("/n", Scalar::Number(n)) => number = Some(n),
@@ -299,11 +298,6 @@ impl Model {
             self.fail(format!("sent {} messages, recorded {}", sent.len(), recorded.len()));
         }
     }
-}
-
-/// Returns bytes as text. Where it is text already, it is not copied.
-pub(crate) fn text_of(bytes: &[u8]) -> Cow<'_, str> {
-    str::from_utf8(bytes).map_or_else(|_| String::from_utf8_lossy(bytes), Cow::Borrowed)
 }
 
 /// Returns whether an event ends its action: `<action>:completed` and so on, without a step between them.

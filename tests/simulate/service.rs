@@ -12,7 +12,6 @@ use tungstenite::handshake::derive_accept_key;
 
 use crate::frames;
 use crate::machine::PICTURE;
-use crate::model::text_of;
 use crate::network::Link;
 use crate::scenario::Faults;
 use crate::world::World;
@@ -388,7 +387,7 @@ fn read_frames(world: &Rc<World>, id: usize) {
                 link.close(world);
             }
             frames::TEXT => {
-                world.note(format_args!("service: got {}", text_of(&frame.payload).trim_end()));
+                world.note(format_args!("service: got {}", String::from_utf8_lossy(&frame.payload).trim_end()));
             }
             _ => {}
         }

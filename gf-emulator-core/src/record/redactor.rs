@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::entry::{About, Event, Exchange, Message, Part};
 use crate::Secret;
-use crate::secrets::{MASK, Secrets, is_secret_name, redact_named, redact_urls};
+use crate::secrets::{MASK, Secrets, is_secret_name, redact_named, redacted_urls};
 
 /// Fields of actions and settings reports that hold serial numbers.
 const SERIAL_FIELDS: [&str; 5] = ["machine_serial", "serial", "MCsn", "HEsn", "head_serial"];
@@ -141,11 +141,6 @@ impl Redactor {
 fn digits(serial: &str) -> Option<&str> {
     let number = serial.strip_prefix('S').unwrap_or(serial);
     (!number.is_empty() && number.bytes().all(|c| c.is_ascii_digit())).then_some(number)
-}
-
-/// Returns what replaces a text with URLs. `None`: it has nothing to redact.
-fn redacted_urls(text: &str) -> Option<String> {
-    text.contains(['?', '@', '#']).then(|| redact_urls(text))
 }
 
 /// Returns what replaces a text, or `None` to keep it.

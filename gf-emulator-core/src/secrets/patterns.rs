@@ -14,8 +14,13 @@ pub(crate) fn is_secret_name(name: &str) -> bool {
 
 /// Redacts the query, fragment and user name of every URL in `text`.
 pub(crate) fn redact_urls(text: &str) -> String {
-    if !text.contains('?') && !text.contains('#') && !text.contains('@') {
-        return text.to_owned();
+    redacted_urls(text).unwrap_or_else(|| text.to_owned())
+}
+
+/// Redacts as [`redact_urls`] does. Returns `None` if there is certainly nothing to redact.
+pub(crate) fn redacted_urls(text: &str) -> Option<String> {
+    if !text.contains(['?', '#', '@']) {
+        return None;
     }
     let ends = |c: char| c.is_whitespace() || c.is_control() || "\"'<>\\`".contains(c);
     let mut clean = String::with_capacity(text.len());
@@ -24,7 +29,7 @@ pub(crate) fn redact_urls(text: &str) -> String {
         clean.push_str(&redact_url(piece.strip_suffix(ends).unwrap_or(piece)));
         clean.extend(end);
     }
-    clean
+    Some(clean)
 }
 
 /// Redacts a word that may be a URL, possibly without its scheme or host.
