@@ -19,14 +19,12 @@ pub(crate) struct TcpConnection {
     /// `None` in non-blocking mode.
     cancel: Option<CancelToken>,
     deadline: Option<Instant>,
-    /// Plaintext bytes written to the [`Stream`] and accepted by the operating system.
-    bytes_written: u64,
 }
 
 impl TcpConnection {
     /// `socket` must be non-blocking.
     pub(super) fn new(socket: Socket, deadline: Instant, cancel: CancelToken) -> Self {
-        Self { socket, cancel: Some(cancel), deadline: Some(deadline), bytes_written: 0 }
+        Self { socket, cancel: Some(cancel), deadline: Some(deadline) }
     }
 
     fn retry_when_ready<T>(
@@ -96,12 +94,6 @@ impl Stream {
         }
     }
 
-    /// Returns how many plaintext bytes the operating system has accepted. Those of a TLS record count once it has
-    /// accepted the whole record: the peer cannot decrypt a part of one.
-    pub(crate) fn bytes_written(&self) -> u64 {
-        self.tcp().bytes_written
-    }
-
     pub(crate) fn is_encrypted(&self) -> bool {
         !matches!(self, Self::Plain(_))
     }
@@ -157,14 +149,12 @@ impl Read for Stream {
 
 impl Write for Stream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        let written = match self {
+        match self {
             Self::Plain(tcp) => tcp.write(buf),
             #[cfg(feature = "simulation")]
             Self::SimulatedTls(tcp) => tcp.write(buf),
             Self::Tls(stream) => stream.write(buf),
-        }?;
-        self.tcp_mut().bytes_written += written as u64;
-        Ok(written)
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

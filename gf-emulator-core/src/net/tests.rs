@@ -247,11 +247,10 @@ fn with_proxy(url: &str) -> Network {
 fn sends_connect_with_credentials_to_the_proxy() {
     let (addr, requests) = start_proxy(b"HTTP/1.1 200 Connection established\r\nVia: x\r\n\r\n", false);
     let network = with_proxy(&format!("http://me:a%20word@{addr}"));
-    let stream = dial(&origin("ws://[::1]"), &network, far_deadline(), &CancelToken::default()).unwrap();
+    dial(&origin("ws://[::1]"), &network, far_deadline(), &CancelToken::default()).unwrap();
     let expected =
         "CONNECT [::1]:80 HTTP/1.1\r\nHost: [::1]:80\r\nProxy-Authorization: Basic bWU6YSB3b3Jk\r\n\r\n".to_owned();
     assert_eq!(requests.recv_timeout(LIMIT).unwrap(), expected);
-    assert_eq!(stream.bytes_written(), 0);
     assert!(!format!("{network:?}").contains("word"));
 }
 

@@ -126,7 +126,7 @@ impl Driver {
         self.telemetry.record(|| Unredacted::Event(Event::Opened { url: self.origin.clone() }));
         self.telemetry.emit(|| EmulatorEvent::Connected { url: self.origin.clone() });
         self.binary_frames = 0;
-        self.state.connected(system::now(), socket.get_ref().taken_bytes());
+        self.state.connected(system::now());
         let watched = self.poll.watch(socket.get_mut().get_mut().set_nonblocking());
         if let Err(e) = watched {
             self.state.connection_lost(e.to_string());
@@ -170,7 +170,7 @@ impl Driver {
         let Some(mut socket) = self.socket.take() else { return };
         let result = operation(self, &mut socket);
         let stream = socket.get_ref();
-        self.state.taken(stream.taken_bytes());
+        self.state.taken(stream.message_bytes_taken());
         match (result, stream.failure()) {
             (Ok(()), None) => {}
             (Ok(()), Some(failure)) => self.state.write_failed(failure.to_string()),

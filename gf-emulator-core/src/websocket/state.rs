@@ -95,6 +95,7 @@ struct Connection {
     opened: Instant,
     reading: Reading,
     buffer: Buffer,
+    /// Bytes of messages that the operating system has taken.
     taken: u64,
     next_ping: Instant,
     pong_due: Option<Instant>,
@@ -106,12 +107,12 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(now: Instant, taken: u64) -> Self {
+    fn new(now: Instant) -> Self {
         Self {
             opened: now,
             reading: Reading::Due,
             buffer: Buffer::Empty,
-            taken,
+            taken: 0,
             next_ping: now + PING_EVERY,
             pong_due: None,
             close: Close::None,
@@ -187,9 +188,9 @@ impl ClientState {
         self.outbox.reports()
     }
 
-    /// A connection is open; `taken` is its count of taken bytes so far.
-    pub(super) fn connected(&mut self, now: Instant, taken: u64) {
-        self.phase = Phase::Open(Connection::new(now, taken));
+    /// A connection is open.
+    pub(super) fn connected(&mut self, now: Instant) {
+        self.phase = Phase::Open(Connection::new(now));
     }
 
     /// Returns the pause until the next attempt.
@@ -254,7 +255,7 @@ impl ClientState {
         }
     }
 
-    /// The operating system has taken this many bytes since the connection was opened.
+    /// The operating system has taken this many bytes of messages since the connection was opened.
     pub(super) fn taken(&mut self, bytes: u64) {
         if let Some(connection) = self.connection() {
             connection.taken = bytes;
@@ -328,7 +329,7 @@ impl ClientState {
                 connection.fill_buffer();
                 return Command::Write(vec![Message::Ping(Bytes::new())]);
             }
-            // Only into an empty buffer: the count of taken bytes then tells which messages are taken whole.
+            // Only into an empty buffer: one batch is in flight at a time.
             if connection.buffer == Buffer::Empty {
                 let batch = self.outbox.next_batch(connection.taken).into_iter();
                 let mut messages: Vec<_> = batch.map(Message::Text).collect();

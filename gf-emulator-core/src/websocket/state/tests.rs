@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use self::simulation::{HANDSHAKE_BYTES, LIMITS, Simulation};
+use self::simulation::{LIMITS, Simulation};
 use super::super::outbox::Outcome;
 use super::*;
 
@@ -79,7 +79,7 @@ proptest! {
 fn connected() -> (ClientState, Instant) {
     let mut state = ClientState::new(LIMITS, Backoff::seeded(0));
     let now = Instant::now();
-    state.connected(now, HANDSHAKE_BYTES);
+    state.connected(now);
     (state, now)
 }
 
@@ -121,7 +121,7 @@ fn a_short_connection_keeps_the_backoff_and_one_of_10_s_resets_it() {
         let Command::Disconnect { retry_in, .. } = next(&mut state, now) else { panic!() };
         now += retry_in;
         assert!(matches!(next(&mut state, now), Command::Connect));
-        state.connected(now, HANDSHAKE_BYTES);
+        state.connected(now);
         retry_in
     };
     for full in [500, 1000, 2000, 4000, 8000, 15_000, 15_000].map(Duration::from_millis) {

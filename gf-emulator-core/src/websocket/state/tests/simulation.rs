@@ -13,8 +13,6 @@ use crate::net::poll::Interest;
 use crate::net::retry::{Backoff, RetryReason};
 
 pub(super) const LIMITS: Limits = Limits { messages: 6, bytes: 9000 };
-/// Bytes of the opening handshake.
-pub(super) const HANDSHAKE_BYTES: u64 = 200;
 /// How long a read takes while the service floods the connection.
 const FLOODED_READ: Duration = Duration::from_millis(400);
 
@@ -315,7 +313,9 @@ impl Simulation {
         {
             let count = self.room.min(*left);
             *left -= count;
-            connection.taken += count;
+            if matches!(frame, Frame::Message(_)) {
+                connection.taken += count;
+            }
             if self.room != u64::MAX {
                 self.room -= count;
             }
@@ -359,7 +359,7 @@ impl Simulation {
     fn connected(&mut self) {
         self.connection = Some(Connected {
             opened: self.now,
-            taken: HANDSHAKE_BYTES,
+            taken: 0,
             buffer: VecDeque::new(),
             inbox: VecDeque::new(),
             breaks: false,
@@ -370,7 +370,7 @@ impl Simulation {
             close_received: None,
             close_sent: None,
         });
-        self.state.connected(self.now, HANDSHAKE_BYTES);
+        self.state.connected(self.now);
     }
 
     fn disconnect(&mut self, retry_in: Duration) {
