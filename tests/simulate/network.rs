@@ -141,6 +141,12 @@ impl Network {
         self.dial.set(dial);
     }
 
+    /// From now on, everything works, also the connections that are open.
+    pub(crate) fn end_faults(&self) {
+        self.set_dial(None);
+        self.links.borrow().iter().for_each(|link| link.pipe().breaks_at = None);
+    }
+
     pub(crate) fn link(&self, id: usize) -> Option<Link> {
         self.links.borrow().get(id).cloned()
     }

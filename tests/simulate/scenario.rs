@@ -108,7 +108,7 @@ impl Scenario {
         world.after(faults_end, |world| {
             world.note(format_args!("everything works again"));
             world.service.borrow_mut().faults = Faults::default();
-            world.network.set_dial(None);
+            world.network.end_faults();
             world.set_disk_failures(0);
             world.set_thread_failures(0);
         });

@@ -19,6 +19,16 @@ fn every_promise_is_kept_and_every_session_can_be_repeated() {
     assert!(text.starts_with("300 sessions, "), "{text}");
 }
 
+/// What a million seeds have found beyond those above: a connection that was to break after a number of bytes had sent
+/// them only seconds before the machine had to have recovered.
+#[test]
+fn every_promise_is_kept_with_the_seeds_that_broke_one() {
+    for seed in ["549308", "684666"] {
+        let text = simulate(&["--seed", seed]);
+        assert!(text.contains("0 broke a promise"), "{text}");
+    }
+}
+
 #[test]
 fn the_memory_of_a_day_with_a_cut_every_hour_does_not_grow() {
     let text = simulate(&["--day", "--first", "1", "--seeds", "2"]);
