@@ -1,11 +1,12 @@
 //! `conform`: takes a machine through scenarios, and reports which of them it passes.
 
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
 use gf_emulator_core::conform::{Conformance, Generation, Options, Outcome, Report, Scenario, Verdict};
+use gf_emulator_core::files;
 use gf_emulator_core::local_service::LocalService;
 
 use crate::error::CliError;
@@ -17,6 +18,8 @@ use crate::{logging, numbers, signals};
 const WAIT: Duration = Duration::from_secs(120);
 /// How long a machine has to answer the WebSocket's close at the end.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
+
+const SCENARIO_LIMIT_BYTES: u64 = 1 << 20;
 
 /// Test a machine against the protocol
 ///
@@ -34,6 +37,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 Examples:
   gf-machine-emulator conform --list
   gf-machine-emulator conform --listen 8080 --plain --junit conform.xml
+  gf-machine-emulator conform --listen 8080 --plain --scenario mine.json
   gf-machine-emulator conform --listen 8443 --ca-out ca.pem \\
       --unattended --auto-button
   gf-machine-emulator conform --listen 0.0.0.0:8443 \\
@@ -60,6 +64,9 @@ pub(crate) struct Arguments {
     /// Run only this scenario; may be given several times
     #[arg(long, value_name = "NAME", value_parser = name)]
     only: Vec<String>,
+    /// Run the scenario in this file (JSON) instead of the built-in ones; may be given several times
+    #[arg(long, value_name = "FILE", conflicts_with = "only")]
+    scenario: Vec<PathBuf>,
     /// Nobody is at the machine: skip scenarios that need somebody at the lid or the button
     #[arg(long)]
     unattended: bool,
@@ -100,8 +107,16 @@ fn name(text: &str) -> Result<String, String> {
     if is_known { Ok(text.to_owned()) } else { Err("expected the name of a scenario, as --list shows them".to_owned()) }
 }
 
+fn read(path: &Path) -> Result<Scenario, CliError> {
+    let text = files::read_text(path, SCENARIO_LIMIT_BYTES).map_err(CliError::usage)?;
+    Scenario::from_json(&text).map_err(|e| CliError::usage(format_args!("{}: {e}", path.display())))
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let mut scenarios = Scenario::built_in();
+    let mut scenarios = arguments.scenario.iter().map(|path| read(path)).collect::<Result<Vec<_>, _>>()?;
+    if scenarios.is_empty() {
+        scenarios = Scenario::built_in();
+    }
     scenarios.retain(|scenario| arguments.only.is_empty() || arguments.only.iter().any(|name| name == scenario.name()));
     if arguments.list {
         scenarios.iter().for_each(list);

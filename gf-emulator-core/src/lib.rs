@@ -136,5 +136,5 @@ pub use websocket::{MachineQueues, Outgoing, Peer, Tx, WsClient};
 
 /// The README's Rust compiles.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
+#[doc = include_str!("../README.md")]
 mod readme {}

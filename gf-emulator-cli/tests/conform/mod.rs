@@ -76,6 +76,27 @@ fn a_failed_scenario_shows_what_was_demanded_and_seen() {
 }
 
 #[test]
+fn runs_scenarios_of_the_user() {
+    let folder = folder();
+    let scenario = |steps: &str| {
+        format!(
+            r#"{{"name": "mine", "demands": "A hunt ends.", "why": "I want it.", "generation": "both", "steps": [{steps}]}}"#
+        )
+    };
+    let steps = r#"{"send": {"id": 1, "action_type": "hunt", "status": "ready", "motion_url": "{http}/dl/short.puls"}},
+        {"expect_event": {"name": "hunt:completed", "id": 1}}"#;
+    fs::write(folder.path().join("mine.json"), scenario(steps)).unwrap();
+    let ended = conform(&folder, &["--scenario", "mine.json"]);
+    ended.expect(0);
+    assert!(ended.stdout.contains("1 scenario: 1 passed, 0 failed, 0 skipped"), "{}", ended.stdout);
+
+    fs::write(folder.path().join("wrong.json"), scenario(r#""pingg""#)).unwrap();
+    let ended = run(&folder, &["conform", "--listen", "0", "--plain", "--scenario", "wrong.json"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("wrong.json: steps[0]: unknown variant `pingg`"), "{}", ended.stderr);
+}
+
+#[test]
 fn fails_if_no_machine_connects() {
     let folder = folder();
     let ended =
