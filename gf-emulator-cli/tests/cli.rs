@@ -27,6 +27,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use gf_emulator_core::local_service::LocalService;
 use gf_emulator_core::puls::Builder;
 use program::{LIMIT, Program, command};
 use serde_json::Value;
@@ -230,9 +231,10 @@ fn check_accepts_a_complete_configuration_and_lists_missing_files() {
 
 #[test]
 fn check_shows_proxies_and_trusted_certificates() {
-    const ROOTS: &str = include_str!("../../gf-emulator-core/src/net/test-roots.pem");
+    let root = || LocalService::builder().start().unwrap().ca_pem().unwrap().to_owned();
+    let roots = root() + &root();
     let folder = folder();
-    fs::write(folder.path().join("ca.pem"), ROOTS).unwrap();
+    fs::write(folder.path().join("ca.pem"), &roots).unwrap();
     configure(&folder, "https://app.example", "wss://localhost:8443", "ca.pem", "");
     let check = |variables: &[(&str, &str)]| {
         let mut command = command(folder.path());
@@ -274,7 +276,7 @@ fn check_shows_proxies_and_trusted_certificates() {
     let ended = check(&[("HTTPS_PROXY", "http://proxy.example:3128")]);
     assert!(ended.stdout.contains("https://app.example, direct"), "{}", ended.stdout);
 
-    fs::write(folder.path().join("ca.pem"), &ROOTS[..ROOTS.len() - 100]).unwrap();
+    fs::write(folder.path().join("ca.pem"), &roots[..roots.len() - 100]).unwrap();
     let ended = check(&[]);
     ended.expect(2);
     assert!(ended.stderr.contains("certificate 2 of 2 in ca.pem cannot be read"), "{}", ended.stderr);

@@ -6,7 +6,7 @@ use super::make::run_with;
 use crate::{folder, run};
 
 /// A program, gzip-compressed.
-const PACKED: &[u8] = include_bytes!("../../../gf-emulator-core/src/puls/tests/cases/make-from-gzip.gcode.gz");
+const PACKED: &[u8] = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03s72Tp\xb74\xe0\xf25Q\x08650\xe0r7T\x8804Pp3\x03\xb2\x01\xd7>8\xd2\x1c\x00\x00\x00";
 
 #[test]
 fn the_kind_of_a_drawing_is_told_by_its_name_or_its_content() {
