@@ -1,56 +1,94 @@
 //! `check`: checks the configuration without connecting.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use gf_emulator_core::config::Service;
 use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::storage::unwritable;
 use gf_emulator_core::words::count;
-use gf_emulator_core::{Emulator, Tls};
+use gf_emulator_core::{Emulator, Error, Tls};
+use serde_json::{Value, json};
 
-use crate::configuration;
+use crate::configuration::{self, ConfigArgument, Loaded, Place};
 use crate::error::CliError;
 use crate::output::print;
 
 /// Check the configuration without connecting to anything
 ///
-/// Reports every problem with its line, then every file that cannot be used: certificates, the actions table, pictures,
-/// folders that cannot be written to.
+/// Says which file was taken, and reports every problem with its line, then every file that cannot be used: certificates,
+/// the actions table, pictures, folders that cannot be written to.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   gf-machine-emulator check
   gf-machine-emulator check --config my.cfg
-  gf-machine-emulator check --sample > gf-machine-emulator.cfg
-      A file to start from: fill in serial, hostname and password.
+  gf-machine-emulator check --json | jq .findings
+
+--json prints one object: `file` (null if there is none), `origin` (why this
+file was taken), `good`, `findings` (each with `severity`, error or remark,
+`line`, a number or null, and `message`), `settings` (null if the file cannot be
+used), and `error` (null, or why the file could not be read).
 
 Exit codes: 0 no problem; 2 something is wrong or missing, including pictures
 (an action that needs a missing picture fails).")]
 pub(crate) struct Arguments {
-    /// The configuration file [default: gf-machine-emulator.cfg]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Print a sample configuration with every key explained, and check nothing
-    #[arg(long, conflicts_with = "config")]
-    sample: bool,
+    #[command(flatten)]
+    config: ConfigArgument,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    if arguments.sample {
-        print(configuration::SAMPLE.trim_end());
-        return Ok(());
-    }
-    let path = configuration::path(arguments.config.as_ref());
-    let loaded = configuration::load(path).map_err(|error| {
-        if path.exists() {
-            error.and("\nCertificates, actions table, pictures and folders are checked once these are fixed.")
-        } else {
-            error
+    let place = arguments.config.find().inspect_err(|error| {
+        if arguments.json {
+            print_json(None, &[], None, Some(&error.to_string()));
         }
     })?;
-    for remark in loaded.remarks() {
-        print(format_args!("remark: {remark}"));
+    let loaded = configuration::try_load(&place).map_err(|error| {
+        if arguments.json {
+            print_unusable(&place, &error);
+        }
+        explain(&place, error)
+    })?;
+    let findings = loaded.warnings.iter().map(|warning| finding("remark", Some(warning.line), &warning.what));
+    let mut findings: Vec<_> = findings.collect();
+    let remarks: Vec<_> = loaded.remarks().collect();
+    let (settings, problems) = examine(loaded, &place.path);
+    if arguments.json {
+        findings.extend(problems.iter().map(|problem| finding("error", None, problem)));
+        print_json(Some(&place), &findings, Some(&settings), None);
+    } else {
+        remarks.iter().for_each(|remark| print(format_args!("remark: {remark}")));
+        print(format_args!("{:<12}{} ({})", "file", place.path.display(), place.reason()));
+        for (name, values) in &settings {
+            print(format_args!("{name:<12}{}", values.join("\n            ")));
+        }
     }
+    let name = place.path.display();
+    if !problems.is_empty() {
+        return Err(CliError::usage(format_args!("{name} is incomplete:\n{}", problems.join("\n"))));
+    }
+    if !arguments.json {
+        print(format_args!("{name} is good"));
+    }
+    Ok(())
+}
+
+/// Adds what the error of a file leaves open.
+fn explain(place: &Place, error: Error) -> CliError {
+    let error = configuration::explain(place, error);
+    if place.path.exists() {
+        return error.and("\nCertificates, actions table, pictures and folders are checked once these are fixed.");
+    }
+    error
+}
+
+/// The settings that matter most: each has a name and one or more values.
+type Settings = Vec<(&'static str, Vec<String>)>;
+
+/// Tries everything that a session needs. Returns the settings and the problems.
+fn examine(loaded: Loaded, path: &Path) -> (Settings, Vec<String>) {
     let mut config = loaded.config;
     let mut problems = unwritable(&config, path);
     let machine = CannedMachine::new(&config);
@@ -58,30 +96,22 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     // A check creates no recording.
     config.logging.record_dir = None;
     let mut settings = vec![
-        ("generation", format!("{} (firmware {})", config.generation(), config.machine.firmware)),
-        ("service", routes(&config.service).join("\n            ")),
-        ("jobs go to", config.motion.dir.display().to_string()),
-        ("pictures", config.emulator.image_dir.display().to_string()),
+        ("generation", vec![format!("{} (firmware {})", config.generation(), config.machine.firmware)]),
+        ("service", routes(&config.service).to_vec()),
+        ("jobs", vec![config.motion.dir.display().to_string()]),
+        ("pictures", vec![config.emulator.image_dir.display().to_string()]),
     ];
     // `Emulator::new` reports a file that cannot be read.
     if let Some(ca_file) = &config.service.ca_file
         && let Ok(tls) = Tls::new(Some(ca_file))
     {
         let certificates = count(tls.extra_certificates(), "certificate");
-        settings.insert(2, ("trusted", format!("{certificates} in {}, and the system's", ca_file.display())));
+        settings.insert(2, ("trusted", vec![format!("{certificates} in {}, and the system's", ca_file.display())]));
     }
     if let Err(e) = Emulator::new(config) {
         problems.insert(0, e.to_string());
     }
-    for (name, value) in settings {
-        print(format_args!("{name:<12}{value}"));
-    }
-    if problems.is_empty() {
-        print(format_args!("{} is good", path.display()));
-        Ok(())
-    } else {
-        Err(CliError::usage(format_args!("{} is incomplete:\n{}", path.display(), problems.join("\n"))))
-    }
+    (settings, problems)
 }
 
 /// Describes how the two addresses of the service are reached.
@@ -90,4 +120,36 @@ fn routes(service: &Service) -> [String; 2] {
         Some(proxy) => format!("{url}, through the proxy {proxy}"),
         None => format!("{url}, direct"),
     })
+}
+
+fn finding(severity: &str, line: Option<usize>, message: &str) -> Value {
+    json!({"severity": severity, "line": line, "message": message})
+}
+
+/// Prints the object for a file that has problems or cannot be read.
+fn print_unusable(place: &Place, error: &Error) {
+    let Error::Config(problems) = error else {
+        return print_json(Some(place), &[], None, Some(&error.to_string()));
+    };
+    let errors = problems.list.iter().map(|problem| finding("error", problem.line, &problem.what));
+    let remarks = problems.warnings.iter().map(|warning| finding("remark", Some(warning.line), &warning.what));
+    print_json(Some(place), &errors.chain(remarks).collect::<Vec<_>>(), None, None);
+}
+
+fn print_json(place: Option<&Place>, findings: &[Value], settings: Option<&Settings>, error: Option<&str>) {
+    let settings = settings.map(|settings| {
+        let values = settings.iter().map(|(name, values)| match &values[..] {
+            [value] => ((*name).to_owned(), json!(value)),
+            values => ((*name).to_owned(), json!(values)),
+        });
+        values.collect::<serde_json::Map<_, _>>()
+    });
+    print(json!({
+        "file": place.map(|place| place.path.display().to_string()),
+        "origin": place.map(Place::reason),
+        "good": error.is_none() && settings.is_some() && findings.iter().all(|finding| finding["severity"] != "error"),
+        "findings": findings,
+        "settings": settings,
+        "error": error,
+    }));
 }

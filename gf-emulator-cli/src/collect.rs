@@ -31,13 +31,18 @@ pub(crate) struct Arguments {
     /// How many seconds at most [default: no limit]
     #[arg(long = "for", value_name = "S", value_parser = numbers::seconds)]
     timeout: Option<Duration>,
+    /// Print one JSON object a line for each job, as "puls info --json" does
+    #[arg(long)]
+    json: bool,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let wanted = arguments.jobs as usize;
     let (jobs, ended) = run::set_up(&arguments.run)?.emulator.collect(wanted, arguments.timeout);
     let ended = run::report_end(ended);
-    if let Some(folder) = jobs.first().and_then(|job| job.parent()) {
+    if arguments.json {
+        puls::print_json(&jobs)?;
+    } else if let Some(folder) = jobs.first().and_then(|job| job.parent()) {
         print(format_args!("{} in {}:", count(jobs.len(), "job"), folder.display()));
         puls::table(&jobs)?;
     }

@@ -7,7 +7,7 @@ use gf_emulator_core::record::{self, HarError};
 use gf_emulator_core::words::count;
 
 use crate::error::CliError;
-use crate::output::{self, eprint};
+use crate::output::{self, remark};
 use crate::{numbers, recording};
 
 /// Write a recorded session as a HAR file
@@ -73,13 +73,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let name = output.file.name();
     let (true, Some(summary)) = (output.finish(written)?, summary) else { return Ok(()) };
     for skipped in &summary.skipped {
-        eprint(format_args!("{}, line {}: skipped: {}", arguments.folder.display(), skipped.line, skipped.reason));
+        remark(format_args!("{}, line {}: skipped: {}", arguments.folder.display(), skipped.line, skipped.reason));
     }
     for missing in &summary.missing {
-        eprint(format_args!("{}: left out: {missing}", arguments.folder.display()));
+        remark(format_args!("{}: left out: {missing}", arguments.folder.display()));
     }
     let counts = [(summary.requests, "request"), (summary.web_sockets, "WebSocket"), (summary.messages, "message")];
     let [requests, web_sockets, messages] = counts.map(|(number, what)| count(number, what));
-    eprint(format_args!("{name}: {requests}, {web_sockets}, {messages}"));
+    remark(format_args!("{name}: {requests}, {web_sockets}, {messages}"));
     Ok(())
 }

@@ -3,7 +3,6 @@
 use gf_emulator_core::local_service::{Builder, Fault, FaultProfile, LocalService, Script, ScriptStep};
 
 use crate::numbers;
-use crate::output::print;
 
 /// The list of faults in the help of `serve`.
 pub(crate) const HELP: &str = "\
@@ -67,13 +66,11 @@ impl FaultArguments {
         }
     }
 
-    /// Prints the seed if there are faults, also in the script.
-    pub(crate) fn announce(&self, service: &LocalService, script: Option<&Script>) {
+    /// Returns the seed if there are faults, also in the script.
+    pub(crate) fn seed(&self, service: &LocalService, script: Option<&Script>) -> Option<u64> {
         let in_script = script.into_iter().flat_map(Script::steps).any(|step| matches!(step, ScriptStep::Fault(_)));
-        if in_script || self.seed.is_some() || !self.faults.is_empty() || !self.profiles.is_empty() {
-            let seed = service.seed();
-            print(format_args!("faults happen on purpose; --seed {seed} repeats them\n"));
-        }
+        let has_faults = in_script || self.seed.is_some() || !self.faults.is_empty() || !self.profiles.is_empty();
+        has_faults.then(|| service.seed())
     }
 }
 

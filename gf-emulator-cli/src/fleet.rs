@@ -19,8 +19,9 @@ use gf_emulator_core::words::count;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::configuration::{ConfigArgument, Place};
 use crate::error::CliError;
-use crate::output::{notice, print};
+use crate::output::{answer, notice, print};
 use crate::{configuration, logging, numbers, signals};
 
 /// The longest line of standard input that is read as a command.
@@ -80,9 +81,8 @@ Exit codes: 0 at the end, every machine was connected and every accepted action
 had its one ending; 1 not so, or failure; 2 wrong usage or configuration, a
 folder that cannot be written to, or a limit of the computer that is too low.")]
 pub(crate) struct Arguments {
-    /// The template [default: gf-machine-emulator.cfg]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgument,
     /// How many machines, in all slices together
     #[arg(
         long,
@@ -128,14 +128,15 @@ pub(crate) struct Arguments {
 }
 
 pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
-    let members = members(&arguments)?;
+    let place = arguments.config.find()?;
+    let members = members(&arguments, &place)?;
     let machines = members.configs().len();
     let Some(first) = members.configs().first() else {
         return Err(CliError::usage(
             "there is no machine in this part of the fleet: take fewer parts, or more machines",
         ));
     };
-    let template = configuration::path(arguments.config.as_ref());
+    let template = &place.path;
     // Jobs are stored in folders beside each other: if one can be written, so can the others.
     if let problems @ [_, ..] = &*unwritable(first, template) {
         return Err(CliError::usage(problems.join("\n")));
@@ -169,7 +170,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     signals::on_stop_within(GRACE, move || _ = control.order(Command::Stop));
     let metrics = listener.map(|listener| MetricsServer::start(listener, fleet.control())).transpose()?;
     if let Some(metrics) = &metrics {
-        notice(format_args!("metrics at http://{}/metrics", metrics.address()));
+        answer(format_args!("metrics at http://{}/metrics", metrics.address()));
     }
     // Kept until the end: when stdin has ended, the channel stays open.
     let (to_view, answers) = unbounded();
@@ -186,14 +187,13 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
 }
 
 /// Reads the template, and the table if there is one.
-fn members(arguments: &Arguments) -> Result<Members, CliError> {
+fn members(arguments: &Arguments, place: &Place) -> Result<Members, CliError> {
     let slice = match (arguments.slice, arguments.slices) {
         (Some(slice), _) => slice,
         (None, Some(slices)) => slice_of_environment(slices)?,
         (None, None) => Slice::WHOLE,
     };
-    let path = configuration::path(arguments.config.as_ref());
-    let template = Template::from_file(path).map_err(|error| configuration::explain(path, error))?;
+    let template = Template::from_file(&place.path).map_err(|error| configuration::explain(place, error))?;
     let members = match &arguments.csv {
         Some(csv) => {
             let text = files::read_text(csv, CSV_LIMIT_BYTES).map_err(CliError::usage)?;

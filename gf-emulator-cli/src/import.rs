@@ -7,7 +7,7 @@ use gf_emulator_core::words::count;
 use gf_emulator_core::{Error, record};
 
 use crate::error::CliError;
-use crate::output::{eprint, print};
+use crate::output::{print, remark};
 
 /// Make a recording of a HAR file, or of the log of another mock service
 ///
@@ -67,10 +67,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
         other => other.into(),
     })?;
     for skipped in &imported.skipped {
-        eprint(format_args!("{}, line {}: skipped: {}", file.display(), skipped.line, skipped.reason));
+        remark(format_args!("{}, line {}: skipped: {}", file.display(), skipped.line, skipped.reason));
     }
     if imported.skipped.len() == record::MAX_SKIPPED {
-        eprint(format_args!("{}: more lines may have been skipped", file.display()));
+        remark(format_args!("{}: more lines may have been skipped", file.display()));
     }
     let converted = if imported.lines > 0 {
         count(imported.lines, "line")

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use gf_emulator_core::local_service::{Builder, LocalService, LocalServiceError};
+use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::output::{self, OpenOutput, notice, print};
@@ -46,10 +47,34 @@ impl ListenArguments {
         self.ca_out.as_deref().map(|path| output::create(path, inputs)).transpose()
     }
 
+    /// Returns the file with the root certificate that machines must trust, if there is one.
+    fn ca_file(&self) -> Option<PathBuf> {
+        let kept = self.ca_dir.as_ref().map(|folder| folder.join(CERTIFICATE_FILE));
+        self.ca_out.clone().filter(|path| path != Path::new("-")).or(kept)
+    }
+
+    /// Returns what a machine's configuration needs, as JSON.
+    pub(crate) fn to_json(&self, service: &LocalService) -> Value {
+        self.warn(service);
+        json!({
+            "kind": "listening",
+            "address": service.addr().to_string(),
+            "server_url": service.http_url(),
+            "status_service_url": service.ws_url(),
+            "ca_file": self.ca_file().map(|path| path.display().to_string()),
+        })
+    }
+
     /// Prints what a machine's configuration needs, and what to do next.
     pub(crate) fn introduce(&self, service: &LocalService, next: &str) {
-        let kept = self.ca_dir.as_ref().map(|folder| folder.join(CERTIFICATE_FILE));
-        let ca_file = self.ca_out.as_deref().filter(|path| *path != Path::new("-")).or(kept.as_deref());
+        self.warn(service);
+        print(format_args!("listening on {}; a machine's configuration needs:\n", service.addr()));
+        print(service.config_section(self.ca_file().as_deref()));
+        print(format_args!("\nAny serial number (sent as S12345) and any password will do. {next}\n"));
+    }
+
+    /// Warns of an address that other computers can reach, or that they cannot use.
+    fn warn(&self, service: &LocalService) {
         let address = service.addr();
         if !address.ip().is_loopback() {
             notice(format_args!("{address} can be reached from other computers: anyone there can use the service"));
@@ -57,9 +82,6 @@ impl ListenArguments {
         if address.ip().is_unspecified() && self.public_url.is_none() {
             notice("the URLs are for machines on this computer; for others, add --public-url https://ADDRESS:PORT");
         }
-        print(format_args!("listening on {address}; a machine's configuration needs:\n"));
-        print(service.config_section(ca_file));
-        print(format_args!("\nAny serial number (sent as S12345) and any password will do. {next}\n"));
     }
 }
 

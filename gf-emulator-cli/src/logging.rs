@@ -8,14 +8,16 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
+use env_logger::fmt::Formatter;
 use env_logger::{Logger, Target};
 use gf_emulator_core::config::{LogLevel, Logging};
 use gf_emulator_core::words::count;
 use gf_emulator_core::{Config, Error, SafeLogger, Secrets, files};
-use log::{LevelFilter, Log};
+use log::{LevelFilter, Log, Record};
 
+use crate::console;
 use crate::error::CliError;
-use crate::output::notice;
+use crate::output::{self, notice};
 
 /// The crates that are logged: the library and the binary.
 const CRATES: [&str; 2] = ["gf_emulator_core", env!("CARGO_CRATE_NAME")];
@@ -32,7 +34,8 @@ pub(crate) fn clean(text: &str) -> String {
     SECRETS.redact(text)
 }
 
-/// Sets up the log as configured. `RUST_LOG` takes precedence over the levels, and turns the console log on.
+/// Sets up the log as configured. `RUST_LOG` takes precedence over the levels, and turns the console log on; so do
+/// `--verbose` and `--quiet`, for the console alone.
 pub(crate) fn start(logging: &Logging) -> Result<(), CliError> {
     let (variable, invalid) = SafeLogger::split_filters(&std::env::var("RUST_LOG").unwrap_or_default(), &CRATES);
     if !invalid.is_empty() {
@@ -42,16 +45,21 @@ pub(crate) fn start(logging: &Logging) -> Result<(), CliError> {
             clean(&invalid)
         ));
     }
-    let levels = |level: LogLevel| variable.clone().unwrap_or_else(|| LevelFilter::from(level).to_string());
-    let console = logging.console_level.or_else(|| variable.as_ref().map(|_| LogLevel::Debug));
+    let configured = |level: LogLevel| LevelFilter::from(level).to_string();
+    let asked = console::log_level().map(|level| level.to_string());
     let mut loggers = Vec::new();
-    if let Some(level) = console {
-        loggers.push(logger(&levels(level), Target::Stderr, false));
+    if let Some(levels) = asked.or_else(|| variable.clone()).or_else(|| logging.console_level.map(configured)) {
+        loggers.push(console_logger(&levels));
     }
     if let Some(path) = &logging.file {
         let file = open(path).map_err(|e| CliError::usage(format_args!("log_file: {e}")))?;
         let file = LogFile { file, path: path.clone(), lost: 0 };
-        loggers.push(logger(&levels(logging.level), Target::Pipe(Box::new(file)), true));
+        let levels = variable.unwrap_or_else(|| configured(logging.level));
+        loggers.push(logger(&levels, Target::Pipe(Box::new(file)), |out, record| {
+            let now = jiff::Zoned::now();
+            write!(out, "{},{:03} ", now.strftime("%Y-%m-%d %H:%M:%S"), now.millisecond())?;
+            writeln!(out, "{}", SafeLogger::format_line(record))
+        }));
     }
     let max_level = loggers.iter().map(Logger::filter).max().unwrap_or(LevelFilter::Off);
     let loggers = loggers.into_iter().map(|logger| Box::new(logger) as Box<dyn Log>).collect();
@@ -92,7 +100,7 @@ impl<F: Write> Write for LogFile<F> {
             Ok(()) => {}
             Err(e) => {
                 if self.lost == 0 {
-                    notice(format_args!(
+                    output::error(format_args!(
                         "log_file: cannot write {path}: {e}; the log lacks lines until that works again"
                     ));
                 }
@@ -114,18 +122,23 @@ fn open(path: &Path) -> Result<fs::File, Error> {
     files::append(path)
 }
 
-fn logger(levels: &str, target: Target, with_time: bool) -> Logger {
-    env_logger::Builder::new()
-        .parse_filters(levels)
-        .target(target)
-        .format(move |out, record| {
-            if with_time {
-                let now = jiff::Zoned::now();
-                write!(out, "{},{:03} ", now.strftime("%Y-%m-%d %H:%M:%S"), now.millisecond())?;
-            }
-            writeln!(out, "{}", SafeLogger::format_line(record))
-        })
-        .build()
+fn console_logger(levels: &str) -> Logger {
+    if !console::has_color() {
+        return logger(levels, Target::Stderr, |out, record| writeln!(out, "{}", SafeLogger::format_line(record)));
+    }
+    logger(levels, Target::Pipe(Box::new(anstream::stderr())), |out, record| {
+        let line = SafeLogger::format_line(record).to_string();
+        let (level, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        writeln!(out, "{} {rest}", console::paint(level, record.level()))
+    })
+}
+
+fn logger(
+    levels: &str,
+    target: Target,
+    format: impl Fn(&mut Formatter, &Record<'_>) -> io::Result<()> + Send + Sync + 'static,
+) -> Logger {
+    env_logger::Builder::new().parse_filters(levels).target(target).format(format).build()
 }
 
 #[cfg(test)]

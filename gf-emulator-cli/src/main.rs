@@ -6,16 +6,20 @@
 mod arguments;
 mod check;
 mod collect;
+mod completions;
 mod configuration;
 mod conform;
+mod console;
 mod demo;
 mod error;
 mod export;
 mod faults;
 mod fleet;
 mod import;
+mod init;
 mod listening;
 mod logging;
+mod man;
 mod numbers;
 mod output;
 mod pipe;
@@ -35,11 +39,11 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) if output::is_complete() => ExitCode::SUCCESS,
         Ok(()) => {
-            output::notice("standard output: cannot write all of it");
+            output::error("standard output: cannot write all of it");
             ExitCode::FAILURE
         }
         Err(error) => {
-            output::notice(logging::clean(&error.to_string()));
+            output::error(logging::clean(&error.to_string()));
             error.exit_code()
         }
     }

@@ -10,9 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use gf_emulator_core::Error;
 use gf_emulator_core::storage::{Output, TempGuard};
+use log::Level;
 
+use crate::console;
 use crate::error::CliError;
 use crate::signals::TEMP_FILES;
+
+/// The program's name in messages.
+const NAME: &str = "gf-machine-emulator";
 
 /// Set if a line for stdout could not be written, for a reason other than a closed pipe.
 static INCOMPLETE: AtomicBool = AtomicBool::new(false);
@@ -20,6 +25,11 @@ static INCOMPLETE: AtomicBool = AtomicBool::new(false);
 /// Prints a line of the command's output to stdout.
 pub(crate) fn print(line: impl Display) {
     note(writeln!(io::stdout(), "{line}"));
+}
+
+/// Writes a command's output to stdout.
+pub(crate) fn write_stdout(bytes: &[u8]) {
+    note(io::stdout().write_all(bytes));
 }
 
 /// Flushes stdout. Returns whether everything was written.
@@ -34,14 +44,32 @@ fn note(written: io::Result<()>) {
     }
 }
 
-/// Prints a line to stderr.
+/// Prints a line to stderr: an error, or what was asked for.
 pub(crate) fn eprint(line: impl Display) {
-    let _ = writeln!(io::stderr(), "{line}");
+    let _ =
+        if console::has_color() { writeln!(anstream::stderr(), "{line}") } else { writeln!(io::stderr(), "{line}") };
 }
 
-/// Prints a line to stderr, with the program's name in front.
+/// Prints a line to stderr, unless `--quiet` was given.
+pub(crate) fn remark(line: impl Display) {
+    if !console::is_quiet() {
+        eprint(line);
+    }
+}
+
+/// As [`remark`], with the program's name in front.
 pub(crate) fn notice(line: impl Display) {
-    eprint(format_args!("gf-machine-emulator: {line}"));
+    remark(format_args!("{NAME}: {line}"));
+}
+
+/// Prints a line to stderr that was asked for, with the program's name in front.
+pub(crate) fn answer(line: impl Display) {
+    eprint(format_args!("{NAME}: {line}"));
+}
+
+/// Prints an error to stderr, with the program's name in front.
+pub(crate) fn error(line: impl Display) {
+    eprint(format_args!("{} {line}", console::paint(format_args!("{NAME}:"), Level::Error)));
 }
 
 /// An open output. A signal removes its temp file.

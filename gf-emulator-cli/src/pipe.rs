@@ -1,7 +1,7 @@
 //! `pipe`: no network. Actions come in on stdin, the machine's messages go out on stdout.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -10,7 +10,7 @@ use gf_emulator_core::config::{Button, LogLevel};
 use gf_emulator_core::json_lines::{read_actions, write_messages};
 use gf_emulator_core::{Emulator, Peer, files};
 
-use crate::configuration::{self, Loaded};
+use crate::configuration::{self, ConfigArgument, Loaded};
 use crate::error::CliError;
 use crate::{logging, signals};
 
@@ -23,8 +23,7 @@ const SERIAL: u32 = 12_345_678;
 /// configured folder. Uploads, such as pictures, go to a folder. At the end of the input, all accepted actions are
 /// completed and the program ends.
 ///
-/// Without --config and without a gf-machine-emulator.cfg in the current directory, it is a 2.6 machine with default
-/// settings. In a file, serial, hostname and password may be missing. The button counts as pressed. The log goes to
+/// Without a configuration file, it is a 2.6 machine with default settings. In a file, serial, hostname and password may be missing. The button counts as pressed. The log goes to
 /// stderr, at the configured console level (default: warnings).
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -39,16 +38,15 @@ Exit codes: 0 the input has ended, the output's reader has gone, or Ctrl-C or
 SIGTERM; 1 failure, or there was input and no action was completed; 2 wrong
 usage or configuration.")]
 pub(crate) struct Arguments {
-    /// The configuration file [default: gf-machine-emulator.cfg, if it exists]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgument,
     /// The folder for uploads
     #[arg(long, value_name = "DIR", default_value = "uploads")]
     dir: PathBuf,
 }
 
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
-    let mut loaded = load(arguments.config.as_ref())?;
+    let mut loaded = load(&arguments.config)?;
     let config = &mut loaded.config;
     if config.machine.serial == 0 {
         config.machine.serial = SERIAL;
@@ -99,9 +97,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
 }
 
 /// Reads the configuration, if there is one.
-fn load(option: Option<&PathBuf>) -> Result<Loaded, CliError> {
-    if option.is_none() && !Path::new(configuration::DEFAULT).exists() {
-        return Ok(Loaded::default());
-    }
-    configuration::load_offline(configuration::path(option))
+fn load(argument: &ConfigArgument) -> Result<Loaded, CliError> {
+    argument.find_any().map_or_else(|| Ok(Loaded::default()), |place| configuration::load_offline(&place))
 }

@@ -6,7 +6,7 @@ use gf_emulator_core::report::Report;
 use gf_emulator_core::words::count;
 
 use crate::error::CliError;
-use crate::output::{self, eprint};
+use crate::output::{self, remark};
 use crate::{numbers, recording};
 
 /// Render a recorded session as an HTML page
@@ -55,16 +55,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Ok(());
     }
     let [actions, messages] = [count(report.actions(), "action"), count(report.messages(), "message")];
-    eprint(format_args!("{name}: {actions}, {messages}, {}", count(report.problems(), "problem")));
+    remark(format_args!("{name}: {actions}, {messages}, {}", count(report.problems(), "problem")));
     let entries = report.entries();
     match report.shown() {
-        Some((first, last)) if last < entries => eprint(format_args!(
+        Some((first, last)) if last < entries => remark(format_args!(
             "{name}: contains entries {first} to {last} of {entries}; use --from {} for the next page",
             last + 1
         )),
         None if entries > 0 => {
             let entries = if entries == 1 { "1 entry".into() } else { format!("{entries} entries") };
-            eprint(format_args!("{name}: the recording has only {entries}: none is on this page"));
+            remark(format_args!("{name}: the recording has only {entries}: none is on this page"));
         }
         _ => {}
     }

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use gf_emulator_core::config::Button;
@@ -10,11 +11,12 @@ use gf_emulator_core::machine::CannedMachine;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::storage::TempGuard;
 use gf_emulator_core::words::count;
-use gf_emulator_core::{Emulator, Error, Handle};
+use gf_emulator_core::{Emulator, EmulatorEvent, Error, Handle};
 use tempfile::TempDir;
 
+use crate::configuration::ConfigArgument;
 use crate::error::CliError;
-use crate::output::notice;
+use crate::output::{answer, notice};
 use crate::signals::TEMP_FILES;
 use crate::{configuration, logging, numbers, signals};
 
@@ -47,9 +49,8 @@ Exit codes: 0 stopped by Ctrl-C or SIGTERM; 1 failure (sign-in refused, service
 not reachable); 2 wrong usage or configuration, or a folder that cannot be
 written to.")]
 pub(crate) struct Arguments {
-    /// The configuration file [default: gf-machine-emulator.cfg]
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    config: ConfigArgument,
     /// Record the session into this folder, which must not have a recording yet
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
@@ -85,7 +86,7 @@ pub(crate) struct Machine {
 
 /// Creates the configured machine, recorded and followed if asked for. A signal stops it.
 pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
-    let loaded = configuration::load(configuration::path(arguments.config.as_ref()))?;
+    let loaded = configuration::load(&arguments.config.find()?)?;
     // The service sends a job once: one that cannot be kept is lost.
     loaded.check_writable()?;
     if let Some(folder) = &arguments.record {
@@ -128,6 +129,8 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     // Before the link is printed: whoever reads it may send a signal at once.
     let handle = emulator.handle();
     signals::on_stop(move || handle.stop());
+    let was_lost = AtomicBool::new(false);
+    emulator.on_event(move |event| report_connection(event, &was_lost));
     let follower = match (listener, emulator.recorder()) {
         (Some(listener), Some(recorder)) => Some(Follower::with_listener(listener, &recorder, emulator.handle())?),
         _ => None,
@@ -139,6 +142,19 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
         read_keys(emulator.handle(), follower.is_some())?;
     }
     Ok(Machine { emulator, _follower: follower, _temp_recording: temp_recording })
+}
+
+/// Says on the console when the service is away, and when it is back.
+fn report_connection(event: &EmulatorEvent, was_lost: &AtomicBool) {
+    match event {
+        EmulatorEvent::Disconnected { reason, is_stopped: false, .. } => {
+            was_lost.store(true, Ordering::Relaxed);
+            let reason = logging::clean(reason);
+            notice(format_args!("the service is away ({reason}); reconnecting until it is back"));
+        }
+        EmulatorEvent::Connected { .. } if was_lost.swap(false, Ordering::Relaxed) => notice("the service is back"),
+        _ => {}
+    }
 }
 
 fn temp_folder() -> Result<(TempDir, TempGuard<'static>), CliError> {
@@ -160,7 +176,7 @@ fn print_link(follower: &Follower) {
              and stop the machine; the link and the page are sent unencrypted"
         ));
     }
-    notice(format_args!("follow it at {}", follower.url()));
+    answer(format_args!("follow it at {}", follower.url()));
 }
 
 /// Controls button and lid from the terminal, if there is one.

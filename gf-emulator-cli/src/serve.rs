@@ -1,5 +1,6 @@
 //! `serve`: the local service for any machine: it reacts to machines, or follows a script or a recording.
 
+use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,13 +12,14 @@ use gf_emulator_core::fleet::{Members, raise_file_limit};
 use gf_emulator_core::local_service::{Behaviour, LocalService, Outcome, Script, Seen, Transcript};
 use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
-use gf_emulator_core::replay::{Comparison, LimitedRecorder, Session, SharedComparer};
+use gf_emulator_core::replay::{Comparison, Difference, LimitedRecorder, Session, SharedComparer};
 use gf_emulator_core::words::count;
+use serde_json::{Value, json};
 
 use crate::error::CliError;
 use crate::faults::{self, FaultArguments};
 use crate::listening::{self, ListenArguments};
-use crate::output::{eprint, print};
+use crate::output::{print, remark};
 use crate::{logging, numbers, recording, signals};
 
 const SCRIPT_LIMIT_BYTES: u64 = 1 << 20;
@@ -63,6 +65,16 @@ Examples:
   gf-machine-emulator serve --listen 127.0.0.1:8080 --plain --replay recording
   gf-machine-emulator serve --listen 8080 --plain --seed 7 \\
       --fault 'status=503 on=PUT:/up/ p=0.2' --fault-profile hourly-cut:0.01
+
+With --json, each line is an object with \"t\" (seconds since the start) and
+\"kind\": listening (address, server_url, status_service_url, ca_file, seed),
+request (method, path, status, bytes, event), opened, message (event or
+progress, action_id, current, total, units; or text), action (action, id,
+status), closed (code), service (serial, change, print, number, state), fault
+(machine, what), waiting and given_up (what), difference (subject, detail),
+recording_full, dropped (lines), left_out (lines), binary (bytes), ping, pong,
+and at the end summary (result: done, failed or stopped; reason; with --replay
+differences, actions, messages, requests).
 
 Exit codes: 0 with --once, --script or --replay: it is done, every print was
 completed, and everything expected arrived; otherwise: Ctrl-C or SIGTERM. 1
@@ -137,6 +149,9 @@ pub(crate) struct Arguments {
     cut_every: Option<Duration>,
     #[command(flatten)]
     faults: FaultArguments,
+    /// Print one JSON object a line
+    #[arg(long)]
+    json: bool,
 }
 
 fn help() -> String {
@@ -146,7 +161,9 @@ fn help() -> String {
 pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     logging::start_with_warnings()?;
     let (stopping, stop) = bounded(1);
-    let transcript = Transcript::new(logging::secrets().clone());
+    let secrets = logging::secrets().clone();
+    let transcript = if arguments.json { Transcript::of_json(secrets) } else { Transcript::new(secrets) };
+    let is_json = arguments.json;
     if let Some(folder) = &arguments.record {
         Recorder::check_folder(folder).map_err(CliError::usage)?;
     }
@@ -158,11 +175,17 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let (lines, recording, comparing) = (Arc::clone(&transcript), recorder.clone(), comparer.clone());
     let observe = move |seen: &Seen| {
         if recording.as_ref().is_some_and(|recorder| recorder.observe(seen)) {
-            lines.add_line("the recording is full: nothing more is recorded".to_owned());
+            match is_json {
+                true => lines.add_object(json!({"kind": "recording_full"})),
+                false => lines.add_line("the recording is full: nothing more is recorded".to_owned()),
+            }
         }
         lines.add(seen);
         if let Some(comparer) = &comparing {
-            comparer.observe(seen, |difference| lines.add_line(logging::clean(&difference.to_string())));
+            comparer.observe(seen, |difference| match is_json {
+                true => lines.add_object(difference_json(difference)),
+                false => lines.add_line(logging::clean(&difference.to_string())),
+            });
         }
     };
     raise_file_limit(arguments.machines.into());
@@ -208,30 +231,71 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     if let (Some(folder), Some(recorder)) = (&arguments.record, &recorder) {
         recorder.start(folder, &service).map_err(CliError::usage)?;
     }
-    arguments.listening.introduce(&service, "Press Ctrl-C to stop.");
-    arguments.faults.announce(&service, script.as_ref());
+    let seed = arguments.faults.seed(&service, script.as_ref());
+    if is_json {
+        let mut listening = arguments.listening.to_json(&service);
+        listening["seed"] = json!(seed);
+        print(transcript.stamp(listening));
+    } else {
+        arguments.listening.introduce(&service, "Press Ctrl-C to stop.");
+        if let Some(seed) = seed {
+            print(format_args!("faults happen on purpose; --seed {seed} repeats them\n"));
+        }
+    }
 
     // Closes in order, so that the machine does not take the end for a lost connection.
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
         service.close_within(1000, if stopped { STOP_TIMEOUT } else { CLOSE_TIMEOUT });
     });
-    if let (Some(session), Some(comparer)) = (session, comparer) {
-        let (comparison, printed) = comparer.finish(session.comparer());
-        return report_comparison(&comparison, printed, outcome);
+    let compared = session.zip(comparer).map(|(session, comparer)| comparer.finish(session.comparer()));
+    if is_json {
+        if let Some((comparison, printed)) = &compared {
+            comparison.differences[*printed..].iter().for_each(|found| print(transcript.stamp(difference_json(found))));
+        }
+        print(transcript.stamp(summary_json(outcome.as_ref(), compared.as_ref().map(|(comparison, _)| comparison))));
+    }
+    let say = |line: &dyn Display| {
+        if !is_json {
+            print(line);
+        }
+    };
+    if let Some((comparison, printed)) = compared {
+        return report_comparison(&comparison, printed, outcome, say);
     }
     if script.is_none() {
-        return behaviour_result(outcome, arguments.once);
+        return behaviour_result(outcome, arguments.once, say);
     }
     script_result(outcome)?;
-    print("the script is done, and everything awaited arrived");
+    say(&"the script is done, and everything awaited arrived");
     Ok(())
 }
 
+fn difference_json(difference: &Difference) -> Value {
+    let [subject, detail] = [&difference.subject, &difference.detail].map(|text| logging::clean(text));
+    json!({"kind": "difference", "subject": subject, "detail": detail})
+}
+
+fn summary_json(outcome: Option<&Outcome>, comparison: Option<&Comparison>) -> Value {
+    let (result, reason) = match outcome {
+        Some(Outcome::Done) => ("done", None),
+        Some(Outcome::Failed { reason, .. }) => ("failed", Some(logging::clean(reason))),
+        None => ("stopped", None),
+    };
+    let mut summary = json!({"kind": "summary", "result": result, "reason": reason});
+    if let Some(comparison) = comparison {
+        summary["differences"] = (comparison.differences.len() + comparison.left_out).into();
+        summary["actions"] = comparison.actions.into();
+        summary["messages"] = comparison.messages.into();
+        summary["requests"] = comparison.requests.into();
+    }
+    summary
+}
+
 /// Fails if a print was not completed, or if the service was stopped although it was to end by itself.
-fn behaviour_result(outcome: Option<Outcome>, once: bool) -> Result<(), CliError> {
+fn behaviour_result(outcome: Option<Outcome>, once: bool, say: impl Fn(&dyn Display)) -> Result<(), CliError> {
     match outcome {
         Some(Outcome::Done) => {
-            print("every machine is homed, and every print is completed");
+            say(&"every machine is homed, and every print is completed");
             Ok(())
         }
         Some(Outcome::Failed { reason, .. }) => Err(CliError::failed(reason)),
@@ -252,13 +316,18 @@ pub(crate) fn script_result(outcome: Option<Outcome>) -> Result<(), CliError> {
 }
 
 /// Prints the differences after the first `printed`, and the result.
-fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Outcome>) -> Result<(), CliError> {
-    comparison.differences[printed..].iter().for_each(print);
+fn report_comparison(
+    comparison: &Comparison,
+    printed: usize,
+    outcome: Option<Outcome>,
+    say: impl Fn(&dyn Display),
+) -> Result<(), CliError> {
+    comparison.differences[printed..].iter().for_each(|difference| say(difference));
     if comparison.left_out > 0 {
-        print(format_args!("and {}", count(comparison.left_out, "more difference")));
+        say(&format_args!("and {}", count(comparison.left_out, "more difference")));
     }
     if comparison.differences.is_empty() && outcome.is_some() {
-        print(comparison);
+        say(comparison);
         return Ok(());
     }
     let error = CliError::failed(comparison);
@@ -272,7 +341,7 @@ fn report_comparison(comparison: &Comparison, printed: usize, outcome: Option<Ou
 fn read_session(folder: &Path, machine: Option<u32>, patience: Duration) -> Result<Session, CliError> {
     let session = Session::read(recording::open(folder, machine)?, patience).map_err(CliError::usage)?;
     for skipped in session.skipped() {
-        eprint(format_args!("{}, line {}: skipped: {}", folder.display(), skipped.line, skipped.reason));
+        remark(format_args!("{}, line {}: skipped: {}", folder.display(), skipped.line, skipped.reason));
     }
     Ok(session)
 }

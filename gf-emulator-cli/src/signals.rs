@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use gf_emulator_core::storage::TempRegistry;
 
 use crate::error::CliError;
-use crate::output::notice;
+use crate::output;
 
 /// How long a clean end may take, unless the session has its own limit. A DNS lookup, for instance, cannot be cancelled.
 const GRACE: Duration = Duration::from_millis(1900);
@@ -75,8 +75,7 @@ fn on_signal() {
         (None, Some(first)) if is_same(first, now) => {}
         (None, Some(_)) => exit(INTERRUPTED),
         (None, None) => {
-            notice("stopped before the end");
-            exit(1);
+            exit_early();
         }
     }
 }
@@ -91,7 +90,13 @@ fn watchdog(since: Instant, grace: Duration) -> ! {
     while let Some(left) = deadline.checked_duration_since(Instant::now()) {
         thread::park_timeout(left);
     }
-    notice(format_args!("stopping took longer than {} s: exiting now", grace.as_secs_f64()));
+    output::error(format_args!("stopping took longer than {} s: exiting now", grace.as_secs_f64()));
+    exit(1)
+}
+
+/// Says that the program was stopped before the end, and exits.
+pub(crate) fn exit_early() -> ! {
+    output::error("stopped before the end");
     exit(1)
 }
 

@@ -3,7 +3,9 @@
 mod arguments;
 mod configurations;
 mod conform;
+mod console;
 mod files_on_disk;
+mod first_steps;
 mod fleet;
 mod floods;
 #[cfg(unix)]
@@ -20,6 +22,7 @@ mod recordings;
 #[cfg(target_os = "linux")]
 mod serve;
 mod sessions;
+mod shells;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -103,6 +106,9 @@ fn every_help_has_usage_examples_and_exit_codes_in_80_columns() {
         "report",
         "import",
         "export",
+        "init",
+        "completions",
+        "man",
     ] {
         let arguments: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let ended = run(&folder, &arguments);
@@ -192,11 +198,11 @@ fn a_missing_configuration_is_answered_with_how_to_create_one() {
     for arguments in [&[][..], &["run"], &["check"], &["collect"], &["--config", "other.cfg"]] {
         let ended = run(&folder, arguments);
         ended.expect(2);
-        for word in
-            ["cfg", "gf-machine-emulator.cfg.sample", "serial, hostname and password", "gf-machine-emulator demo"]
-        {
+        for word in ["cfg", "gf-machine-emulator init", "serial, hostname and password", "gf-machine-emulator demo"] {
             assert!(ended.stderr.contains(word), "{arguments:?} lacks {word}: {}", ended.stderr);
         }
+        // A program that was installed has no source tree.
+        assert!(!ended.stderr.contains("sample"), "{arguments:?}: {}", ended.stderr);
     }
 }
 

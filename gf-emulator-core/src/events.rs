@@ -50,6 +50,8 @@ pub enum EmulatorEvent {
     Disconnected {
         /// Why.
         reason: String,
+        /// Whether the emulator was stopped.
+        is_stopped: bool,
     },
     /// An action was queued. Exactly one [`ActionEnded`](Self::ActionEnded) follows.
     #[non_exhaustive]
@@ -131,7 +133,7 @@ impl fmt::Display for EmulatorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected { url } => write!(f, "connected to {url}"),
-            Self::Disconnected { reason } => write!(f, "disconnected: {reason}"),
+            Self::Disconnected { reason, .. } => write!(f, "disconnected: {reason}"),
             Self::ActionAccepted { action_id, action } => write!(f, "{action} {action_id} accepted"),
             Self::ActionIgnored { action_id, action, reason } => write!(f, "{action} {action_id} ignored: {reason}"),
             Self::ActionEnded { action_id, action, ending, reason } => {

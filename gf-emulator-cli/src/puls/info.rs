@@ -43,7 +43,7 @@ pub(crate) struct Arguments {
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (files, limits) = (&arguments.files, arguments.limit.into());
     if arguments.json {
-        return measure_each(files, limits, |path, measured, _| print_json(path, measured));
+        return print_all_json(files, limits);
     }
     if files.len() > 1 {
         return table(files, limits);
@@ -53,6 +53,11 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         print(format_args!("{}{gzip}\n{}", source::name(path), Summary(measured)));
         Ok(())
     })
+}
+
+/// Prints a JSON object for each job.
+pub(super) fn print_all_json(files: &[PathBuf], limits: Limits) -> Result<(), CliError> {
+    measure_each(files, limits, |path, measured, _| print_json(path, measured))
 }
 
 /// Prints a table with a row for each job, and their total.

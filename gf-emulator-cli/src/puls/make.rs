@@ -15,7 +15,7 @@ use super::drawing::{self, Kind};
 use super::source;
 use crate::error::CliError;
 use crate::numbers;
-use crate::output::{self, eprint};
+use crate::output::{self, remark};
 
 /// Make a job from a line, a square, a circle or a drawing
 ///
@@ -195,7 +195,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
         return Ok(());
     }
     let run_time_s = ticks as f64 / job.header().step_frequency_hz().map_or(f64::NAN, f64::from);
-    eprint(format_args!(
+    remark(format_args!(
         "{output_name}: {}, {run_time_s:.1} s to run, {} kB",
         count(ticks, "tick"),
         bytes.div_ceil(1000)
@@ -205,10 +205,10 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
             Severity::Error => "a machine may refuse this job: ",
             Severity::Remark => "",
         };
-        eprint(format_args!("{output_name}: remark: {why}{finding}"));
+        remark(format_args!("{output_name}: remark: {why}{finding}"));
     }
-    for remark in remarks {
-        eprint(format_args!("{name}: remark: {remark}"));
+    for text in remarks {
+        remark(format_args!("{name}: remark: {text}"));
     }
     Ok(())
 }

@@ -64,6 +64,11 @@ pub(crate) fn table(files: &[PathBuf]) -> Result<(), CliError> {
     info::table(files, Limits::NONE)
 }
 
+/// Prints each of these jobs as a JSON object.
+pub(crate) fn print_json(files: &[PathBuf]) -> Result<(), CliError> {
+    info::print_all_json(files, Limits::NONE)
+}
+
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     match &arguments.command {
         Command::Info(arguments) => info::run(arguments),

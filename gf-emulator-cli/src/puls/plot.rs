@@ -9,7 +9,7 @@ use gf_emulator_core::puls::{Job, MAX_DISTANCE_MM, Plot, PlotOptions, Seconds, V
 use super::source;
 use crate::error::CliError;
 use crate::numbers;
-use crate::output::{self, eprint};
+use crate::output::{self, remark};
 
 /// The latest time that an option takes: a year.
 const MAX_TIME_S: f64 = 31_536_000.0;
@@ -102,15 +102,15 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Ok(());
     }
     let measured = plot.measured();
-    if let Some(remark) = off_bed(&measured.header, &measured.extents, arguments.sheet.start) {
-        eprint(format_args!("{}: remark: {remark}", source::name(file)));
+    if let Some(text) = off_bed(&measured.header, &measured.extents, arguments.sheet.start) {
+        remark(format_args!("{}: remark: {text}", source::name(file)));
     }
     if let Some(end_s) = measured.run_time_s.filter(|_| at_tick.is_some_and(|tick| tick > measured.ticks)) {
         let end = Seconds(end_s);
-        eprint(format_args!("{}: remark: --at is after the end of the job, which is at {end}", source::name(file)));
+        remark(format_args!("{}: remark: --at is after the end of the job, which is at {end}", source::name(file)));
     }
     if !is_stdout {
-        eprint(format_args!("{name}: {} kB", picture.len().div_ceil(1000)));
+        remark(format_args!("{name}: {} kB", picture.len().div_ceil(1000)));
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use gf_emulator_core::report::JobView;
 
 use super::source;
 use crate::error::CliError;
-use crate::output::{self, eprint};
+use crate::output::{self, remark};
 
 /// Write a job as a page for a browser, with a time slider
 ///
@@ -40,10 +40,10 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return Ok(());
     }
     if let Some(left_out) = view.left_out() {
-        eprint(format_args!("{name}: remark: {left_out}"));
+        remark(format_args!("{name}: remark: {left_out}"));
     }
     if !is_stdout {
-        eprint(format_args!("{name}: open it in a browser"));
+        remark(format_args!("{name}: open it in a browser"));
     }
     Ok(())
 }

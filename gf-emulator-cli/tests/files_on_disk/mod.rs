@@ -9,7 +9,7 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::program::{Ended, Program, command};
-use crate::{PASSWORD, SAMPLE, configure, folder, names, run};
+use crate::{PASSWORD, configure, folder, names, run};
 
 /// Runs `pipe`.
 fn pipe(folder: &TempDir, input: &str, arguments: &[&str]) -> Ended {
@@ -22,16 +22,13 @@ fn pipe(folder: &TempDir, input: &str, arguments: &[&str]) -> Ended {
 }
 
 #[test]
-fn check_prints_the_sample() {
+fn a_named_configuration_that_is_missing_is_created_under_its_name() {
     let folder = folder();
-    let ended = run(&folder, &["check", "--sample"]);
-    ended.expect(0);
-    assert_eq!(ended.stdout, fs::read_to_string(SAMPLE).unwrap());
     // The command in the message for a missing file is right for the given name.
     for arguments in [&["check", "--config", "other.cfg"][..], &["collect", "--config", "other.cfg"]] {
         let ended = run(&folder, arguments);
         ended.expect(2);
-        assert!(ended.stderr.contains("gf-machine-emulator check --sample > other.cfg"), "{}", ended.stderr);
+        assert!(ended.stderr.contains("gf-machine-emulator init other.cfg\n"), "{}", ended.stderr);
         assert!(!ended.stderr.contains("gf-machine-emulator.cfg\n"), "{}", ended.stderr);
     }
 }

@@ -29,9 +29,14 @@ pub(crate) fn run_in_shell(folder: &Path, first: &str) -> Command {
 fn prepare(mut command: Command, folder: &Path) -> Command {
     command.current_dir(folder).stdin(Stdio::null());
     let proxies = ["HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY", "NO_PROXY"];
-    for variable in ["RUST_LOG", "GF_MACHINE_SERIAL", "GF_MACHINE_PASSWORD"].iter().chain(&proxies) {
+    let colors = ["NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"];
+    let others = ["RUST_LOG", "GF_MACHINE_SERIAL", "GF_MACHINE_PASSWORD", "GF_MACHINE_CONFIG", "XDG_CONFIG_HOME"];
+    for variable in others.iter().chain(&proxies).chain(&colors) {
         command.env_remove(variable).env_remove(variable.to_lowercase());
     }
+    // Without the user's own configuration.
+    let home = folder.join("no home");
+    command.env("HOME", &home).env("APPDATA", &home);
     command
 }
 

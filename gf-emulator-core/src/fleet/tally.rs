@@ -300,7 +300,7 @@ mod tests {
     }
 
     fn lost() -> EmulatorEvent {
-        EmulatorEvent::Disconnected { reason: String::new() }
+        EmulatorEvent::Disconnected { reason: String::new(), is_stopped: false }
     }
 
     fn accepted(action_id: i64) -> EmulatorEvent {

@@ -11,7 +11,7 @@ use super::seen::{Request, Seen};
 /// Maximum length of a name that a peer chose, in characters; longer ones are cut.
 const NAME_LIMIT: usize = 60;
 /// Maximum length of a replay's status text or of a log message of a machine.
-const LONG_LIMIT: usize = 200;
+pub(super) const LONG_LIMIT: usize = 200;
 /// Who sends to whom.
 const FROM_MACHINE: &str = "machine > service";
 const TO_MACHINE: &str = "service > machine";
@@ -94,7 +94,7 @@ impl Seen {
 }
 
 /// Renders text from peers with this redaction.
-struct Text<'a>(&'a dyn Fn(&str) -> String);
+pub(super) struct Text<'a>(pub(super) &'a dyn Fn(&str) -> String);
 
 impl Text<'_> {
     fn request(&self, request: &Request) -> String {
@@ -132,7 +132,7 @@ impl Text<'_> {
         (message["type"].as_str() == Some("log")).then(|| format!("log {}", self.cut(raw, LONG_LIMIT)))
     }
 
-    fn change(&self, change: &BehaviourChange, print: Option<&str>) -> String {
+    pub(super) fn change(&self, change: &BehaviourChange, print: Option<&str>) -> String {
         match change {
             BehaviourChange::HomingStarted => "homing has started".to_owned(),
             BehaviourChange::HomingSkipped => "no homing: its settings report is empty".to_owned(),
@@ -152,11 +152,11 @@ impl Text<'_> {
         Some(format!("{} {} {}", self.name(action_type?), action["id"].as_i64()?, self.name(status?)))
     }
 
-    fn name(&self, text: &str) -> String {
+    pub(super) fn name(&self, text: &str) -> String {
         self.cut(text, NAME_LIMIT)
     }
 
-    fn cut(&self, text: &str, limit: usize) -> String {
+    pub(super) fn cut(&self, text: &str, limit: usize) -> String {
         let text = (self.0)(text.trim_end());
         let mut shown: String = text.chars().take(limit).map(|c| if c.is_control() { '?' } else { c }).collect();
         if text.chars().nth(limit).is_some() {

@@ -101,6 +101,7 @@ mod sample_jobs;
 mod script;
 mod script_runner;
 mod seen;
+mod seen_json;
 mod server;
 mod task;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
+use serde_json::{Map, Value, json};
 
 use super::routes::job_of;
 use super::{LocalService, Outcome, Seen};
@@ -36,6 +37,8 @@ const A_YEAR: Duration = Duration::from_hours(365 * 24);
 /// ```
 pub struct Transcript {
     secrets: Secrets,
+    /// Lines are JSON objects.
+    is_json: bool,
     started: Instant,
     sender: Sender<String>,
     receiver: Receiver<String>,
@@ -46,9 +49,19 @@ impl Transcript {
     /// Creates a transcript. Its lines are those of [`Seen::to_line`], without `secrets`.
     #[must_use]
     pub fn new(secrets: Secrets) -> Arc<Self> {
+        Self::in_form(secrets, false)
+    }
+
+    /// As [`new`](Self::new), with lines for programs: those of [`Seen::to_json`], with `t`, the seconds since the start.
+    #[must_use]
+    pub fn of_json(secrets: Secrets) -> Arc<Self> {
+        Self::in_form(secrets, true)
+    }
+
+    fn in_form(secrets: Secrets, is_json: bool) -> Arc<Self> {
         let (sender, receiver) = unbounded();
         let (started, dropped) = (Instant::now(), AtomicUsize::new(0));
-        Arc::new(Self { secrets, started, sender, receiver, dropped })
+        Arc::new(Self { secrets, is_json, started, sender, receiver, dropped })
     }
 
     /// Adds the line for `seen`, with the time since the start, unless it is [redundant](Seen::is_redundant). If 10,000
@@ -62,8 +75,29 @@ impl Transcript {
             return;
         }
         self.report_dropped();
-        let line = seen.to_line(|text| self.secrets.redact(text));
+        let redact = |text: &str| self.secrets.redact(text);
+        if self.is_json {
+            return self.add_object(seen.to_json(redact));
+        }
+        let line = seen.to_line(redact);
         self.add_line(format!("{:>8.3} s  {line}", self.started.elapsed().as_secs_f64()));
+    }
+
+    /// Adds a line with this object and `t`, the seconds since the start. Like [`add_line`](Self::add_line), it is never
+    /// dropped.
+    pub fn add_object(&self, object: Value) {
+        self.add_line(self.stamp(object));
+    }
+
+    /// Returns this object as a line, with `t`, the seconds since the start, in front.
+    #[must_use]
+    pub fn stamp(&self, object: Value) -> String {
+        let t = (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
+        let mut line = Map::from_iter([("t".to_owned(), json!(t))]);
+        if let Value::Object(fields) = object {
+            line.extend(fields);
+        }
+        Value::Object(line).to_string()
     }
 
     /// Adds a line that is never dropped; use it only for rare lines.
@@ -74,7 +108,9 @@ impl Transcript {
 
     fn report_dropped(&self) {
         let dropped = self.dropped.swap(0, Ordering::Relaxed);
-        if dropped > 0 {
+        if dropped > 0 && self.is_json {
+            self.add_object(json!({"kind": "dropped", "lines": dropped}));
+        } else if dropped > 0 {
             self.add_line(format!("({dropped} lines dropped: the output is too slow)"));
         }
     }

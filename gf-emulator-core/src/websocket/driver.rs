@@ -50,7 +50,7 @@ impl Driver {
             self.collect();
             self.state.abort();
         }
-        self.close("the machine has stopped");
+        self.close("the machine has stopped", true);
         self.dialer.cancel.cancel();
         if let Some(attempt) = self.attempt.take() {
             attempt.join();
@@ -76,7 +76,7 @@ impl Driver {
                     Err(e) => self.connect_failed(&Error::no_thread("gf-dial", &e)),
                 },
                 Command::Disconnect { reason, retry_in } => {
-                    self.close(&reason);
+                    self.close(&reason, false);
                     log::warn!("connection lost: {reason}; retrying in {:.1} s", retry_in.as_secs_f64());
                 }
                 Command::Wait { interest, until } => match self.poll.wait(interest, until) {
@@ -134,14 +134,14 @@ impl Driver {
         self.socket = Some(socket);
     }
 
-    fn close(&mut self, reason: &str) {
+    fn close(&mut self, reason: &str, is_stopped: bool) {
         if self.socket.is_none() {
             return;
         }
         self.poll.unwatch();
         self.socket = None;
         self.telemetry.record(|| Unredacted::Event(Event::Closed { reason: reason.to_owned() }));
-        self.telemetry.emit(|| EmulatorEvent::Disconnected { reason: reason.to_owned() });
+        self.telemetry.emit(|| EmulatorEvent::Disconnected { reason: reason.to_owned(), is_stopped });
         if self.binary_frames > 1 {
             log::warn!("ignored {} binary frames on this connection", self.binary_frames);
         }
