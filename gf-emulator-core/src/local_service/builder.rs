@@ -65,7 +65,7 @@ impl Default for Builder {
                 machines: 64,
                 serial: None,
                 password: None,
-                token_life: Duration::from_hours(6),
+                token_life: Duration::from_secs(6 * 3600),
                 ws_token_life: Duration::from_secs(30),
                 gone_after: Duration::from_secs(30),
             },
