@@ -74,9 +74,9 @@
 //!
 //! # Versions
 //!
-//! The crate follows semantic versioning. Public structs and enums that may grow are `#[non_exhaustive]`. The minimum
-//! supported Rust version is in `Cargo.toml` (`rust-version`); raising it is a minor release. The texts of errors and log
-//! lines, and the format of reports, are not part of the API. The format of recordings has a version of its own.
+//! The crate follows semantic versioning. Public structs and enums that may grow are `#[non_exhaustive]`. It needs Rust 1.88
+//! or later (`rust-version` in `Cargo.toml`); raising that is a minor release. The texts of errors and log lines, and the
+//! format of reports, are not part of the API. The format of recordings has a version of its own.
 
 pub mod actions;
 pub mod config;

@@ -1,4 +1,4 @@
-//! Text for people.
+//! Text for people, and pieces of it.
 
 use std::fmt::Display;
 
@@ -14,4 +14,21 @@ pub fn count(n: impl Display, what: &str) -> String {
     let n = n.to_string();
     let s = if n == "1" { "" } else { "s" };
     format!("{n} {what}{s}")
+}
+
+/// Returns the start of `text` up to `max` bytes, without the part of a character at its end.
+pub(crate) fn prefix(text: &str, max: usize) -> &str {
+    let end = (0..=max.min(text.len())).rev().find(|&end| text.is_char_boundary(end));
+    &text[..end.unwrap_or_default()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_has_whole_characters() {
+        let prefixes = [0, 1, 2, 3, 4, 5, 9].map(|max| prefix("a\u{e9}\u{4e00}", max));
+        assert_eq!(prefixes, ["", "a", "a", "a\u{e9}", "a\u{e9}", "a\u{e9}", "a\u{e9}\u{4e00}"]);
+    }
 }

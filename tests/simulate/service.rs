@@ -335,7 +335,7 @@ pub(crate) fn send_line(world: &Rc<World>, line: &str) {
     };
     let faults = world.service.borrow().faults;
     let fault = if world.chance(faults.frames) { world.pick(1..5) } else { 0 };
-    world.note(format_args!("service: sends {} (fault {fault})", shown(line)));
+    world.note(format_args!("service: sends {} (fault {fault})", ShownAction(line)));
     let frames = match fault {
         // Two lines in a frame, in two fragments, twice.
         1 => {
@@ -358,15 +358,17 @@ pub(crate) fn send_line(world: &Rc<World>, line: &str) {
     }
 }
 
-/// Returns a line without its URLs, for the trace.
-fn shown(line: &str) -> impl fmt::Display {
-    fmt::from_fn(move |f| {
-        let mut action: Value = serde_json::from_str(line).unwrap_or_default();
+/// Shows a line without its URLs, for the trace.
+struct ShownAction<'a>(&'a str);
+
+impl fmt::Display for ShownAction<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut action: Value = serde_json::from_str(self.0).unwrap_or_default();
         if let Some(action) = action.as_object_mut() {
             action.retain(|key, _| matches!(key.as_str(), "id" | "action_type" | "status"));
         }
         write!(f, "{action}")
-    })
+    }
 }
 
 fn read_frames(world: &Rc<World>, id: usize) {

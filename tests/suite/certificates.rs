@@ -10,10 +10,10 @@ use std::time::Duration;
 use gf_emulator_core::config::{Generation, Proxy};
 use gf_emulator_core::{CertificateProblem, Config, Emulator, Error};
 use gf_emulator_tests::{LIMIT, config, folder, point_at, service};
-use native_tls::{Identity, TlsAcceptor};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
 
 use crate::proxies::StubProxy;
+use crate::tls_server::Acceptor;
 
 /// A root certificate that issues others.
 struct Root(CertifiedIssuer<'static, KeyPair>);
@@ -28,14 +28,13 @@ impl Root {
     }
 
     /// Returns an acceptor with a certificate for `names`, valid from the first to the last year.
-    fn issue(&self, names: &[&str], years: std::ops::Range<i32>) -> TlsAcceptor {
+    fn issue(&self, names: &[&str], years: std::ops::Range<i32>) -> Acceptor {
         let names: Vec<_> = names.iter().map(|name| (*name).to_owned()).collect();
         let mut leaf = CertificateParams::new(names).unwrap();
         (leaf.not_before, leaf.not_after) = (date_time_ymd(years.start, 1, 1), date_time_ymd(years.end, 1, 1));
         let key = KeyPair::generate().unwrap();
         let certificate = leaf.signed_by(&key, &self.0).unwrap();
-        let identity = Identity::from_pkcs8(certificate.pem().as_bytes(), key.serialize_pem().as_bytes()).unwrap();
-        TlsAcceptor::new(identity).unwrap()
+        Acceptor::new(certificate.der(), &key)
     }
 }
 
@@ -43,7 +42,7 @@ impl Root {
 #[derive(Clone)]
 enum Behavior {
     /// Completes the TLS handshake if its certificate is trusted, and refuses the sign-in.
-    Certificate(TlsAcceptor),
+    Certificate(Acceptor),
     /// Responds to the first data with these bytes.
     Respond(&'static [u8]),
     Close,
@@ -122,7 +121,7 @@ fn serve(mut stream: TcpStream, behavior: &Behavior, received: &AtomicUsize) {
             let _ = stream.read(&mut [0; 4096]);
         }
         Behavior::Certificate(acceptor) => {
-            let Ok(mut tls) = acceptor.accept(stream) else { return };
+            let mut tls = acceptor.accept(stream);
             let mut chunk = [0; 4096];
             while let Ok(count @ 1..) = tls.read(&mut chunk) {
                 received.fetch_add(count, Ordering::AcqRel);

@@ -10,6 +10,7 @@ use gf_emulator_tests::{Setup, folder, square};
 use serde_json::json;
 
 use crate::raw_service::{RawService, Response, http, normal_responses};
+use crate::tls_server::Acceptor;
 
 fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
@@ -172,14 +173,12 @@ fn a_complete_job_is_kept() {
 /// URL and the certificate.
 fn serve_without_close_notify(bytes: Vec<u8>) -> (String, String) {
     let own = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    let (pem, key) = (own.cert.pem(), own.signing_key.serialize_pem());
-    let identity = native_tls::Identity::from_pkcs8(pem.as_bytes(), key.as_bytes()).unwrap();
-    let acceptor = native_tls::TlsAcceptor::new(identity).unwrap();
+    let (pem, acceptor) = (own.cert.pem(), Acceptor::new(own.cert.der(), &own.signing_key));
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("https://localhost:{}/job.puls", listener.local_addr().unwrap().port());
     thread::spawn(move || {
         let (tcp, _) = listener.accept().unwrap();
-        let mut stream = acceptor.accept(tcp.try_clone().unwrap()).unwrap();
+        let mut stream = acceptor.accept(tcp.try_clone().unwrap());
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {

@@ -33,5 +33,6 @@ mod sequences;
 mod session;
 mod simulation;
 mod tables;
+mod tls_server;
 mod websocket;
 mod ws_client;

@@ -84,7 +84,7 @@ impl Machine for SlowToPark {
 
 /// Starts a machine and brings it to a phase of a print.
 pub(crate) fn in_phase(generation: Generation, phase: Phase) -> Harness {
-    const LONG: Duration = Duration::from_hours(2400);
+    const LONG: Duration = Duration::from_secs(2400 * 3600);
     let job = if phase == Phase::Resting { square() } else { endless_job() };
     let (parking, parks): (_, Receiver<()>) = bounded(8);
     let mut setup = Setup::new(generation).service(|service| service.puls(job)).config(move |config| {

@@ -265,8 +265,7 @@ fn redacts_secrets_that_a_service_repeats() {
     let text = all_text(folder.path());
     let serial = SERIAL.to_string();
     for secret in [PASSWORD, "ws-token-1", "auth-token-1", "a-presigned-secret", "X-Sig", &serial, &encoded, &escaped] {
-        let context =
-            text.find(secret).map(|at| &text[text.floor_char_boundary(at.saturating_sub(90))..at + secret.len()]);
+        let context = text.lines().find(|line| line.contains(secret));
         assert_eq!(context, None, "{secret} is in the recording");
     }
     let lines = fs::read_to_string(folder.path().join(SESSION_FILE)).unwrap();

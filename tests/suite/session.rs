@@ -234,7 +234,7 @@ fn can_connect_again_after_the_client_could_not_start() {
 fn a_stop_ends_the_delay_between_two_attempts() {
     let (service, folder) = (service_without_tls(), folder());
     service.fault(Fault::status(503).header("Retry-After", "1000").on("POST", SIGN_IN));
-    let emulator = emulator_for(&service, folder.path(), |config| config.service.retry_for = Duration::from_hours(1));
+    let emulator = emulator_for(&service, folder.path(), |config| config.service.retry_for = Duration::from_secs(3600));
     let running = RunningMachine::start((emulator, folder));
     assert!(service.wait_for(|seen| seen.iter().any(|seen| matches!(seen, Seen::Http(_))), LIMIT));
     let ended = running.stop();

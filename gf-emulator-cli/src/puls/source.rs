@@ -75,7 +75,12 @@ pub(super) fn title(path: &Path) -> String {
 /// Returns where a picture or a page of a file is written by default.
 fn default_output(file: &Path, extension: &str) -> PathBuf {
     match file.file_stem() {
-        Some(stem) if !is_std(file) => Path::new(stem).with_added_extension(extension),
+        Some(stem) if !is_std(file) => {
+            let mut name = stem.to_owned();
+            name.push(".");
+            name.push(extension);
+            name.into()
+        }
         _ => PathBuf::from("-"),
     }
 }

@@ -40,8 +40,8 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             generation: Generation::V2,
-            timeout: Duration::from_mins(1),
-            operator_time: Duration::from_mins(2),
+            timeout: Duration::from_secs(60),
+            operator_time: Duration::from_secs(120),
             unattended: false,
             auto_button: false,
         }

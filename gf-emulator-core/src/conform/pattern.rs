@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 
 use crate::local_service::{Bearer, Request, Seen};
+use crate::words::prefix;
 
 /// Maximum length of a kept name or path, in bytes; longer ones are cut. The machine chooses them.
 const NAME_BYTES: usize = 200;
@@ -136,7 +137,7 @@ impl Message {
 }
 
 fn cut(text: &str) -> String {
-    text[..text.floor_char_boundary(NAME_BYTES)].to_owned()
+    prefix(text, NAME_BYTES).to_owned()
 }
 
 /// An event or a progress message that is expected.

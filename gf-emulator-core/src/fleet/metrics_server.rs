@@ -1,7 +1,7 @@
 //! [`MetricsServer`]: serves the status of a fleet to programs that collect metrics.
 
 use std::fmt;
-use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -11,7 +11,8 @@ use super::open_metrics;
 use crate::http_server::connections::Connections;
 use crate::http_server::request::{HttpConnection, RequestError};
 use crate::http_server::response::Response;
-use crate::http_server::stream::{ServerStream, Transport};
+use crate::http_server::socket::ServerSocket;
+use crate::http_server::stream::{ReadLimit, ServerStream};
 use crate::{Error, Result};
 
 /// How long a request may take to arrive, and an answer to be read.
@@ -45,7 +46,7 @@ impl MetricsServer {
     pub fn start(listener: TcpListener, control: Control) -> Result<Self> {
         let failed = |source| Error::Listen { address: "the given listener".into(), source };
         let address = listener.local_addr().map_err(failed)?;
-        let connections = Connections::keeping_authenticated("metrics", MAX_CONNECTIONS);
+        let connections = Connections::keeping_authenticated("metrics", MAX_CONNECTIONS, TIMEOUT);
         let accepting = Arc::clone(&connections);
         let listen = move || {
             accepting.accept_loop(&listener, "gf-metrics-connection", move |socket| serve(socket, &control));
@@ -63,12 +64,9 @@ impl MetricsServer {
 }
 
 /// Answers one request.
-fn serve(socket: &Arc<TcpStream>, control: &Control) {
-    if socket.set_nodelay(true).and_then(|()| socket.set_write_timeout(Some(TIMEOUT))).is_err() {
-        return;
-    }
-    let transport = Transport::with_deadline(Arc::clone(socket), Instant::now() + TIMEOUT);
-    let mut connection = HttpConnection::new(ServerStream::Plain(transport));
+fn serve(socket: &Arc<ServerSocket>, control: &Control) {
+    let limit = ReadLimit::Deadline(Instant::now() + TIMEOUT);
+    let mut connection = HttpConnection::new(ServerStream::plain(Arc::clone(socket), limit));
     let response = match connection.read_head() {
         Ok(head) => match (head.path.as_str(), head.method.as_str()) {
             ("/metrics", "GET") => Response::new(200)
@@ -78,14 +76,11 @@ fn serve(socket: &Arc<TcpStream>, control: &Control) {
             _ => Response::text(404, "not found: the metrics are at /metrics"),
         },
         Err(RequestError::Rejected { status, reason }) => Response::text(status, reason),
-        Err(RequestError::Disconnected) => {
-            let _ = socket.shutdown(Shutdown::Both);
-            return;
-        }
+        Err(RequestError::Disconnected) => return socket.shutdown(Shutdown::Both),
     };
     match connection.write(&response.with_header("Connection", "close")) {
         Ok(()) => connection.finish(),
-        Err(_) => _ = socket.shutdown(Shutdown::Both),
+        Err(_) => socket.shutdown(Shutdown::Both),
     }
 }
 

@@ -127,8 +127,9 @@ impl Broadcaster {
             }
             Err(TrySendError::Full(_)) => {
                 log::info!("follow: disconnected a browser that does not read");
-                // Wakes its thread, which then ends.
+                // Its thread then ends.
                 let _ = subscriber.socket.shutdown(Shutdown::Both);
+                subscriber.waker.wake();
                 false
             }
             Err(TrySendError::Disconnected(_)) => false,

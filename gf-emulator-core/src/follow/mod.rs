@@ -23,7 +23,7 @@ use crate::record::Recorder;
 use crate::{Error, Handle, Result};
 use access::AccessToken;
 use drawing_cache::DrawingCache;
-use server::Server;
+use server::{Server, WRITE_TIMEOUT};
 
 /// The most connections. An open page keeps one, and a browser opens up to six for requests. A further one evicts
 /// the oldest connection that has not sent the token.
@@ -105,7 +105,7 @@ impl Follower {
             report: Mutex::default(),
             drawings,
             broadcaster: Arc::default(),
-            connections: Connections::keeping_authenticated("follow", MAX_CONNECTIONS),
+            connections: Connections::keeping_authenticated("follow", MAX_CONNECTIONS, WRITE_TIMEOUT),
         });
         let (broadcast_stop, stop) = bounded(0);
         let mut follower = Self {

@@ -1,7 +1,7 @@
 //! The request handler: one request per connection.
 
 use std::io::{self, BufWriter, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use super::page;
 use crate::http_server::connections::Connections;
 use crate::http_server::request::{BodyLength, HttpConnection, RequestError, RequestHead};
 use crate::http_server::response::Response;
-use crate::http_server::stream::{ServerStream, Transport};
+use crate::http_server::socket::ServerSocket;
+use crate::http_server::stream::{ReadLimit, ServerStream};
 use crate::record::WriteProgress;
 use crate::report::{ChangedSince, JobRenderer, LiveReport, Report};
 use crate::sync::lock;
@@ -22,7 +23,7 @@ use crate::{Error, Handle, Result};
 /// How long a request may take to arrive. Browsers open connections before they have a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// A client that accepts no data for this long is disconnected.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
+pub(super) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest request body, in bytes: `open` or `close`.
 const MAX_BODY_BYTES: u64 = 64;
 /// The size of a chunk of a page.
@@ -62,18 +63,16 @@ enum Reply {
 
 impl Server {
     /// Serves a connection.
-    pub(super) fn serve(&self, socket: &Arc<TcpStream>) {
-        let configured = socket.set_nodelay(true).and_then(|()| socket.set_write_timeout(Some(WRITE_TIMEOUT)));
-        let Ok(local) = configured.and_then(|()| socket.local_addr()) else { return };
-        let wire = Transport::with_deadline(Arc::clone(socket), Instant::now() + REQUEST_TIMEOUT);
-        let mut connection = HttpConnection::new(ServerStream::Plain(wire));
+    pub(super) fn serve(&self, socket: &Arc<ServerSocket>) {
+        let Ok(local) = socket.tcp().local_addr() else { return };
+        let limit = ReadLimit::Deadline(Instant::now() + REQUEST_TIMEOUT);
+        let mut connection = HttpConnection::new(ServerStream::plain(Arc::clone(socket), limit));
         let sent = match self.handle_request(&mut connection, socket, local) {
             Ok(Reply::Rows { after, accept_key }) => {
                 if let Err(e) = self.send_rows(connection, socket, after, &accept_key) {
                     log::debug!("follow: lost the connection to a page: {e}");
                 }
-                let _ = socket.shutdown(Shutdown::Both);
-                return;
+                return socket.shutdown(Shutdown::Both);
             }
             Ok(reply) => self.send_reply(&mut connection, reply),
             Err(RequestError::Rejected { status, reason }) => send(&mut connection, Response::text(status, reason)),
@@ -83,7 +82,7 @@ impl Server {
             Ok(()) => connection.finish(),
             Err(e) => {
                 log::debug!("follow: a connection ended early: {e}");
-                let _ = socket.shutdown(Shutdown::Both);
+                socket.shutdown(Shutdown::Both);
             }
         }
     }
@@ -92,7 +91,7 @@ impl Server {
     fn handle_request(
         &self,
         connection: &mut HttpConnection,
-        socket: &Arc<TcpStream>,
+        socket: &Arc<ServerSocket>,
         local: SocketAddr,
     ) -> std::result::Result<Reply, RequestError> {
         let head = connection.read_head()?;
@@ -162,7 +161,7 @@ impl Server {
     fn send_rows(
         &self,
         mut connection: HttpConnection,
-        socket: &Arc<TcpStream>,
+        socket: &Arc<ServerSocket>,
         after: u64,
         accept_key: &str,
     ) -> io::Result<()> {
@@ -177,7 +176,7 @@ impl Server {
             .with_header("Sec-WebSocket-Accept", accept_key);
         connection.stream().write_all(&answer.head(""))?;
         let (_, early) = connection.into_parts();
-        self.broadcaster.serve(socket, early, &self.folder, after, slot)
+        self.broadcaster.serve(socket.tcp(), early, &self.folder, after, slot)
     }
 
     /// Sends what `write` renders of the recording so far, in chunks.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use super::socket::ServerSocket;
 use crate::sync::{lock, wait};
 
 /// How long an evicted connection may take to end.
@@ -18,6 +19,8 @@ pub(crate) struct Connections {
     server: &'static str,
     /// Maximum number of connections.
     limit: usize,
+    /// How long a peer may leave what is sent to it unread.
+    write_timeout: Duration,
     /// Whether an authenticated connection may be evicted if all are authenticated.
     evicts_authenticated: bool,
     sockets: Mutex<Sockets>,
@@ -34,7 +37,7 @@ struct Sockets {
 }
 
 struct OpenConnection {
-    socket: Arc<TcpStream>,
+    socket: Arc<ServerSocket>,
     /// See [`Connections::mark_authenticated`].
     is_authenticated: bool,
     /// It was shut down in favour of a new connection.
@@ -52,8 +55,7 @@ impl Sockets {
             return false;
         };
         open.is_evicted = true;
-        // Fails if it is already closed.
-        let _ = open.socket.shutdown(Shutdown::Both);
+        open.socket.shutdown(Shutdown::Both);
         true
     }
 }
@@ -75,20 +77,20 @@ impl Connections {
     /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one, or else the
     /// oldest.
     #[cfg(feature = "local-service")]
-    pub(crate) fn new(server: &'static str, limit: usize) -> Arc<Self> {
-        Self::with(server, limit, true)
+    pub(crate) fn new(server: &'static str, limit: usize, write_timeout: Duration) -> Arc<Self> {
+        Self::with(server, limit, write_timeout, true)
     }
 
     /// Beyond `limit` connections, evicts the oldest [unauthenticated](Self::mark_authenticated) one. If there is none,
     /// the new connection is closed.
     #[cfg(any(feature = "fleet", feature = "follow"))]
-    pub(crate) fn keeping_authenticated(server: &'static str, limit: usize) -> Arc<Self> {
-        Self::with(server, limit, false)
+    pub(crate) fn keeping_authenticated(server: &'static str, limit: usize, write_timeout: Duration) -> Arc<Self> {
+        Self::with(server, limit, write_timeout, false)
     }
 
-    fn with(server: &'static str, limit: usize, evicts_authenticated: bool) -> Arc<Self> {
+    fn with(server: &'static str, limit: usize, write_timeout: Duration, evicts_authenticated: bool) -> Arc<Self> {
         let (sockets, removed, threads) = (Mutex::default(), Condvar::new(), Mutex::default());
-        Arc::new(Self { server, limit, evicts_authenticated, sockets, removed, threads })
+        Arc::new(Self { server, limit, write_timeout, evicts_authenticated, sockets, removed, threads })
     }
 
     pub(crate) fn is_stopping(&self) -> bool {
@@ -133,25 +135,24 @@ impl Connections {
     }
 
     /// Marks a connection whose peer has shown a valid token: others are evicted before it.
-    pub(crate) fn mark_authenticated(&self, socket: &Arc<TcpStream>) {
+    pub(crate) fn mark_authenticated(&self, socket: &Arc<ServerSocket>) {
         let mut sockets = lock(&self.sockets);
         if let Some(open) = sockets.open.values_mut().find(|open| Arc::ptr_eq(&open.socket, socket)) {
             open.is_authenticated = true;
         }
     }
 
-    /// Shuts down every socket, which wakes the threads that wait for one.
+    /// Shuts down every connection, so that no thread waits for one.
     pub(crate) fn shutdown_sockets(&self) {
         let open: Vec<_> = lock(&self.sockets).open.values().map(|open| Arc::clone(&open.socket)).collect();
         for socket in open {
-            // Fails if it is already closed.
-            let _ = socket.shutdown(Shutdown::Both);
+            socket.shutdown(Shutdown::Both);
         }
         self.removed.notify_all();
     }
 
     /// Registers a connection, evicting another if the limit is reached.
-    fn register(self: &Arc<Self>, socket: &Arc<TcpStream>) -> Option<ConnectionGuard> {
+    fn register(self: &Arc<Self>, socket: &Arc<ServerSocket>) -> Option<ConnectionGuard> {
         let mut sockets = lock(&self.sockets);
         if sockets.open.len() >= self.limit && !sockets.evict_oldest(self.evicts_authenticated) {
             return None;
@@ -179,7 +180,7 @@ impl Connections {
     /// Runs on the listener's thread.
     pub(crate) fn accept_loop<S>(self: &Arc<Self>, listener: &TcpListener, name: &str, serve: S)
     where
-        S: Fn(&Arc<TcpStream>) + Clone + Send + 'static,
+        S: Fn(&Arc<ServerSocket>) + Clone + Send + 'static,
     {
         loop {
             let accepted = listener.accept();
@@ -187,8 +188,9 @@ impl Connections {
                 return;
             }
             match accepted {
-                Ok((socket, _)) => {
-                    let socket = Arc::new(socket);
+                Ok((tcp, _)) => {
+                    // Fails on some systems if the peer has already gone.
+                    let Ok(socket) = ServerSocket::new(tcp, self.write_timeout).map(Arc::new) else { continue };
                     let Some(guard) = self.register(&socket) else { continue };
                     let serve = serve.clone();
                     let started = self.spawn(name, move || {

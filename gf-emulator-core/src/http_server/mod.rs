@@ -10,4 +10,5 @@
 pub(crate) mod connections;
 pub(crate) mod request;
 pub(crate) mod response;
+pub(crate) mod socket;
 pub(crate) mod stream;

@@ -265,7 +265,7 @@ impl HttpConnection {
     /// Closes the connection so that the peer still gets the response, even if it has not sent its whole request.
     pub(crate) fn finish(mut self) {
         self.stream.send_close_notify();
-        linger(&self.stream.socket());
+        linger(self.stream.socket());
     }
 }
 

@@ -1,10 +1,10 @@
 //! HTTP responses, and closing a connection so that the last one is not lost.
 
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::stream::read_socket;
+use super::socket::ServerSocket;
 
 /// Up to this size a response's head and body are sent in one write.
 pub(super) const ONE_WRITE_BYTES: usize = 64 * 1024;
@@ -64,16 +64,8 @@ impl Response {
 
 /// Shuts down the sending side and discards input for up to 2 s: closing a socket with unread input sends a reset,
 /// which can destroy the response on its way.
-pub(crate) fn linger(socket: &TcpStream) {
-    if socket.shutdown(Shutdown::Write).is_err() {
-        return;
-    }
+pub(crate) fn linger(socket: &ServerSocket) {
+    socket.shutdown(Shutdown::Write);
     let deadline = Instant::now() + LINGER_TIMEOUT;
-    let mut block = [0; 8192];
-    while let Some(left) = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero()) {
-        let ready = socket.set_read_timeout(Some(left)).and_then(|()| read_socket(socket, &mut block));
-        if !matches!(ready, Ok(count) if count > 0) {
-            break;
-        }
-    }
+    while let Ok(1..) = socket.read_until(&mut [0; 8192], Some(deadline)) {}
 }

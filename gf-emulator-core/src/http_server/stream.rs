@@ -1,8 +1,8 @@
-//! An accepted connection, plain or TLS, with blocking reads at first and through memory later.
+//! An accepted connection, plain or TLS, on its socket at first and in memory later.
 //!
-//! A TLS stream cannot be split: the thread that reads holds it. So that one thread can block in a read while others
-//! write, the stream is *detached*: from then on it reads from and writes to buffers in memory and never blocks, and
-//! its owner copies the bytes to and from the socket without holding the stream.
+//! A TLS connection cannot be split: the thread that reads holds it. So that one thread can wait for input while others
+//! write, the stream is *detached*: from then on it reads from and writes to buffers in memory and never waits, and its
+//! owner copies the bytes to and from the socket without holding the stream.
 
 #![cfg_attr(
     not(feature = "local-service"),
@@ -10,21 +10,33 @@
 )]
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
-#[cfg(any(feature = "fleet", feature = "follow"))]
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use native_tls::TlsStream;
+#[cfg(feature = "local-service")]
+use rustls::{ServerConfig, ServerConnection};
+
+use super::socket::ServerSocket;
+
+/// How much a TLS connection encrypts before it is written to the socket: a few records, of at most 16 KiB each.
+#[cfg(feature = "local-service")]
+const TLS_BUFFER_BYTES: usize = 64 * 1024;
+
+/// How long reads from a socket may take.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum ReadLimit {
+    /// Each of them.
+    Silence(Duration),
+    /// All of them together, so that a peer cannot hold a thread by sending a byte at a time.
+    Deadline(Instant),
+}
 
 /// What the stream reads from and writes to: the socket, or, once detached, two buffers.
 #[derive(Debug)]
-pub(crate) struct Transport {
-    socket: Arc<TcpStream>,
+struct Transport {
+    socket: Arc<ServerSocket>,
+    limit: ReadLimit,
     memory: Option<Buffers>,
-    /// Reads fail after it.
-    #[cfg(any(feature = "fleet", feature = "follow"))]
-    deadline: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
@@ -35,33 +47,14 @@ struct Buffers {
     output: Vec<u8>,
 }
 
-impl Transport {
-    pub(crate) fn new(socket: Arc<TcpStream>) -> Self {
-        Self {
-            socket,
-            memory: None,
-            #[cfg(any(feature = "fleet", feature = "follow"))]
-            deadline: None,
-        }
-    }
-
-    /// As [`new`](Self::new), but every read fails after `deadline`, so that a peer cannot hold a thread by sending a
-    /// byte at a time.
-    #[cfg(any(feature = "fleet", feature = "follow"))]
-    pub(crate) fn with_deadline(socket: Arc<TcpStream>, deadline: Instant) -> Self {
-        Self { deadline: Some(deadline), ..Self::new(socket) }
-    }
-}
-
 impl Read for Transport {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let Some(memory) = &mut self.memory else {
-            #[cfg(any(feature = "fleet", feature = "follow"))]
-            if let Some(deadline) = self.deadline {
-                let left = deadline.checked_duration_since(Instant::now()).filter(|left| !left.is_zero());
-                self.socket.set_read_timeout(Some(left.ok_or(io::ErrorKind::TimedOut)?))?;
-            }
-            return read_socket(&self.socket, buf);
+            let deadline = match self.limit {
+                ReadLimit::Silence(longest) => Instant::now() + longest,
+                ReadLimit::Deadline(deadline) => deadline,
+            };
+            return self.socket.read_until(buf, Some(deadline));
         };
         let left = &memory.input[memory.consumed..];
         if left.is_empty() {
@@ -94,45 +87,55 @@ impl Write for Transport {
     }
 }
 
-/// Reads from the socket, retrying if a signal interrupts the read: with a timeout set, the system does not restart it.
-pub(crate) fn read_socket(mut socket: &TcpStream, buf: &mut [u8]) -> io::Result<usize> {
-    loop {
-        match socket.read(buf) {
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
-}
-
 /// An accepted connection.
 #[derive(Debug)]
-pub(crate) enum ServerStream {
-    /// Without TLS.
-    Plain(Transport),
-    /// TLS, after the handshake.
-    Tls(Box<TlsStream<Transport>>),
+pub(crate) struct ServerStream {
+    transport: Transport,
+    /// After the handshake.
+    #[cfg(feature = "local-service")]
+    tls: Option<Box<ServerConnection>>,
 }
 
 impl ServerStream {
-    fn transport(&mut self) -> &mut Transport {
-        match self {
-            Self::Plain(transport) => transport,
-            Self::Tls(tls) => tls.get_mut(),
+    /// A connection without TLS.
+    pub(crate) fn plain(socket: Arc<ServerSocket>, limit: ReadLimit) -> Self {
+        Self {
+            transport: Transport { socket, limit, memory: None },
+            #[cfg(feature = "local-service")]
+            tls: None,
         }
     }
 
-    pub(crate) fn socket(&mut self) -> Arc<TcpStream> {
-        Arc::clone(&self.transport().socket)
+    /// Accepts a TLS connection. `limit` is for the handshake.
+    #[cfg(feature = "local-service")]
+    pub(crate) fn tls(socket: Arc<ServerSocket>, limit: ReadLimit, config: &Arc<ServerConfig>) -> io::Result<Self> {
+        let mut stream = Self::plain(socket, limit);
+        let mut tls = ServerConnection::new(Arc::clone(config)).map_err(io::Error::other)?;
+        tls.set_buffer_limit(Some(TLS_BUFFER_BYTES));
+        while tls.is_handshaking() {
+            tls.complete_io(&mut stream.transport)?;
+        }
+        stream.tls = Some(Box::new(tls));
+        Ok(stream)
+    }
+
+    pub(crate) fn socket(&self) -> &Arc<ServerSocket> {
+        &self.transport.socket
+    }
+
+    /// Sets how long further reads may take.
+    pub(crate) fn set_read_limit(&mut self, limit: ReadLimit) {
+        self.transport.limit = limit;
     }
 
     /// Switches the stream to buffers in memory (see the module's documentation).
     pub(crate) fn detach(&mut self) {
-        self.transport().memory = Some(Buffers::default());
+        self.transport.memory = Some(Buffers::default());
     }
 
     /// Gives a detached stream input from the socket; an empty slice marks the end.
     pub(crate) fn feed(&mut self, bytes: &[u8]) {
-        if let Some(memory) = &mut self.transport().memory {
+        if let Some(memory) = &mut self.transport.memory {
             memory.input.extend_from_slice(bytes);
             memory.ended |= bytes.is_empty();
         }
@@ -140,64 +143,63 @@ impl ServerStream {
 
     /// Takes the output of a detached stream.
     pub(crate) fn take_output(&mut self) -> Vec<u8> {
-        self.transport().memory.as_mut().map(|memory| std::mem::take(&mut memory.output)).unwrap_or_default()
+        self.transport.memory.as_mut().map(|memory| std::mem::take(&mut memory.output)).unwrap_or_default()
     }
 
     /// Returns the size of the output of a detached stream, in bytes.
-    pub(crate) fn pending_output(&mut self) -> usize {
-        self.transport().memory.as_ref().map_or(0, |memory| memory.output.len())
+    pub(crate) fn pending_output(&self) -> usize {
+        self.transport.memory.as_ref().map_or(0, |memory| memory.output.len())
     }
 
     /// Sends the TLS `close_notify`, which tells the peer that the connection was not truncated.
     pub(crate) fn send_close_notify(&mut self) {
-        if let Self::Tls(tls) = self {
+        #[cfg(feature = "local-service")]
+        if let Some(tls) = &mut self.tls {
+            tls.send_close_notify();
             // Fails if the peer is already gone.
-            let _ = tls.shutdown();
+            let _ = write_records(tls, &mut self.transport);
         }
     }
 }
 
+/// Writes all encrypted records.
+#[cfg(feature = "local-service")]
+fn write_records(tls: &mut ServerConnection, transport: &mut Transport) -> io::Result<()> {
+    while tls.wants_write() {
+        if tls.write_tls(transport)? == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+    }
+    Ok(())
+}
+
 impl Read for ServerStream {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(transport) => transport.read(buf),
-            Self::Tls(tls) => tls.read(buf),
+        #[cfg(feature = "local-service")]
+        if let Some(tls) = &mut self.tls {
+            loop {
+                match tls.reader().read(buf) {
+                    Err(e) if e.kind() == io::ErrorKind::WouldBlock => _ = tls.complete_io(&mut self.transport)?,
+                    done => return done,
+                }
+            }
         }
+        self.transport.read(buf)
     }
 }
 
 impl Write for ServerStream {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Plain(transport) => transport.write(buf),
-            Self::Tls(tls) => tls.write(buf),
+        #[cfg(feature = "local-service")]
+        if let Some(tls) = &mut self.tls {
+            let count = tls.writer().write(buf)?;
+            // `StreamOwned` of rustls keeps the error of this for the next write, which there may not be.
+            return write_records(tls, &mut self.transport).map(|()| count);
         }
+        self.transport.write(buf)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        match self {
-            Self::Plain(transport) => transport.flush(),
-            Self::Tls(tls) => tls.flush(),
-        }
-    }
-}
-
-#[cfg(all(test, any(feature = "fleet", feature = "follow")))]
-mod tests {
-    use std::net::TcpListener;
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn reads_fail_after_the_deadline() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let mut client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-        let server = Arc::new(listener.accept().unwrap().0);
-        client.write_all(b"ab").unwrap();
-        let mut transport = Transport::with_deadline(Arc::clone(&server), Instant::now() + Duration::from_secs(20));
-        assert_eq!(transport.read(&mut [0]).unwrap(), 1);
-        let mut transport = Transport::with_deadline(server, Instant::now());
-        assert_eq!(transport.read(&mut [0]).unwrap_err().kind(), io::ErrorKind::TimedOut);
+        Ok(())
     }
 }

@@ -65,7 +65,7 @@ impl Default for Builder {
                 machines: 64,
                 serial: None,
                 password: None,
-                token_life: Duration::from_hours(6),
+                token_life: Duration::from_secs(6 * 3600),
                 ws_token_life: Duration::from_secs(30),
                 gone_after: Duration::from_secs(30),
             },
@@ -324,7 +324,7 @@ impl Builder {
         } else {
             None
         };
-        let (ca_pem, acceptor) = certificate.map(|made| (made.ca_pem, made.acceptor)).unzip();
+        let (ca_pem, tls) = certificate.map(|made| (made.ca_pem, made.tls)).unzip();
         let mut jobs = self.jobs;
         let task = self.task.map(|task| into_task(task, &mut jobs)).transpose()?;
         let pack = |file: Vec<u8>| -> Result<Arc<[u8]>, LocalServiceError> {
@@ -350,7 +350,7 @@ impl Builder {
         let shared = Arc::clone(&core);
         let thread = thread::Builder::new()
             .name("gf-service-listener".to_owned())
-            .spawn(move || server::listen(&shared, &listener, acceptor.as_ref()))
+            .spawn(move || server::listen(&shared, &listener, tls.as_ref()))
             .map_err(LocalServiceError::Start)?;
         Ok(LocalService { core, listener: Mutex::new(Some(thread)), addr, ca_pem })
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -24,6 +25,8 @@ use crate::http_server::connections::Connections;
 /// Maximum number of connections for each machine, each with a thread. When all are in use, an older one is evicted for a
 /// new one, preferably one without a valid token.
 const CONNECTIONS_PER_MACHINE: usize = 4;
+/// How long a peer may be silent in or between requests, or leave what is sent to it unread.
+pub(super) const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Which request bodies are held in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,7 +117,7 @@ impl Core {
             faults,
             task,
             runs: Runs::default(),
-            connections: Connections::new("local service", CONNECTIONS_PER_MACHINE.saturating_mul(limit)),
+            connections: Connections::new("local service", CONNECTIONS_PER_MACHINE.saturating_mul(limit), IDLE_TIMEOUT),
             held_bytes: AtomicUsize::new(0),
             secrets,
         })

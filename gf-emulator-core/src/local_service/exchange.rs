@@ -1,7 +1,6 @@
 //! One HTTP request and its response.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
@@ -17,6 +16,7 @@ use super::seen::{Bearer, Request, Seen, redacted_header};
 use super::urls::marked_machine;
 use crate::http_server::request::{BodyLength, HttpConnection, RequestError, RequestHead};
 use crate::http_server::response::Response;
+use crate::http_server::socket::ServerSocket;
 
 /// Maximum size of a body that is held in memory while its request is answered, in bytes: events, reports, sign-ins.
 const SMALL_BODY_BYTES: usize = 64 * 1024;
@@ -96,7 +96,7 @@ impl Drop for Body<'_> {
 pub(super) fn exchange(
     core: &Core,
     connection: &mut HttpConnection,
-    socket: &Arc<TcpStream>,
+    socket: &Arc<ServerSocket>,
 ) -> Result<Next, RequestError> {
     let head = connection.read_head()?;
     let is_upgrade = head.method == "GET" && head.header_has("upgrade", "websocket");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::link::WsEnd;
 
 /// The longest time that something is late or waits.
-pub(super) const LONGEST: Duration = Duration::from_hours(24);
+pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// Something that goes wrong on purpose: a failure, what it happens to, and how often.
 ///

@@ -82,7 +82,7 @@ mod tests {
         let above = 0.1 * 0.5_f64.exp();
         assert!((above * 0.97..above * 1.03).contains(&log_normal[8413]), "{}", log_normal[8413]);
         assert!(delays(Latency::LogNormal { median: seconds(1.0), sigma: 10.0 })[10_000] <= LONGEST.as_secs_f64());
-        assert_eq!(Draws::new(1, &[]).delay(Latency::Fixed(Duration::from_hours(2))), Duration::from_hours(2));
+        assert_eq!(Draws::new(1, &[]).delay(Latency::Fixed(Duration::from_secs(7200))), Duration::from_secs(7200));
         assert_eq!(Draws::new(1, &[]).delay(Latency::Fixed(Duration::MAX)), LONGEST);
     }
 }

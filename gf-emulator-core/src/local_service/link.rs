@@ -1,12 +1,12 @@
 //! One WebSocket connection with a machine, from the service's side. It knows nothing of machines or of the service:
 //! what it reads goes to a callback.
 //!
-//! One thread blocks in a read of the socket; every other thread sends directly. The stream between them is detached
+//! One thread waits for input; every other thread sends directly. The stream between them is detached
 //! (see [`http_server::stream`](crate::http_server::stream)), so that neither waits for the other.
 
 use std::fmt;
 use std::io::{self, Write};
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
@@ -19,13 +19,12 @@ use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Error as WsError, Message, WebSocket};
 
 use crate::http_server::response::linger;
-use crate::http_server::stream::{ServerStream, read_socket};
+use crate::http_server::socket::ServerSocket;
+use crate::http_server::stream::ServerStream;
 use crate::sync::{lock, wait};
 
 /// How long a machine may take to close its side after a cut or a Close frame.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a write to the machine may block.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum size of a message. A full settings report is about 10 kB (measured on hardware).
 const MESSAGE_LIMIT_BYTES: usize = 1 << 20;
 /// Size of the header of an unmasked frame of up to 64 KiB, in bytes (RFC 6455, section 5.2).
@@ -114,7 +113,7 @@ pub(super) enum LinkEvent<'a> {
 
 /// An open WebSocket connection.
 pub(super) struct Link {
-    socket: Arc<TcpStream>,
+    socket: Arc<ServerSocket>,
     state: Mutex<State>,
     ended: Condvar,
 }
@@ -151,7 +150,7 @@ impl Link {
     /// The response is sent with the first flush, so that the link can be registered before the machine knows that it
     /// is open.
     pub(super) fn new(mut stream: ServerStream, early: Vec<u8>, response: &[u8]) -> io::Result<Self> {
-        let socket = stream.socket();
+        let socket = Arc::clone(stream.socket());
         stream.detach();
         stream.write_all(response)?;
         let config = WebSocketConfig::default()
@@ -209,8 +208,7 @@ impl Link {
                 if bytes.is_empty() {
                     if state.cut == Some(Cut::Drain) {
                         state.finished = true;
-                        // Fails if it is already closed.
-                        let _ = self.socket.shutdown(Shutdown::Write);
+                        self.socket.shutdown(Shutdown::Write);
                     }
                     return Ok(());
                 }
@@ -221,7 +219,7 @@ impl Link {
             lock(&self.state).writing = false;
             if let Err(error) = written {
                 // Part of a frame may have been sent, so nothing can follow. The reading thread sees the end.
-                let _ = self.socket.shutdown(Shutdown::Both);
+                self.socket.shutdown(Shutdown::Both);
                 return Err(error);
             }
         }
@@ -236,7 +234,7 @@ impl Link {
                 let frame = CloseFrame { code: CloseCode::from(code), reason: "".into() };
                 let sent = lock(&self.state).websocket.close(Some(frame));
                 if sent.is_err() || self.flush().is_err() {
-                    let _ = self.socket.shutdown(Shutdown::Both);
+                    self.socket.shutdown(Shutdown::Both);
                 }
             }
         }
@@ -247,13 +245,12 @@ impl Link {
         match how {
             // If this fails, the flush has shut the socket down.
             Cut::Drain => _ = self.flush(),
-            // Fails if it is already closed.
-            Cut::Hard => _ = self.socket.shutdown(Shutdown::Both),
+            Cut::Hard => self.socket.shutdown(Shutdown::Both),
             Cut::Reset => {
                 // With a linger time of 0, closing the socket resets the connection, which `run` does when its read has
                 // ended. Shutting down the sending side would send a FIN first.
-                let _ = SockRef::from(&*self.socket).set_linger(Some(Duration::ZERO));
-                let _ = self.socket.shutdown(Shutdown::Read);
+                let _ = SockRef::from(&**self.socket.tcp()).set_linger(Some(Duration::ZERO));
+                self.socket.shutdown(Shutdown::Read);
             }
         }
     }
@@ -274,7 +271,7 @@ impl Link {
     /// Waits until the machine closes its side, for `timeout` at most; then shuts the socket down.
     pub(super) fn end(&self, timeout: Duration) {
         if !self.wait_for_end(timeout) {
-            let _ = self.socket.shutdown(Shutdown::Both);
+            self.socket.shutdown(Shutdown::Both);
             self.wait_for_end(CLOSE_TIMEOUT);
         }
     }
@@ -300,7 +297,6 @@ impl Link {
     /// Reads until the connection ends. If `scheduled`, ends it that long after the call. Runs on the connection's own
     /// thread.
     pub(super) fn run(&self, scheduled: Option<(Duration, WsEnd)>, mut on_event: impl FnMut(LinkEvent<'_>)) {
-        let _ = self.socket.set_write_timeout(Some(WRITE_TIMEOUT));
         let mut end_at = scheduled.and_then(|(after, _)| Instant::now().checked_add(after));
         let mut scheduled = scheduled.map(|(_, how)| how);
         let mut read = ReadState::default();
@@ -316,8 +312,7 @@ impl Link {
             if !is_open || read.pong_bytes > PONGS_LIMIT_BYTES {
                 break;
             }
-            let left = end_at.map(|at| at.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) {
+            if end_at.is_some_and(|at| at <= Instant::now()) {
                 // The second time, the machine has not closed its side in time.
                 let Some(how) = scheduled.take().filter(|_| lock(&self.state).cut.is_none()) else { break };
                 on_event(LinkEvent::Closing);
@@ -326,12 +321,9 @@ impl Link {
                 end_at = Some(Instant::now() + CLOSE_TIMEOUT);
                 continue;
             }
-            if self.socket.set_read_timeout(left).is_err() {
-                break;
-            }
-            match read_socket(&self.socket, &mut block) {
+            match self.socket.read_until(&mut block, end_at) {
                 Ok(count) => lock(&self.state).websocket.get_mut().feed(&block[..count]),
-                Err(e) if matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {}
+                Err(e) if e.kind() == io::ErrorKind::TimedOut => {}
                 Err(_) => lock(&self.state).websocket.get_mut().feed(&[]),
             }
         }
@@ -343,7 +335,7 @@ impl Link {
             if read.is_rejected {
                 linger(&self.socket);
             }
-            let _ = self.socket.shutdown(Shutdown::Both);
+            self.socket.shutdown(Shutdown::Both);
         }
         on_event(LinkEvent::Closed { code: read.close_code });
         lock(&self.state).ended = true;

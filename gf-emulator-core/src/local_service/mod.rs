@@ -139,7 +139,7 @@ use crate::Secrets;
 use crate::sync::lock;
 
 /// How long [`LocalService::send`] waits for a machine to connect.
-const SEND_TIMEOUT: Duration = Duration::from_mins(1);
+const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An error of the local service.
 #[derive(Debug, thiserror::Error)]

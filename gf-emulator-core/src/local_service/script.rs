@@ -11,7 +11,7 @@ use super::fault::Fault;
 use super::link::{Cut, can_be_sent};
 
 /// The default timeout of a step.
-const DEFAULT_TIMEOUT: Duration = Duration::from_mins(1);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 /// The longest time in a script: a year, in seconds.
 const LONGEST_S: f64 = 365.0 * 86_400.0;
 /// The placeholders in the strings of an action.

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::behaviour::BehaviourChange;
 use super::protocol::EVENT_PATH;
 use crate::secrets::{MASK, PUBLIC_REQUEST_HEADERS};
+use crate::words::prefix;
 
 /// Maximum length of a kept header name or value, in bytes; longer ones are cut.
 const HEADER_VALUE_BYTES: usize = 512;
@@ -191,7 +192,7 @@ pub enum Bearer {
 /// Returns a header as it may be kept.
 pub(super) fn redacted_header((name, value): &(String, String)) -> (String, String) {
     let known = PUBLIC_REQUEST_HEADERS.contains(&name.as_str());
-    let cut = |text: &str| text[..text.floor_char_boundary(HEADER_VALUE_BYTES)].to_owned();
+    let cut = |text: &str| prefix(text, HEADER_VALUE_BYTES).to_owned();
     (cut(name), if known { cut(value) } else { MASK.to_owned() })
 }
 

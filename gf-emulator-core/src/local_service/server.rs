@@ -1,13 +1,13 @@
 //! Serves connections: TLS, HTTP, and the WebSocket.
 
-use std::net::{Shutdown, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use native_tls::TlsAcceptor;
+use rustls::ServerConfig;
 use serde_json::Value;
 
-use super::core::Core;
+use super::core::{Core, IDLE_TIMEOUT};
 use super::exchange::{Next, exchange};
 use super::link::{Link, LinkEvent};
 use super::machine::{ReceivedEvent, RemoteMachine};
@@ -15,49 +15,40 @@ use super::seen::Seen;
 use super::task;
 use crate::http_server::request::{HttpConnection, RequestError};
 use crate::http_server::response::Response;
-use crate::http_server::stream::{ServerStream, Transport};
+use crate::http_server::socket::ServerSocket;
+use crate::http_server::stream::{ReadLimit, ServerStream};
 
-/// How long a peer may be silent in a TLS handshake.
+/// How long a TLS handshake may take.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a peer may be silent in or between requests, or leave a response unread.
-const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// Maximum number of lines read of a message. Machines send one, or a few.
 const LINES_LIMIT: usize = 100;
 /// Maximum length of a line that is parsed as JSON, in bytes: parsed values take many times the memory.
 const JSON_LIMIT_BYTES: usize = 64 * 1024;
 
 /// Accepts connections until the service stops. Runs on the listener's thread.
-pub(super) fn listen(core: &Arc<Core>, listener: &TcpListener, acceptor: Option<&TlsAcceptor>) {
-    let (shared, acceptor) = (Arc::clone(core), acceptor.cloned());
-    let serve = move |socket: &Arc<_>| serve(&shared, socket, acceptor.as_ref());
+pub(super) fn listen(core: &Arc<Core>, listener: &TcpListener, tls: Option<&Arc<ServerConfig>>) {
+    let (shared, tls) = (Arc::clone(core), tls.cloned());
+    let serve = move |socket: &Arc<_>| serve(&shared, socket, tls.as_ref());
     core.connections.accept_loop(listener, "gf-service-connection", serve);
 }
 
-fn serve(core: &Core, socket: &Arc<TcpStream>, acceptor: Option<&TlsAcceptor>) {
-    let timeouts = socket.set_nodelay(true).and_then(|()| socket.set_read_timeout(Some(HANDSHAKE_TIMEOUT)));
-    if timeouts.and_then(|()| socket.set_write_timeout(Some(IDLE_TIMEOUT))).is_err() {
-        return;
-    }
-    let transport = Transport::new(Arc::clone(socket));
-    let stream = match acceptor {
-        None => ServerStream::Plain(transport),
-        Some(acceptor) => match acceptor.accept(transport) {
-            Ok(tls) => ServerStream::Tls(Box::new(tls)),
-            Err(error) => return log::debug!("local service: a TLS handshake failed: {error}"),
-        },
+fn serve(core: &Core, socket: &Arc<ServerSocket>, tls: Option<&Arc<ServerConfig>>) {
+    let handshake = ReadLimit::Deadline(Instant::now() + HANDSHAKE_TIMEOUT);
+    let accepted = match tls {
+        None => Ok(ServerStream::plain(Arc::clone(socket), handshake)),
+        Some(tls) => ServerStream::tls(Arc::clone(socket), handshake, tls),
     };
-    if socket.set_read_timeout(Some(IDLE_TIMEOUT)).is_err() {
-        return;
-    }
+    let mut stream = match accepted {
+        Ok(stream) => stream,
+        Err(error) => return log::debug!("local service: a TLS handshake failed: {error}"),
+    };
+    stream.set_read_limit(ReadLimit::Silence(IDLE_TIMEOUT));
     let mut connection = HttpConnection::new(stream);
     loop {
         match exchange(core, &mut connection, socket) {
             Ok(Next::Request) => {}
             Ok(Next::Close) => return connection.finish(),
-            Ok(Next::Cut) | Err(RequestError::Disconnected) => {
-                let _ = socket.shutdown(Shutdown::Both);
-                return;
-            }
+            Ok(Next::Cut) | Err(RequestError::Disconnected) => return socket.shutdown(Shutdown::Both),
             Ok(Next::WebSocket(machine, response)) => return serve_websocket(core, connection, &machine, &response),
             Err(RequestError::Rejected { status, reason }) => {
                 let response = Response::text(status, reason).with_header("Connection", "close");

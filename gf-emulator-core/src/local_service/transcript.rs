@@ -18,7 +18,7 @@ use crate::words::count;
 /// The most lines that wait to be printed.
 const LINES_LIMIT: usize = 10_000;
 /// Effectively no timeout: scripts have timeouts of their own.
-const A_YEAR: Duration = Duration::from_hours(365 * 24);
+const A_YEAR: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A bounded queue of lines: the threads of a service add to it without blocking, and one thread prints.
 ///

@@ -93,7 +93,7 @@ impl CancelToken {
     /// # Errors
     ///
     /// `TimedOut` if `deadline` passes first; also if cancelled, or if the system's poller fails.
-    pub(super) fn wait(&self, socket: &Socket, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
+    pub(crate) fn wait(&self, socket: &Socket, interest: Interest, deadline: Option<Instant>) -> io::Result<()> {
         let cached = self.lock().cached_poll.take();
         let mut poll = match cached {
             Some(poll) => poll,

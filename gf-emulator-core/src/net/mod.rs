@@ -19,7 +19,7 @@ pub(crate) mod url;
 pub(crate) use cancel::CancelToken;
 pub(crate) use connect::{Network, connection_error, dial};
 pub use link::Link;
-#[cfg(feature = "follow")]
+#[cfg(any(feature = "fleet", feature = "follow", feature = "local-service"))]
 pub(crate) use socket::Socket;
 pub(crate) use stream::Stream;
 pub use tls::Tls;

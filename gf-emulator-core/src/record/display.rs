@@ -11,6 +11,7 @@ use serde_json::{Map, Number, Value};
 
 #[cfg(any(feature = "report", test))]
 use super::entry::Entry;
+use crate::words::prefix;
 
 /// A line up to this length is parsed without truncation: it takes a few MB at most.
 #[cfg(any(feature = "report", test))]
@@ -69,7 +70,7 @@ impl Budget {
             return text.to_owned();
         }
         self.is_truncated.set(true);
-        format!("{}{ELLIPSIS}", &text[..text.floor_char_boundary(max)])
+        format!("{}{ELLIPSIS}", prefix(text, max))
     }
 }
 

@@ -11,7 +11,7 @@ use super::json_diff::{self, JsonKind, same_text};
 use super::transcript::{self, ActionIndex, Content, Group, Item, RequestParts, Transcript};
 use crate::local_service::{Request, Seen, is_connecting, is_ending};
 use crate::record::read_json;
-use crate::words::count;
+use crate::words::{count, prefix};
 
 /// Maximum number of differences that are listed of one message or request.
 const ITEM_DIFFERENCES_LIMIT: usize = 20;
@@ -201,8 +201,7 @@ impl Comparer {
             return;
         }
         if detail.len() > DETAIL_LIMIT_BYTES {
-            detail.truncate(detail.floor_char_boundary(DETAIL_LIMIT_BYTES));
-            detail.push_str("...");
+            detail = format!("{}...", prefix(&detail, DETAIL_LIMIT_BYTES));
         }
         let subject = self.recorded.actions.describe(group).to_string();
         self.differences.push(Difference { subject, detail });
@@ -236,7 +235,7 @@ impl Comparer {
         let observed = &mut self.groups[index].1;
         let is_end = matches!(group, Group::Messages(Some(_))) && is_ending(&item.name);
         observed.endings += usize::from(is_end);
-        let last = observed.last.replace(item.name[..item.name.floor_char_boundary(DETAIL_LIMIT_BYTES)].to_owned());
+        let last = observed.last.replace(prefix(&item.name, DETAIL_LIMIT_BYTES).to_owned());
         if observed.closed {
             return self.report(group, extra(&item.name, last.as_deref()));
         }

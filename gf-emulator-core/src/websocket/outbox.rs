@@ -121,9 +121,9 @@ impl Outbox {
 
     /// Reports as sent what the operating system has taken whole.
     pub(super) fn taken(&mut self, bytes: u64) {
-        while let Some(sent) = self.in_flight.pop_front_if(|message| message.ends_at <= bytes) {
-            self.reports.push(Report { message: sent.message, outcome: Outcome::Sent });
-        }
+        let count = self.in_flight.iter().take_while(|message| message.ends_at <= bytes).count();
+        let sent = self.in_flight.drain(..count);
+        self.reports.extend(sent.map(|sent| Report { message: sent.message, outcome: Outcome::Sent }));
     }
 
     /// Queues again, in front, what was in flight when the connection was lost, and drops progress reports: they

@@ -22,7 +22,7 @@ use gf_emulator_core::{Config, puls};
 use tempfile::TempDir;
 
 /// The timeout of every wait: far longer than anything takes.
-pub(crate) const LIMIT: Duration = Duration::from_mins(2);
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
 /// The pictures and their sizes in bytes, similar to those of a real machine.
 pub(crate) const PICTURES: [(&str, usize); 7] = [

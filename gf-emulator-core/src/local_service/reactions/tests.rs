@@ -475,7 +475,9 @@ impl Model {
             Step::Reset => {
                 // With an open lid, the machine would have to report how it ended.
                 let may_lose = !self.reactions.lid_open && self.reactions.picture_at.is_none();
-                self.to_service.pop_front_if(|event| may_lose && event.name.ends_with(":starting"));
+                if may_lose && self.to_service.front().is_some_and(|event| event.name.ends_with(":starting")) {
+                    self.to_service.pop_front();
+                }
                 self.connect();
             }
             Step::Time => {

@@ -47,6 +47,13 @@ fn connect(service: &LocalService) -> TcpStream {
     socket
 }
 
+/// Returns a TLS client of another library that trusts the service's root certificate.
+fn trusting(service: &LocalService) -> native_tls::TlsConnectorBuilder {
+    let mut builder = native_tls::TlsConnector::builder();
+    builder.add_root_certificate(native_tls::Certificate::from_pem(service.ca_pem().unwrap().as_bytes()).unwrap());
+    builder
+}
+
 /// Reads a response. Returns `None` if the connection ends first.
 fn read_response(stream: &mut impl Read) -> Option<Response> {
     let mut head = Vec::new();

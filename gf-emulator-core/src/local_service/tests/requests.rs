@@ -1,5 +1,9 @@
 //! Sign-in, tokens, routes, limits, faults and TLS.
 
+use std::time::Instant;
+
+use native_tls::Protocol;
+
 use super::*;
 use crate::local_service::builder::small_puls;
 
@@ -348,10 +352,58 @@ fn holds_a_response_until_released() {
 }
 
 #[test]
+fn serves_both_versions_of_tls_and_ends_them_with_close_notify() {
+    let service = LocalService::builder().start().unwrap();
+    let only = |version| {
+        let mut builder = trusting(&service);
+        builder.min_protocol_version(Some(version)).max_protocol_version(Some(version)).build().unwrap()
+    };
+    // Not every Windows has version 1.3.
+    let versions = if cfg!(windows) { &[Protocol::Tlsv12][..] } else { &[Protocol::Tlsv12, Protocol::Tlsv13] };
+    for version in versions {
+        let mut stream = only(*version).connect("localhost", connect(&service)).unwrap();
+        // More than a record and than the buffers hold.
+        stream.write_all(&request("PUT", "/up/a", "", &vec![7; 300_000])).unwrap();
+        assert_eq!(read_response(&mut stream).unwrap().status, 200, "{version:?}");
+        stream.write_all(&request("GET", "/dl/firmware", "Connection: close\r\n", b"")).unwrap();
+        assert_eq!(read_response(&mut stream).unwrap().status, 200, "{version:?}");
+        assert_eq!(stream.read(&mut [0]).unwrap(), 0, "{version:?}: an end without close_notify is an error");
+    }
+    let held = requests(&service);
+    assert!(held.iter().any(|request| request.body_len == 300_000), "{held:?}");
+}
+
+#[test]
+fn a_peer_that_does_not_speak_tls_gets_an_alert() {
+    let service = LocalService::builder().start().unwrap();
+    let mut socket = connect(&service);
+    socket.write_all(&request("GET", "/dl/firmware", "", b"")).unwrap();
+    let mut answer = Vec::new();
+    // Some systems reset the connection, because not all of the request was read.
+    let _ = socket.read_to_end(&mut answer);
+    // The type of alerts is 21.
+    assert!(answer.is_empty() || answer[0] == 21, "{answer:?}");
+    assert!(requests(&service).is_empty());
+}
+
+#[test]
+fn stops_at_once_while_peers_are_silent() {
+    let service = LocalService::builder().start().unwrap();
+    let connector = trusting(&service).build().unwrap();
+    let in_handshake = connect(&service);
+    let mut between_requests = connector.connect("localhost", connect(&service)).unwrap();
+    between_requests.write_all(&request("GET", "/dl/firmware", "", b"")).unwrap();
+    assert_eq!(read_response(&mut between_requests).unwrap().status, 200);
+    let started = Instant::now();
+    service.stop();
+    assert!(started.elapsed() < LIMIT);
+    drop((in_handshake, between_requests));
+}
+
+#[test]
 fn tls_clients_trust_the_root_certificate() {
     let service = LocalService::builder().start().unwrap();
-    let root = native_tls::Certificate::from_pem(service.ca_pem().unwrap().as_bytes()).unwrap();
-    let trusting = native_tls::TlsConnector::builder().add_root_certificate(root).build().unwrap();
+    let trusting = trusting(&service).build().unwrap();
     for name in ["localhost", "127.0.0.1"] {
         let mut stream = trusting.connect(name, connect(&service)).unwrap();
         stream.write_all(&request("GET", "/dl/firmware", "", b"")).unwrap();

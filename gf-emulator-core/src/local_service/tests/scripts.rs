@@ -142,7 +142,7 @@ fn the_default_script_awaits_every_action() {
         assert_eq!(event, &format!("{kind}:completed"));
         assert_eq!(action["id"].as_i64(), *action_id);
         assert_eq!(action["status"], "ready");
-        assert!(*timeout >= Duration::from_mins(1));
+        assert!(*timeout >= Duration::from_secs(60));
         let needs =
             if kind.ends_with("image") { Some("endpoint") } else { (kind != "settings").then_some("motion_url") };
         assert!(needs.is_none_or(|key| action.contains_key(key)), "{action:?}");

@@ -174,8 +174,7 @@ fn keeps_eight_tokens_of_a_machine() {
 #[test]
 fn sends_and_receives_over_tls() {
     let service = LocalService::builder().start().unwrap();
-    let root = native_tls::Certificate::from_pem(service.ca_pem().unwrap().as_bytes()).unwrap();
-    let trusting = native_tls::TlsConnector::builder().add_root_certificate(root).build().unwrap();
+    let trusting = trusting(&service).build().unwrap();
     let mut stream = trusting.connect("localhost", connect(&service)).unwrap();
     let body = br#"{"serial": "S1", "password": "x"}"#;
     stream.write_all(&request("POST", "/machines/sign_in", "", body)).unwrap();

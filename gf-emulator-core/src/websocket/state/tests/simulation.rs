@@ -179,7 +179,7 @@ impl Simulation {
         (self.answers, self.room, self.flooded_reads) = (true, u64::MAX, 0);
         self.refusals.clear();
         self.run();
-        self.advance(Duration::from_mins(25));
+        self.advance(Duration::from_secs(25 * 60));
         if self.stopped.is_none() {
             assert!(self.outstanding.is_empty(), "never sent: {:?}", self.outstanding);
             assert!(self.connection.is_some());
