@@ -15,8 +15,6 @@ use crate::logging;
 
 /// The name of the file.
 pub(crate) const DEFAULT: &str = "gf-machine-emulator.cfg";
-/// A file to begin with, with every key explained. Its original is at the top of the source tree.
-pub(crate) const SAMPLE: &str = include_str!("../gf-machine-emulator.cfg.sample");
 /// Names the file to read.
 const VARIABLE: &str = "GF_MACHINE_CONFIG";
 /// The folder of the file in the user's folder for configurations.

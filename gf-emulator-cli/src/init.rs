@@ -5,9 +5,10 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use gf_emulator_core::Config;
+use gf_emulator_core::config::SAMPLE;
 use gf_emulator_core::storage::read_line;
 
-use crate::configuration::{DEFAULT, SAMPLE};
+use crate::configuration::DEFAULT;
 use crate::error::CliError;
 use crate::output::{eprint, remark, write_stdout};
 

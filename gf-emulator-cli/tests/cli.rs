@@ -30,6 +30,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
+use gf_emulator_core::config::SAMPLE;
 use gf_emulator_core::local_service::LocalService;
 use gf_emulator_core::puls::Builder;
 use program::{LIMIT, Program, command};
@@ -37,7 +38,6 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 const PASSWORD: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-const SAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../gf-machine-emulator.cfg.sample");
 
 fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
@@ -208,7 +208,9 @@ fn a_missing_configuration_is_answered_with_how_to_create_one() {
 
 #[test]
 fn check_lists_the_values_missing_in_the_sample() {
-    let ended = run(&folder(), &["check", "--config", SAMPLE]);
+    let folder = folder();
+    fs::write(folder.path().join("sample.cfg"), SAMPLE).unwrap();
+    let ended = run(&folder, &["check", "--config", "sample.cfg"]);
     ended.expect(2);
     for key in ["serial in [MACHINE]", "hostname in [MACHINE]", "password in [MACHINE]"] {
         assert!(ended.stderr.contains(key), "{key}: {}", ended.stderr);

@@ -7,6 +7,7 @@ mod buttons;
 mod certificates;
 mod conform;
 mod cycle;
+mod documents;
 mod faults;
 mod fleet;
 mod floods;

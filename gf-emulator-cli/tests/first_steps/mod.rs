@@ -2,17 +2,11 @@
 
 use std::fs;
 
+use gf_emulator_core::config::SAMPLE;
 use serde_json::Value;
 
 use crate::program::{Program, command};
-use crate::{PASSWORD, SAMPLE, configure, folder, run};
-
-#[test]
-fn the_sample_of_the_program_is_that_of_the_source_tree() {
-    let of_program = include_str!("../../gf-machine-emulator.cfg.sample");
-    let lines = |text: &str| text.lines().map(str::to_owned).collect::<Vec<_>>();
-    assert_eq!(lines(of_program), lines(&fs::read_to_string(SAMPLE).unwrap()));
-}
+use crate::{PASSWORD, configure, folder, run};
 
 #[test]
 fn init_writes_the_sample_for_its_owner_alone_and_replaces_nothing() {
@@ -23,7 +17,7 @@ fn init_writes_the_sample_for_its_owner_alone_and_replaces_nothing() {
         assert!(ended.stderr.contains(words), "{words}: {}", ended.stderr);
     }
     let path = folder.path().join("gf-machine-emulator.cfg");
-    assert_eq!(fs::read_to_string(&path).unwrap(), fs::read_to_string(SAMPLE).unwrap());
+    assert_eq!(fs::read_to_string(&path).unwrap(), SAMPLE);
     #[cfg(unix)]
     {
         use std::os::unix::fs::PermissionsExt;
@@ -43,7 +37,7 @@ fn init_writes_the_sample_for_its_owner_alone_and_replaces_nothing() {
     assert!(ended.stderr.contains("cannot create nowhere/my.cfg"), "{}", ended.stderr);
     let ended = run(&folder, &["init", "-"]);
     ended.expect(0);
-    assert_eq!(ended.stdout, fs::read_to_string(SAMPLE).unwrap());
+    assert_eq!(ended.stdout, SAMPLE);
 }
 
 #[test]

@@ -23,6 +23,10 @@ pub use template::{MachineIdentity, Template};
 
 use crate::{Secret, puls};
 
+/// A configuration with every key, each with a comment, and with the default values. It lacks serial number, hostname and
+/// password.
+pub const SAMPLE: &str = include_str!("sample.cfg");
+
 /// The generation of the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Generation {

@@ -17,8 +17,6 @@ use crate::Error;
 
 const PASSWORD: &str = "0123456789abcdefFEDCBA98765432100123456789abcdef0123456789abcdef";
 
-const SAMPLE: &str = include_str!("../../../gf-machine-emulator.cfg.sample");
-
 /// A file as the 1.x client uses it.
 const FILE_1X: &str = "\
 [GENERAL]
