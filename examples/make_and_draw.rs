@@ -3,10 +3,22 @@
 //! `cargo run -p gf-emulator-examples --example make_and_draw -- flower.png`
 
 use std::f64::consts::TAU;
+use std::process::ExitCode;
 
 use gf_emulator_core::puls::{Builder, Error, Job, Laser, Move, Plot, PlotOptions, View};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    // Returned from `main`, an error would be printed in its form for debugging.
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let file = flower()?;
     let plot = Plot::from_job(Job::open(&file[..])?)?;
     let measured = plot.measured();

@@ -2,9 +2,22 @@
 //!
 //! `cargo run --example offline`
 
+use std::process::ExitCode;
+
 use gf_emulator_core::{Config, Emulator};
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    // Returned from `main`, an error would be printed in its form for debugging.
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let (mut emulator, peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
     peer.tx.send(r#"{"id": 1, "action_type": "settings", "status": "ready"}"#.into())?;
     peer.tx.send(r#"{"id": 2, "action_type": "factory_reset", "status": "ready"}"#.into())?;

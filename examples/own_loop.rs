@@ -2,6 +2,7 @@
 //!
 //! `cargo run --example own_loop` runs it against a local service until its script is done.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use gf_emulator_core::local_service::{LocalService, Script};
@@ -10,7 +11,18 @@ use gf_emulator_core::{Config, MachineQueues, Outgoing, Secret, WsClient};
 const SCRIPT: &str = r#"[{"send": {"id": 1, "action_type": "lid_image", "status": "ready"}},
     {"send": {"id": 2, "action_type": "settings", "status": "ready"}}, {"await": "settings:completed", "action_id": 2}]"#;
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    // Returned from `main`, an error would be printed in its form for debugging.
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let service = LocalService::builder().tls(false).script(Script::from_json(SCRIPT)?).start()?;
     let mut config = Config::default();
     config.service.server_url = service.http_url().into();

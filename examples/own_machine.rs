@@ -2,6 +2,7 @@
 //!
 //! `cargo run --example own_machine` runs it against a local service.
 
+use std::process::ExitCode;
 use std::time::Duration;
 
 use gf_emulator_core::actions::Table;
@@ -62,7 +63,18 @@ fn table() -> Result<Table, Box<dyn std::error::Error>> {
     Ok(Table::from_text("own_machine", &table.to_string())?)
 }
 
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> ExitCode {
+    // Returned from `main`, an error would be printed in its form for debugging.
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<(), Box<dyn std::error::Error>> {
     let service = LocalService::builder().tls(false).script(Script::default()).start()?;
     let jobs = std::env::temp_dir().join("own_machine_jobs");
 

@@ -70,7 +70,8 @@ def until(page, what, there):
 
 
 def button(page, words):
-    return next(button for button in page.all("#live button") if button.text == words)
+    # Its text is empty while it is hidden.
+    return next(button for button in page.all("#live button") if button.get_attribute("textContent") == words)
 
 
 def follow(service, machine, link):
@@ -78,11 +79,15 @@ def follow(service, machine, link):
         has = lambda words: words in page.one("#conversation").text
         until(page, "the page is live", lambda: page.one("#status").text == "live")
         until(page, "the print waits for its button", lambda: has("print:download:completed"))
+        until(page, "the bar says so", lambda: "print 2: waits for the button" in page.one("#state").text)
+        expect("and that the lid is closed", "the lid is closed" in page.one("#state").text)
+        expect("it can only be opened", [button.text for button in page.all("#live > button") if button.is_displayed()] == ["Press the button", "Open the lid"])
         loaded = page.count(".row")
         page.js("window.here = true")
         expect("the token has left the address bar", (at := page.js("return location.href")) == link.split("?")[0], at)
         page.screenshot("follow-waits", whole=False)
         button(page, "Press the button").click()
+        until(page, "the press is answered in the bar", lambda: page.one("#answer").text == "The button was pressed.")
         until(page, "a row shows the button press", lambda: has("button:pressed"))
         until(page, "the print completes", lambda: has("print:completed"))
         until(page, "the next action completes", lambda: has("lid_image:completed"))
@@ -99,6 +104,7 @@ def follow(service, machine, link):
         page.one("[name=words]").send_keys("lid:")
         button(page, "Open the lid").click()
         until(page, "the lid is open", lambda: page.shown(".row") == 1 and has("lid:opened"))
+        until(page, "the bar says so", lambda: "the lid is open" in page.one("#state").text)
         button(page, "Close the lid").click()
         until(page, "the lid is closed", lambda: page.shown(".row") == 2 and has("lid:closed"))
         until(page, "the entry count is updated again", lambda: f"Conversation ({page.count('.row')})" in page.one("nav").text)
@@ -153,6 +159,7 @@ def seven_tabs(page, link):
     for tab in page.driver.window_handles:
         page.driver.switch_to.window(tab)
         until(page, "each tab shows the lid", lambda: page.js(count) == opened + 1)
+        until(page, "each tab offers to close it", lambda: button(page, "Close the lid").is_displayed())
     button(page, "Close the lid").click()
     for tab in page.driver.window_handles:
         if tab != first:
@@ -182,6 +189,7 @@ def flood(service, machine, link):
         )
         since = time.monotonic()
         for words in ["Open the lid", "Close the lid"]:
+            until(page, "the button is there", lambda: button(page, words).is_displayed())
             button(page, words).click()
             until(page, "the press is answered", lambda: button(page, words).is_enabled())
         clicks = 0

@@ -122,7 +122,7 @@ impl CommandLine {
             Command::Run(arguments) => run::run(&arguments),
             Command::Collect(arguments) => collect::run(&arguments),
             Command::Demo(arguments) => demo::run(&arguments),
-            Command::Serve(arguments) => serve::run(arguments),
+            Command::Serve(arguments) => serve::run(&arguments),
             Command::Fleet(arguments) => fleet::run(arguments),
             Command::Conform(arguments) => conform::run(&arguments),
             Command::Check(arguments) => check::run(&arguments),
@@ -131,7 +131,10 @@ impl CommandLine {
             Command::Export(arguments) => export::run(&arguments),
             Command::Import(arguments) => import::run(&arguments),
             Command::Report(arguments) => report::run(&arguments),
-            Command::Completions(arguments) => completions::run(&arguments, definition()),
+            Command::Completions(arguments) => {
+                completions::run(&arguments, definition());
+                Ok(())
+            }
             Command::Man(arguments) => man::run(&arguments, definition()),
         }
     }

@@ -59,7 +59,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
         findings.extend(problems.iter().map(|problem| finding("error", None, problem)));
         print_json(Some(&place), &findings, Some(&settings), None);
     } else {
-        remarks.iter().for_each(|remark| print(format_args!("remark: {remark}")));
+        for remark in remarks {
+            print(format_args!("remark: {remark}"));
+        }
         print(format_args!("{:<12}{} ({})", "file", place.path.display(), place.reason()));
         for (name, values) in &settings {
             print(format_args!("{name:<12}{}", values.join("\n            ")));

@@ -3,7 +3,6 @@
 use clap::Command;
 use clap_complete::Shell;
 
-use crate::error::CliError;
 use crate::output::write_stdout;
 
 /// Print a script that completes commands and options in a shell
@@ -25,7 +24,7 @@ pub(crate) struct Arguments {
     shell: Shell,
 }
 
-pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &Arguments, mut command: Command) {
     let name = command.get_name().to_owned();
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, &name, &mut script);
@@ -33,7 +32,6 @@ pub(crate) fn run(arguments: &Arguments, mut command: Command) -> Result<(), Cli
         script = with_right_labels(&script, &name);
     }
     write_stdout(&script);
-    Ok(())
 }
 
 /// Corrects a script for bash: if the program's name has a hyphen, `clap_complete` uses two forms of it, and completes

@@ -127,7 +127,7 @@ fn console_logger(levels: &str) -> Logger {
         return logger(levels, Target::Stderr, |out, record| writeln!(out, "{}", SafeLogger::format_line(record)));
     }
     logger(levels, Target::Pipe(Box::new(anstream::stderr())), |out, record| {
-        let line = SafeLogger::format_line(record).to_string();
+        let line = SafeLogger::format_line(record);
         let (level, rest) = line.split_once(' ').unwrap_or((&line, ""));
         writeln!(out, "{} {rest}", console::paint(level, record.level()))
     })

@@ -158,7 +158,7 @@ fn help() -> String {
     [SCRIPT_HELP, faults::HELP, MORE_HELP].join("\n")
 }
 
-pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
+pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     logging::start_with_warnings()?;
     let (stopping, stop) = bounded(1);
     let secrets = logging::secrets().clone();
@@ -175,16 +175,20 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     let (lines, recording, comparing) = (Arc::clone(&transcript), recorder.clone(), comparer.clone());
     let observe = move |seen: &Seen| {
         if recording.as_ref().is_some_and(|recorder| recorder.observe(seen)) {
-            match is_json {
-                true => lines.add_object(json!({"kind": "recording_full"})),
-                false => lines.add_line("the recording is full: nothing more is recorded".to_owned()),
+            if is_json {
+                lines.add_object(json!({"kind": "recording_full"}));
+            } else {
+                lines.add_line("the recording is full: nothing more is recorded".to_owned());
             }
         }
         lines.add(seen);
         if let Some(comparer) = &comparing {
-            comparer.observe(seen, |difference| match is_json {
-                true => lines.add_object(difference_json(difference)),
-                false => lines.add_line(logging::clean(&difference.to_string())),
+            comparer.observe(seen, |difference| {
+                if is_json {
+                    lines.add_object(difference_json(difference));
+                } else {
+                    lines.add_line(logging::clean(&difference.to_string()));
+                }
             });
         }
     };
@@ -193,7 +197,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     logging::secrets().follow(&builder.secrets());
     builder = arguments
         .listening
-        .apply(builder, arguments.listen)
+        .apply(builder, arguments.listen.as_str())
         .gzip(arguments.gzip)
         .machines(NonZeroUsize::MIN.saturating_add(arguments.machines as usize - 1))
         .observe_pictures(recorder.is_some())
@@ -231,35 +235,22 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     if let (Some(folder), Some(recorder)) = (&arguments.record, &recorder) {
         recorder.start(folder, &service).map_err(CliError::usage)?;
     }
-    let seed = arguments.faults.seed(&service, script.as_ref());
-    if is_json {
-        let mut listening = arguments.listening.to_json(&service);
-        listening["seed"] = json!(seed);
-        print(transcript.stamp(listening));
-    } else {
-        arguments.listening.introduce(&service, "Press Ctrl-C to stop.");
-        if let Some(seed) = seed {
-            print(format_args!("faults happen on purpose; --seed {seed} repeats them\n"));
-        }
-    }
+    announce(arguments, &service, &transcript, script.as_ref());
 
     // Closes in order, so that the machine does not take the end for a lost connection.
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
         service.close_within(1000, if stopped { STOP_TIMEOUT } else { CLOSE_TIMEOUT });
     });
-    let compared = session.zip(comparer).map(|(session, comparer)| comparer.finish(session.comparer()));
+    let comparison = session.zip(comparer).map(|(session, comparer)| comparer.finish(session.comparer()));
     if is_json {
-        if let Some((comparison, printed)) = &compared {
-            comparison.differences[*printed..].iter().for_each(|found| print(transcript.stamp(difference_json(found))));
-        }
-        print(transcript.stamp(summary_json(outcome.as_ref(), compared.as_ref().map(|(comparison, _)| comparison))));
+        print_end(&transcript, outcome.as_ref(), comparison.as_ref());
     }
     let say = |line: &dyn Display| {
         if !is_json {
             print(line);
         }
     };
-    if let Some((comparison, printed)) = compared {
+    if let Some((comparison, printed)) = comparison {
         return report_comparison(&comparison, printed, outcome, say);
     }
     if script.is_none() {
@@ -268,6 +259,32 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     script_result(outcome)?;
     say(&"the script is done, and everything awaited arrived");
     Ok(())
+}
+
+/// Prints what a machine's configuration needs.
+fn announce(arguments: &Arguments, service: &LocalService, transcript: &Transcript, script: Option<&Script>) {
+    let seed = arguments.faults.seed(service, script);
+    if arguments.json {
+        let mut listening = arguments.listening.to_json(service);
+        listening["seed"] = json!(seed);
+        return print(transcript.stamp(listening));
+    }
+    let ends = arguments.once || script.is_some() || arguments.replay.is_some();
+    let end = if ends { "Press Ctrl-C to stop it before it ends by itself." } else { "Press Ctrl-C to stop." };
+    arguments.listening.introduce(service, end);
+    if let Some(seed) = seed {
+        print(format_args!("faults happen on purpose; --seed {seed} repeats them\n"));
+    }
+}
+
+/// Prints the differences that were found at the end, and the summary, as JSON.
+fn print_end(transcript: &Transcript, outcome: Option<&Outcome>, comparison: Option<&(Comparison, usize)>) {
+    if let Some((comparison, printed)) = comparison {
+        for found in &comparison.differences[*printed..] {
+            print(transcript.stamp(difference_json(found)));
+        }
+    }
+    print(transcript.stamp(summary_json(outcome, comparison.map(|(comparison, _)| comparison))));
 }
 
 fn difference_json(difference: &Difference) -> Value {

@@ -74,7 +74,9 @@ impl Terminal {
         let mut child = script.spawn().ok()?;
         let (sender, output) = crossbeam_channel::unbounded();
         let stdout = child.stdout.take().unwrap();
-        std::thread::spawn(move || stdout.bytes().map_while(Result::ok).try_for_each(|byte| sender.send(byte)));
+        std::thread::spawn(move || {
+            std::io::BufReader::new(stdout).bytes().map_while(Result::ok).try_for_each(|byte| sender.send(byte))
+        });
         Some(Self { child, output, shown: String::new() })
     }
 

@@ -1,6 +1,7 @@
 //! `completions` and `man`: both are made from the definition of the command line, and so have every option of it.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::fs;
 use std::process::Command;
 
@@ -84,17 +85,17 @@ fn bash_completes_every_option_of_every_command() {
         Err(error) => return eprintln!("skipped: bash cannot be started: {error}"),
     }
     let options = options(&folder);
-    let questions: String = options
-        .keys()
-        .map(|command| {
-            let last = command.split(' ').next_back().filter(|word| !word.is_empty()).unwrap_or(NAME);
-            format!(
-                "COMP_WORDS=({NAME} {command} --); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMPREPLY=()\n\
-                 _{function} {NAME} -- {last}; echo \"{command}|${{COMPREPLY[*]}}\"\n",
-                function = NAME.replace('-', "__")
-            )
-        })
-        .collect();
+    let function = NAME.replace('-', "__");
+    let mut questions = String::new();
+    for command in options.keys() {
+        let last = command.split(' ').next_back().filter(|word| !word.is_empty()).unwrap_or(NAME);
+        writeln!(
+            questions,
+            "COMP_WORDS=({NAME} {command} --); COMP_CWORD=$((${{#COMP_WORDS[@]}} - 1)); COMPREPLY=()\n\
+             _{function} {NAME} -- {last}; echo \"{command}|${{COMPREPLY[*]}}\""
+        )
+        .unwrap();
+    }
     // Also where bash is the `sh` of the system.
     let answered = bash(&format!("set -o posix; . \"$1\"\n{questions}")).unwrap();
     let answers = String::from_utf8(answered.stdout).unwrap();

@@ -71,6 +71,12 @@ impl Handle {
         self.signal(&[Signal::LidClosed], Controls::lid_is_open, Controls::close_lid);
     }
 
+    /// Returns whether the lid is open.
+    #[must_use]
+    pub fn lid_is_open(&self) -> bool {
+        self.shared.controls.lid_is_open()
+    }
+
     /// Changes the controls if `is_change` says so, and sends the messages of `signals`.
     ///
     /// The messages are put in front of the queue before the change, so they come before everything that the change

@@ -12,6 +12,7 @@
 
   const bar = document.getElementById("live");
   const status = document.getElementById("status");
+  const answer = document.getElementById("answer");
   const conversation = document.getElementById("conversation");
   const form = document.getElementById("filter");
   const buttons = Array.from(bar.querySelectorAll("button"));
@@ -44,12 +45,27 @@
   let refreshedAt = 0;
   let isRefreshDue = false;
   let isRefreshing = false;
+  // Whether the page is connected to the program.
+  let isConnected = false;
 
   const parse = (text) => new DOMParser().parseFromString(text, "text/html");
 
   function showStatus(text, kind) {
     status.textContent = text;
     status.className = kind;
+  }
+
+  // Shows only the buttons that are of use now, and whether the service is away.
+  function applyState() {
+    const { connection, lid, waits } = document.getElementById("state").dataset;
+    for (const button of buttons) {
+      const { path, body } = button.dataset;
+      button.hidden = path === "/lid" && (body === "open") === (lid === "open");
+      button.classList.toggle("wanted", path === "/button" && waits !== undefined);
+    }
+    if (isConnected) {
+      showStatus(connection === "up" ? "live" : "live, without service", connection === "up" ? "live" : "lost");
+    }
   }
 
   // Tells the filter about changes.
@@ -107,13 +123,14 @@
   }
 
   function updateSections(page) {
-    for (const id of ["summary", "problems"]) {
+    for (const id of ["state", "summary", "problems"]) {
       const [old, updated] = [document.getElementById(id), page.getElementById(id)];
       // Keeps the selection if nothing has changed.
       if (old.outerHTML !== updated.outerHTML) {
         old.replaceWith(updated);
       }
     }
+    applyState();
     const links = page.querySelectorAll("nav a");
     document.querySelectorAll("nav a").forEach((link, n) => (link.textContent = links[n].textContent));
     const [old, updated] = [form, page.getElementById("filter")].map((filter) => filter.elements.action);
@@ -232,6 +249,8 @@
   }
 
   function finish() {
+    isConnected = false;
+    answer.value = "";
     if (finalSections !== "") {
       updateSections(parse(finalSections));
     }
@@ -243,8 +262,8 @@
   async function press(button) {
     buttons.forEach((other) => (other.disabled = true));
     let error = "";
+    const { path, body } = button.dataset;
     try {
-      const { path, body } = button.dataset;
       const response = await fetch(path, { method: "POST", headers: { "X-Token": token }, body: body ?? "" });
       error = response.ok ? "" : await response.text();
     } catch {
@@ -254,8 +273,12 @@
       buttons.forEach((other) => (other.disabled = false));
       button.focus();
     }
-    if (error !== "") {
-      showStatus(`${button.textContent}: ${error}`, "lost");
+    answer.value = error === "" ? button.dataset.answer : `${button.textContent}: ${error}`;
+    if (error === "" && body !== undefined && finalSections === null) {
+      document.getElementById("state").dataset.lid = body === "open" ? "open" : "closed";
+      applyState();
+      // Without a connection to the service, no row will come.
+      scheduleRefresh();
     }
   }
 
@@ -277,10 +300,12 @@
     const socket = new WebSocket(`ws://${location.host}/rows?token=${token}&after=${last}`);
     socket.addEventListener("open", () => {
       retryMs = FIRST_RETRY_MS;
-      showStatus("live", "live");
+      isConnected = true;
+      applyState();
     });
     socket.addEventListener("message", receive);
     socket.addEventListener("close", () => {
+      isConnected = false;
       if (finalSections === null) {
         showStatus("connection lost, retrying", "lost");
         setTimeout(connect, retryMs);
@@ -289,6 +314,7 @@
     });
   }
 
+  applyState();
   connect();
   for (const button of buttons) {
     button.addEventListener("click", () => press(button));

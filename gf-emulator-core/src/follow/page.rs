@@ -1,4 +1,4 @@
-//! What the live page adds to the report (a bar with status and buttons, and its script), and the page for a request
+//! What the live page adds to the report (buttons, and its script), and the page for a request
 //! without token.
 
 use maud::{DOCTYPE, PreEscaped, html};
@@ -7,22 +7,22 @@ use crate::report::{LiveParts, csp};
 
 const TOKEN_SCRIPT: &str = include_str!("token.js");
 
-pub(super) fn live_parts() -> LiveParts {
-    let bar = html! {
-        aside #live aria-label="Machine controls" {
-            p #status role="status" { "connecting" }
-            button type="button" data-path="/button" { "Press the button" }
-            button type="button" data-path="/lid" data-body="open" { "Open the lid" }
-            button type="button" data-path="/lid" data-body="close" { "Close the lid" }
-            details {
-                summary { "Stop …" }
-                p { "Running actions are cancelled, and the program exits." }
-                button.stop type="button" data-path="/stop" { "Stop the machine" }
-            }
-            noscript { p { "Scripts are disabled: this page does not update, and the buttons do not work." } }
+pub(super) fn live_parts(lid_is_open: bool) -> LiveParts {
+    // The script shows only one of the lid's buttons.
+    let controls = html! {
+        p #status role="status" { "connecting" }
+        button type="button" data-path="/button" data-answer="The button was pressed." { "Press the button" }
+        button type="button" data-path="/lid" data-body="open" data-answer="The lid was opened." { "Open the lid" }
+        button type="button" data-path="/lid" data-body="close" data-answer="The lid was closed." { "Close the lid" }
+        details {
+            summary { "Stop …" }
+            p { "Running actions are cancelled, and the program exits." }
+            button.stop type="button" data-path="/stop" data-answer="" { "Stop the machine" }
         }
+        output #answer aria-live="polite" {}
+        noscript { p { "Scripts are disabled: this page does not update, and the buttons do not work." } }
     };
-    LiveParts { style: include_str!("follow.css"), script: include_str!("follow.js"), bar }
+    LiveParts { style: include_str!("follow.css"), script: include_str!("follow.js"), controls, lid_is_open }
 }
 
 /// Returns the page for a request without token. Its script looks for the token in the tab's session storage: the live
@@ -54,7 +54,7 @@ mod tests {
 
     #[test]
     fn styles_and_scripts_can_be_inlined() {
-        let live = live_parts();
+        let live = live_parts(false);
         assert!([live.style, live.script, TOKEN_SCRIPT].into_iter().all(csp::is_inlinable));
         assert_eq!(live.policy().matches("sha256-").count(), 4);
     }

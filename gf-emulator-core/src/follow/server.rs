@@ -147,11 +147,12 @@ impl Server {
                 sent
             }
             Reply::Page => {
-                self.send_page(connection, |report, out| report.write_live(&page::live_parts(), &self.renderer(), out))
+                let parts = page::live_parts(self.handle.lid_is_open());
+                self.send_page(connection, |report, out| report.write_live(&parts, &self.renderer(), out))
             }
-            Reply::Sections(changed) => {
-                self.send_page(connection, |report, out| report.write_sections(&self.renderer(), Some(&changed), out))
-            }
+            Reply::Sections(changed) => self.send_page(connection, |report, out| {
+                report.write_sections(&self.renderer(), Some(&changed), self.handle.lid_is_open(), out)
+            }),
             // Taken by `serve`: the socket changes hands.
             Reply::Rows { .. } => Ok(()),
         }
@@ -191,7 +192,7 @@ impl Server {
             Err(e) => return send(connection, Response::text(500, &e.to_string())),
         };
         let answer = Response::new(200).with_header("Content-Type", "text/html; charset=utf-8");
-        let answer = with_security_headers(answer, &page::live_parts().policy());
+        let answer = with_security_headers(answer, &page::live_parts(false).policy());
         connection.stream().write_all(&answer.head("Transfer-Encoding: chunked\r\n"))?;
         let mut out = BufWriter::with_capacity(CHUNK_BYTES, ChunkedWriter(connection.stream()));
         write(&report, &mut out)?;
@@ -214,7 +215,9 @@ impl Server {
         let mut sections = Vec::new();
         let Some(report) = &mut *lock(&self.report) else { return String::new() };
         match report.update(&|| true) {
-            Ok(Some(report)) => _ = report.write_sections(&self.renderer(), None, &mut sections),
+            Ok(Some(report)) => {
+                let _ = report.write_sections(&self.renderer(), None, self.handle.lid_is_open(), &mut sections);
+            }
             Ok(None) => {}
             Err(e) => log::warn!("follow: cannot render the final summary: {e}"),
         }

@@ -91,7 +91,8 @@ pub(super) fn article(
 ) -> Markup {
     let details = Details::read(action, again);
     let entry_count = action.entry_count();
-    let files: Vec<Markup> = details.files.iter().map(|file| attachments.show(file)).collect();
+    let of: String = format!("{} {}", action.action_type, action.id).chars().take(MAX_NAME).collect();
+    let files: Vec<Markup> = details.files.iter().map(|file| attachments.show(file, &of)).collect();
     let name = Truncated(&action.action_type, MAX_NAME);
     html! {
         article id={ "a" (number) } data-action=(name) data-outcome=(Outcome::class(action.outcome)) {

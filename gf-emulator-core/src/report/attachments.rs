@@ -46,6 +46,8 @@ pub(super) struct Attachments<'a> {
     renderer: &'a JobRenderer<'a>,
     embedded: HashMap<Hash, Embedded>,
     bytes_left: usize,
+    /// What the file that is being rendered belongs to.
+    of: String,
 }
 
 /// A picture or job that the page already has.
@@ -58,11 +60,13 @@ struct Embedded {
 
 impl<'a> Attachments<'a> {
     pub(super) fn new(folder: &'a Path, renderer: &'a JobRenderer<'a>) -> Self {
-        Self { folder, renderer, embedded: HashMap::new(), bytes_left: MAX_TOTAL_BYTES }
+        Self { folder, renderer, embedded: HashMap::new(), bytes_left: MAX_TOTAL_BYTES, of: String::new() }
     }
 
-    /// Renders the file that an entry names: a picture, a drawn job, or the name and why it is not shown.
-    pub(super) fn show(&mut self, name: &str) -> Markup {
+    /// Renders the file that an entry names: a picture, a drawn job, or the name and why it is not shown. `of` is what it
+    /// belongs to, for people.
+    pub(super) fn show(&mut self, name: &str, of: &str) -> Markup {
+        of.clone_into(&mut self.of);
         let path = file_beside(self.folder, name).ok_or_else(|| "not a valid file name".to_owned());
         let shown = path.and_then(|path| self.embed(&path, name));
         shown.unwrap_or_else(|why| html! { p.note { (Truncated(name, MAX_NAME)) ": " (Truncated(&why, 200)) } })
@@ -91,7 +95,7 @@ impl<'a> Attachments<'a> {
                 JobRenderer::Inline => {
                     let hash = hash_file(path, b"job").map_err(|e| cannot_read(&e))?;
                     if let Some(known) = self.embedded.get(&hash) {
-                        return Ok(repeated_job(name, &hash, known));
+                        return Ok(repeated_job(&self.of, name, &hash, known));
                     }
                     self.job(name, draw(path, name, &mut || true).as_ref())
                 }
@@ -129,13 +133,13 @@ impl<'a> Attachments<'a> {
                 }
             }
         };
-        Ok(thumbnail("picture", &image, name, &format!("{width} × {height}")))
+        Ok(thumbnail("picture", &image, &self.of, &format!("{name} {width} × {height}")))
     }
 
     fn job(&mut self, name: &str, drawing: Result<&JobDrawing, &String>) -> Result<Markup, String> {
         let drawing = drawing.map_err(Clone::clone)?;
         if let Some(known) = self.embedded.get(&drawing.hash) {
-            return Ok(repeated_job(name, &drawing.hash, known));
+            return Ok(repeated_job(&self.of, name, &drawing.hash, known));
         }
         self.reserve(drawing.bytes())?;
         let (size_px, measurements_html) = (drawing.size_px, drawing.measurements_html.clone());
@@ -151,7 +155,7 @@ impl<'a> Attachments<'a> {
                 html! { image id=(id) width=(width) height=(height) href={ "data:image/png;base64," (data) } {} }
             }),
         };
-        Ok(html! { (thumbnail("job", &image, name, "")) (PreEscaped(&drawing.measurements_html)) })
+        Ok(html! { (thumbnail("job", &image, &self.of, name)) (PreEscaped(&drawing.measurements_html)) })
     }
 
     fn reserve(&mut self, bytes: usize) -> Result<(), String> {
@@ -171,11 +175,11 @@ fn pending(name: &str, what: &str) -> Markup {
 }
 
 /// Renders a job that the page already has.
-fn repeated_job(name: &str, hash: &Hash, known: &Embedded) -> Markup {
+fn repeated_job(of: &str, name: &str, hash: &Hash, known: &Embedded) -> Markup {
     let image = job_svg(name, known.size_px, |width, height| {
         html! { use href={ "#" (id_of(hash)) } width=(width) height=(height) {} }
     });
-    html! { (thumbnail("job", &image, name, "same job as above")) (PreEscaped(&known.measurements_html)) }
+    html! { (thumbnail("job", &image, of, &format!("{name} same job as above"))) (PreEscaped(&known.measurements_html)) }
 }
 
 fn job_svg(name: &str, (width, height): (u32, u32), content: impl FnOnce(u32, u32) -> Markup) -> Markup {
@@ -188,10 +192,10 @@ fn job_svg(name: &str, (width, height): (u32, u32), content: impl FnOnce(u32, u3
 }
 
 /// Renders a thumbnail that a click enlarges, without script and without a second copy of the image.
-fn thumbnail(class: &str, image: &Markup, name: &str, note: &str) -> Markup {
+fn thumbnail(class: &str, image: &Markup, of: &str, note: &str) -> Markup {
     html! {
         details class=(class) {
-            summary { (image) span { (Truncated(name, MAX_NAME)) @if !note.is_empty() { small { " " (note) } } } }
+            summary { (image) span { (Truncated(of, MAX_NAME)) small { " " (Truncated(note, MAX_NAME + 40)) } } }
         }
     }
 }

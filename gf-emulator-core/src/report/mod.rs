@@ -128,9 +128,10 @@ impl Report {
         &self,
         renderer: &JobRenderer<'_>,
         changed: Option<&ChangedSince>,
+        lid_is_open: bool,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        page::write_sections(&self.timeline, &self.folder, renderer, changed, out)
+        page::write_sections(&self.timeline, &self.folder, renderer, changed, lid_is_open, out)
     }
 
     /// Returns the number of entries in the recording.
@@ -146,7 +147,7 @@ impl Report {
         (count > 0).then(|| (self.timeline.first_shown + 1, self.timeline.first_shown + count))
     }
 
-    /// Returns the number of WebSocket messages in the recording, in both directions.
+    /// Returns the number of messages that the machine sent over the WebSocket.
     #[must_use]
     pub fn messages(&self) -> usize {
         self.timeline.counts.messages

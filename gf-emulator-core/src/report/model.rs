@@ -17,7 +17,7 @@ pub(super) struct Counts {
     pub(super) completed: usize,
     pub(super) failed: usize,
     pub(super) cancelled: usize,
-    /// WebSocket messages, in both directions.
+    /// Messages that the machine sent over the WebSocket.
     pub(super) messages: usize,
     pub(super) requests: usize,
     pub(super) problems: usize,
@@ -49,9 +49,23 @@ pub(super) struct Action {
     pub(super) outcome: Option<Outcome>,
     /// Why it failed or was cancelled.
     pub(super) reason: Option<String>,
+    /// Its last event without the action's type, such as `download:completed`.
+    pub(super) phase: Option<String>,
+    /// What was reported since that event, and the total.
+    pub(super) progress: Option<(u64, u64)>,
     /// Its settings reports, each with the report before it.
     pub(super) reports: Vec<(LineSpan, Option<LineSpan>)>,
     pub(super) omitted_reports: usize,
+}
+
+/// Whether the machine is connected to the service, as far as the recording tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Connection {
+    /// It has not been yet.
+    NotYet,
+    Open,
+    /// It was closed or lost, for this reason.
+    Closed(String),
 }
 
 /// How an action ended.
@@ -116,6 +130,16 @@ impl Channel {
         }
     }
 
+    /// Returns the name for people.
+    pub(super) fn label(self) -> &'static str {
+        match self {
+            Self::Service => "requests to the service",
+            Self::Status => "WebSocket",
+            Self::Storage => "requests to storage",
+            Self::Machine => "the machine itself",
+        }
+    }
+
     pub(super) fn description(self) -> &'static str {
         match self {
             Self::Service => "HTTP requests to the service",
@@ -161,6 +185,8 @@ impl Action {
             last_index: index,
             outcome: None,
             reason: None,
+            phase: None,
+            progress: None,
             reports: Vec::new(),
             omitted_reports: 0,
         }
@@ -177,6 +203,23 @@ impl Action {
             self.omitted += 1;
         }
         self.last_entries.push_back(place);
+    }
+
+    /// Says what it is doing. `waits_for_button` says more of one phase.
+    pub(super) fn activity(&self) -> String {
+        let phase = self.phase.as_deref().unwrap_or_default();
+        match self.progress {
+            _ if self.waits_for_button() => "waits for the button".to_owned(),
+            Some((current, total)) if total > 0 => format!("{:.0} %", current.min(total) as f64 / total as f64 * 100.0),
+            _ if phase.is_empty() => "waits".to_owned(),
+            _ => phase.replace(':', " "),
+        }
+    }
+
+    /// Returns whether it is a print that waits until its button is pressed. With `button: auto`, that takes no time.
+    pub(super) fn waits_for_button(&self) -> bool {
+        self.action_type == "print"
+            && matches!(self.phase.as_deref(), Some("download:completed" | "waiting" | "paused"))
     }
 
     pub(super) fn entry_count(&self) -> usize {

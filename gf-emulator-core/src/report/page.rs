@@ -13,7 +13,7 @@ use super::entry_summary::MAX_NAME;
 use super::escape::Truncated;
 use super::format;
 use super::json;
-use super::model::{Channel, Outcome, Problem, ShownEntry};
+use super::model::{Action, Channel, Connection, Outcome, Problem, ShownEntry};
 use super::timeline::Timeline;
 use crate::record::{Recording, SESSION_FILE, Side};
 use crate::words::count;
@@ -23,6 +23,8 @@ const SCRIPT: &str = include_str!("report.js");
 
 /// The most actions on a page.
 const MAX_ACTIONS: usize = 2000;
+/// The most running actions that are named beside the buttons.
+const MAX_ACTIVITIES: usize = 3;
 /// Rows per block: a browser skips the layout of blocks that are out of sight.
 const BLOCK_ROWS: usize = 64;
 /// The most JSON on a page, in bytes.
@@ -33,8 +35,10 @@ const MAX_JSON: usize = 32 << 20;
 pub(crate) struct LiveParts {
     pub(crate) style: &'static str,
     pub(crate) script: &'static str,
-    /// The bar with status and buttons.
-    pub(crate) bar: Markup,
+    /// The buttons, for the bar that also says how the machine is.
+    pub(crate) controls: Markup,
+    /// The recording does not tell while there is no connection.
+    pub(crate) lid_is_open: bool,
 }
 
 impl LiveParts {
@@ -59,10 +63,13 @@ pub(super) fn write_sections(
     folder: &Path,
     renderer: &JobRenderer<'_>,
     changed: Option<&ChangedSince>,
+    lid_is_open: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
-    put(html! { (nav(timeline)) (summary(timeline)) (problems(timeline)) (filter(timeline)) })?;
+    put(
+        html! { (nav(timeline)) (state(timeline, lid_is_open)) (summary(timeline)) (problems(timeline)) (filter(timeline)) },
+    )?;
     let Some(changed) = changed else { return Ok(()) };
     let is_selected = |number: &usize| {
         let action = timeline.actions.get(number);
@@ -81,7 +88,12 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
     put(html! { (DOCTYPE) (PreEscaped("<html lang=\"en\">")) (head(timeline, live)) (PreEscaped("<body>")) })?;
-    put(html! { header { h1 { (title(timeline)) } (nav(timeline)) } @if let Some(live) = live { (live.bar) } })?;
+    put(html! {
+        header { h1 { (title(timeline)) } (nav(timeline)) }
+        @if let Some(live) = live {
+            aside #live aria-label="Machine controls" { (state(timeline, live.lid_is_open)) (live.controls) }
+        }
+    })?;
     put(html! { (PreEscaped("<main>")) (summary(timeline)) (problems(timeline)) (filter(timeline)) })?;
     write_actions(timeline, folder, renderer, &|_| true, &mut put)?;
     put(html! {
@@ -114,6 +126,33 @@ pub(super) fn write(
     })
 }
 
+/// Says how the machine is now. Its attributes tell the script which buttons are of use.
+pub(super) fn state(timeline: &Timeline, lid_is_open: bool) -> Markup {
+    let (connection, text) = match &timeline.connection {
+        Connection::NotYet => ("none", "not connected to the service yet".to_owned()),
+        Connection::Open => ("up", "connected to the service".to_owned()),
+        Connection::Closed(reason) => ("down", format!("the service is away: {reason}")),
+    };
+    let open = timeline.open_actions().count();
+    let waits = timeline.open_actions().any(Action::waits_for_button);
+    html! {
+        div #state role="status" data-connection=(connection) data-lid=(if lid_is_open { "open" } else { "closed" })
+            data-waits[waits] {
+            @if !timeline.has_stopped() {
+                span { (Truncated(&text, 200)) }
+                span { "the lid is " (if lid_is_open { "open" } else { "closed" }) }
+                @for action in timeline.open_actions().take(MAX_ACTIVITIES) {
+                    span.waits[action.waits_for_button()] {
+                        (Truncated(&action.action_type, MAX_NAME)) " " (action.id) ": " (Truncated(&action.activity(), 60))
+                    }
+                }
+                @if open > MAX_ACTIVITIES { span { "and " (count(open - MAX_ACTIVITIES, "more action")) } }
+                @if open == 0 { span { "no action runs" } }
+            }
+        }
+    }
+}
+
 /// Says which entries are on the page, unless it has all of them.
 fn range_note(timeline: &Timeline, is_live: bool) -> Markup {
     let (shown, all) = (timeline.shown.len() as u64, timeline.entry_count);
@@ -143,9 +182,12 @@ fn write_actions(
     put(html! {
         (PreEscaped(format!("<section id=\"actions\" data-entries=\"{}\">", timeline.entry_count))) h2 { "Actions" }
     })?;
-    if timeline.actions.is_empty() {
-        put(html! { p.note { "The service requested no actions." } })?;
-    }
+    let note = if timeline.actions.is_empty() {
+        "The service requested no actions."
+    } else {
+        "The bar of an action shows where its time went: one part for each interval between two entries."
+    };
+    put(html! { p.note { (note) } })?;
     let mut again = Recording::entry_reader(folder)?;
     let mut attachments = Attachments::new(folder, renderer);
     let shown: Vec<usize> = timeline.shown_actions().collect();
@@ -229,15 +271,15 @@ fn summary(timeline: &Timeline) -> Markup {
             h2 { "Summary" }
             div.tiles {
                 (tile(&format::duration(timeline.duration_s), "duration", ""))
-                (tile(&counts.actions.to_string(), "actions", ""))
+                (tile(&counts.actions.to_string(), if counts.actions == 1 { "action" } else { "actions" }, ""))
                 @for outcome in Outcome::ALL.map(Some).into_iter().chain([None]) {
                     @let n = counts.with_outcome(outcome);
                     @if outcome == Some(Outcome::Completed) || n > 0 {
                         (tile(&n.to_string(), action::outcome_label(outcome), Outcome::class(outcome)))
                     }
                 }
-                (tile(&counts.messages.to_string(), "messages", ""))
-                (tile(&counts.requests.to_string(), "requests", ""))
+                (tile(&counts.messages.to_string(), if counts.messages == 1 { "message sent" } else { "messages sent" }, ""))
+                (tile(&counts.requests.to_string(), if counts.requests == 1 { "request" } else { "requests" }, ""))
             }
             dl.facts {
                 @for (name, value) in &facts {
@@ -302,12 +344,14 @@ fn filter(timeline: &Timeline) -> Markup {
             } }
             fieldset {
                 legend { "Channel" }
-                @for channel in Channel::ALL { (checkbox("channel", channel.name(), channel.description())) }
+                @for channel in Channel::ALL {
+                    (checkbox("channel", channel.name(), channel.label(), channel.description()))
+                }
             }
             fieldset {
                 legend { "Outcome" }
-                @for outcome in Outcome::ALL { (checkbox("outcome", outcome.name(), "")) }
-                (checkbox("outcome", "none", "unfinished actions, and entries without an action"))
+                @for outcome in Outcome::ALL { (checkbox("outcome", outcome.name(), outcome.name(), "")) }
+                (checkbox("outcome", "none", "unfinished or no action", "unfinished actions, and entries without an action"))
             }
             output name="shown" aria-live="polite" {}
             button type="reset" { "Show all" }
@@ -315,10 +359,10 @@ fn filter(timeline: &Timeline) -> Markup {
     }
 }
 
-fn checkbox(name: &str, value: &str, tooltip: &str) -> Markup {
+fn checkbox(name: &str, value: &str, text: &str, tooltip: &str) -> Markup {
     html! {
         label title=[(!tooltip.is_empty()).then_some(tooltip)] {
-            input type="checkbox" name=(name) value=(value) checked; (value)
+            input type="checkbox" name=(name) value=(value) checked; (text)
         }
     }
 }

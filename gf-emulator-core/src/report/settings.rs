@@ -46,10 +46,14 @@ pub(super) type Settings = Map<String, Value>;
 
 /// Renders a whole report.
 pub(super) fn all(settings: &Settings) -> Markup {
-    let groups = by_subsystem(settings.iter().take(MAX_SETTINGS).map(|(code, value)| (code.as_str(), value)));
+    let shown = || settings.iter().take(MAX_SETTINGS).map(|(code, value)| (code.as_str(), value));
+    let subsystems = by_subsystem(shown()).len();
+    let is_zero = |value: &Value| value.as_f64() == Some(0.0);
+    let groups = by_subsystem(shown().filter(|(_, value)| !is_zero(value)));
+    let zeros: Vec<_> = shown().filter(|(_, value)| is_zero(value)).map(|(code, _)| code).collect();
     html! {
         details.settings {
-            summary { "Settings report: " (count(settings.len(), "setting")) " in " (count(groups.len(), "subsystem")) }
+            summary { "Settings report: " (count(settings.len(), "setting")) " in " (count(subsystems, "subsystem")) }
             div.subsystems {
                 @for (prefix, values) in &groups {
                     table {
@@ -58,6 +62,12 @@ pub(super) fn all(settings: &Settings) -> Markup {
                             tr { th scope="row" { (Truncated(code, 12)) } td { (value_cell(Some(value))) } }
                         }
                     }
+                }
+            }
+            @if !zeros.is_empty() {
+                details.zeros {
+                    summary { (count(zeros.len(), "more setting")) (if zeros.len() == 1 { " is 0" } else { " are 0" }) }
+                    p { @for code in &zeros { code { (Truncated(code, 12)) } " " } }
                 }
             }
             (truncation_note(settings.len()))
@@ -111,7 +121,7 @@ fn by_subsystem<'a, V>(values: impl Iterator<Item = (&'a str, V)>) -> BTreeMap<S
 
 fn heading(prefix: &str) -> Markup {
     let name = SUBSYSTEMS.iter().find(|(known, _)| *known == prefix).map(|(_, name)| *name);
-    html! { (Truncated(prefix, 2)) @if let Some(name) = name { " " span { (name) } } }
+    html! { (Truncated(prefix, 2)) " " span { (name.unwrap_or("(meaning not known)")) } }
 }
 
 fn value_cell(value: Option<&Value>) -> Markup {

@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::diagram::{RowContext, row};
 use super::model::{Channel, Outcome, Problem};
-use super::settings;
 use super::timeline::{MAX_PROBLEMS, MAX_SHOWN, Timeline, Window};
+use super::{page, settings};
 use crate::record::{DisplayEntry, Entry, LineSpan, SkippedLine};
 
 /// An entry that is in no file: the offset of its place is its number.
@@ -158,8 +158,8 @@ fn settings_are_grouped_by_subsystem_and_compared_with_the_previous_report() {
     for words in [
         "3 settings in 3 subsystems",
         "<caption>AA <span>air assist</span></caption>",
-        "<caption>HC <span>head camera</span></caption>",
-        "<caption>ZZ</caption><tr><th scope=\"row\">ZZzz</th><td>&lt;b&gt;</td></tr>",
+        "<summary>1 more setting is 0</summary><p><code>HCil</code> </p>",
+        "<caption>ZZ <span>(meaning not known)</span></caption><tr><th scope=\"row\">ZZzz</th><td>&lt;b&gt;</td></tr>",
     ] {
         assert!(all.contains(words), "{words}: {all}");
     }
@@ -175,6 +175,44 @@ fn settings_are_grouped_by_subsystem_and_compared_with_the_previous_report() {
     }
     assert!(!changes.contains("AAdc"));
     assert!(settings::changes(&now, &now).into_string().contains("0 of 3 settings changed"));
+}
+
+#[test]
+fn the_state_tells_the_connection_the_lid_and_what_runs() {
+    let opened = || json!({"kind": "opened", "url": "wss://s"});
+    let progress = |current: u64| json!({"kind": "out", "bytes": 1, "json": {"progress": "print:progress", "action_id": 7, "current": current, "total": 200}});
+    let state = |entries: &[Value], lid_is_open: bool| {
+        let mut timeline = empty(Window::Latest);
+        (1..).zip(entries).for_each(|(n, fields)| timeline.add(&entry(n, fields)));
+        page::state(&timeline, lid_is_open).into_string()
+    };
+    let print = || request(7, "print", "https://s/7");
+    for (entries, expected) in [
+        (vec![], vec!["data-connection=\"none\"", "not connected to the service yet", "no action runs"]),
+        (vec![opened()], vec!["data-connection=\"up\"", "data-lid=\"closed\"", "the lid is closed", "no action runs"]),
+        (vec![opened(), print()], vec!["<span>print 7: waits</span>"]),
+        (vec![print(), event(7, "print:download")], vec!["<span>print 7: download</span>"]),
+        (
+            vec![print(), event(7, "print:download:completed")],
+            vec!["<span class=\"waits\">print 7: waits for the button</span>", " data-waits"],
+        ),
+        (vec![print(), event(7, "print:running"), progress(50)], vec!["<span>print 7: 25 %</span>"]),
+        (vec![print(), event(7, "print:running"), progress(50), event(7, "print:completed")], vec!["no action runs"]),
+        (
+            vec![opened(), json!({"kind": "closed", "reason": "<cut>"})],
+            vec!["data-connection=\"down\"", "the service is away: &lt;cut&gt;"],
+        ),
+        (vec![opened(), json!({"kind": "state", "state": "stopped"})], vec!["></div>"]),
+    ] {
+        let state = state(&entries, false);
+        for words in expected {
+            assert!(state.contains(words), "{words}: {state}");
+        }
+        assert_eq!(state.contains("data-waits"), state.contains("waits for the button"), "{state}");
+    }
+    assert!(state(&[], true).contains("data-lid=\"open\"") && state(&[], true).contains("the lid is open"));
+    let many: Vec<_> = (1..=5).map(|id| request(id, "hunt", &format!("https://s/{id}"))).collect();
+    assert!(state(&many, false).contains("<span>and 2 more actions</span>"));
 }
 
 #[test]

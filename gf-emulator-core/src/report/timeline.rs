@@ -9,7 +9,9 @@ use serde_json::Value;
 
 use super::bounded_map::BoundedMap;
 use super::entry_summary::summary;
-use super::model::{Action, Channel, Counts, Outcome, Problem, ShownEntry, is_problem, is_sign_in, settings};
+use super::model::{
+    Action, Channel, Connection, Counts, Outcome, Problem, ShownEntry, is_problem, is_sign_in, settings,
+};
 use crate::record::{About, DisplayEntry, Entry, Event, Exchange, LineSpan, Message, SkippedLine};
 
 /// The most entries on a page.
@@ -71,6 +73,7 @@ pub(super) struct Timeline {
     last_report: Option<LineSpan>,
     /// The last entry says that the machine has stopped.
     has_stopped: bool,
+    pub(super) connection: Connection,
 }
 
 impl Timeline {
@@ -94,6 +97,7 @@ impl Timeline {
             open_by_id: HashMap::new(),
             last_report: None,
             has_stopped: false,
+            connection: Connection::NotYet,
         }
     }
 
@@ -106,10 +110,7 @@ impl Timeline {
         self.started_at.get_or_insert_with(|| truncate(&entry.at));
         let mut channel = Channel::of(&entry.event);
         let action = match &entry.event {
-            Event::In(message) => {
-                self.counts.messages += 1;
-                self.add_incoming(message)
-            }
+            Event::In(message) => self.add_incoming(message),
             Event::Out(message) => {
                 self.counts.messages += 1;
                 self.add_outgoing(message, place)
@@ -130,6 +131,14 @@ impl Timeline {
                     action.reason = detail.as_deref().map(truncate);
                 }
             }),
+            Event::Opened { .. } => {
+                self.connection = Connection::Open;
+                None
+            }
+            Event::Closed { reason } => {
+                self.connection = Connection::Closed(truncate(reason));
+                None
+            }
             _ => None,
         };
         if let Some(action) = action.and_then(|number| self.actions.get_mut(&number)) {
@@ -239,7 +248,11 @@ impl Timeline {
         }
     }
 
-    #[cfg(feature = "follow")]
+    /// Returns the actions that have not ended, oldest first.
+    pub(super) fn open_actions(&self) -> impl Iterator<Item = &Action> {
+        self.open.iter().filter_map(|number| self.actions.get(number))
+    }
+
     pub(super) fn has_stopped(&self) -> bool {
         self.has_stopped
     }
@@ -288,6 +301,13 @@ impl Timeline {
             } else {
                 action.omitted_reports += 1;
             }
+        }
+        let number_in = |key: &str| message.json.as_ref()?.get(key)?.as_u64();
+        if message.json.as_ref().is_some_and(|json| json.get("progress").is_some()) {
+            action.progress = number_in("current").zip(number_in("total"));
+        } else {
+            action.phase = Some(truncate(event));
+            action.progress = None;
         }
         let outcome = Outcome::ALL.into_iter().find(|outcome| outcome.name() == event);
         // The first outcome counts.

@@ -4,7 +4,7 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, TrySendError};
 use tungstenite::Message;
 
 use super::dial::{Attempt, Dialer};
-use super::outbox::{Outcome, Report};
+use super::outbox::{DropReason, Outcome, Report};
 use super::queues::Outgoing;
 use super::state::{ClientState, Command};
 use super::stream::{Socket, flush, ready, write};
@@ -115,6 +115,10 @@ impl Driver {
                 }
                 Outcome::Dropped(reason) if message.is_progress() => {
                     log::info!("dropped ({}): {}", reason.as_str(), message.label());
+                }
+                // A stop without a connection is no fault.
+                Outcome::Dropped(reason @ (DropReason::Stopped | DropReason::StoppedOffline)) => {
+                    log::warn!("dropped ({}): {}", reason.as_str(), message.label());
                 }
                 Outcome::Dropped(reason) => log::error!("dropped ({}): {}", reason.as_str(), message.label()),
             }

@@ -5,6 +5,7 @@
 use std::error::Error;
 use std::fs;
 use std::path::Path;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,18 @@ const SCRIPT: &str = r#"[
 ]"#;
 const LAST_ACTION: i64 = 4;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    // Returned from `main`, an error would be printed in its form for debugging.
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<()> {
     let service = LocalService::builder().sample_jobs().script(Script::from_json(SCRIPT)?).start()?;
     let folder = tempfile::tempdir()?;
     let config = config(&service, folder.path())?;

@@ -1,6 +1,7 @@
 //! An action of its own: a table with a `custom` step, a machine that does the step, and a message that has its result.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
 
@@ -75,7 +76,18 @@ impl Machine for Scale {
     }
 }
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    // Returned from `main`, an error would be printed in its form for debugging.
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<()> {
     let service = LocalService::builder().tls(false).script(Script::from_json(SCRIPT)?).start()?;
     let config = config(&service);
     let table = Table::from_text("weighing", TABLE)?;

@@ -2,6 +2,7 @@
 //! its own, across a lost connection, until the service's script is done.
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,18 @@ const SCRIPT: &str = r#"[
     {"await": "dance:failed", "action_id": 3, "timeout_s": 10}
 ]"#;
 
-fn main() -> Result<()> {
+fn main() -> ExitCode {
+    // Returned from `main`, an error would be printed in its form for debugging.
+    run().map_or_else(
+        |error| {
+            eprintln!("{error}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}
+
+fn run() -> Result<()> {
     let service = LocalService::builder().tls(false).script(Script::from_json(SCRIPT)?).start()?;
     let (client, queues) = WsClient::connect(&config(&service))?;
 
