@@ -253,7 +253,7 @@ mod tests {
             }
             cursor.set_position(start + frame);
         }
-        let begun = wire.get(cursor.position() as usize..).unwrap_or_default();
+        let begun = usize::try_from(cursor.position()).ok().and_then(|at| wire.get(at..)).unwrap_or_default();
         bytes + if begun.first() == Some(&0x81) { begun.len() as u64 } else { 0 }
     }
 
