@@ -79,7 +79,7 @@ impl TempFile {
     }
 
     /// Replaces the file by another, for tests of its errors.
-    #[cfg(test)]
+    #[cfg(all(test, target_os = "linux"))]
     pub(crate) fn redirect(&mut self, file: fs::File) {
         self.file = OpenFile::Real(file);
     }

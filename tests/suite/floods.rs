@@ -77,15 +77,16 @@ fn expect_answer(socket: &mut WebSocket<TcpStream>, id: i64) {
     while !matches!(socket.read().unwrap(), Message::Text(text) if text.replace(' ', "").contains(&expected)) {}
 }
 
-/// Returns a value of `/proc/self/status`, in bytes.
-#[cfg(target_os = "linux")]
+/// Returns a value of `/proc/self/status`, in bytes; 0 on other systems, where only the answers are tested.
 fn memory(field: &str) -> u64 {
+    if !cfg!(target_os = "linux") {
+        return 0;
+    }
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix(field)).unwrap();
     line.trim_start_matches(':').trim().trim_end_matches("kB").trim().parse::<u64>().unwrap() << 10
 }
 
-#[cfg(target_os = "linux")]
 #[test]
 fn bounds_memory_in_a_flood_and_answers_afterwards() {
     if !in_own_process("floods::bounds_memory_in_a_flood_and_answers_afterwards") {
@@ -96,8 +97,10 @@ fn bounds_memory_in_a_flood_and_answers_afterwards() {
         let running = RunningMachine::start(raw.machine(|_| ()));
         let mut socket = raw.socket();
         expect_answer(&mut socket, 1);
-        // Resets the peak.
-        std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        if cfg!(target_os = "linux") {
+            // Resets the peak.
+            std::fs::write("/proc/self/clear_refs", "5").unwrap();
+        }
         let before = memory("VmRSS");
         flood.send(socket.get_ref());
         expect_answer(&mut socket, 2);

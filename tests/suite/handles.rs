@@ -1,18 +1,27 @@
 //! Handles used from many threads, offline emulators, and many emulators in one process.
 
+use std::path::Path;
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+#[cfg(target_os = "linux")]
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use gf_emulator_core::config::Generation;
-use gf_emulator_core::local_service::{LocalService, Seen};
+use gf_emulator_core::local_service::Seen;
 use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate};
-use gf_emulator_core::{Emulator, Error, Handle, Peer, Tls};
-use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, square};
+use gf_emulator_core::{Emulator, Error, Handle, Peer};
+#[cfg(target_os = "linux")]
+use gf_emulator_core::{Tls, local_service::LocalService};
+#[cfg(target_os = "linux")]
+use gf_emulator_tests::point_at;
+use gf_emulator_tests::{LIMIT, Setup, config, folder, square};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::raw_service::{RawService, RunningMachine, in_own_process, normal_responses};
+#[cfg(target_os = "linux")]
+use crate::raw_service::in_own_process;
+use crate::raw_service::{RawService, RunningMachine, normal_responses};
 
 #[test]
 fn a_stop_before_connect_makes_it_fail() {
@@ -109,7 +118,7 @@ fn an_offline_emulator_does_all_its_actions() {
     let (mut emulator, peer) =
         Emulator::offline(config(folder.path(), Generation::V2), folder.path().join("out")).unwrap();
     let _kept = emulator.handle();
-    let motion_url = format!("file://{}", job.display().to_string().replace(' ', "%20"));
+    let motion_url = file_url(&job).replace(' ', "%20");
     let kinds = ["settings", "lid_image", "motion", "hunt"];
     for (id, kind) in (1..).zip(kinds) {
         let action = json!({"id": id, "action_type": kind, "status": "ready", "motion_url": motion_url});
@@ -278,13 +287,19 @@ fn a_stop_ends_an_emulator_whose_messages_are_not_read() {
     assert!(ended.recv_timeout(LIMIT).unwrap());
 }
 
+/// Returns the URL of a file: `file:///tmp/a`, or `file:///C:/a` on Windows.
+fn file_url(path: &Path) -> String {
+    let path = path.display().to_string().replace('\\', "/");
+    format!("file:///{}", path.trim_start_matches('/'))
+}
+
 #[test]
 fn offline_jobs_are_queued() {
     let folder = folder();
     let job = folder.path().join("job.puls");
     std::fs::write(&job, square()).unwrap();
     let (mut emulator, peer) = Emulator::offline(config(folder.path(), Generation::V2), folder.path()).unwrap();
-    let url = format!("file://{}", job.display());
+    let url = file_url(&job);
     for id in 1..=3 {
         let action = json!({"id": id, "action_type": "motion", "status": "ready", "motion_url": url});
         peer.tx.send(action.to_string()).unwrap();
@@ -334,7 +349,7 @@ impl Printing {
         let mut emulator = emulator.with_machine(PlaysUntilStopped { started, stopped });
         let handle = emulator.handle();
         let running = thread::spawn(move || emulator.run());
-        let url = format!("file://{}", job.display());
+        let url = file_url(&job);
         let print = json!({"id": 1, "action_type": "print", "status": "ready", "motion_url": url});
         peer.tx.send(print.to_string()).unwrap();
         starts.recv_timeout(LIMIT).unwrap();

@@ -1,9 +1,7 @@
 //! Sign-in, retries, redirects, and which hosts receive the token.
 
-use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -16,7 +14,7 @@ use gf_emulator_core::{Config, Emulator, Error, Secret};
 use gf_emulator_tests::{AT_ONCE, LIMIT, Setup, config, folder, point_at, service};
 use serde_json::json;
 
-use crate::raw_service::{RawService, Response, RunningMachine, http, in_own_process, normal_responses};
+use crate::raw_service::{RawService, Response, RunningMachine, http, normal_responses};
 
 const SIGN_IN: &str = "/machines/sign_in";
 
@@ -193,6 +191,11 @@ fn retries_an_invalid_websocket_handshake() {
 #[cfg(target_os = "linux")]
 #[test]
 fn can_connect_again_after_the_client_could_not_start() {
+    use std::io::{BufRead, BufReader, Write};
+    use std::process::Stdio;
+
+    use crate::raw_service::in_own_process;
+
     // The limit applies to a whole process.
     if !in_own_process("session::can_connect_again_after_the_client_could_not_start") {
         return;

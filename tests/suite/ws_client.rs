@@ -3,7 +3,6 @@
 use std::io::Write;
 use std::net::{Shutdown, TcpStream};
 use std::thread;
-use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
 use gf_emulator_core::config::Generation;
@@ -134,7 +133,7 @@ fn reads_received_messages_before_closing_a_broken_connection() {
     }
     socket.flush().unwrap();
     // A reset: every write fails from now on. The client has read at most as many messages as rx holds.
-    socket2::SockRef::from(socket.get_ref()).set_linger(Some(Duration::ZERO)).unwrap();
+    socket2::SockRef::from(socket.get_ref()).set_linger(Some(std::time::Duration::ZERO)).unwrap();
     drop(socket);
     client.send("a write that fails");
     for n in 0..FRAMES {
