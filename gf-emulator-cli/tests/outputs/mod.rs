@@ -297,5 +297,5 @@ fn counts_have_singular_and_plural() {
     let ended = run(&folder, &["import", "one.jsonl", "-o", "one"]);
     ended.expect(0);
     assert_eq!(ended.stdout, "one: converted 1 line\n");
-    expect(&run(&folder, &["report", "rec"]), 0, "report.html: 1 action, 1 message, 1 problem");
+    expect(&run(&folder, &["report", "rec"]), 0, "report.html: 1 action, 0 messages, 1 problem");
 }

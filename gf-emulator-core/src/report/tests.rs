@@ -190,13 +190,13 @@ fn the_state_tells_the_connection_the_lid_and_what_runs() {
     for (entries, expected) in [
         (vec![], vec!["data-connection=\"none\"", "not connected to the service yet", "no action runs"]),
         (vec![opened()], vec!["data-connection=\"up\"", "data-lid=\"closed\"", "the lid is closed", "no action runs"]),
-        (vec![opened(), print()], vec!["<span>print 7: waits</span>"]),
-        (vec![print(), event(7, "print:download")], vec!["<span>print 7: download</span>"]),
+        (vec![opened(), print()], vec![">print 7: waits</span>"]),
+        (vec![print(), event(7, "print:download")], vec![">print 7: download</span>"]),
         (
             vec![print(), event(7, "print:download:completed")],
             vec!["<span class=\"waits\">print 7: waits for the button</span>", " data-waits"],
         ),
-        (vec![print(), event(7, "print:running"), progress(50)], vec!["<span>print 7: 25 %</span>"]),
+        (vec![print(), event(7, "print:running"), progress(50)], vec![">print 7: 25 %</span>"]),
         (vec![print(), event(7, "print:running"), progress(50), event(7, "print:completed")], vec!["no action runs"]),
         (
             vec![opened(), json!({"kind": "closed", "reason": "<cut>"})],
