@@ -61,12 +61,15 @@ fn logs_no_secrets() {
     log::set_max_level(log::LevelFilter::Trace);
     for generation in [Generation::V1, Generation::V2] {
         let normal = normal_responses();
+        // In what a service answers, redirects to or sends, it may repeat any secret.
         let raw = RawService::start(move |request| {
             let redirect = |to: &str| {
                 Response::Bytes(format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into())
             };
             let path = request.method_and_path.split(' ').next_back().unwrap_or_default();
             match path.split('?').next().unwrap_or_default() {
+                "/update/current" if generation == Generation::V1 => redirect(&format!("/{PASSWORD}")),
+                "/update/current" => http(200, &json!({"version": PASSWORD, "download_url": "X-Sig"}).to_string()),
                 "/refused" => http(403, "X-Sig=a-presigned-secret"),
                 "/expired" => http(401, ""),
                 "/cut" => Response::Bytes(b"HTTP/1.1 200 OK\r\nContent-Length: 9999\r\n\r\nX-Sig".to_vec()),
@@ -79,7 +82,10 @@ fn logs_no_secrets() {
             }
         });
         let http_url = format!("http://{}", raw.addr);
-        let running = RunningMachine::start(raw.machine(|config| config.service.protocol = Some(generation)));
+        let running = RunningMachine::start(raw.machine(|config| {
+            config.service.protocol = Some(generation);
+            (config.firmware.check, config.firmware.download) = (true, Some(true));
+        }));
         let mut socket = raw.socket();
         let mut id = 0;
         let urls = ["/refused", "/expired", "/cut", "/garbage", "/nothing", "/round", "/away", "/odd", "/ok"]

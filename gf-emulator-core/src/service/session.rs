@@ -132,6 +132,11 @@ impl Session {
         }
     }
 
+    /// Redacts secrets in an error: a service may repeat them in a redirect, a host name or a path.
+    fn without_secrets<T>(&self, result: Result<T>) -> Result<T> {
+        result.map_err(|e| e.redacted(self.http.telemetry().secrets()))
+    }
+
     /// Parses a URL from the service. A service behind https must not name plain text, not even on loopback.
     fn parse_untrusted(&self, text: &str) -> Result<Url> {
         let url = Url::parse(text)?.over_http();
@@ -187,30 +192,30 @@ impl Session {
 
 impl Uplink for Session {
     fn upload(&self, upload: &Upload<'_>) -> Result<()> {
-        self.put_picture(upload).map_err(|e| e.redacted(self.http.telemetry().secrets()))
+        self.without_secrets(self.put_picture(upload))
     }
 
     fn download(&self, url: &str) -> Result<Download> {
-        self.open(url).map_err(|e| e.redacted(self.http.telemetry().secrets()))
+        self.without_secrets(self.open(url))
     }
 
     fn post_event(&self, body: &str) -> Result<()> {
+        let url = self.status.over_http().join("api/event");
         // A 1.x machine sends JSON without a Content-Type (measured).
-        self.send(
-            Method::Post,
-            self.status.over_http().join("api/event"),
-            None,
-            &Bytes::copy_from_slice(body.as_bytes()),
-        )
+        self.without_secrets(self.send(Method::Post, url, None, &Bytes::copy_from_slice(body.as_bytes())))
     }
 
     fn put_status(&self, body: &str) -> Result<()> {
         let url = self.server.join("api/machines/status");
-        self.send(Method::Put, url, Some("application/json"), &Bytes::copy_from_slice(body.as_bytes()))
+        let body = Bytes::copy_from_slice(body.as_bytes());
+        self.without_secrets(self.send(Method::Put, url, Some("application/json"), &body))
     }
 
     fn firmware(&self) -> Result<FirmwareOffer> {
-        self.get(self.server.join("update/current"))?.json()
+        let answer = self.get(self.server.join("update/current")).and_then(Response::json);
+        let mut offer: FirmwareOffer = self.without_secrets(answer)?;
+        offer.version = self.http.telemetry().secrets().redact(&offer.version);
+        Ok(offer)
     }
 
     fn second(&self) -> Option<Arc<dyn Uplink>> {
