@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tungstenite::Bytes;
 
 use super::progress::{TransferProgress, send_play_progress};
-use super::steps::{download_firmware, probe_firmware, send, send_all};
+use super::steps::{current_firmware, download_firmware, probe_firmware, send, send_all};
 use super::{Action, Destination, Emit, Laser, OpenLid, Row, Step, StepKind, Table, Values, Variable, Word};
 use crate::actions::messages::{MessageSender, milli_epoch};
 use crate::actions::settings;
@@ -303,7 +303,7 @@ impl Runner {
                 Ok(())
             }
             StepKind::DownloadFirmware {} => {
-                let offer = self.uplink.firmware()?;
+                let offer = current_firmware(&*self.uplink, self.shared.telemetry.secrets())?;
                 Ok(download_firmware(&self.shared.config, &*self.uplink, &offer)?)
             }
             StepKind::Refuse { reason } => Err(Abort::Failed(action_error(context.action, reason.clone()))),

@@ -65,11 +65,19 @@ pub(super) fn send_all(steps: &[Step], messages: &MessageSender, values: &Values
     }
 }
 
+/// Asks for the current firmware. The version is the service's word, and goes into logs, messages and file names: secrets in
+/// it are masked.
+pub(super) fn current_firmware(uplink: &dyn Uplink, secrets: &Secrets) -> crate::Result<FirmwareOffer> {
+    let mut offer = uplink.firmware()?;
+    offer.version = secrets.redact(&offer.version);
+    Ok(offer)
+}
+
 /// Asks for the current firmware, logs whether it is the machine's, and writes the `status_file`, if any.
 pub(super) fn probe_firmware(config: &Config, uplink: &dyn Uplink, secrets: &Secrets) -> crate::Result<FirmwareOffer> {
-    let offer = uplink.firmware()?;
+    let offer = current_firmware(uplink, secrets)?;
     log::info!("{}", compared(&config.machine.firmware, &offer.version));
-    if let Err(e) = firmware::record_latest(config, &offer, secrets, milli_epoch() / 1000) {
+    if let Err(e) = firmware::record_latest(config, &offer, milli_epoch() / 1000) {
         log::warn!("status_file: {e}");
     }
     Ok(offer)
@@ -94,6 +102,7 @@ pub(super) fn download_firmware(config: &Config, uplink: &dyn Uplink, offer: &Fi
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Secret;
     use crate::service::Upload;
     use crate::storage::Download;
 
@@ -115,27 +124,35 @@ mod tests {
     }
 
     /// Probes with this version on offer, and returns the one in the status file.
-    fn recorded(version: &'static str) -> String {
+    fn recorded(version: &'static str, secrets: &Secrets) -> String {
         let folder = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         config.firmware.status_file = Some(folder.path().join("status.json"));
-        assert_eq!(probe_firmware(&config, &Offers(version), &Secrets::default()).unwrap().version, version);
+        let offer = probe_firmware(&config, &Offers(version), secrets).unwrap();
         let text = std::fs::read(folder.path().join("status.json")).unwrap();
         let status: serde_json::Value = serde_json::from_slice(&text).unwrap();
         assert!(status["checked_at"].as_u64().unwrap() > 1_700_000_000, "{status}");
-        status["latest_gf_version"].as_str().unwrap().to_owned()
+        assert_eq!(status["latest_gf_version"], offer.version);
+        offer.version
     }
 
     #[test]
     fn firmware_check_records_and_flags_newer() {
-        assert_eq!(recorded("2.7.0-1"), "2.7.0-1");
+        assert_eq!(recorded("2.7.0-1", &Secrets::default()), "2.7.0-1");
         assert_eq!(compared("2.6.0-2228", "2.7.0-1"), "firmware 2.7.0-1 is available, 2.6.0-2228 is configured");
     }
 
     #[test]
     fn firmware_check_matches_baseline_returns_false_but_still_records() {
-        assert_eq!(recorded("2.6.0-2228"), "2.6.0-2228");
+        assert_eq!(recorded("2.6.0-2228", &Secrets::default()), "2.6.0-2228");
         assert_eq!(compared("2.6.0-2228", "2.6.0-2228"), "firmware 2.6.0-2228 is current");
+    }
+
+    #[test]
+    fn secrets_in_a_version_are_masked_for_every_uplink() {
+        let secrets = Secrets::default();
+        secrets.add(&Secret::new("the-token-of-this-session"));
+        assert_eq!(recorded("2.7.0-the-token-of-this-session", &secrets), "2.7.0-***");
     }
 
     #[test]

@@ -509,3 +509,13 @@ fn a_time_that_equals_a_serial_number_by_chance_is_no_secret() {
     let expected = r#"{"n":0,"t":12.345678,"at":"1970-01-01T00:05:45.678Z","machine":345678,"kind":"closed","reason":"cut by ***"}"#;
     assert_eq!(text.trim_end(), expected);
 }
+
+proptest! {
+    #[test]
+    fn a_time_is_read_again_as_it_was_written(t in proptest::num::f64::POSITIVE) {
+        let line = format!(r#"{{"n":3,"t":{t:e},"at":"","kind":"opened","url":""}}"#);
+        let entry: Entry = serde_json::from_str(&line).unwrap();
+        prop_assert_eq!(entry.t, t);
+        prop_assert_eq!(serde_json::from_str::<Entry>(&serde_json::to_string(&entry).unwrap()).unwrap(), entry);
+    }
+}
