@@ -74,8 +74,9 @@ struct Sweep {
 #[derive(Debug)]
 struct PendingSweep {
     y: i64,
-    /// The range of X in which the laser is on.
-    lit: [i64; 2],
+    /// The range of X in which the laser is on. Of a sweep that is dark at both ends, the whole range: one row of an
+    /// engraving may have a single dot on the left, and the next a single one on the right.
+    range: [i64; 2],
     starts_dark: bool,
     /// Empty if they have been drawn as an engraving.
     segments: Vec<TracedSegment>,
@@ -138,24 +139,25 @@ impl Layers {
 
     fn end_sweep(&mut self) {
         let Some(sweep) = self.sweep.take() else { return };
-        let lit = sweep.segments.iter().filter(|traced| traced.segment.laser).map(|traced| traced.segment);
-        let Some(lit) = lit.fold(None, |ends: Option<[i64; 2]>, Segment { start, end, .. }| {
-            let [min, max] = ends.unwrap_or([start.x, start.x]);
-            Some([min.min(start.x).min(end.x), max.max(start.x).max(end.x)])
-        }) else {
+        if !sweep.segments.iter().any(|traced| traced.segment.laser) {
             sweep.segments.into_iter().for_each(|traced| self.add_outside_sweep(traced));
             return;
-        };
+        }
+        let is_dark = |traced: Option<&TracedSegment>| traced.is_some_and(|traced| !traced.segment.laser);
+        let has_dark_ends = is_dark(sweep.segments.first()) && is_dark(sweep.segments.last());
+        let parts = sweep.segments.iter().filter(|traced| traced.segment.laser || has_dark_ends);
+        let range = parts.flat_map(|traced| [traced.segment.start.x, traced.segment.end.x]);
+        let range = range.fold([i64::MAX, i64::MIN], |[min, max], x| [min.min(x), max.max(x)]);
         let y = sweep.segments.first().map_or(0, |traced| traced.segment.start.y);
         let is_long = sweep.is_long();
-        let mut current = PendingSweep { y, lit, starts_dark: sweep.starts_dark, segments: sweep.segments };
+        let mut current = PendingSweep { y, range, starts_dark: sweep.starts_dark, segments: sweep.segments };
         let is_neighbour = self.pending.as_ref().is_some_and(|last| {
             let distance = last.y.abs_diff(current.y);
             (1..=self.max_neighbour_steps.unsigned_abs()).contains(&distance)
                 && last.starts_dark
                 && current.starts_dark
-                && last.lit[0] <= current.lit[1]
-                && current.lit[0] <= last.lit[1]
+                && last.range[0] <= current.range[1]
+                && current.range[0] <= last.range[1]
         });
         if is_neighbour {
             // The turn between sweeps is part of the engraving.

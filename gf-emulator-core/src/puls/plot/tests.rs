@@ -352,6 +352,21 @@ fn dots_are_part_of_an_engraving() {
 }
 
 #[test]
+fn rows_with_a_dot_at_either_end_are_part_of_an_engraving() {
+    let mut body = Vec::new();
+    for line in 0..40 {
+        let back = if line % 2 == 0 { 0 } else { tick::X_NEGATIVE };
+        if line > 0 {
+            body.extend([tick::Y_STEP | tick::Y_POSITIVE; 8]);
+        }
+        let mut row = vec![tick::X_STEP | back; 2000];
+        row[100..107].fill(LIT | back);
+        body.extend(row);
+    }
+    assert_eq!(lines(&plot(&body)), (0, 0, true));
+}
+
+#[test]
 fn remarks_on_a_job_that_machines_refuse() {
     let refused = [Builder::new().header().encode(), vec![LIT; 100]].concat();
     let svg = Plot::from_job(Job::open(&refused[..]).unwrap()).unwrap().to_svg(&PlotOptions::new(""));

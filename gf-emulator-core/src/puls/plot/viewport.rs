@@ -159,8 +159,10 @@ impl Viewport {
         let (right, y) = (self.left + self.width() - em, self.top + self.height() - 0.9 * em);
         let left = right - step * self.px_per_mm;
         let d = format!("M{0} {1}V{2}H{3}V{1}", n(left), n(y - 0.4 * em), n(y), n(right));
-        let bar = element::Path::new().set("d", d).set("stroke", colour::INK).set("fill", "none");
-        canvas.add(bar.set("stroke-width", n(0.12 * em)));
+        let bar = element::Path::new().set("d", d).set("fill", "none");
+        // Lines of the job may be below it.
+        canvas.add(bar.clone().set("stroke", colour::BED).set("stroke-width", n(0.5 * em)));
+        canvas.add(bar.set("stroke", colour::INK).set("stroke-width", n(0.12 * em)));
         let text = canvas.label(f64::midpoint(left, right), y - 0.35 * em, &words).set("text-anchor", "middle");
         canvas.add(
             text.set("font-size", n(0.85 * em))
