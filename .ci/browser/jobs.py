@@ -131,6 +131,8 @@ def layers(path):
     with Browser(f"{path.stem}.html") as page:
         boxes = page.all("#layers input")
         expect("travel and a cut", len(boxes) >= 2, len(boxes))
+        expect("travel is hidden at first", [box.is_selected() for box in boxes] == [False] + [True] * (len(boxes) - 1))
+        boxes[0].click()
         seek(page, (len(ticks(path)) - 1) / HZ)
         every = ink(page)
         for box in boxes:

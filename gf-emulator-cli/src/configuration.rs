@@ -23,7 +23,8 @@ const FOLDER: &str = "gf-machine-emulator";
 /// The option for the configuration.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ConfigArgument {
-    /// The configuration file [default: see "gf-machine-emulator --help"]
+    /// The configuration file [default: that of `GF_MACHINE_CONFIG`, else `gf-machine-emulator.cfg` here, else the one in
+    /// your folder for configurations]
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::ValueEnum;
-use gf_emulator_core::conform::{Conformance, Generation, Options, Outcome, Report, Scenario, Verdict};
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::conform::{Conformance, Options, Outcome, Report, Scenario, Verdict};
 use gf_emulator_core::files;
 use gf_emulator_core::local_service::LocalService;
 

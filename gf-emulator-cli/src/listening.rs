@@ -70,7 +70,7 @@ impl ListenArguments {
         self.warn(service);
         print(format_args!("listening on {}; a machine's configuration needs:\n", service.addr()));
         print(service.config_section(self.ca_file().as_deref()));
-        print(format_args!("\nAny serial number (sent as S12345) and any password will do. {next}\n"));
+        print(format_args!("\nAny serial number and any password will do. {next}\n"));
     }
 
     /// Warns of an address that other computers can reach, or that they cannot use.

@@ -120,8 +120,8 @@ pub(crate) struct Arguments {
     /// How many seconds longer than in the recording a machine may take [default: 60]
     #[arg(long, value_name = "S", value_parser = numbers::seconds, requires = "replay")]
     patience: Option<Duration>,
-    /// A pulse file to print once homing is over; several are printed in this order. With --script: the pulse file to
-    /// offer [default: a short one]
+    /// A pulse file to print once homing is over; several are printed in this order. Without it,
+    /// nothing is printed. With --script: the pulse file to offer; the default is a short one
     #[arg(long, value_name = "FILE")]
     puls: Vec<PathBuf>,
     /// End when each machine is homed and its prints have ended

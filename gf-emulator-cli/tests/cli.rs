@@ -43,6 +43,12 @@ fn folder() -> TempDir {
     tempfile::tempdir().unwrap()
 }
 
+/// Returns the URL of a file: `file:///tmp/a`, or `file:///C:/a` on Windows.
+fn file_url(path: &Path) -> String {
+    let path = path.display().to_string().replace('\\', "/");
+    format!("file:///{}", path.trim_start_matches('/')).replace(' ', "%20")
+}
+
 /// Runs the binary to its end.
 fn run(folder: &TempDir, arguments: &[&str]) -> program::Ended {
     let mut command = command(folder.path());
@@ -330,7 +336,7 @@ fn pipe_performs_actions_and_ends_with_its_input() {
     let folder = folder();
     let job = folder.path().join("a job.puls");
     fs::write(&job, Builder::new().move_to(3.0, 4.0).unwrap().to_gzip()).unwrap();
-    let url = format!("file://{}", job.display()).replace(' ', "%20");
+    let url = file_url(&job);
     let input = format!(
         "{{\"id\":1,\"action_type\":\"settings\",\"status\":\"ready\"}}\nnot json\n\n\
          {{\"id\":2,\"action_type\":\"motion\",\"status\":\"ready\",\"motion_url\":\"{url}\"}}"

@@ -45,7 +45,7 @@ pub enum Error {
         reason: String,
     },
 
-    /// The service rejected the serial number or the password: a 4xx status of the sign-in.
+    /// The service rejected the serial number or the password: the sign-in was answered with 400, 401, 403 or 422.
     #[error(
         "the service refused to sign this machine in (HTTP {status}): check serial and password in [MACHINE] \
          (or GF_MACHINE_SERIAL and GF_MACHINE_PASSWORD)"
@@ -301,7 +301,7 @@ pub enum CertificateProblem {
     /// Its issuer is not trusted.
     #[error(
         "its issuer{} is not trusted on this computer ({reason}); for your own service or a TLS-inspecting proxy, set \
-         the root certificate in [SERVICE] ca_file (`serve --ca-out FILE` writes a new one at every start)",
+         the root certificate in [SERVICE] ca_file (of `serve --ca-dir DIR`, it is DIR/ca.pem)",
         issuer.as_ref().map(|name| format!(" \"{name}\"")).unwrap_or_default()
     )]
     UnknownIssuer {

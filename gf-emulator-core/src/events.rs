@@ -61,7 +61,7 @@ pub enum EmulatorEvent {
         /// Its type, such as `print`.
         action: String,
     },
-    /// An action changed nothing, and no event about it is sent.
+    /// An action was ignored: the machine does nothing, and sends no event about it.
     #[non_exhaustive]
     ActionIgnored {
         /// The action's id.

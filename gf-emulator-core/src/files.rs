@@ -41,7 +41,7 @@ pub fn append(path: &Path) -> Result<File> {
 /// # Errors
 ///
 /// [`Error::File`] if it is something else (a folder, a FIFO, a socket, a block device), or cannot be opened.
-pub fn device(path: &Path) -> Result<Option<File>> {
+pub(crate) fn device(path: &Path) -> Result<Option<File>> {
     let failed = |source| Error::File { doing: "write", path: path.to_owned(), source };
     match fs::metadata(path) {
         Ok(metadata) if is_device(&metadata) => OpenOptions::new().write(true).open(path).map(Some).map_err(failed),
@@ -113,7 +113,7 @@ pub fn can_write_in(folder: &Path) -> Result<()> {
 
 /// Removes the name of a temp file from its error: users do not know that file.
 #[must_use]
-pub fn without_path(error: io::Error) -> io::Error {
+pub(crate) fn without_path(error: io::Error) -> io::Error {
     if error.get_ref().is_none() {
         return error;
     }

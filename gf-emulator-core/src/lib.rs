@@ -1,9 +1,9 @@
 //! A Glowforge laser cutter without the hardware.
 //!
-//! A Glowforge does nothing by itself: it signs in to a cloud service, opens a WebSocket, and does what it is told. An
-//! [`Emulator`] does the same. It reports settings, sends (canned) pictures, homes, downloads the stepper files that the
-//! service sends ("pulse files") and keeps them, and prints, with the real service or any other that speaks its protocol.
-//! It is blocking and uses threads; there is no async runtime.
+//! A Glowforge signs in to a cloud service, opens a WebSocket, and does what the service says. An [`Emulator`] does so, too: it
+//! reports settings, sends pictures from files, homes, downloads the programs for the stepper motors ("pulse files") and keeps
+//! them, and plays prints. It works with the real service and with any other that speaks its protocol. It is blocking and uses
+//! threads; there is no async runtime.
 //!
 //! ```no_run
 //! use gf_emulator_core::Emulator;
@@ -13,6 +13,20 @@
 //! emulator.run()?; // does what the service says, until a Handle stops it
 //! # Ok::<(), gf_emulator_core::Error>(())
 //! ```
+//!
+//! [`config::SAMPLE`] is a configuration to begin with; a [`Config`] can also be built in code. Without an account and a
+//! network, begin with [`Emulator::offline`].
+//!
+//! # Terms
+//!
+//! - The *service* is the cloud, or what stands in for it.
+//! - An *action* is what the service tells a machine to do, such as `print`. Exactly one terminal event ends it.
+//! - A *job* is an action that plays a pulse file: `hunt` (finds the surface of the material with the lens), `motion` and
+//!   `print`. A *tick* is one byte of a pulse file.
+//! - *Settings* are the machine's values, each with a code of four letters such as `LLvl`. A machine reports them all.
+//! - *1.x* and *2.6* are the two generations of the firmware, which send different messages.
+//! - The *Python clients* and *open-source clients* are earlier programs for these machines, whose configuration files this
+//!   crate reads. A fact that is *measured on hardware* or *captured* was seen on a real machine.
 //!
 //! # Taking it apart
 //!
@@ -27,24 +41,23 @@
 //! - [`WsClient`] is the connection alone: two crossbeam queues, rx and tx, for a message loop of your own.
 //! - [`Machine`] is what executes the actions: implement it for your hardware.
 //! - [`service::Uplink`] is how files travel: pictures, jobs, events, firmware.
-//! - [`actions::Table`] says what each action does and sends: bring another from a string, a reader or a file.
+//! - [`actions::Table`] says what each action does and sends: load another from a string or a reader, or name its file in the
+//!   configuration.
 //! - [`EmulatorEvent`]s tell a callback or a channel what happens.
 //! - [`Emulator::offline`] runs without a network; a [`Handle`] stops an emulator and presses its button.
 //!
 //! # Modules
 //!
-//! From the bottom up:
-//!
-//! - [`puls`]: pulse files, read, measured, drawn and made. Usable without the rest.
-//! - [`words`]: counts with their nouns, for messages.
 //! - [`config`]: the configuration, from a file or in code.
-//! - [`machine`]: the hardware behind the protocol.
-//! - [`storage`]: atomic files and downloads. [`files`]: opening files that a user names.
-//! - [`record`]: a session on disk.
+//! - [`machine`]: the machine's hardware.
+//! - [`actions`]: the actions registry: tables of what a machine does and sends for each action.
 //! - [`service`]: the machine's side of the cloud service, beside the WebSocket.
 //! - [`websocket`]: the WebSocket client and its queues.
-//! - [`actions`]: the actions registry.
+//! - [`puls`]: pulse files, read, measured, drawn and made. Usable without the rest.
+//! - [`record`]: a session on disk.
 //! - [`json_lines`]: a machine's messages as lines of text, from a reader and to a writer.
+//! - [`storage`], [`files`], [`words`]: atomic files and downloads, files that a user names, and text, mostly for command-line
+//!   programs.
 //! - `local_service` (feature `local-service`): a local stand-in for the cloud service, for tests and demonstrations.
 //! - `conform` (feature `local-service`): takes a machine through scenarios, and says which of them it passes.
 //! - `replay` (feature `local-service`): plays a recording back to a machine, and compares.
@@ -77,6 +90,8 @@
 //! The crate follows semantic versioning. Public structs and enums that may grow are `#[non_exhaustive]`. It needs Rust 1.88
 //! or later (`rust-version` in `Cargo.toml`); raising that is a minor release. The texts of errors and log lines, and the
 //! format of reports, are not part of the API. The format of recordings has a version of its own.
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub mod actions;
 pub mod config;
@@ -131,7 +146,7 @@ pub use net::{Link, Tls};
 pub use safe_logger::SafeLogger;
 pub use secret::Secret;
 pub use secrets::Secrets;
-pub use throttle::Throttle;
+pub(crate) use throttle::Throttle;
 pub use websocket::{MachineQueues, Outgoing, Peer, Tx, WsClient};
 
 /// The README's Rust compiles.

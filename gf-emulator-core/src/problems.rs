@@ -18,7 +18,7 @@ pub struct Problems {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The line number, counted from 1; `None` if something is missing.
+    /// The line number, counted from 1; `None` if something is missing, or if the configuration was built in code.
     pub line: Option<usize>,
     /// What is wrong, and what would be valid. Never contains a password.
     pub what: String,
@@ -38,6 +38,15 @@ impl Problems {
     /// Creates the error for a single problem.
     pub(crate) fn one(source: &str, line: Option<usize>, what: impl Into<String>) -> Self {
         Self { source: source.into(), list: vec![Problem { line, what: what.into() }], warnings: Vec::new() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "line {line}: {}", self.what),
+            None => f.write_str(&self.what),
+        }
     }
 }
 

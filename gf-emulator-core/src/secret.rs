@@ -18,6 +18,7 @@ pub struct Secret(String);
 
 impl Secret {
     /// Wraps `text`.
+    #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(text.into())
     }

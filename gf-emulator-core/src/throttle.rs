@@ -3,21 +3,8 @@
 use std::time::{Duration, Instant};
 
 /// Allows a number of lines per period, and counts the suppressed ones. The time is an argument.
-///
-/// ```
-/// use std::time::{Duration, Instant};
-///
-/// use gf_emulator_core::Throttle;
-///
-/// let mut throttle = Throttle::new(2, Duration::from_secs(10));
-/// let start = Instant::now();
-/// assert_eq!([1, 2, 3, 4].map(|s| throttle.passes(start + Duration::from_secs(s))), [true, true, false, false]);
-/// assert_eq!(throttle.due(), Some(start + Duration::from_secs(11)));
-/// assert_eq!(throttle.take_suppressed(), 2);
-/// assert!(throttle.passes(start + Duration::from_secs(11)));
-/// ```
 #[derive(Debug, Clone)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     limit: u32,
     period: Duration,
     period_start: Option<Instant>,
@@ -30,12 +17,12 @@ impl Throttle {
     /// Creates a throttle that allows `limit` lines per `period`. A period starts with the first line after the
     /// previous one.
     #[must_use]
-    pub const fn new(limit: u32, period: Duration) -> Self {
+    pub(crate) const fn new(limit: u32, period: Duration) -> Self {
         Self { limit, period, period_start: None, passed: 0, suppressed: 0, due: None }
     }
 
     /// Returns whether a line may be logged at `now`. Counts it if not.
-    pub fn passes(&mut self, now: Instant) -> bool {
+    pub(crate) fn passes(&mut self, now: Instant) -> bool {
         let began = match self.period_start {
             Some(began) if now.saturating_duration_since(began) < self.period => began,
             _ => {
@@ -56,17 +43,17 @@ impl Throttle {
     /// Returns when to report the suppressed lines: at the end of the period of the first one. `None` if there are
     /// none.
     #[must_use]
-    pub fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.due
     }
 
     /// Returns and resets the number of suppressed lines if a report is due at `now`; otherwise returns 0.
-    pub fn take_due(&mut self, now: Instant) -> u64 {
+    pub(crate) fn take_due(&mut self, now: Instant) -> u64 {
         if self.due.is_some_and(|due| due <= now) { self.take_suppressed() } else { 0 }
     }
 
     /// Returns and resets the number of suppressed lines.
-    pub fn take_suppressed(&mut self) -> u64 {
+    pub(crate) fn take_suppressed(&mut self) -> u64 {
         self.due = None;
         std::mem::take(&mut self.suppressed)
     }

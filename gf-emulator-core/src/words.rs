@@ -16,6 +16,22 @@ pub fn count(n: impl Display, what: &str) -> String {
     format!("{n} {what}{s}")
 }
 
+/// Formats a size in bytes. Kilobytes (1000 bytes) are rounded up.
+///
+/// ```
+/// use gf_emulator_core::words::size;
+///
+/// assert_eq!([0, 999, 1000, 1001, 4_200_000].map(size), ["0 bytes", "999 bytes", "1 kB", "2 kB", "4.2 MB"]);
+/// ```
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1000 => count(bytes, "byte"),
+        1000..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
 /// Returns the start of `text` up to `max` bytes, without the part of a character at its end.
 pub(crate) fn prefix(text: &str, max: usize) -> &str {
     let end = (0..=max.min(text.len())).rev().find(|&end| text.is_char_boundary(end));

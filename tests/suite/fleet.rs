@@ -170,7 +170,7 @@ fn after_a_storm_a_blackout_and_a_rolling_restart_all_are_back_and_each_action_h
     assert!(setup.service.wait_for(is_homed, LIMIT), "{}", setup.fleet.status());
     let (status, _) = check_end(setup);
     assert!(status.actions.accepted >= all, "{status}");
-    assert_eq!(status.latencies.back.count(), 2 * all, "{status}");
+    assert_eq!(status.latencies.reconnect.count(), 2 * all, "{status}");
     assert!(status.latencies.sign_in.count() >= 4 * all, "{status}");
 }
 

@@ -1,7 +1,7 @@
 //! The test harness: a machine and the local service, with a timeout for every wait.
 
 // Everything here panics to make a test fail.
-#![allow(clippy::missing_panics_doc)]
+#![allow(clippy::missing_panics_doc, missing_debug_implementations)]
 
 pub mod recordings;
 

@@ -69,7 +69,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
             }
         }
     }
-    super::sum_up(&errors, arguments.files.len(), "would not run")
+    super::sum_up(&errors, arguments.files.len(), "had an error")
 }
 
 /// Prints what is found in a file. Returns whether a machine would run it. Fails if it is broken.

@@ -4,10 +4,11 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use gf_emulator_core::puls::{Difference, DifferenceError};
+use gf_emulator_core::words::size;
 
 use super::{plot, source};
 use crate::error::CliError;
-use crate::output::{self, print};
+use crate::output::{self, print, remark};
 
 /// Compare two jobs: header, path, laser and time
 ///
@@ -90,8 +91,11 @@ fn compare(arguments: &Arguments) -> Result<bool, CliError> {
             plot::Format::Png => found.to_png(&sheet).map_err(CliError::usage)?,
         };
         is_printed = !output.file.is_stdout();
+        let name = output.file.name();
         let written = output.file.write_all(&picture);
-        output.finish(written)?;
+        if output.finish(written)? && is_printed {
+            remark(format_args!("{name}: {}", size(picture.len() as u64)));
+        }
     }
     if arguments.json {
         print(serde_json::to_string(&found).map_err(CliError::usage)?);

@@ -25,7 +25,6 @@ pub(super) enum Kind {
 /// Tells the kind from a file's name. Returns `None` if its content has to tell: a `.txt` file, a file without an
 /// extension, or standard input. `.gz` is ignored.
 pub(super) fn kind_of_name(path: &Path) -> Result<Option<Kind>, CliError> {
-    let extension = |path: &Path| path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     let inner = extension(path).filter(|extension| extension == "gz").map(|_| path.with_extension(""));
     match extension(inner.as_deref().unwrap_or(path)) {
         None => Ok(None),
@@ -39,12 +38,21 @@ pub(super) fn kind_of_content(path: &Path, drawing: &[u8]) -> Result<Kind, CliEr
     supported(path, DrawingKind::detect(drawing))
 }
 
+/// Returns a file's extension in lower case.
+fn extension(path: &Path) -> Option<String> {
+    path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase())
+}
+
 fn supported(path: &Path, kind: Option<DrawingKind>) -> Result<Kind, CliError> {
     match kind {
         Some(DrawingKind::Gcode) => Ok(Kind::Gcode),
         Some(DrawingKind::PathData) => Ok(Kind::Svgpath),
         Some(DrawingKind::Svg) => Ok(Kind::Svg),
         Some(DrawingKind::Png | DrawingKind::Jpeg) => Ok(Kind::Picture),
+        None if extension(path).is_some_and(|extension| extension == "puls") => Err(CliError::usage(format_args!(
+            "{}: a pulse file, not a drawing: use \"puls export --format gcode\" to get one",
+            source::name(path)
+        ))),
         _ => Err(CliError::usage(format_args!(
             "{}: unknown kind of drawing: use --kind gcode, svg, svgpath or picture",
             source::name(path)

@@ -9,7 +9,7 @@ use gf_emulator_core::puls::{
     MAX_COORDINATE_MM, Picture, Placement, Power, Result, Severity, Shading, check, code, cut, gcode, order, svg,
     svgpath,
 };
-use gf_emulator_core::words::count;
+use gf_emulator_core::words::{count, size};
 
 use super::drawing::{self, Kind};
 use super::source;
@@ -62,7 +62,8 @@ pub(crate) struct Arguments {
     /// A circle with this diameter
     #[arg(long, value_name = "MM", group = "source", value_parser = numbers::within(0.1..=1000.0, "a number of mm"))]
     circle: Option<f64>,
-    /// A drawing: .svg .svgz .png .jpg .jpeg .gcode .gco .gc .g .nc .ngc .cnc .tap or .svgpath, also with .gz; `-` is standard input
+    /// A drawing: .svg .svgz .png .jpg .jpeg .gcode .gco .gc .g .nc .ngc .cnc .tap or .svgpath, also with .gz; `-` is
+    /// standard input
     #[arg(long, value_name = "FILE", group = "source")]
     from: Option<PathBuf>,
     /// The kind of drawing, if neither its name nor its content tells
@@ -195,11 +196,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
         return Ok(());
     }
     let run_time_s = ticks as f64 / job.header().step_frequency_hz().map_or(f64::NAN, f64::from);
-    remark(format_args!(
-        "{output_name}: {}, {run_time_s:.1} s to run, {} kB",
-        count(ticks, "tick"),
-        bytes.div_ceil(1000)
-    ));
+    remark(format_args!("{output_name}: {}, {run_time_s:.1} s to run, {}", count(ticks, "tick"), size(bytes as u64)));
     for finding in found {
         let why = match finding.severity {
             Severity::Error => "a machine may refuse this job: ",

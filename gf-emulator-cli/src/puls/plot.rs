@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{Job, MAX_DISTANCE_MM, Plot, PlotOptions, Seconds, View, WIDTHS_PX, off_bed};
+use gf_emulator_core::words::size;
 
 use super::source;
 use crate::error::CliError;
@@ -22,15 +23,15 @@ const MAX_TIME_S: f64 = 31_536_000.0;
 #[command(after_help = "\
 Examples:
   gf-machine-emulator puls plot job.puls
-      Writes job.svg.
+      Writes job.puls.svg.
   gf-machine-emulator puls plot job.puls -o job.png --size 2400 --view job
   gf-machine-emulator puls plot job.puls --at 1:30
       Marks where the head is after 90 seconds; what comes later is faint.
   gf-machine-emulator puls plot - -o - < job.puls > job.svg
 
 OUT ends in .svg or .png. A pulse file does not say where on the bed it starts:
-use --start. A job that leaves the bed is drawn anyway, with a remark on
-standard error.
+use --start. A job that does not fit on the bed, from there or from anywhere, is
+drawn anyway, with a remark on standard error.
 
 Exit codes: 0 done; 1 reading or writing failed; 2 wrong usage, or a file that
 cannot be opened.")]
@@ -110,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         remark(format_args!("{}: remark: --at is after the end of the job, which is at {end}", source::name(file)));
     }
     if !is_stdout {
-        remark(format_args!("{name}: {} kB", picture.len().div_ceil(1000)));
+        remark(format_args!("{name}: {}", size(picture.len() as u64)));
     }
     Ok(())
 }

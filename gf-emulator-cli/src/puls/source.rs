@@ -21,14 +21,14 @@ pub(super) struct Paths {
     pub(super) file: PathBuf,
     /// The file to write; `-` is standard output
     ///
-    /// The default is the pulse file's name with .svg or, for `puls view`, .html, in the current directory; standard output
-    /// for standard input.
+    /// The default is the pulse file's name followed by .svg or, for `puls view`, .html, in the current directory; standard
+    /// output for standard input.
     #[arg(short, long, value_name = "OUT")]
     output: Option<PathBuf>,
 }
 
 impl Paths {
-    /// Returns the file to write. The default is the pulse file's name with this extension.
+    /// Returns the file to write. The default is the pulse file's name followed by this extension.
     pub(super) fn output(&self, extension: &str) -> PathBuf {
         self.output.clone().unwrap_or_else(|| default_output(&self.file, extension))
     }
@@ -72,11 +72,12 @@ pub(super) fn title(path: &Path) -> String {
     }
 }
 
-/// Returns where a picture or a page of a file is written by default.
+/// Returns where a picture or a page of a file is written by default. The name has the whole name of the file: beside
+/// `box.puls`, `box.svg` may well be the drawing that the job was made from.
 fn default_output(file: &Path, extension: &str) -> PathBuf {
-    match file.file_stem() {
-        Some(stem) if !is_std(file) => {
-            let mut name = stem.to_owned();
+    match file.file_name() {
+        Some(name) if !is_std(file) => {
+            let mut name = name.to_owned();
             name.push(".");
             name.push(extension);
             name.into()

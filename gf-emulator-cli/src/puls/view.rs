@@ -14,7 +14,7 @@ use crate::output::{self, remark};
 #[command(after_help = "\
 Examples:
   gf-machine-emulator puls view job.puls
-      Writes job.html.
+      Writes job.puls.html.
   gf-machine-emulator puls view - -o job.html < job.puls
 
 The page is one file that needs no network. It takes at most a few megabytes.

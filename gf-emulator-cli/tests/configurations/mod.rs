@@ -6,7 +6,7 @@ use std::process::Stdio;
 use gf_emulator_core::puls::Builder;
 
 use crate::program::{Program, command};
-use crate::{PASSWORD, folder, run};
+use crate::{PASSWORD, file_url, folder, run};
 
 const NEWEST: &str = include_str!("newest.cfg");
 const GFHOME: &str = include_str!("gfhome.conf");
@@ -64,7 +64,7 @@ fn fetch_motion_warns_past_the_warning_level_and_runs_the_job() {
         let mut command = command(folder.path());
         command.arg("pipe").stdin(Stdio::piped());
         let mut program = Program::start(command);
-        let url = format!("file://{}", path.display());
+        let url = file_url(&path);
         program.write(format!(r#"{{"id":2,"action_type":"motion","status":"ready","motion_url":"{url}"}}"#));
         program.close_stdin();
         let ended = program.end();

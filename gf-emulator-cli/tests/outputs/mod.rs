@@ -286,9 +286,9 @@ fn counts_have_singular_and_plural() {
     fs::write(folder.path().join("none"), "").unwrap();
     fs::write(folder.path().join("one.jsonl"), "{\"t\":0.5,\"kind\":\"done\"}\n").unwrap();
     for (arguments, words) in [
-        (&["puls", "check", "none"][..], "1 of 1 file would not run"),
+        (&["puls", "check", "none"][..], "1 of 1 file had an error"),
         (&["puls", "info", "none"], "1 of 1 file could not be read"),
-        (&["puls", "check", "none", "job.puls"], "1 of 2 files would not run"),
+        (&["puls", "check", "none", "job.puls"], "1 of 2 files had an error"),
         (&["import", "none", "-o", "new"], "none, line 1: the file is empty"),
         (&["import", "job.puls", "-o", "new"], "no valid lines"),
     ] {

@@ -12,8 +12,8 @@ fn view_writes_a_page_and_reports_the_file() {
     let folder = files();
     let ended = run(&folder, &["puls", "view", "packed.puls"]);
     ended.expect(0);
-    assert!(ended.stdout.is_empty() && ended.stderr == "packed.html: open it in a browser\n", "{ended:?}");
-    let page = fs::read_to_string(folder.path().join("packed.html")).unwrap();
+    assert!(ended.stdout.is_empty() && ended.stderr == "packed.puls.html: open it in a browser\n", "{ended:?}");
+    let page = fs::read_to_string(folder.path().join("packed.puls.html")).unwrap();
     assert!(page.starts_with("<!DOCTYPE html>") && page.contains("<h1>packed.puls</h1>"), "{page}");
 
     let ended = run(&folder, &["puls", "view", "job.puls", "-o", "-"]);
@@ -45,10 +45,10 @@ fn view_says_what_it_leaves_out() {
     let ended = run(&folder, &["puls", "view", "lens.puls"]);
     ended.expect(0);
     assert!(
-        ended.stderr.contains("lens.html: remark: too many changes for a page: it shows the lens every "),
+        ended.stderr.contains("lens.puls.html: remark: too many changes for a page: it shows the lens every "),
         "{ended:?}"
     );
-    let page = fs::read_to_string(folder.path().join("lens.html")).unwrap();
+    let page = fs::read_to_string(folder.path().join("lens.puls.html")).unwrap();
     assert!(page.contains("too many changes for a page") && page.len() < 1_000_000, "{}", page.len());
 }
 
@@ -70,7 +70,7 @@ fn plot_marks_a_moment() {
     let ended = run(&folder, &["puls", "plot", "timeless.puls", "--at", "1"]);
     ended.expect(1);
     assert!(ended.stderr.contains("timeless.puls: the header has no step frequency"), "{ended:?}");
-    assert!(!folder.path().join("timeless.svg").exists());
+    assert!(!folder.path().join("timeless.puls.svg").exists());
 }
 
 #[test]
@@ -95,6 +95,7 @@ fn diff_exits_as_diff_does() {
     let found: serde_json::Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((&found["same"], &found["header"][0]["b"]), (&false.into(), &4712.into()));
     assert_eq!(&fs::read(folder.path().join("both.png")).unwrap()[1..4], b"PNG");
+    assert!(ended.stderr.starts_with("both.png: "), "{ended:?}");
 
     for (arguments, words) in [
         (&["job.puls", "cut.puls"][..], "cut.puls: the compressed file ends"),

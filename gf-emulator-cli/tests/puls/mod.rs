@@ -193,8 +193,8 @@ fn plot_chooses_the_format_by_extension_and_reports_the_file() {
     let written = |name: &str| fs::read(folder.path().join(name)).unwrap();
     let ended = run(&folder, &["puls", "plot", "packed.puls"]);
     ended.expect(0);
-    assert!(ended.stdout.is_empty() && ended.stderr.starts_with("packed.svg: "), "{ended:?}");
-    let svg = String::from_utf8(written("packed.svg")).unwrap();
+    assert!(ended.stdout.is_empty() && ended.stderr.starts_with("packed.puls.svg: "), "{ended:?}");
+    let svg = String::from_utf8(written("packed.puls.svg")).unwrap();
     assert!(svg.starts_with("<svg ") && svg.contains(">packed.puls</text>") && svg.contains("width=\"1200\""), "{svg}");
 
     run(&folder, &["puls", "plot", "job.puls", "-o", "job.png", "--size", "360", "--view", "job"]).expect(0);
@@ -219,7 +219,7 @@ fn plot_remarks_on_a_job_that_leaves_the_bed() {
         ended.expect(0);
         let remarked = ended.stderr.contains(&format!("remark: started at {start} the job leaves the bed"));
         assert_eq!(remarked, remark, "{ended:?}");
-        assert!(ended.stderr.contains("job.svg: "), "{ended:?}");
+        assert!(ended.stderr.contains("job.puls.svg: "), "{ended:?}");
     }
     // Too large for any start.
     let mut wide = Builder::new();
@@ -228,6 +228,16 @@ fn plot_remarks_on_a_job_that_leaves_the_bed() {
     let ended = run(&folder, &["puls", "plot", "wide.puls", "-o", "wide.svg"]);
     ended.expect(0);
     assert!(ended.stderr.contains("remark: the job does not fit on the bed, which is 495 x 279 mm"), "{ended:?}");
+}
+
+#[test]
+fn a_default_name_is_not_that_of_a_drawing() {
+    let folder = files();
+    for (command, drawing) in [("plot", "job.svg"), ("view", "job.html")] {
+        fs::write(folder.path().join(drawing), "a drawing").unwrap();
+        run(&folder, &["puls", command, "job.puls"]).expect(0);
+        assert_eq!(fs::read_to_string(folder.path().join(drawing)).unwrap(), "a drawing");
+    }
 }
 
 #[test]

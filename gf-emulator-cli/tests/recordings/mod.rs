@@ -275,6 +275,8 @@ fn a_recording_becomes_a_har_file_and_a_recording_again() {
     ended.expect(0);
     assert_eq!(ended.stderr, "");
     assert_eq!(ended.stdout, format!("again: converted {requests} requests and {messages} messages\n"));
+    let ended = run(&folder, &["report", "again"]);
+    assert!(ended.stderr.ends_with(" 0 problems\n"), "{}", ended.stderr);
     // Standard output has nothing but the file.
     let ended = run(&folder, &["export", "--har", "session/session.jsonl", "-o", "-", "--bodies", "refer"]);
     ended.expect(0);

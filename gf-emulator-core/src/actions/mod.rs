@@ -35,13 +35,13 @@
 //!
 //! | `do` | effect and options |
 //! |---|---|
-//! | `require_lid_closed` | ends the action if the lid is open; `otherwise`: how, `failed` or `cancelled`. After `cancelled`, an opening of the lid cancels the action as well, however short it is, until the end of `play` |
+//! | `require_lid_closed` | ends the action if the lid is open; `otherwise`: how, `failed` or `cancelled`. More below |
 //! | `capture` | takes a picture; `camera`: `lid` or `head`; `laser`: `asked` (default: as the action's `HCil`), `on`, `off`; `homing_after`: the type of the previous action after which this picture starts homing |
 //! | `upload` | uploads all pictures taken so far; `kind`: the last part of the service's own path; `to`: `endpoint` (if the action has one) or `service`; `progress`: a template of the channel `progress`; `failed`: event steps for a failure |
 //! | `download` | downloads the action's pulse file; `progress`: a template of the channel `progress` |
 //! | `button` | waits for the button; `stopped`: as for `play`, from here on |
 //! | `warm_up` | warms up; from here to the end of `play` an open lid cancels the action, and a press of the button pauses the job as it starts |
-//! | `play` | plays the downloaded job; `progress`: a template of the channel `progress`; `paused` (without it the button does not pause the job) and `resumed`: event steps; `stopped`: steps to do if the action ends early (`park`, `rest` and event steps); those that the action has already done are left out, and event steps also if the head has not arrived |
+//! | `play` | plays the downloaded job; `progress`: a template of the channel `progress`; `paused` (without it the button does not pause the job) and `resumed`: event steps; `stopped`: see below |
 //! | `park` | moves the head back; `progress`: a template of the channel `progress` |
 //! | `rest` | lets fans and coolant run on |
 //! | `report_settings` | sets `<SETTINGS>`; `once`: if `true`, an empty report after the first |
@@ -49,6 +49,12 @@
 //! | `download_firmware` | downloads it if it differs and the configuration allows it |
 //! | `refuse` | fails the action; `reason`: for the log |
 //! | `custom` | calls [`Machine::custom`](crate::Machine::custom); `name`; `arguments`: any JSON; `fields`: fields of the result to make available |
+//!
+//! After `require_lid_closed` with `cancelled`, an opening of the lid cancels the action as well, however short it is, until
+//! the end of `play`.
+//!
+//! `stopped` has the steps to do if the action ends early: `park`, `rest` and event steps. Those that the action has already
+//! done are skipped, and event steps also if the head has not arrived.
 //!
 //! An action that has only `send`, `report_settings`, `probe_firmware` and `refuse` steps does not need the machine: it
 //! does not wait for an action that does. Its report then has the readings that the machine had when that action began.

@@ -23,8 +23,8 @@ pub use template::{MachineIdentity, Template};
 
 use crate::{Secret, puls};
 
-/// A configuration with every key, each with a comment, and with the default values. It lacks serial number, hostname and
-/// password.
+/// A sample configuration with a comment for each key. Serial number, hostname and password are empty. A few values are not
+/// the defaults: it sets a log file, a console level and an IP address.
 pub const SAMPLE: &str = include_str!("sample.cfg");
 
 /// The generation of the protocol.
@@ -67,6 +67,9 @@ pub enum Button {
 /// config.check()?;
 /// # Ok::<(), gf_emulator_core::config::Problems>(())
 /// ```
+///
+/// The documentation of a field begins with its key in a file; other names of the key are in brackets. "(1.x)" and "(2.6)"
+/// say which of the Python clients has it.
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct Config {
@@ -134,7 +137,7 @@ pub struct Identity {
     pub ip_address: String,
 }
 
-/// Firmware checks and downloads.
+/// Firmware checks and downloads: `[GENERAL]` (1.x), or `[FACTORY_FIRMWARE]` and `[EMULATOR]` (2.6).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Firmware {
@@ -149,7 +152,8 @@ pub struct Firmware {
     pub status_file: Option<PathBuf>,
 }
 
-/// The emulated machine's behaviour: `[EMULATOR]`.
+/// The emulated machine's behaviour. The keys are in `[EMULATOR]`, except `image_dir` (`[GENERAL]`), `thickness`
+/// (`[MATERIAL]`), `warm_up_delay` and `cool_down_delay` (`[MOTION]`).
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Behaviour {
@@ -175,7 +179,7 @@ pub struct Behaviour {
     pub cool_down: Duration,
 }
 
-/// Storage and size limits of jobs.
+/// Storage and size limits of jobs: `[MOTION]`; `motion_dir` is in `[GENERAL]`, `motion_dl_dir` in `[EMULATOR]`.
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Motion {
@@ -210,7 +214,7 @@ impl Motion {
     }
 }
 
-/// Logs and recordings.
+/// Logs and recordings: `[LOGGING]`; `log_file`, `log_level` and `console_log_level` (1.x) are in `[GENERAL]`.
 ///
 /// This library installs no logger: `file`, `level` and `console_level` are for the program that does.
 #[derive(Debug, Clone, Default)]

@@ -14,6 +14,8 @@ use crate::{Error, files};
 
 /// More than any configuration needs.
 const MAX_FILE_BYTES: usize = 1 << 20;
+/// Longer values are not shown in errors. A password has 64 characters.
+const MAX_SHOWN_BYTES: usize = 40;
 
 pub(super) const SERIAL_VARIABLE: &str = "GF_MACHINE_SERIAL";
 pub(super) const PASSWORD_VARIABLE: &str = "GF_MACHINE_PASSWORD";
@@ -33,6 +35,14 @@ struct Setting<'t> {
 impl Setting<'_> {
     fn is_empty(&self) -> bool {
         self.value.as_ref().is_ok_and(String::is_empty)
+    }
+
+    /// Returns the value as it is in the file, for an error: empty if it may be the password, or a URL with one.
+    fn instead(&self, password: &str) -> String {
+        let text = &self.entry.value;
+        let is_password = self.key.field == PASSWORD || !password.is_empty() && text.contains(password);
+        let may_be_secret = is_password || text.len() > MAX_SHOWN_BYTES || text.contains(['@', '?']);
+        if may_be_secret { String::new() } else { format!("; it is {text:?}") }
     }
 }
 
@@ -109,8 +119,8 @@ impl Config {
 
     /// Reads the text of a `.cfg` file. `variable` looks up environment variables; `source_name` is used in messages.
     ///
-    /// If a file uses several names of a setting, their values must be equal. Among 2.6 names, `[FACTORY_FIRMWARE]`
-    /// takes precedence over `[EMULATOR]`, with a warning.
+    /// If a file uses several names of a setting, their values must be equal. There is one exception: if a key of
+    /// `[FACTORY_FIRMWARE]` and one of `[EMULATOR]` differ, the first counts, with a warning.
     ///
     /// ```
     /// use gf_emulator_core::Config;
@@ -424,7 +434,8 @@ impl<'t> Reader<'t> {
                     && let Err(right) = (setting.key.set)(draft, value)
                     && self.checks(first)
                 {
-                    self.problem(Some(setting.line), format!("{} must be {right}", setting.key.name));
+                    let instead = setting.instead(self.text_of_password());
+                    self.problem(Some(setting.line), format!("{} must be {right}{instead}", setting.key.name));
                 }
             }
             empty if is_required && self.purpose == Purpose::Online => {
@@ -436,6 +447,12 @@ impl<'t> Reader<'t> {
             }
             _ => {}
         }
+    }
+
+    /// Returns the password as it is in the file, right or wrong.
+    fn text_of_password(&self) -> &'t str {
+        let section = self.text.position("machine").map(|section| &self.text.sections[section]);
+        section.and_then(|section| section.entry("password")).map_or("", |entry| &entry.value)
     }
 
     /// Returns whether an invalid value of this key is a problem.

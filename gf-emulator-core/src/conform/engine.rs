@@ -7,9 +7,10 @@ use serde_json::{Map, Value, json};
 
 use super::jobs;
 use super::judge::{Found, Judge};
-use super::pattern::{Expected, Fact, Generation};
+use super::pattern::{Expected, Fact};
 use super::report::{Outcome, Verdict};
 use super::scenario::{LAST_ID, OperatorTask, Scenario, Step};
+use crate::config::Generation;
 use crate::local_service::{Builder, Cut, LocalService, LocalServiceError, Seen};
 use crate::sync::{lock, wait};
 
@@ -22,16 +23,16 @@ const LINES_LIMIT: usize = 100;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct Options {
-    /// The machine's generation. Scenarios for the other one are skipped.
+    /// The machine's generation. Scenarios for the other one are skipped. Default: 2.6.
     pub generation: Generation,
-    /// How long each step waits.
+    /// How long each step waits. Default: 60 s.
     pub timeout: Duration,
-    /// How much longer a step waits for what a person does.
+    /// How much longer a step waits for what a person does. Default: 2 minutes.
     pub operator_time: Duration,
-    /// Nobody is at the machine: scenarios with an [`OperatorTask`] are skipped.
+    /// Nobody is at the machine: scenarios with an [`OperatorTask`] are skipped. Default: `false`.
     pub unattended: bool,
     /// The machine presses its button itself when a print waits for it: [`OperatorTask::StartPrint`] is left to it, and
-    /// scenarios with [`OperatorTask::LeaveButton`] are skipped.
+    /// scenarios with [`OperatorTask::LeaveButton`] are skipped. Default: `false`.
     pub auto_button: bool,
 }
 

@@ -5,7 +5,8 @@ use std::fmt;
 
 use serde::Deserialize;
 
-use super::pattern::{Expected, Fact, Generation, Lane, Message};
+use super::pattern::{Expected, Fact, Lane, Message};
+use crate::config::Generation;
 use crate::local_service::is_ending;
 
 /// Maximum number of facts of a scenario. A machine that sends more fails it.

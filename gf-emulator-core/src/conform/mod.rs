@@ -22,7 +22,7 @@
 //!
 //! # What every scenario demands
 //!
-//! Besides its steps, every scenario fails if the machine
+//! Whatever its steps are, a scenario fails if the machine
 //!
 //! - sends a line that is not a JSON object,
 //! - ends an action twice, or (2.6) says something of an action after its end,
@@ -36,13 +36,13 @@
 //! | `{"frame": [...]}` | sends a text frame with one line for each item: an object is an action, a string is sent as it is |
 //! | `{"expect_event": {"name": "print:running", "id": 1}}` | waits for an event of that action, or of any if there is no `id`. `name` can be alternatives, `a\|b`, and end in `*`. `"settings": "full"` or `"empty"` is about the event's settings report |
 //! | `{"expect_progress": {"name": "print:progress", "id": 1}}` | the same for a progress message |
-//! | `{"expect_request": {"method": "PUT", "path": "/up/", "status": 200}}` | waits for a request with that method whose path starts so. `"bearer": "absent"`, `"good"` or `"bad"` is about its token; `"user_agent": true` demands that header |
+//! | `{"expect_request": {"method": "PUT", "path": "/up/", "status": 200}}` | waits for a request with that method whose path starts with this. `"bearer": "absent"`, `"good"` or `"bad"` is about its token; `"user_agent": true` demands that header |
 //! | `{"expect_held": "/dl/"}` | waits for a request that a fault holds back |
 //! | `"expect_sign_in"` | waits for a sign-in with a serial number that begins with S, as JSON or form |
 //! | `{"expect_connection": {"subprotocol": true}}` | waits for a WebSocket |
 //! | `{"expect_closed": {"code": 1000}}` | waits for the machine's Close frame |
 //! | `"expect_ping"`, `"expect_pong"` | waits for a ping or a pong |
-//! | `{"never": {"name": "*", "id": 2}}` | fails if the event is seen between what an earlier step has found of that action and the end of the scenario |
+//! | `{"never": {"name": "*", "id": 2}}` | fails if the event comes between the last event of that action that an earlier step has found, and the end of the scenario |
 //! | `{"never_request": {"method": "GET", "path": "/dl/"}}` | the same for a request |
 //! | `{"check": "ids_increase"}` | checks all messages so far: see [`Check`] |
 //! | `{"drop": true}`, `{"close": 1001}` | ends the WebSocket, as in a [`Script`](crate::local_service::Script) |
@@ -70,6 +70,5 @@ mod scenario;
 
 pub use self::engine::{Conformance, Options, Stopper};
 pub use self::judge::Check;
-pub use self::pattern::Generation;
 pub use self::report::{Outcome, Report, Verdict};
 pub use self::scenario::{OperatorTask, Scenario, ScenarioError};

@@ -10,27 +10,6 @@ use crate::words::prefix;
 /// Maximum length of a kept name or path, in bytes; longer ones are cut. The machine chooses them.
 const NAME_BYTES: usize = 200;
 
-/// A generation of machines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[non_exhaustive]
-pub enum Generation {
-    /// Firmware 1.x.
-    #[serde(rename = "1.x")]
-    V1,
-    /// Firmware 2.6.
-    #[serde(rename = "2.6")]
-    V2,
-}
-
-impl fmt::Display for Generation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::V1 => "1.x",
-            Self::V2 => "2.6",
-        })
-    }
-}
-
 /// The part of a [`Seen`] that decides about scenarios.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Fact {

@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::judge::Check;
-use super::pattern::{Expected, Generation, MessagePattern, RequestPattern};
+use super::pattern::{Expected, MessagePattern, RequestPattern};
+use crate::config::Generation;
 use crate::local_service::{Cut, Fault};
 
 /// The id of the `settings` action that ends each scenario and, plus 1, of the one after it.

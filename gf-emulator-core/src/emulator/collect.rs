@@ -12,7 +12,8 @@ use crate::events::EmulatorEvent;
 
 impl Emulator {
     /// Connects and runs until `jobs` jobs have arrived, `timeout` has passed, or the handle stops it. Returns the pulse
-    /// files that arrived, which may be fewer or more, and how the run ended.
+    /// files that arrived, which may be fewer or more, and how the run ended: the errors of [`connect`](Self::connect) and
+    /// [`run`](Self::run). `timeout` includes connecting; `None` is no limit.
     pub fn collect(&mut self, jobs: usize, timeout: Option<Duration>) -> (Vec<PathBuf>, Result<()>) {
         let (sender, collected) = unbounded();
         let handle = self.handle();

@@ -11,6 +11,7 @@ mod handle;
 mod scheduler;
 mod workers;
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -65,6 +66,15 @@ pub struct Emulator {
     stopped: Receiver<()>,
 }
 
+impl fmt::Debug for Emulator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Emulator")
+            .field("generation", &self.shared.config.generation())
+            .field("is_connected", &self.client.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
 /// How the emulator reaches the service.
 enum ServiceSide {
     /// `session` is created by [`Emulator::connect`].
@@ -88,13 +98,15 @@ impl Emulator {
         Self::new(Config::from_file(path)?)
     }
 
-    /// Creates a machine. Does not connect. Removes temp files that programs which were killed have left in its folders
+    /// Creates a machine. Does not connect. Removes temp files that killed programs have left in its folders
     /// ([`storage::remove_leftovers`](crate::storage::remove_leftovers)).
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the configuration is invalid; [`Error::Table`] if the actions table is; [`Error::Tls`] or
-    /// [`Error::File`] if `ca_file` cannot be used; [`Error::File`] if the configured recording cannot be created.
+    /// - [`Error::Config`] if the configuration is invalid, [`Error::Table`] if the actions table is.
+    /// - [`Error::Tls`], [`Error::File`] or [`Error::TooLarge`] if `ca_file` cannot be used.
+    /// - [`Error::File`] or [`Error::TooLarge`] if `actions_file` cannot be read.
+    /// - [`Error::File`] or [`Error::Thread`] if the configured recording cannot be started.
     pub fn new(config: Config) -> Result<Self> {
         config.check()?;
         let tls = Tls::new(config.service.ca_file.as_deref())?;
@@ -126,8 +138,8 @@ impl Emulator {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the configuration is invalid (identity and service are not used); [`Error::Table`] if the
-    /// actions table is.
+    /// As [`new`](Self::new), without those of `ca_file`. Serial number, hostname, password and the service's addresses
+    /// are not checked: of `config.service`, only `protocol` and `actions_file` are used.
     pub fn offline(config: Config, folder: impl Into<PathBuf>) -> Result<(Self, Peer)> {
         config.check_offline()?;
         let (queues, peer) = MachineQueues::in_memory();
@@ -275,16 +287,20 @@ impl Emulator {
 
     /// Signs in, checks the firmware if configured, and opens the WebSocket. Does nothing if already connected or offline.
     ///
-    /// Blocks for up to `retry_for_s` while the service is unreachable or answers something unexpected (a proxy's 403,
-    /// say), or until the handle stops it. After an error it can be called again, unless the handle has stopped it.
+    /// While the service is unreachable or answers something unexpected (a proxy's 403, say), sign-in and opening the
+    /// WebSocket are each retried for up to `retry_for_s`. Between them come the firmware check and, if configured, the
+    /// download of the firmware (up to 600 s). The handle can stop all of it at any time. After an error it can be called
+    /// again, unless the handle has stopped it.
     ///
     /// # Errors
     ///
     /// - [`Error::SignInRefused`] if the credentials are rejected: at once with status 400, 401 or 422, after the timeout
     ///   with 403.
-    /// - [`Error::Unreachable`], [`Error::Status`] or [`Error::Answer`] if the service could not be reached before the
-    ///   timeout.
-    /// - [`Error::Untrusted`] if its certificate is not trusted, [`Error::Proxy`] if the proxy does not connect to it.
+    /// - [`Error::Unreachable`], [`Error::Status`], [`Error::Answer`] or [`Error::TooLarge`] if the service could not be
+    ///   reached before the timeout, or only answered what is of no use.
+    /// - [`Error::Untrusted`] if its certificate is not trusted: at once, but after the timeout if the certificate has
+    ///   expired or is not valid yet, which the clock may be to blame for.
+    /// - [`Error::Proxy`] if the proxy does not connect to it: at once with status 407, else after the timeout.
     /// - [`Error::Thread`] if a thread cannot be started.
     /// - [`Error::Interrupted`] if it was stopped, [`Error::NotConnected`] if the emulator has run before.
     pub fn connect(&mut self) -> Result<()> {

@@ -2,19 +2,19 @@
 //!
 //! A [`Fleet`] brings up the machines of [`Members`] at a rate, keeps each of them connected, counts what they do, and does
 //! to all of them what a [`Command`] says: cuts their network, or restarts them in groups.
-//!
-//! | file | what it owns |
-//! |---|---|
-//! | `members` | [`Members`]: the machines, from a template and a number or a table |
-//! | `slice` | [`Slice`]: the part of a fleet that a process has |
-//! | `machines` | the threads of the machines: sign in, run, try again, restart |
-//! | `gate` | what these threads wait for: their turn to connect, pauses, the stop |
-//! | `tally` | counts what machines do, and knows how each of them is |
-//! | `status`, `histogram`, `process` | what was counted; as a table and as JSON |
-//! | `notice` | what happens to the fleet as a whole |
-//! | `command` | what a fleet is told to do, and when |
-//! | `limits` | whether the computer allows as many files and threads |
-//! | `open_metrics`, `metrics_server` | the [`Status`] for programs that collect metrics |
+
+// | file | what it owns |
+// |---|---|
+// | `members` | `Members`: the machines, from a template and a number or a table |
+// | `slice` | `Slice`: the part of a fleet that a process has |
+// | `machines` | the threads of the machines: sign in, run, try again, restart |
+// | `gate` | what these threads wait for: their turn to connect, pauses, the stop |
+// | `tally` | counts what machines do, and knows how each of them is |
+// | `status`, `histogram`, `process` | what was counted; as a table and as JSON |
+// | `notice` | what happens to the fleet as a whole |
+// | `command` | what a fleet is told to do, and when |
+// | `limits` | whether the computer allows as many files and threads |
+// | `open_metrics`, `metrics_server` | the `Status` for programs that collect metrics |
 
 mod command;
 mod gate;

@@ -96,14 +96,19 @@ pub struct Latencies {
     /// From the arrival of an action to its ending.
     pub action: Histogram,
     /// From the loss of a connection until the machine is connected again.
-    pub back: Histogram,
+    pub reconnect: Histogram,
 }
 
 impl Latencies {
     /// Returns all, each with its name.
     #[must_use]
     pub fn all(&self) -> [(&'static str, &Histogram); 4] {
-        [("sign_in", &self.sign_in), ("request", &self.request), ("action", &self.action), ("back", &self.back)]
+        [
+            ("sign_in", &self.sign_in),
+            ("request", &self.request),
+            ("action", &self.action),
+            ("reconnect", &self.reconnect),
+        ]
     }
 }
 
@@ -238,7 +243,10 @@ impl fmt::Display for Status {
         write!(f, " {} failed", self.requests.failed)?;
         write!(f, "\nlatency   {:<10}{:>10}{:>12}{:>12}{:>12}", "", "count", "p50", "p99", "max")?;
         for (name, times) in self.latencies.all() {
-            let [p50, p99, max] = [times.percentile(50.0), times.percentile(99.0), times.max()].map(short);
+            let [p50, p99, max] = match times.count() {
+                0 => ["-"; 3].map(str::to_owned),
+                _ => [times.percentile(50.0), times.percentile(99.0), times.max()].map(short),
+            };
             write!(f, "\n          {:<10}{:>10}{p50:>12}{p99:>12}{max:>12}", name.replace('_', "-"), times.count())?;
         }
         self.process.to_string().lines().try_for_each(|line| write!(f, "\nprocess   {line}"))
@@ -254,7 +262,7 @@ pub(super) mod tests {
         let mut latencies = Latencies::default();
         latencies.sign_in.add(Duration::from_micros(1500));
         latencies.request.add(Duration::from_micros(70));
-        latencies.back.add(Duration::from_secs(75));
+        latencies.reconnect.add(Duration::from_secs(75));
         Status {
             elapsed: Duration::from_millis(12_345),
             machines: [1, 20, 3, 0, 0],
@@ -286,8 +294,8 @@ pub(super) mod tests {
              latency                  count         p50         p99         max\n\
              \x20         sign-in            1     1.50 ms     1.50 ms     1.50 ms\n\
              \x20         request            1     70.0 us     70.0 us     70.0 us\n\
-             \x20         action             0     0.00 us     0.00 us     0.00 us\n\
-             \x20         back               1      75.0 s      75.0 s      75.0 s\n\
+             \x20         action             0           -           -           -\n\
+             \x20         reconnect          1      75.0 s      75.0 s      75.0 s\n\
              process   2.0 MiB resident (4.0 MiB at most), 61 threads, 99 files"
         );
     }
@@ -310,7 +318,7 @@ pub(super) mod tests {
         assert_eq!(json["machines"]["reconnecting"], 3);
         assert_eq!(json["actions"]["running"], 2);
         assert_eq!(json["requests"]["by_status"]["503"], 1);
-        assert_eq!(json["latencies"]["back"], json!({"count": 1, "p50_s": 75.0, "p99_s": 75.0, "max_s": 75.0}));
+        assert_eq!(json["latencies"]["reconnect"], json!({"count": 1, "p50_s": 75.0, "p99_s": 75.0, "max_s": 75.0}));
         assert_eq!(json["process"]["threads"], 61);
     }
 }

@@ -164,7 +164,7 @@ impl Tally {
         match event {
             EmulatorEvent::Connected { .. } if is_current => {
                 if let Some(lost_at) = machine.lost_at.take() {
-                    inner.latencies.back.add(now - lost_at);
+                    inner.latencies.reconnect.add(now - lost_at);
                 }
                 self.set_state(inner, index, MachineState::Connected);
             }
@@ -328,7 +328,7 @@ mod tests {
         tally.event(1, emulators[1], &connected());
         assert_eq!(told(&notices), ["all_connected"]);
         let status = tally.status();
-        assert_eq!((status.losses, status.latencies.back.count(), status.failed_starts), (2, 2, 1));
+        assert_eq!((status.losses, status.latencies.reconnect.count(), status.failed_starts), (2, 2, 1));
         tally.stop();
         tally.event(0, emulators[0], &lost());
         tally.stopped(0);

@@ -1,7 +1,8 @@
 //! The live page: a report served on this computer while the session runs, with the machine's controls.
-//!
-//! `access` checks who may send requests, `server` handles them, `broadcast` sends new rows to open
-//! pages, `drawing_cache` draws jobs. The page shows what is recorded, and nothing else.
+//! It shows what is recorded, and nothing else.
+
+// `access` checks who may send requests, `server` handles them, `broadcast` sends new rows to open pages, `drawing_cache` draws
+// jobs.
 
 mod access;
 mod broadcast;

@@ -1,10 +1,10 @@
-//! What the service does by default, as its users configure and observe it.
+//! [`Behaviour`]: a service that reacts to machines, as its users configure and observe it.
 
 use std::fmt;
 use std::path::Path;
 
-/// What the service does by default with every machine: it homes it as the cloud does with a machine of firmware 2.6,
-/// prints the files of a queue, and reacts to the lid.
+/// A service that reacts to each machine: it homes it as the cloud does with a machine of firmware 2.6, prints the files of
+/// a queue, and reacts to the lid. This is what `serve` does; set it with [`Builder::behaviour`](super::Builder::behaviour).
 ///
 /// | when | the service sends |
 /// |---|---|

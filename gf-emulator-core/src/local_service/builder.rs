@@ -1,6 +1,7 @@
 //! Configures and starts a [`LocalService`].
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, Write};
 use std::net::TcpListener;
 use std::num::NonZeroUsize;
@@ -52,6 +53,12 @@ pub struct Builder {
     bodies: Bodies,
     observer: Option<Observer>,
     secrets: Secrets,
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder").field("tls", &self.tls).field("listen", &self.listen).finish_non_exhaustive()
+    }
 }
 
 impl Default for Builder {
@@ -128,9 +135,9 @@ impl Builder {
         self
     }
 
-    /// Sets how many machines may be signed in at the same time: for one more, the one that was seen longest ago is signed
-    /// out. There are four connections for each. The default is 64. Each machine has up to five threads, so that a service
-    /// that others can reach should not have many more than it needs.
+    /// Sets how many machines may be signed in at the same time. For one more, another is signed out: the least recently
+    /// seen one, those without a WebSocket first. There are four connections for each. The default is 64. Each machine has
+    /// up to five threads, so that a service that others can reach should not have many more than it needs.
     #[must_use]
     pub fn machines(mut self, limit: NonZeroUsize) -> Self {
         self.rules.machines = limit.get();

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::behaviour::BehaviourChange;
 use super::protocol::{SENSOR_PATH, SIGN_IN_PATH, WS_TOKEN_PATH};
 use super::seen::{Request, Seen};
+use crate::words::size;
 
 /// Maximum length of a name that a peer chose, in characters; longer ones are cut.
 const NAME_LIMIT: usize = 60;
@@ -82,7 +83,7 @@ impl Seen {
                 (SERVICE, format!("{}: {}", text.name(serial), text.change(change, print.as_deref())))
             }
             Self::Fault { machine, what } => (FAULT, format!("machine {machine}: {}", text.cut(what, LONG_LIMIT))),
-            Self::WsBinary(bytes) => (FROM_MACHINE, format!("a binary frame, {}", size(*bytes))),
+            Self::WsBinary(bytes) => (FROM_MACHINE, format!("a binary frame, {}", size(*bytes as u64))),
             Self::WsPing => (FROM_MACHINE, "ping".to_owned()),
             Self::WsPong => (FROM_MACHINE, "pong".to_owned()),
             Self::WsSent(raw) => (TO_MACHINE, text.action(raw).unwrap_or_else(|| text.name(raw))),
@@ -102,9 +103,9 @@ impl Text<'_> {
         if let Some(event) = Seen::Http(request.clone()).event() {
             let _ = write!(line, " {}", self.name(&event));
         } else if request.is_picture() {
-            let _ = write!(line, " image/jpeg {}", size(request.body_len));
+            let _ = write!(line, " image/jpeg {}", size(request.body_len as u64));
         } else if request.path == SENSOR_PATH {
-            let _ = write!(line, " {}", size(request.body_len));
+            let _ = write!(line, " {}", size(request.body_len as u64));
         }
         let _ = match request.status {
             0 => write!(line, " -> cut off"),
@@ -138,7 +139,8 @@ impl Text<'_> {
             BehaviourChange::HomingSkipped => "no homing: its settings report is empty".to_owned(),
             BehaviourChange::Homed => "homing is over".to_owned(),
             BehaviourChange::WaitingForLid => {
-                "waiting for lid:closed: an action ended as it does under an open lid".to_owned()
+                "waiting for lid:closed: an action failed or was cancelled, as under an open lid; open and close the lid"
+                    .to_owned()
             }
             BehaviourChange::Print { number, state } => {
                 format!("print {number} ({}): {state}", self.name(print.unwrap_or_default()))
@@ -163,14 +165,6 @@ impl Text<'_> {
             shown.push_str("...");
         }
         shown
-    }
-}
-
-fn size(bytes: usize) -> String {
-    match bytes {
-        0..1000 => format!("{bytes} B"),
-        1000..1_000_000 => format!("{:.0} kB", bytes as f64 / 1e3),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
 }
 
@@ -250,10 +244,5 @@ mod tests {
             let line = seen.to_line(|text| secrets.redact(text));
             assert!(line.contains("***") && !line.contains("conversation-"), "{line}");
         }
-    }
-
-    #[test]
-    fn rounds_sizes() {
-        assert_eq!([0, 999, 1000, 23_400, 1_500_000].map(size), ["0 B", "999 B", "1 kB", "23 kB", "1.5 MB"]);
     }
 }

@@ -40,7 +40,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// | `response=endless` | the body does not end | |
 /// | `response=hold` | the response is held back until [`LocalService::release`](super::LocalService::release) or the service stops | |
 /// | `tokens=expired` | the machine's tokens expire before a request that has one is answered | |
-/// | `delay_s=0.2` | a response, and each frame to the machine, is late by so many seconds. `0.1..0.5`: uniformly distributed; `lognormal:0.1,0.5`: log-normally, with this median in seconds and this standard deviation of the logarithm. Frames stay in order: a frame that is held back holds back those after it | |
+/// | `delay_s=0.2` | a response, and each frame to the machine, is late by this many seconds. `0.1..0.5`: uniformly distributed; `lognormal:0.1,0.5`: log-normally, with this median in seconds and this standard deviation of the logarithm. Frames stay in order: a frame that is held back holds back those after it | |
 /// | `bytes_per_s=50000` | bodies and frames take as long as on a line with this bandwidth | |
 /// | `frame=double` | a frame to the machine is sent twice | |
 /// | `frame=reorder` | a frame is sent after the next one | `wait_s=1`: how long it waits for that |
@@ -51,18 +51,18 @@ pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// | `cut=close` | the WebSocket is closed with a Close frame | `code=1000` |
 ///
 /// A cut happens in place of the next frame to the machine, or when one of these is given: `after_messages=5`, the
-/// machine has sent so many messages on this connection; `after_bytes=10000`, so many bytes of messages;
-/// `after_s=3600`, the connection has been open for so long; `event=print:running`, the machine has sent this event.
+/// machine has sent this many messages on this connection; `after_bytes=10000`, this many bytes of messages;
+/// `after_s=3600`, the connection has been open for this many seconds; `event=print:running`, the machine has sent this event.
 ///
 /// # What it happens to, and how often
 ///
 /// | field | |
 /// |---|---|
-/// | `on=PUT:/up/` | only requests with this method and a path that starts so; `on=/up/`: with any method. `on=ws`: only frames, not requests |
+/// | `on=PUT:/up/` | only requests with this method and a path that starts with this; `on=/up/`: with any method. `on=ws`: only frames, not requests |
 /// | `machine=2` | only the second machine that has signed in; `machine=S12345`: the one with this serial number |
 /// | `p=0.2` | the probability, each time; without it 1 |
 /// | `skip=3` | not the first three times, for each machine |
-/// | `times=2` | so often at most, for each machine; without it always (in code, the default is once) |
+/// | `times=2` | at most this many times, for each machine; without it always (in code, the default is once) |
 ///
 /// The path of a WebSocket handshake is always the text `/<ws_token>`. Of several faults that could happen to the same
 /// request or frame, the one that was added first happens; a delay, a bandwidth and expired tokens can be combined with
@@ -74,8 +74,8 @@ pub(super) const LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// ([`Builder::seed`](super::Builder::seed)), the machine (its number in the order of the first sign-ins), the fault (its
 /// number in the order of adding), and how often that fault could have happened to that machine before, counted
 /// separately for sign-ins and handshakes, for other requests, for frames, and for messages. So how threads happen to
-/// interleave, and what other machines do, changes nothing. Only `skip` and `times` count all of these together: with
-/// them, limit a fault that can happen to several (`on`).
+/// interleave, and what other machines do, changes nothing. But `skip` and `times` count all
+/// of these together: use `on` to limit such a fault to one of them.
 ///
 /// A request belongs to the machine whose token it has. Presigned URLs have none: those that the service sends to the
 /// second and later machines end with `machine=<number>`. A request without either belongs to the first machine. The

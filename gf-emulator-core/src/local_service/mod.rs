@@ -363,7 +363,7 @@ impl LocalService {
         self.core.faults.seed()
     }
 
-    /// Removes all faults that were added and not used, and sends every response that is held back.
+    /// Removes all faults, and sends every response that is held back.
     pub fn clear_faults(&self) {
         self.core.faults.clear();
     }

@@ -44,7 +44,7 @@ const PLACEHOLDERS: [&str; 3] = ["http", "puls", "serial"];
 /// An action must have an `action_type` and no other placeholders. To send an invalid action on purpose, build a
 /// [`ScriptStep::Send`] in code.
 ///
-/// The default script is for 1.x machines, and for tests of every kind of action: settings, homing, a hunt, pictures of
+/// `Script::default()` is for 1.x machines, and for tests of every kind of action: settings, homing, a hunt, pictures of
 /// head and bed, a print. For a 2.6 machine, [`Behaviour`](super::Behaviour) is what the cloud does.
 ///
 /// ```

@@ -13,7 +13,7 @@ use serde_json::{Map, Value, json};
 use super::routes::job_of;
 use super::{LocalService, Outcome, Seen};
 use crate::Secrets;
-use crate::words::count;
+use crate::words::{count, size};
 
 /// The most lines that wait to be printed.
 const LINES_LIMIT: usize = 10_000;
@@ -43,6 +43,15 @@ pub struct Transcript {
     sender: Sender<String>,
     receiver: Receiver<String>,
     dropped: AtomicUsize,
+}
+
+impl fmt::Debug for Transcript {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Transcript")
+            .field("is_json", &self.is_json)
+            .field("dropped", &self.dropped)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Transcript {
@@ -117,7 +126,8 @@ impl Transcript {
 
     /// Prints lines until the script has ended, or `stop` receives a message or is disconnected. Then calls `at_end`
     /// with whether it was stopped, stops the service, and prints the remaining lines. Returns the script's outcome, or
-    /// `None` if stopped. Without a script or replay it ends at once.
+    /// `None` if stopped. Without a script, behaviour or replay it ends at once; a behaviour ends only with
+    /// [`Behaviour::once`](super::Behaviour::once).
     pub fn print_until_done(
         &self,
         service: &LocalService,
@@ -204,8 +214,8 @@ impl Totals {
 impl fmt::Display for Totals {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [actions, messages] = [count(self.actions, "action"), count(self.messages, "message")];
-        let (pictures, kb) = (count(self.pictures, "picture"), self.picture_bytes.div_ceil(1000));
-        write!(f, "{actions}, {messages}, {pictures} sent ({kb} kB)")
+        let (pictures, bytes) = (count(self.pictures, "picture"), size(self.picture_bytes as u64));
+        write!(f, "{actions}, {messages}, {pictures} sent ({bytes})")
     }
 }
 
@@ -217,7 +227,7 @@ mod tests {
     fn totals_count_actions_and_messages() {
         let message = Seen::WsMessage { message: serde_json::Value::Null, text: String::new() };
         let totals = Totals::of(&[Seen::WsSent(String::new()), message.clone(), message, Seen::WsPing]);
-        assert_eq!(totals.to_string(), "1 action, 2 messages, 0 pictures sent (0 kB)");
+        assert_eq!(totals.to_string(), "1 action, 2 messages, 0 pictures sent (0 bytes)");
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl WayHome {
 }
 
 impl CannedMachine {
-    /// Creates a machine from the `[EMULATOR]` settings.
+    /// Creates a machine from `config.emulator` and the generation.
     #[must_use]
     pub fn new(config: &Config) -> Self {
         let emulator = &config.emulator;

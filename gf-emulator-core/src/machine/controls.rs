@@ -7,14 +7,17 @@ use crate::sync::lock;
 use crate::system;
 
 /// Why a machine must stop what it is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum StopReason {
     /// The service cancelled the action.
+    #[error("the service cancelled the action")]
     Cancelled,
     /// The lid was opened.
+    #[error("the lid was opened")]
     LidOpened,
     /// The emulator is shutting down.
+    #[error("the emulator is shutting down")]
     Shutdown,
 }
 

@@ -1,4 +1,4 @@
-//! The machine behind the protocol: takes pictures and plays jobs.
+//! The machine's hardware: takes pictures and plays jobs.
 //!
 //! Implement [`Machine`] for real hardware or a simulation; no protocol code changes. [`CannedMachine`] is the default.
 //! Nothing in this module knows about messages, URLs or sockets.
@@ -38,7 +38,7 @@ pub struct Capture<'a> {
     pub camera: Camera,
     /// Whether to light the measurement laser on the head.
     pub laser: bool,
-    /// How bright to make the lid's lamp, 0 (off) to 255. For the lid: 0 if the action's settings say so (`LCfl` is 0),
+    /// How bright to make the lid's lamp, 0 (off) to 255. For the lid camera: 0 if the action's settings say so (`LCfl` is 0),
     /// otherwise the lamp's brightness, which is `LLvl` of the settings, of [`Machine::readings`], or the default (132
     /// in 2.6, 101 in 1.x). For the head: 0.
     pub lamp_level: u8,
@@ -106,21 +106,18 @@ impl Job {
 }
 
 /// Why a machine did not complete a call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum MachineError {
     /// The [`Controls`] stopped it: the action is cancelled.
-    Stopped(StopReason),
+    #[error("stopped: {0}")]
+    Stopped(#[from] StopReason),
     /// It refused before anything moved: the action is cancelled, not failed. The text is for the log.
+    #[error("refused: {0}")]
     Refused(String),
     /// It tried and failed: the action fails. The text is for the log.
+    #[error("{0}")]
     Failed(String),
-}
-
-impl From<StopReason> for MachineError {
-    fn from(reason: StopReason) -> Self {
-        Self::Stopped(reason)
-    }
 }
 
 /// What a [`PlayUpdate`] reports.
@@ -167,11 +164,13 @@ impl PlayUpdate {
     }
 }
 
-/// A machine behind the protocol.
+/// The hardware that an [`Emulator`](crate::Emulator) controls.
 ///
-/// All calls come from one thread of the emulator, one at a time, and may block. Calls that wait or move get the
-/// [`Controls`] and must return when these report a [`StopReason`]. Report the hardware's own button and lid through
-/// the emulator's [`Handle`](crate::Handle), from any thread.
+/// Calls come one at a time, from a worker thread, and may block. The thread ends when the machine has had nothing to do
+/// for a while, and another one makes the next call: keep nothing that is bound to a thread. Calls that wait or move get
+/// the [`Controls`] and must return when these report a [`StopReason`]. Report the hardware's own button and lid through
+/// the emulator's [`Handle`](crate::Handle), from any thread. To press the button in a test, use the handle of an
+/// [offline emulator](crate::Emulator::offline).
 ///
 /// ```
 /// use gf_emulator_core::machine::{Capture, Controls, Job, Machine, MachineError, PlayUpdate};
@@ -220,7 +219,7 @@ pub trait Machine: Send {
         self.capture(request).map(Bytes::from)
     }
 
-    /// Prepares for a job, before the wait for the button: the last chance to refuse it.
+    /// Prepares for a job, right after its download. Called for every job: hunt, motion and print.
     ///
     /// # Errors
     ///
@@ -233,7 +232,8 @@ pub trait Machine: Send {
     ///
     /// # Errors
     ///
-    /// [`MachineError::Stopped`] if the controls stop the wait.
+    /// [`MachineError::Stopped`] if the controls stop the wait, [`MachineError::Refused`] if the print is given up: both
+    /// cancel the action.
     fn wait_for_button(&mut self, _job: &Job, _controls: &Controls) -> Result<(), MachineError> {
         Ok(())
     }
@@ -242,7 +242,7 @@ pub trait Machine: Send {
     ///
     /// # Errors
     ///
-    /// [`MachineError`]. Nothing has moved yet.
+    /// [`MachineError`] if it did not complete. Nothing has moved yet.
     fn warm_up(&mut self, _job: &Job, _controls: &Controls) -> Result<(), MachineError> {
         Ok(())
     }
@@ -277,7 +277,7 @@ pub trait Machine: Send {
     ///
     /// # Errors
     ///
-    /// [`MachineError`].
+    /// [`MachineError`] if it did not complete.
     fn rest(&mut self, _controls: &Controls) -> Result<(), MachineError> {
         Ok(())
     }

@@ -81,8 +81,8 @@ impl Header {
     /// Returns the reasons in the header why the machine with this serial number refuses the job, in a fixed order: step
     /// frequency, serial number lock, data format, microsteps of X and Y. [`Measured::check`] adds those in the body.
     ///
-    /// These are the checks of the open-source clients. The factory firmware has more: 29 codes are mandatory, and some
-    /// are not allowed (read from firmware 2.6; which ones is not known).
+    /// These are the checks of the open-source clients. The factory firmware has more (read from firmware 2.6): it demands
+    /// 29 codes, of which nobody knows the names, and forbids some, such as `CCbp` and `CCbt`.
     ///
     /// `None` stands for any machine and passes every lock; `Some(0)` only passes a lock of 0.
     ///

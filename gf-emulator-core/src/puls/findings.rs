@@ -42,8 +42,8 @@ const MAX_BYTES: u64 = 128 << 20;
 /// Reads a job to its end and checks it: the header, each tick of the body, and the job as a whole. Returns what is wrong or
 /// odd in it.
 ///
-/// The rules are those of the open-source clients and what was measured on hardware or read from the firmware. That a job
-/// is good does not prove that a machine runs it: of the 29 codes that a header must have, it is not known which they are.
+/// The rules are those of the open-source clients and what was measured on hardware or read from the firmware. A factory
+/// machine may still refuse a job without errors: it demands 29 codes in the header, of which nobody knows the names.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, CheckOptions, Job, check, code};

@@ -3,7 +3,7 @@
 //! [`Job`] reads a file; [`machine::Job`](crate::machine::Job) is a downloaded file that a machine plays.
 //!
 //! This module is pure and independent of the rest of the crate: no file system, no network, no clock. Only
-//! [`Job::measure`] may start a thread, which ends before it returns.
+//! [`measure`] and [`Job::measure`] may start a thread, which ends before they return.
 //!
 //! # Format
 //! A file starts with a header: one byte (0x80 in every file seen), `GF1`, the header's total length as a little-endian

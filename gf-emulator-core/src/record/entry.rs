@@ -192,6 +192,9 @@ impl Message {
     }
 }
 
+/// The reason of a close in a recording that was imported from a HAR file, which does not say why.
+pub(crate) const UNKNOWN_CLOSE: &str = "closed";
+
 /// What the 1.x Python client sends in place of a number in event bodies: a template placeholder it never fills in.
 pub(crate) const PLACEHOLDER: &str = "<MILLI_EPOCH>";
 

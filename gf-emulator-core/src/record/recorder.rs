@@ -102,7 +102,7 @@ impl Recorder {
     }
 
     /// Starts recording several machines into one `folder`, which is created if needed. Each of them records with a
-    /// [`for_machine`](Self::for_machine) of its own. What the first line says of the machines is that of the first.
+    /// [`for_machine`](Self::for_machine) of its own. The first line of the recording describes the first machine.
     ///
     /// # Errors
     ///

@@ -125,8 +125,8 @@ impl Recording {
         }
     }
 
-    /// Leaves out the entries of all machines but this one, whose number is counted from 1. `None` is the machine that was
-    /// chosen before, or the only one.
+    /// Leaves out the entries of all machines but this one, whose number is counted from 1. `None` keeps an
+    /// earlier choice; a recording of one machine needs none.
     ///
     /// # Errors
     ///

@@ -1,5 +1,6 @@
 //! Observers of a local service: a recorder with a size limit, and a comparer shared by the service's threads.
 
+use std::fmt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -72,6 +73,12 @@ fn recorded_bytes(seen: &Seen) -> u64 {
 
 /// A [`Comparer`] that a service's observer calls during a replay.
 pub struct SharedComparer(Mutex<(Comparer, usize)>);
+
+impl fmt::Debug for SharedComparer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SharedComparer").field("differences", &lock(&self.0).1).finish_non_exhaustive()
+    }
+}
 
 impl SharedComparer {
     /// Shares a comparer.

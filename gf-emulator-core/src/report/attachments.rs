@@ -12,10 +12,10 @@ use maud::{Markup, PreEscaped, html};
 
 use super::drawing::{DrawResult, Hash, Image, JobDrawing, cannot_read, draw, hash_file};
 use super::escape::Truncated;
-use super::format::size;
 use super::image;
 use crate::puls;
 use crate::record::file_beside;
+use crate::words::size;
 
 /// Larger pictures are only named. A machine's own have about 400 kB.
 const MAX_PICTURE_BYTES: u64 = 4 << 20;

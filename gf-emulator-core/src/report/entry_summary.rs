@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::escape::Truncated;
 use super::format;
 use crate::record::{Event, Exchange, Message, Part};
+use crate::words::size;
 
 /// The most characters shown of a name. The longest in the protocol has 34.
 pub(super) const MAX_NAME: usize = 120;
@@ -42,7 +43,7 @@ fn exchange(http: &Exchange) -> Markup {
 }
 
 fn body(verb: &str, part: &Part) -> Option<String> {
-    (part.bytes > 0).then(|| format!("{verb} {}", format::size(part.bytes)))
+    (part.bytes > 0).then(|| format!("{verb} {}", size(part.bytes)))
 }
 
 fn websocket_message(message: &Message) -> Markup {

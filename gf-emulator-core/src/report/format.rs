@@ -1,4 +1,4 @@
-//! Times and sizes as text. A recording may contain any number, so all of them have to fit a table cell.
+//! Times as text. A recording may contain any number, so all of them have to fit a table cell.
 
 use crate::puls::Seconds;
 
@@ -17,15 +17,6 @@ pub(super) fn duration(s: f64) -> String {
     }
 }
 
-/// Formats a size in bytes; kB are rounded up.
-pub(super) fn size(bytes: u64) -> String {
-    match bytes {
-        0..1000 => format!("{bytes} bytes"),
-        1000..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
-        _ => format!("{:.1} MB", bytes as f64 / 1e6),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +29,5 @@ mod tests {
         );
         let shown = [0.0, 0.000_328, 0.0123, 1.5, 247.2, 1e300, -1.0].map(duration);
         assert_eq!(shown, ["0 µs", "328 µs", "12.3 ms", "1.50 s", "4:07", "1.000e300 s", "-1.000e0 s"]);
-        assert_eq!([0, 999, 1000, 1001, 4_200_000].map(size), ["0 bytes", "999 bytes", "1 kB", "2 kB", "4.2 MB"]);
     }
 }

@@ -46,11 +46,12 @@
   const present = new Set();
   for (let i = 1; i < count; i++) present.add(layerOf(i));
   for (const layer of [...present].sort()) {
-    shown[layer] = true;
+    // The travel between the rows of an engraving hides it.
+    shown[layer] = layer !== 0 || present.size === 1;
     const label = document.createElement("label");
     const box = document.createElement("input");
     box.type = "checkbox";
-    box.checked = true;
+    box.checked = shown[layer];
     box.id = "layer-" + layer;
     const line = document.createElement("i");
     line.style.setProperty("background", COLOURS[layer]);

@@ -2,8 +2,8 @@
 //!
 //! The page needs no network, and can be read without scripts. All recorded text is untrusted: it is escaped where it is
 //! written (`escape`), it never becomes a link, and the Content Security Policy allows only this crate's own script.
-//!
-//! `timeline` groups the entries by action; the other modules each render one part of the page.
+
+// `timeline` groups the entries by action; the other modules each render one part of the page.
 
 mod action;
 mod attachments;

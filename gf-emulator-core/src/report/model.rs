@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde_json::{Map, Value};
 
-use crate::record::{Event, Exchange, LineSpan, Message, SkippedLine};
+use crate::record::{Event, Exchange, LineSpan, Message, SkippedLine, UNKNOWN_CLOSE};
 
 /// An action shows this many of its first and of its last entries.
 const MAX_FIRST_ENTRIES: usize = 400;
@@ -244,7 +244,9 @@ pub(super) fn is_problem(event: &Event) -> bool {
     match event {
         Event::Http(http) => http.error.is_some() || http.status.is_none_or(|status| status >= 400),
         // 1000 is the WebSocket close code of an orderly close.
-        Event::Closed { reason } => !reason.contains("(1000)") && reason != "the machine has stopped",
+        Event::Closed { reason } => {
+            !reason.contains("(1000)") && !["the machine has stopped", UNKNOWN_CLOSE].contains(&reason.as_str())
+        }
         Event::In(message) => message.json.is_none(),
         // With an action ID, the action's outcome is the problem.
         Event::State { state, action_id: None, .. } => state == "failed" || state == "binary",

@@ -88,8 +88,15 @@ impl Uplink for OfflineFolder {
 #[cfg(test)]
 mod tests {
     use std::io;
+    use std::path::Path;
 
     use super::*;
+
+    /// Returns the URL of a file: `file:///tmp/a`, or `file:///C:/a` on Windows.
+    fn url_of(path: &Path) -> String {
+        let path = path.display().to_string().replace('\\', "/");
+        format!("file:///{}", path.trim_start_matches('/')).replace(' ', "%20")
+    }
 
     #[test]
     fn reads_regular_files_only() {
@@ -97,11 +104,11 @@ mod tests {
         let job = folder.path().join("a job.puls");
         std::fs::write(&job, b"steps").unwrap();
         let uplink = OfflineFolder::new(folder.path().join("out"));
-        let url = format!("file://{}/a%20job.puls", folder.path().display());
+        let url = url_of(&job);
         let mut text = Vec::new();
         uplink.download(&url).unwrap().copy_to(&mut text, 100, "the job", &mut |_| Ok(())).unwrap();
         assert_eq!(text, b"steps");
-        let here = format!("file://{}", folder.path().display());
+        let here = url_of(folder.path());
         for url in ["https://host/job", "file://host/x", "file://x", "file:///%zz", "file:///%", "file:///%ff"] {
             assert!(matches!(uplink.download(url), Err(Error::Url { .. })), "{url}");
         }
@@ -121,7 +128,7 @@ mod tests {
         let pipe = folder.path().join("pipe");
         assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
         let uplink = OfflineFolder::new(folder.path().join("out"));
-        assert!(uplink.download(&format!("file://{}", pipe.display())).is_err());
+        assert!(uplink.download(&url_of(&pipe)).is_err());
     }
 
     #[test]
@@ -131,7 +138,7 @@ mod tests {
         let uplink = OfflineFolder::new(folder.path().join("out"));
         let fetched = |then: &[u8]| {
             std::fs::write(&job, b"0123456789").unwrap();
-            let mut download = uplink.download(&format!("file://{}", job.display())).unwrap();
+            let mut download = uplink.download(&url_of(&job)).unwrap();
             std::fs::write(&job, then).unwrap();
             download.copy_to(&mut io::sink(), 100, "the job", &mut |_| Ok(()))
         };

@@ -146,21 +146,23 @@ pub trait Uplink: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If it was not accepted. The action fails.
+    /// If it was not accepted, for example [`Error::Status`](crate::Error::Status). The action fails, or is cancelled: see
+    /// [`Uplink`].
     fn upload(&self, upload: &Upload<'_>) -> Result<()>;
 
     /// Opens the file at a URL that the service has sent. The URL is not trusted.
     ///
     /// # Errors
     ///
-    /// If there is no such file. The action fails.
+    /// If there is no such file. The action fails, or is cancelled: see [`Uplink`].
     fn download(&self, url: &str) -> Result<Download>;
 
     /// Posts an event: the body of `POST /api/event` on the status host (firmware 1.x). Does nothing by default.
     ///
     /// # Errors
     ///
-    /// If it was not accepted. The action fails.
+    /// If it was not accepted, for example [`Error::Status`](crate::Error::Status). The action fails, or is cancelled: see
+    /// [`Uplink`].
     fn post_event(&self, body: &str) -> Result<()> {
         let _ = body;
         Ok(())
@@ -170,7 +172,8 @@ pub trait Uplink: Send + Sync {
     ///
     /// # Errors
     ///
-    /// If it was not accepted. The action fails.
+    /// If it was not accepted, for example [`Error::Status`](crate::Error::Status). The action fails, or is cancelled: see
+    /// [`Uplink`].
     fn put_status(&self, body: &str) -> Result<()> {
         let _ = body;
         Ok(())

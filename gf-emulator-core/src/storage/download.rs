@@ -9,7 +9,7 @@ use crate::{Error, Result};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DownloadEnd {
-    /// After this many bytes, as the sender announced. Nothing is allocated by it.
+    /// After this many bytes, as the sender announced. The number is not trusted: no memory is reserved for it.
     Length(u64),
     /// By the last chunk of a chunked transfer.
     LastChunk,
@@ -27,6 +27,7 @@ pub struct Download {
 
 impl Download {
     /// Creates a download from its bytes. `from` names the source in messages and must not have a query.
+    #[must_use]
     pub fn new(from: impl Into<String>, end: DownloadEnd, reader: impl Read + Send + 'static) -> Self {
         Self { from: from.into(), reader: Box::new(reader), end, is_cancelled: Box::new(|| false) }
     }

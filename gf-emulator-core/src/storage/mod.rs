@@ -1,4 +1,4 @@
-//! Files on disk: atomic writes, a command's output, bounded lines, downloads, and the collected jobs and pictures.
+//! Files on disk: atomic writes, a command's output, lines of bounded length, downloads and temp files.
 
 mod atomic_file;
 mod download;

@@ -5,8 +5,9 @@ mod wrong_machine;
 use std::thread;
 use std::time::Duration;
 
+use gf_emulator_core::config::Generation;
 use gf_emulator_core::config::{self, Button};
-use gf_emulator_core::conform::{Conformance, Generation, OperatorTask, Options, Outcome, Report, Scenario};
+use gf_emulator_core::conform::{Conformance, OperatorTask, Options, Outcome, Report, Scenario};
 use gf_emulator_core::local_service::LocalService;
 use gf_emulator_core::{Emulator, Handle};
 use gf_emulator_tests::{config, folder, point_at};

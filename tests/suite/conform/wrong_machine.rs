@@ -5,7 +5,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use gf_emulator_core::conform::{Conformance, Generation, Options, Outcome, Scenario, Verdict};
+use gf_emulator_core::config::Generation;
+use gf_emulator_core::conform::{Conformance, Options, Outcome, Scenario, Verdict};
 use gf_emulator_core::local_service::LocalService;
 use gf_emulator_tests::LIMIT;
 use serde_json::{Value, json};

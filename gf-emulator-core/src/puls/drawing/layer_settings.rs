@@ -29,7 +29,7 @@ pub struct LayerSettings {
     /// What is done with it: `do`.
     #[serde(rename = "do")]
     pub treatment: Option<Treatment>,
-    /// The power; or else a density.
+    /// The power. Giving `density` as well is an error.
     #[serde(deserialize_with = "power")]
     pub power: Option<Power>,
     /// The fire density, 0 to 1, instead of a power.

@@ -90,7 +90,7 @@ impl Layers {
     /// colour or there twice, or a value out of range.
     pub fn set_from_toml(&mut self, text: &str) -> Result<()> {
         let wrong_at = |offset: usize, found: &str| {
-            TextPosition::of(text.as_bytes(), offset).error(found, "TOML with a table for each colour, such as [red]")
+            TextPosition::of(text.as_bytes(), offset).error(found, "a TOML table for each colour, such as [red]")
         };
         if text.len() > MAX_SETTINGS_BYTES {
             return Err(wrong_at(0, "a file longer than 1 MiB"));

@@ -16,10 +16,10 @@ const BORDER_MM: f64 = 1e-3;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum FillRule {
-    /// Those that the contours go around, in all, at least once in one direction.
+    /// Points whose winding number is not 0 (`nonzero`): clockwise turns around them count as 1, others as -1.
     #[default]
     NonZero,
-    /// Those that an odd number of contours go around.
+    /// Points that an odd number of contours go around (`evenodd`).
     EvenOdd,
 }
 

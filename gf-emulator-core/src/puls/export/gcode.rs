@@ -113,7 +113,7 @@ impl GcodeWriter {
              ; for GRBL in laser mode ($32=1); S0 to S1000 ($30=1000)\n\
              ; S is the share of ticks that fire, times the power level of 127\n\
              ; speeds for 700 mm/s2 in X, 590 in Y, junction deviation 0.01 mm\n\
-             ; what is faster in the job takes longer here, as the end says then\n\
+             ; faster parts of the job take longer here; the end of the file says how much\n\
              ; not in this file: the header, {hz} ticks a second, power bytes,\n\
              ; which ticks fire, how speed and density change within a straight run\n\
              G21 G90 G94\nM4 S0"

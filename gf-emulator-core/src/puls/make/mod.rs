@@ -28,13 +28,14 @@ pub const MAX_COORDINATE_MM: f64 = 10_000.0;
 /// The heights of the lens in made jobs, in half steps from where a hunt leaves it. Captured hunts go down by 8, and no head
 /// goes lower than 10; no captured print is above 30 (measured on hardware). All are whole full steps.
 pub(super) const LENS_HALF_STEPS: RangeInclusive<i64> = -10..=30;
-/// The lowest height of the lens in a made job, from where a hunt leaves it: 10 half steps below, where the lower stop of some
-/// heads is (measured on hardware).
+/// The lowest height of the lens in a made job, -3.42 mm from where a hunt leaves it: 10 half steps below, where the lower
+/// stop of some heads is (measured on hardware).
 pub const MIN_LENS_MM: f64 = *LENS_HALF_STEPS.start() as f64 * LENS_HALF_STEP_MM;
-/// The greatest height of the lens in a made job, from where a hunt leaves it: 30 half steps above, as in captured prints.
+/// The greatest height of the lens in a made job, 10.26 mm from where a hunt leaves it: 30 half steps above, as in captured
+/// prints.
 pub const MAX_LENS_MM: f64 = *LENS_HALF_STEPS.end() as f64 * LENS_HALF_STEP_MM;
-/// The step frequencies of made jobs, in ticks per second: what every machine can play, up to what its engine holds
-/// exactly (measured on hardware). Above 165000 it is slower than asked for.
+/// The step frequencies that [`Builder`] accepts, in ticks per second. Machines keep these exactly; above 165000, they are
+/// slower than asked for (measured on hardware).
 pub const MADE_FREQUENCIES_HZ: RangeInclusive<u32> = 1_000..=100_000;
 /// The length of the longest body: 30 hours at 10 kHz.
 pub const MAX_TICKS: usize = limit(1 << 30);
@@ -62,9 +63,9 @@ pub enum Laser {
     /// That density at the requested speed, and proportionally less when the head is slower, as `M4` in G-code: every
     /// millimetre gets the same energy.
     Dynamic(f64),
-    /// That density at the requested speed, and less when the head is slower, down to 0.39 of it: the law of made shapes
-    /// and drawings. In the service's prints, the density in corners was 0.38 to 0.41 of that between them (measured on
-    /// hardware); that it is in proportion to the speed down to there is assumed.
+    /// That density at the requested speed. When the head is slower, the density falls in proportion to the speed, but not
+    /// below 0.39 of it. Made shapes and drawings use this. In the service's prints, the density in corners was 0.38 to
+    /// 0.41 of that on straight lines (measured on hardware); that it is in proportion down to there is assumed.
     Print(f64),
 }
 

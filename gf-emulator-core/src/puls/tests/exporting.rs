@@ -56,7 +56,7 @@ fn gcode_matches_its_snapshot() {
     ; for GRBL in laser mode ($32=1); S0 to S1000 ($30=1000)
     ; S is the share of ticks that fire, times the power level of 127
     ; speeds for 700 mm/s2 in X, 590 in Y, junction deviation 0.01 mm
-    ; what is faster in the job takes longer here, as the end says then
+    ; faster parts of the job take longer here; the end of the file says how much
     ; not in this file: the header, 10000 ticks a second, power bytes,
     ; which ticks fire, how speed and density change within a straight run
     G21 G90 G94

@@ -12,7 +12,7 @@ use super::har_secrets::{Known, learn_json, too_many};
 use super::new_recording::RemoveOnDrop;
 use super::spool::{self, Kind, Spool};
 use super::{ImportSummary, MAX_SERIALS, MAX_SESSION_S, UNKNOWN_SERVICE, origin, reported_serials};
-use crate::record::entry::{About, Event, Side};
+use crate::record::entry::{About, Event, Side, UNKNOWN_CLOSE};
 use crate::record::file_writer::FileWriter;
 use crate::record::folder::NewSession;
 use crate::record::har::{self, Entry, ReadError, Sink, WebSocketMessage};
@@ -109,7 +109,7 @@ fn unredacted(event: &spool::Event, data: Vec<u8>, redactor: &Redactor) -> io::R
             Unredacted::Event(Event::State { state: "binary".into(), action_id: None, detail: Some(text(data)?) })
         }
         Kind::Opened => Unredacted::Event(Event::Opened { url: text(data)? }),
-        Kind::Closed => Unredacted::Event(Event::Closed { reason: "closed".into() }),
+        Kind::Closed => Unredacted::Event(Event::Closed { reason: UNKNOWN_CLOSE.into() }),
         Kind::Exchange => StoredExchange::load(&data)?.into_unredacted(redactor.secrets()),
     })
 }
