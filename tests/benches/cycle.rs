@@ -87,7 +87,7 @@ fn measure(tls: bool, report: &mut Report) {
         "one file of 20 kB written, synced and renamed",
         &format!("{:.2} ms, three times per cycle", ms(write.median())),
     );
-    report.check("emulator / bare client", &format!("{ratio:.2}"), "at most 2", ratio <= 2.0);
+    report.check("emulator / bare client", &format!("{ratio:.2}"), "at most 1.5", ratio <= 1.5);
     report.info("emulator with recording", &figure(&recorded));
     let cost = recorded.median().as_secs_f64() / emulator.median().as_secs_f64() - 1.0;
     report.check("recording, share of a cycle", &format!("{:.1} %", cost * 100.0), "under 5 %", cost < 0.05);

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use gf_emulator_core::Config;
 use gf_emulator_core::config::SAMPLE;
 
 fn root() -> PathBuf {
@@ -32,4 +33,22 @@ fn every_relative_link_leads_to_a_file() {
         }
     }
     assert!(links > 50, "{links} links");
+}
+
+#[test]
+fn every_configuration_is_valid() {
+    let mut configurations = 0;
+    for file in fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path()) {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        for block in text.split("```ini\n").skip(1).filter_map(|rest| rest.split_once("```")).map(|(block, _)| block) {
+            // Others are parts of one.
+            if !block.contains("[MACHINE]") {
+                continue;
+            }
+            let (_, warnings) = Config::from_cfg(&file.display().to_string(), block, &|_| None).unwrap();
+            assert_eq!(warnings, [], "{}", file.display());
+            configurations += 1;
+        }
+    }
+    assert!(configurations >= 2, "{configurations} configurations");
 }

@@ -1,6 +1,7 @@
 //! `init`, and where a configuration is found.
 
 use std::fs;
+use std::path::Path;
 
 use gf_emulator_core::config::SAMPLE;
 use serde_json::Value;
@@ -207,4 +208,28 @@ fn check_prints_json_in_the_form_of_puls_check() {
     let line = text.lines().position(|line| line.starts_with("serial")).unwrap() + 1;
     assert_eq!((finding["line"].as_u64(), &wrong["good"]), (Some(line as u64), &false.into()), "{wrong}");
     assert!(finding["message"].as_str().unwrap().contains("serial"), "{wrong}");
+}
+
+#[test]
+fn the_documents_show_the_print_of_the_demo() {
+    let folder = folder();
+    let demo = run(&folder, &["demo"]);
+    demo.expect(0);
+    let jobs = fs::read_dir(folder.path().join("gf-machine-emulator-demo/motion")).unwrap();
+    let print =
+        jobs.map(|job| job.unwrap().path()).find(|job| job.to_string_lossy().ends_with("_print_1013.puls")).unwrap();
+    fs::copy(print, folder.path().join("print.puls")).unwrap();
+    let drawn = run(&folder, &["puls", "plot", "print.puls", "--view", "job", "-o", "-"]);
+    drawn.expect(0);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let text = |name: &str| fs::read_to_string(root.join(name)).unwrap();
+    assert!(
+        text("examples/job.svg").trim_end() == drawn.stdout.trim_end(),
+        "copy the print of the demo to print.puls, and write examples/job.svg again: puls plot print.puls --view job -o ..."
+    );
+    let (_, progress) = demo.stdout.split_once("print:progress 0/").unwrap();
+    let ticks = progress.split(' ').next().unwrap();
+    for document in ["README.md", "docs/tour.md"] {
+        assert!(text(document).contains(&format!("print:progress 0/{ticks} (1013)")), "{document}: {ticks} ticks");
+    }
 }
