@@ -21,13 +21,13 @@ pub fn count(n: impl Display, what: &str) -> String {
 /// ```
 /// use gf_emulator_core::words::size;
 ///
-/// assert_eq!([0, 999, 1000, 1001, 4_200_000].map(size), ["0 bytes", "999 bytes", "1 kB", "2 kB", "4.2 MB"]);
+/// assert_eq!([0, 999, 1001, 999_001, 4_200_000].map(size), ["0 bytes", "999 bytes", "2 kB", "1.0 MB", "4.2 MB"]);
 /// ```
 #[must_use]
 pub fn size(bytes: u64) -> String {
     match bytes {
         0..1000 => count(bytes, "byte"),
-        1000..1_000_000 => format!("{} kB", bytes.div_ceil(1000)),
+        1000..=999_000 => format!("{} kB", bytes.div_ceil(1000)),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
     }
 }

@@ -25,9 +25,11 @@ pub(super) enum Kind {
 /// Tells the kind from a file's name. Returns `None` if its content has to tell: a `.txt` file, a file without an
 /// extension, or standard input. `.gz` is ignored.
 pub(super) fn kind_of_name(path: &Path) -> Result<Option<Kind>, CliError> {
+    let extension = |path: &Path| path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase());
     let inner = extension(path).filter(|extension| extension == "gz").map(|_| path.with_extension(""));
     match extension(inner.as_deref().unwrap_or(path)) {
         None => Ok(None),
+        Some(extension) if extension == "puls" => Err(is_a_job(path)),
         Some(extension) if extension == "txt" => Ok(None),
         Some(extension) => supported(path, DrawingKind::from_extension(&extension)).map(Some),
     }
@@ -35,12 +37,17 @@ pub(super) fn kind_of_name(path: &Path) -> Result<Option<Kind>, CliError> {
 
 /// Tells the kind from a drawing's content.
 pub(super) fn kind_of_content(path: &Path, drawing: &[u8]) -> Result<Kind, CliError> {
+    if drawing.get(1..4) == Some(b"GF1") {
+        return Err(is_a_job(path));
+    }
     supported(path, DrawingKind::detect(drawing))
 }
 
-/// Returns a file's extension in lower case.
-fn extension(path: &Path) -> Option<String> {
-    path.extension().map(|extension| extension.to_string_lossy().to_ascii_lowercase())
+fn is_a_job(path: &Path) -> CliError {
+    CliError::usage(format_args!(
+        "{}: a pulse file, not a drawing: \"puls export --format gcode\" makes one of it",
+        source::name(path)
+    ))
 }
 
 fn supported(path: &Path, kind: Option<DrawingKind>) -> Result<Kind, CliError> {
@@ -49,10 +56,6 @@ fn supported(path: &Path, kind: Option<DrawingKind>) -> Result<Kind, CliError> {
         Some(DrawingKind::PathData) => Ok(Kind::Svgpath),
         Some(DrawingKind::Svg) => Ok(Kind::Svg),
         Some(DrawingKind::Png | DrawingKind::Jpeg) => Ok(Kind::Picture),
-        None if extension(path).is_some_and(|extension| extension == "puls") => Err(CliError::usage(format_args!(
-            "{}: a pulse file, not a drawing: use \"puls export --format gcode\" to get one",
-            source::name(path)
-        ))),
         _ => Err(CliError::usage(format_args!(
             "{}: unknown kind of drawing: use --kind gcode, svg, svgpath or picture",
             source::name(path)

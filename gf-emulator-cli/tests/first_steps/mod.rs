@@ -222,6 +222,9 @@ fn the_documents_show_the_print_of_the_demo() {
     let drawn = run(&folder, &["puls", "plot", "print.puls", "--view", "job", "-o", "-"]);
     drawn.expect(0);
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    if !root.join("README.md").exists() {
+        return; // in a package of this crate
+    }
     let text = |name: &str| fs::read_to_string(root.join(name)).unwrap();
     assert!(
         text("examples/job.svg").trim_end() == drawn.stdout.trim_end(),

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use gf_emulator_core::puls::Builder;
+
 use super::make::run_with;
 use crate::{folder, run};
 
@@ -50,12 +52,16 @@ fn other_kinds_are_refused_by_name() {
     fs::write(folder.path().join("a.txt"), b"\x89PNG\r\n\x1a\n").unwrap();
     fs::write(folder.path().join("a.nc"), b"\xff\xfeG\x000\0").unwrap();
     fs::write(folder.path().join("b.nc"), &PACKED[..15]).unwrap();
+    fs::write(folder.path().join("job"), Builder::new().to_gzip()).unwrap();
     for (name, code, message) in [
         ("a.txt", 1, "a.txt: cannot draw the picture: "),
         ("a.png", 2, "cannot read a.png: "),
         ("a.svgz", 2, "cannot read a.svgz: "),
         ("a.svg.gz", 2, "cannot read a.svg.gz: "),
         ("a.dxf", 2, "a.dxf: unknown kind of drawing"),
+        ("a.puls", 2, "a.puls: a pulse file, not a drawing: "),
+        ("a.puls.gz", 2, "a.puls.gz: a pulse file, not a drawing: "),
+        ("job", 2, "job: a pulse file, not a drawing: "),
         ("a.nc", 1, "a.nc: line 1, column 1: text in UTF-16, expected UTF-8: save it as that"),
         ("b.nc", 1, "b.nc: the compressed file ends at byte 15"),
     ] {

@@ -14,8 +14,6 @@ use crate::{Error, files};
 
 /// More than any configuration needs.
 const MAX_FILE_BYTES: usize = 1 << 20;
-/// Longer values are not shown in errors. A password has 64 characters.
-const MAX_SHOWN_BYTES: usize = 40;
 
 pub(super) const SERIAL_VARIABLE: &str = "GF_MACHINE_SERIAL";
 pub(super) const PASSWORD_VARIABLE: &str = "GF_MACHINE_PASSWORD";
@@ -37,12 +35,9 @@ impl Setting<'_> {
         self.value.as_ref().is_ok_and(String::is_empty)
     }
 
-    /// Returns the value as it is in the file, for an error: empty if it may be the password, or a URL with one.
-    fn instead(&self, password: &str) -> String {
-        let text = &self.entry.value;
-        let is_password = self.key.field == PASSWORD || !password.is_empty() && text.contains(password);
-        let may_be_secret = is_password || text.len() > MAX_SHOWN_BYTES || text.contains(['@', '?']);
-        if may_be_secret { String::new() } else { format!("; it is {text:?}") }
+    /// Returns what may help with a wrong value, which is not shown: it may be a secret, right or wrong.
+    fn hint(&self) -> &'static str {
+        if self.entry.value.contains(['#', ';']) { "; a comment after a value is taken as part of it" } else { "" }
     }
 }
 
@@ -434,8 +429,8 @@ impl<'t> Reader<'t> {
                     && let Err(right) = (setting.key.set)(draft, value)
                     && self.checks(first)
                 {
-                    let instead = setting.instead(self.text_of_password());
-                    self.problem(Some(setting.line), format!("{} must be {right}{instead}", setting.key.name));
+                    let problem = format!("{} must be {right}{}", setting.key.name, setting.hint());
+                    self.problem(Some(setting.line), problem);
                 }
             }
             empty if is_required && self.purpose == Purpose::Online => {
@@ -447,12 +442,6 @@ impl<'t> Reader<'t> {
             }
             _ => {}
         }
-    }
-
-    /// Returns the password as it is in the file, right or wrong.
-    fn text_of_password(&self) -> &'t str {
-        let section = self.text.position("machine").map(|section| &self.text.sections[section]);
-        section.and_then(|section| section.entry("password")).map_or("", |entry| &entry.value)
     }
 
     /// Returns whether an invalid value of this key is a problem.

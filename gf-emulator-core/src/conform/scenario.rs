@@ -392,7 +392,8 @@ mod tests {
     #[test]
     fn every_reason_names_a_heading_of_the_protocol() {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        let protocol = std::fs::read_to_string(root.join("PROTOCOL.md")).unwrap();
+        // A package of this crate does not have it.
+        let Ok(protocol) = std::fs::read_to_string(root.join("PROTOCOL.md")) else { return };
         let headings: Vec<_> =
             protocol.lines().filter(|l| l.starts_with('#')).map(|l| l.trim_start_matches('#').trim()).collect();
         for scenario in Scenario::built_in() {

@@ -152,6 +152,7 @@ impl ServerStream {
     }
 
     /// Sends the TLS `close_notify`, which tells the peer that the connection was not truncated.
+    #[cfg_attr(not(feature = "local-service"), expect(clippy::unused_self, reason = "the other servers have no TLS"))]
     pub(crate) fn send_close_notify(&mut self) {
         #[cfg(feature = "local-service")]
         if let Some(tls) = &mut self.tls {

@@ -15,8 +15,8 @@ use super::{Header, Position};
 ///   only if they step in the same tick.
 /// - *On*: in a tick that fires, in a power byte directly before one, and in a gap between two that do if it has at most
 ///   14 ticks, which is two periods of the machine's dither, or if it is one of several like it: a low density. In such a
-///   gap, it is at most 1024 ticks (a density of 0.1 %) from one firing tick to the next, and a
-///   neighbouring gap is at most 1.5 times as long or as short. So three firing ticks at regular intervals are a line, also
+///   gap, it is at most 1024 ticks (a density of 0.1 %) from one firing tick to the next, and of
+///   it and a neighbouring gap, the longer is at most 1.5 times the shorter. So three firing ticks at regular intervals are a line, also
 ///   while the intervals change with the speed; two, or irregular ones, are dots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[non_exhaustive]

@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_status_file_has_not_much_of_a_long_version() {
+    fn a_long_version_is_cut_in_a_status_file() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("status.json");
         record_latest(&config(Some(path.clone())), &FirmwareOffer::new("9".repeat(10_000)), 1).unwrap();
