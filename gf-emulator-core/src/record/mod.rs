@@ -20,9 +20,11 @@ mod telemetry;
 mod tests;
 mod unredacted;
 
+#[cfg(feature = "report")]
+pub(crate) use entry::UNKNOWN_CLOSE;
 pub use entry::{About, Entry, Event, Exchange, FORMAT_VERSION, Message, Part, Side};
 #[cfg(feature = "local-service")]
-pub(crate) use entry::{PLACEHOLDER, UNKNOWN_CLOSE, read_json};
+pub(crate) use entry::{PLACEHOLDER, read_json};
 pub(crate) use exchange::{PendingExchange, RecordedBody, RequestInfo};
 pub use folder::SESSION_FILE;
 pub use har::{Bodies, ExportSummary, HarError, export_har};
