@@ -188,8 +188,7 @@ impl Broadcaster {
         }
         // Opened after subscribing: what is not yet in the file is in the queue.
         let result = Recording::open(folder).map_err(io::Error::other).and_then(|missed| {
-            let feed =
-                Feed { announces_attachments: true, missed: Some(missed), queue, last, has_sent_end_message: false };
+            let feed = Feed::new(missed, queue, last);
             let limits = WebSocketConfig::default()
                 .max_message_size(Some(MAX_RECEIVED_BYTES))
                 .max_frame_size(Some(MAX_RECEIVED_BYTES));
@@ -228,6 +227,8 @@ struct Feed {
     queue: Receiver<Update>,
     /// The number of the last row sent.
     last: u64,
+    /// Missed rows sent since the session has ended.
+    sent_after_end: usize,
     has_sent_end_message: bool,
 }
 
@@ -238,6 +239,17 @@ enum FeedItem {
 }
 
 impl Feed {
+    fn new(missed: Recording, queue: Receiver<Update>, last: u64) -> Self {
+        Self {
+            announces_attachments: true,
+            missed: Some(missed),
+            queue,
+            last,
+            sent_after_end: 0,
+            has_sent_end_message: false,
+        }
+    }
+
     fn next(&mut self, broadcaster: &Broadcaster) -> FeedItem {
         if std::mem::take(&mut self.announces_attachments) {
             return FeedItem::Message(ATTACHMENTS.into());
@@ -245,6 +257,13 @@ impl Feed {
         while let Some(missed) = &mut self.missed {
             match missed.next_for_display() {
                 Some(Ok(entry)) if entry.entry.n > self.last => {
+                    if broadcaster.has_ended() {
+                        // Shutdown does not wait until a long recording is sent.
+                        if self.sent_after_end == QUEUE_CAPACITY {
+                            return FeedItem::End;
+                        }
+                        self.sent_after_end += 1;
+                    }
                     self.last = entry.entry.n;
                     return FeedItem::Message(RowMessage::new(&entry).json);
                 }
@@ -329,9 +348,6 @@ impl RowSocket<'_> {
                 Err(WsError::Io(e)) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(io::Error::other(e)),
             }
-            if self.feed.missed.is_some() && self.broadcaster.has_ended() {
-                return Ok(false);
-            }
             let text = match self.feed.next(self.broadcaster) {
                 FeedItem::Message(text) => text,
                 FeedItem::Empty => return Ok(true),
@@ -344,5 +360,38 @@ impl RowSocket<'_> {
                 Err(e) => return Err(io::Error::other(e)),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Config;
+    use crate::record::Recorder;
+
+    /// What a page gets that has read nothing when the session ends: the number of rows, and the end message.
+    fn feed_at_end(rows: usize) -> (usize, Option<String>) {
+        let folder = tempfile::tempdir().unwrap();
+        let recorder = Recorder::of_machine(folder.path(), &Config::default()).unwrap();
+        (0..rows).for_each(|_| recorder.state("x", None));
+        drop(recorder);
+        let broadcaster = Broadcaster::default();
+        broadcaster.end(String::new);
+        let mut feed = Feed::new(Recording::open(folder.path()).unwrap(), bounded(0).1, 0);
+        let mut messages = Vec::new();
+        while let FeedItem::Message(text) = feed.next(&broadcaster) {
+            messages.push(text);
+        }
+        assert_eq!(messages.remove(0), ATTACHMENTS);
+        let end = messages.pop_if(|message| message.starts_with("{\"end\""));
+        (messages.len(), end.map(|end| end.to_string()))
+    }
+
+    #[test]
+    fn a_page_that_has_missed_rows_gets_them_before_the_end() {
+        assert_eq!(feed_at_end(0), (0, Some(r#"{"end":""}"#.into())));
+        assert_eq!(feed_at_end(QUEUE_CAPACITY), (QUEUE_CAPACITY, Some(r#"{"end":""}"#.into())));
+        // Shutdown does not wait for more.
+        assert_eq!(feed_at_end(QUEUE_CAPACITY + 1), (QUEUE_CAPACITY, None));
     }
 }

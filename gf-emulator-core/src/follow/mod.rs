@@ -171,7 +171,7 @@ impl Drop for Follower {
         progress.flush();
         self.broadcast_stop = None;
         join(self.broadcast.take());
-        // Open pages get their remaining rows and the end; other connections are closed.
+        // Open pages that keep up get their remaining rows and the end; other connections are closed.
         broadcaster.end(|| self.server.final_sections());
         connections.shutdown_sockets();
         if let Some(listener) = self.listener.take() {

@@ -3,7 +3,6 @@
 use std::collections::{HashSet, VecDeque};
 use std::io::{self, Cursor, Read, Seek, Write};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use tungstenite::Bytes;
 
-use super::queue::Reservation;
+use super::queue::{Reservation, Writers};
 use super::unredacted::{Body, Digest};
 use crate::secrets::{MaskingWriter, RedactingWriter, Secrets};
 use crate::storage::AtomicFile;
@@ -197,16 +196,16 @@ pub(super) struct FileWriter {
     pending: Arc<PendingFiles>,
     failed: Sender<(String, String)>,
     failures: Receiver<(String, String)>,
-    abandoned: Arc<AtomicBool>,
+    writers: Arc<Writers>,
     thread: Option<Thread<()>>,
 }
 
 impl FileWriter {
-    /// Starts the thread. Once `abandoned` is set, the remaining jobs fail. `limits` bounds the jobs that are decoded.
-    pub(super) fn start(folder: &Path, limits: puls::Limits, abandoned: Arc<AtomicBool>) -> io::Result<Self> {
+    /// Starts the thread. Once `writers` are abandoned, the remaining jobs fail. `limits` bounds the jobs that are decoded.
+    pub(super) fn start(folder: &Path, limits: puls::Limits, writers: Arc<Writers>) -> io::Result<Self> {
         let (jobs, queue) = bounded::<(FileJob, PendingFile)>(MAX_QUEUED);
         let (failed, failures) = unbounded();
-        let worker = Worker { folder: folder.into(), limits, abandoned: Arc::clone(&abandoned) };
+        let worker = Worker { folder: folder.into(), limits, writers: Arc::clone(&writers) };
         let report = failed.clone();
         let run = move || {
             while let Ok((job, pending)) = system::recv(&queue) {
@@ -218,16 +217,16 @@ impl FileWriter {
             }
         };
         let thread = Some(system::spawn("gf-recorder-files", run)?);
-        Ok(Self { inline: None, jobs: Some(jobs), pending: Arc::default(), failed, failures, abandoned, thread })
+        Ok(Self { inline: None, jobs: Some(jobs), pending: Arc::default(), failed, failures, writers, thread })
     }
 
     /// Writes each file at once, in the caller's thread: for an import, which may wait for the disk.
     pub(super) fn inline(folder: &Path, limits: puls::Limits) -> Self {
         let (failed, failures) = unbounded();
-        let abandoned = Arc::<AtomicBool>::default();
-        let worker = Worker { folder: folder.into(), limits, abandoned: Arc::clone(&abandoned) };
+        let writers = Arc::<Writers>::default();
+        let worker = Worker { folder: folder.into(), limits, writers: Arc::clone(&writers) };
         let pending = Arc::default();
-        Self { inline: Some((worker, Vec::new())), jobs: None, pending, failed, failures, abandoned, thread: None }
+        Self { inline: Some((worker, Vec::new())), jobs: None, pending, failed, failures, writers, thread: None }
     }
 
     /// Returns the names of the files written [inline](Self::inline) since the last call.
@@ -246,7 +245,7 @@ impl FileWriter {
             return;
         }
         let Some(jobs) = &self.jobs else { return };
-        let timeout = if self.abandoned.load(Ordering::Relaxed) { Duration::ZERO } else { TIMEOUT };
+        let timeout = if self.writers.is_abandoned() { Duration::ZERO } else { TIMEOUT };
         let pending = self.pending.begin(&job.name);
         if let Err(unsent) = system::send_timeout(jobs, (job, pending), timeout) {
             let (job, _pending) = unsent.into_inner();
@@ -276,7 +275,7 @@ impl FileWriter {
 struct Worker {
     folder: PathBuf,
     limits: puls::Limits,
-    abandoned: Arc<AtomicBool>,
+    writers: Arc<Writers>,
 }
 
 impl Worker {
@@ -338,7 +337,7 @@ impl Worker {
                 Err(e @ puls::Error::TooLarge { .. }) => return Err(io::Error::other(e)),
                 Ok(None) | Err(_) => return Ok(()),
             }
-            self.check_abandoned()?;
+            self.count_block()?;
         }
     }
 
@@ -351,12 +350,12 @@ impl Worker {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
-            self.check_abandoned()?;
+            self.count_block()?;
         }
     }
 
-    fn check_abandoned(&self) -> io::Result<()> {
-        if self.abandoned.load(Ordering::Relaxed) {
+    fn count_block(&self) -> io::Result<()> {
+        if self.writers.step() {
             return Err(io::Error::other("the program ended before it was written"));
         }
         Ok(())

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use crossbeam_channel::Sender;
@@ -68,18 +67,13 @@ impl LineWriter {
         }
     }
 
-    /// Writes events until the queue is closed and empty. Once `abandoned` is set, the remaining events are dropped.
-    pub(super) fn run(
-        mut self,
-        queue: &Queue,
-        folder: &Path,
-        stamp_of_now: &dyn Fn() -> Stamp,
-        abandoned: &AtomicBool,
-    ) {
+    /// Writes events until the queue is closed and empty. Once its writers are abandoned, the remaining events are
+    /// dropped.
+    pub(super) fn run(mut self, queue: &Queue, folder: &Path, stamp_of_now: &dyn Fn() -> Stamp) {
         let mut abandoned_events = 0;
         while let Some(batch) = queue.take(stamp_of_now) {
             for QueuedEvent { stamp, item, reservation } in batch {
-                if abandoned.load(Ordering::Relaxed) {
+                if queue.writers.step() {
                     abandoned_events += match item {
                         QueueItem::Event(_) => 1,
                         QueueItem::Dropped { events, .. } => events,

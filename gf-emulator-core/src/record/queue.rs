@@ -1,6 +1,7 @@
 //! The bounded queue between event sources and the writer thread: a slow disk costs entries, never memory or time.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -57,6 +58,36 @@ pub(super) struct Queue {
     not_empty: Condvar,
     /// Notifies waiting callers: events were written, or capacity was released.
     progressed: Condvar,
+    pub(super) writers: Arc<Writers>,
+}
+
+/// What the threads that write lines and files share with those that wait for them.
+#[derive(Default)]
+pub(super) struct Writers {
+    /// Events and blocks of files written. While this changes, the disk responds.
+    steps: AtomicU64,
+    is_abandoned: AtomicBool,
+}
+
+impl Writers {
+    /// Counts a step. Returns whether the remaining work is to be dropped.
+    pub(super) fn step(&self) -> bool {
+        self.steps.fetch_add(1, Ordering::Relaxed);
+        self.is_abandoned()
+    }
+
+    pub(super) fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// Tells the threads to drop the remaining work.
+    pub(super) fn abandon(&self) {
+        self.is_abandoned.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.is_abandoned.load(Ordering::Relaxed)
+    }
 }
 
 /// Whether it makes sense to wait for capacity.
@@ -186,19 +217,26 @@ impl Queue {
         }
     }
 
-    /// Waits until everything queued so far has been written, or until the timeout.
+    /// Waits until everything queued so far has been written, or until nothing has been for `timeout`.
     pub(super) fn wait_until_written(&self, timeout: Duration) {
         let mut state = self.lock();
         let target = state.queued;
-        state.waiting += 1;
-        state = self.wait_while(&self.progressed, state, Some(system::now() + timeout), |state| {
+        let is_waiting = |state: &mut State| {
             let is_waiting = state.written < target;
             if is_waiting {
                 state.is_flush_requested = true;
                 self.not_empty.notify_one();
             }
             is_waiting
-        });
+        };
+        state.waiting += 1;
+        loop {
+            let steps = self.writers.steps();
+            state = self.wait_while(&self.progressed, state, Some(system::now() + timeout), is_waiting);
+            if state.written >= target || self.writers.steps() == steps {
+                break;
+            }
+        }
         state.waiting -= 1;
     }
 

@@ -6,7 +6,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::slice;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
@@ -23,9 +22,9 @@ use crate::sync::lock;
 use crate::system::{self, Thread};
 use crate::{Config, Error, Result, puls};
 
-/// How long blocking calls wait for a full queue or a flush.
+/// How long blocking calls wait for a full queue, or for a flush while nothing is written.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How long dropping the last clone waits for everything to be written, before the rest is abandoned.
+/// How long dropping the last clone waits while nothing is written, before the rest is abandoned.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long the threads then have to stop; a disk that does not respond may block them.
 const STOP_TIMEOUT: Duration = Duration::from_millis(300);
@@ -44,7 +43,8 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(300);
 ///
 /// Several machines can share a recording: [`of_machines`](Self::of_machines).
 ///
-/// Clones share one recording. Dropping the last one waits up to 1.5 s for the disk; what is lost then is logged.
+/// Clones share one recording. Dropping the last one waits until everything is written, or until nothing has been for
+/// 1.5 s; what is lost then is logged.
 ///
 /// ```
 /// use gf_emulator_core::record::{Recorder, Recording};
@@ -82,8 +82,6 @@ struct Shared {
     thread: Option<Thread<()>>,
     /// Disconnected once everything is written.
     finished: Receiver<()>,
-    /// Tells the threads to drop the remaining work.
-    abandoned: Arc<AtomicBool>,
 }
 
 impl Recorder {
@@ -175,8 +173,8 @@ impl Recorder {
         let no_thread = |e: io::Error| Error::no_thread("gf-recorder", &e);
         let started = system::now();
         let (queue, subscribers) = (Arc::<Queue>::default(), Subscribers::default());
-        let (abandoned, secrets) = (Arc::<AtomicBool>::default(), redactor.secrets().clone());
-        let file_writer = FileWriter::start(folder, limits, Arc::clone(&abandoned)).map_err(no_thread)?;
+        let secrets = redactor.secrets().clone();
+        let file_writer = FileWriter::start(folder, limits, Arc::clone(&queue.writers)).map_err(no_thread)?;
         let pending_files = file_writer.pending();
         let mut writer = LineWriter::new(Box::new(file), redactor, Arc::clone(&subscribers), Some(file_writer));
         let stamp = Stamp { elapsed: Duration::ZERO, at: system::wall_clock(), machine: None };
@@ -184,15 +182,14 @@ impl Recorder {
         let no_line = |source| Error::File { doing: "begin a recording in", path: folder.into(), source };
         writer.finish().map_err(no_line)?;
         let (running, finished) = bounded(0);
-        let (input, folder_name, is_abandoned) = (Arc::clone(&queue), folder.to_owned(), Arc::clone(&abandoned));
+        let (input, folder_name) = (Arc::clone(&queue), folder.to_owned());
         let run = move || {
             let _running: crossbeam_channel::Sender<()> = running;
-            writer.run(&input, &folder_name, &|| stamp_since(started, None), &is_abandoned);
+            writer.run(&input, &folder_name, &|| stamp_since(started, None));
         };
         let thread = system::spawn("gf-recorder", run).map_err(no_thread)?;
         let (folder, thread) = (folder.into(), Some(thread));
-        let shared =
-            Shared { queue, secrets, subscribers, pending_files, started, folder, about, thread, finished, abandoned };
+        let shared = Shared { queue, secrets, subscribers, pending_files, started, folder, about, thread, finished };
         Ok(Self { shared: Arc::new(shared), machine: None })
     }
 
@@ -255,7 +252,8 @@ impl Recorder {
         self.shared.queue.push(event, timeout, || stamp_since(self.shared.started, self.machine));
     }
 
-    /// Waits until everything recorded so far can be read from the recording, for at most a second.
+    /// Waits until everything recorded so far can be read from the recording, or until nothing has been written for a
+    /// second.
     pub fn flush(&self) {
         self.shared.queue.wait_until_written(TIMEOUT);
     }
@@ -336,10 +334,19 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.queue.close();
         let Some(thread) = self.thread.take() else { return };
-        let mut result = system::recv_timeout(&self.finished, DRAIN_TIMEOUT);
-        if result == Err(RecvTimeoutError::Timeout) {
-            self.abandoned.store(true, Ordering::Relaxed);
-            result = system::recv_timeout(&self.finished, STOP_TIMEOUT);
+        let writers = &self.queue.writers;
+        let mut result;
+        loop {
+            let steps = writers.steps();
+            result = system::recv_timeout(&self.finished, DRAIN_TIMEOUT);
+            if result != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+            if writers.steps() == steps {
+                writers.abandon();
+                result = system::recv_timeout(&self.finished, STOP_TIMEOUT);
+                break;
+            }
         }
         if result == Err(RecvTimeoutError::Timeout) {
             // The thread is left behind in a blocked system call; it owns nothing but the recording.

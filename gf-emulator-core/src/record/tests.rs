@@ -3,7 +3,6 @@
 use std::fs;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
@@ -259,9 +258,10 @@ fn distinguishes_pictures_that_differ_in_one_byte() {
     assert_eq!(std::fs::read(folder.path().join(&files[15])).unwrap()[5000], 8);
 }
 
-/// A disk that blocks until `unblock` is signalled or disconnected.
+/// A disk whose writes block until `unblock` is signalled or disconnected, or for `limit`.
 struct BlockedDisk {
     unblock: Receiver<()>,
+    limit: Duration,
     written: Arc<Mutex<Vec<u8>>>,
     /// The first line is written before the threads start, and does not block.
     has_first_line: bool,
@@ -270,7 +270,7 @@ struct BlockedDisk {
 impl Write for BlockedDisk {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if std::mem::replace(&mut self.has_first_line, true) {
-            let _ = self.unblock.recv();
+            let _ = self.unblock.recv_timeout(self.limit);
         }
         self.written.lock().unwrap().extend_from_slice(bytes);
         Ok(bytes.len())
@@ -336,9 +336,13 @@ fn a_recording_removes_what_those_beside_it_have_left() {
 }
 
 fn blocked_recorder(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
+    recorder_on_disk(folder, Duration::MAX)
+}
+
+fn recorder_on_disk(folder: &Path, limit: Duration) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
     let (unblock_disk, unblock) = channel();
     let written = Arc::<Mutex<Vec<u8>>>::default();
-    let disk = BlockedDisk { unblock, written: Arc::clone(&written), has_first_line: false };
+    let disk = BlockedDisk { unblock, limit, written: Arc::clone(&written), has_first_line: false };
     let recorder = Recorder::write_to(
         disk,
         folder,
@@ -362,9 +366,14 @@ fn counts_dropped_events_and_bodies_in_place() {
     let picture = [b"\xff\xd8\xff".to_vec(), vec![0; 7 << 20]].concat();
     (0..3).for_each(|_| queue.push(exchange("http://h/x", None, ("a", "b"), &picture), Duration::ZERO, stamp));
     queue.close();
-    let disk = BlockedDisk { unblock: channel().1, written: Arc::clone(&written), has_first_line: false };
+    let disk = BlockedDisk {
+        unblock: channel().1,
+        limit: Duration::MAX,
+        written: Arc::clone(&written),
+        has_first_line: false,
+    };
     let writer = LineWriter::new(Box::new(disk), Redactor::default(), Arc::default(), None);
-    writer.run(&queue, Path::new("."), &stamp, &AtomicBool::new(false));
+    writer.run(&queue, Path::new("."), &stamp);
     let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
     let entries: Vec<Entry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert!(entries.iter().zip(0..).all(|(entry, n)| entry.n == n), "numbered without a gap");
@@ -415,6 +424,21 @@ fn drop_gives_up_on_a_blocked_disk() {
     // The limit is 1.5 s; the rest allows for a busy computer.
     assert!(since.elapsed().as_secs() < 15, "{:?}", since.elapsed());
     drop(unblock_disk);
+}
+
+#[test]
+fn a_slow_disk_is_waited_for_as_long_as_it_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let (recorder, _unblock_disk, written) = recorder_on_disk(folder.path(), Duration::from_millis(130));
+    let lines = || String::from_utf8_lossy(&written.lock().unwrap()).lines().count();
+    // Each is written by itself, and all of them take longer than a disk may take that does not respond.
+    let record = || (0..14).for_each(|_| recorder.state("x", Some("y".repeat(260 << 10))));
+    record();
+    recorder.flush();
+    assert_eq!(lines(), 15);
+    record();
+    drop(recorder);
+    assert_eq!(lines(), 29);
 }
 
 #[test]
@@ -499,7 +523,12 @@ fn a_recording_of_one_machine_needs_no_choice() {
 #[test]
 fn a_time_that_equals_a_serial_number_by_chance_is_no_secret() {
     let written = Arc::<Mutex<Vec<u8>>>::default();
-    let disk = BlockedDisk { unblock: channel().1, written: Arc::clone(&written), has_first_line: false };
+    let disk = BlockedDisk {
+        unblock: channel().1,
+        limit: Duration::MAX,
+        written: Arc::clone(&written),
+        has_first_line: false,
+    };
     let mut writer = LineWriter::new(Box::new(disk), Redactor::new(&[345_678], []), Arc::default(), None);
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(345_678);
     let stamp = Stamp { elapsed: Duration::from_micros(12_345_678), at, machine: Some(345_678) };
