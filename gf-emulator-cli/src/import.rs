@@ -8,6 +8,7 @@ use gf_emulator_core::{Error, record};
 
 use crate::error::CliError;
 use crate::output::{print, remark};
+use crate::progress;
 
 /// Make a recording of a HAR file, or of the log of another mock service
 ///
@@ -62,7 +63,8 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let Arguments { file, output, serial } = arguments;
     Recorder::check_folder(output).map_err(CliError::usage)?;
-    let imported = record::import(file, output, *serial).map_err(|error| match error {
+    let on_progress = progress::of(file.display().to_string());
+    let imported = record::import_with_progress(file, output, *serial, on_progress).map_err(|error| match error {
         Error::File { doing: "read", .. } => CliError::usage(error),
         other => other.into(),
     })?;

@@ -23,6 +23,7 @@ mod man;
 mod numbers;
 mod output;
 mod pipe;
+mod progress;
 mod puls;
 mod recording;
 mod report;

@@ -7,7 +7,7 @@ use gf_emulator_core::words::count;
 
 use crate::error::CliError;
 use crate::output::{self, remark};
-use crate::{numbers, recording};
+use crate::{numbers, progress, recording};
 
 /// Render a recorded session as an HTML page
 ///
@@ -49,7 +49,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     // Opened before the work, so that a missing folder is reported at once.
     let mut output = output::create(&arguments.output, &[recording.folder()])?;
     let report = Report::read_from(recording, arguments.from)?;
-    let written = report.write(&mut output.file);
+    let mut on_progress = progress::of(output.file.name());
+    let written = report.write_with_progress(&mut output.file, &mut on_progress);
+    drop(on_progress);
     let (is_stdout, name) = (output.file.is_stdout(), output.file.name());
     if !output.finish(written)? || is_stdout {
         return Ok(());

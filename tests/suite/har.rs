@@ -3,8 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crossbeam_channel::unbounded;
 use gf_emulator_core::config::Generation;
-use gf_emulator_core::record::{Bodies, Event, ExportSummary, Recording, SESSION_FILE, export_har, import};
+use gf_emulator_core::record::{
+    Bodies, Event, ExportSummary, Recording, SESSION_FILE, export_har, import, import_with_progress,
+};
+use gf_emulator_core::report::Report;
 use gf_emulator_tests::PASSWORD;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -118,6 +122,39 @@ fn an_exported_session_is_imported_and_replayed_without_a_difference() {
         assert_eq!(bodies(&again), bodies(recording.path()));
         replayed(&again, generation, unchanged, |_| ()).assert_no_differences();
     }
+}
+
+#[test]
+fn long_work_tells_how_far_it_is() {
+    let recording = recorded(Generation::V2, unchanged);
+    let check = |what: &str, work: &mut dyn FnMut(Box<dyn FnMut(f64) + Send + Sync>)| {
+        let (seen, parts) = unbounded();
+        work(Box::new(move |part| seen.send(part).unwrap()));
+        let parts: Vec<f64> = parts.iter().collect();
+        assert!(parts.len() > 2 && parts.is_sorted(), "{what}: {parts:?}");
+        assert!(
+            parts[0] < 0.9 && parts[parts.len() - 1] > 0.9 && parts.iter().all(|part| *part <= 1.0),
+            "{what}: {parts:?}"
+        );
+    };
+    let again = tempfile::tempdir().unwrap();
+    let har = again.path().join("session.har");
+    check("export", &mut |on_progress| {
+        let recording = Recording::open(recording.path()).unwrap().on_progress(on_progress);
+        export_har(recording, Bodies::Embedded, &mut fs::File::create(&har).unwrap()).unwrap();
+    });
+    check("import of a HAR file", &mut |on_progress| {
+        import_with_progress(&har, again.path().join("har"), false, on_progress).unwrap();
+    });
+    let log = again.path().join("log");
+    fs::write(&log, "{\"t\": 1, \"kind\": \"ws_tx\", \"msg\": {\"id\": 1}}\n".repeat(1000)).unwrap();
+    check("import of a log", &mut |on_progress| {
+        assert_eq!(import_with_progress(&log, again.path().join("log-of"), false, on_progress).unwrap().lines, 1000);
+    });
+    check("report", &mut |mut on_progress| {
+        let report = Report::read(Recording::open(recording.path()).unwrap()).unwrap();
+        report.write_with_progress(&mut Vec::new(), &mut on_progress).unwrap();
+    });
 }
 
 /// Changes an exported file to what mitmproxy 11 writes of the same session (`addons/savehar.py`), with all secrets.

@@ -7,7 +7,6 @@ mod export;
 mod info;
 mod make;
 mod plot;
-mod progress;
 mod source;
 mod view;
 

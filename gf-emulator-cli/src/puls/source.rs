@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use gf_emulator_core::puls::{Job, Limits, MAX_TICKS, Measured};
 use gf_emulator_core::{Error, files};
 
-use super::progress::WithProgress;
 use crate::error::CliError;
 use crate::numbers;
+use crate::progress::WithProgress;
 
 pub(super) type Reader = WithProgress<Box<dyn Read>>;
 

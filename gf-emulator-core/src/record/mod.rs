@@ -19,6 +19,7 @@ mod telemetry;
 #[cfg(test)]
 mod tests;
 mod unredacted;
+mod watched_file;
 
 #[cfg(feature = "report")]
 pub(crate) use entry::UNKNOWN_CLOSE;
@@ -28,7 +29,7 @@ pub(crate) use entry::{PLACEHOLDER, read_json};
 pub(crate) use exchange::{PendingExchange, RecordedBody, RequestInfo};
 pub use folder::SESSION_FILE;
 pub use har::{Bodies, ExportSummary, HarError, export_har};
-pub use import::{ImportSummary, import};
+pub use import::{ImportSummary, import, import_with_progress};
 pub use recorder::Recorder;
 #[cfg(feature = "follow")]
 pub(crate) use recorder::WriteProgress;

@@ -3,10 +3,12 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use super::display;
 use super::entry::{About, Entry, Event, FORMAT_VERSION, MAX_LINE_BYTES};
 use super::folder::SESSION_FILE;
+use super::watched_file::{OnProgress, WatchedFile};
 use crate::{Error, Result, files};
 
 /// At most this many skipped lines are reported.
@@ -69,7 +71,7 @@ pub(crate) struct DisplayEntry {
 /// Reads lines of bounded length.
 #[derive(Debug)]
 pub(super) struct Lines {
-    reader: BufReader<File>,
+    reader: BufReader<WatchedFile>,
     /// The number of the last line read, counted from 1.
     pub(super) number: u64,
     /// The span of the last line read.
@@ -123,6 +125,13 @@ impl Recording {
             Ok(_) => Err(invalid("expected an entry of the kind session".into())),
             Err(e) => Err(invalid(e.to_string())),
         }
+    }
+
+    /// Calls `on_progress` while entries are read, with the part read so far, 0 to 1.
+    #[must_use]
+    pub fn on_progress(mut self, on_progress: impl FnMut(f64) + Send + Sync + 'static) -> Self {
+        self.lines.watch(Box::new(on_progress), 1);
+        self
     }
 
     /// Leaves out the entries of all machines but this one, whose number is counted from 1. `None` keeps an
@@ -280,7 +289,23 @@ impl Iterator for Recording {
 
 impl Lines {
     pub(super) fn new(file: File) -> Self {
-        Self { reader: BufReader::new(file), number: 0, span: LineSpan::default(), next: 0, is_growing: false }
+        let reader = BufReader::new(WatchedFile::new(file));
+        Self { reader, number: 0, span: LineSpan::default(), next: 0, is_growing: false }
+    }
+
+    /// Calls `on_progress` while lines are read, of a file that is read `passes` times.
+    pub(super) fn watch(&mut self, on_progress: OnProgress, passes: u64) {
+        self.reader.get_mut().watch(on_progress, passes);
+    }
+
+    /// Goes back to the first line.
+    pub(super) fn rewind(&mut self) -> io::Result<()> {
+        (self.number, self.span, self.next) = (0, LineSpan::default(), 0);
+        self.reader.rewind()
+    }
+
+    pub(super) fn modified(&self) -> io::Result<SystemTime> {
+        self.reader.get_ref().modified()
     }
 
     /// Reads the next line; `None` at the end of the file. The inner error says why a line is invalid.

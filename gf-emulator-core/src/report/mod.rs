@@ -107,7 +107,16 @@ impl Report {
     ///
     /// Errors of `out`, and if the recording cannot be read again.
     pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
-        page::write(&self.timeline, &self.folder, &JobRenderer::Inline, None, out)
+        self.write_with_progress(out, &mut |_| {})
+    }
+
+    /// Like [`write`](Self::write); calls `on_progress` after each action, with the part of them done so far, 0 to 1.
+    ///
+    /// # Errors
+    ///
+    /// As for [`write`](Self::write).
+    pub fn write_with_progress(&self, out: &mut dyn Write, on_progress: &mut dyn FnMut(f64)) -> io::Result<()> {
+        page::write(&self.timeline, &self.folder, &JobRenderer::Inline, None, on_progress, out)
     }
 
     /// Writes the live page.
@@ -118,7 +127,7 @@ impl Report {
         renderer: &JobRenderer<'_>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        page::write(&self.timeline, &self.folder, renderer, Some(live), out)
+        page::write(&self.timeline, &self.folder, renderer, Some(live), &mut |_| {}, out)
     }
 
     /// Writes the sections of a live page that change, without the rows: the summary, and the actions that `changed`

@@ -75,7 +75,7 @@ pub(super) fn write_sections(
         let action = timeline.actions.get(number);
         action.is_some_and(|action| action.last_index >= changed.entries) || changed.also.contains(number)
     };
-    write_actions(timeline, folder, renderer, &is_selected, &mut put)
+    write_actions(timeline, folder, renderer, &is_selected, &mut |_| {}, &mut put)
 }
 
 /// Writes the page piece by piece: a piece may close elements of an earlier one.
@@ -84,6 +84,7 @@ pub(super) fn write(
     folder: &Path,
     renderer: &JobRenderer<'_>,
     live: Option<&LiveParts>,
+    on_progress: &mut dyn FnMut(f64),
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
@@ -95,7 +96,7 @@ pub(super) fn write(
         }
     })?;
     put(html! { (PreEscaped("<main>")) (summary(timeline)) (problems(timeline)) (filter(timeline)) })?;
-    write_actions(timeline, folder, renderer, &|_| true, &mut put)?;
+    write_actions(timeline, folder, renderer, &|_| true, on_progress, &mut put)?;
     put(html! {
         (PreEscaped("<section id=\"conversation\">"))
         h2 { "Conversation" }
@@ -176,6 +177,7 @@ fn write_actions(
     folder: &Path,
     renderer: &JobRenderer<'_>,
     is_selected: &dyn Fn(&usize) -> bool,
+    on_progress: &mut dyn FnMut(f64),
     put: &mut dyn FnMut(Markup) -> io::Result<()>,
 ) -> io::Result<()> {
     // A live page sends `data-entries` back to ask for what has changed since.
@@ -198,10 +200,11 @@ fn write_actions(
             html! { p.note { (count(omitted, "earlier action")) " not shown: the limit is " (MAX_ACTIONS) " per page." } },
         )?;
     }
-    for number in shown.into_iter().skip(omitted).filter(is_selected) {
-        if let Some(action) = timeline.actions.get(&number) {
-            put(action::article(number, action, &mut again, &mut attachments))?;
+    for (done, number) in shown.iter().enumerate().skip(omitted).filter(|(_, number)| is_selected(number)) {
+        if let Some(action) = timeline.actions.get(number) {
+            put(action::article(*number, action, &mut again, &mut attachments))?;
         }
+        on_progress((done - omitted + 1) as f64 / (shown.len() - omitted) as f64);
     }
     put(html! { (PreEscaped("</section>")) })
 }

@@ -1,8 +1,7 @@
 //! Reads a HAR file entry by entry, and the messages of a WebSocket one by one.
 
 use std::fmt;
-use std::fs::File;
-use std::io::{self, BufReader};
+use std::io::{self, BufReader, Read};
 use std::rc::Rc;
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
@@ -49,7 +48,7 @@ pub(in super::super) enum ReadError {
 }
 
 /// Reads a whole file.
-pub(in super::super) fn read(file: File, sink: &mut dyn Sink) -> Result<(), ReadError> {
+pub(in super::super) fn read(file: impl Read, sink: &mut dyn Sink) -> Result<(), ReadError> {
     let guard = Guard::new(BufReader::new(file), MAX_STRING_BYTES, MAX_ENTRY_BYTES).map_err(ReadError::Source)?;
     let mut reading = Reading { progress: guard.progress(), sink, failure: None, has_entries: false };
     let mut json = serde_json::Deserializer::from_reader(guard);

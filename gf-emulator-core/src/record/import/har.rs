@@ -21,6 +21,7 @@ use crate::record::queue::{Reservation, Stamp};
 use crate::record::recording::{MAX_SKIPPED, SkippedLine};
 use crate::record::redactor::Redactor;
 use crate::record::unredacted::Unredacted;
+use crate::record::watched_file::{OnProgress, WatchedFile};
 use crate::{Error, Result, files, puls};
 
 /// Times must be before the year 10000.
@@ -28,15 +29,17 @@ const MAX_TIME_S: f64 = 253_402_300_800.0;
 const NOTHING: &str = "the HAR file has no request and no WebSocket message that can be converted";
 
 /// Converts a HAR file; see [`import`](super::import()).
-pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportSummary> {
+pub(super) fn import(path: &Path, folder: &Path, serial: bool, on_progress: OnProgress) -> Result<ImportSummary> {
     let invalid = |line: u64, reason: String| Error::Recording { path: path.into(), line, reason };
-    let source = files::open(path)?;
+    let mut source = WatchedFile::new(files::open(path)?);
+    // The second pass is over the events.
+    source.watch(on_progress, 2);
     let mut cleanup = RemoveOnDrop::new(folder);
     let (session, output) = NewSession::create(folder)?;
 
     let spool = Spool::new(folder).map_err(|e| cleanup.failed(e))?;
     let mut collector = Collector::new(spool, path.parent().unwrap_or(Path::new("")));
-    har::read(source, &mut collector).map_err(|error| match error {
+    har::read(&mut source, &mut collector).map_err(|error| match error {
         ReadError::Invalid { line, reason } => invalid(line, format!("not a valid HAR file: {reason}")),
         ReadError::Source(source) => Error::File { doing: "read", path: path.into(), source },
         ReadError::Sink(line, source) if source.kind() == io::ErrorKind::InvalidData => {
@@ -75,7 +78,11 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
     let mut writer = LineWriter::new(output, redactor, Arc::default(), Some(bodies));
     let time = |at_us: i64| UNIX_EPOCH + Duration::from_micros(u64::try_from(at_us).unwrap_or_default());
     writer.write(Stamp { elapsed: Duration::ZERO, at: time(began_us), machine: None }, Event::Session(about));
-    for event in &events {
+    let mut on_progress = source.unwatch();
+    for (event, done) in events.iter().zip(0_u32..) {
+        if let Some(on_progress) = &mut on_progress {
+            on_progress(0.5 + f64::from(done) / events.len() as f64 / 2.0);
+        }
         let after = Duration::from_micros(u64::try_from(event.at_us - began_us).unwrap_or_default());
         let stamp = Stamp { elapsed: after, at: time(event.at_us), machine: None };
         let data = spool.read(event).map_err(|e| cleanup.failed(e))?;

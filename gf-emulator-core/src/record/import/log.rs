@@ -16,13 +16,14 @@ use super::{
     ALREADY_IMPORTED, ImportSummary, MAX_SERIALS, MAX_SESSION_S, SIGN_IN_PATH, UNKNOWN_SERVICE, origin,
     reported_serials, sign_in_fields, sign_in_serials, sign_in_values,
 };
-use crate::record::entry::{About, Event, Exchange, Part, Side, read_json};
+use crate::record::entry::{About, Event, Exchange, Part, Side, UNKNOWN_CLOSE, read_json};
 use crate::record::folder::NewSession;
 use crate::record::line_writer::LineWriter;
 use crate::record::queue::{Reservation, Stamp};
 use crate::record::recording::{Lines, MAX_SKIPPED, SkippedLine};
 use crate::record::redactor::Redactor;
 use crate::record::unredacted::{Body, Unredacted};
+use crate::record::watched_file::OnProgress;
 use crate::secrets::PUBLIC_REQUEST_HEADERS;
 use crate::{Error, Result, Secret, files};
 
@@ -30,10 +31,12 @@ const NO_LINES: &str = "no valid lines: expected JSON objects with \"t\" in seco
 const EMPTY: &str = "the file is empty";
 
 /// Converts a log; see [`import`](super::import()).
-pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportSummary> {
+pub(super) fn import(path: &Path, folder: &Path, serial: bool, on_progress: OnProgress) -> Result<ImportSummary> {
     let failed = |source| Error::File { doing: "read", path: path.into(), source };
     let invalid = |reason: &str| Error::Recording { path: path.into(), line: 1, reason: reason.to_owned() };
-    let known = FirstPass::read(Lines::new(files::open(path)?)).map_err(failed)?;
+    let mut lines = Lines::new(files::open(path)?);
+    lines.watch(on_progress, 2);
+    let known = FirstPass::read(&mut lines).map_err(failed)?;
     if known.is_recording {
         return Err(invalid(ALREADY_IMPORTED));
     }
@@ -47,15 +50,14 @@ pub(super) fn import(path: &Path, folder: &Path, serial: bool) -> Result<ImportS
         ..About::new(Side::Service)
     };
     let hidden: Vec<i64> = known.serials.iter().copied().filter(|_| !serial).collect();
-    let source = files::open(path)?;
-    let began = source.metadata().and_then(|data| data.modified()).map_err(failed)?;
+    let began = lines.modified().map_err(failed)?;
     let cleanup = RemoveOnDrop::new(folder);
     let (session, output) = NewSession::create(folder)?;
     let redactor = Redactor::new(&hidden, []);
     let mut writer = LineWriter::new(output, redactor, Arc::default(), None);
     writer.write(Stamp { elapsed: Duration::ZERO, at: began, machine: None }, Event::Session(about));
 
-    let mut lines = Lines::new(source);
+    lines.rewind().map_err(failed)?;
     let mut imported = ImportSummary::default();
     while let Some(line) = lines.next().map_err(failed)? {
         let line = line.and_then(|text| parse_line(&text));
@@ -97,7 +99,7 @@ struct FirstPass {
 }
 
 impl FirstPass {
-    fn read(mut lines: Lines) -> std::io::Result<Self> {
+    fn read(lines: &mut Lines) -> std::io::Result<Self> {
         let mut known = Self::default();
         let (mut from_action, mut from_header) = (None, None);
         let mut serials = BTreeSet::new();
@@ -182,7 +184,7 @@ impl Line {
             }
             "ws_closed" => {
                 let code = json["code"].as_u64().map(|code| format!(" ({code})")).unwrap_or_default();
-                vec![Unredacted::Event(Event::Closed { reason: format!("closed{code}") })]
+                vec![Unredacted::Event(Event::Closed { reason: format!("{UNKNOWN_CLOSE}{code}") })]
             }
             _ => {
                 let detail = json["result"].as_str().map(str::to_owned);

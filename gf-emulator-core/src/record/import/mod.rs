@@ -68,6 +68,20 @@ pub struct ImportSummary {
 /// holds a recording; [`Error::Recording`] if nothing in `file` can be converted, if a HAR file is not valid JSON or has
 /// a value of the wrong type, or if `file` is already a recording.
 pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) -> Result<ImportSummary> {
+    import_with_progress(file, folder, serial, |_| {})
+}
+
+/// Like [`import`](import()); calls `on_progress` with the part done so far, 0 to 1.
+///
+/// # Errors
+///
+/// As for [`import`](import()).
+pub fn import_with_progress(
+    file: impl AsRef<Path>,
+    folder: impl AsRef<Path>,
+    serial: bool,
+    on_progress: impl FnMut(f64) + Send + Sync + 'static,
+) -> Result<ImportSummary> {
     let (path, folder) = (file.as_ref(), folder.as_ref());
     if path.join(SESSION_FILE).is_file() {
         return Err(Error::Recording { path: path.into(), line: 1, reason: ALREADY_IMPORTED.to_owned() });
@@ -75,7 +89,8 @@ pub fn import(file: impl AsRef<Path>, folder: impl AsRef<Path>, serial: bool) ->
     let mut start = Vec::new();
     let read = files::open(path)?.take(START_BYTES).read_to_end(&mut start);
     read.map_err(|source| Error::File { doing: "read", path: path.into(), source })?;
-    if is_har(&start) { har::import(path, folder, serial) } else { log::import(path, folder, serial) }
+    let convert = if is_har(&start) { har::import } else { log::import };
+    convert(path, folder, serial, Box::new(on_progress))
 }
 
 /// Returns whether a file is a HAR file: an object whose first member is `log`.
