@@ -1,12 +1,11 @@
 //! `init`: writes a configuration file.
 
-use std::fs::{self, OpenOptions};
 use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use gf_emulator_core::Config;
 use gf_emulator_core::config::SAMPLE;
-use gf_emulator_core::storage::read_line;
+use gf_emulator_core::storage::{AtomicFile, read_line};
+use gf_emulator_core::{Config, Error};
 
 use crate::configuration::DEFAULT;
 use crate::error::CliError;
@@ -115,20 +114,14 @@ fn problem(key: &str, value: &str) -> Option<String> {
     problems.list.into_iter().find(|problem| problem.line == Some(2)).map(|problem| problem.what)
 }
 
-/// Creates the file with its content, or leaves none.
+/// Creates the file with its content, or leaves none. It is to have a password.
 fn create(path: &Path, text: &str) -> Result<(), CliError> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    // It is to have a password.
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options.open(path).map_err(|error| match error.kind() {
-        io::ErrorKind::AlreadyExists => exists(path),
-        _ => CliError::usage(format_args!("cannot create {}: {error}", path.display())),
-    })?;
-    file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(|error| {
-        let _ = fs::remove_file(path);
-        CliError::failed(format_args!("cannot write {}: {error}", path.display()))
+    let mut file = AtomicFile::create_private(path).map_err(CliError::usage)?;
+    let cannot_write = |error| CliError::failed(format_args!("cannot write {}: {error}", path.display()));
+    file.write_all(text.as_bytes()).map_err(cannot_write)?;
+    file.persist_without_replacing().map(drop).map_err(|error| match error {
+        Error::File { source, .. } if source.kind() == io::ErrorKind::AlreadyExists => exists(path),
+        other => CliError::failed(other),
     })
 }
 

@@ -49,7 +49,11 @@ impl AtomicFile {
     }
 
     /// Creates a temp file for `target`, in an existing folder, that only its owner can read (mode 0600 on Unix).
-    pub(crate) fn create_private(target: &Path) -> Result<Self> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::File`] if the temp file cannot be created.
+    pub fn create_private(target: &Path) -> Result<Self> {
         Self::create_beside(target.into(), true)
     }
 
@@ -109,6 +113,23 @@ impl AtomicFile {
         let target = self.target;
         self.file.replace(&target).map_err(|source| Error::File { doing: "write", path: target.clone(), source })?;
         Ok(target)
+    }
+
+    /// Syncs the file and renames it to its target, without replacing another.
+    ///
+    /// # Errors
+    ///
+    /// As [`persist`](Self::persist); with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is such a file.
+    pub fn persist_without_replacing(self) -> Result<PathBuf> {
+        self.file.sync().map_err(|source| self.error(source))?;
+        let Self { file, target } = self;
+        match file.rename_new(&target) {
+            Ok(()) => {
+                sync_folder(folder_of(&target));
+                Ok(target)
+            }
+            Err((_, source)) => Err(Error::File { doing: "write", path: target, source }),
+        }
     }
 
     /// Syncs the file and renames it without replacing another: if the target exists, to `name-2.ext`, `name-3.ext`
