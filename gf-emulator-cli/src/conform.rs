@@ -4,7 +4,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clap::ValueEnum;
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::conform::{Conformance, Options, Outcome, Report, Scenario, Verdict};
 use gf_emulator_core::files;
@@ -60,8 +59,8 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "S", value_parser = numbers::seconds)]
     timeout: Option<Duration>,
     /// The machine's generation
-    #[arg(long, value_enum, default_value = "2.6")]
-    generation: GenerationArgument,
+    #[arg(long, default_value = "2.6", value_parser = numbers::generation())]
+    generation: Generation,
     /// Run only this scenario; may be given several times
     #[arg(long, value_name = "NAME", value_parser = name)]
     only: Vec<String>,
@@ -83,23 +82,6 @@ pub(crate) struct Arguments {
     /// Write the result as JUnit XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
-}
-
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum GenerationArgument {
-    #[value(name = "1.x")]
-    V1,
-    #[value(name = "2.6")]
-    V2,
-}
-
-impl From<GenerationArgument> for Generation {
-    fn from(argument: GenerationArgument) -> Self {
-        match argument {
-            GenerationArgument::V1 => Self::V1,
-            GenerationArgument::V2 => Self::V2,
-        }
-    }
 }
 
 /// Parses the name of a scenario.
@@ -125,7 +107,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     logging::start_with_warnings()?;
     let mut options = Options::default();
-    options.generation = arguments.generation.into();
+    options.generation = arguments.generation;
     options.timeout = arguments.timeout.unwrap_or(options.timeout);
     (options.unattended, options.auto_button) = (arguments.unattended, arguments.auto_button);
     let open = |path: &Option<PathBuf>| path.as_deref().map(|path| output::create(path, &[])).transpose();

@@ -1,4 +1,4 @@
-//! Value parsers of options: numbers in a range, times, addresses. Every error names the range and the unit.
+//! Value parsers of options: numbers in a range, times, addresses, generations. Every error names the range and the unit.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -6,6 +6,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::Command;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use gf_emulator_core::config::Generation;
 use gf_emulator_core::fleet::Members;
 use gf_emulator_core::listen_address;
 use gf_emulator_core::puls::Power;
@@ -84,6 +86,12 @@ pub(crate) fn power(text: &str) -> Result<Power, String> {
     }
     let setting = text.trim().parse().ok().and_then(|setting| Power::setting(setting).ok());
     setting.ok_or_else(|| "expected a number from 1 to 100, or full".to_owned())
+}
+
+/// Parses a generation of the protocol.
+pub(crate) fn generation() -> impl TypedValueParser<Value = Generation> {
+    let names = PossibleValuesParser::new(["1.x", "2.6"]);
+    names.map(|name| if name == "1.x" { Generation::V1 } else { Generation::V2 })
 }
 
 /// Parses a time in seconds, from a millisecond to a year.

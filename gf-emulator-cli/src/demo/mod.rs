@@ -8,8 +8,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum;
 use crossbeam_channel::bounded;
+use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{LocalService, Script, Seen, Totals, Transcript};
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::words::count;
@@ -17,7 +17,7 @@ use gf_emulator_core::{Config, Emulator, Secret, Tls, files};
 
 use crate::error::CliError;
 use crate::output::print;
-use crate::{logging, puls, serve, signals};
+use crate::{logging, numbers, puls, serve, signals};
 
 /// Part of the names of the head camera's pictures.
 const THICKNESS: &str = ".230";
@@ -44,27 +44,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "DIR", default_value = "gf-machine-emulator-demo")]
     dir: PathBuf,
     /// The protocol generation of the machine
-    #[arg(long, value_enum, default_value = "2.6")]
+    #[arg(long, default_value = "2.6", value_parser = numbers::generation())]
     generation: Generation,
     /// Record the machine's side into this folder, which must not have a recording yet
     #[arg(long, value_name = "DIR")]
     record: Option<PathBuf>,
 }
 
-#[derive(Debug, Clone, Copy, ValueEnum)]
-enum Generation {
-    #[value(name = "1.x")]
-    V1,
-    #[value(name = "2.6")]
-    V2,
-}
-
-impl Generation {
-    fn firmware(self) -> &'static str {
-        match self {
-            Self::V1 => "1.6.0-35",
-            Self::V2 => "2.6.0-2228",
-        }
+/// Returns a firmware version of a generation.
+fn firmware(generation: Generation) -> &'static str {
+    match generation {
+        Generation::V1 => "1.6.0-35",
+        Generation::V2 => "2.6.0-2228",
     }
 }
 
@@ -145,7 +136,7 @@ fn configure(dir: &Path, generation: Generation) -> Config {
     config.machine.serial = 12_345_678;
     config.machine.hostname = "DEMO-1".into();
     config.machine.password = Secret::new("0123456789abcdef".repeat(4));
-    config.machine.firmware = generation.firmware().into();
+    config.machine.firmware = firmware(generation).into();
     config.service.retry_for = Duration::from_secs(5);
     config.firmware.dir = dir.join("firmware");
     config.emulator.image_dir = dir.join("images");
