@@ -40,7 +40,7 @@ fn the_newest_files_lack_only_identity_and_pictures() {
         let images = folder.path().join("images");
         fs::create_dir(&images).unwrap();
         for problem in problems {
-            let name = problem.rsplit_once('/').unwrap().1;
+            let name = problem.rsplit_once(['/', '\\']).unwrap().1;
             fs::write(images.join(name), b"\xff\xd8a picture\xff\xd9").unwrap();
         }
         let ended = run(&folder, &["check", "--config", "my.cfg"]);

@@ -107,7 +107,7 @@ fn fails_if_no_machine_connects() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn a_signal_ends_the_wait_for_a_machine() {
     let folder = folder();
     let mut command = command(folder.path());

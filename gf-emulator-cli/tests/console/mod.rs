@@ -143,7 +143,7 @@ fn serve_prints_json_lines() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn a_replay_prints_differences_as_json() {
     let folder = folder();
     run(&folder, &["demo", "--record", "session"]).expect(0);
@@ -169,7 +169,7 @@ fn a_replay_prints_differences_as_json() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn run_says_when_the_service_is_away_and_when_it_is_back() {
     let folder = folder();
     let mut serve = command(folder.path());

@@ -112,6 +112,7 @@ fn is_settled(seen: &Seen) -> bool {
 }
 
 #[test]
+#[cfg(unix)]
 fn a_pipe_gets_a_line_for_each_change_and_the_table() {
     let folder = folder();
     let _service = service(&folder);

@@ -50,6 +50,7 @@ fn is_held(seen: &[Seen]) -> bool {
     seen.iter().any(|seen| matches!(seen, Seen::Held { .. }))
 }
 
+#[cfg(unix)]
 /// Sends SIGTERM, and checks the end. The exit code would be 1 if it took more than two seconds.
 #[track_caller]
 fn ends(phase: &str, service: &LocalService, machine: Program, ending: &'static str) {
@@ -73,7 +74,7 @@ fn ends(phase: &str, service: &LocalService, machine: Program, ending: &'static 
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn sigterm_cancels_a_print_in_every_phase() {
     let print = |phase: &str, more: &str, fault: Option<Failure>, reached: &dyn Fn(&[Seen]) -> bool| {
         let (_folder, service, program) = machine(more);
@@ -100,7 +101,7 @@ fn sigterm_cancels_a_print_in_every_phase() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn sigterm_cancels_a_paused_print() {
     // Without a terminal, the button is on the follow page.
     let service = LocalService::builder().tls(false).puls(endless_job()).start().unwrap();
@@ -121,7 +122,7 @@ fn sigterm_cancels_a_paused_print() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn sigterm_cancels_a_stalled_upload() {
     let (folder, service, program) = machine("");
     // More than the socket buffers hold.

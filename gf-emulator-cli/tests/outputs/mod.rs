@@ -241,7 +241,7 @@ fn an_input_that_cannot_be_opened_is_wrong_usage() {
         (&["serve", "--listen", "127.0.0.1:0", "--puls"], &[]),
     ] {
         let is_folder = if command.iter().any(|word| ["report", "--replay"].contains(word)) {
-            "folder/session.jsonl"
+            &Path::new("folder").join("session.jsonl").display().to_string()
         } else {
             "it is a folder, not a file"
         };

@@ -140,6 +140,7 @@ impl Program {
     }
 
     /// Sends SIGTERM.
+    #[cfg(unix)]
     pub(crate) fn terminate(&self) {
         signal("TERM", self.pid);
     }

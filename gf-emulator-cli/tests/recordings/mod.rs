@@ -13,7 +13,7 @@ use crate::sessions::{configure_for, start_machine};
 use crate::{configure, folder, run};
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn serve_replays_a_recording_and_reports_differences() {
     let folder = folder();
     let serve = |with: &[&str]| {
@@ -72,6 +72,7 @@ fn import_reports_the_lines_that_it_skips() {
 }
 
 #[test]
+#[cfg(unix)]
 fn both_sides_record_the_same_messages() {
     let folder = folder();
     let mut command = command(folder.path());

@@ -46,7 +46,7 @@ pub(crate) fn start_machine(folder: &TempDir, service: &Program, ca_file: &str, 
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn serve_runs_the_built_in_script_and_no_log_has_a_secret() {
     let folder = folder();
     let mut command = command(folder.path());
@@ -81,7 +81,7 @@ fn serve_runs_the_built_in_script_and_no_log_has_a_secret() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn serve_fails_if_stopped_before_the_end() {
     let folder = folder();
     for (more, code) in [(&["--script", "1.x"][..], 1), (&["--once"], 1), (&[], 0)] {
@@ -97,7 +97,7 @@ fn serve_fails_if_stopped_before_the_end() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn serve_homes_a_machine_and_prints_a_queue() {
     let folder = folder();
     let job = gf_emulator_core::puls::Builder::new().move_to(3.0, 4.0).unwrap().to_bytes();
@@ -181,7 +181,7 @@ fn serve_prints_the_same_transcript_for_the_same_seed() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn sigterm_cancels_the_running_action_and_closes_cleanly() {
     let script = Script::from_json(
         r#"[{"send": {"id": 7, "action_type": "print", "status": "ready", "motion_url": "{puls}"}}]"#,
@@ -209,7 +209,7 @@ fn sigterm_cancels_the_running_action_and_closes_cleanly() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn sigterm_ends_a_machine_that_cannot_connect() {
     let folder = folder();
     // A port on which nothing listens.
@@ -241,7 +241,7 @@ fn an_unwritable_log_file_is_a_configuration_error() {
 }
 
 #[test]
-#[cfg_attr(not(unix), ignore = "needs SIGTERM")]
+#[cfg(unix)]
 fn a_secret_in_a_path_is_in_no_log() {
     let folder = folder();
     let service = LocalService::builder().tls(false).start().unwrap();
@@ -274,6 +274,7 @@ fn a_secret_in_a_path_is_in_no_log() {
 }
 
 #[test]
+#[cfg(unix)]
 fn run_says_that_the_button_is_on_the_follow_page() {
     let folder = folder();
     let service = LocalService::builder().tls(false).start().unwrap();
