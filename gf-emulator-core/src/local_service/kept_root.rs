@@ -47,8 +47,13 @@ pub(super) fn load_or_create(folder: &Path, today: Date) -> Result<Root, LocalSe
     let text = files::read_text(&key_file, LIMIT_BYTES).map_err(|e| error(folder, &e))?;
     let root = parse(&text, today).map_err(|reason| error(&key_file, &reason))?;
     let certificate_file = folder.join(CERTIFICATE_FILE);
-    if fs::read_to_string(&certificate_file).ok().as_deref() != Some(root.pem.as_str()) {
-        write(&certificate_file, &root.pem, Kind::Certificate).map_err(failed(&certificate_file))?;
+    let is_written = || fs::read_to_string(&certificate_file).is_ok_and(|pem| pem == root.pem);
+    if !is_written()
+        && let Err(e) = write(&certificate_file, &root.pem, Kind::Certificate)
+        // Windows refuses to replace a file that another process is replacing.
+        && !is_written()
+    {
+        return Err(error(&certificate_file, &e));
     }
     Ok(root)
 }
@@ -198,19 +203,19 @@ mod tests {
         let path = folder.path().join(KEY_FILE);
         let good = fs::read_to_string(&path).unwrap();
         let at = good.find(CERTIFICATE_BEGIN).unwrap();
+        let secret = good.lines().nth(1).unwrap();
         let others = fs::read_to_string(other.path().join(CERTIFICATE_FILE)).unwrap();
         for (text, words) in [
             (String::new(), "it has no certificate"),
             (good[..at].to_owned(), "it has no certificate"),
             (good[at..].to_owned(), "its private key is damaged"),
-            (good.replacen("PRIVATE KEY-----\n", "PRIVATE KEY-----\nA", 1), "its private key is damaged"),
+            (good.replacen(secret, &format!("A{secret}"), 1), "its private key is damaged"),
             (good[..good.len() - 60].to_owned(), "its certificate is damaged"),
             (format!("{}{others}", &good[..at]), "its certificate is not of its private key"),
         ] {
             fs::write(&path, &text).unwrap();
             let error = load(folder.path(), TODAY).unwrap_err();
             assert!(error.contains(words) && error.contains("ca-key.pem"), "{words}: {error}");
-            let secret = good.lines().nth(1).unwrap();
             assert!(!error.contains(secret), "{error}");
             assert_eq!(fs::read_to_string(&path).unwrap(), text);
         }

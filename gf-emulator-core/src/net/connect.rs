@@ -98,6 +98,10 @@ fn handshake_error(
     if let Some(e) = failure.source().and_then(|inner| inner.downcast_ref::<io::Error>()) {
         return connection_lost(e.kind());
     }
+    // The errors of Windows and macOS do not give it away.
+    if system::now() >= deadline {
+        return connection_lost(io::ErrorKind::TimedOut);
+    }
     let message = failure.to_string();
     let found = probe(origin, network, deadline, cancel);
     let reason = tls::certificate_failure(&message);
