@@ -21,8 +21,8 @@ use serde_json::json;
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode};
 use tungstenite::{Error as WsError, Message, Utf8Bytes, WebSocket};
 
-use crate::net::Socket;
 use crate::net::poll::{Interest, Poll, Waker};
+use crate::net::{Socket, TcpSocket};
 use crate::record::{DisplayEntry, Event, Recording};
 use crate::report::live_row;
 use crate::sync::{lock, wait};
@@ -59,7 +59,7 @@ struct Subscribers {
 struct Subscriber {
     queue: Sender<Update>,
     waker: Waker,
-    socket: Arc<TcpStream>,
+    socket: Arc<TcpSocket>,
 }
 
 #[derive(Clone)]
@@ -129,7 +129,6 @@ impl Broadcaster {
                 log::info!("follow: disconnected a browser that does not read");
                 // Its thread then ends.
                 let _ = subscriber.socket.shutdown(Shutdown::Both);
-                subscriber.waker.wake();
                 false
             }
             Err(TrySendError::Disconnected(_)) => false,
@@ -166,7 +165,7 @@ impl Broadcaster {
     /// sent; `early` is what was read after the request.
     pub(super) fn serve(
         &self,
-        socket: &Arc<TcpStream>,
+        socket: &Arc<TcpSocket>,
         early: Vec<u8>,
         folder: &Path,
         last: u64,
@@ -174,7 +173,7 @@ impl Broadcaster {
     ) -> io::Result<()> {
         socket.set_nonblocking(true)?;
         let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
-        socket2::SockRef::from(&**socket).set_tcp_keepalive(&keepalive)?;
+        socket2::SockRef::from(&***socket).set_tcp_keepalive(&keepalive)?;
         let mut poll = Poll::new()?;
         poll.watch(Socket::Tcp(Arc::clone(socket)))?;
         let (sender, queue) = bounded(QUEUE_CAPACITY);
@@ -192,7 +191,7 @@ impl Broadcaster {
             let limits = WebSocketConfig::default()
                 .max_message_size(Some(MAX_RECEIVED_BYTES))
                 .max_frame_size(Some(MAX_RECEIVED_BYTES));
-            let socket = WebSocket::from_partially_read(&**socket, early, Role::Server, Some(limits));
+            let socket = WebSocket::from_partially_read(&***socket, early, Role::Server, Some(limits));
             RowSocket { broadcaster: self, socket, feed, blocked_since: None }.run(&mut poll)
         });
         // Now, and not at the next update: the entry keeps the socket open.

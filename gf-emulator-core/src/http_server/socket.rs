@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::net::poll::Interest;
-use crate::net::{CancelToken, Socket};
+use crate::net::{CancelToken, Socket, TcpSocket};
 
 /// An accepted TCP connection. Several threads may read, write and [shut it down](Self::shutdown) at the same time.
 ///
@@ -15,7 +15,7 @@ use crate::net::{CancelToken, Socket};
 /// poller that is woken. Unix does without, because a poller takes three more open files for each connection.
 #[derive(Debug)]
 pub(crate) struct ServerSocket {
-    tcp: Arc<TcpStream>,
+    tcp: Arc<TcpSocket>,
     /// How long a write may wait.
     write_timeout: Duration,
     /// Ends the waits for a non-blocking socket. `None` if the socket is blocking.
@@ -32,11 +32,11 @@ impl ServerSocket {
         tcp.set_nodelay(true)?;
         tcp.set_nonblocking(has_poller)?;
         tcp.set_write_timeout(Some(write_timeout))?;
-        Ok(Self { tcp: Arc::new(tcp), write_timeout, waits: has_poller.then(CancelToken::default) })
+        Ok(Self { tcp: Arc::new(tcp.into()), write_timeout, waits: has_poller.then(CancelToken::default) })
     }
 
     /// Returns the socket itself, for options and for a caller with its own poller.
-    pub(crate) fn tcp(&self) -> &Arc<TcpStream> {
+    pub(crate) fn tcp(&self) -> &Arc<TcpSocket> {
         &self.tcp
     }
 
@@ -53,7 +53,7 @@ impl ServerSocket {
             }
             self.tcp.set_read_timeout(left)?;
         }
-        self.retry(Interest::Readable, deadline, || (&*self.tcp).read(buf))
+        self.retry(Interest::Readable, deadline, || (&**self.tcp).read(buf))
     }
 
     /// Runs `operation` until it is neither interrupted by a signal nor has to wait.
@@ -89,7 +89,7 @@ impl ServerSocket {
 impl Write for &ServerSocket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         let deadline = Instant::now() + self.write_timeout;
-        self.retry(Interest::Writable, Some(deadline), || (&*self.tcp).write(buf))
+        self.retry(Interest::Writable, Some(deadline), || (&**self.tcp).write(buf))
     }
 
     fn flush(&mut self) -> io::Result<()> {

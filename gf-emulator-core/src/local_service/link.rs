@@ -249,7 +249,7 @@ impl Link {
             Cut::Reset => {
                 // With a linger time of 0, closing the socket resets the connection, which `run` does when its read has
                 // ended. Shutting down the sending side would send a FIN first.
-                let _ = SockRef::from(&**self.socket.tcp()).set_linger(Some(Duration::ZERO));
+                let _ = SockRef::from(&***self.socket.tcp()).set_linger(Some(Duration::ZERO));
                 self.socket.shutdown(Shutdown::Read);
             }
         }

@@ -15,7 +15,7 @@ use super::cancel::{CancelToken, cancelled_error};
 use super::certificate::{ParsedCertificate, problem_from_message};
 use super::link::Link;
 use super::proxy::{self, ProxyRefused};
-use super::socket::Socket;
+use super::socket::{Socket, TcpSocket};
 use super::stream::{Stream, TcpConnection};
 use super::tls::{self, Tls, UntrustedCertificate};
 use crate::Error;
@@ -201,7 +201,7 @@ fn connect(
     loopback_only: bool,
     deadline: Instant,
     cancel: &CancelToken,
-) -> io::Result<Arc<TcpStream>> {
+) -> io::Result<Arc<TcpSocket>> {
     let addresses = resolve(origin, deadline, cancel)?;
     let mut last_error = io::Error::new(io::ErrorKind::NotFound, "the host name has no address");
     for (n, address) in addresses.iter().enumerate() {
@@ -250,11 +250,11 @@ fn resolve(origin: &Origin, deadline: Instant, cancel: &CancelToken) -> io::Resu
 }
 
 /// Connects in non-blocking mode, so that it can be cancelled while the host does not respond.
-fn connect_address(address: SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpStream>> {
+fn connect_address(address: SocketAddr, deadline: Instant, cancel: &CancelToken) -> io::Result<Arc<TcpSocket>> {
     let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     let started = socket.connect(&SockAddr::from(address));
-    let stream = Arc::new(TcpStream::from(socket));
+    let stream = Arc::new(TcpSocket::from(TcpStream::from(socket)));
     match started {
         Ok(()) => {}
         Err(e) if is_in_progress(&e) => {
@@ -271,7 +271,7 @@ fn is_in_progress(e: &io::Error) -> bool {
     e.kind() == io::ErrorKind::WouldBlock || (cfg!(unix) && matches!(e.raw_os_error(), Some(115 | 36)))
 }
 
-fn wait_connected(stream: &Arc<TcpStream>, deadline: Instant, cancel: &CancelToken) -> io::Result<()> {
+fn wait_connected(stream: &Arc<TcpSocket>, deadline: Instant, cancel: &CancelToken) -> io::Result<()> {
     loop {
         cancel.wait(&Socket::Tcp(Arc::clone(stream)), Interest::Writable, Some(deadline))?;
         if let Some(e) = stream.take_error()? {

@@ -2,9 +2,10 @@
 
 use std::fmt;
 use std::io;
-use std::net::{Shutdown, TcpStream};
+use std::net::Shutdown;
 use std::sync::{Arc, Mutex, Weak};
 
+use super::socket::TcpSocket;
 use crate::sync::lock;
 
 /// The network between machines and their service, which can be cut. Clones share it, and so do all emulators that it is
@@ -26,7 +27,7 @@ struct State {
     is_cut: bool,
     /// How often it was cut.
     cuts: u64,
-    open: Vec<Weak<TcpStream>>,
+    open: Vec<Weak<TcpSocket>>,
     /// Once this many sockets are listed, those that are closed are removed from the list.
     clean_up_at: usize,
 }
@@ -65,7 +66,7 @@ impl Link {
     }
 
     /// Lists an open connection, whose attempt has this number. Fails if the link was cut since the attempt began.
-    pub(super) fn register(&self, socket: &Arc<TcpStream>, attempt: u64) -> io::Result<()> {
+    pub(super) fn register(&self, socket: &Arc<TcpSocket>, attempt: u64) -> io::Result<()> {
         let mut state = lock(&self.0);
         if state.cuts != attempt {
             return Err(unreachable());
@@ -92,19 +93,19 @@ fn unreachable() -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{TcpListener, TcpStream};
 
     use super::*;
 
     #[test]
     fn a_cut_ends_open_connections_and_attempts_and_refuses_new_ones() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let connect = || Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let connect = || Arc::new(TcpSocket::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
         let (link, open) = (Link::default(), connect());
         link.register(&open, link.begin().unwrap()).unwrap();
         let attempt = link.begin().unwrap();
         link.cut();
-        assert_eq!((&*open).read(&mut [0]).unwrap(), 0);
+        assert_eq!((&**open).read(&mut [0]).unwrap(), 0);
         assert_eq!(link.begin().unwrap_err().kind(), io::ErrorKind::NetworkUnreachable);
         link.restore();
         assert!(link.register(&connect(), attempt).is_err(), "the attempt began before the cut");
@@ -116,7 +117,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let link = Link::default();
         for _ in 0..200 {
-            let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+            let socket = Arc::new(TcpSocket::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
             listener.accept().unwrap();
             link.register(&socket, link.begin().unwrap()).unwrap();
         }

@@ -13,14 +13,16 @@ mod proxy;
 pub(crate) mod retry;
 mod socket;
 mod stream;
+mod tcp_socket;
 mod tls;
 pub(crate) mod url;
+mod waker;
 
 pub(crate) use cancel::CancelToken;
 pub(crate) use connect::{Network, connection_error, dial};
 pub use link::Link;
 #[cfg(any(feature = "fleet", feature = "follow", feature = "local-service"))]
-pub(crate) use socket::Socket;
+pub(crate) use socket::{Socket, TcpSocket};
 pub(crate) use stream::Stream;
 pub use tls::Tls;
 

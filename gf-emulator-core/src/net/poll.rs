@@ -7,36 +7,18 @@
 use std::io;
 use std::sync::Arc;
 #[cfg(feature = "simulation")]
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use polling::{Event, Events, Poller};
 
 pub(crate) use super::socket::Interest;
 use super::socket::Socket;
+pub(crate) use super::waker::Waker;
 #[cfg(feature = "simulation")]
 use crate::simulation;
 
 const SOCKET: usize = 0;
-
-/// Wakes a [`Poll`] from another thread. If nothing is waiting yet, the next wait returns at once.
-#[derive(Debug, Clone)]
-pub(crate) enum Waker {
-    Real(Arc<Poller>),
-    #[cfg(feature = "simulation")]
-    Simulated(Arc<AtomicBool>),
-}
-
-impl Waker {
-    pub(crate) fn wake(&self) {
-        match self {
-            // Fails only if the poller's own event file is closed, and then no wait is in progress.
-            Self::Real(poller) => _ = poller.notify(),
-            #[cfg(feature = "simulation")]
-            Self::Simulated(is_woken) => is_woken.store(true, Ordering::Relaxed),
-        }
-    }
-}
 
 /// A poller for at most one socket and any number of wakers.
 pub(crate) struct Poll {
@@ -71,7 +53,8 @@ impl Poll {
             // SAFETY: the socket must stay open until it is deleted from the poller. `self` holds an Arc of it and drops
             // that only in `unwatch`, which deletes the socket from the poller first. A Waker can keep the poller alive
             // longer than `self`, but by then nothing is registered.
-            unsafe { poller.add(&**tcp, Event::none(SOCKET)) }?;
+            unsafe { poller.add(&***tcp, Event::none(SOCKET)) }?;
+            tcp.set_waker(Some(self.waker()));
         }
         self.socket = Some(socket);
         Ok(())
@@ -83,7 +66,8 @@ impl Poll {
             && let (Waker::Real(poller), Socket::Tcp(tcp)) = (&self.waker, &socket)
         {
             // Cannot fail for a registered socket; if it did, closing the socket would deregister it as well.
-            let _ = poller.delete(&**tcp);
+            let _ = poller.delete(&***tcp);
+            tcp.set_waker(None);
         }
     }
 
@@ -111,7 +95,7 @@ impl Poll {
                 Interest::Writable => Event::writable(SOCKET),
                 Interest::Both => Event::all(SOCKET),
             };
-            poller.modify(&**socket, event)?;
+            poller.modify(&***socket, event)?;
         }
         let timeout = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         self.events.clear();
@@ -136,8 +120,9 @@ impl Drop for Poll {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::net::{TcpListener, TcpStream};
+    use std::net::{Shutdown, TcpListener, TcpStream};
 
+    use super::super::tcp_socket::TcpSocket;
     use super::*;
 
     /// Longer than any of these waits may take: a wait that reaches it has missed its wakeup.
@@ -157,7 +142,7 @@ mod tests {
     #[test]
     fn wakes_when_the_socket_is_readable_and_releases_it_on_unwatch() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let client = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let client = Arc::new(TcpSocket::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
         let (mut server, _) = listener.accept().unwrap();
         let mut poll = Poll::new().unwrap();
         poll.watch(Socket::Tcp(Arc::clone(&client))).unwrap();
@@ -171,9 +156,28 @@ mod tests {
     }
 
     #[test]
+    fn shutting_down_a_watched_socket_wakes() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let connect = || Arc::new(TcpSocket::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
+        let deadline = far_deadline();
+        // The poller does not have the socket itself, which some systems wake when it is shut down.
+        let mut poll = Poll::new().unwrap();
+        let watched = connect();
+        watched.set_waker(Some(poll.waker()));
+        watched.shutdown(Shutdown::Both).unwrap();
+        poll.wait(Interest::Readable, Some(deadline)).unwrap();
+        // Before it is watched.
+        let socket = connect();
+        socket.shutdown(Shutdown::Both).unwrap();
+        socket.set_waker(Some(poll.waker()));
+        poll.wait(Interest::Readable, Some(deadline)).unwrap();
+        assert!(Instant::now() < deadline);
+    }
+
+    #[test]
     fn a_socket_can_be_registered_again_with_the_same_and_with_another_poll() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let socket = Arc::new(TcpStream::connect(listener.local_addr().unwrap()).unwrap());
+        let socket = Arc::new(TcpSocket::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
         let mut first = Poll::new().unwrap();
         for _ in 0..3 {
             first.watch(Socket::Tcp(Arc::clone(&socket))).unwrap();

@@ -2,9 +2,9 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
 use std::sync::Arc;
 
+pub(crate) use super::tcp_socket::TcpSocket;
 #[cfg(feature = "simulation")]
 use crate::simulation::Connection;
 
@@ -19,7 +19,7 @@ pub(crate) enum Interest {
 /// A non-blocking TCP socket. Clones share it.
 #[derive(Clone)]
 pub(crate) enum Socket {
-    Tcp(Arc<TcpStream>),
+    Tcp(Arc<TcpSocket>),
     #[cfg(feature = "simulation")]
     Simulated(Arc<dyn Connection>),
 }
@@ -53,7 +53,7 @@ impl Socket {
 impl Read for &Socket {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(socket) => (&**socket).read(buf),
+            Socket::Tcp(socket) => (&***socket).read(buf),
             #[cfg(feature = "simulation")]
             Socket::Simulated(connection) => connection.read(buf),
         }
@@ -63,7 +63,7 @@ impl Read for &Socket {
 impl Write for &Socket {
     fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
         match self {
-            Socket::Tcp(socket) => (&**socket).write(buf),
+            Socket::Tcp(socket) => (&***socket).write(buf),
             #[cfg(feature = "simulation")]
             Socket::Simulated(connection) => connection.write(buf),
         }
