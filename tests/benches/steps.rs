@@ -36,14 +36,18 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let print = print::body(BYTES);
-    let pairs = |one: u8, two: u8| [one, two].repeat(BYTES / 2);
+    let repeated = |unit: &[u8]| unit.iter().copied().cycle().take(BYTES).collect::<Vec<_>>();
     let inputs = [
         ("print", print.clone()),
         ("random bytes", random(0xff)),
         ("random bytes without power", random(0x7f)),
         ("random steps of X and Y", random(0x0f)),
-        ("X reverses in each tick", pairs(0x01, 0x03)),
-        ("a power byte in each second tick", pairs(0x81, 0x11)),
+        ("X reverses in each tick", repeated(&[0x01, 0x03])),
+        ("a power byte in each second tick", repeated(&[0x81, 0x11])),
+        // The slowest of 1,800 random bodies.
+        ("the same power between short fires", repeated(&[0x01, 0x13, 0x81, 0x13, 0x81, 0x01, 0x01])),
+        ("two powers, and the lens reverses", repeated(&[0xa0, 0x36, 0x69, 0xa1, 0x36, 0x69, 0x69])),
+        ("slanted lines with the laser on", repeated(&[0x19, 0x11, 0x14])),
         ("fire", vec![0x1d; BYTES]),
         ("idle", vec![0; BYTES]),
     ];

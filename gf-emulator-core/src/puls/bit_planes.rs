@@ -43,12 +43,17 @@ impl BitPlanes {
         self.x_step | self.y_step | self.z_step
     }
 
-    /// Returns whether no axis reverses its direction.
+    /// Returns whether neither X nor Y reverses its direction.
     #[inline]
-    pub(super) const fn is_monotonic(&self) -> bool {
+    pub(super) const fn is_head_monotonic(&self) -> bool {
         (self.x_step & self.x_negative == 0 || self.x_step & !self.x_negative == 0)
             && (self.y_step & self.y_positive == 0 || self.y_step & !self.y_positive == 0)
-            && (self.z_step & self.z_positive == 0 || self.z_step & !self.z_positive == 0)
+    }
+
+    /// Returns whether the lens does not reverse its direction.
+    #[inline]
+    pub(super) const fn is_lens_monotonic(&self) -> bool {
+        self.z_step & self.z_positive == 0 || self.z_step & !self.z_positive == 0
     }
 
     /// Returns how far each axis moves in some of the ticks.

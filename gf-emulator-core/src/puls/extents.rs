@@ -44,8 +44,11 @@ impl Extents {
     #[inline(never)]
     fn extend(&mut self, LaserBlock { planes, ticks, .. }: &LaserBlock, start: Position) {
         self.include(start);
-        if planes.is_monotonic() {
-            // The start and the end are the extremes.
+        // Of an axis that does not reverse, the start and the end are the extremes.
+        if !planes.is_lens_monotonic() {
+            self.z.include_span(reach::span(&reach::path(ticks, reach::Z), start.z));
+        }
+        if planes.is_head_monotonic() {
             if planes.fire != 0 {
                 self.extend_fire_on_a_line(planes, start);
             }
@@ -54,15 +57,12 @@ impl Extents {
         let [x, y] = [reach::path(ticks, reach::X), reach::path(ticks, reach::Y)];
         self.x.include_span(reach::span(&x, start.x));
         self.y.include_span(reach::span(&y, start.y));
-        if planes.z_step != 0 {
-            self.z.include_span(reach::span(&reach::path(ticks, reach::Z), start.z));
-        }
         if planes.fire != 0 {
             self.extend_fire(reach::fire_span(ticks, &x, start.x), reach::fire_span(ticks, &y, start.y));
         }
     }
 
-    /// Extends the fire box by a block in which no axis reverses: its first and its last firing tick are the extremes.
+    /// Extends the fire box by a block in which neither X nor Y reverses: its first and its last firing tick are the extremes.
     fn extend_fire_on_a_line(&mut self, planes: &BitPlanes, start: Position) {
         for last in [planes.fire & planes.fire.wrapping_neg(), 1 << planes.fire.ilog2()] {
             let by = planes.displacement(last | (last - 1));

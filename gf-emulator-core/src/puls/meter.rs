@@ -226,15 +226,15 @@ impl Sums {
         }
     }
 
-    /// Adds a block of a dense stretch: straight if no axis reverses, or else step by step, with one dose for the density.
+    /// Adds a block of a dense stretch: straight if neither X nor Y reverses, or else step by step, with one dose for the density.
     fn add_block(&mut self, dense: &DenseBlock<'_>, lengths: &Lengths) {
         let DenseBlock { block: LaserBlock { planes, ticks: block_ticks, .. }, laser, power_bytes, power } = *dense;
         for (sum, steps) in self.steps.iter_mut().zip([planes.x_step, planes.y_step, planes.z_step]) {
             *sum += u64::from(steps.count_ones());
         }
-        let is_monotonic = planes.is_monotonic();
+        let is_straight = planes.is_head_monotonic();
         let mm = |ticks: u64| {
-            if is_monotonic {
+            if is_straight {
                 let by = planes.displacement(ticks);
                 return (by.x as f64 * lengths.of(1, 0)).hypot(by.y as f64 * lengths.of(0, 1));
             }
@@ -255,18 +255,21 @@ impl Sums {
         self.dense.mm += dose.mm;
         self.add_lit(sevenths(dose.fire_ticks, dose.lit_ticks), &dose);
         let (mut level, mut below, mut changes) = (power.unwrap_or(NO_POWER), 0, power_bytes);
-        loop {
-            let to = changes.trailing_zeros();
-            let part = bits_below(to);
+        let mut add = |level: u8, part: u64| {
             let ticks = &mut self.dense.ticks[usize::from(level)];
-            ticks.0 += ticks_of(planes.fire & part & !below);
-            ticks.1 += ticks_of(laser & part & !below);
-            if changes == 0 {
-                break;
-            }
+            ticks.0 += ticks_of(planes.fire & part);
+            ticks.1 += ticks_of(laser & part);
+        };
+        while changes != 0 {
+            let at = changes.trailing_zeros();
             changes &= changes - 1;
-            (below, level) = (part, block_ticks[to as usize] & tick::LEVEL);
+            let next = block_ticks[at as usize] & tick::LEVEL;
+            if next != level {
+                add(level, bits_below(at) & !below);
+                (below, level) = (bits_below(at), next);
+            }
         }
+        add(level, !below);
         if laser >> (BLOCK_TICKS - 1) == 0 {
             self.end_lit();
         }

@@ -216,23 +216,25 @@ impl Segmenter {
         let switches = laser ^ (laser << 1 | u64::from(self.laser));
         let mut changes = switches | first_power;
         let mut from = 0;
-        loop {
+        while changes != 0 {
             let i = changes.trailing_zeros();
+            changes &= changes - 1;
+            let power = if first_power & (1 << i) == 0 { self.power } else { Some(ticks[i as usize] & tick::LEVEL) };
+            if switches & (1 << i) == 0 && power == self.power {
+                continue;
+            }
             let until_change = steps & !bits_below(from) & bits_below(i);
             if until_change != 0 {
                 self.add_steps(planes, until_change, sink);
             }
-            if changes == 0 {
-                break;
-            }
-            changes &= changes - 1;
+            self.split(self.moment(planes, i), sink);
+            self.laser = laser & (1 << i) != 0;
+            self.power = power;
             from = i;
-            let power = if first_power & (1 << i) == 0 { self.power } else { Some(ticks[i as usize] & tick::LEVEL) };
-            if switches & (1 << i) != 0 || power != self.power {
-                self.split(self.moment(planes, i), sink);
-                self.laser = laser & (1 << i) != 0;
-                self.power = power;
-            }
+        }
+        let until_end = steps & !bits_below(from);
+        if until_end != 0 {
+            self.add_steps(planes, until_end, sink);
         }
         if steps != 0 {
             self.last_step_end = self.moment(planes, last_bit_end(steps));
