@@ -15,7 +15,8 @@ use support::process::{Machine, run_as_machine, switches, ticks};
 use support::{LIMIT, Report};
 
 /// The first ping is sent 30 s after connecting: the measurement ends well before.
-const SETTLE: Duration = Duration::from_secs(2);
+/// A machine ends the threads of its workers 2 s after their last action.
+const SETTLE: Duration = Duration::from_secs(6);
 const WATCH: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
