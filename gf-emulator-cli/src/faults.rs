@@ -1,5 +1,6 @@
 //! The options of `serve` for faults on purpose.
 
+use gf_emulator_core::ParseError;
 use gf_emulator_core::local_service::{Builder, Fault, FaultProfile, LocalService, Script, ScriptStep};
 
 use crate::numbers;
@@ -49,7 +50,7 @@ pub(crate) struct FaultArguments {
 #[derive(Debug, Clone)]
 struct Profile(Vec<Fault>);
 
-fn profile(text: &str) -> Result<Profile, String> {
+fn profile(text: &str) -> Result<Profile, ParseError> {
     FaultProfile::faults(text).map(Profile)
 }
 

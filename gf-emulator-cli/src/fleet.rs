@@ -234,7 +234,7 @@ fn read_commands(control: Control, to_view: Sender<String>) -> Result<(), CliErr
                     Ok(command) => {
                         (format!("{command} is left out: too many commands wait, or the fleet is stopping"), false)
                     }
-                    Err(expected) => (expected, false),
+                    Err(e) => (e.to_string(), false),
                 },
                 Ok(Some(Err(unusable))) => (format!("a line of stdin is left out: {unusable}"), false),
                 Err(e) => (format!("no more commands are read: cannot read stdin: {e}"), true),

@@ -257,6 +257,17 @@ impl Error {
     }
 }
 
+/// A text that cannot be parsed. The message says what is expected instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ParseError(String);
+
+impl ParseError {
+    pub(crate) fn new(expected: impl Into<String>) -> Self {
+        Self(expected.into())
+    }
+}
+
 /// Why a host's certificate is not trusted.
 ///
 /// Its data are from the certificate that the host presented.

@@ -138,7 +138,7 @@ pub mod words;
 
 pub use config::Config;
 pub use emulator::{Emulator, Handle};
-pub use error::{CertificateProblem, Error, Result};
+pub use error::{CertificateProblem, Error, ParseError, Result};
 pub use events::{EmulatorEvent, Ending};
 pub use listen_address::listen_address;
 pub use machine::Machine;

@@ -7,7 +7,7 @@ use http::Uri;
 use percent_encoding::percent_decode_str;
 
 use super::value::{Parsed, is_loopback};
-use crate::Secret;
+use crate::{ParseError, Secret};
 
 /// In order of precedence. `HTTP_PROXY` is last: it is meant for unencrypted HTTP, which is used only on this computer.
 const VARIABLES: [&str; 3] = ["HTTPS_PROXY", "ALL_PROXY", "HTTP_PROXY"];
@@ -97,7 +97,7 @@ impl Proxy {
     /// # Errors
     ///
     /// The variable's name and a description of a valid value, without its value.
-    pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, String> {
+    pub fn from_environment(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<Self>, ParseError> {
         let look_up = |name: &str| {
             [name.to_ascii_lowercase(), name.to_owned()].iter().find_map(|name| {
                 let value = variable(name)?.trim().to_owned();
@@ -106,7 +106,8 @@ impl Proxy {
         };
         let Some((name, url)) = VARIABLES.iter().find_map(|name| look_up(name)) else { return Ok(None) };
         let mut proxy = Self::parse(&url).map_err(|right| {
-            format!("{name} in the environment must be {right}; set \"proxy: none\" in [SERVICE] to ignore it")
+            let name = format!("{name} in the environment");
+            ParseError::new(format!("{name} must be {right}; set \"proxy: none\" in [SERVICE] to ignore it"))
         })?;
         proxy.for_loopback = false;
         let bypass = look_up(NO_PROXY).map(|(_, list)| list).unwrap_or_default();
@@ -234,7 +235,7 @@ mod tests {
     use super::*;
     use crate::Config;
 
-    fn environment(variables: &[(&str, &str)]) -> Result<Option<Proxy>, String> {
+    fn environment(variables: &[(&str, &str)]) -> Result<Option<Proxy>, ParseError> {
         let look_up = |name: &str| {
             let found = variables.iter().find(|(known, _)| *known == name);
             found.map(|(_, value)| (*value).to_owned())
@@ -290,7 +291,7 @@ mod tests {
         for (count, wins) in [(1, "http://h:1"), (2, "http://h:2"), (3, "http://h:3"), (4, "http://h:4")] {
             assert_eq!(named(&all[..count]).as_deref(), Some(wins));
         }
-        let error = environment(&[("all_proxy", "socks5://me:hunter2@h:1")]).unwrap_err();
+        let error = environment(&[("all_proxy", "socks5://me:hunter2@h:1")]).unwrap_err().to_string();
         assert!(error.starts_with("all_proxy in the environment must be") && error.contains("proxy: none"), "{error}");
         assert!(!error.contains("hunter2"), "{error}");
     }

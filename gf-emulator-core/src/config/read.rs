@@ -304,7 +304,7 @@ impl<'t> Reader<'t> {
                 Ok(proxy) => draft.config.service.proxy = proxy,
                 // Not needed for a service on this computer.
                 Err(_) if draft.config.service.is_on_this_computer() => {}
-                Err(what) => self.problem(None, what),
+                Err(e) => self.problem(None, e.to_string()),
             }
         }
         let console_only = self.is_set("GENERAL", "console_log_level") && !self.is_set("LOGGING", "file");

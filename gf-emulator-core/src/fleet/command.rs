@@ -4,6 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::ParseError;
+
 /// The longest time that a command may name: a year.
 const LONGEST_S: f64 = 31_536_000.0;
 /// The units of times, each with its seconds.
@@ -33,10 +35,10 @@ pub enum Command {
 }
 
 impl FromStr for Command {
-    type Err = String;
+    type Err = ParseError;
 
     /// Parses a line such as `blackout 60s`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let words: Vec<_> = text.split_whitespace().collect();
         match words[..] {
             ["storm"] => Ok(Self::Storm),
@@ -44,10 +46,9 @@ impl FromStr for Command {
             ["rolling-restart"] => Ok(Self::RollingRestart),
             ["status"] => Ok(Self::Status),
             ["stop"] => Ok(Self::Stop),
-            _ => {
-                Err("expected one of: storm, blackout TIME (such as blackout 60s), rolling-restart, status, stop"
-                    .into())
-            }
+            _ => Err(ParseError::new(
+                "expected one of: storm, blackout TIME (such as blackout 60s), rolling-restart, status, stop",
+            )),
         }
     }
 }
@@ -71,7 +72,7 @@ impl fmt::Display for Command {
 ///
 /// let scheduled: Scheduled = "30s=storm".parse()?;
 /// assert_eq!((scheduled.after.as_secs(), scheduled.command), (30, Command::Storm));
-/// # Ok::<(), String>(())
+/// # Ok::<(), gf_emulator_core::ParseError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scheduled {
@@ -82,26 +83,26 @@ pub struct Scheduled {
 }
 
 impl FromStr for Scheduled {
-    type Err = String;
+    type Err = ParseError;
 
     /// Parses `TIME=COMMAND`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let Some((after, command)) = text.split_once('=') else {
-            return Err("expected TIME=COMMAND, such as 30s=storm".into());
+            return Err(ParseError::new("expected TIME=COMMAND, such as 30s=storm"));
         };
         Ok(Self { after: parse_time(after.trim())?, command: command.parse()? })
     }
 }
 
 /// Parses a time such as `60s`, `500ms`, `2m` or `1h`; a number alone is seconds.
-fn parse_time(text: &str) -> Result<Duration, String> {
+fn parse_time(text: &str) -> Result<Duration, ParseError> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let unit = UNITS.iter().find(|(unit, _)| *unit == &text[digits.len()..]);
     let seconds = unit.and_then(|(_, seconds)| Some(digits.parse::<f64>().ok()? * seconds));
     seconds
         .filter(|seconds| (0.0..=LONGEST_S).contains(seconds))
         .map(Duration::from_secs_f64)
-        .ok_or_else(|| "expected a time from 0 to a year, such as 500ms, 60s, 2m or 1h".to_owned())
+        .ok_or_else(|| ParseError::new("expected a time from 0 to a year, such as 500ms, 60s, 2m or 1h"))
 }
 
 #[cfg(test)]
@@ -116,7 +117,7 @@ mod tests {
             assert_eq!(parse_time(text), Ok(Duration::from_millis(ms)), "{text}");
         }
         for text in ["", "s", "-1s", "60x", "inf", "nan", "1e99s", "60 s", "9999999h", "6ös"] {
-            assert!(parse_time(text).unwrap_err().contains("60s"), "{text}");
+            assert!(parse_time(text).unwrap_err().to_string().contains("60s"), "{text}");
         }
     }
 

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::str::FromStr;
 
+use crate::ParseError;
+
 /// A part of a fleet, for fleets that are spread over several processes: number `index` (from 0) of `count` parts, which
 /// differ by at most one machine.
 ///
@@ -11,7 +13,7 @@ use std::str::FromStr;
 ///
 /// let slice: Slice = "1/3".parse()?;
 /// assert_eq!(slice.range(10), 3..6);
-/// # Ok::<(), String>(())
+/// # Ok::<(), gf_emulator_core::ParseError>(())
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Slice {
@@ -39,14 +41,14 @@ impl Slice {
 }
 
 impl FromStr for Slice {
-    type Err = String;
+    type Err = ParseError;
 
     /// Parses `I/N`.
-    fn from_str(text: &str) -> Result<Self, String> {
+    fn from_str(text: &str) -> Result<Self, ParseError> {
         let parts = text.split_once('/').and_then(|(index, count)| Some((index.parse().ok()?, count.parse().ok()?)));
-        parts
-            .and_then(|(index, count)| Self::new(index, count))
-            .ok_or_else(|| "expected I/N, part I of N parts, such as 0/10: whole numbers, I from 0 to N - 1".to_owned())
+        parts.and_then(|(index, count)| Self::new(index, count)).ok_or_else(|| {
+            ParseError::new("expected I/N, part I of N parts, such as 0/10: whole numbers, I from 0 to N - 1")
+        })
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 
 use super::fault::Fault;
+use crate::ParseError;
 
 /// A named set of faults.
 #[derive(Debug, Clone, Deserialize)]
@@ -35,7 +36,8 @@ impl FaultProfile {
     /// Returns the faults of `NAME` or `NAME:SCALE`. The scale multiplies all times: `hourly-cut:0.01` cuts every 36 s.
     ///
     /// # Errors
-    /// What is wrong with the text.
+    ///
+    /// If there is no such profile, or the scale is not a number from 0.000001 to 1000.
     ///
     /// # Panics
     ///
@@ -47,17 +49,21 @@ impl FaultProfile {
     /// let scaled = FaultProfile::faults("hourly-cut:0.01").unwrap();
     /// assert_eq!(scaled, ["cut=fin after_s=36".parse::<Fault>().unwrap()]);
     /// ```
-    pub fn faults(text: &str) -> Result<Vec<Fault>, String> {
+    pub fn faults(text: &str) -> Result<Vec<Fault>, ParseError> {
         let (name, scale) = match text.split_once(':') {
             None => (text, 1.0),
             Some((name, scale)) => {
                 let scale = scale.parse().ok().filter(|scale| (1e-6..=1e3).contains(scale));
-                (name, scale.ok_or("the scale after the colon is not a number from 0.000001 to 1000")?)
+                let expected = "the scale after the colon is not a number from 0.000001 to 1000";
+                (name, scale.ok_or_else(|| ParseError::new(expected))?)
             }
         };
         let Some(profile) = Self::all().iter().find(|profile| profile.name == name) else {
             let names: Vec<_> = Self::all().iter().map(|profile| profile.name.as_str()).collect();
-            return Err(format!("there is no profile {name:?}; the profiles are {}", names.join(", ")));
+            return Err(ParseError::new(format!(
+                "there is no profile {name:?}; the profiles are {}",
+                names.join(", ")
+            )));
         };
         let parsed = profile.faults.iter().map(|text| text.parse::<Fault>().expect("a test parses the profiles"));
         Ok(parsed.map(|fault| fault.scaled(scale)).collect())
@@ -84,7 +90,7 @@ mod tests {
         for (text, part) in
             [("nope", "there is no profile \"nope\""), ("hourly-cut:", "scale"), ("hourly-cut:0", "scale")]
         {
-            assert!(FaultProfile::faults(text).unwrap_err().contains(part), "{text}");
+            assert!(FaultProfile::faults(text).unwrap_err().to_string().contains(part), "{text}");
         }
     }
 }
