@@ -15,7 +15,7 @@ use gf_emulator_core::{Emulator, Error, Handle, Peer};
 use gf_emulator_core::{Tls, local_service::LocalService};
 #[cfg(target_os = "linux")]
 use gf_emulator_tests::point_at;
-use gf_emulator_tests::{LIMIT, Setup, config, folder, square};
+use gf_emulator_tests::{LIMIT, Setup, config, folder, square, without_and_with_tls};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -212,7 +212,7 @@ fn fifty_emulators_in_one_process_leave_no_threads() {
 
 #[test]
 fn a_stop_cancels_all_actions_and_closes_the_websocket() {
-    for tls in [false, true] {
+    for tls in without_and_with_tls() {
         let harness = Setup::new(Generation::V2).service(|service| service.tls(tls)).slow().start();
         harness.start_action(1, "print");
         harness.start_action(2, "lid_image");

@@ -7,7 +7,7 @@ use std::thread;
 
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::local_service::{Cut, Failure, Fault, Outcome, Script, ScriptStep, Seen};
-use gf_emulator_tests::{Harness, LIMIT, Setup};
+use gf_emulator_tests::{Harness, LIMIT, Setup, without_and_with_tls};
 use serde_json::{Map, Value};
 
 /// How the WebSocket is lost.
@@ -132,7 +132,7 @@ fn lose_in_action(generation: Generation, tls: bool, how: Loss, action: &Map<Str
 fn lose_all_ways(how: Loss) {
     thread::scope(|scope| {
         for generation in [Generation::V1, Generation::V2] {
-            for tls in [false, true] {
+            for tls in without_and_with_tls() {
                 scope.spawn(move || lose_in_every_action(generation, tls, how));
             }
         }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use gf_emulator_core::config::{Generation, Proxy};
 use gf_emulator_core::local_service::Cut;
 use gf_emulator_core::{Emulator, Error};
-use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, service};
+use gf_emulator_tests::{LIMIT, Setup, config, folder, point_at, service, without_and_with_tls};
 
 /// `me:a word` in Base64.
 const BASIC: &str = "Basic bWU6YSB3b3Jk";
@@ -122,7 +122,7 @@ fn assert_no_credentials(folder: &Path) {
 #[test]
 fn every_connection_goes_through_the_proxy_and_no_credentials_are_recorded() {
     for generation in [Generation::V1, Generation::V2] {
-        for tls in [true, false] {
+        for tls in without_and_with_tls() {
             let (proxy, recorded) = (StubProxy::start(&[]), tempfile::tempdir().unwrap());
             let (url, target) = (proxy.url(), Arc::clone(&proxy.target));
             let harness = Setup::new(generation)

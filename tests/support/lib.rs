@@ -92,6 +92,18 @@ pub fn point_at(config: &mut Config, service: &LocalService, folder: &Path) {
     }
 }
 
+/// Returns whether tests can use TLS with the root of a local service. Set `GF_TESTS_WITHOUT_TLS` where no private root is
+/// trusted, such as under wine.
+#[must_use]
+pub fn can_use_tls() -> bool {
+    std::env::var_os("GF_TESTS_WITHOUT_TLS").is_none()
+}
+
+/// Returns the values of [`Builder::tls`] for a test of both: without, and with TLS if it [can be used](can_use_tls).
+pub fn without_and_with_tls() -> impl Iterator<Item = bool> {
+    [false, true].into_iter().filter(|&tls| !tls || can_use_tls())
+}
+
 /// Returns a service for this machine only, with the square as its job.
 #[must_use]
 pub fn service() -> Builder {
