@@ -18,7 +18,7 @@ use crate::system;
 /// Frames that the machine has not read yet. While rx is full, the socket is not read.
 const RX_CAPACITY: usize = 16;
 /// Messages that the transport has not taken yet. The WebSocket thread moves them to its outbox at once.
-const TX_CAPACITY: usize = 64;
+const TX_CAPACITY: usize = 32;
 /// How long `send` waits on a full queue after a stop.
 const SEND_TIMEOUT_AFTER_STOP: Duration = Duration::from_millis(500);
 
@@ -92,7 +92,7 @@ pub struct Tx {
 }
 
 impl Tx {
-    /// Queues a message. Blocks while the queue is full (64 messages). The WebSocket thread always drains it. An
+    /// Queues a message. Blocks while the queue is full (32 messages). The WebSocket thread always drains it. An
     /// in-memory peer may not; then stopping the machine ends the wait within 500 ms.
     ///
     /// # Errors
@@ -197,7 +197,7 @@ impl Stopper {
 
 /// The transport's side of the two queues, for a program that carries the messages itself.
 ///
-/// Read `rx` while the machine runs: the machine blocks while 64 messages are unread.
+/// Read `rx` while the machine runs: the machine blocks while 32 messages are unread.
 #[derive(Debug)]
 pub struct Peer {
     /// Frames for the machine: one or more JSON objects, one per line. Dropping it tells the machine that no more will
