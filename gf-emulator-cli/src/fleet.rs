@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
+use gf_emulator_core::Error;
 use gf_emulator_core::config::Template;
 use gf_emulator_core::files;
 use gf_emulator_core::fleet::{
@@ -165,7 +166,11 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     options.rate = arguments.rate;
     options.schedule = arguments.at;
     options.secrets = logging::secrets().clone();
-    let fleet = Fleet::start(members, options)?;
+    // Nothing is connected yet: all but threads is about configured files.
+    let fleet = Fleet::start(members, options).map_err(|error| match error {
+        Error::Thread { .. } => CliError::failed(error),
+        error => CliError::usage(error),
+    })?;
     let control = fleet.control();
     signals::on_stop_within(GRACE, move || _ = control.order(Command::Stop));
     let metrics = listener.map(|listener| MetricsServer::start(listener, fleet.control())).transpose()?;

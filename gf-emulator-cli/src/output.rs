@@ -44,10 +44,14 @@ fn note(written: io::Result<()>) {
     }
 }
 
-/// Prints a line to stderr: an error, or what was asked for.
+/// Prints a line to stderr: an error, or what was asked for. In one write, so that lines of several programs do not mix.
 pub(crate) fn eprint(line: impl Display) {
-    let _ =
-        if console::has_color() { writeln!(anstream::stderr(), "{line}") } else { writeln!(io::stderr(), "{line}") };
+    let line = format!("{line}\n");
+    let _ = if console::has_color() {
+        anstream::stderr().write_all(line.as_bytes())
+    } else {
+        io::stderr().write_all(line.as_bytes())
+    };
 }
 
 /// Prints a line to stderr, unless `--quiet` was given.

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use gf_emulator_core::config::Button;
 use gf_emulator_core::follow::Follower;
@@ -129,8 +130,8 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     // Before the link is printed: whoever reads it may send a signal at once.
     let handle = emulator.handle();
     signals::on_stop(move || handle.stop());
-    let was_lost = AtomicBool::new(false);
-    emulator.on_event(move |event| report_connection(event, &was_lost));
+    let (is_away, retry_for) = (AtomicBool::new(false), config.service.retry_for);
+    emulator.on_event(move |event| report_connection(event, &is_away, retry_for));
     let follower = match (listener, emulator.recorder()) {
         (Some(listener), Some(recorder)) => Some(Follower::with_listener(listener, &recorder, emulator.handle())?),
         _ => None,
@@ -145,14 +146,18 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
 }
 
 /// Says on the console when the service is away, and when it is back.
-fn report_connection(event: &EmulatorEvent, was_lost: &AtomicBool) {
+fn report_connection(event: &EmulatorEvent, is_away: &AtomicBool, retry_for: Duration) {
     match event {
+        EmulatorEvent::SignInFailed { reason, .. } if !is_away.swap(true, Ordering::Relaxed) => {
+            let (reason, seconds) = (logging::clean(reason), retry_for.as_secs_f64());
+            notice(format_args!("{reason}; trying again for up to {seconds} s"));
+        }
         EmulatorEvent::Disconnected { reason, is_stopped: false, .. } => {
-            was_lost.store(true, Ordering::Relaxed);
+            is_away.store(true, Ordering::Relaxed);
             let reason = logging::clean(reason);
             notice(format_args!("the service is away ({reason}); reconnecting until it is back"));
         }
-        EmulatorEvent::Connected { .. } if was_lost.swap(false, Ordering::Relaxed) => notice("the service is back"),
+        EmulatorEvent::Connected { .. } if is_away.swap(false, Ordering::Relaxed) => notice("the service is back"),
         _ => {}
     }
 }

@@ -45,6 +45,12 @@ pub enum EmulatorEvent {
         /// The configured `status_service_url`.
         url: String,
     },
+    /// A sign-in before the first connection failed. It is repeated with growing pauses, for up to `retry_for_s`.
+    #[non_exhaustive]
+    SignInFailed {
+        /// Why.
+        reason: String,
+    },
     /// The WebSocket was closed, by either side, or lost. Unless the emulator was stopped, it reconnects.
     #[non_exhaustive]
     Disconnected {
@@ -133,6 +139,7 @@ impl fmt::Display for EmulatorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected { url } => write!(f, "connected to {url}"),
+            Self::SignInFailed { reason } => write!(f, "cannot sign in yet: {reason}"),
             Self::Disconnected { reason, .. } => write!(f, "disconnected: {reason}"),
             Self::ActionAccepted { action_id, action } => write!(f, "{action} {action_id} accepted"),
             Self::ActionIgnored { action_id, action, reason } => write!(f, "{action} {action_id} ignored: {reason}"),

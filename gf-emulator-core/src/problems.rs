@@ -62,7 +62,7 @@ impl fmt::Display for Problems {
             }
         }
         for warning in &self.warnings {
-            write!(f, "\n{}:{}: warning: {}", self.source, warning.line, warning.what)?;
+            write!(f, "\nremark: {}:{}: {}", self.source, warning.line, warning.what)?;
         }
         Ok(())
     }

@@ -178,7 +178,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     }
     let max_mm_s = job.max_speed_mm_s();
     if let Some(speed) = arguments.speed.filter(|&speed| speed > max_mm_s) {
-        remarks.push(format!("the head reaches {max_mm_s} mm/s, and --speed {speed} is taken as that"));
+        remarks.push(format!("--speed {speed} is too fast for the head: {max_mm_s} mm/s is used instead"));
     }
     // G-code says itself where the head ends.
     if is_gcode { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;

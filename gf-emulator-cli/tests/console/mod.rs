@@ -186,3 +186,21 @@ fn run_says_when_the_service_is_away_and_when_it_is_back() {
     assert_eq!(ended.stderr.matches("the service is away").count(), 1, "{}", ended.stderr);
     assert!(!ended.stderr.contains(PASSWORD), "{}", ended.stderr);
 }
+
+#[test]
+#[cfg(unix)]
+fn run_says_why_it_cannot_sign_in_yet() {
+    let folder = folder();
+    let mut serve = command(folder.path());
+    let fault = "status=503 on=POST:/machines/sign_in times=2";
+    serve.args(["serve", "--listen", "127.0.0.1:0", "--plain", "--fault", fault]);
+    let service = Program::start(serve);
+    let machine = start_machine(&folder, &service, "", "");
+    let reason = machine.wait_line("HTTP 503");
+    assert!(reason.ends_with("; trying again for up to 300 s"), "{reason}");
+    machine.wait_line("the service is back");
+    machine.terminate();
+    let ended = machine.end();
+    ended.expect(0);
+    assert_eq!(ended.stderr.matches("trying again").count(), 1, "{}", ended.stderr);
+}

@@ -250,7 +250,11 @@ fn an_input_that_cannot_be_opened_is_wrong_usage() {
         }
     }
     for arguments in [&["report", "job.puls"][..], &["serve", "--listen", "127.0.0.1:0", "--replay", "job.puls"]] {
-        expect(&run(&folder, arguments), 2, "cannot read job.puls: it is a file, not a folder");
+        expect(
+            &run(&folder, arguments),
+            2,
+            "cannot read job.puls: it is neither the folder of a recording nor its session.jsonl",
+        );
     }
 }
 

@@ -51,7 +51,7 @@ fn reports_differences_and_waits_and_ends_when_the_machine_leaves() {
     let mut awaited = vec![
         "settings 1: settings:completed: settings.a is 2, recorded: 1",
         "waiting for hunt:starting (message 1 of action 2 in the recording), at most 2 s more",
-        "hunt:starting (message 1 of action 2 in the recording) did not arrive within 3s",
+        "hunt:starting (message 1 of action 2 in the recording) did not arrive within 3.0 s",
     ];
     while !awaited.is_empty() {
         let line = service.program.wait_line("");

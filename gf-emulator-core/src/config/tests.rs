@@ -230,7 +230,7 @@ refuse_bytes: -1
     test.cfg:28: z_home_offset must be a number of half steps from -100 to 100
     test.cfg:29: refuse_bytes must be a number of bytes, or 0 for no limit
     test.cfg: hostname in [MACHINE] is missing: set it
-    test.cfg:16: warning: a % in firmware is kept as it is: %(name)s refers to a key, %% is a percent sign
+    remark: test.cfg:16: a % in firmware is kept as it is: %(name)s refers to a key, %% is a percent sign
     ");
     let Err(Problems { list, .. }) = read(text) else { panic!("no problems") };
     let lines: Vec<_> = list.iter().filter_map(|problem| problem.line).collect();

@@ -125,7 +125,7 @@ impl Runner<'_> {
                 // If the machine is disconnected, it may be about to come back.
                 self.wait_link(timeout)?;
                 self.given_up.insert(counted);
-                Err(StepError::TimedOut(format!("{what} did not arrive within {timeout:?}")))
+                Err(StepError::TimedOut(format!("{what} did not arrive within {:.1} s", timeout.as_secs_f64())))
             }
             Err(_) => Err(StepError::Stopped),
         }

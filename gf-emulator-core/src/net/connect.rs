@@ -63,6 +63,7 @@ fn open_tcp(origin: &Origin, network: &Network, deadline: Instant, cancel: &Canc
     let loopback_only = !origin.scheme.is_encrypted();
     let socket = connect(proxy_origin.as_ref().unwrap_or(origin), loopback_only, deadline, cancel);
     let socket = socket.map_err(|e| match proxy {
+        Some(proxy) if e.kind() == io::ErrorKind::TimedOut => proxy::timed_out(proxy),
         Some(proxy) => io::Error::new(e.kind(), format!("the proxy {proxy}: {e}")),
         None => e,
     })?;

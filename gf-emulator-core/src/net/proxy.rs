@@ -23,11 +23,16 @@ pub(super) struct ProxyRefused {
     pub(super) had_credentials: bool,
 }
 
+/// The error of a proxy that does not accept a connection, or does not answer on it, before the deadline.
+pub(super) fn timed_out(proxy: &Proxy) -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, format!("the proxy {proxy} did not respond in time"))
+}
+
 /// Asks the proxy at the other end of `tcp` to connect to `origin`. Afterwards `tcp` is a connection to that host.
 pub(super) fn open_tunnel(tcp: &mut TcpConnection, proxy: &Proxy, origin: &Origin) -> io::Result<()> {
     let invalid = |what: &str| io::Error::new(io::ErrorKind::InvalidData, format!("the proxy {proxy} {what}"));
     let broken = |e: io::Error| match e.kind() {
-        io::ErrorKind::TimedOut => io::Error::new(e.kind(), format!("the proxy {proxy} did not respond in time")),
+        io::ErrorKind::TimedOut => timed_out(proxy),
         _ => io::Error::new(e.kind(), format!("the proxy {proxy} closed the connection: {e}")),
     };
     tcp.write_all(connect_request(proxy, origin).as_bytes()).map_err(broken)?;

@@ -107,5 +107,5 @@ fn already_recorded(folder: &Path) -> Error {
 
 fn taken(folder: &Path, reason: &'static str) -> Error {
     let source = io::Error::new(io::ErrorKind::AlreadyExists, reason);
-    failed("begin a recording in", &folder.join(SESSION_FILE), source)
+    failed("begin a recording in", folder, source)
 }

@@ -97,10 +97,10 @@ impl Recording {
             }
             _ => (path, path.join(SESSION_FILE)),
         };
-        if let Ok(metadata) = folder.metadata()
-            && !metadata.is_dir()
-        {
-            let source = files::not_a_folder("it", &metadata);
+        if folder.metadata().is_ok_and(|metadata| !metadata.is_dir()) {
+            let reason = "it is neither the folder of a recording nor its session.jsonl; to read a HAR file or a log of a mock \
+                          service, make a recording of it with \"import\"";
+            let source = io::Error::new(io::ErrorKind::NotADirectory, reason);
             return Err(Error::File { doing: "read", path: folder.into(), source });
         }
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
@@ -109,7 +109,7 @@ impl Recording {
         let first = lines.next().map_err(failed)?;
         let text = first.ok_or_else(|| invalid("the file is empty".into()))?.map_err(&invalid)?;
         // Check the version before the fields: they may differ in newer versions.
-        let (json, _) = display::parse_value(&text).map_err(|e| invalid(e.to_string()))?;
+        let (json, _) = display::parse_value(&text).map_err(|e| invalid(format!("this is not a recording: {e}")))?;
         match json["format"].as_u64() {
             Some(format) if (1..=FORMAT_VERSION.into()).contains(&format) => {}
             Some(format) => {

@@ -234,7 +234,7 @@ fn a_missing_key_is_reported_with_the_unknown_one() {
     let password = |name: &str| (name == "GF_MACHINE_PASSWORD").then(|| "0123456789abcdef".repeat(4));
     let problems = Config::from_cfg("my.cfg", text, &password).expect_err("the serial number is missing");
     let text = problems.to_string();
-    assert!(text.contains("my.cfg:2: warning: unknown key serail in [MACHINE]: did you mean serial?"), "{text}");
+    assert!(text.contains("remark: my.cfg:2: unknown key serail in [MACHINE]: did you mean serial?"), "{text}");
 }
 
 #[test]

@@ -33,8 +33,9 @@ impl Layers {
         let max = job.max_speed_mm_s();
         for (name, settings) in self.given() {
             if let Some(speed) = settings.speed.filter(|&speed| speed > max) {
-                remarks
-                    .push(format!("layer {name}: the head reaches {max} mm/s, and the speed {speed} is taken as that"));
+                remarks.push(format!(
+                    "layer {name}: a speed of {speed} is too fast for the head: {max} mm/s is used instead"
+                ));
             }
         }
         let before = job.checkpoint();
@@ -260,7 +261,11 @@ mod tests {
     #[test]
     fn what_cannot_be_drawn_as_asked_has_a_remark() {
         for (shapes, settings, expected) in [
-            ("<rect width='9' height='9' stroke='red'/>", "red=cut,speed=1000", "the head reaches 187.5 mm/s"),
+            (
+                "<rect width='9' height='9' stroke='red'/>",
+                "red=cut,speed=1000",
+                "a speed of 1000 is too fast for the head: 187.5 mm/s",
+            ),
             ("<rect width='9' height='.0005' fill='red'/><path d='M0 9H9' stroke='red'/>", "", "1 shape too thin"),
             ("<path d='M9 9h0M0 0H9' stroke='red'/><path d='M5 5h0' stroke='red'/>", "", "lines without a length"),
         ] {

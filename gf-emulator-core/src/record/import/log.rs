@@ -27,7 +27,8 @@ use crate::record::watched_file::OnProgress;
 use crate::secrets::PUBLIC_REQUEST_HEADERS;
 use crate::{Error, Result, Secret, files};
 
-const NO_LINES: &str = "no valid lines: expected JSON objects with \"t\" in seconds and a known \"kind\"";
+const NO_LINES: &str =
+    "no valid lines: expected a HAR file, or a log of JSON objects with \"t\" in seconds and a known \"kind\"";
 const EMPTY: &str = "the file is empty";
 
 /// Converts a log; see [`import`](super::import()).
