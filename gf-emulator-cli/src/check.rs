@@ -13,6 +13,10 @@ use crate::configuration::{self, ConfigArgument, Loaded, Place};
 use crate::error::CliError;
 use crate::output::print;
 
+const NO_PICTURE: &str = "no picture ";
+const WITHOUT_PICTURES: &str = "\nWithout a picture, actions that need it fail; `run` starts all the same. The pictures are \
+                                photographs taken by your machine: see docs/real-service.md.";
+
 /// Check the configuration without connecting to anything
 ///
 /// Says which file was taken, and reports every problem with its line, then every file that cannot be used: certificates,
@@ -69,7 +73,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let name = place.path.display();
     if !problems.is_empty() {
-        return Err(CliError::usage(format_args!("{name} is incomplete:\n{}", problems.join("\n"))));
+        let error = CliError::usage(format_args!("{name} is incomplete:\n{}", problems.join("\n")));
+        let has_pictures = !problems.iter().any(|problem| problem.starts_with(NO_PICTURE));
+        return Err(if has_pictures { error } else { error.and(WITHOUT_PICTURES) });
     }
     if !arguments.json {
         print(format_args!("{name} is good"));
@@ -94,7 +100,7 @@ fn examine(loaded: Loaded, path: &Path) -> (Settings, Vec<String>) {
     let mut config = loaded.config;
     let mut problems = unwritable(&config, path);
     let machine = CannedMachine::new(&config);
-    problems.extend(machine.missing_pictures().iter().map(|picture| format!("no picture {}", picture.display())));
+    problems.extend(machine.missing_pictures().iter().map(|picture| format!("{NO_PICTURE}{}", picture.display())));
     // A check creates no recording.
     config.logging.record_dir = None;
     let mut settings = vec![

@@ -166,7 +166,7 @@ pub(crate) fn run(arguments: Arguments) -> Result<(), CliError> {
     options.rate = arguments.rate;
     options.schedule = arguments.at;
     options.secrets = logging::secrets().clone();
-    // Nothing is connected yet: all but threads is about configured files.
+    // Nothing is connected yet: every error but that of a thread is about a configured file.
     let fleet = Fleet::start(members, options).map_err(|error| match error {
         Error::Thread { .. } => CliError::failed(error),
         error => CliError::usage(error),

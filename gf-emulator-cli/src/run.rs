@@ -4,7 +4,6 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use gf_emulator_core::config::Button;
 use gf_emulator_core::follow::Follower;
@@ -130,8 +129,8 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     // Before the link is printed: whoever reads it may send a signal at once.
     let handle = emulator.handle();
     signals::on_stop(move || handle.stop());
-    let (is_away, retry_for) = (AtomicBool::new(false), config.service.retry_for);
-    emulator.on_event(move |event| report_connection(event, &is_away, retry_for));
+    let (was_connected, is_away) = (AtomicBool::new(false), AtomicBool::new(false));
+    emulator.on_event(move |event| report_connection(event, &was_connected, &is_away));
     let follower = match (listener, emulator.recorder()) {
         (Some(listener), Some(recorder)) => Some(Follower::with_listener(listener, &recorder, emulator.handle())?),
         _ => None,
@@ -145,19 +144,23 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     Ok(Machine { emulator, _follower: follower, _temp_recording: temp_recording })
 }
 
-/// Says on the console when the service is away, and when it is back.
-fn report_connection(event: &EmulatorEvent, is_away: &AtomicBool, retry_for: Duration) {
+/// Says on the console when the service cannot be reached yet, when it is away, and when it is there.
+fn report_connection(event: &EmulatorEvent, was_connected: &AtomicBool, is_away: &AtomicBool) {
     match event {
-        EmulatorEvent::SignInFailed { reason, .. } if !is_away.swap(true, Ordering::Relaxed) => {
-            let (reason, seconds) = (logging::clean(reason), retry_for.as_secs_f64());
-            notice(format_args!("{reason}; trying again for up to {seconds} s"));
+        EmulatorEvent::ConnectFailed { reason, .. } if !is_away.swap(true, Ordering::Relaxed) => {
+            notice(format_args!("{}; trying again", logging::clean(reason)));
         }
         EmulatorEvent::Disconnected { reason, is_stopped: false, .. } => {
             is_away.store(true, Ordering::Relaxed);
             let reason = logging::clean(reason);
             notice(format_args!("the service is away ({reason}); reconnecting until it is back"));
         }
-        EmulatorEvent::Connected { .. } if is_away.swap(false, Ordering::Relaxed) => notice("the service is back"),
+        EmulatorEvent::Connected { .. } => {
+            let was_connected = was_connected.swap(true, Ordering::Relaxed);
+            if is_away.swap(false, Ordering::Relaxed) {
+                notice(if was_connected { "the service is back" } else { "connected" });
+            }
+        }
         _ => {}
     }
 }

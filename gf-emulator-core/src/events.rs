@@ -45,11 +45,14 @@ pub enum EmulatorEvent {
         /// The configured `status_service_url`.
         url: String,
     },
-    /// A sign-in before the first connection failed. It is repeated with growing pauses, for up to `retry_for_s`.
+    /// Before the first connection, a sign-in or the opening of the WebSocket failed, and is tried again. The last failure,
+    /// after `retry_for_s`, is the error of [`connect`](crate::Emulator::connect) instead.
     #[non_exhaustive]
-    SignInFailed {
+    ConnectFailed {
         /// Why.
         reason: String,
+        /// The pause before the next attempt.
+        retry_in: Duration,
     },
     /// The WebSocket was closed, by either side, or lost. Unless the emulator was stopped, it reconnects.
     #[non_exhaustive]
@@ -139,7 +142,9 @@ impl fmt::Display for EmulatorEvent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Connected { url } => write!(f, "connected to {url}"),
-            Self::SignInFailed { reason } => write!(f, "cannot sign in yet: {reason}"),
+            Self::ConnectFailed { reason, retry_in } => {
+                write!(f, "{reason}; trying again in {:.1} s", retry_in.as_secs_f64())
+            }
             Self::Disconnected { reason, .. } => write!(f, "disconnected: {reason}"),
             Self::ActionAccepted { action_id, action } => write!(f, "{action} {action_id} accepted"),
             Self::ActionIgnored { action_id, action, reason } => write!(f, "{action} {action_id} ignored: {reason}"),

@@ -44,7 +44,7 @@ fn main() -> ExitCode {
         ("random steps of X and Y", random(0x0f)),
         ("X reverses in each tick", repeated(&[0x01, 0x03])),
         ("a power byte in each second tick", repeated(&[0x81, 0x11])),
-        // The slowest of 1,800 random bodies.
+        // Like the slowest of 1,800 random bodies.
         ("the same power between short fires", repeated(&[0x01, 0x13, 0x81, 0x13, 0x81, 0x01, 0x01])),
         ("two powers, and the lens reverses", repeated(&[0xa0, 0x36, 0x69, 0xa1, 0x36, 0x69, 0x69])),
         ("slanted lines with the laser on", repeated(&[0x19, 0x11, 0x14])),

@@ -34,7 +34,9 @@ fn the_newest_files_lack_only_identity_and_pictures() {
         fs::write(&path, &filled_in).unwrap();
         let ended = run(&folder, &["check", "--config", "my.cfg"]);
         ended.expect(2);
-        let problems: Vec<_> = ended.stderr.lines().skip(1).collect();
+        let mut problems: Vec<_> = ended.stderr.lines().skip(1).collect();
+        let advice = problems.pop().unwrap();
+        assert!(advice.starts_with("Without a picture, actions that need it fail"), "{}", ended.stderr);
         assert!(problems.iter().all(|line| line.starts_with("no picture ")), "{}", ended.stderr);
 
         let images = folder.path().join("images");

@@ -214,8 +214,14 @@ impl Scenario {
     /// [`ScenarioError`] with the place and the reason.
     pub fn from_json(text: &str) -> Result<Self, ScenarioError> {
         let mut json = serde_json::Deserializer::from_str(text);
-        let scenario: Self = serde_path_to_error::deserialize(&mut json)
-            .map_err(|e| ScenarioError { path: e.path().to_string(), reason: e.inner().to_string() })?;
+        let scenario: Self = serde_path_to_error::deserialize(&mut json).map_err(|e| match e.path().to_string() {
+            // The text is no JSON object, or one of something else.
+            path if path == "." || path.starts_with('[') => ScenarioError {
+                path: "the whole text".to_owned(),
+                reason: format!("expected a JSON object with name, demands, why, generation and steps: {}", e.inner()),
+            },
+            path => ScenarioError { path, reason: e.inner().to_string() },
+        })?;
         json.end().map_err(|e| ScenarioError { path: "at the end".to_owned(), reason: e.to_string() })?;
         for (number, step) in scenario.steps.iter().enumerate() {
             if let Some(id) = step.ids().into_iter().find(|id| !(1..LAST_ID).contains(id)) {
@@ -439,5 +445,9 @@ mod tests {
             assert!(with_step(step).starts_with(path), "{step}: {}", with_step(step));
         }
         assert!(Scenario::from_json("{}").unwrap_err().to_string().contains("missing field"));
+        for other in [r#"[{"send": {}}]"#, "[GENERAL]", "", "5"] {
+            let error = Scenario::from_json(other).unwrap_err().to_string();
+            assert!(error.starts_with("the whole text: expected a JSON object with name, demands"), "{other}: {error}");
+        }
     }
 }

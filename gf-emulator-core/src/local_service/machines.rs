@@ -128,7 +128,8 @@ impl Machines {
         drop(registry);
         if evicted.is_some() && !self.has_evicted.swap(true, Ordering::Relaxed) {
             log::warn!(
-                "local service: there are more than {} machines: for each new one, another is signed out",
+                "local service: there are more than {} machines: for each new one, another is signed out; allow more \
+                 (`serve --machines`)",
                 self.rules.machines
             );
         }

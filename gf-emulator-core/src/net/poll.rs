@@ -156,12 +156,22 @@ mod tests {
     }
 
     #[test]
-    fn shutting_down_a_watched_socket_wakes() {
+    fn shutting_down_a_watched_socket_wakes_unless_it_is_half_closed() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let connect = || Arc::new(TcpSocket::from(TcpStream::connect(listener.local_addr().unwrap()).unwrap()));
         let deadline = far_deadline();
-        // The poller does not have the socket itself, which some systems wake when it is shut down.
         let mut poll = Poll::new().unwrap();
+        let half_closed = connect();
+        half_closed.shutdown(Shutdown::Write).unwrap();
+        poll.watch(Socket::Tcp(Arc::clone(&half_closed))).unwrap();
+        let soon = Instant::now() + Duration::from_millis(20);
+        poll.wait(Interest::Readable, Some(soon)).unwrap();
+        assert!(Instant::now() >= soon);
+        assert!(half_closed.has_waker());
+        poll.unwatch();
+        assert!(!half_closed.has_waker());
+
+        // The poller does not have the socket itself, which some systems wake when it is shut down.
         let watched = connect();
         watched.set_waker(Some(poll.waker()));
         watched.shutdown(Shutdown::Both).unwrap();

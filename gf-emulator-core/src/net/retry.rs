@@ -6,8 +6,9 @@ use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
 use crate::net::CancelToken;
+use crate::record::Telemetry;
 use crate::system;
-use crate::{Error, Result};
+use crate::{EmulatorEvent, Error, Result};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// A larger `Retry-After` is cut to this.
@@ -78,6 +79,7 @@ impl Backoff {
 pub(crate) fn retry<T>(
     what: &str,
     cancel: &CancelToken,
+    telemetry: &Telemetry,
     timeout: Duration,
     mut attempt: impl FnMut(Duration) -> Result<T>,
 ) -> Result<T> {
@@ -95,6 +97,8 @@ pub(crate) fn retry<T>(
             return Err(error);
         }
         log::warn!("{what}: {error}; retrying in {:.1} s", pause.as_secs_f64());
+        let reason = telemetry.secrets().redact(&error.to_string());
+        telemetry.emit(|| EmulatorEvent::ConnectFailed { reason, retry_in: pause });
         if !cancel.pause(next) {
             return Err(Error::Interrupted);
         }
@@ -149,7 +153,7 @@ mod tests {
         let cancel = CancelToken::default();
         let attempts = |error: fn() -> Error, cancel: &CancelToken| {
             let mut count = 0;
-            let result: Result<()> = retry("test", cancel, Duration::ZERO, |_| {
+            let result: Result<()> = retry("test", cancel, &Telemetry::default(), Duration::ZERO, |_| {
                 count += 1;
                 Err(error())
             });
@@ -159,10 +163,11 @@ mod tests {
         assert!(matches!(attempts(unreachable, &cancel), (1, Error::Unreachable { .. })), "no pause fits");
         assert!(matches!(attempts(|| Error::Interrupted, &cancel), (1, Error::Interrupted)));
         cancel.cancel();
-        let interrupted: Result<()> = retry("test", &cancel, Duration::from_secs(60), |_| Err(unreachable()));
+        let interrupted: Result<()> =
+            retry("test", &cancel, &Telemetry::default(), Duration::from_secs(60), |_| Err(unreachable()));
         assert!(matches!(interrupted, Err(Error::Interrupted)));
         let mut failures = 1;
-        let second = retry("test", &CancelToken::default(), Duration::from_secs(60), |left| {
+        let second = retry("test", &CancelToken::default(), &Telemetry::default(), Duration::from_secs(60), |left| {
             assert!(left <= Duration::from_secs(60));
             failures -= 1;
             if failures == 0 { Err(unreachable()) } else { Ok(()) }

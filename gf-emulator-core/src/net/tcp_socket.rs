@@ -17,8 +17,10 @@ pub(crate) struct TcpSocket {
 
 #[derive(Debug, Default)]
 struct Watch {
+    /// Whether reading was shut down.
     is_shut_down: bool,
-    /// Of the poller that watches the socket; of the last one, if there are several.
+    /// Of the poller that watches the socket. If there are several, as on the server's side, whoever shuts the socket down
+    /// has to wake the others.
     waker: Option<Waker>,
 }
 
@@ -32,19 +34,29 @@ impl TcpSocket {
         watch.waker = waker;
     }
 
-    /// Shuts the connection down. Reads or writes then fail or return the end, also those that wait in a poller.
+    /// Shuts the connection down. With [`Shutdown::Both`] and [`Shutdown::Read`], reads then fail or return the end, also
+    /// those that wait in a poller.
     ///
     /// # Errors
     ///
     /// If the connection is already closed.
     pub(crate) fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         let result = self.stream.shutdown(how);
-        let mut watch = lock(&self.watch);
-        watch.is_shut_down = true;
-        if let Some(waker) = &watch.waker {
-            waker.wake();
+        if how != Shutdown::Write {
+            let mut watch = lock(&self.watch);
+            watch.is_shut_down = true;
+            if let Some(waker) = &watch.waker {
+                waker.wake();
+            }
         }
         result
+    }
+}
+
+#[cfg(test)]
+impl TcpSocket {
+    pub(super) fn has_waker(&self) -> bool {
+        lock(&self.watch).waker.is_some()
     }
 }
 

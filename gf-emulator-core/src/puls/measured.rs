@@ -96,7 +96,7 @@ pub struct Measured {
     /// Ticks in dense stretches: the head turns, or laser or power change, so often and for so long that finding all
     /// segments would take too long. 0 for a job that a machine can follow.
     ///
-    /// Of these stretches, each block of 64 ticks counts as one straight line; if an axis reverses in it, each of its steps
+    /// Of these stretches, each block of 64 ticks counts as one straight line; if X or Y reverses in it, each of their steps
     /// counts as a line. All their time counts as moving, a block has one density and at most one dot, and each power has a
     /// share of the distance by its time. Everything else is exact.
     pub dense_ticks: u64,

@@ -98,8 +98,8 @@ impl Recording {
             _ => (path, path.join(SESSION_FILE)),
         };
         if folder.metadata().is_ok_and(|metadata| !metadata.is_dir()) {
-            let reason = "it is neither the folder of a recording nor its session.jsonl; to read a HAR file or a log of a mock \
-                          service, make a recording of it with \"import\"";
+            let reason = "it is neither the folder of a recording nor its session.jsonl (\"import\" makes a recording of a HAR \
+                          file, or of a log of a mock service)";
             let source = io::Error::new(io::ErrorKind::NotADirectory, reason);
             return Err(Error::File { doing: "read", path: folder.into(), source });
         }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::net::http::{Http, Method, Request, Response};
 use crate::net::retry::retry;
 use crate::net::url::Url;
-use crate::{Config, EmulatorEvent, Error, Result, Secret};
+use crate::{Config, Error, Result, Secret};
 
 /// Longer than any token seen (a JWT of a few hundred bytes), and short enough for a header.
 const MAX_TOKEN_LENGTH: usize = 8 << 10;
@@ -54,15 +54,7 @@ impl Credentials {
     /// [`Error::SignInRefused`] at once if the credentials are wrong (400, 401, 422); [`Error::Interrupted`]; the last
     /// error when the time is up.
     pub(crate) fn sign_in_with_retries(&self, http: &Http, timeout: Duration) -> Result<Tokens> {
-        retry("sign-in", http.cancel_token(), timeout, |_| {
-            self.sign_in(http).inspect_err(|error| {
-                if error.is_worth_retrying() {
-                    let telemetry = http.telemetry();
-                    let reason = telemetry.secrets().redact(&error.to_string());
-                    telemetry.emit(|| EmulatorEvent::SignInFailed { reason });
-                }
-            })
-        })
+        retry("sign-in", http.cancel_token(), http.telemetry(), timeout, |_| self.sign_in(http))
     }
 
     /// Signs in, without retrying.

@@ -125,7 +125,7 @@ impl WsClient {
         };
         let dialer = Dialer { sign_in: Arc::new(sign_in), network, user_agent: config.user_agent(), cancel };
         // A firmware download between sign-in and this may take longer than the token is valid for.
-        let socket = retry("connecting", &dialer.cancel, config.service.retry_for, |left| {
+        let socket = retry("connecting", &dialer.cancel, &telemetry, config.service.retry_for, |left| {
             let token = match token.take() {
                 Some(token) => token,
                 None => session.adopt(session.credentials().sign_in_with_retries(session.http(), left)?),

@@ -2,7 +2,7 @@
 
 use std::io::Cursor;
 
-use image::{DynamicImage, GrayImage, ImageDecoder, ImageReader, Limits, metadata::Orientation};
+use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, metadata::Orientation};
 
 use super::super::limit::limit;
 use super::super::{Error, Result};
@@ -23,6 +23,14 @@ pub struct Picture {
     grey: GrayImage,
 }
 
+/// Returns whether a JPEG file ends in its last scan. The decoder fills what is missing with grey.
+fn is_cut_off(jpeg: &[u8]) -> bool {
+    // Within the data of a scan, 0xff is followed by neither.
+    let last = |marker: u8| jpeg.windows(2).rposition(|bytes| *bytes == [0xff, marker]);
+    let (start_of_scan, end_of_image) = (last(0xda), last(0xd9));
+    start_of_scan > end_of_image
+}
+
 impl Picture {
     /// Decodes a PNG or JPEG file. Colours become grey by their luminance, and what is transparent becomes white. A JPEG is
     /// turned as its EXIF data say.
@@ -37,6 +45,9 @@ impl Picture {
         let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|e| failed(&e))?;
         if reader.format().is_none() {
             return Err(failed(&"it is neither PNG nor JPEG"));
+        }
+        if reader.format() == Some(ImageFormat::Jpeg) && is_cut_off(file) {
+            return Err(failed(&"the file is incomplete: its end is missing"));
         }
         let mut limits = Limits::default();
         limits.max_alloc = Some(MAX_DECODED_BYTES);

@@ -152,8 +152,13 @@ fn pictures_are_decoded_on_white_and_resampled() {
     assert_eq!(raster.pixels[..4], [0, 0, 128, 128]);
     let mut jpeg = Cursor::new(Vec::new());
     DynamicImage::from(patches()).write_to(&mut jpeg, ImageFormat::Jpeg).unwrap();
-    let raster = Picture::decode(&jpeg.into_inner()).unwrap().raster(Some(25.4), 320.0).unwrap();
+    let jpeg = jpeg.into_inner();
+    let raster = Picture::decode(&jpeg).unwrap().raster(Some(25.4), 320.0).unwrap();
     assert_eq!((raster.width, raster.height()), (320, 20));
+    // Whatever is missing, it is no picture.
+    for length in 0..jpeg.len() {
+        assert!(Picture::decode(&jpeg[..length]).is_err(), "{length} of {}", jpeg.len());
+    }
     for (bytes, message) in [
         (&b""[..], "cannot draw the picture: it is neither PNG nor JPEG"),
         (b"<html>", "cannot draw the picture: it is neither PNG nor JPEG"),

@@ -313,9 +313,12 @@ fn measure_dense(body: &[u8], pieces: usize, mut segments: Option<&mut Vec<Segme
 
 #[test]
 fn most_of_a_body_that_turns_at_each_tick_is_dense() {
-    for (pair, mm_per_tick) in
-        [([0x01, 0x03], 0.15 / 8.0), ([0x15, 0x1a | 0x01], 0.15 / 8.0 * (1.0 + 2_f64.sqrt()) / 2.0)]
-    {
+    for (pair, mm_per_tick) in [
+        ([0x01, 0x03], 0.15 / 8.0),
+        ([0x15, 0x1a | 0x01], 0.15 / 8.0 * (1.0 + 2_f64.sqrt()) / 2.0),
+        // Only the lens reverses.
+        ([0x25, 0x65], 0.15 / 8.0 * 2_f64.sqrt()),
+    ] {
         let body = pair.repeat(2_000_000);
         let measured = measure(&file(&body)[..], Limits::default()).unwrap();
         let ticks = body.len() as u64;
