@@ -121,15 +121,7 @@ impl AtomicFile {
     ///
     /// As [`persist`](Self::persist); with [`AlreadyExists`](io::ErrorKind::AlreadyExists) if there is such a file.
     pub fn persist_without_replacing(self) -> Result<PathBuf> {
-        self.file.sync().map_err(|source| self.error(source))?;
-        let Self { file, target } = self;
-        match file.rename_new(&target) {
-            Ok(()) => {
-                sync_folder(folder_of(&target));
-                Ok(target)
-            }
-            Err((_, source)) => Err(Error::File { doing: "write", path: target, source }),
-        }
+        self.persist_numbered(1)
     }
 
     /// Syncs the file and renames it without replacing another: if the target exists, to `name-2.ext`, `name-3.ext`
@@ -139,20 +131,26 @@ impl AtomicFile {
     ///
     /// As [`persist`](Self::persist).
     pub fn persist_new(self) -> Result<PathBuf> {
+        self.persist_numbered(u32::MAX)
+    }
+
+    /// Syncs the file and renames it to the first of its numbered names that is free, up to the name with number `last`.
+    fn persist_numbered(self, last: u32) -> Result<PathBuf> {
         self.file.sync().map_err(|source| self.error(source))?;
         let Self { mut file, target } = self;
-        for n in 1u32.. {
+        let mut n = 1;
+        loop {
             let path = numbered(&target, n);
             match file.rename_new(&path) {
                 Ok(()) => {
                     sync_folder(folder_of(&path));
                     return Ok(path);
                 }
-                Err((unchanged, e)) if e.kind() == io::ErrorKind::AlreadyExists => file = unchanged,
+                Err((unchanged, e)) if e.kind() == io::ErrorKind::AlreadyExists && n < last => file = unchanged,
                 Err((_, source)) => return Err(Error::File { doing: "write", path, source }),
             }
+            n += 1;
         }
-        unreachable!("a folder does not hold 2^32 files of one name")
     }
 
     /// Puts the name of this file into an error of writing it.
