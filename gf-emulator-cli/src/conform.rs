@@ -25,7 +25,8 @@ const SCENARIO_LIMIT_BYTES: u64 = 1 << 20;
 ///
 /// Serves a stand-in for the cloud service as "serve" does, waits for a machine to connect, takes it through scenarios,
 /// and prints a row for each: name, passed, failed or skipped, and for a failed one what was demanded and seen. The
-/// machine must have started anew, because some scenarios are about its first messages.
+/// machine must have started anew, because some scenarios are about its first messages. After Ctrl-C, scenarios that were
+/// not run to their end have no row; the files of --json and --junit have them as "stopped".
 ///
 /// Some scenarios need a person at the machine who opens the lid or presses the button; the program says when. No
 /// scenario needs the laser. In "refused-fire-before-power", the job has the laser on for one tick before its power is
@@ -130,23 +131,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let mut verdicts = Vec::with_capacity(scenarios.len());
     for scenario in &scenarios {
         let verdict = conformance.run(scenario, ask);
-        show(&verdict);
+        if verdict.outcome != Outcome::Stopped {
+            show(&verdict);
+        }
         verdicts.push(verdict);
     }
     conformance.service().close_within(1000, CLOSE_TIMEOUT);
     let report = Report::new(verdicts);
     write(json, &report.to_json())?;
     write(junit, &report.to_junit())?;
-    if report.failed() > 0 || report.verdicts().iter().any(was_stopped) {
+    if report.failed() > 0 || report.is_stopped() {
         return Err(CliError::failed(report));
     }
     print(&report);
     Ok(())
-}
-
-/// Returns whether the program was stopped before this scenario.
-fn was_stopped(verdict: &Verdict) -> bool {
-    matches!(&verdict.outcome, Outcome::Skipped { reason } if reason == "stopped")
 }
 
 fn list(scenario: &Scenario) {

@@ -241,7 +241,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
         service.close_within(1000, if stopped { STOP_TIMEOUT } else { CLOSE_TIMEOUT });
     });
-    let comparison = session.zip(comparer).map(|(session, comparer)| comparer.finish(session.comparer()));
+    let comparison =
+        session.zip(comparer).map(|(session, comparer)| comparer.finish(session.comparer(), outcome.is_none()));
     if is_json {
         print_end(&transcript, outcome.as_ref(), comparison.as_ref());
     }
@@ -347,11 +348,15 @@ fn report_comparison(
         say(comparison);
         return Ok(());
     }
-    let error = CliError::failed(comparison);
     Err(match outcome {
-        Some(Outcome::Failed { reason, .. }) => error.and(&format!(" (first timeout: {reason})")),
-        Some(Outcome::Done) => error,
-        None => error.and(" (stopped before the replay was done)"),
+        Some(Outcome::Failed { reason, .. }) => {
+            CliError::failed(format_args!("{comparison} (first timeout: {reason})"))
+        }
+        Some(Outcome::Done) => CliError::failed(comparison),
+        None => {
+            let found = count(comparison.differences.len() + comparison.left_out, "difference");
+            CliError::failed(format_args!("stopped before the replay was done: {found} so far"))
+        }
     })
 }
 

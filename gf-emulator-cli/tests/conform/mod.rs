@@ -119,6 +119,33 @@ fn a_signal_ends_the_wait_for_a_machine() {
 }
 
 #[test]
+#[cfg(unix)]
+fn a_signal_ends_the_scenario_that_runs_and_those_that_follow() {
+    let folder = folder();
+    let scenario = r#"{"name": "mine", "demands": "X.", "why": "Y.", "generation": "both", "steps": [{"operator": "open_lid"},
+        {"expect_event": {"name": "never", "id": 1}}]}"#;
+    fs::write(folder.path().join("mine.json"), scenario).unwrap();
+    let mut command = command(folder.path());
+    command.args(["conform", "--listen", "127.0.0.1:0", "--plain", "--timeout", "3600", "--json", "result.json"]);
+    command.args(["--scenario", "mine.json", "--scenario", "mine.json"]);
+    let conform = Program::start(command);
+    let machine = start_machine(&folder, &conform, "", "");
+    conform.wait_line("please open the lid");
+    conform.terminate();
+    let ended = conform.end();
+    drop(machine);
+    ended.expect(1);
+    assert!(!ended.stdout.contains("mine "), "{}", ended.stdout);
+    assert!(
+        ended.stderr.contains("2 scenarios: 0 passed, 0 failed, 0 skipped, 2 not run to the end"),
+        "{}",
+        ended.stderr
+    );
+    let json = json(&folder);
+    assert_eq!((&json["failed"], &json["stopped"]), (&0.into(), &2.into()), "{json}");
+}
+
+#[test]
 fn lists_every_scenario_and_knows_no_others() {
     let folder = folder();
     let ended = run(&folder, &["conform", "--list"]);

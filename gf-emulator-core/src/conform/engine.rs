@@ -74,6 +74,8 @@ struct State {
     /// How many connections are open: a machine may open the next one before the last one is closed.
     open: usize,
     is_stopped: bool,
+    /// A wait has ended because of the stop.
+    has_cut_wait: bool,
 }
 
 /// Ends a run from another thread.
@@ -81,7 +83,7 @@ struct State {
 pub struct Stopper(Arc<Watch>);
 
 impl Stopper {
-    /// Ends the wait of the scenario that runs, which then fails, and skips all that follow.
+    /// Ends the wait of the scenario that runs. It and all that follow are [`Outcome::Stopped`].
     pub fn stop(&self) {
         lock(&self.0.state).is_stopped = true;
         self.0.changed.notify_all();
@@ -115,7 +117,11 @@ impl Watch {
                 return Some(found);
             }
             let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
-            if left.is_some_and(|left| left.is_zero()) || state.is_stopped {
+            if left.is_some_and(|left| left.is_zero()) {
+                return None;
+            }
+            if state.is_stopped {
+                state.has_cut_wait = true;
                 return None;
             }
             state = wait(&self.changed, state, left);
@@ -130,7 +136,13 @@ impl Conformance {
     /// # Errors
     /// As [`Builder::start`].
     pub fn start(builder: Builder, options: Options) -> Result<Self, LocalServiceError> {
-        let state = State { judge: Judge::new(options.generation, 0), lines: Vec::new(), open: 0, is_stopped: false };
+        let state = State {
+            judge: Judge::new(options.generation, 0),
+            lines: Vec::new(),
+            open: 0,
+            is_stopped: false,
+            has_cut_wait: false,
+        };
         let watch = Arc::new(Watch { state: Mutex::new(state), changed: Condvar::new() });
         let (watching, secrets) = (Arc::clone(&watch), builder.secrets());
         let builder = builder.observer(move |seen| watching.add(seen, |text| secrets.redact(text)));
@@ -158,6 +170,9 @@ impl Conformance {
     /// Runs a scenario, and brings the machine back to rest. `ask` is called with what a person has to do, and need not
     /// wait until it is done.
     pub fn run(&mut self, scenario: &Scenario, ask: &mut dyn FnMut(OperatorTask)) -> Verdict {
+        if lock(&self.watch.state).is_stopped {
+            return Verdict::new(scenario, Outcome::Stopped, Vec::new(), Duration::ZERO);
+        }
         if let Some(reason) = self.reason_to_skip(scenario) {
             return Verdict::new(scenario, Outcome::Skipped { reason }, Vec::new(), Duration::ZERO);
         }
@@ -177,6 +192,10 @@ impl Conformance {
             let reason = self.service.secrets().redact(&reason);
             outcome = Outcome::Failed { step, reason };
         }
+        // What a stop has cut short says nothing about the machine.
+        if outcome != Outcome::Passed && lock(&self.watch.state).has_cut_wait {
+            outcome = Outcome::Stopped;
+        }
         let lines = lock(&self.watch.state).lines.clone();
         let time = started.elapsed();
         self.reset(&sent, ask);
@@ -185,9 +204,6 @@ impl Conformance {
 
     fn reason_to_skip(&self, scenario: &Scenario) -> Option<String> {
         let Options { generation, unattended, auto_button, .. } = self.options;
-        if lock(&self.watch.state).is_stopped {
-            return Some("stopped".to_owned());
-        }
         if !scenario.is_for(generation) {
             return Some(format!("not for {generation} machines"));
         }
@@ -299,13 +315,7 @@ impl Conformance {
             Found::NotYet => None,
             Found::Wrong(reason) => Some(Err(reason)),
         });
-        found.unwrap_or_else(|| {
-            Err(if lock(&self.watch.state).is_stopped {
-                format!("stopped while waiting for {expected}")
-            } else {
-                format!("{expected} did not come within {} s", timeout.as_secs_f64())
-            })
-        })
+        found.unwrap_or_else(|| Err(format!("{expected} did not come within {} s", timeout.as_secs_f64())))
     }
 
     /// Asks for the settings and waits for the answer: what the machine has sent before has arrived then.

@@ -26,13 +26,15 @@ pub enum Outcome {
         /// Why.
         reason: String,
     },
+    /// The run was stopped before it, or while it ran.
+    Stopped,
 }
 
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.word())?;
         match self {
-            Self::Passed => Ok(()),
+            Self::Passed | Self::Stopped => Ok(()),
             Self::Failed { step: Some(step), reason } => write!(f, ": step {step}: {reason}"),
             Self::Failed { step: None, reason } | Self::Skipped { reason } => write!(f, ": {reason}"),
         }
@@ -45,6 +47,7 @@ impl Outcome {
             Self::Passed => "passed",
             Self::Failed { .. } => "failed",
             Self::Skipped { .. } => "skipped",
+            Self::Stopped => "stopped",
         }
     }
 }
@@ -86,7 +89,7 @@ impl Verdict {
 
     fn to_json(&self) -> Value {
         let (step, reason) = match &self.outcome {
-            Outcome::Passed => (None, None),
+            Outcome::Passed | Outcome::Stopped => (None, None),
             Outcome::Failed { step, reason } => (*step, Some(reason)),
             Outcome::Skipped { reason } => (None, Some(reason)),
         };
@@ -129,6 +132,12 @@ impl Report {
         self.number("failed")
     }
 
+    /// Returns whether the run was stopped before its end.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.number("stopped") > 0
+    }
+
     fn number(&self, word: &str) -> usize {
         self.verdicts.iter().filter(|verdict| verdict.outcome.word() == word).count()
     }
@@ -137,8 +146,11 @@ impl Report {
     #[must_use]
     pub fn to_json(&self) -> String {
         let scenarios: Vec<_> = self.verdicts.iter().map(Verdict::to_json).collect();
-        let [passed, failed, skipped] = ["passed", "failed", "skipped"].map(|word| self.number(word));
-        let json = json!({"passed": passed, "failed": failed, "skipped": skipped, "scenarios": scenarios});
+        let [passed, failed, skipped, stopped] =
+            ["passed", "failed", "skipped", "stopped"].map(|word| self.number(word));
+        let json = json!({
+            "passed": passed, "failed": failed, "skipped": skipped, "stopped": stopped, "scenarios": scenarios
+        });
         format!("{json:#}\n")
     }
 
@@ -150,7 +162,7 @@ impl Report {
             "tests=\"{}\" failures=\"{}\" errors=\"0\" skipped=\"{}\" time=\"{seconds:.3}\"",
             self.verdicts.len(),
             self.failed(),
-            self.number("skipped")
+            self.number("skipped") + self.number("stopped")
         );
         let mut xml = format!(
             "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites {counts}>\n<testsuite name=\"conform\" {counts}>\n"
@@ -174,6 +186,7 @@ impl Verdict {
                 format!("<failure message=\"{message}\">{text}\n{seen}</failure>\n")
             }
             Outcome::Skipped { reason } => format!("<skipped message=\"{}\"/>\n", escaped(reason)),
+            Outcome::Stopped => "<skipped message=\"stopped\"/>\n".to_owned(),
         };
         let (name, seconds) = (escaped(&self.name), self.time.as_secs_f64());
         format!("<testcase classname=\"conform\" name=\"{name}\" time=\"{seconds:.3}\">\n{result}</testcase>\n")
@@ -185,7 +198,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let all = count(self.verdicts.len(), "scenario");
         let [passed, failed, skipped] = ["passed", "failed", "skipped"].map(|word| self.number(word));
-        write!(f, "{all}: {passed} passed, {failed} failed, {skipped} skipped")
+        write!(f, "{all}: {passed} passed, {failed} failed, {skipped} skipped")?;
+        if self.is_stopped() { write!(f, ", {} not run to the end", self.number("stopped")) } else { Ok(()) }
     }
 }
 
@@ -219,15 +233,16 @@ mod tests {
     fn report() -> Report {
         let failed = Outcome::Failed { step: Some(2), reason: "no \"x\u{1b}[31m\" & <y>".to_owned() };
         let skipped = Outcome::Skipped { reason: "not for 1.x machines".to_owned() };
+        let stopped = verdict(Outcome::Stopped, &[]);
         let seen = ["machine > service  ]]></failure>\u{fffe}\u{0}"];
-        Report::new(vec![verdict(Outcome::Passed, &[]), verdict(failed, &seen), verdict(skipped, &[])])
+        Report::new(vec![verdict(Outcome::Passed, &[]), verdict(failed, &seen), verdict(skipped, &[]), stopped])
     }
 
     #[test]
     fn junit_escapes_what_the_machine_sent() {
         let expected = r#"<?xml version="1.0" encoding="UTF-8"?>
-<testsuites tests="3" failures="1" errors="0" skipped="1" time="4.500">
-<testsuite name="conform" tests="3" failures="1" errors="0" skipped="1" time="4.500">
+<testsuites tests="4" failures="1" errors="0" skipped="2" time="6.000">
+<testsuite name="conform" tests="4" failures="1" errors="0" skipped="2" time="6.000">
 <testcase classname="conform" name="a" time="1.500">
 </testcase>
 <testcase classname="conform" name="a" time="1.500">
@@ -239,6 +254,9 @@ machine &gt; service  ]]&gt;&lt;/failure&gt;\u{fffd}\u{fffd}
 <testcase classname="conform" name="a" time="1.500">
 <skipped message="not for 1.x machines"/>
 </testcase>
+<testcase classname="conform" name="a" time="1.500">
+<skipped message="stopped"/>
+</testcase>
 </testsuite>
 </testsuites>
 "#;
@@ -248,7 +266,8 @@ machine &gt; service  ]]&gt;&lt;/failure&gt;\u{fffd}\u{fffd}
     #[test]
     fn json_has_everything() {
         let json: Value = serde_json::from_str(&report().to_json()).unwrap();
-        assert_eq!([&json["passed"], &json["failed"], &json["skipped"]], [1, 1, 1]);
+        assert_eq!([&json["passed"], &json["failed"], &json["skipped"], &json["stopped"]], [1, 1, 1, 1]);
+        assert_eq!(json["scenarios"][3]["outcome"], "stopped");
         let failed = &json["scenarios"][1];
         assert_eq!((&failed["outcome"], &failed["step"]), (&json!("failed"), &json!(2)));
         assert_eq!(failed["reason"], "no \"x?[31m\" & <y>");
@@ -257,7 +276,11 @@ machine &gt; service  ]]&gt;&lt;/failure&gt;\u{fffd}\u{fffd}
 
     #[test]
     fn the_sum_is_a_sentence() {
-        assert_eq!(report().to_string(), "3 scenarios: 1 passed, 1 failed, 1 skipped");
+        assert_eq!(report().to_string(), "4 scenarios: 1 passed, 1 failed, 1 skipped, 1 not run to the end");
+        assert_eq!(
+            Report::new(vec![verdict(Outcome::Passed, &[])]).to_string(),
+            "1 scenario: 1 passed, 0 failed, 0 skipped"
+        );
         assert_eq!(report().failed(), 1);
         assert_eq!(report().verdicts()[1].outcome.to_string(), "failed: step 2: no \"x?[31m\" & <y>");
     }

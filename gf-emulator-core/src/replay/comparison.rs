@@ -106,6 +106,8 @@ pub struct Comparer {
     kept_bytes: usize,
     /// How many messages and requests were not compared, because of the limits.
     uncompared: usize,
+    /// What has not arrived is no difference.
+    is_stopped: bool,
 }
 
 /// What was observed of one group.
@@ -136,6 +138,7 @@ impl Comparer {
             extra_left: EXTRA_ITEMS_LIMIT,
             kept_bytes: 0,
             uncompared: 0,
+            is_stopped: false,
         }
     }
 
@@ -175,7 +178,18 @@ impl Comparer {
 
     /// Compares the rest and returns all differences, including those that [`push`](Self::push) returned.
     #[must_use]
-    pub fn finish(mut self) -> Comparison {
+    pub fn finish(self) -> Comparison {
+        self.end()
+    }
+
+    /// Like [`finish`](Self::finish), for a replay that was stopped: what has not arrived is no difference.
+    #[must_use]
+    pub fn finish_stopped(mut self) -> Comparison {
+        self.is_stopped = true;
+        self.end()
+    }
+
+    fn end(mut self) -> Comparison {
         let recorded = Arc::clone(&self.recorded);
         for (group, items) in &recorded.transcript.groups {
             match self.indices.get(group) {
@@ -293,6 +307,7 @@ impl Comparer {
             loop {
                 let detail = match (missing.next(), added.next()) {
                     (Some(i), Some(j)) => format!("{} arrived instead of {}", names[j], expected[i]),
+                    (Some(_), None) if self.is_stopped => continue,
                     (Some(i), None) if all.len() == 1 => format!("{} did not arrive", expected[i]),
                     (Some(i), None) => {
                         format!("{} ({} of {}) did not arrive", expected[i], observed.in_order + i + 1, all.len())

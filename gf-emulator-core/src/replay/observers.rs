@@ -98,11 +98,12 @@ impl SharedComparer {
     }
 
     /// Returns the comparison, and how many of its differences [`observe`](Self::observe) has reported. Call it after the
-    /// service has stopped; `empty` takes the comparer's place.
-    pub fn finish(&self, empty: Comparer) -> (Comparison, usize) {
+    /// service has stopped; `empty` takes the comparer's place. If the replay was stopped before its end, what has not
+    /// arrived is no difference.
+    pub fn finish(&self, empty: Comparer, is_stopped: bool) -> (Comparison, usize) {
         let mut state = lock(&self.0);
         let (comparer, count) = std::mem::replace(&mut *state, (empty, 0));
-        (comparer.finish(), count)
+        (if is_stopped { comparer.finish_stopped() } else { comparer.finish() }, count)
     }
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use gf_emulator_core::config::Generation;
-use gf_emulator_core::conform::{Conformance, Options, Outcome, Scenario, Verdict};
+use gf_emulator_core::conform::{Conformance, Options, Outcome, Report, Scenario, Verdict};
 use gf_emulator_core::local_service::LocalService;
 use gf_emulator_tests::LIMIT;
 use serde_json::{Value, json};
@@ -277,5 +277,12 @@ fn a_stop_ends_the_run() {
     assert!(!conformance.wait_for_machine(Duration::MAX));
     stopping.join().unwrap();
     let verdict = conformance.run(&Scenario::built_in()[0], &mut |_| ());
-    assert_eq!(verdict.outcome.to_string(), "skipped: stopped");
+    assert_eq!(verdict.outcome, Outcome::Stopped);
+    let report = Report::new(vec![verdict]);
+    assert!(report.is_stopped());
+    assert_eq!(report.to_string(), "1 scenario: 0 passed, 0 failed, 0 skipped, 1 not run to the end");
+    assert!(
+        report.to_junit().contains("skipped=\"1\"") && report.to_junit().contains("<skipped message=\"stopped\"/>")
+    );
+    assert!(report.to_json().contains("\"stopped\": 1") && report.to_json().contains("\"outcome\": \"stopped\""));
 }
