@@ -24,7 +24,9 @@ Examples:
 Checked in the header: its codes, step frequency, serial number lock, data
 format, microsteps, fans and limits of a cut. In the body: power before fire,
 power bytes in a row, speed and acceleration, the reach of head and lens, its
-length, a dark end. And whether a gzip file is damaged.
+length, whether the laser is off and the head at rest at its end. And whether
+a gzip file is damaged. A job does not say how long it is: one that is cut
+short where the head is slow and the laser off looks complete.
 
 Without --serial, a job that is locked to one machine passes. Without --start,
 it has to fit on the bed (495 x 279 mm) from some start; if a cut does not fit

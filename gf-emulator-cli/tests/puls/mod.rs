@@ -93,8 +93,10 @@ fn info_json_is_what_the_library_measures() {
     let distance = &serde_json::from_str::<serde_json::Value>(lines[0]).unwrap()["distance"];
     let [travelled, cut, travel] = ["travelled", "cut", "travel"].map(|key| distance[key].as_f64().unwrap());
     assert!(cut > 9.9 && travel > 31.0 && (travelled - cut - travel).abs() < 1e-9, "{distance}");
-    let expected = ["job.puls", "packed.puls"].map(|name| format!("{{\"file\":\"{name}\",{}", &numbers[1..]));
-    assert_eq!(lines, expected);
+    let [job, packed] = ["job.puls", "packed.puls"].map(|name| format!("{{\"file\":\"{name}\",{}", &numbers[1..]));
+    let no = lines[1];
+    assert!(no.starts_with("{\"file\":\"no.puls\",\"error\":\"no.puls: not a pulse file: "), "{no}");
+    assert_eq!(lines, [&job, no, &packed]);
 }
 
 #[test]

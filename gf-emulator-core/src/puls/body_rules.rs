@@ -15,7 +15,10 @@ const MAX_ACCELERATION_MM_S2: f64 = 2_000.0;
 /// The speed from which an axis cannot turn back at once (ours). At twice the highest acceleration of captured jobs it is
 /// at 12 mm/s on average in the last [`REVERSAL_STEPS`] before it turns.
 const MAX_REVERSAL_MM_S: f64 = 40.0;
-/// The steps before a step backwards over which the speed is measured.
+/// The speed in the last [`REVERSAL_STEPS`] above which a job has not come to rest (ours). At twice the highest acceleration of
+/// captured jobs it is at most 15 mm/s there.
+const MAX_END_MM_S: f64 = 16.0;
+/// The steps before a step backwards, or before the end, over which the speed is measured.
 const REVERSAL_STEPS: usize = 8;
 /// Twice the highest speed of the lens in captured jobs, 5.7 mm/s (measured on hardware).
 const MAX_LENS_MM_S: f64 = 11.4;
@@ -187,12 +190,26 @@ impl<'a> Body<'a> {
         let steps = [self.position.x - before.x, self.position.y - before.y];
         for (axis, step) in steps.into_iter().enumerate().filter(|&(_, step)| step != 0) {
             if let Some(ticks) = self.last_steps[axis].add(self.ticks, step) {
-                let step_mm = [self.header.x_mm(1), self.header.y_mm(1)][axis];
-                self.reversal.add(self.ticks, REVERSAL_STEPS as f64 * step_mm * self.hz / ticks as f64);
+                self.reversal.add(self.ticks, self.steps_mm_s(axis, REVERSAL_STEPS, ticks));
             }
         }
         self.extents.x.include(self.position.x);
         self.extents.y.include(self.position.y);
+    }
+
+    /// Returns the speed of an axis that makes so many steps in so many ticks.
+    fn steps_mm_s(&self, axis: usize, steps: usize, ticks: u64) -> f64 {
+        let step_mm = [self.header.x_mm(1), self.header.y_mm(1)][axis];
+        steps as f64 * step_mm * self.hz / ticks as f64
+    }
+
+    /// Returns the speed in the last steps before the end of the faster of both axes.
+    fn last_mm_s(&self) -> f64 {
+        let speeds = self.last_steps.iter().enumerate().filter_map(|(axis, steps)| {
+            let first = steps.ticks[steps.next]?;
+            Some(self.steps_mm_s(axis, REVERSAL_STEPS - 1, self.ticks - first))
+        });
+        speeds.fold(0.0, f64::max)
     }
 
     fn step_lens(&mut self) {
@@ -243,6 +260,9 @@ impl<'a> Body<'a> {
             self.end_window();
         }
         let stops_at_end = self.acceleration.value > before_end.value;
+        let cut_short =
+            |mm_s: f64| format!("the job ends while the head moves at {mm_s:.0} mm/s: the file may be cut short");
+        let last_mm_s = self.last_mm_s();
         let mut findings = Vec::new();
         let mut find = |severity, rule, tick: u64, message| {
             let time_s = (self.hz > 0.0).then(|| tick as f64 / self.hz);
@@ -266,7 +286,7 @@ impl<'a> Body<'a> {
         }
         if self.acceleration.value > MAX_ACCELERATION_MM_S2 {
             let message = if stops_at_end {
-                format!("the job ends while the head moves at {end_mm_s:.0} mm/s: the file may be cut short")
+                cut_short(end_mm_s)
             } else {
                 let peak = self.acceleration.value;
                 format!("the acceleration reaches {peak:.0} mm/s2 over 25 ms; captured jobs have up to 1000")
@@ -302,8 +322,13 @@ impl<'a> Body<'a> {
             find(Severity::Error, OFF_BED, self.off_bed_tick.unwrap_or(last_tick), message);
         }
         if self.last & (tick::POWER | tick::FIRE) == tick::FIRE {
-            let message = "the laser still fires in the last tick; the hardware turns it off".to_owned();
-            find(Severity::Remark, "dark-end", last_tick, message);
+            let message =
+                "the laser still fires in the last tick: the file may be cut short (the hardware turns it off)";
+            find(Severity::Remark, "dark-end", last_tick, message.to_owned());
+        }
+        let stop_is_error = stops_at_end && self.acceleration.value > MAX_ACCELERATION_MM_S2;
+        if last_mm_s > MAX_END_MM_S && !stop_is_error {
+            find(Severity::Remark, "moving-end", last_tick, cut_short(last_mm_s));
         }
         findings.sort_by_key(|finding| finding.tick);
         let is_on_bed = findings.iter().all(|finding| finding.rule != OFF_BED);

@@ -23,12 +23,41 @@ pub struct Picture {
     grey: GrayImage,
 }
 
-/// Returns whether a JPEG file ends in its last scan. The decoder fills what is missing with grey.
-fn is_cut_off(jpeg: &[u8]) -> bool {
-    // Within the data of a scan, 0xff is followed by neither.
-    let last = |marker: u8| jpeg.windows(2).rposition(|bytes| *bytes == [0xff, marker]);
-    let (start_of_scan, end_of_image) = (last(0xda), last(0xd9));
-    start_of_scan > end_of_image
+/// Returns whether a PNG or JPEG file has its end. Where it is missing, the decoder of JPEG makes the rest grey, and resvg
+/// does not draw a PNG.
+pub(super) fn is_whole(file: &[u8]) -> bool {
+    if file.starts_with(b"\x89PNG") { has_end_of_png(file) } else { has_end_of_jpeg(file) }
+}
+
+fn has_end_of_png(file: &[u8]) -> bool {
+    // After the signature: chunks of a length, a type, that many bytes, and a checksum.
+    let mut rest = file.get(8..);
+    while let Some([a, b, c, d, chunk @ ..]) = rest {
+        if chunk.starts_with(b"IEND") {
+            return true;
+        }
+        let length = u32::from_be_bytes([*a, *b, *c, *d]);
+        rest = usize::try_from(length).ok().and_then(|length| chunk.get(length.checked_add(8)?..));
+    }
+    false
+}
+
+/// Thumbnails in segments, and data after the end, may have the same markers.
+fn has_end_of_jpeg(file: &[u8]) -> bool {
+    // In the data of a scan, which follow its segment, 0xff is followed by 0 or a restart marker.
+    let is_marker = |bytes: &[u8]| bytes[0] == 0xff && !matches!(bytes[1], 0x00 | 0x01 | 0xd0..=0xd7 | 0xff);
+    let mut rest = file.get(2..);
+    while let Some(at) = rest.and_then(|rest| rest.windows(2).position(is_marker)) {
+        match rest.map(|rest| &rest[at..]) {
+            Some([_, 0xd9, ..]) => return true,
+            Some([_, _, segment @ ..]) => {
+                let length = segment.first_chunk().map_or(0, |length| u16::from_be_bytes(*length));
+                rest = segment.get(usize::from(length)..);
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 impl Picture {
@@ -43,10 +72,10 @@ impl Picture {
         let failed =
             |problem: &dyn std::fmt::Display| Error::Picture { problem: problem.to_string().trim_end().to_owned() };
         let mut reader = ImageReader::new(Cursor::new(file)).with_guessed_format().map_err(|e| failed(&e))?;
-        if reader.format().is_none() {
+        if !matches!(reader.format(), Some(ImageFormat::Png | ImageFormat::Jpeg)) {
             return Err(failed(&"it is neither PNG nor JPEG"));
         }
-        if reader.format() == Some(ImageFormat::Jpeg) && is_cut_off(file) {
+        if !is_whole(file) {
             return Err(failed(&"the file is incomplete: its end is missing"));
         }
         let mut limits = Limits::default();

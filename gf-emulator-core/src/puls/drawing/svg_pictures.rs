@@ -7,6 +7,7 @@ use resvg::usvg::roxmltree::Node;
 use svgtypes::{Length, LengthUnit, ViewBox};
 
 use super::super::{Error, Result};
+use super::picture::is_whole;
 
 /// How many times longer than the other a side of a picture may be.
 const MAX_RATIO: f64 = 1000.0;
@@ -18,6 +19,9 @@ const MIN_PART: f64 = 1.0 / 4_194_304.0;
 
 /// Returns whether a file is a PNG or JPEG picture that can be drawn.
 pub(super) fn is_drawn(file: &[u8]) -> bool {
+    if !is_whole(file) {
+        return false;
+    }
     let format = match file {
         [0x89, b'P', b'N', b'G', ..] => ImageFormat::Png,
         [0xff, 0xd8, 0xff, ..] => ImageFormat::Jpeg,

@@ -14,12 +14,12 @@ fn every_rule_of_the_body_has_its_place() {
     use Severity::{Error, Remark};
     let header = Builder::new().cut_to(1.0, 0.0, 10.0, 1.0).unwrap().header().clone();
     let any = CheckOptions::default();
-    let right = |count: usize| [tick::X_STEP, 0, 0, 0].repeat(count);
+    let right = |count: usize| [[tick::X_STEP, 0, 0, 0].repeat(count), vec![0; 100]].concat();
     let lens = |count: usize| [vec![0; 1249], vec![tick::Z_STEP]].concat().repeat(count);
     let power = tick::POWER | 127;
     let swings = |steps: usize| {
         let swing = [vec![0x11; steps], vec![0x13; steps]].concat();
-        [vec![power], vec![0; 249], swing.repeat(12_500 / steps), vec![0]].concat()
+        [vec![power], vec![0; 249], swing.repeat(12_500 / steps), vec![0; 100]].concat()
     };
     let table: Vec<(Vec<u8>, &[_])> = vec![
         (vec![0; 10], &[]),
@@ -34,7 +34,7 @@ fn every_rule_of_the_body_has_its_place() {
         (lens(19), &[("lens-travel", Error, Some(23_749))]),
         ([vec![0; 99], vec![tick::Z_STEP]].concat().repeat(3), &[("lens-speed", Error, Some(199))]),
         // One step a tick from rest.
-        (vec![tick::X_STEP; 1000], &[("acceleration", Error, Some(0))]),
+        (vec![tick::X_STEP; 1000], &[("acceleration", Error, Some(0)), ("moving-end", Remark, Some(999))]),
         // Back and forth, so that every 25 ms end where they began.
         (swings(125), &[("acceleration", Error, Some(375))]),
         (swings(1), &[("acceleration", Error, Some(258))]),
@@ -52,9 +52,29 @@ fn every_rule_of_the_body_has_its_place() {
         let text = check(Job::open(&file[..]).unwrap(), &any).unwrap().findings[0].to_string();
         assert!(text.contains("the job ends while the head moves at ") && text.contains("cut short"), "{text}");
     }
+    let mut slow = Builder::new();
+    slow.cut_to(50.0, 0.0, 30.0, 1.0).unwrap();
+    let last = slow.body().len() as u64 - 1;
+    assert_eq!(rules(slow.header(), slow.body(), &any), [("dark-end", Remark, Some(last))]);
+    for end in (2_000..slow.body().len() - 2_000).step_by(997) {
+        let found = rules(slow.header(), &slow.body()[..end], &any);
+        assert!(found.contains(&("moving-end", Remark, Some(end as u64 - 1))), "{end}: {found:?}");
+        assert!(found.iter().all(|&(_, severity, _)| severity == Remark), "{end}: {found:?}");
+    }
+    // A stop at 2000 mm/s2, with the last step at any time before it.
+    for part in [0.0, 0.3, 0.6, 0.9, 0.99] {
+        let steps_left = |ticks: u32| (1_000.0 * (f64::from(ticks) / 10_000.0).powi(2) / header.x_mm(1) + part).floor();
+        let has_step = |ticks: u32| steps_left(ticks + 1) - steps_left(ticks) > 0.5;
+        let body: Vec<_> = (0..600).rev().map(|ticks| if has_step(ticks) { tick::X_STEP } else { 0 }).collect();
+        let found = rules(&header, &body, &any);
+        assert!(found.iter().all(|&(rule, _, _)| rule != "moving-end"), "{part}: {found:?}");
+    }
     let fast = Builder::with_step_frequency(28_160).unwrap().header().clone();
     let found = rules(&fast, &[tick::X_STEP; 5000], &any);
-    assert_eq!(found, [("speed", Error, Some(0)), ("acceleration", Error, Some(0))]);
+    assert_eq!(
+        found,
+        [("speed", Error, Some(0)), ("acceleration", Error, Some(0)), ("moving-end", Remark, Some(4_999))]
+    );
     let at_right = CheckOptions { start_mm: Some([490.0, 0.0]), ..any };
     let found = rules(&header, &right(1000), &at_right);
     assert_eq!(found, [("off-bed", Error, Some(1249))]);

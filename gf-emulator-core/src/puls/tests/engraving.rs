@@ -155,13 +155,22 @@ fn pictures_are_decoded_on_white_and_resampled() {
     let jpeg = jpeg.into_inner();
     let raster = Picture::decode(&jpeg).unwrap().raster(Some(25.4), 320.0).unwrap();
     assert_eq!((raster.width, raster.height()), (320, 20));
-    // Whatever is missing, it is no picture.
-    for length in 0..jpeg.len() {
-        assert!(Picture::decode(&jpeg[..length]).is_err(), "{length} of {}", jpeg.len());
+    // Whatever is missing, it is no picture, also if it has a whole thumbnail. What follows the end does not matter.
+    let comment =
+        [&[0xff, 0xd8, 0xff, 0xfe][..], &(u16::try_from(jpeg.len()).unwrap() + 2).to_be_bytes(), &jpeg, &jpeg[2..]]
+            .concat();
+    for whole in [&jpeg, &comment] {
+        Picture::decode(whole).unwrap();
+        Picture::decode(&[&whole[..], &[0xff, 0xda, 0]].concat()).unwrap();
+        for length in 0..whole.len() {
+            assert!(Picture::decode(&whole[..length]).is_err(), "{length} of {}", whole.len());
+        }
     }
     for (bytes, message) in [
         (&b""[..], "cannot draw the picture: it is neither PNG nor JPEG"),
         (b"<html>", "cannot draw the picture: it is neither PNG nor JPEG"),
+        (b"GIF89a....", "cannot draw the picture: it is neither PNG nor JPEG"),
+        (b"RIFF....WEBP", "cannot draw the picture: it is neither PNG nor JPEG"),
         (b"\x89PNG\r\n\x1a\n", "cannot draw the picture: "),
         (&png(patches())[..150], "cannot draw the picture: "),
     ] {
@@ -183,7 +192,13 @@ fn png_of_size(width: u32, height: u32) -> Vec<u8> {
     let header = [&b"IHDR"[..], &width.to_be_bytes(), &height.to_be_bytes(), &[8, 0, 0, 0, 0]].concat();
     let mut crc = flate2::Crc::new();
     crc.update(&header);
-    [&b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..], &header, &crc.sum().to_be_bytes(), b"\0\0\0\0IDAT\x35\xaf\x06\x1e"].concat()
+    [
+        &b"\x89PNG\r\n\x1a\n\0\0\0\x0d"[..],
+        &header,
+        &crc.sum().to_be_bytes(),
+        b"\0\0\0\0IDAT\x35\xaf\x06\x1e\0\0\0\0IEND\xaeB`\x82",
+    ]
+    .concat()
 }
 
 #[test]

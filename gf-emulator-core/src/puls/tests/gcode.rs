@@ -132,7 +132,7 @@ fn rejects_what_a_marlin_has_and_a_job_has_not() {
 #[test]
 fn rejects_gcode_with_a_position_and_without_changes() {
     let known = "expected G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G92 or M2 M3 M4 M5 M30, or one of those that have no \
-                 effect or are passed over, such as G40 G64 M0 M6 M8";
+                 effect or are ignored, such as G40 G64 M0 M6 M8";
     let marlin = "expected M3 or M4 with S: M3 I is Marlin's inline mode; let the program write G-code for GRBL";
     for (text, message) in [
         ("G0 X1\n\n G94.1", &*format!("line 3, column 2: \"G94.1\", {known}")),
@@ -248,10 +248,10 @@ fn there_is_one_remark_for_each_kind_of_thing() {
     for (text, expected) in [
         ("", &[][..]),
         ("T1 M8\nG54 G80 M9\n?\n/\n%\nG28", &[]),
-        ("M0\nM1\nT1 M6", &["line 2: M0, M1 and M6 wait for a person, which a job cannot: passed over (3 times)"]),
-        ("$H\n$X", &["line 2: lines with $ are settings and commands of a controller: passed over (2 times)"]),
-        ("M106 S5\nM107", &["line 2: M106 and M107 switch a fan: passed over (2 times)"]),
-        ("M117 $", &["line 2: commands of a 3D printer without effect on a job: passed over"]),
+        ("M0\nM1\nT1 M6", &["line 2: M0, M1 and M6 wait for a person, which a job cannot: ignored (3 times)"]),
+        ("$H\n$X", &["line 2: lines with $ are settings and commands of a controller: ignored (2 times)"]),
+        ("M106 S5\nM107", &["line 2: M106 and M107 switch a fan: ignored (2 times)"]),
+        ("M117 $", &["line 2: commands of a 3D printer without effect on a job: ignored"]),
         ("G55\nG54\nG59", &["line 2: G55 to G59 are origins that a controller has stored: taken as 0,0 (2 times)"]),
         ("G10 L2 P2 X0\nG55", &[]),
         ("G30", &["line 2: G30 is a position that a controller has stored: taken as 0,0"]),

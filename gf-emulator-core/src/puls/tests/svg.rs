@@ -8,8 +8,12 @@
 )]
 
 use std::fs;
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use image::{GrayImage, ImageFormat};
 use resvg::tiny_skia::{Pixmap, Transform};
 use resvg::usvg::Tree;
 
@@ -198,6 +202,22 @@ fn remarks_tell_what_is_not_drawn() {
         let remarks = remarks(elements);
         assert!(remarks.iter().any(|remark| remark.contains(expected)), "{elements}: {remarks:?}");
     }
+    // A picture is drawn as a whole or not at all.
+    let image = |kind: &str, file: &[u8]| {
+        remarks(&format!("<image width='9' height='9' href='data:image/{kind};base64,{}'/>", STANDARD.encode(file)))
+    };
+    for (kind, format) in [("png", ImageFormat::Png), ("jpeg", ImageFormat::Jpeg)] {
+        let file = picture_file(9, 9, format);
+        assert!(image(kind, &file).is_empty());
+        // The checksum of the last chunk of a PNG does not matter.
+        for length in 0..file.len() - 4 {
+            let remarks = image(kind, &file[..length]);
+            assert!(
+                remarks.iter().any(|remark| remark.contains("pictures that are damaged")),
+                "{kind} {length}: {remarks:?}"
+            );
+        }
+    }
 }
 
 #[test]
@@ -331,11 +351,14 @@ fn errors_name_the_place_or_the_reason() {
     assert!(matches!(svg::read(&file[..file.len() - 12], &Settings::default()), Err(Error::GzipCut { .. })));
 }
 
+fn picture_file(width: u32, height: u32, format: ImageFormat) -> Vec<u8> {
+    let mut file = Cursor::new(Vec::new());
+    GrayImage::new(width, height).write_to(&mut file, format).unwrap();
+    file.into_inner()
+}
+
 pub(super) fn png_file(width: u32, height: u32) -> String {
-    use base64::Engine as _;
-    let mut file = std::io::Cursor::new(Vec::new());
-    image::GrayImage::new(width, height).write_to(&mut file, image::ImageFormat::Png).unwrap();
-    base64::engine::general_purpose::STANDARD.encode(file.into_inner())
+    STANDARD.encode(picture_file(width, height, ImageFormat::Png))
 }
 
 #[test]

@@ -8,19 +8,19 @@ use super::remarks::Remarks;
 use super::words::{Word, Words};
 
 const KNOWN_CODES: &str = "G0 G1 G2 G3 G4 G17 G20 G21 G90 G91 G92 or M2 M3 M4 M5 M30, or one of those that have no \
-                           effect or are passed over, such as G40 G64 M0 M6 M8";
+                           effect or are ignored, such as G40 G64 M0 M6 M8";
 const MARLIN: &str = "M3 or M4 with S: M3 I is Marlin's inline mode; let the program write G-code for GRBL";
 /// The `S` of `M106` at full power.
 const FAN_S_MAX: f64 = 255.0;
 pub(super) const NO_OTHER_AXES: &str = "the axes X Y Z only";
 const MESSAGE: &str = "no text after a pause (M0, M1, M6, M60), which Marlin shows to a person: write it as a comment, in ( ) \
                        or after a semicolon";
-const SETTINGS: &str = "lines with $ are settings and commands of a controller: passed over";
+const SETTINGS: &str = "lines with $ are settings and commands of a controller: ignored";
 
 /// What the rest of a line is after a code.
 enum Rest {
     Words,
-    PassedOver,
+    Ignored,
     /// It belongs to a fan. Whether that can be on.
     OfFan(bool),
 }
@@ -100,8 +100,8 @@ impl<'a> Block<'a> {
             match word.letter {
                 b'G' | b'M' => match self.set(word, number, remarks)? {
                     Rest::Words => {}
-                    // Other words are arguments of a command that is passed over.
-                    Rest::PassedOver => break,
+                    // Other words are arguments of a command that is ignored.
+                    Rest::Ignored => break,
                     Rest::OfFan(can_be_on) => {
                         self.fan = Some(Fan::read(word, can_be_on, words));
                         break;
@@ -141,13 +141,13 @@ impl<'a> Block<'a> {
             Some(Code::ClearToolLength) => self.tool_length_mm = Some(0.0),
             Some(Code::EndOfProgram) => self.ends_program = true,
             Some(Code::Nothing) => self.has_own_p = true,
-            Some(Code::PassedOver(remark)) => {
+            Some(Code::Ignored(remark)) => {
                 self.has_own_p = true;
                 remarks.add(remark, line);
             }
-            Some(Code::LinePassedOver(remark)) => {
+            Some(Code::LineIgnored(remark)) => {
                 remarks.add(remark, line);
-                return Ok(Rest::PassedOver);
+                return Ok(Rest::Ignored);
             }
             Some(Code::Fan(can_be_on)) => return Ok(Rest::OfFan(can_be_on)),
             Some(Code::Refused(what, expected)) => {
@@ -219,5 +219,5 @@ impl<'a> Block<'a> {
 
 fn begins_with_pause(mut words: Words<'_>) -> bool {
     let Some(Ok(Word { letter, number: Some(number), .. })) = words.next() else { return false };
-    code(letter, number) == Some(Code::PassedOver(PAUSES))
+    code(letter, number) == Some(Code::Ignored(PAUSES))
 }

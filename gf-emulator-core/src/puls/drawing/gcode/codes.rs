@@ -56,19 +56,19 @@ pub(super) enum Code {
     EndOfProgram,
     /// Has no effect on a job.
     Nothing,
-    /// Is passed over with a remark.
-    PassedOver(&'static str),
-    /// Is passed over with the rest of the line, with a remark.
-    LinePassedOver(&'static str),
+    /// Is ignored with a remark.
+    Ignored(&'static str),
+    /// Is ignored with the rest of the line, with a remark.
+    LineIgnored(&'static str),
     /// Sets a fan, or, on some printers, the laser. Whether it can be on.
     Fan(bool),
     /// Would need something else: what the code is, and what is expected.
     Refused(&'static str, &'static str),
 }
 
-pub(super) const PAUSES: &str = "M0, M1 and M6 wait for a person, which a job cannot: passed over";
-const PRINTER: &str = "commands of a 3D printer without effect on a job: passed over";
-pub(super) const FAN: &str = "M106 and M107 switch a fan: passed over";
+pub(super) const PAUSES: &str = "M0, M1 and M6 wait for a person, which a job cannot: ignored";
+const PRINTER: &str = "commands of a 3D printer without effect on a job: ignored";
+pub(super) const FAN: &str = "M106 and M107 switch a fan: ignored";
 
 const STRAIGHT: &str = "straight moves and arcs: G0 G1 G2 G3";
 const PLAIN: &str = "coordinates as they are";
@@ -134,7 +134,7 @@ fn g_code(tenths: i64) -> Option<Code> {
 
 fn m_code(number: i64) -> Option<Code> {
     Some(match number {
-        0 | 1 | 6 | 60 => Code::PassedOver(PAUSES),
+        0 | 1 | 6 | 60 => Code::Ignored(PAUSES),
         2 | 30 => Code::EndOfProgram,
         3 => Code::Laser(LaserMode::Constant),
         4 => Code::Laser(LaserMode::Dynamic),
@@ -161,7 +161,7 @@ fn m_code(number: i64) -> Option<Code> {
         | 500..=503
         | 900
         | 906..=907
-        | 999 => Code::LinePassedOver(PRINTER),
+        | 999 => Code::LineIgnored(PRINTER),
         104 | 109 | 140 | 190 => Code::Refused("the heater of a 3D printer", LASER),
         280 | 300 => Code::Refused("a command that lifts a plotter's pen, not a laser", LASER),
         649 => Code::Action(Action::SetMarlinLaser),

@@ -23,11 +23,11 @@
 //! | `F` | the speed in mm or inches per minute; 50 mm/s before the first one, with a remark, if there is a laser |
 //! | `X` `Y` `Z` | the target; Z is the lens |
 //! | `M2` `M30` | the end of the program; nothing after it is read |
-//! | `M0` `M1` `M6` `M60` | pauses and tool changes: passed over with a remark |
-//! | `M106` `M107` | fan, passed over with a remark, or the laser: see below |
+//! | `M0` `M1` `M6` `M60` | pauses and tool changes: ignored with a remark |
+//! | `M106` `M107` | fan, ignored with a remark, or the laser: see below |
 //! | `M649`, or `B0` and `D` beside a move | the laser of one kind of Marlin, with a remark: see below |
-//! | `M105` `M117` `M400` and others of printers | no effect on a job: passed over with their line, with a remark |
-//! | lines with `$` | passed over with a remark; `$J` is an error |
+//! | `M105` `M117` `M400` and others of printers | no effect on a job: ignored with their line, with a remark |
+//! | lines with `$` | ignored with a remark; `$J` is an error |
 //! | `G8` `G15` `G17` `G40` `G43` `G50` `G61` `G64` `G69` `G80` `G97` `G98` `G99` | no effect |
 //! | `M7` `M8` `M9` `M48` `M49` `M56`, `D` `H` `L` `N` `O` `Q` `T` | no effect |
 //! | `G18` `G19` | accepted; arcs in these planes are an error |
@@ -84,7 +84,7 @@ impl Default for Settings {
 
 /// Adds G-code to a job. Comments may be in any encoding but UTF-16.
 ///
-/// Returns one remark for each kind of thing that is passed over, or that may not be meant so: a laser that never
+/// Returns one remark for each kind of thing that is ignored, or that may not be meant so: a laser that never
 /// fires, an `S` far from or above the maximum, and which way Y points, unless [`Placement::flip_y`] is set or a comment
 /// at the start says `Y to the front`, as exported jobs do.
 ///

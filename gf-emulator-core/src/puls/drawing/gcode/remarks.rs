@@ -1,8 +1,8 @@
-//! What is passed over, or looks wrong.
+//! What is ignored, or looks wrong.
 
 use std::fmt;
 
-/// Something in a program that is passed over, or that may not be meant so. One for each kind.
+/// Something in a program that is ignored, or that may not be meant so. One for each kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Remark {
