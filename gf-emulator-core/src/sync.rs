@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 #[cfg(any(feature = "fleet", feature = "follow", feature = "local-service"))]
 use std::{sync::Condvar, time::Duration};
 
-/// Locks `mutex`, even if its last holder panicked.
+/// Locks `mutex`, even if its last holder panicked. If the holder may wait for something else meanwhile: `system::lock`.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -4,6 +4,8 @@
 //! thread: simulated time, and threads that take turns.
 
 use std::io;
+#[cfg(feature = "simulation")]
+use std::sync::TryLockError;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -13,7 +15,8 @@ use crossbeam_channel::{
 };
 
 #[cfg(feature = "simulation")]
-use crate::{simulation, sync::lock};
+use crate::simulation;
+use crate::sync;
 
 /// Returns from the function with what a simulation does instead, if one runs in this thread.
 macro_rules! simulated {
@@ -75,6 +78,19 @@ pub(crate) fn spawn<T: Send + 'static>(name: &str, run: impl FnOnce() -> T + Sen
     thread::Builder::new().name(name.to_owned()).spawn(run).map(Thread::Real)
 }
 
+/// Locks a mutex that another thread may hold while it waits for something else. All other mutexes are locked by
+/// [`sync::lock`].
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    #[cfg(feature = "simulation")]
+    if let Some(system) = simulation::current() {
+        let mut is_free = || !matches!(mutex.try_lock(), Err(TryLockError::WouldBlock));
+        if !is_free() {
+            system.wait(None, &mut is_free);
+        }
+    }
+    sync::lock(mutex)
+}
+
 /// Waits until `is_waiting` returns false or `deadline` has passed.
 pub(crate) fn wait_while<'a, T>(
     mutex: &'a Mutex<T>,
@@ -86,8 +102,8 @@ pub(crate) fn wait_while<'a, T>(
     simulated!(system => {
         drop(guard);
         let mut is_waiting = is_waiting;
-        system.wait(deadline, &mut || !is_waiting(&mut lock(mutex)));
-        lock(mutex)
+        system.wait(deadline, &mut || !is_waiting(&mut sync::lock(mutex)));
+        sync::lock(mutex)
     });
     let _ = mutex;
     match deadline {

@@ -16,9 +16,10 @@ mod world;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::mpsc::RecvTimeoutError;
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 
@@ -28,7 +29,9 @@ use crate::world::Trace;
 ///
 /// A session takes milliseconds, whatever its simulated time. The same seed gives the same session.
 #[derive(Debug, Parser)]
-#[command(after_help = "Exit codes: 0 all promises were kept; 1 a promise was broken; 2 wrong usage.")]
+#[command(
+    after_help = "Exit codes: 0 all promises were kept; 1 a promise was broken, or a session did not end; 2 wrong usage."
+)]
 struct Arguments {
     /// How many seeds to run
     #[arg(long, default_value_t = 1000, value_name = "COUNT")]
@@ -53,9 +56,14 @@ struct Arguments {
     until_broken: bool,
 }
 
+/// A session takes milliseconds, and a simulated day seconds: one that takes this long waits for a lock for ever, or loops.
+const SESSION_LIMIT: Duration = Duration::from_secs(300);
+
 /// What the threads have found so far.
 #[derive(Default)]
 struct Totals {
+    /// The seeds that run, with their start.
+    running: Mutex<Vec<(u64, Instant)>>,
     done: AtomicU64,
     simulated_ms: AtomicU64,
     broken: Mutex<Vec<(u64, Vec<String>)>>,
@@ -79,21 +87,41 @@ fn main() -> ExitCode {
     };
     let (start, totals, next) = (Instant::now(), Arc::<Totals>::default(), Arc::new(AtomicU64::new(0)));
     let threads = if count == 1 { 1 } else { thread::available_parallelism().map_or(1, usize::from) };
+    let (ended, ends) = mpsc::channel();
     thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
+        for ended in vec![ended; threads] {
+            let (next, totals, arguments) = (&next, &totals, &arguments);
+            scope.spawn(move || {
                 loop {
                     let n = next.fetch_add(1, Ordering::Relaxed);
                     let is_enough = arguments.until_broken && !lock(&totals.broken).is_empty();
                     if n >= count || is_enough {
                         return;
                     }
-                    run_seed(first + n, &arguments, &totals);
-                    report_progress(&totals, count, start);
+                    lock(&totals.running).push((first + n, Instant::now()));
+                    run_seed(first + n, arguments, totals);
+                    lock(&totals.running).retain(|(seed, _)| *seed != first + n);
+                    let _ = ended.send(());
+                    report_progress(totals, count, start);
                 }
             });
         }
+        // Somebody may read a trace page by page.
+        let limit = if arguments.trace { Duration::MAX } else { SESSION_LIMIT };
+        while ends.recv_timeout(limit) != Err(RecvTimeoutError::Disconnected) {
+            if let Some((seed, _)) = lock(&totals.running).iter().find(|(_, start)| start.elapsed() >= limit) {
+                lock(&totals.broken).push((*seed, vec!["the session does not end".to_owned()]));
+                print_result(&totals, &arguments, start);
+                // Its thread cannot be ended.
+                std::process::exit(1);
+            }
+        }
     });
+    if print_result(&totals, &arguments, start) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Prints which promises were broken. Returns whether all were kept.
+fn print_result(totals: &Totals, arguments: &Arguments, start: Instant) -> bool {
     let mut broken = std::mem::take(&mut *lock(&totals.broken));
     broken.sort();
     for (seed, failures) in broken.iter().take(20) {
@@ -114,7 +142,7 @@ fn main() -> ExitCode {
         let growth = totals.growth_bytes.load(Ordering::Relaxed);
         println!("at the end of a day, an emulator needs at most {growth} bytes more than at its beginning");
     }
-    if broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    broken.is_empty()
 }
 
 fn run_seed(seed: u64, arguments: &Arguments, totals: &Totals) {

@@ -24,6 +24,7 @@ pub(crate) struct MessageSender {
     started: Instant,
     /// The values of the machine's variables.
     machine: Values,
+    /// Held while a send waits for room in the queue.
     state: Mutex<SenderState>,
     signals: Mutex<Signals>,
 }
@@ -116,7 +117,7 @@ impl MessageSender {
     }
 
     fn state(&self) -> MutexGuard<'_, SenderState> {
-        lock(&self.state)
+        system::lock(&self.state)
     }
 
     fn signals(&self) -> MutexGuard<'_, Signals> {
