@@ -13,7 +13,6 @@ use crate::configuration::{self, ConfigArgument, Loaded, Place};
 use crate::error::CliError;
 use crate::output::print;
 
-const NO_PICTURE: &str = "no picture ";
 const WITHOUT_PICTURES: &str = "\nWithout a picture, actions that need it fail; `run` starts all the same. The pictures are \
                                 photographs taken by your machine: see docs/real-service.md.";
 
@@ -58,7 +57,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let findings = loaded.warnings.iter().map(|warning| finding("remark", Some(warning.line), &warning.what));
     let mut findings: Vec<_> = findings.collect();
     let remarks: Vec<_> = loaded.remarks().collect();
-    let (settings, problems) = examine(loaded, &place.path);
+    let Examined { settings, problems, has_pictures } = examine(loaded, &place.path);
     if arguments.json {
         findings.extend(problems.iter().map(|problem| finding("error", None, problem)));
         print_json(Some(&place), &findings, Some(&settings), None);
@@ -74,7 +73,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let name = place.path.display();
     if !problems.is_empty() {
         let error = CliError::usage(format_args!("{name} is incomplete:\n{}", problems.join("\n")));
-        let has_pictures = !problems.iter().any(|problem| problem.starts_with(NO_PICTURE));
         return Err(if has_pictures { error } else { error.and(WITHOUT_PICTURES) });
     }
     if !arguments.json {
@@ -95,12 +93,19 @@ fn explain(place: &Place, error: Error) -> CliError {
 /// The settings that matter most: each has a name and one or more values.
 type Settings = Vec<(&'static str, Vec<String>)>;
 
-/// Tries everything that a session needs. Returns the settings and the problems.
-fn examine(loaded: Loaded, path: &Path) -> (Settings, Vec<String>) {
+/// What a check finds out.
+struct Examined {
+    settings: Settings,
+    problems: Vec<String>,
+    has_pictures: bool,
+}
+
+/// Tries everything that a session needs.
+fn examine(loaded: Loaded, path: &Path) -> Examined {
     let mut config = loaded.config;
     let mut problems = unwritable(&config, path);
-    let machine = CannedMachine::new(&config);
-    problems.extend(machine.missing_pictures().iter().map(|picture| format!("{NO_PICTURE}{}", picture.display())));
+    let missing = CannedMachine::new(&config).missing_pictures();
+    problems.extend(missing.iter().map(|picture| format!("no picture {}", picture.display())));
     // A check creates no recording.
     config.logging.record_dir = None;
     let mut settings = vec![
@@ -119,7 +124,7 @@ fn examine(loaded: Loaded, path: &Path) -> (Settings, Vec<String>) {
     if let Err(e) = Emulator::new(config) {
         problems.insert(0, e.to_string());
     }
-    (settings, problems)
+    Examined { settings, problems, has_pictures: missing.is_empty() }
 }
 
 /// Describes how the two addresses of the service are reached.

@@ -53,7 +53,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let written = report.write_with_progress(&mut output.file, &mut on_progress);
     drop(on_progress);
     let (is_stdout, name) = (output.file.is_stdout(), output.file.name());
-    if !output.finish(written)? || is_stdout {
+    let not_shown = *written.as_ref().unwrap_or(&0);
+    if not_shown > 0 {
+        let places = count(not_shown, "place");
+        remark(format_args!("{name}: in {places}, a picture or job cannot be shown: the page says why"));
+    }
+    if !output.finish(written.map(drop))? || is_stdout {
         return Ok(());
     }
     let [actions, messages] = [count(report.actions(), "action"), count(report.messages(), "message")];

@@ -106,6 +106,8 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     if record_to.is_some() {
         config.logging.record_dir = None;
     }
+    // Nothing is connected yet: an error here is about a configured file.
+    let emulator = Emulator::new(config.clone()).map_err(CliError::usage)?;
     let missing = CannedMachine::new(&config).missing_pictures().len();
     if missing > 0 {
         notice(format_args!(
@@ -120,8 +122,6 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
         config.service.server_url,
         config.motion.dir.display()
     ));
-    // Nothing is connected yet: an error here is about a configured file.
-    let emulator = Emulator::new(config.clone()).map_err(CliError::usage)?;
     logging::secrets().follow(&emulator.secrets());
     if let Some(folder) = record_to {
         emulator.record(&Recorder::of_machine(folder, &config).map_err(CliError::usage)?);

@@ -243,7 +243,11 @@ fn check_accepts_a_complete_configuration_and_lists_missing_files() {
     fs::write(&config, text).unwrap();
     let ended = run(&folder, &["check"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("nowhere.pem") && ended.stderr.contains("HOME_2.jpg"), "{}", ended.stderr);
+    assert!(
+        ended.stderr.contains("cannot read the ca_file nowhere.pem: ") && ended.stderr.contains("HOME_2.jpg"),
+        "{}",
+        ended.stderr
+    );
 }
 
 #[test]
@@ -296,7 +300,7 @@ fn check_shows_proxies_and_trusted_certificates() {
     fs::write(folder.path().join("ca.pem"), &roots[..roots.len() - 100]).unwrap();
     let ended = check(&[]);
     ended.expect(2);
-    assert!(ended.stderr.contains("certificate 2 of 2 in ca.pem cannot be read"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("certificate 2 of 2 in the ca_file ca.pem cannot be read"), "{}", ended.stderr);
 }
 
 #[test]

@@ -218,6 +218,14 @@ impl Error {
         Self::Thread { thread, reason: "it panicked".into() }
     }
 
+    /// Names the setting that has the file.
+    pub(crate) fn of_setting(self, reading: &'static str) -> Self {
+        match self {
+            Self::File { path, source, .. } => Self::File { doing: reading, path, source },
+            other => other,
+        }
+    }
+
     /// Returns whether a retry may succeed: the host is down, or the clock of this computer is not set yet.
     pub(crate) fn is_worth_retrying(&self) -> bool {
         match self {

@@ -2,6 +2,7 @@
 
 mod pictures;
 
+use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use gf_emulator_core::{Config, Emulator, Secret, Tls, files};
 
 use crate::error::CliError;
 use crate::output::print;
-use crate::{logging, numbers, puls, serve, signals};
+use crate::{console, logging, numbers, puls, serve, signals};
 
 /// Part of the names of the head camera's pictures.
 const THICKNESS: &str = ".230";
@@ -95,7 +96,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     config.service.status_service_url = service.ws_url();
     let recorder = arguments.record.as_ref().map(|folder| Recorder::of_machine(folder, &config)).transpose();
     let recorder = recorder.map_err(CliError::usage)?;
-    print(format_args!(
+    show(format_args!(
         "a {} machine and a local service at {}; files go to {}\n",
         config.generation(),
         service.http_url(),
@@ -117,7 +118,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     });
     let machine = machine.map_err(|e| CliError::failed(format_args!("cannot start the machine: {e}")))?;
     let mut collected = None;
-    let outcome = transcript.print_until_done(&service, &stop, print, |_| {
+    let outcome = transcript.print_until_done(&service, &stop, show, |_| {
         handle.stop();
         collected = machine.join().ok();
     });
@@ -129,6 +130,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
         print(format_args!("\n{} also contains {} from earlier runs", motion_dir.display(), count(earlier, "job")));
     }
     print_summary(&service.seen(), &jobs, dir, started.elapsed())
+}
+
+/// Prints a line that is no result, unless `--quiet` was given.
+fn show(line: impl Display) {
+    if !console::is_quiet() {
+        print(line);
+    }
 }
 
 fn configure(dir: &Path, generation: Generation) -> Config {

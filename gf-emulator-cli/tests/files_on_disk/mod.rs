@@ -210,6 +210,8 @@ fn a_configuration_must_be_a_regular_file() {
         let ended = run(&folder, arguments);
         ended.expect(2);
         assert!(ended.stderr.contains("not a regular file"), "{arguments:?}: {}", ended.stderr);
+        let is_table = ended.stderr.contains("cannot read the actions_file fifo: ");
+        assert_eq!(is_table, arguments.len() == 1, "{arguments:?}: {}", ended.stderr);
         assert!(!ended.stderr.contains(PASSWORD));
     }
     let job = json!({"id": 2, "action_type": "motion", "status": "ready", "motion_url": format!("file://{}", fifo.display())});

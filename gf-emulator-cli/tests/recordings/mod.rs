@@ -51,7 +51,8 @@ fn serve_replays_a_recording_and_reports_differences() {
     service.terminate();
     let ended = service.end();
     ended.expect(1);
-    assert!(ended.stderr.contains("stopped before the replay was done"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("stopped before the replay was done: 0 differences so far"), "{}", ended.stderr);
+    assert!(!ended.stdout.contains("did not arrive"), "{}", ended.stdout);
 }
 
 #[test]
@@ -250,6 +251,12 @@ fn report_renders_a_recording() {
     of_file.expect(0);
     assert!(of_file.stdout == page, "the file gives the same page as its folder");
     run(&folder, &["report", "ours", "-o", "no/such/folder.html"]).expect(2);
+    let mut files = fs::read_dir(folder.path().join("ours")).unwrap().map(|entry| entry.unwrap().path());
+    fs::remove_file(files.find(|path| path.extension().is_some_and(|extension| extension == "jpg")).unwrap()).unwrap();
+    let ended = run(&folder, &["report", "ours"]);
+    ended.expect(0);
+    let expected = "report.html: in 1 place, a picture or job cannot be shown: the page says why\n";
+    assert!(ended.stderr.starts_with(expected), "{}", ended.stderr);
     let ended = run(&folder, &["report", "demo"]);
     ended.expect(2);
     assert!(ended.stderr.contains("cannot read demo/session.jsonl"), "{}", ended.stderr);
@@ -259,7 +266,9 @@ fn report_renders_a_recording() {
 #[test]
 fn a_recording_becomes_a_har_file_and_a_recording_again() {
     let folder = folder();
-    run(&folder, &["demo", "--record", "session"]).expect(0);
+    let demo = run(&folder, &["demo", "-q", "--record", "session"]);
+    demo.expect(0);
+    assert!(!demo.stdout.contains(" > ") && demo.stdout.contains(" collected, in "), "{}", demo.stdout);
     let ended = run(&folder, &["export", "--har", "session", "-o", "monday.har"]);
     ended.expect(0);
     assert_eq!(ended.stdout, "");

@@ -137,7 +137,8 @@ impl Table {
     pub(crate) fn load(config: &Config) -> Result<Arc<Self>> {
         static BUILTIN: [OnceLock<Arc<Table>>; 2] = [const { OnceLock::new() }; 2];
         if let Some(path) = &config.service.actions_file {
-            return Self::from_reader(&path.display().to_string(), files::open(path)?).map(Arc::new);
+            let table = files::open(path).and_then(|file| Self::from_reader(&path.display().to_string(), file));
+            return table.map(Arc::new).map_err(|e| e.of_setting("read the actions_file"));
         }
         let shared = match config.generation() {
             Generation::V1 => &BUILTIN[0],

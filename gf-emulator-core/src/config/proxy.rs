@@ -25,7 +25,7 @@ const NO_PROXY: &str = "NO_PROXY";
 /// config.service.proxy = Some(Proxy::parse("http://somebody:secret@proxy.example:3128")?);
 /// let proxy = config.service.proxy_for(&config.service.server_url);
 /// assert_eq!(proxy.map(|proxy| proxy.to_string()).as_deref(), Some("http://proxy.example:3128"));
-/// # Ok::<(), &str>(())
+/// # Ok::<(), gf_emulator_core::ParseError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
@@ -63,7 +63,11 @@ impl Proxy {
     /// # Errors
     ///
     /// A description of a valid value. It does not contain `url`, which may contain a password.
-    pub fn parse(url: &str) -> Result<Self, &'static str> {
+    pub fn parse(url: &str) -> Result<Self, ParseError> {
+        Self::read(url).map_err(ParseError::new)
+    }
+
+    fn read(url: &str) -> Parsed<Self> {
         const RIGHT: &str = "an HTTP proxy such as http://localhost:8080, or none";
         let (scheme, rest) = url.split_once("://").unwrap_or(("http", url));
         match scheme.to_ascii_lowercase().as_str() {
@@ -105,7 +109,7 @@ impl Proxy {
             })
         };
         let Some((name, url)) = VARIABLES.iter().find_map(|name| look_up(name)) else { return Ok(None) };
-        let mut proxy = Self::parse(&url).map_err(|right| {
+        let mut proxy = Self::read(&url).map_err(|right| {
             let name = format!("{name} in the environment");
             ParseError::new(format!("{name} must be {right}; set \"proxy: none\" in [SERVICE] to ignore it"))
         })?;
@@ -164,7 +168,7 @@ impl super::Service {
 
 /// Parses the value of `[SERVICE] proxy`.
 pub(super) fn setting(text: &str) -> Parsed<Option<Proxy>> {
-    if text.eq_ignore_ascii_case("none") { Ok(None) } else { Proxy::parse(text).map(Some) }
+    if text.eq_ignore_ascii_case("none") { Ok(None) } else { Proxy::read(text).map(Some) }
 }
 
 impl Bypass {
@@ -275,8 +279,8 @@ mod tests {
         ] {
             assert!(Proxy::parse(text).is_err(), "{text}");
         }
-        assert!(Proxy::parse("socks5h://h:1").unwrap_err().contains("SOCKS is not supported"));
-        assert!(Proxy::parse("https://h:1").unwrap_err().contains("http:// proxy"));
+        assert!(Proxy::read("socks5h://h:1").unwrap_err().contains("SOCKS is not supported"));
+        assert!(Proxy::read("https://h:1").unwrap_err().contains("http:// proxy"));
     }
 
     #[test]

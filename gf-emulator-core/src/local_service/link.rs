@@ -18,6 +18,7 @@ use tungstenite::protocol::frame::coding::{CloseCode, Data, OpCode};
 use tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
 use tungstenite::{Bytes, Error as WsError, Message, WebSocket};
 
+use crate::ParseError;
 use crate::http_server::response::linger;
 use crate::http_server::socket::ServerSocket;
 use crate::http_server::stream::ServerStream;
@@ -74,14 +75,14 @@ pub enum Cut {
 }
 
 impl TryFrom<Value> for Cut {
-    type Error = &'static str;
+    type Error = ParseError;
 
-    fn try_from(value: Value) -> Result<Self, &'static str> {
+    fn try_from(value: Value) -> Result<Self, ParseError> {
         match value {
             Value::Bool(true) => Ok(Self::Drain),
             Value::String(kind) if kind == "hard" => Ok(Self::Hard),
             Value::String(kind) if kind == "reset" => Ok(Self::Reset),
-            _ => Err("must be true, \"hard\" or \"reset\""),
+            _ => Err(ParseError::new("must be true, \"hard\" or \"reset\"")),
         }
     }
 }

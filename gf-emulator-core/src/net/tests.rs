@@ -201,14 +201,14 @@ fn reads_every_certificate_of_a_ca_file_and_names_a_broken_one() {
 
     for without in ["", "not a certificate", "-----BEGIN PRIVATE KEY-----\n"] {
         let error = tls_from(without).unwrap_err();
-        assert!(error.contains("FILE contains no PEM certificate"), "{error}");
+        assert!(error.contains("the ca_file FILE contains no PEM certificate"), "{error}");
     }
     let truncated = &second[..second.len() / 2];
     let invalid = second.replace("MII", "MIX");
     for broken in [truncated, &invalid] {
         for (n, pem) in [(1, format!("{broken}\n{ROOTS}")), (2, format!("{first}{broken}\n{second}"))] {
             let error = tls_from(&pem).unwrap_err();
-            assert!(error.contains(&format!("certificate {n} of 3 in FILE cannot be read: ")), "{error}");
+            assert!(error.contains(&format!("certificate {n} of 3 in the ca_file FILE cannot be read: ")), "{error}");
         }
     }
     assert!(matches!(Tls::new(Some(Path::new("/nowhere/ca.pem"))), Err(Error::File { .. })));

@@ -43,7 +43,10 @@ impl Tls {
     /// 8 MiB; [`Error::Tls`] if it contains no certificate, or one that cannot be parsed.
     pub fn new(ca_file: Option<&Path>) -> Result<Self> {
         let extra_roots = match ca_file {
-            Some(path) => parse_certificates(&files::read(path, MAX_CA_FILE_BYTES)?, &path.display().to_string())?,
+            Some(path) => {
+                let pem = files::read(path, MAX_CA_FILE_BYTES).map_err(|e| e.of_setting("read the ca_file"))?;
+                parse_certificates(&pem, &format!("the ca_file {}", path.display()))?
+            }
             None => Vec::new(),
         };
         Ok(Self(Arc::new(Shared { extra_roots, connector: Mutex::default() })))

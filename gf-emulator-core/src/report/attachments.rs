@@ -46,6 +46,8 @@ pub(super) struct Attachments<'a> {
     renderer: &'a JobRenderer<'a>,
     embedded: HashMap<Hash, Embedded>,
     bytes_left: usize,
+    /// How often a file could not be shown: it is missing, invalid or too large.
+    pub(super) not_shown: usize,
     /// What the file that is being rendered belongs to.
     of: String,
 }
@@ -60,7 +62,14 @@ struct Embedded {
 
 impl<'a> Attachments<'a> {
     pub(super) fn new(folder: &'a Path, renderer: &'a JobRenderer<'a>) -> Self {
-        Self { folder, renderer, embedded: HashMap::new(), bytes_left: MAX_TOTAL_BYTES, of: String::new() }
+        Self {
+            folder,
+            renderer,
+            embedded: HashMap::new(),
+            bytes_left: MAX_TOTAL_BYTES,
+            not_shown: 0,
+            of: String::new(),
+        }
     }
 
     /// Renders the file that an entry names: a picture, a drawn job, or the name and why it is not shown. `of` is what it
@@ -69,7 +78,10 @@ impl<'a> Attachments<'a> {
         of.clone_into(&mut self.of);
         let path = file_beside(self.folder, name).ok_or_else(|| "not a valid file name".to_owned());
         let shown = path.and_then(|path| self.embed(&path, name));
-        shown.unwrap_or_else(|why| html! { p.note { (Truncated(name, MAX_NAME)) ": " (Truncated(&why, 200)) } })
+        shown.unwrap_or_else(|why| {
+            self.not_shown += 1;
+            html! { p.note { (Truncated(name, MAX_NAME)) ": " (Truncated(&why, 200)) } }
+        })
     }
 
     fn embed(&mut self, path: &Path, name: &str) -> Result<Markup, String> {

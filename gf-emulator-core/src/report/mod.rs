@@ -101,21 +101,23 @@ impl Report {
         Ok(Self { timeline: Arc::new(timeline), folder: recording.folder().into() })
     }
 
-    /// Writes the page. A missing or invalid picture or job becomes a note on the page.
+    /// Writes the page. A picture or job that is missing, invalid or too large becomes a note on the page; returns the
+    /// number of these notes.
     ///
     /// # Errors
     ///
     /// Errors of `out`, and if the recording cannot be read again.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<usize> {
         self.write_with_progress(out, &mut |_| {})
     }
 
     /// Like [`write`](Self::write); calls `on_progress` after each action, with the part of them done so far, 0 to 1.
+    /// Returns the same.
     ///
     /// # Errors
     ///
     /// As for [`write`](Self::write).
-    pub fn write_with_progress(&self, out: &mut dyn Write, on_progress: &mut dyn FnMut(f64)) -> io::Result<()> {
+    pub fn write_with_progress(&self, out: &mut dyn Write, on_progress: &mut dyn FnMut(f64)) -> io::Result<usize> {
         page::write(&self.timeline, &self.folder, &JobRenderer::Inline, None, on_progress, out)
     }
 
@@ -127,7 +129,7 @@ impl Report {
         renderer: &JobRenderer<'_>,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        page::write(&self.timeline, &self.folder, renderer, Some(live), &mut |_| {}, out)
+        page::write(&self.timeline, &self.folder, renderer, Some(live), &mut |_| {}, out).map(drop)
     }
 
     /// Writes the sections of a live page that change, without the rows: the summary, and the actions that `changed`

@@ -75,10 +75,10 @@ pub(super) fn write_sections(
         let action = timeline.actions.get(number);
         action.is_some_and(|action| action.last_index >= changed.entries) || changed.also.contains(number)
     };
-    write_actions(timeline, folder, renderer, &is_selected, &mut |_| {}, &mut put)
+    write_actions(timeline, folder, renderer, &is_selected, &mut |_| {}, &mut put).map(drop)
 }
 
-/// Writes the page piece by piece: a piece may close elements of an earlier one.
+/// Writes the page piece by piece: a piece may close elements of an earlier one. Returns how often a file could not be shown.
 pub(super) fn write(
     timeline: &Timeline,
     folder: &Path,
@@ -86,7 +86,7 @@ pub(super) fn write(
     live: Option<&LiveParts>,
     on_progress: &mut dyn FnMut(f64),
     out: &mut dyn Write,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     let mut put = |markup: Markup| out.write_all(markup.into_string().as_bytes());
     put(html! { (DOCTYPE) (PreEscaped("<html lang=\"en\">")) (head(timeline, live)) (PreEscaped("<body>")) })?;
     put(html! {
@@ -96,7 +96,7 @@ pub(super) fn write(
         }
     })?;
     put(html! { (PreEscaped("<main>")) (summary(timeline)) (problems(timeline)) (filter(timeline)) })?;
-    write_actions(timeline, folder, renderer, &|_| true, on_progress, &mut put)?;
+    let not_shown = write_actions(timeline, folder, renderer, &|_| true, on_progress, &mut put)?;
     put(html! {
         (PreEscaped("<section id=\"conversation\">"))
         h2 { "Conversation" }
@@ -124,7 +124,8 @@ pub(super) fn write(
         script { (PreEscaped(SCRIPT)) }
         @if let Some(live) = live { script { (PreEscaped(live.script)) } }
         (PreEscaped("</body></html>\n"))
-    })
+    })?;
+    Ok(not_shown)
 }
 
 /// Says how the machine is now. Its attributes tell the script which buttons are of use.
@@ -172,6 +173,7 @@ fn range_note(timeline: &Timeline, is_live: bool) -> Markup {
     }
 }
 
+/// Returns how often a file of an action could not be shown.
 fn write_actions(
     timeline: &Timeline,
     folder: &Path,
@@ -179,7 +181,7 @@ fn write_actions(
     is_selected: &dyn Fn(&usize) -> bool,
     on_progress: &mut dyn FnMut(f64),
     put: &mut dyn FnMut(Markup) -> io::Result<()>,
-) -> io::Result<()> {
+) -> io::Result<usize> {
     // A live page sends `data-entries` back to ask for what has changed since.
     put(html! {
         (PreEscaped(format!("<section id=\"actions\" data-entries=\"{}\">", timeline.entry_count))) h2 { "Actions" }
@@ -206,7 +208,8 @@ fn write_actions(
         }
         on_progress((done - omitted + 1) as f64 / (shown.len() - omitted) as f64);
     }
-    put(html! { (PreEscaped("</section>")) })
+    put(html! { (PreEscaped("</section>")) })?;
+    Ok(attachments.not_shown)
 }
 
 fn row_context<'a>(timeline: &'a Timeline, shown: &ShownEntry, json_bytes: usize) -> RowContext<'a> {
