@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use gf_emulator_core::puls::{
-    Builder, CheckOptions, ENGRAVING_DPI, Error, Finding, Job, LayerSettings, Layers, MADE_FREQUENCIES_HZ,
-    MAX_COORDINATE_MM, Picture, Placement, Power, Result, Severity, Shading, check, code, cut, gcode, order, svg,
-    svgpath,
+    Builder, CheckOptions, DrawingKind, ENGRAVING_DPI, Error, Finding, Job, LayerSettings, Layers, MADE_FREQUENCIES_HZ,
+    MAX_COORDINATE_MM, Picture, Placement, Power, Result, Seconds, Severity, Shading, check, code, cut, gcode, order,
+    svg, svgpath,
 };
 use gf_emulator_core::words::{count, size};
 
@@ -184,6 +184,11 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     if is_gcode { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;
     let found = check_made(&job)?;
     let mut output = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
+    // Perhaps a drawing that the user still needs.
+    let extension = arguments.output.extension().map(|extension| extension.to_string_lossy());
+    if extension.is_some_and(|extension| DrawingKind::from_extension(&extension).is_some()) {
+        return Err(CliError::usage(format_args!("{}: use a name for a job, such as box.puls", output.file.name())));
+    }
     let ticks = job.body().len();
     let (written, bytes) = if arguments.gzip {
         let packed = job.to_gzip();
@@ -195,8 +200,8 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     if !output.finish(written)? {
         return Ok(());
     }
-    let run_time_s = ticks as f64 / job.header().step_frequency_hz().map_or(f64::NAN, f64::from);
-    remark(format_args!("{output_name}: {}, {run_time_s:.1} s to run, {}", count(ticks, "tick"), size(bytes as u64)));
+    let run_time = Seconds(ticks as f64 / job.header().step_frequency_hz().map_or(f64::NAN, f64::from));
+    remark(format_args!("{output_name}: {}, {run_time} to run, {}", count(ticks, "tick"), size(bytes as u64)));
     for finding in found {
         let why = match finding.severity {
             Severity::Error => "a machine may refuse this job: ",
@@ -306,7 +311,7 @@ fn check_options(arguments: &Arguments, kind: Kind) -> std::result::Result<(), C
 /// Returns the settings that `--power`, `--density`, `--speed`, `--dpi` and `--shading` give to all layers.
 fn base(arguments: &Arguments) -> LayerSettings {
     let mut base = LayerSettings::default();
-    (base.power, base.density, base.speed, base.dpi) =
+    (base.power, base.density, base.speed_mm_s, base.dpi) =
         (arguments.power, arguments.density, arguments.speed, arguments.dpi);
     base.shading = arguments.shading.map(|shading| match shading {
         ShadingOption::Density => Shading::Density,

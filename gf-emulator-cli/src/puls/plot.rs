@@ -15,10 +15,10 @@ use crate::output::{self, remark};
 /// The latest time that an option takes: a year.
 const MAX_TIME_S: f64 = 31_536_000.0;
 
-/// Draw a job: the head's path, the laser, and both over time
+/// Draw a job: the path of the head and the laser, and speed, laser and lens over time
 ///
 /// Shows the work area from above, with the back on top: travel as thin lines, cuts coloured by laser density, engravings
-/// by dose; below, speed and laser over time and the job's numbers.
+/// by dose; below, speed and laser over time, the lens if it moves, and the job's numbers.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -168,7 +168,7 @@ impl Sheet {
     pub(super) fn options(&self, title: String) -> PlotOptions {
         let mut options = PlotOptions::new(title);
         options.width_px = self.size;
-        options.start_mm = self.start.unwrap_or_default().into();
+        options.start_mm = self.start.unwrap_or_default();
         options.view = match self.view {
             Shown::Bed => View::Bed,
             Shown::Job => View::Job,

@@ -259,7 +259,7 @@ impl<'a> Body<'a> {
             end_mm_s = end_mm_s.max(self.velocity[0].hypot(self.velocity[1]));
             self.end_window();
         }
-        let stops_at_end = self.acceleration.value > before_end.value;
+        let end_is_error = self.acceleration.value > before_end.value.max(MAX_ACCELERATION_MM_S2);
         let cut_short =
             |mm_s: f64| format!("the job ends while the head moves at {mm_s:.0} mm/s: the file may be cut short");
         let last_mm_s = self.last_mm_s();
@@ -285,7 +285,7 @@ impl<'a> Body<'a> {
             find(Severity::Error, "speed", self.speed.tick, message);
         }
         if self.acceleration.value > MAX_ACCELERATION_MM_S2 {
-            let message = if stops_at_end {
+            let message = if end_is_error {
                 cut_short(end_mm_s)
             } else {
                 let peak = self.acceleration.value;
@@ -326,8 +326,7 @@ impl<'a> Body<'a> {
                 "the laser still fires in the last tick: the file may be cut short (the hardware turns it off)";
             find(Severity::Remark, "dark-end", last_tick, message.to_owned());
         }
-        let stop_is_error = stops_at_end && self.acceleration.value > MAX_ACCELERATION_MM_S2;
-        if last_mm_s > MAX_END_MM_S && !stop_is_error {
+        if last_mm_s > MAX_END_MM_S && !end_is_error {
             find(Severity::Remark, "moving-end", last_tick, cut_short(last_mm_s));
         }
         findings.sort_by_key(|finding| finding.tick);

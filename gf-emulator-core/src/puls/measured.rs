@@ -117,7 +117,7 @@ pub struct Measured {
     /// The first tick in which the laser fires, counted from 0, if no power byte comes before it. Machines refuse such a
     /// job ([`Refusal::FireBeforePower`](super::Refusal::FireBeforePower)).
     pub fire_before_power_tick: Option<u64>,
-    /// Speed and laser over time.
+    /// Speed, laser and lens over time.
     pub timeline: Timeline,
 }
 

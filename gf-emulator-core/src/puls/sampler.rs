@@ -1,4 +1,4 @@
-//! What depends on the time of each tick and not on segments: speed over time, where the laser fires, and whether its
+//! What depends on the time of each tick and not on segments: speed and lens over time, where the laser fires, and whether its
 //! power is set by then.
 
 use super::laser_gaps::LaserBlock;
@@ -13,7 +13,7 @@ const SAMPLE_MULTIPLE_TICKS: u64 = 64;
 /// The length of a sample if the header has no step frequency: about that of a print.
 const DEFAULT_SAMPLE_TICKS: u64 = 256;
 
-/// Samples speed and laser of a body at regular intervals.
+/// Samples speed, laser and lens of a body at regular intervals.
 #[derive(Debug, Clone)]
 pub(super) struct Sampler {
     /// The length of a microstep.
@@ -112,6 +112,7 @@ impl Sampler {
             ticks: end.moment.tick - start.moment.tick,
             fire_ticks: end.moment.fire_ticks - start.moment.fire_ticks,
             peak_mm_s,
+            z_end: end.position.z,
         });
     }
 }

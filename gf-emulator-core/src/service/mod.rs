@@ -1,7 +1,7 @@
 //! The machine's side of the cloud service, beside the WebSocket: sign-in, uploads, downloads, status, firmware.
 //!
-//! [`Uplink`] is the seam: actions call it and know neither HTTP nor files. There are two implementations, a signed-in
-//! HTTP session and a folder for offline use; an embedder can bring another.
+//! [`Uplink`] separates the actions from the network. The two built-in ones are not public: a signed-in HTTP session, and a
+//! folder for an offline emulator. You can bring another.
 
 pub(crate) mod authentication;
 pub(crate) mod firmware;

@@ -21,7 +21,9 @@ pub struct Upload<'a> {
 }
 
 impl<'a> Upload<'a> {
-    pub(crate) fn new(action_id: i64, kind: &'a str, endpoint: Option<&'a str>, picture: &'a Bytes) -> Self {
+    /// Creates an upload, for example to test an [`Uplink`]. The arguments are what the methods of the same names return.
+    #[must_use]
+    pub fn new(action_id: i64, kind: &'a str, endpoint: Option<&'a str>, picture: &'a Bytes) -> Self {
         Self { action_id, kind, endpoint, picture, on_sent: &|_| () }
     }
 
@@ -104,8 +106,9 @@ impl FirmwareOffer {
 /// Calls that need the service are made one at a time, on a worker thread, or on the caller of
 /// [`Emulator::connect`](crate::Emulator::connect) for the firmware check. [`cancel`](Self::cancel) and
 /// [`reset`](Self::reset) are called on other threads. An error fails the action that needed the call;
-/// [`Error::Interrupted`](crate::Error::Interrupted), [`JobRefused`](crate::Error::JobRefused) and
-/// [`TooLarge`](crate::Error::TooLarge) cancel it.
+/// [`Error::Interrupted`](crate::Error::Interrupted), [`JobRefused`](crate::Error::JobRefused),
+/// [`TooLarge`](crate::Error::TooLarge), and [`Puls`](crate::Error::Puls) if it
+/// [is a refusal](crate::puls::Error::is_refusal), cancel it.
 ///
 /// ```
 /// use gf_emulator_core::service::{FirmwareOffer, Upload, Uplink};

@@ -32,7 +32,7 @@ impl Layers {
         let mut remarks = drawing.remarks.clone();
         let max = job.max_speed_mm_s();
         for (name, settings) in self.given() {
-            if let Some(speed) = settings.speed.filter(|&speed| speed > max) {
+            if let Some(speed) = settings.speed_mm_s.filter(|&speed| speed > max) {
                 remarks.push(format!(
                     "layer {name}: a speed of {speed} is too fast for the head: {max} mm/s is used instead"
                 ));
@@ -253,7 +253,7 @@ mod tests {
         let far = drawing("<path d='M10 10H20M20000 2000H20010' stroke='red'/>");
         assert!(Layers::default().draw(&mut job, &far, Placement::default()).is_err());
         let mut layers = Layers::default();
-        layers.base.speed = Some(f64::NAN);
+        layers.base.speed_mm_s = Some(f64::NAN);
         assert!(layers.draw(&mut job, &drawing(BOXES), Placement::default()).is_err());
         assert_eq!(job.to_bytes(), before);
     }

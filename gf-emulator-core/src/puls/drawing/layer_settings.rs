@@ -34,8 +34,9 @@ pub struct LayerSettings {
     pub power: Option<Power>,
     /// The fire density, 0 to 1, instead of a power.
     pub density: Option<f64>,
-    /// The speed in mm/s, 0.1 to 10000.
-    pub speed: Option<f64>,
+    /// The speed in mm/s, 0.1 to 10000: `speed`.
+    #[serde(rename = "speed")]
+    pub speed_mm_s: Option<f64>,
     /// The resolution of an engraving, in rows per inch: [`ENGRAVING_DPI`].
     pub dpi: Option<f64>,
     /// How grey is engraved.
@@ -63,7 +64,7 @@ impl LayerSettings {
             treatment: self.treatment.or(base.treatment),
             power: if has_power { self.power } else { base.power },
             density: if has_power { self.density } else { base.density },
-            speed: self.speed.or(base.speed),
+            speed_mm_s: self.speed_mm_s.or(base.speed_mm_s),
             dpi: self.dpi.or(base.dpi),
             shading: self.shading.or(base.shading),
         }
@@ -72,7 +73,7 @@ impl LayerSettings {
     /// Checks the ranges. `layer` is named in errors.
     pub(super) fn check(&self, layer: &str) -> Result<()> {
         let wrong = |problem: String| Err(Error::Layer { layer: layer.to_owned(), problem });
-        if let Some(speed) = self.speed.filter(|speed| !(MIN_SPEED_MM_S..=MAX_SPEED_MM_S).contains(speed)) {
+        if let Some(speed) = self.speed_mm_s.filter(|speed| !(MIN_SPEED_MM_S..=MAX_SPEED_MM_S).contains(speed)) {
             return wrong(format!("speed {speed}, expected {MIN_SPEED_MM_S} to {MAX_SPEED_MM_S} mm/s"));
         }
         if self.power.is_some() && self.density.is_some() {
@@ -92,7 +93,7 @@ impl LayerSettings {
     }
 
     pub(super) fn line(&self, (power, speed): (Power, f64)) -> Line {
-        Line { speed_mm_s: self.speed.unwrap_or(speed), laser: Laser::Print(self.density_or(power)) }
+        Line { speed_mm_s: self.speed_mm_s.unwrap_or(speed), laser: Laser::Print(self.density_or(power)) }
     }
 
     /// Returns the speed in mm/s and the laser with which these settings cut.
@@ -105,7 +106,7 @@ impl LayerSettings {
     /// Returns how these settings engrave.
     #[must_use]
     pub fn engraving(&self, placement: Placement) -> Engraving {
-        let mut engraving = Engraving::new(self.speed.unwrap_or(ENGRAVE.1), self.density_or(ENGRAVE.0));
+        let mut engraving = Engraving::new(self.speed_mm_s.unwrap_or(ENGRAVE.1), self.density_or(ENGRAVE.0));
         engraving.placement = placement;
         engraving.shading = self.shading.unwrap_or_default();
         engraving
@@ -119,12 +120,12 @@ impl LayerSettings {
 
     /// Describes how lines are cut, for people.
     pub(super) fn describe_cutting(&self) -> String {
-        format!("{}, {} mm/s", self.describe_power(CUT.0), self.speed.unwrap_or(CUT.1))
+        format!("{}, {} mm/s", self.describe_power(CUT.0), self.speed_mm_s.unwrap_or(CUT.1))
     }
 
     /// Describes how shapes and pictures are engraved, for people.
     pub(super) fn describe_engraving(&self) -> String {
-        let speed = self.speed.unwrap_or(ENGRAVE.1);
+        let speed = self.speed_mm_s.unwrap_or(ENGRAVE.1);
         format!("{}, {speed} mm/s, {} dpi", self.describe_power(ENGRAVE.0), self.engraving_dpi())
     }
 

@@ -19,7 +19,7 @@ const MAX_IMPROVED: usize = 200_000;
 const ROUNDS: usize = 2;
 
 /// Orders contours so that what lies inside a closed contour is cut before it, while the piece is still held, and the
-/// travel between them is short. Open contours may be reversed, and closed ones start at another point. Contours without
+/// travel between them is short. `start` is where the head is before, in mm as the points. Open contours may be reversed, and closed ones start at another point. Contours without
 /// points are dropped. A line of three points or more that ends within 0.01 mm of its start counts as closed.
 ///
 /// The travel is not the shortest one possible, and longer if there are more than 200,000 contours. The same contours always
@@ -70,7 +70,7 @@ pub(super) fn order_tagged<T: Copy>(mut tagged: Vec<(Contour, T)>, start: [f64; 
     ordered
 }
 
-/// Returns the length of the travel to and between contours in mm, in the given order.
+/// Returns the length of the travel to and between contours in mm, in the given order. The head begins at `start`, in mm.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Contour, travel_mm};

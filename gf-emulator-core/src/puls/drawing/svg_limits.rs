@@ -48,7 +48,7 @@ pub(super) fn text(bytes: &[u8]) -> Result<String> {
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let place = TextPosition::of(error.as_bytes(), error.utf8_error().valid_up_to());
-        place.error("text that is not UTF-8", "UTF-8: save the file in that encoding")
+        place.error("bytes that are not UTF-8 text", "an SVG file in that encoding")
     })?;
     check_text(&text)?;
     Ok(text)

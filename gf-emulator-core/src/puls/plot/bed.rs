@@ -188,8 +188,8 @@ impl Bed<'_> {
             let steps = |mm: f64| ((mm - start_mm) / step_mm).round() as i64;
             [steps(min), steps(max)]
         };
-        let x = steps(view.x, view.start_mm.0, self.header.x_mm(1));
-        let y = steps(view.y, view.start_mm.1, self.header.y_mm(1));
+        let x = steps(view.x, view.start_mm[0], self.header.x_mm(1));
+        let y = steps(view.y, view.start_mm[1], self.header.y_mm(1));
         // As many pixels as it has on the canvas: measured with a single pixel first.
         let whole = layers.dose.image(x, y, 1)?;
         let (width, height) = (self.px_wide(whole.pitch), self.px_high(whole.pitch));

@@ -1,4 +1,4 @@
-//! Charts of speed and laser over time.
+//! Charts of speed, laser and lens over time.
 
 use std::fmt::Write;
 
@@ -22,8 +22,15 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
     let speed = |bin: &Bin| bin.peak_mm_s / peak;
     let fire = |bin: &Bin| bin.fire_ticks as f64 / bin.ticks as f64;
     let top = canvas.y;
-    chart(canvas, "speed, mm/s", &label(peak, 1.0), colour::SPEED, bins, &speed);
-    chart(canvas, "laser, % of ticks", "100", colour::LASER, bins, &fire);
+    chart(canvas, "speed, mm/s", ["0", &label(peak, 1.0)], colour::SPEED, bins, &speed);
+    chart(canvas, "laser, % of ticks", ["0", "100"], colour::LASER, bins, &fire);
+    // A lens that stays where it is would be an empty chart: most motions leave it there.
+    let z = measured.extents.z;
+    if z.steps() > 0 {
+        let ends = [z.min, z.max].map(|z| label(measured.header.z_mm(z), 0.1));
+        let lens = |bin: &Bin| (bin.z_end - z.min) as f64 / z.steps() as f64;
+        chart(canvas, "lens above its start, mm", ends.each_ref().map(String::as_str), colour::LENS, bins, &lens);
+    }
     if let Some(moment) = &plot.moment {
         let left = left(canvas);
         let part = moment.tick.min(measured.ticks) as f64 / measured.ticks as f64;
@@ -40,11 +47,11 @@ fn left(canvas: &Canvas) -> f64 {
     canvas.margin + 3.2 * canvas.em
 }
 
-/// Draws a chart. `height_of` returns the height of a bin, 0 to 1.
+/// Draws a chart, with labels for its lower and its upper edge. `height_of` returns the height of a bin, 0 to 1.
 fn chart(
     canvas: &mut Canvas,
     name: &str,
-    max_label: &str,
+    [min_label, max_label]: [&str; 2],
     colour: &str,
     bins: &[Bin],
     height_of: &dyn Fn(&Bin) -> f64,
@@ -79,7 +86,7 @@ fn chart(
     }
     let _ = write!(d, "H{}V{}Z", n(left + width), n(bottom));
     canvas.add(Path::new().set("d", d).set("fill", colour));
-    for (words, y) in [(max_label, top + 0.65 * em), ("0", bottom)] {
+    for (words, y) in [(max_label, top + 0.65 * em), (min_label, bottom)] {
         let text = canvas.label(left - 0.4 * em, y, words).set("text-anchor", "end");
         canvas.add(text.set("font-size", n(0.85 * em)).set("fill", colour::FAINT));
     }

@@ -13,6 +13,7 @@ pub(super) const BED: Colour = "#f9fafb";
 pub(super) const TRAVEL: Colour = "#9aa5b1";
 pub(super) const SPEED: Colour = "#3b528b";
 pub(super) const LASER: Colour = "#c2410c";
+pub(super) const LENS: Colour = "#0f766e";
 /// What is only in the second of two jobs; [`LASER`] is only in the first.
 pub(super) const ONLY_B: Colour = "#1d4ed8";
 /// The darkest shade of an engraving. Lighter ones are more transparent.
@@ -48,7 +49,7 @@ mod tests {
 
     #[test]
     fn text_has_enough_contrast() {
-        for (colour, most) in [(INK, 20.0), (FAINT, 48.0), (SPEED, 48.0), (LASER, 48.0)] {
+        for (colour, most) in [(INK, 20.0), (FAINT, 48.0), (SPEED, 48.0), (LASER, 48.0), (LENS, 48.0)] {
             assert!(lightness(colour) < most, "{colour}: {}", lightness(colour));
         }
     }

@@ -42,7 +42,6 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
     for (i, (sevenths, colour)) in cuts.into_iter().enumerate() {
         let part = match sevenths {
             0 => "under 1/14".to_owned(),
-            7 => "all".to_owned(),
             _ => format!("{sevenths}/7"),
         };
         let words = if i == 0 { format!("cut, {part} of the ticks fire") } else { part };

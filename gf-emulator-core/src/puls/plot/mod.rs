@@ -52,7 +52,7 @@ pub struct PlotOptions {
     pub view: View,
     /// Where on the bed the job starts, in mm from the back left corner, which a pulse file does not tell. The default
     /// is that corner. Clamped to [`MAX_DISTANCE_MM`]; NaN counts as 0.
-    pub start_mm: (f64, f64),
+    pub start_mm: [f64; 2],
 }
 
 /// What a plot shows.
@@ -70,14 +70,14 @@ impl PlotOptions {
     /// Creates options for the whole bed, 1200 pixels wide, with the start of the job at the back left.
     #[must_use]
     pub fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), width_px: 1200, view: View::default(), start_mm: (0.0, 0.0) }
+        Self { title: title.into(), width_px: 1200, view: View::default(), start_mm: [0.0; 2] }
     }
 }
 
 /// A job, prepared for drawing.
 ///
 /// Travel is drawn as thin lines, cuts as lines coloured by fire density, engravings as a raster of firing ticks. Below
-/// are charts of speed and laser over time, and the measurements.
+/// are charts of speed, laser and lens over time, and the measurements.
 ///
 /// Memory is bounded: after 200,000 points, further cuts are added to the raster, and after 100,000 points, further
 /// travel is dropped, each with a remark in the plot. The raster takes up to 16 MiB, with a lower resolution for larger

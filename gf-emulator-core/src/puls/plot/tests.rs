@@ -301,7 +301,7 @@ fn svg_matches_its_snapshot() {
     let mut body = made(square).to_svg(&PlotOptions::new("square.puls"));
     insta::assert_snapshot!("square", body);
     let mut options = PlotOptions::new("engraving.puls");
-    (options.width_px, options.view, options.start_mm) = (360, View::Job, (100.0, 100.0));
+    (options.width_px, options.view, options.start_mm) = (360, View::Job, [100.0, 100.0]);
     body = plot(&engraving(20, 60, 8)).to_svg(&options);
     insta::assert_snapshot!("engraving_on_a_phone", body);
 }
@@ -367,6 +367,26 @@ fn rows_with_a_dot_at_either_end_are_part_of_an_engraving() {
 }
 
 #[test]
+fn a_lens_that_moves_has_a_chart() {
+    let svg = |make: fn(&mut Builder) -> Result<()>| made(make).to_svg(&PlotOptions::new(""));
+    assert!(!svg(square).contains("lens above its start"));
+    let up_and_down = svg(|job| job.lens_to(5.472)?.lens_to(-2.736).map(|_| ()));
+    for label in [">lens above its start, mm<", ">5.5<", ">-2.7<"] {
+        assert!(up_and_down.contains(label), "{label}: {up_and_down}");
+    }
+    // One third up at the start, then at the upper edge, and at the lower one at the end.
+    let mut paths = up_and_down.split("<path ").filter_map(|rest| rest.split('>').next());
+    let chart = paths.find(|path| path.contains(colour::LENS)).unwrap();
+    let d = chart.split("d=\"").nth(1).and_then(|d| d.split('Z').next()).unwrap();
+    let heights: Vec<f64> = d.split('V').skip(1).map(|at| at.split('H').next().unwrap().parse().unwrap()).collect();
+    let bottom = *heights.last().unwrap();
+    let top = heights.iter().copied().fold(bottom, f64::min);
+    let part = |height: f64| (bottom - height) / (bottom - top);
+    assert!((0.33..0.4).contains(&part(heights[0])), "{heights:?}");
+    assert!((bottom - top - 4.6 * 16.0).abs() < 1.0 && part(heights[heights.len() - 2]) < 0.01, "{heights:?}");
+}
+
+#[test]
 fn remarks_on_a_job_that_machines_refuse() {
     let refused = [Builder::new().header().encode(), vec![LIT; 100]].concat();
     let svg = Plot::from_job(Job::open(&refused[..]).unwrap()).unwrap().to_svg(&PlotOptions::new(""));
@@ -379,7 +399,7 @@ fn escapes_titles() {
     let title = "</text><script>alert(1)</script>&amp;\"'\u{0}\u{1b}\u{202e}\u{ffff}\n";
     for width_px in [0, 240, 1200, u32::MAX] {
         let mut options = PlotOptions::new(title.repeat(30));
-        (options.width_px, options.start_mm) = (width_px, (f64::NAN, f64::INFINITY));
+        (options.width_px, options.start_mm) = (width_px, [f64::NAN, f64::INFINITY]);
         let svg = made(square).to_svg(&options);
         assert!(!svg.contains("<script") && !svg.contains('\u{202e}'), "{svg}");
         let tree = usvg::Tree::from_str(&svg, &svg_options()).unwrap();
@@ -407,7 +427,7 @@ proptest! {
         runs in prop::collection::vec((any::<u8>(), 0..400_usize), 0..60),
         width_px in 240..1500_u32,
         job in any::<bool>(),
-        start in (-600.0..600.0_f64, -600.0..600.0_f64),
+        start in [-600.0..600.0_f64, -600.0..600.0_f64],
     ) {
         let body: Vec<u8> = runs.iter().flat_map(|&(byte, times)| vec![byte; times]).collect();
         let plot = plot(&body);

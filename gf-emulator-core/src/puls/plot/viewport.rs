@@ -15,7 +15,7 @@ const MIN_PADDING_MM: f64 = 2.0;
 
 /// The visible part of the bed and its place on the canvas.
 pub(super) struct Viewport {
-    pub(super) start_mm: (f64, f64),
+    pub(super) start_mm: [f64; 2],
     /// The visible part, in mm of the bed.
     pub(super) x: [f64; 2],
     pub(super) y: [f64; 2],
@@ -28,7 +28,7 @@ pub(super) struct Viewport {
 impl Viewport {
     /// Creates the viewport below what has been drawn, for a job that reaches so far from its start in X and Y, in mm.
     pub(super) fn new(canvas: &Canvas, reach_mm: [[f64; 2]; 2], options: &PlotOptions) -> Self {
-        let start_mm = (bounded(options.start_mm.0), bounded(options.start_mm.1));
+        let start_mm = options.start_mm.map(bounded);
         let [x, y] = visible_part(reach_mm, options.view, start_mm);
         let em = canvas.em;
         let left = canvas.margin + 3.2 * em;
@@ -76,7 +76,7 @@ impl Viewport {
 
     /// Converts mm from the start of the job to pixels of the viewport.
     pub(super) fn px(&self, (x_mm, y_mm): (f64, f64)) -> (f64, f64) {
-        self.px_of_mm((self.start_mm.0 + x_mm, self.start_mm.1 + y_mm))
+        self.px_of_mm((self.start_mm[0] + x_mm, self.start_mm[1] + y_mm))
     }
 
     pub(super) fn width(&self) -> f64 {
@@ -146,7 +146,7 @@ impl Viewport {
         let middle = self.left + self.width() / 2.0;
         let text = canvas.label(middle, bottom + 2.35 * em, "X in mm, from the left");
         canvas.add(small(text, em).set("text-anchor", "middle"));
-        let (x, y) = (canvas.margin + 0.5 * em, self.top + self.height() / 2.0);
+        let (x, y) = (canvas.margin + 0.1 * em, self.top + self.height() / 2.0);
         let words = if self.height() < 14.0 * em { "Y in mm" } else { "Y in mm, from the back" };
         let text = canvas.label(0.0, 0.0, words).set("transform", format!("translate({} {}) rotate(-90)", n(x), n(y)));
         canvas.add(small(text, em).set("text-anchor", "middle"));
@@ -183,9 +183,9 @@ fn bounded(mm: f64) -> f64 {
 }
 
 /// Returns the visible part of the bed in X and Y, in mm.
-fn visible_part(reach_mm: [[f64; 2]; 2], view: View, start_mm: (f64, f64)) -> [[f64; 2]; 2] {
+fn visible_part(reach_mm: [[f64; 2]; 2], view: View, start_mm: [f64; 2]) -> [[f64; 2]; 2] {
     let reach = |start_mm: f64, [min, max]: [f64; 2]| [bounded(start_mm + min), bounded(start_mm + max)];
-    let (x, y) = (reach(start_mm.0, reach_mm[0]), reach(start_mm.1, reach_mm[1]));
+    let (x, y) = (reach(start_mm[0], reach_mm[0]), reach(start_mm[1], reach_mm[1]));
     let padded = |[min, max]: [f64; 2], size: f64| {
         let padding = (size * PADDING).max(MIN_PADDING_MM);
         [min - padding, max + padding]

@@ -70,7 +70,7 @@ fn rendered(text: &str) -> Ink {
 /// Where the job that is made of a drawing fires, as it is drawn by default. White is drawn as well.
 fn fired(drawing: &Drawing, like: &Ink) -> Ink {
     let mut layers = Layers::default();
-    (layers.base.density, layers.base.dpi, layers.base.speed) = (Some(1.0), Some(254.0), Some(150.0));
+    (layers.base.density, layers.base.dpi, layers.base.speed_mm_s) = (Some(1.0), Some(254.0), Some(150.0));
     if drawing.layer("white").is_some() {
         layers.set("white=density=1").unwrap();
     }
