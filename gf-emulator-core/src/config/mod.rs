@@ -123,15 +123,16 @@ pub struct Identity {
     pub hostname: String,
     /// `password`: 64 hex digits. Required.
     pub password: Secret,
-    /// `firmware` (1.x) or `fw_version` (2.6). Default: `2.6.0-2228`.
+    /// `firmware` (1.x) or `fw_version` (2.6), such as `2.6.0-2228`, which is the default.
     pub firmware: String,
-    /// `app_version`. Default: `None`, the value in the settings catalogue.
+    /// `app_version`: letters, digits, dots, dashes and underscores. Default: `None`, which is
+    /// that of the firmware 2.6.0-2228 or of a captured 1.x machine.
     pub app_version: Option<String>,
-    /// `head_id` (2.6). Default: `None`, the value in the settings catalogue.
+    /// `head_id` (2.6): 0 to 4294967295. Default: `None`, reported as 1100.
     pub head_id: Option<i64>,
-    /// `head_serial`. Default: as for `head_id`.
+    /// `head_serial`: 0 to 4294967295. Default: `None`, reported as 123456789 by 2.6.
     pub head_serial: Option<i64>,
-    /// `head_firmware`. Default: as for `head_id`.
+    /// `head_firmware`: 0 to 4294967295. Default: `None`, reported as 199234110 by 2.6.
     pub head_firmware: Option<i64>,
     /// `ip_address` (1.x): the address that the machine reports. Default: `127.0.0.1`.
     pub ip_address: String,

@@ -9,7 +9,7 @@ use super::interpolation::{self, Budget, InterpolationError, Scope};
 use super::keys::{self, Draft, HOSTNAME, KEYS, Key, Origin, PASSWORD, SERIAL};
 use super::text::{Entry, Text, shown};
 use super::value::{self, Parsed};
-use super::{Config, Generation, Problem, Problems, Proxy, Warning};
+use super::{Config, Generation, Problem, Problems, Proxy, Service, Warning};
 use crate::{Error, files};
 
 /// More than any configuration needs.
@@ -307,10 +307,31 @@ impl<'t> Reader<'t> {
                 Err(e) => self.problem(None, e.to_string()),
             }
         }
+        self.check_addresses(&draft.config.service);
         let console_only = self.is_set("GENERAL", "console_log_level") && !self.is_set("LOGGING", "file");
         let config = draft.finish(console_only);
         self.warn_about_the_machine(&config);
         config
+    }
+
+    /// Finds one address of the cloud beside one of another service: its key is missing or misspelt, and the machine would send
+    /// its password to the cloud.
+    fn check_addresses(&mut self, service: &Service) {
+        // An invalid address is the cloud's in the draft.
+        if self.purpose == Purpose::Offline || !self.problems.is_empty() {
+            return;
+        }
+        let cloud = Service::default();
+        let is_default =
+            [service.server_url == cloud.server_url, service.status_service_url == cloud.status_service_url];
+        let [other, of_cloud] = match is_default {
+            [true, false] => ["status_service_url", "server_url"],
+            [false, true] => ["server_url", "status_service_url"],
+            _ => return,
+        };
+        let what = format!("{other} is of another service than {of_cloud}, which is the cloud's: set both");
+        let setting = KEYS.iter().filter(|key| key.name == other).find_map(|key| self.setting(key));
+        self.problem(setting.map(|setting| setting.line), what);
     }
 
     /// Warns about values that are valid but probably not intended.

@@ -16,9 +16,9 @@ use crate::Secret;
 /// ```
 /// use gf_emulator_core::config::{MachineIdentity, Template};
 ///
-/// let text = "[MACHINE]\nserial: 100\nhostname: M-%(serial)s\npassword: 0123456789%(serial)s\n";
-/// let password = "f".repeat(51); // 64 digits in all
-/// let template = Template::new("example", &text.replace("0123456789", &format!("0123456789{password}")));
+/// let digits = "f".repeat(61); // and three of the serial number: 64
+/// let text = format!("[MACHINE]\nserial: 100\nhostname: M-%(serial)s\npassword: {digits}%(serial)s\n");
+/// let template = Template::new("example", &text);
 /// let (config, _) = template.machine(&MachineIdentity::new(101))?;
 /// assert_eq!(config.machine.hostname, "M-101");
 /// # Ok::<(), gf_emulator_core::config::Problems>(())

@@ -395,6 +395,30 @@ fn python(value: bool) -> String {
 }
 
 #[test]
+fn one_address_of_the_cloud_and_one_of_another_service_are_an_error() {
+    for (keys, expected) in [
+        ("server_url: http://localhost:8080", Some("server_url is of another service than status_service_url")),
+        (
+            "sever_url: http://localhost:8080\nstatus_service_url: ws://localhost:8080",
+            Some("status_service_url is of another"),
+        ),
+        ("server_url: http://localhost:8080\nstatus_service_url: ws://localhost:8080", None),
+        ("server_url: https://app.glowforge.com", None),
+        ("status_service_url: http://x", Some("status_service_url must be")),
+    ] {
+        let text = with_identity(&format!("[SERVICE]\n{keys}\n"));
+        let problems = read(&text).err().map(|problems| problems.to_string());
+        let is_right = match (&problems, expected) {
+            (Some(problems), Some(expected)) => {
+                problems.contains(expected) && problems.lines().filter(|line| !line.starts_with("remark")).count() == 1
+            }
+            (problems, expected) => problems.is_none() && expected.is_none(),
+        };
+        assert!(is_right, "{keys}: {problems:?}");
+    }
+}
+
+#[test]
 fn each_key_sets_its_field() {
     let variable = |name: &str| match name {
         "GF_MACHINE_SERIAL" => Some("1".to_owned()),
@@ -406,6 +430,12 @@ fn each_key_sets_its_field() {
         let of_machine =
             |text: &str| if *section == "MACHINE" { text.to_owned() } else { format!("[MACHINE]\n{text}") };
         let mut text = format!("[{section}]\n{name}: {value}\n");
+        // The other address, too: one of the cloud and one of another service are an error.
+        match *field {
+            "service.server_url" => text.push_str("status_service_url: wss://localhost\n"),
+            "service.status_service_url" => text.push_str("server_url: https://localhost\n"),
+            _ => {}
+        }
         // Other required keys are set elsewhere, so that only this key makes a difference.
         if *field != "machine.hostname" {
             text.push_str(&of_machine("hostname: ABC-123\n"));
