@@ -43,7 +43,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
             }
         }
     });
-    println!("{:?}", service.script_outcome(Duration::from_secs(60)));
+    println!("{:?}", service.outcome(Duration::from_secs(60)));
     client.stop()?;
     machine.join().map_err(|_| "the loop panicked".into())
 }

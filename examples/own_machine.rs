@@ -92,7 +92,7 @@ fn run() -> Result<(), Box<dyn std::error::Error>> {
     let handle = emulator.handle();
     let machine = std::thread::spawn(move || emulator.run());
 
-    println!("{:?}", service.script_outcome(Duration::from_secs(60)));
+    println!("{:?}", service.outcome(Duration::from_secs(60)));
     service.send(json!({"id": 2000, "action_type": "temperature", "status": "ready"}))?;
     service.wait_for(
         |seen| seen.iter().any(|seen| seen.is_event("temperature:completed", Some(2000))),

@@ -85,7 +85,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
 fn explain(place: &Place, error: Error) -> CliError {
     let error = configuration::explain(place, error);
     if place.path.exists() {
-        return error.and("\nCertificates, actions table, pictures and folders are checked once these are fixed.");
+        return error
+            .and("\nCertificates, actions table, pictures and folders are checked once these problems are fixed.");
     }
     error
 }

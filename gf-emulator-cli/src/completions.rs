@@ -9,10 +9,13 @@ use crate::output::write_stdout;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
+  mkdir -p ~/.local/share/bash-completion/completions
   gf-machine-emulator completions bash \\
       > ~/.local/share/bash-completion/completions/gf-machine-emulator
+  mkdir -p ~/.zfunc
   gf-machine-emulator completions zsh > ~/.zfunc/_gf-machine-emulator
       With \"fpath+=~/.zfunc\" before \"compinit\" in ~/.zshrc.
+  mkdir -p ~/.config/fish/completions
   gf-machine-emulator completions fish \\
       > ~/.config/fish/completions/gf-machine-emulator.fish
   gf-machine-emulator completions powershell >> $PROFILE

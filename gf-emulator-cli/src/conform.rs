@@ -12,6 +12,7 @@ use gf_emulator_core::local_service::LocalService;
 use crate::error::CliError;
 use crate::listening::{self, ListenArguments};
 use crate::output::{self, OpenOutput, print};
+use crate::progress::Running;
 use crate::{logging, numbers, signals};
 
 /// The default of `--wait`.
@@ -127,10 +128,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if !conformance.wait_for_machine(arguments.wait.unwrap_or(WAIT)) {
         return Err(CliError::failed("no machine has connected"));
     }
-    let ask = &mut |task| print(format_args!("    please {task}"));
     let mut verdicts = Vec::with_capacity(scenarios.len());
     for scenario in &scenarios {
-        let verdict = conformance.run(scenario, ask);
+        let running = Running::new(format!("{} ...", scenario.name()));
+        let verdict = conformance.run(scenario, &mut |task| running.print(format_args!("    please {task}")));
+        drop(running);
         if verdict.outcome != Outcome::Stopped {
             show(&verdict);
         }

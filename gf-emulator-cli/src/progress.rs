@@ -1,9 +1,12 @@
 //! A progress bar with an estimate, for what takes longer than a second. Drawn on standard error, if that is a terminal.
 
+use std::fmt::Display;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::output::print;
 
 /// Nothing is drawn before this.
 const DELAY: Duration = Duration::from_secs(1);
@@ -47,6 +50,30 @@ pub(crate) fn of(name: impl Into<String>) -> impl FnMut(f64) + Send + Sync + 'st
         progress.start_if_due();
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most PARTS, not negative")]
         progress.bar.set_position((part * PARTS as f64) as u64);
+    }
+}
+
+/// A line on standard error that says what is running, if that is a terminal. It disappears when it is dropped.
+pub(crate) struct Running(ProgressBar);
+
+impl Running {
+    pub(crate) fn new(what: String) -> Self {
+        let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar =
+            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style).with_message(what);
+        bar.tick();
+        Self(bar)
+    }
+
+    /// Prints to standard output, above the line.
+    pub(crate) fn print(&self, line: impl Display) {
+        self.0.suspend(|| print(line));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
     }
 }
 

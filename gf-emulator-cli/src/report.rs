@@ -49,6 +49,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     // Opened before the work, so that a missing folder is reported at once.
     let mut output = output::create(&arguments.output, &[recording.folder()])?;
     let report = Report::read_from(recording, arguments.from)?;
+    let entries = report.entries();
+    if report.shown().is_none() && entries > 0 {
+        let entries = if entries == 1 { "1 entry".into() } else { format!("{entries} entries") };
+        return Err(CliError::usage(format_args!("--from {}: the recording has only {entries}", arguments.from)));
+    }
     let mut on_progress = progress::of(output.file.name());
     let written = report.write_with_progress(&mut output.file, &mut on_progress);
     drop(on_progress);
@@ -63,17 +68,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     }
     let [actions, messages] = [count(report.actions(), "action"), count(report.messages(), "message")];
     remark(format_args!("{name}: {actions}, {messages}, {}", count(report.problems(), "problem")));
-    let entries = report.entries();
-    match report.shown() {
-        Some((first, last)) if last < entries => remark(format_args!(
+    if let Some((first, last)) = report.shown().filter(|(_, last)| *last < entries) {
+        remark(format_args!(
             "{name}: contains entries {first} to {last} of {entries}; use --from {} for the next page",
             last + 1
-        )),
-        None if entries > 0 => {
-            let entries = if entries == 1 { "1 entry".into() } else { format!("{entries} entries") };
-            remark(format_args!("{name}: the recording has only {entries}: none is on this page"));
-        }
-        _ => {}
+        ));
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use gf_emulator_core::config::Button;
 use gf_emulator_core::follow::Follower;
@@ -129,8 +130,8 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     // Before the link is printed: whoever reads it may send a signal at once.
     let handle = emulator.handle();
     signals::on_stop(move || handle.stop());
-    let (was_connected, is_away) = (AtomicBool::new(false), AtomicBool::new(false));
-    emulator.on_event(move |event| report_connection(event, &was_connected, &is_away));
+    let (console, retry_for) = (Console::default(), config.service.retry_for);
+    emulator.on_event(move |event| console.report(event, retry_for));
     let follower = match (listener, emulator.recorder()) {
         (Some(listener), Some(recorder)) => Some(Follower::with_listener(listener, &recorder, emulator.handle())?),
         _ => None,
@@ -144,24 +145,37 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     Ok(Machine { emulator, _follower: follower, _temp_recording: temp_recording })
 }
 
-/// Says on the console when the service cannot be reached yet, when it is away, and when it is there.
-fn report_connection(event: &EmulatorEvent, was_connected: &AtomicBool, is_away: &AtomicBool) {
-    match event {
-        EmulatorEvent::ConnectFailed { reason, .. } if !is_away.swap(true, Ordering::Relaxed) => {
-            notice(format_args!("{}; trying again", logging::clean(reason)));
-        }
-        EmulatorEvent::Disconnected { reason, is_stopped: false, .. } => {
-            is_away.store(true, Ordering::Relaxed);
-            let reason = logging::clean(reason);
-            notice(format_args!("the service is away ({reason}); reconnecting until it is back"));
-        }
-        EmulatorEvent::Connected { .. } => {
-            let was_connected = was_connected.swap(true, Ordering::Relaxed);
-            if is_away.swap(false, Ordering::Relaxed) {
-                notice(if was_connected { "the service is back" } else { "connected" });
+/// Says on the console when the service cannot be reached yet, when it is away and when it is there, and which jobs arrive.
+#[derive(Default)]
+struct Console {
+    was_connected: AtomicBool,
+    is_away: AtomicBool,
+}
+
+impl Console {
+    /// `retry_for` is how long the machine tries to connect at the start.
+    fn report(&self, event: &EmulatorEvent, retry_for: Duration) {
+        match event {
+            EmulatorEvent::ConnectFailed { reason, .. } if !self.is_away.swap(true, Ordering::Relaxed) => {
+                let (reason, retry_s) = (logging::clean(reason), retry_for.as_secs_f64());
+                notice(format_args!("{reason}; trying again for up to {retry_s} s (retry_for_s)"));
             }
+            EmulatorEvent::Disconnected { reason, is_stopped: false, .. } => {
+                self.is_away.store(true, Ordering::Relaxed);
+                let reason = logging::clean(reason);
+                notice(format_args!("the service is away ({reason}); reconnecting until it is back"));
+            }
+            EmulatorEvent::Connected { .. } => {
+                let was_away = self.is_away.swap(false, Ordering::Relaxed);
+                match self.was_connected.swap(true, Ordering::Relaxed) {
+                    false => notice("connected"),
+                    true if was_away => notice("the service is back"),
+                    true => {}
+                }
+            }
+            EmulatorEvent::JobCollected(job) => notice(format_args!("a job has arrived: {}", job.path.display())),
+            _ => {}
         }
-        _ => {}
     }
 }
 
@@ -198,13 +212,22 @@ fn read_keys(handle: Handle, is_followed: bool) -> Result<(), CliError> {
         }
         return Ok(());
     }
-    notice(KEYS);
+    notice(format_args!("prints wait for the button; {KEYS}"));
     let read = move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
             match line.trim() {
-                "" => handle.press_button(),
-                "o" => handle.open_lid(),
-                "c" => handle.close_lid(),
+                "" => {
+                    handle.press_button();
+                    notice("the button was pressed");
+                }
+                "o" => {
+                    handle.open_lid();
+                    notice("the lid is open");
+                }
+                "c" => {
+                    handle.close_lid();
+                    notice("the lid is closed");
+                }
                 _ => notice(KEYS),
             }
         }

@@ -4,12 +4,13 @@ use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
 use gf_emulator_core::files;
 use gf_emulator_core::fleet::{Members, raise_file_limit};
-use gf_emulator_core::local_service::{Behaviour, LocalService, Outcome, Script, Seen, Transcript};
+use gf_emulator_core::local_service::{Behaviour, Builder, LocalService, Outcome, Script, Seen, Transcript};
 use gf_emulator_core::puls::refusal_reasons;
 use gf_emulator_core::record::Recorder;
 use gf_emulator_core::replay::{Comparison, Difference, LimitedRecorder, Session, SharedComparer};
@@ -44,7 +45,7 @@ A script is a JSON list of steps:
   {\"sleep_s\": 0.5}
   {\"drop\": true}                     cut the WebSocket; or \"hard\", \"reset\"
   {\"close\": 1000}                    close it
-  {\"fault\": {\"status\": 503}}       add a fault of the machine; see below
+  {\"fault\": {\"status\": 503}}         add a fault of the machine; see below
 In an action's strings, {http} is replaced by the service's address, {puls} by
 its pulse file's and {serial} by the machine's serial number. The script of a
 machine that has no WebSocket and sends nothing for 30 seconds ends.
@@ -72,9 +73,9 @@ request (method, path, status, bytes, event), opened, message (event or
 progress, action_id, current, total, units; or text), action (action, id,
 status), closed (code), service (serial, change, print, number, state), fault
 (machine, what), waiting and given_up (what), difference (subject, detail),
-recording_full, dropped (lines), left_out (lines), binary (bytes), ping, pong,
-and at the end summary (result: done, failed or stopped; reason; with --replay
-differences, actions, messages, requests).
+recording_full, recording_mixed, dropped (lines), left_out (lines), binary
+(bytes), ping, pong, and at the end summary (result: done, failed or stopped;
+reason; with --replay differences, actions, messages, requests).
 
 Exit codes: 0 with --once, --script or --replay: it is done, every print was
 completed, and everything expected arrived; otherwise: Ctrl-C or SIGTERM. 1
@@ -84,8 +85,8 @@ or SIGTERM before the end of --once, --script or --replay. 2 wrong usage.";
 /// Run a local stand-in for the cloud service
 ///
 /// Serves sign-in (any serial number after the letter S, any password), firmware, uploads, downloads and the WebSocket of
-/// both generations on one port. The conversation is printed as it happens. At most 64
-/// machines (--machines), four connections for each of them, and 1 GiB of recording.
+/// both generations on one port. The conversation is printed as it happens. At most 64 machines (--machines), four
+/// connections for each of them, and 1 GiB of recording.
 ///
 /// It does with each machine what the cloud does with one of firmware 2.6: it asks for the settings; homes the machine
 /// with a hunt, lid pictures and motions; then sends the files of --puls, one after the other. After a print it sends a
@@ -173,12 +174,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = session.transpose()?;
     let comparer = session.as_ref().map(|session| SharedComparer::new(session.comparer()));
     let (lines, recording, comparing) = (Arc::clone(&transcript), recorder.clone(), comparer.clone());
+    let connected = AtomicU32::new(0);
     let observe = move |seen: &Seen| {
-        if recording.as_ref().is_some_and(|recorder| recorder.observe(seen)) {
-            if is_json {
-                lines.add_object(json!({"kind": "recording_full"}));
-            } else {
-                lines.add_line("the recording is full: nothing more is recorded".to_owned());
+        let tell = |kind: &str, text: &str| {
+            if is_json { lines.add_object(json!({"kind": kind})) } else { lines.add_line(text.to_owned()) }
+        };
+        if let Some(recorder) = &recording {
+            if is_second_connection(seen, &connected) {
+                tell(
+                    "recording_mixed",
+                    "several connections are open: the recording does not tell their machines apart",
+                );
+            }
+            if recorder.observe(seen) {
+                tell("recording_full", "the recording is full: nothing more is recorded");
             }
         }
         lines.add(seen);
@@ -204,20 +213,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
         .observer(observe);
     let jobs = read_jobs(&arguments.puls, arguments.unchecked)?;
     let script = arguments.script.as_deref().map(read_script).transpose()?;
-    builder = match (&session, &script) {
-        (Some(session), _) => builder.replay(session.plan()),
-        (None, Some(script)) => {
-            if jobs.len() > 1 {
-                return Err(CliError::usage("--script takes one --puls at most"));
-            }
-            let builder = builder.script(script.clone());
-            jobs.into_iter().fold(builder, |builder, (_, file)| builder.puls(file))
-        }
-        (None, None) => {
-            let behaviour = if arguments.once { Behaviour::new().once() } else { Behaviour::new() };
-            builder.behaviour(jobs.into_iter().fold(behaviour, |all, (path, file)| all.print_file(path, file)))
-        }
-    };
+    builder = with_work(builder, session.as_ref(), script.as_ref(), jobs, arguments.once)?;
     builder = arguments.faults.apply(builder);
     if let Some(after) = arguments.cut_every {
         builder = builder.cut_every(after);
@@ -260,6 +256,42 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     script_result(outcome)?;
     say(&"the script is done, and everything awaited arrived");
     Ok(())
+}
+
+/// Sets what the service does with a machine.
+fn with_work(
+    builder: Builder,
+    session: Option<&Session>,
+    script: Option<&Script>,
+    jobs: Vec<(&Path, Vec<u8>)>,
+    once: bool,
+) -> Result<Builder, CliError> {
+    Ok(match (session, script) {
+        (Some(session), _) => builder.replay(session.plan()),
+        (None, Some(script)) => {
+            if jobs.len() > 1 {
+                return Err(CliError::usage("--script takes one --puls at most"));
+            }
+            let builder = builder.script(script.clone());
+            jobs.into_iter().fold(builder, |builder, (_, file)| builder.puls(file))
+        }
+        (None, None) => {
+            let behaviour = if once { Behaviour::new().once() } else { Behaviour::new() };
+            builder.behaviour(jobs.into_iter().fold(behaviour, |all, (path, file)| all.print_file(path, file)))
+        }
+    })
+}
+
+/// Counts open WebSockets. Returns whether this is the second one.
+fn is_second_connection(seen: &Seen, connected: &AtomicU32) -> bool {
+    match seen {
+        Seen::WsOpened { .. } => connected.fetch_add(1, Ordering::Relaxed) == 1,
+        Seen::WsClosed { .. } => {
+            connected.fetch_sub(1, Ordering::Relaxed);
+            false
+        }
+        _ => false,
+    }
 }
 
 /// Prints what a machine's configuration needs.

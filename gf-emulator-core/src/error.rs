@@ -185,7 +185,7 @@ pub enum Error {
     },
 
     /// A listener could not be bound to an address.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", listen_hint(source))]
     Listen {
         /// The address as given.
         address: String,
@@ -265,6 +265,11 @@ impl Error {
     }
 }
 
+/// Returns what to do if an address cannot be listened on.
+pub(crate) fn listen_hint(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::AddrInUse { ": use another port, or stop the program that has it" } else { "" }
+}
+
 /// A text that cannot be parsed. The message says what is expected instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -294,7 +299,7 @@ pub enum CertificateProblem {
         now: SystemTime,
     },
 
-    /// It has expired, or the clock of this computer is wrong.
+    /// It has expired, or the clock of this computer is wrong. Retried, as [`NotYetValid`](Self::NotYetValid).
     #[error(
         "it was valid until {}, and this computer's clock says {}: the clock is probably wrong, or else the host needs a \
          new certificate", shown(*until), shown(*now)

@@ -21,8 +21,8 @@
 //!
 //! - The *service* is the cloud, or what stands in for it.
 //! - An *action* is what the service tells a machine to do, such as `print`. Exactly one terminal event ends it.
-//! - A *job* is an action that plays a pulse file: `hunt` (finds the surface of the material with the lens), `motion` and
-//!   `print`. A *tick* is one byte of a pulse file.
+//! - A *job* is a pulse file that a machine plays. The actions `hunt` (brings the lens to a known height), `motion` (moves the
+//!   head) and `print` play one each. A *tick* is one byte of the file's body, uncompressed: what comes after its header.
 //! - *Settings* are the machine's values, each with a code of four letters such as `LLvl`. A machine reports them all.
 //! - *1.x* and *2.6* are the two generations of the firmware, which send different messages.
 //! - The *Python clients* and *open-source clients* are earlier programs for these machines, whose configuration files this
@@ -69,13 +69,15 @@
 //!
 //! Everything is logged with the `log` crate; no logger is installed. `error`: something was lost or has failed. `warn`:
 //! something is odd, or has failed and is retried. `info`: one line for each thing that happens. `debug`: requests, without
-//! their queries. No line has a password, a token or the query of a URL. Other crates log for themselves, including
-//! presigned URLs (ureq at `debug`, tungstenite at `trace`): turn the targets `ureq`, `ureq_proto` and `tungstenite` off in
-//! your logger, as the `gf-machine-emulator` binary does.
+//! their queries.
+//!
+//! Use [`SafeLogger`], as the `gf-machine-emulator` binary does: it masks passwords, tokens and the queries of URLs, and passes
+//! on the lines of the crates that you name. The library writes no secret into a line itself, but a service can put one into a
+//! text that is logged, and other crates log presigned URLs (ureq at `debug`, tungstenite at `trace`).
 //!
 //! # Features
 //!
-//! All are off by default.
+//! All are off by default. `simulation` is for the project's own tests, and is not part of the API.
 //!
 //! - `fleet`: the module `fleet`.
 //! - `local-service`: the modules `local_service`, `conform` and `replay`.
@@ -87,8 +89,8 @@
 //!
 //! # Versions
 //!
-//! The crate follows semantic versioning. Public structs and enums that may grow are `#[non_exhaustive]`. It needs Rust 1.88
-//! or later (`rust-version` in `Cargo.toml`); raising that is a minor release. The texts of errors and log lines, and the
+//! The crate follows semantic versioning. Before 1.0, a minor version may change the API. Public structs and enums that may grow are `#[non_exhaustive]`. It needs Rust 1.88
+//! or later (`rust-version` in `Cargo.toml`); raising that is a new minor version. The texts of errors and log lines, and the
 //! format of reports, are not part of the API. The format of recordings has a version of its own.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -4,9 +4,8 @@ use std::net::Ipv4Addr;
 
 /// Completes an address to listen on.
 ///
-/// A port alone gets the address 127.0.0.1. An IPv4 address alone gets port 0, which is any free one; an IPv6 address needs a
-/// port. Returns `None` if `text` is neither of them nor an
-/// address with a port. Does not check that the address can be bound.
+/// A port alone gets the address 127.0.0.1. An IPv4 address alone gets port 0, which is any free one. An IPv6 address (in
+/// brackets) and a host name need a port. Returns `None` for anything else. Does not check that the address can be bound.
 ///
 /// ```
 /// use gf_emulator_core::listen_address;

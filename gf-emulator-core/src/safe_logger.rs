@@ -25,14 +25,17 @@ const PERIOD: Duration = Duration::from_secs(60);
 ///   [`flush`](Log::flush).
 ///
 /// ```
-/// use gf_emulator_core::{SafeLogger, Secrets};
+/// use gf_emulator_core::{Config, Emulator, SafeLogger, Secrets};
 ///
 /// # let my_logger: Box<dyn log::Log> = Box::new(SafeLogger::new(Vec::new(), &[], Secrets::default()));
-/// let secrets = Secrets::default(); // or `Emulator::secrets`
-/// let logger = SafeLogger::new(vec![my_logger], &["gf_emulator_core"], secrets);
+/// let secrets = Secrets::default();
+/// let logger = SafeLogger::new(vec![my_logger], &["gf_emulator_core"], secrets.clone());
 /// log::set_boxed_logger(Box::new(logger))?;
 /// log::set_max_level(log::LevelFilter::Info);
-/// # Ok::<(), log::SetLoggerError>(())
+///
+/// let (emulator, _peer) = Emulator::offline(Config::default(), std::env::temp_dir())?;
+/// secrets.follow(&emulator.secrets()); // From here on, its password and its tokens are masked.
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct SafeLogger {
     loggers: Vec<Box<dyn Log>>,

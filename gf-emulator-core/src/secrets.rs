@@ -127,10 +127,13 @@ impl Secrets {
         });
     }
 
-    /// Adds all values of another set, and those added to it later. Has no effect if both are the same set. Sets that
-    /// follow each other, directly or around a circle, deadlock.
+    /// Adds all values of another set, and those added to it later. Has no effect if both are the same set, or if `other`
+    /// follows this one, directly or through others.
     pub fn follow(&self, other: &Self) {
-        if Arc::ptr_eq(&self.0, &other.0) {
+        /// Two calls at the same time must not close a circle, in which a value would be added again and again.
+        static FOLLOWING: Mutex<()> = Mutex::new(());
+        let _guard = lock(&FOLLOWING);
+        if other.follows(self) {
             return;
         }
         {
@@ -149,6 +152,12 @@ impl Secrets {
             }
         }
         leader.followers.push(Arc::downgrade(&self.0));
+    }
+
+    /// Returns whether it is `other` or follows it, directly or through others.
+    fn follows(&self, other: &Self) -> bool {
+        let leaders = || lock(&self.0).leaders.iter().filter_map(Weak::upgrade).map(Self).collect::<Vec<_>>();
+        Arc::ptr_eq(&self.0, &other.0) || leaders().iter().any(|leader| leader.follows(other))
     }
 
     /// Replaces with `***` every value (plain, base64, or escaped as in URLs, JSON or HTML), and the query, fragment
@@ -298,6 +307,7 @@ mod tests {
         third.follow(&second);
         second.follow(&first);
         first.follow(&first.clone());
+        first.follow(&third);
         first.add_token(&Secret::new("a-later-one"));
         for secrets in [first, second, third] {
             assert_eq!(secrets.redact("the password a-later-one"), "*** ***");

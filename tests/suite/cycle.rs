@@ -6,7 +6,7 @@ use gf_emulator_tests::{LIMIT, Setup};
 
 fn run_default_script(generation: Generation, tls: bool) {
     let harness = Setup::new(generation).service(|service| service.tls(tls).script(Script::default())).start();
-    let outcome = harness.service.script_outcome(LIMIT);
+    let outcome = harness.service.outcome(LIMIT);
     assert_eq!(outcome, Some(Outcome::Done), "{:#?}", harness.events());
     let (_, _, ended) = harness.stop();
     ended.unwrap();
@@ -34,7 +34,7 @@ fn a_script_fails_at_once_if_an_action_has_another_ending() {
                      {"await": "factory_reset:completed", "action_id": 1, "timeout_s": 3600}]"#;
     let script = Script::from_json(script).unwrap();
     let harness = Setup::new(Generation::V2).service(|service| service.script(script)).start();
-    let outcome = harness.service.script_outcome(LIMIT);
+    let outcome = harness.service.outcome(LIMIT);
     let reason = "the action ended with factory_reset:failed".to_owned();
     assert_eq!(outcome, Some(Outcome::Failed { step: 2, reason }));
     harness.stop().2.unwrap();
@@ -49,7 +49,7 @@ fn a_script_that_begins_with_a_disconnect_waits_for_a_machine() {
         );
         let script = Script::from_json(&script).unwrap();
         let harness = Setup::new(Generation::V2).service(|service| service.script(script)).start();
-        assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done));
+        assert_eq!(harness.service.outcome(LIMIT), Some(Outcome::Done));
         let opened = harness.service.seen().iter().filter(|seen| matches!(seen, Seen::WsOpened { .. })).count();
         assert_eq!(opened, 2, "{first}");
         harness.stop().2.unwrap();

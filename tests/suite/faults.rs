@@ -33,7 +33,7 @@ fn nothing_is_lost_if_faults_are_ones_that_a_machine_recovers_from() {
         &["cut=fin event=print:running"],
     ] {
         let harness = run(1, faults);
-        assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done), "{faults:?}");
+        assert_eq!(harness.service.outcome(LIMIT), Some(Outcome::Done), "{faults:?}");
         harness.stop().2.unwrap();
     }
 }
@@ -43,7 +43,7 @@ fn the_same_seed_gives_the_same_session() {
     let session = |seed| {
         let harness =
             run(seed, &["status=503 retry_after_s=0 on=POST:/machines/ p=0.5", "frame=split p=0.5", "delay_s=0..0.01"]);
-        assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done));
+        assert_eq!(harness.service.outcome(LIMIT), Some(Outcome::Done));
         let (service, _folder, ended) = harness.stop();
         ended.unwrap();
         let seen = service.seen();

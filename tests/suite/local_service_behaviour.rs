@@ -55,7 +55,7 @@ fn wait_until_homed(harness: &Harness) {
 fn homes_a_machine_and_prints_a_queue() {
     let behaviour = behaviour().print("one", square()).print("two", square()).once();
     let harness = Setup::new(Generation::V2).service(|service| service.behaviour(behaviour)).start();
-    assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done), "{:#?}", harness.events());
+    assert_eq!(harness.service.outcome(LIMIT), Some(Outcome::Done), "{:#?}", harness.events());
     let seen = harness.service.seen();
     let expected: Vec<_> = ["settings"].into_iter().chain(HOMING).chain(["print", "hunt", "print", "hunt"]).collect();
     assert_eq!(sent(&seen), expected);
@@ -81,7 +81,7 @@ fn a_machine_that_bypasses_homing_is_not_homed() {
     let behaviour = behaviour().print("one", square()).once();
     let setup = Setup::new(Generation::V2).service(|service| service.behaviour(behaviour));
     let harness = setup.config(|config| config.emulator.bypass_homing = true).start();
-    assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(harness.service.outcome(LIMIT), Some(Outcome::Done));
     assert_eq!(sent(&harness.service.seen()), ["settings", "print", "hunt"]);
     harness.stop().2.unwrap();
 }
@@ -90,7 +90,7 @@ fn a_machine_that_bypasses_homing_is_not_homed() {
 fn a_print_that_the_machine_refuses_fails_the_run() {
     let behaviour = behaviour().print("bad.puls", b"no pulse file".to_vec()).print("good", square()).once();
     let harness = Setup::new(Generation::V2).service(|service| service.behaviour(behaviour)).start();
-    let Some(Outcome::Failed { step: 1, reason }) = harness.service.script_outcome(LIMIT) else {
+    let Some(Outcome::Failed { step: 1, reason }) = harness.service.outcome(LIMIT) else {
         panic!("the print did not fail: {:#?}", harness.events())
     };
     assert!(reason.starts_with("the print of bad.puls was not completed: "), "{reason}");
@@ -162,7 +162,7 @@ fn a_print_that_the_lid_stops_brings_a_hunt_and_the_next_print_waits() {
     harness.wait("the hunt", |seen| count_events(after(seen, "print:cancelled"), "hunt:completed") == 1);
     assert_eq!(sent(after(&harness.service.seen(), "lid:opened")), ["hunt"]);
     harness.handle.close_lid();
-    let outcome = harness.service.script_outcome(LIMIT);
+    let outcome = harness.service.outcome(LIMIT);
     assert!(matches!(outcome, Some(Outcome::Failed { step: 1, .. })), "{outcome:?}");
     assert_eq!(sent(after(&harness.service.seen(), "lid:closed")), ["lid_image", "print", "hunt"]);
     harness.stop().2.unwrap();
@@ -179,7 +179,7 @@ fn a_machine_that_reconnects_goes_on_where_it_was() {
             seen.iter().filter(|seen| matches!(seen, Seen::WsOpened { .. })).count() == 2
         });
         harness.service.release();
-        assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done), "{:#?}", harness.events());
+        assert_eq!(harness.service.outcome(LIMIT), Some(Outcome::Done), "{:#?}", harness.events());
         let seen = harness.service.seen();
         assert_eq!(sent(&seen).iter().filter(|action_type| *action_type == "settings").count(), 2);
         // Homing does not begin again. If the cut took its first events, the motion is sent again with the same `id`.
@@ -209,7 +209,7 @@ fn two_machines_at_once_each_have_their_own_state() {
     assert!(service.wait_for(|seen| done(seen).contains(&true), LIMIT), "{:#?}", service.seen());
     assert!(done(&service.seen()).contains(&false));
     service.release();
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done));
     let seen = service.seen();
     assert_eq!(done(&seen), [true, true]);
     let per_machine = ["settings"].into_iter().chain(HOMING).chain(["print", "hunt"]).count();

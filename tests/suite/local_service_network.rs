@@ -24,7 +24,7 @@ fn prints_over_tls_from_another_address_across_two_starts() {
     let trusted = folder.path().join("trusted.pem");
     fs::copy(kept.join("ca.pem"), &trusted).unwrap();
     let machine = run_machine_trusting(&service, 1, &trusted);
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done), "{:#?}", service.seen());
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done), "{:#?}", service.seen());
     machine.stop();
     service.stop();
 
@@ -33,7 +33,7 @@ fn prints_over_tls_from_another_address_across_two_starts() {
     let service = builder().listen(format!("0.0.0.0:{port}")).public_url(format!("{url}/")).start().unwrap();
     assert_eq!((service.http_url(), service.ws_url()), (url.as_str(), format!("wss://127.0.0.3:{port}")));
     let machine = run_machine_trusting(&service, 1, &trusted);
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done), "{:#?}", service.seen());
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done), "{:#?}", service.seen());
     machine.stop();
 }
 

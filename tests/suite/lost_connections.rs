@@ -62,7 +62,7 @@ fn events_of_action(seen: &[Seen], id: i64) -> Vec<String> {
 /// connection.
 fn lose_in_every_action(generation: Generation, tls: bool, how: Loss) {
     let harness = Setup::new(generation).service(|service| service.tls(tls).script(Script::default())).start();
-    assert_eq!(harness.service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(harness.service.outcome(LIMIT), Some(Outcome::Done));
     let (service, _folder, ended) = harness.stop();
     ended.unwrap();
     let undisturbed = service.seen();

@@ -72,7 +72,7 @@ pub(crate) fn replayed(
         emulator.connect()?;
         emulator.run()
     });
-    let outcome = service.script_outcome(LIMIT);
+    let outcome = service.outcome(LIMIT);
     service.close(1000);
     handle.stop();
     machine.join().unwrap().unwrap();

@@ -129,7 +129,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     if earlier > 0 {
         print(format_args!("\n{} also contains {} from earlier runs", motion_dir.display(), count(earlier, "job")));
     }
-    print_summary(&service.seen(), &jobs, dir, started.elapsed())
+    print_summary(&service.seen(), &jobs, dir, started.elapsed())?;
+    if let Some(folder) = &arguments.record {
+        show(format_args!("to see the session: gf-machine-emulator report {}", folder.display()));
+    }
+    Ok(())
 }
 
 /// Prints a line that is no result, unless `--quiet` was given.
@@ -162,7 +166,8 @@ fn count_jobs(folder: &Path) -> usize {
 /// Prints what was done. Fails if a job that was handed out did not arrive.
 fn print_summary(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) -> Result<(), CliError> {
     let totals = Totals::of(seen);
-    print(format_args!("\n{totals}, {} collected, in {:.1} s", count(jobs.len(), "job"), took.as_secs_f64()));
+    show("");
+    print(format_args!("{totals}, {} collected, in {:.1} s", count(jobs.len(), "job"), took.as_secs_f64()));
     if !jobs.is_empty() {
         puls::table(jobs)?;
     }
@@ -171,7 +176,7 @@ fn print_summary(seen: &[Seen], jobs: &[PathBuf], dir: &Path, took: Duration) ->
     }
     print(format_args!("the pictures are in {}", dir.join("sent").display()));
     if let Some(print_job) = jobs.iter().rfind(|job| job.to_string_lossy().contains("_print_")) {
-        print(format_args!("to see a job: gf-machine-emulator puls plot {}", print_job.display()));
+        show(format_args!("to see a job: gf-machine-emulator puls plot {}", print_job.display()));
     }
     if jobs.len() == totals.jobs && totals.jobs > 0 && totals.pictures > 0 {
         Ok(())

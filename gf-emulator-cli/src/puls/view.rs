@@ -30,6 +30,12 @@ pub(crate) struct Arguments {
 
 pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let (file, path) = (&arguments.paths.file, arguments.paths.output("html"));
+    if path
+        .extension()
+        .is_some_and(|extension| !["html", "htm"].iter().any(|html| extension.eq_ignore_ascii_case(html)))
+    {
+        return Err(CliError::usage(format_args!("{}: a page: use a name that ends in .html", path.display())));
+    }
     let job = source::open(file, arguments.limit.into())?;
     // Opened before the work, so that a missing folder is reported at once.
     let mut output = output::create(&path, &[file])?;

@@ -84,6 +84,24 @@ fn an_output_never_overwrites_an_input_under_any_name() {
     }
 }
 
+#[test]
+fn an_output_has_a_name_of_its_kind() {
+    let folder = folder();
+    let make = |name: &str| run(&folder, &["puls", "make", "--circle", "10", "-o", name]);
+    make("job.puls").expect(0);
+    for name in ["box.svg", "box.PNG", "box.gcode"] {
+        fs::write(folder.path().join(name), "a drawing").unwrap();
+        expect(&make(name), 2, &format!("{name}: use a name for a job"));
+        assert_eq!(fs::read_to_string(folder.path().join(name)).unwrap(), "a drawing");
+    }
+    let view = |name: &str| run(&folder, &["puls", "view", "job.puls", "-o", name]);
+    expect(&view("job.svg"), 2, "job.svg: a page: use a name that ends in .html");
+    assert!(!folder.path().join("job.svg").exists());
+    for name in ["job.HTM", "page"] {
+        view(name).expect(0);
+    }
+}
+
 #[cfg(unix)]
 #[test]
 fn an_output_never_overwrites_standard_input() {
@@ -241,7 +259,7 @@ fn an_input_that_cannot_be_opened_is_wrong_usage() {
         (&["serve", "--listen", "127.0.0.1:0", "--puls"], &[]),
     ] {
         let is_folder = if command.iter().any(|word| ["report", "--replay"].contains(word)) {
-            &Path::new("folder").join("session.jsonl").display().to_string()
+            "there is no recording"
         } else {
             "it is a folder, not a file"
         };

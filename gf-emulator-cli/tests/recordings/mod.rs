@@ -259,8 +259,12 @@ fn report_renders_a_recording() {
     assert!(ended.stderr.starts_with(expected), "{}", ended.stderr);
     let ended = run(&folder, &["report", "demo"]);
     ended.expect(2);
-    assert!(ended.stderr.contains("cannot read demo/session.jsonl"), "{}", ended.stderr);
+    assert!(ended.stderr.contains("cannot read demo: there is no recording"), "{}", ended.stderr);
     run(&folder, &["report"]).expect(2);
+    let ended = run(&folder, &["report", "ours", "--from", "5000", "-o", "later.html"]);
+    ended.expect(2);
+    assert!(ended.stderr.contains("--from 5000: the recording has only "), "{}", ended.stderr);
+    assert!(!folder.path().join("later.html").exists());
 }
 
 #[test]
@@ -268,7 +272,8 @@ fn a_recording_becomes_a_har_file_and_a_recording_again() {
     let folder = folder();
     let demo = run(&folder, &["demo", "-q", "--record", "session"]);
     demo.expect(0);
-    assert!(!demo.stdout.contains(" > ") && demo.stdout.contains(" collected, in "), "{}", demo.stdout);
+    assert!(demo.stdout.contains(" collected, in "), "{}", demo.stdout);
+    assert!(!demo.stdout.contains(" > ") && !demo.stdout.contains("to see a job"), "{}", demo.stdout);
     let ended = run(&folder, &["export", "--har", "session", "-o", "monday.har"]);
     ended.expect(0);
     assert_eq!(ended.stdout, "");

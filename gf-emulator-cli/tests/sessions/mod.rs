@@ -204,8 +204,9 @@ fn sigterm_cancels_the_running_action_and_closes_cleanly() {
     let closed = |seen: &[Seen]| matches!(seen.last(), Some(Seen::WsClosed { code: Some(1000) }));
     assert!(service.wait_for(closed, LIMIT), "{:#?}", service.seen());
     let lines: Vec<_> = ended.stderr.lines().collect();
-    assert_eq!(lines.len(), 2, "one line at the start, one at the end: {lines:#?}");
-    assert!(lines[0].contains("jobs go to motion") && lines[1].contains("stopped"), "{lines:#?}");
+    let expected = ["jobs go to motion", "connected", "a job has arrived: motion", "stopped"];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    assert!(lines.iter().zip(expected).all(|(line, words)| line.contains(words)), "{lines:#?}");
 }
 
 #[test]

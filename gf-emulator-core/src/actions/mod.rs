@@ -71,7 +71,9 @@
 //! |---|---|
 //! | `<key>` | the value of that key in the `send` step, which must have it; keys that the template does not use are ignored |
 //! | `<MACHINE.FIRMWARE>`, `<MACHINE.APP_VERSION>`, `<MACHINE.IP_ADDRESS>`, `<MACHINE.SERIAL>`, `<MACHINE.HOSTNAME>` | from the configuration |
-//! | `<ID>`, `<TIMESTAMP>`, `<MILLI_EPOCH>` | message number; 1/100 s since the start plus 3800; Unix time in milliseconds |
+//! | `<ID>` | the number of the message |
+//! | `<TIMESTAMP>` | hundredths of a second since the start, plus 3800: a machine has run for 38 s when it connects |
+//! | `<MILLI_EPOCH>` | Unix time in milliseconds |
 //! | `<ACTION>` | the action's type; only in `actions` |
 //! | `<ACTION_ID>`, `<MOTION_URL>` | from the action; the URL only if it has a `download` step |
 //! | `<SETTINGS>`, `<AVAILABLE_FIRMWARE>` | after `report_settings` or `probe_firmware` |

@@ -130,8 +130,9 @@ impl Watch {
 }
 
 impl Conformance {
-    /// Starts the service with the pulse files of the scenarios. `builder` has the address and TLS. A script or replay
-    /// in it would disturb the scenarios, and its observer is replaced.
+    /// Starts the service with the pulse files of the scenarios. `builder` has the address and TLS. Give it no script,
+    /// behaviour, replay or fault: they would disturb the scenarios. Its observer is replaced, and so are its pulse files
+    /// that have the names of the scenarios' own.
     ///
     /// # Errors
     /// As [`Builder::start`].

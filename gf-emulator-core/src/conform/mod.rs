@@ -4,14 +4,14 @@
 //! runs one scenario after the other, and decides from what the service sees of the machine. A scenario is a small JSON
 //! file: what it demands, why, and its steps.
 //!
-//! ```
+//! ```no_run
 //! use std::time::Duration;
 //! use gf_emulator_core::conform::{Conformance, Options, Report, Scenario};
 //! use gf_emulator_core::local_service::LocalService;
 //!
 //! let mut conformance = Conformance::start(LocalService::builder().tls(false), Options::default())?;
 //! println!("point the machine at {}", conformance.service().http_url());
-//! if conformance.wait_for_machine(Duration::from_millis(1)) {
+//! if conformance.wait_for_machine(Duration::from_secs(60)) {
 //!     let scenarios = Scenario::built_in();
 //!     let ask = &mut |task| println!("{task}");
 //!     let verdicts = scenarios.iter().map(|scenario| conformance.run(scenario, ask)).collect();

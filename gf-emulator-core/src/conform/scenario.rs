@@ -233,11 +233,8 @@ impl Scenario {
     }
 
     /// Returns the built-in scenarios, in the order in which they should run.
-    ///
-    /// # Panics
-    ///
-    /// Never: a test reads them all.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "they are part of the program, and a test reads them all")]
     pub fn built_in() -> Vec<Self> {
         let read = |(name, text): &(&str, &str)| Self::from_json(text).unwrap_or_else(|e| panic!("{name}: {e}"));
         BUILT_IN.iter().map(read).collect()

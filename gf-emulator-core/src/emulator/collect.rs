@@ -11,9 +11,17 @@ use crate::Result;
 use crate::events::EmulatorEvent;
 
 impl Emulator {
-    /// Connects and runs until `jobs` jobs have arrived, `timeout` has passed, or the handle stops it. Returns the pulse
-    /// files that arrived, which may be fewer or more, and how the run ended: the errors of [`connect`](Self::connect) and
-    /// [`run`](Self::run). `timeout` includes connecting; `None` is no limit.
+    /// Connects and runs until `jobs` jobs have arrived, `timeout` has passed, or the handle stops it. `timeout` includes
+    /// connecting; `None` is no limit. 0 jobs count as 1.
+    ///
+    /// Returns the pulse files that arrived, and how the run ended. The files may be fewer or more than `jobs`; those of
+    /// jobs that the machine refused are among them. With [`motion.keep`](crate::config::Motion::keep) off, they are
+    /// deleted by then. As after [`run`](Self::run), the emulator cannot be used again.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`connect`](Self::connect), which is [`Error::Interrupted`](crate::Error::Interrupted) if `timeout` has
+    /// passed before it is connected, and of [`run`](Self::run). A timeout after that is no error.
     pub fn collect(&mut self, jobs: usize, timeout: Option<Duration>) -> (Vec<PathBuf>, Result<()>) {
         let (sender, collected) = unbounded();
         let handle = self.handle();

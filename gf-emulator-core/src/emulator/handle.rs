@@ -59,9 +59,10 @@ impl Handle {
     /// Opens the lid. Does nothing if it is open.
     ///
     /// In 2.6 a motion or a print that has not come to the end of its run stops and is cancelled. A print that has
-    /// downloaded its job first goes back to where it began, and rests. New motions and prints are cancelled and lid
-    /// pictures fail until the lid is closed. Hunts, the way home and the rest ignore the lid. In 1.x it stops a print that
-    /// warms up or runs, and a print that waits for the button goes on once the lid is closed.
+    /// downloaded its job first goes back to where it began, and cools down. New motions and prints are cancelled and lid
+    /// pictures fail until the lid is closed. It does not stop a hunt, nor a print that goes back or cools down.
+    ///
+    /// In 1.x it stops a print that warms up or runs, and a print that waits for the button goes on once the lid is closed.
     pub fn open_lid(&self) {
         self.signal(&[Signal::LidOpened], |controls| !controls.lid_is_open(), Controls::open_lid);
     }

@@ -123,6 +123,10 @@ impl Emulator {
     /// Creates a machine without a network: actions come from the [`Peer`], jobs are `file://` URLs, and uploads go into
     /// `folder`. Call [`run`](Self::run); there is nothing to connect.
     ///
+    /// `folder` is created when the first file is written: pictures are `KIND_ID.jpg` (`lid_image_12.jpg`), numbered if
+    /// that name is taken, and events are lines of `web-events.jsonl` and `machine-status.jsonl`. There is no firmware to
+    /// compare with: the action `update_check` fails.
+    ///
     /// Jobs wait behind other jobs, so that a list of them can be queued at once.
     ///
     /// ```
@@ -198,7 +202,8 @@ impl Emulator {
         self
     }
 
-    /// Replaces the actions table of the configuration. Machines can share one: `Arc<Table>`.
+    /// Replaces the actions table of the configuration, which [`new`](Self::new) has read already. Machines can share one:
+    /// `Arc<Table>`.
     #[must_use]
     pub fn with_table(mut self, table: impl Into<Arc<Table>>) -> Self {
         self.table = table.into();
@@ -216,7 +221,8 @@ impl Emulator {
         self
     }
 
-    /// Shares a TLS connector with others. `ca_file` is not used then. Has no effect offline.
+    /// Shares a TLS connector with others, in place of that of `ca_file`, which [`new`](Self::new) has read already. Has no
+    /// effect offline.
     #[must_use]
     pub fn with_tls(mut self, shared: Tls) -> Self {
         if let ServiceSide::Online { tls, .. } = &mut self.service {
@@ -339,12 +345,16 @@ impl Emulator {
     /// and all actions have ended.
     ///
     /// An emulator runs once. When it is stopped, it cancels all actions, sends what is queued, and closes the WebSocket,
-    /// within two seconds.
+    /// within two seconds. It waits for a [`Machine`] or an [`Uplink`] of your own: a machine must return when its
+    /// [`Controls`] have a stop reason, an uplink when [`Uplink::cancel`] is called.
+    ///
+    /// A lost connection is not an error: the emulator reconnects until it is stopped, with pauses of up to five minutes,
+    /// or of up to an hour if the service asks for that (`Retry-After`).
     ///
     /// # Errors
     ///
-    /// [`Error::NotConnected`] before [`connect`](Self::connect) and after it was stopped; [`Error::Thread`]. A lost
-    /// connection is not an error: the emulator reconnects, with pauses of up to five minutes, until it is stopped.
+    /// [`Error::NotConnected`] if [`connect`](Self::connect) has not succeeded, or if this emulator has run before;
+    /// [`Error::Thread`] if one of its threads has panicked.
     pub fn run(&mut self) -> Result<()> {
         let uplink: Arc<dyn Uplink> = match (&self.uplink, &self.service) {
             (_, ServiceSide::Online { .. }) if self.client.is_none() => {

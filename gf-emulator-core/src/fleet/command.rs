@@ -26,7 +26,7 @@ pub enum Command {
     Storm,
     /// `blackout TIME`: all machines lose their connections, and reach nothing for this long.
     Blackout(Duration),
-    /// `rolling-restart`: all machines are stopped and created anew, a tenth after another.
+    /// `rolling-restart`: all machines are stopped and created anew, one tenth of them at a time.
     RollingRestart,
     /// `status`: the fleet reports its [`Status`](super::Status).
     Status,

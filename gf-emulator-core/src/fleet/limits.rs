@@ -38,7 +38,7 @@ pub struct Limits {
 pub struct LimitReached {
     /// The fleet's machines.
     pub machines: u64,
-    /// How many of what they need.
+    /// How many of `what` these machines need.
     pub needed: u64,
     /// What they need, such as `open files`.
     pub what: &'static str,

@@ -135,8 +135,9 @@ impl Fleet {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`], [`Error::Table`] or
-    /// [`Error::File`] if one of these files cannot be used; [`Error::Thread`] if a thread cannot be started.
+    /// [`Error::Config`] if there is no machine, or the rate is not more than 0; [`Error::Tls`], [`Error::Table`],
+    /// [`Error::File`] or [`Error::TooLarge`] if one of these files cannot be used; [`Error::Thread`] if a thread cannot be
+    /// started.
     pub fn start(members: Members, options: Options) -> Result<Self> {
         let Options { rate, connecting, schedule, secrets, recorder } = options;
         let wrong = |what: &str| Error::Config(Problems::one("the fleet", None, what));

@@ -120,7 +120,7 @@ pub struct Status {
     pub elapsed: Duration,
     /// How many machines are in each state, in the order of [`MachineState::ALL`].
     pub machines: [usize; 5],
-    /// How many machines were not connected when the fleet was told to stop; before, how many are not connected.
+    /// While the fleet runs, how many machines are not connected; after that, how many were not when it was told to stop.
     pub not_connected: usize,
     /// Machines whose thread could not be started, or has panicked.
     pub without_thread: usize,
@@ -145,8 +145,9 @@ impl Status {
         self.machines[state as usize]
     }
 
-    /// Returns what went wrong, if anything did: a machine is not connected, or an action has not had exactly one ending.
-    /// Of a fleet that still runs, it counts only the endings that can be missed no more.
+    /// Returns what went wrong, if anything did: a machine was not connected, or an action has not had exactly one ending.
+    /// Call it on what [`Fleet::stop`](super::Fleet::stop) returns: before that, machines that are not connected yet are
+    /// problems.
     #[must_use]
     pub fn problems(&self) -> Vec<String> {
         let Actions { surplus_endings, without_ending, .. } = self.actions;

@@ -96,7 +96,7 @@ impl Behaviour {
     }
 
     /// Ends with each machine once it is homed and its prints have ended: see
-    /// [`LocalService::script_outcome`](super::LocalService::script_outcome). By default it goes on until the service
+    /// [`LocalService::outcome`](super::LocalService::outcome). By default it goes on until the service
     /// stops.
     #[must_use]
     pub fn once(mut self) -> Self {

@@ -197,11 +197,8 @@ impl Builder {
 
     /// Sets different pulse files for `hunt`, `motion` and `print`, similar to those of the cloud: a hunt that moves
     /// only the lens, a motion without the laser, and a print of an engraving and cuts.
-    ///
-    /// # Panics
-    ///
-    /// Never: the jobs are the same every time.
     #[must_use]
+    #[expect(clippy::missing_panics_doc, reason = "the jobs are the same every time")]
     pub fn sample_jobs(self) -> Self {
         let job = |made: puls::Result<Vec<u8>>| made.expect("the sample jobs are within all limits");
         self.puls_for("hunt", job(sample_jobs::hunt()))
@@ -308,7 +305,8 @@ impl Builder {
     /// [`LocalServiceError::Listen`] if the address is not available, [`LocalServiceError::PlainText`] for an address
     /// of the network without TLS, [`LocalServiceError::PublicUrl`] if the URL is not valid,
     /// [`LocalServiceError::Tls`] if the certificate cannot be generated, [`LocalServiceError::KeptRoot`] if the kept
-    /// root cannot be used, [`LocalServiceError::Start`] if a thread cannot be started.
+    /// root cannot be used, [`LocalServiceError::Start`] if a thread cannot be started or a pulse file cannot be
+    /// compressed.
     pub fn start(self) -> Result<LocalService, LocalServiceError> {
         let fail = |source| LocalServiceError::Listen { address: self.listen.clone(), source };
         let invalid_url = |reason| LocalServiceError::PublicUrl { reason };

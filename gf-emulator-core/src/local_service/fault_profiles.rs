@@ -21,10 +21,6 @@ pub struct FaultProfile {
 
 impl FaultProfile {
     /// Returns all profiles: `flaky-wifi`, `hourly-cut`, `overloaded`, `expired-tokens`.
-    ///
-    /// # Panics
-    ///
-    /// Never: they are part of the program.
     #[must_use]
     pub fn all() -> &'static [Self] {
         static ALL: LazyLock<Vec<FaultProfile>> = LazyLock::new(|| {
@@ -39,16 +35,13 @@ impl FaultProfile {
     ///
     /// If there is no such profile, or the scale is not a number from 0.000001 to 1000.
     ///
-    /// # Panics
-    ///
-    /// Never: the faults are part of the program.
-    ///
     /// ```
     /// use gf_emulator_core::local_service::{Fault, FaultProfile};
     ///
     /// let scaled = FaultProfile::faults("hourly-cut:0.01").unwrap();
     /// assert_eq!(scaled, ["cut=fin after_s=36".parse::<Fault>().unwrap()]);
     /// ```
+    #[expect(clippy::missing_panics_doc, reason = "they are part of the program, and a test parses them")]
     pub fn faults(text: &str) -> Result<Vec<Fault>, ParseError> {
         let (name, scale) = match text.split_once(':') {
             None => (text, 1.0),

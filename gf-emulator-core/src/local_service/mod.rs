@@ -146,7 +146,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(60);
 #[non_exhaustive]
 pub enum LocalServiceError {
     /// The service cannot listen on the address.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}{}", crate::error::listen_hint(source))]
     Listen {
         /// The address as it was given.
         address: String,
@@ -203,15 +203,16 @@ pub enum LocalServiceError {
 
 /// A running local service. Dropping it stops it and joins its threads.
 ///
-/// ```
+/// ```no_run
 /// use std::time::Duration;
 /// use gf_emulator_core::local_service::{LocalService, Script, Seen};
 ///
 /// let service = LocalService::builder().tls(false).script(Script::default()).start()?;
 /// println!("server_url: {}, status_service_url: {}", service.http_url(), service.ws_url());
-/// // Waits for a machine to connect:
-/// let opened = service.wait_for(|seen| seen.iter().any(|s| matches!(s, Seen::WsOpened { .. })), Duration::ZERO);
-/// assert!(!opened);
+/// let is_open = |seen: &[Seen]| seen.iter().any(|s| matches!(s, Seen::WsOpened { .. }));
+/// if !service.wait_for(is_open, Duration::from_secs(60)) {
+///     println!("no machine has connected within a minute");
+/// }
 /// service.stop();
 /// # Ok::<(), gf_emulator_core::local_service::LocalServiceError>(())
 /// ```
@@ -376,10 +377,10 @@ impl LocalService {
     /// Waits until the script, [`Behaviour`] or replay has ended with every machine that has connected. Returns the first
     /// failure if there was one. A machine that left early counts only if the script ended with no other machine.
     ///
-    /// Returns `None` on timeout (for example if no machine connects), if the service is stopped, or at once if there
-    /// is none of them. A behaviour ends only with [`Behaviour::once`].
+    /// Returns `None` on timeout (for example if no machine connects), if the service is stopped, or at once if it was
+    /// built without script, behaviour and replay. A behaviour ends only with [`Behaviour::once`].
     #[must_use]
-    pub fn script_outcome(&self, timeout: Duration) -> Option<Outcome> {
+    pub fn outcome(&self, timeout: Duration) -> Option<Outcome> {
         self.core.task.as_ref()?;
         self.core.runs.outcome(timeout)
     }

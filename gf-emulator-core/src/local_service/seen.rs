@@ -15,7 +15,7 @@ use crate::words::prefix;
 /// Maximum length of a kept header name or value, in bytes; longer ones are cut.
 const HEADER_VALUE_BYTES: usize = 512;
 /// One thing that happened between a machine and the service.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Seen {
     /// A request; its response is about to be sent.

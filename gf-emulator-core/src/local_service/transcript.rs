@@ -138,7 +138,7 @@ impl Transcript {
         let (done, is_done) = bounded(1);
         thread::scope(|scope| {
             // Returns when the service stops, at the latest.
-            scope.spawn(move || done.send(service.script_outcome(A_YEAR)));
+            scope.spawn(move || done.send(service.outcome(A_YEAR)));
             let (outcome, stopped) = loop {
                 select! {
                     recv(self.receiver) -> line => line.into_iter().for_each(&mut print),

@@ -41,9 +41,12 @@ const PARK_TICKS_PER_S: f64 = 10_000.0;
 ///
 /// # Generations
 ///
-/// As 2.6, it also reports where a job was stopped, and the start and the end of a job at time scale 0; it rests to the
-/// end whatever happens, except a shutdown; and it refuses a print whose button is not pressed within
-/// [`button_timeout`](crate::config::Behaviour::button_timeout). As 1.x, it does none of that.
+/// As a 2.6 machine, it also
+///
+/// - reports where a job was stopped, and at time scale 0 the start and the end of a job,
+/// - ends a cool-down early only for a shutdown,
+/// - refuses a print whose button is not pressed within
+///   [`button_timeout`](crate::config::Behaviour::button_timeout).
 ///
 /// ```
 /// use gf_emulator_core::Config;

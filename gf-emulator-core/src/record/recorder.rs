@@ -100,7 +100,8 @@ impl Recorder {
     }
 
     /// Starts recording several machines into one `folder`, which is created if needed. Each of them records with a
-    /// [`for_machine`](Self::for_machine) of its own. The first line of the recording describes the first machine.
+    /// [`for_machine`](Self::for_machine) of its own. The first line of the recording describes the first machine. Serial
+    /// numbers are recorded only if `record_serial` is set in all `configs`, of which there is at least one.
     ///
     /// # Errors
     ///
@@ -282,6 +283,9 @@ fn about_machines_like(config: &Config) -> About {
 
 /// Serial numbers are shown if all machines are configured so.
 fn redactor_for(configs: &[Config]) -> Redactor {
+    if configs.is_empty() {
+        return Redactor::for_unknown_machines();
+    }
     let shows_serials = configs.iter().all(|config| config.logging.record_serial);
     let hidden = if shows_serials { &[] } else { configs };
     let serials = |config: &Config| [config.machine.serial.into(), config.machine.head_serial.unwrap_or_default()];

@@ -103,6 +103,10 @@ impl Recording {
             let source = io::Error::new(io::ErrorKind::NotADirectory, reason);
             return Err(Error::File { doing: "read", path: folder.into(), source });
         }
+        if !path.exists() {
+            let source = io::Error::new(io::ErrorKind::NotFound, "there is no recording (session.jsonl)");
+            return Err(Error::File { doing: "read", path: folder.into(), source });
+        }
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
         let invalid = |reason: String| Error::Recording { path: path.clone(), line: 1, reason: printable(&reason) };
         let mut lines = Lines::new(files::open(&path)?);
@@ -151,7 +155,7 @@ impl Recording {
                 format!("it holds {machines} machines: choose one from 1 to {machines} (--machine)")
             }
             (Some(number), Some(machines)) => format!("it holds the machines 1 to {machines}, and not {number}"),
-            (Some(number), None) => format!("it holds one machine, and not number {number}"),
+            (Some(number), None) => format!("it is of one machine: there is no machine {number}"),
         };
         Err(Error::Recording { path: self.folder.join(SESSION_FILE), line: 1, reason })
     }

@@ -513,11 +513,21 @@ fn a_recording_of_one_machine_needs_no_choice() {
         for number in [0, 2] {
             let error = Recording::open(&folder).unwrap().of_machine(Some(number)).unwrap_err().to_string();
             assert!(
-                error.contains(&format!("not number {number}")) || error.contains(&format!("not {number}")),
+                error.contains(&format!("no machine {number}")) || error.contains(&format!("not {number}")),
                 "{error}"
             );
         }
     }
+}
+
+#[test]
+fn serial_numbers_of_machines_that_are_not_named_are_hidden() {
+    let folder = tempfile::tempdir().unwrap();
+    let recorder = Recorder::of_machines(folder.path(), &[]).unwrap();
+    recorder.for_machine(1).record(exchange("https://h/sign_in", None, ("a", "b"), br#"{"serial": 87654321}"#));
+    drop(recorder);
+    let text = std::fs::read_to_string(folder.path().join("session.jsonl")).unwrap();
+    assert!(text.contains(r#""serial":"***""#) && !text.contains("87654321"), "{text}");
 }
 
 #[test]

@@ -30,25 +30,21 @@ const UNKNOWN_VERSION: &str = "9.9.9-1";
 ///
 /// ```no_run
 /// use gf_emulator_core::local_service::LocalService;
-/// use gf_emulator_core::replay::Session;
-/// use std::sync::{Arc, Mutex};
+/// use gf_emulator_core::replay::{Session, SharedComparer};
+/// use std::sync::Arc;
 /// use std::time::Duration;
 ///
 /// let session = Session::open("a-recording")?;
-/// let comparer = Arc::new(Mutex::new(session.comparer()));
+/// let comparer = SharedComparer::new(session.comparer());
 /// let comparing = Arc::clone(&comparer);
-/// let observer = move |seen: &_| {
-///     for difference in comparing.lock().unwrap().push(seen) {
-///         println!("{difference}");
-///     }
-/// };
+/// let observer = move |seen: &_| comparing.observe(seen, |difference| println!("{difference}"));
 /// let service = LocalService::builder().replay(session.plan()).observer(observer).start().unwrap();
 /// println!("point a machine at {} and {}", service.http_url(), service.ws_url());
-/// service.script_outcome(Duration::from_secs(3600));
+/// let is_stopped = service.outcome(Duration::from_secs(3600)).is_none();
 /// service.close(1000); // the machine's last messages still arrive
 /// service.stop();
-/// let comparer = std::mem::replace(&mut *comparer.lock().unwrap(), session.comparer());
-/// println!("{}", comparer.finish());
+/// let (comparison, _) = comparer.finish(session.comparer(), is_stopped);
+/// println!("{comparison}");
 /// # Ok::<(), gf_emulator_core::Error>(())
 /// ```
 #[derive(Debug)]

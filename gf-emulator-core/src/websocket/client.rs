@@ -22,7 +22,8 @@ use crate::{Config, Error, Result, Secret};
 /// A WebSocket to the service: one thread (`gf-websocket`) between a socket and the two queues of [`MachineQueues`].
 ///
 /// It is what [`Emulator`](crate::Emulator) uses. Use it directly to write a message loop of your own: read actions
-/// from rx, send events to tx.
+/// from rx, send events to tx. It carries messages only: for requests with the machine's token, such as uploads and the
+/// firmware check, use an `Emulator`, with a [`Machine`](crate::Machine) or a table of your own.
 ///
 /// ```
 /// # #[cfg(feature = "local-service")]
@@ -44,7 +45,7 @@ use crate::{Config, Error, Result, Secret};
 /// let (client, MachineQueues { rx, tx, .. }) = WsClient::connect(&config)?;
 /// assert!(rx.recv()?.contains("hello"));
 /// tx.send(Outgoing::event("{\"id\":32,\"event\":\"hello:completed\",\"action_id\":7}\n"))?;
-/// assert!(service.script_outcome(Duration::from_secs(60)).is_some());
+/// assert!(service.outcome(Duration::from_secs(60)).is_some());
 /// client.stop()?;
 /// # Ok(())
 /// # }
@@ -91,8 +92,9 @@ impl WsClient {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] if the configuration is invalid; [`Error::Tls`] or [`Error::File`] if `ca_file` is not usable;
-    /// otherwise as [`Emulator::connect`](crate::Emulator::connect).
+    /// [`Error::Config`] if the configuration is invalid; [`Error::Tls`], [`Error::File`] or [`Error::TooLarge`] if `ca_file`
+    /// is not usable; otherwise as [`Emulator::connect`](crate::Emulator::connect), but for [`Error::Interrupted`] and
+    /// [`Error::NotConnected`]: it cannot be cancelled.
     pub fn connect(config: &Config) -> Result<(Self, MachineQueues)> {
         config.check()?;
         let tls = Tls::new(config.service.ca_file.as_deref())?;

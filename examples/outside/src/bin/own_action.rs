@@ -98,7 +98,7 @@ fn run() -> Result<()> {
     let handle = emulator.handle();
     let outcome = thread::scope(|scope| -> Result<Option<Outcome>> {
         let script = scope.spawn(|| {
-            let outcome = service.script_outcome(Duration::from_secs(30));
+            let outcome = service.outcome(Duration::from_secs(30));
             handle.stop();
             outcome
         });

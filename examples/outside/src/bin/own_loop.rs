@@ -42,7 +42,7 @@ fn run() -> Result<()> {
     // The loop ends when the client has stopped: rx is disconnected then.
     let (outcome, answered) = thread::scope(|scope| -> Result<(Option<Outcome>, u32)> {
         let message_loop = scope.spawn(|| answer_all(&queues));
-        let outcome = service.script_outcome(Duration::from_secs(30));
+        let outcome = service.outcome(Duration::from_secs(30));
         let stopped = client.stop();
         let answered = message_loop.join().map_err(|_| "the message loop panicked")??;
         stopped?;

@@ -253,7 +253,7 @@ fn a_script_adds_faults_of_its_machine() {
     let service = LocalService::builder().tls(false).script(Script::from_json(script).unwrap()).start().unwrap();
     let mut socket = open_as(&service, "S1");
     socket.send(event("done", 1)).unwrap();
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done));
     assert_eq!([503, 200].map(|_| send(&service, "PUT", "/up/1", "", b"").status), [503, 200]);
     let wrong = Script::from_json(r#"[{"fault": {"status": 99}}]"#).unwrap_err().to_string();
     assert!(wrong.starts_with("step 1 of the script: fault: status: 99 is not an HTTP status"), "{wrong}");

@@ -15,7 +15,7 @@ fn a_script_continues_across_reconnections() {
         {"close": 1000}
     ]"#;
     let service = plain().script(Script::from_json(script).unwrap()).start().unwrap();
-    assert_eq!(service.script_outcome(Duration::ZERO), None);
+    assert_eq!(service.outcome(Duration::ZERO), None);
     let mut socket = open(&service);
     assert_eq!(next_text(&mut socket)["id"], 1);
     // An event of another action does not count; one that comes before its step does.
@@ -31,7 +31,7 @@ fn a_script_continues_across_reconnections() {
     assert!(matches!(socket.read(), Ok(Message::Close(_))));
     while socket.read().is_ok() {}
     drop(socket);
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done));
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn a_failed_script_names_the_step() {
     let mut socket = open(&service);
     socket.send(event("here", 1)).unwrap();
     socket.send(event("other", 1)).unwrap();
-    let Some(Outcome::Failed { step, reason }) = service.script_outcome(LIMIT) else { panic!("it did not fail") };
+    let Some(Outcome::Failed { step, reason }) = service.outcome(LIMIT) else { panic!("it did not fail") };
     assert_eq!(step, 2);
     assert!(reason.starts_with("never of action 3 did not arrive within 10ms"), "{reason}");
 }
@@ -104,9 +104,7 @@ fn a_machine_that_left_counts_only_if_no_other_finished() {
     // It leaves during the second step.
     assert_eq!(next_text(&mut machine)["id"], 1);
     drop(machine);
-    let Some(Outcome::Failed { step: 2, reason }) = service.script_outcome(LIMIT) else {
-        panic!("the machine did not leave")
-    };
+    let Some(Outcome::Failed { step: 2, reason }) = service.outcome(LIMIT) else { panic!("the machine did not leave") };
     assert!(reason.starts_with("the machine left and did not come back within 100ms"), "{reason}");
 
     let service = start();
@@ -114,7 +112,7 @@ fn a_machine_that_left_counts_only_if_no_other_finished() {
     drop(open_as(&service, "S2"));
     let mut machine = open_as(&service, "S3");
     machine.send(event("done", 1)).unwrap();
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done));
 }
 
 #[test]
@@ -125,7 +123,7 @@ fn a_script_continues_when_the_machine_comes_back() {
     drop(machine);
     let mut machine = open_as(&service, "S1");
     machine.send(event("done", 1)).unwrap();
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done));
     let sent = service.seen().iter().filter(|seen| matches!(seen, Seen::WsSent(_))).count();
     assert_eq!(sent, 1, "the script was not started again");
 }
@@ -194,7 +192,7 @@ fn stop_ends_all_threads() {
         let addr = service.addr();
         let threads = within(LIMIT, move || {
             service.stop();
-            assert_eq!(service.script_outcome(LIMIT), None);
+            assert_eq!(service.outcome(LIMIT), None);
             std::sync::Arc::downgrade(&service.core)
         });
         assert_eq!(threads.strong_count(), 0, "a thread still holds the service");
@@ -217,5 +215,5 @@ fn runs_the_script_with_every_machine() {
         assert_eq!(next_text(socket)["to"], format!("S{n}"));
         socket.send(event("done", 1)).unwrap();
     }
-    assert_eq!(service.script_outcome(LIMIT), Some(Outcome::Done));
+    assert_eq!(service.outcome(LIMIT), Some(Outcome::Done));
 }

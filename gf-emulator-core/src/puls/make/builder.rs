@@ -178,7 +178,7 @@ impl Builder {
     /// Cuts to a position with [`Laser::Constant`], from rest to rest.
     ///
     /// # Errors
-    /// [`Error::Make`] as for [`Builder::move_to`], or if speed or density are out of range.
+    /// [`Error::Make`] as for [`Builder::move_to`], if the speed is not above 0, or if the density is not 0 to 1.
     pub fn cut_to(&mut self, x_mm: f64, y_mm: f64, speed_mm_s: f64, fire_density: f64) -> Result<&mut Self> {
         self.path(&[Move::new(x_mm, y_mm, speed_mm_s, Laser::Constant(fire_density))])
     }
