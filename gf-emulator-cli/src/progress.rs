@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::console;
 use crate::output::print;
 
 /// Nothing is drawn before this.
@@ -53,14 +54,16 @@ pub(crate) fn of(name: impl Into<String>) -> impl FnMut(f64) + Send + Sync + 'st
     }
 }
 
-/// A line on standard error that says what is running, if that is a terminal. It disappears when it is dropped.
+/// A line on standard error that says what is running, if that is a terminal and nothing else is printed there. It
+/// disappears when it is dropped.
 pub(crate) struct Running(ProgressBar);
 
 impl Running {
     pub(crate) fn new(what: String) -> Self {
         let style = ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar =
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr()).with_style(style).with_message(what);
+        let is_drawn = !console::is_quiet() && log::max_level() <= log::LevelFilter::Warn;
+        let target = if is_drawn { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let bar = ProgressBar::with_draw_target(None, target).with_style(style).with_message(what);
         bar.tick();
         Self(bar)
     }

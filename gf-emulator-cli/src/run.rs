@@ -4,7 +4,6 @@ use std::io::{self, BufRead, IsTerminal};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
 use gf_emulator_core::config::Button;
 use gf_emulator_core::follow::Follower;
@@ -130,8 +129,8 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     // Before the link is printed: whoever reads it may send a signal at once.
     let handle = emulator.handle();
     signals::on_stop(move || handle.stop());
-    let (console, retry_for) = (Console::default(), config.service.retry_for);
-    emulator.on_event(move |event| console.report(event, retry_for));
+    let console = Console { keeps_jobs: config.motion.keep, ..Console::default() };
+    emulator.on_event(move |event| console.report(event));
     let follower = match (listener, emulator.recorder()) {
         (Some(listener), Some(recorder)) => Some(Follower::with_listener(listener, &recorder, emulator.handle())?),
         _ => None,
@@ -145,20 +144,20 @@ pub(crate) fn set_up(arguments: &Arguments) -> Result<Machine, CliError> {
     Ok(Machine { emulator, _follower: follower, _temp_recording: temp_recording })
 }
 
-/// Says on the console when the service cannot be reached yet, when it is away and when it is there, and which jobs arrive.
+/// Says on the console when the service cannot be reached yet, when it is away and when it is there, and where jobs are.
 #[derive(Default)]
 struct Console {
+    keeps_jobs: bool,
     was_connected: AtomicBool,
     is_away: AtomicBool,
 }
 
 impl Console {
-    /// `retry_for` is how long the machine tries to connect at the start.
-    fn report(&self, event: &EmulatorEvent, retry_for: Duration) {
+    fn report(&self, event: &EmulatorEvent) {
         match event {
             EmulatorEvent::ConnectFailed { reason, .. } if !self.is_away.swap(true, Ordering::Relaxed) => {
-                let (reason, retry_s) = (logging::clean(reason), retry_for.as_secs_f64());
-                notice(format_args!("{reason}; trying again for up to {retry_s} s (retry_for_s)"));
+                let reason = logging::clean(reason);
+                notice(format_args!("{reason}; trying again, as long as retry_for_s in [SERVICE] says"));
             }
             EmulatorEvent::Disconnected { reason, is_stopped: false, .. } => {
                 self.is_away.store(true, Ordering::Relaxed);
@@ -173,7 +172,9 @@ impl Console {
                     true => {}
                 }
             }
-            EmulatorEvent::JobCollected(job) => notice(format_args!("a job has arrived: {}", job.path.display())),
+            EmulatorEvent::JobCollected(job) if self.keeps_jobs => {
+                notice(format_args!("a job was saved: {}", job.path.display()));
+            }
             _ => {}
         }
     }
@@ -216,6 +217,7 @@ fn read_keys(handle: Handle, is_followed: bool) -> Result<(), CliError> {
     let read = move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
             match line.trim() {
+                "" if handle.lid_is_open() => notice("the lid is open: close it before you press the button"),
                 "" => {
                     handle.press_button();
                     notice("the button was pressed");

@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
@@ -174,17 +174,16 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let session = session.transpose()?;
     let comparer = session.as_ref().map(|session| SharedComparer::new(session.comparer()));
     let (lines, recording, comparing) = (Arc::clone(&transcript), recorder.clone(), comparer.clone());
-    let connected = AtomicU32::new(0);
+    let (connected, is_mixed) = (AtomicU32::new(0), AtomicBool::new(false));
     let observe = move |seen: &Seen| {
         let tell = |kind: &str, text: &str| {
             if is_json { lines.add_object(json!({"kind": kind})) } else { lines.add_line(text.to_owned()) }
         };
         if let Some(recorder) = &recording {
-            if is_second_connection(seen, &connected) {
-                tell(
-                    "recording_mixed",
-                    "several connections are open: the recording does not tell their machines apart",
-                );
+            if is_second_connection(seen, &connected) && !is_mixed.swap(true, Ordering::Relaxed) {
+                let text = "more than one connection is open: if they are of several machines, the recording does not tell \
+                            them apart";
+                tell("recording_mixed", text);
             }
             if recorder.observe(seen) {
                 tell("recording_full", "the recording is full: nothing more is recorded");

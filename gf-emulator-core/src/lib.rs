@@ -89,9 +89,10 @@
 //!
 //! # Versions
 //!
-//! The crate follows semantic versioning. Before 1.0, a minor version may change the API. Public structs and enums that may grow are `#[non_exhaustive]`. It needs Rust 1.88
-//! or later (`rust-version` in `Cargo.toml`); raising that is a new minor version. The texts of errors and log lines, and the
-//! format of reports, are not part of the API. The format of recordings has a version of its own.
+//! The crate follows semantic versioning. Before 1.0, a minor version may change the API. Public structs and enums that may
+//! grow are `#[non_exhaustive]`. It needs Rust 1.88 or later (`rust-version` in `Cargo.toml`); raising that is a new minor
+//! version. The texts of errors and log lines, and the format of reports, are not part of the API. The format of recordings
+//! has a version of its own.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

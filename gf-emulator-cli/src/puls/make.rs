@@ -9,6 +9,7 @@ use gf_emulator_core::puls::{
     MAX_COORDINATE_MM, Picture, Placement, Power, Result, Seconds, Severity, Shading, check, code, cut, gcode, order,
     svg, svgpath,
 };
+use gf_emulator_core::storage::check_not_an_input;
 use gf_emulator_core::words::{count, size};
 
 use super::drawing::{self, Kind};
@@ -151,6 +152,12 @@ enum ShadingOption {
 }
 
 pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
+    let (output, input) = (&arguments.output, arguments.from.as_deref());
+    check_not_an_input(output, input.as_slice()).map_err(CliError::usage)?;
+    // Perhaps a drawing that the user still needs.
+    if output.extension().is_some_and(|name| DrawingKind::from_extension(&name.to_string_lossy()).is_some()) {
+        return Err(CliError::usage(format_args!("{}: use a name for a job, such as box.puls", output.display())));
+    }
     let mut job = empty(arguments).map_err(CliError::usage)?;
     let before = job.body().len();
     let mut remarks = Vec::new();
@@ -183,12 +190,7 @@ pub(super) fn run(arguments: &Arguments) -> std::result::Result<(), CliError> {
     // G-code says itself where the head ends.
     if is_gcode { job.lens_to(0.0) } else { job.home() }.map_err(CliError::failed)?;
     let found = check_made(&job)?;
-    let mut output = output::create(&arguments.output, arguments.from.as_deref().as_slice())?;
-    // Perhaps a drawing that the user still needs.
-    let extension = arguments.output.extension().map(|extension| extension.to_string_lossy());
-    if extension.is_some_and(|extension| DrawingKind::from_extension(&extension).is_some()) {
-        return Err(CliError::usage(format_args!("{}: use a name for a job, such as box.puls", output.file.name())));
-    }
+    let mut output = output::create(output, input.as_slice())?;
     let ticks = job.body().len();
     let (written, bytes) = if arguments.gzip {
         let packed = job.to_gzip();

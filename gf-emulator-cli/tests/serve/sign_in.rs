@@ -36,5 +36,5 @@ fn a_recording_of_two_connections_has_a_warning() {
     let folder = folder();
     let service = Serve::start(folder.path(), &["--record", "both"]);
     let [_first, _second] = ["S1", "S2"].map(|serial| service.open(serial));
-    service.program.wait_line("the recording does not tell their machines apart");
+    service.program.wait_line("the recording does not tell them apart");
 }

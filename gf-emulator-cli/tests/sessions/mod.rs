@@ -204,7 +204,7 @@ fn sigterm_cancels_the_running_action_and_closes_cleanly() {
     let closed = |seen: &[Seen]| matches!(seen.last(), Some(Seen::WsClosed { code: Some(1000) }));
     assert!(service.wait_for(closed, LIMIT), "{:#?}", service.seen());
     let lines: Vec<_> = ended.stderr.lines().collect();
-    let expected = ["jobs go to motion", "connected", "a job has arrived: motion", "stopped"];
+    let expected = ["jobs go to motion", "connected", "a job was saved: motion", "stopped"];
     assert_eq!(lines.len(), expected.len(), "{lines:#?}");
     assert!(lines.iter().zip(expected).all(|(line, words)| line.contains(words)), "{lines:#?}");
 }

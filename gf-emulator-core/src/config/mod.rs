@@ -130,9 +130,9 @@ pub struct Identity {
     pub app_version: Option<String>,
     /// `head_id` (2.6): 0 to 4294967295. Default: `None`, reported as 1100.
     pub head_id: Option<i64>,
-    /// `head_serial`: 0 to 4294967295. Default: `None`, reported as 123456789 by 2.6.
+    /// `head_serial`: 0 to 4294967295. Default: `None`, reported as 123456789.
     pub head_serial: Option<i64>,
-    /// `head_firmware`: 0 to 4294967295. Default: `None`, reported as 199234110 by 2.6.
+    /// `head_firmware`: 0 to 4294967295. Default: `None`, reported as 199234110.
     pub head_firmware: Option<i64>,
     /// `ip_address` (1.x): the address that the machine reports. Default: `127.0.0.1`.
     pub ip_address: String,

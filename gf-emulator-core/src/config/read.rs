@@ -314,24 +314,32 @@ impl<'t> Reader<'t> {
         config
     }
 
-    /// Finds one address of the cloud beside one of another service: its key is missing or misspelt, and the machine would send
-    /// its password to the cloud.
+    /// Finds a file with only one of the two addresses, that of another service than the cloud: the key of the other one is
+    /// missing or misspelt, and the machine would connect to the cloud.
     fn check_addresses(&mut self, service: &Service) {
-        // An invalid address is the cloud's in the draft.
-        if self.purpose == Purpose::Offline || !self.problems.is_empty() {
+        if self.purpose == Purpose::Offline {
             return;
         }
         let cloud = Service::default();
-        let is_default =
-            [service.server_url == cloud.server_url, service.status_service_url == cloud.status_service_url];
-        let [other, of_cloud] = match is_default {
-            [true, false] => ["status_service_url", "server_url"],
-            [false, true] => ["server_url", "status_service_url"],
+        let addresses = [
+            ("server_url", "service.server_url", service.server_url == cloud.server_url),
+            (
+                "status_service_url",
+                "service.status_service_url",
+                service.status_service_url == cloud.status_service_url,
+            ),
+        ];
+        let [server, status] = addresses.map(|(_, field, _)| {
+            KEYS.iter().filter(|key| key.field == field).find_map(|key| self.setting(key)).map(|setting| setting.line)
+        });
+        let (line, is_cloud, missing) = match (server, status) {
+            (Some(line), None) => (line, addresses[0].2, addresses[1].0),
+            (None, Some(line)) => (line, addresses[1].2, addresses[0].0),
             _ => return,
         };
-        let what = format!("{other} is of another service than {of_cloud}, which is the cloud's: set both");
-        let setting = KEYS.iter().filter(|key| key.name == other).find_map(|key| self.setting(key));
-        self.problem(setting.map(|setting| setting.line), what);
+        if !is_cloud {
+            self.problem(Some(line), format!("{missing} is not set, and would be the cloud's: set it, too"));
+        }
     }
 
     /// Warns about values that are valid but probably not intended.

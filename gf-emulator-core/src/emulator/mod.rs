@@ -354,7 +354,7 @@ impl Emulator {
     /// # Errors
     ///
     /// [`Error::NotConnected`] if [`connect`](Self::connect) has not succeeded, or if this emulator has run before;
-    /// [`Error::Thread`] if one of its threads has panicked.
+    /// [`Error::Thread`] if one of its threads has panicked, or cannot wait for the network.
     pub fn run(&mut self) -> Result<()> {
         let uplink: Arc<dyn Uplink> = match (&self.uplink, &self.service) {
             (_, ServiceSide::Online { .. }) if self.client.is_none() => {

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::behaviour::BehaviourChange;
 use super::protocol::EVENT_PATH;
-use crate::secrets::{MASK, PUBLIC_REQUEST_HEADERS};
+use crate::secrets::{MASK, PUBLIC_REQUEST_HEADERS, redact_named, redact_urls};
 use crate::words::prefix;
 
 /// Maximum length of a kept header name or value, in bytes; longer ones are cut.
@@ -92,6 +92,32 @@ pub enum Seen {
         /// The code of the machine's Close frame, if it sent one.
         code: Option<u16>,
     },
+}
+
+/// Texts of peers are without queries of URLs and without what can be recognized as a secret by its name.
+impl fmt::Debug for Seen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let clean = |text: &str| redact_named(&redact_urls(text));
+        match self {
+            Self::Http(request) => f.debug_tuple("Http").field(request).finish(),
+            Self::Held { method, path } => f.debug_struct("Held").field("method", method).field("path", path).finish(),
+            Self::SignIn { ok, json } => f.debug_struct("SignIn").field("ok", ok).field("json", json).finish(),
+            Self::WsOpened { subprotocol } => f.debug_struct("WsOpened").field("subprotocol", subprotocol).finish(),
+            Self::WsMessage { text, .. } => f.debug_tuple("WsMessage").field(&clean(text)).finish(),
+            Self::WsLeftOut { lines } => f.debug_tuple("WsLeftOut").field(lines).finish(),
+            Self::Waiting { what, at_most } => f.debug_tuple("Waiting").field(&clean(what)).field(at_most).finish(),
+            Self::GivenUp { what } => f.debug_tuple("GivenUp").field(&clean(what)).finish(),
+            Self::Behaviour { serial, change, print } => {
+                f.debug_tuple("Behaviour").field(serial).field(change).field(print).finish()
+            }
+            Self::WsBinary(bytes) => f.debug_tuple("WsBinary").field(bytes).finish(),
+            Self::WsPing => f.write_str("WsPing"),
+            Self::WsPong => f.write_str("WsPong"),
+            Self::WsSent(text) => f.debug_tuple("WsSent").field(&clean(text)).finish(),
+            Self::Fault { machine, what } => f.debug_tuple("Fault").field(machine).field(&clean(what)).finish(),
+            Self::WsClosed { code } => f.debug_struct("WsClosed").field("code", code).finish(),
+        }
+    }
 }
 
 impl Seen {
@@ -229,4 +255,27 @@ fn memory_of_json(value: &Value) -> usize {
         _ => 0,
     };
     size_of::<Value>() + heap
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn debug_output_has_no_queries_and_no_tokens() {
+        let message = json!({"ws_token": "a-token", "see": "https://host/job?X-Sig=abc"});
+        let text = message.to_string();
+        for seen in [
+            Seen::WsSent(text.clone()),
+            Seen::GivenUp { what: text.clone() },
+            Seen::Fault { machine: 1, what: text.clone() },
+            Seen::WsMessage { message, text },
+        ] {
+            let shown = format!("{seen:?}");
+            assert!(shown.contains("host/job?***"), "{shown}");
+            assert!(!shown.contains("abc") && !shown.contains("a-token"), "{shown}");
+        }
+    }
 }

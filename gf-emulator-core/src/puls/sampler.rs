@@ -112,7 +112,7 @@ impl Sampler {
             ticks: end.moment.tick - start.moment.tick,
             fire_ticks: end.moment.fire_ticks - start.moment.fire_ticks,
             peak_mm_s,
-            z_end: end.position.z,
+            z_max: start.position.z.max(end.position.z),
         });
     }
 }

@@ -14,8 +14,8 @@ pub struct Bin {
     pub fire_ticks: u64,
     /// The peak speed of the head, in mm/s, over about 25 ms; 0 if the header has no step frequency.
     pub peak_mm_s: f64,
-    /// Where the lens is at the end, in steps from its start.
-    pub z_end: i64,
+    /// The highest position of the lens, in steps from its start, over about 25 ms.
+    pub z_max: i64,
 }
 
 /// Speed, laser and lens over a whole job, in at most 1024 bins of equal length. The last one may be shorter.
@@ -67,7 +67,7 @@ fn merge(one: Bin, other: Bin) -> Bin {
         ticks: one.ticks + other.ticks,
         fire_ticks: one.fire_ticks + other.fire_ticks,
         peak_mm_s: one.peak_mm_s.max(other.peak_mm_s),
-        z_end: other.z_end,
+        z_max: if one.ticks == 0 { other.z_max } else { one.z_max.max(other.z_max) },
     }
 }
 
@@ -79,13 +79,13 @@ mod tests {
     fn merges_bins_when_there_are_too_many() {
         let mut timeline = Timeline::new(10);
         for i in 0..3000_u32 {
-            timeline.push(Bin { ticks: 10, fire_ticks: u64::from(i % 2), peak_mm_s: f64::from(i), z_end: i.into() });
+            timeline.push(Bin { ticks: 10, fire_ticks: u64::from(i % 2), peak_mm_s: f64::from(i), z_max: i.into() });
         }
         let bins = timeline.bins();
         assert_eq!((timeline.bin_ticks(), bins.len()), (40, 750));
         assert!(bins.iter().all(|bin| bin.ticks == 40 && bin.fire_ticks == 2), "{bins:?}");
         assert_eq!(bins.iter().map(|bin| bin.peak_mm_s).collect::<Vec<_>>()[..2], [3.0, 7.0]);
-        assert_eq!(bins.iter().map(|bin| bin.z_end).collect::<Vec<_>>()[..2], [3, 7]);
+        assert_eq!(bins.iter().map(|bin| bin.z_max).collect::<Vec<_>>()[..2], [3, 7]);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Recorder {
 
     /// Starts recording several machines into one `folder`, which is created if needed. Each of them records with a
     /// [`for_machine`](Self::for_machine) of its own. The first line of the recording describes the first machine. Serial
-    /// numbers are recorded only if `record_serial` is set in all `configs`, of which there is at least one.
+    /// numbers are recorded only if `record_serial` is set in all `configs`. Without `configs`, they are hidden.
     ///
     /// # Errors
     ///

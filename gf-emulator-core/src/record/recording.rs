@@ -103,13 +103,16 @@ impl Recording {
             let source = io::Error::new(io::ErrorKind::NotADirectory, reason);
             return Err(Error::File { doing: "read", path: folder.into(), source });
         }
-        if !path.exists() {
-            let source = io::Error::new(io::ErrorKind::NotFound, "there is no recording (session.jsonl)");
-            return Err(Error::File { doing: "read", path: folder.into(), source });
-        }
         let failed = |source| Error::File { doing: "read", path: path.clone(), source };
         let invalid = |reason: String| Error::Recording { path: path.clone(), line: 1, reason: printable(&reason) };
-        let mut lines = Lines::new(files::open(&path)?);
+        let file = files::open(&path).map_err(|error| match error {
+            Error::File { doing, source, .. } if source.kind() == io::ErrorKind::NotFound => {
+                let source = io::Error::new(source.kind(), "there is no recording (session.jsonl)");
+                Error::File { doing, path: folder.into(), source }
+            }
+            error => error,
+        });
+        let mut lines = Lines::new(file?);
         let first = lines.next().map_err(failed)?;
         let text = first.ok_or_else(|| invalid("the file is empty".into()))?.map_err(&invalid)?;
         // Check the version before the fields: they may differ in newer versions.

@@ -18,9 +18,10 @@ const MAX_IMPROVED: usize = 200_000;
 /// How often the order is improved. Each time, closed contours start at another point.
 const ROUNDS: usize = 2;
 
-/// Orders contours so that what lies inside a closed contour is cut before it, while the piece is still held, and the
-/// travel between them is short. `start` is where the head is before, in mm as the points. Open contours may be reversed, and closed ones start at another point. Contours without
-/// points are dropped. A line of three points or more that ends within 0.01 mm of its start counts as closed.
+/// Orders contours so that what lies inside a closed contour is cut before it, while the piece is still held, and the travel
+/// between them is short. `start` is where the head is before, in mm as the points. Open contours may be reversed, and
+/// closed ones start at another point. Contours without points are dropped. A line of three points or more that ends within
+/// 0.01 mm of its start counts as closed.
 ///
 /// The travel is not the shortest one possible, and longer if there are more than 200,000 contours. The same contours always
 /// get the same order. 100,000 contours take seconds.

@@ -22,7 +22,7 @@ pub enum Format {
     /// first power byte.
     Csv,
     /// One object: `source`, `segments` (an array, with positions in steps and times in ticks), `info` (a serialized
-    /// [`Measured`]) and `timeline` (`bin_ticks`, and `bins` of `ticks`, `fire_ticks`, `peak_mm_s`, `z_end`).
+    /// [`Measured`]) and `timeline` (`bin_ticks`, and `bins` of `ticks`, `fire_ticks`, `peak_mm_s`, `z_max`).
     Json,
     /// For GRBL in laser mode (`$32=1`, and `$30=1000`, its default). Coordinates are the machine's: millimetres from
     /// the start of the job, +X to the right, +Y to the front, +Z up.

