@@ -8,6 +8,7 @@ use http::HeaderMap;
 use serde_json::{Map, Value};
 use tungstenite::Bytes;
 
+use super::disk_calls::CountedFile;
 use super::entry::Exchange;
 use super::recorder::Recorder;
 use super::telemetry::Telemetry;
@@ -59,7 +60,7 @@ pub(crate) struct PendingExchange {
 /// What has been received of the response body.
 enum ResponseBody {
     Memory(Vec<u8>),
-    File(File, DigestHasher),
+    File(CountedFile<File>, DigestHasher),
     NotRecorded,
 }
 

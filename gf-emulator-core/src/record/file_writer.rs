@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded, unbounded};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use tungstenite::Bytes;
 
-use super::queue::{Reservation, Writers};
+use super::disk_calls::{CountedFile, DiskCalls};
+use super::queue::Reservation;
 use super::unredacted::{Body, Digest};
 use crate::secrets::{MaskingWriter, RedactingWriter, Secrets};
 use crate::storage::AtomicFile;
@@ -21,7 +22,7 @@ use crate::{Error, puls};
 
 /// Capacity of the job queue.
 const MAX_QUEUED: usize = 64;
-/// How long the line writer waits for a full job queue.
+/// How long the line writer waits for a full job queue while the thread waits for the disk.
 const TIMEOUT: Duration = Duration::from_secs(1);
 /// Memory for bodies that new ones are compared with.
 const MAX_CACHED_BYTES: usize = 4 << 20;
@@ -196,17 +197,20 @@ pub(super) struct FileWriter {
     pending: Arc<PendingFiles>,
     failed: Sender<(String, String)>,
     failures: Receiver<(String, String)>,
-    writers: Arc<Writers>,
+    disk_calls: Arc<DiskCalls>,
+    /// A job was not queued in time, and none has been queued since.
+    is_stalled: bool,
     thread: Option<Thread<()>>,
 }
 
 impl FileWriter {
-    /// Starts the thread. Once `writers` are abandoned, the remaining jobs fail. `limits` bounds the jobs that are decoded.
-    pub(super) fn start(folder: &Path, limits: puls::Limits, writers: Arc<Writers>) -> io::Result<Self> {
-        let (jobs, queue) = bounded::<(FileJob, PendingFile)>(MAX_QUEUED);
-        let (failed, failures) = unbounded();
-        let worker = Worker { folder: folder.into(), limits, writers: Arc::clone(&writers) };
-        let report = failed.clone();
+    /// Starts the thread. Once `disk_calls` are abandoned, the remaining jobs fail. `limits` bounds the jobs that are
+    /// decoded.
+    pub(super) fn start(folder: &Path, limits: puls::Limits, disk_calls: Arc<DiskCalls>) -> io::Result<Self> {
+        let (jobs, queue) = bounded(MAX_QUEUED);
+        let worker = Worker { folder: folder.into(), limits, disk_calls: Arc::clone(&disk_calls) };
+        let mut writer = Self::new(Some(jobs), disk_calls);
+        let report = writer.failed.clone();
         let run = move || {
             while let Ok((job, pending)) = system::recv(&queue) {
                 let FileJob { body, name, kind, secrets, serials, reservation } = job;
@@ -216,17 +220,21 @@ impl FileWriter {
                 drop((reservation, pending));
             }
         };
-        let thread = Some(system::spawn("gf-recorder-files", run)?);
-        Ok(Self { inline: None, jobs: Some(jobs), pending: Arc::default(), failed, failures, writers, thread })
+        writer.thread = Some(system::spawn("gf-recorder-files", run)?);
+        Ok(writer)
     }
 
     /// Writes each file at once, in the caller's thread: for an import, which may wait for the disk.
     pub(super) fn inline(folder: &Path, limits: puls::Limits) -> Self {
+        let worker = Worker { folder: folder.into(), limits, disk_calls: Arc::default() };
+        Self { inline: Some((worker, Vec::new())), ..Self::new(None, Arc::default()) }
+    }
+
+    /// Creates a writer whose jobs nobody writes yet.
+    pub(super) fn new(jobs: Option<Sender<(FileJob, PendingFile)>>, disk_calls: Arc<DiskCalls>) -> Self {
         let (failed, failures) = unbounded();
-        let writers = Arc::<Writers>::default();
-        let worker = Worker { folder: folder.into(), limits, writers: Arc::clone(&writers) };
         let pending = Arc::default();
-        Self { inline: Some((worker, Vec::new())), jobs: None, pending, failed, failures, writers, thread: None }
+        Self { inline: None, jobs, pending, failed, failures, disk_calls, is_stalled: false, thread: None }
     }
 
     /// Returns the names of the files written [inline](Self::inline) since the last call.
@@ -234,7 +242,7 @@ impl FileWriter {
         self.inline.as_mut().map(|(_, written)| std::mem::take(written)).unwrap_or_default()
     }
 
-    /// Queues a file, waiting up to a second if the queue is full.
+    /// Queues a file. If the queue is full, waits for room, unless the disk does not respond for a second.
     pub(super) fn push(&mut self, job: FileJob) {
         if let Some((worker, written)) = &mut self.inline {
             let FileJob { body, name, kind, secrets, serials, reservation: _ } = job;
@@ -245,12 +253,25 @@ impl FileWriter {
             return;
         }
         let Some(jobs) = &self.jobs else { return };
-        let timeout = if self.writers.is_abandoned() { Duration::ZERO } else { TIMEOUT };
-        let pending = self.pending.begin(&job.name);
-        if let Err(unsent) = system::send_timeout(jobs, (job, pending), timeout) {
-            let (job, _pending) = unsent.into_inner();
-            let _ = self.failed.send((job.name, "the disk is too slow".into()));
-        }
+        let name = job.name.clone();
+        let pending = self.pending.begin(&name);
+        let mut unsent = Some((job, pending));
+        let mut try_for = |timeout| match system::send_timeout(jobs, unsent.take()?, timeout) {
+            Ok(()) => Some(true),
+            Err(SendTimeoutError::Disconnected(_)) => Some(false),
+            Err(SendTimeoutError::Timeout(job)) => {
+                unsent = Some(job);
+                None
+            }
+        };
+        let sent = if self.is_stalled { try_for(Duration::ZERO) } else { self.disk_calls.wait(|| try_for(TIMEOUT)) };
+        self.is_stalled = sent.is_none();
+        let why = match sent {
+            Some(true) => return,
+            Some(false) => "its thread has ended",
+            None => "the disk is too slow",
+        };
+        let _ = self.failed.send((name, why.into()));
     }
 
     pub(super) fn pending(&self) -> Arc<PendingFiles> {
@@ -275,7 +296,7 @@ impl FileWriter {
 struct Worker {
     folder: PathBuf,
     limits: puls::Limits,
-    writers: Arc<Writers>,
+    disk_calls: Arc<DiskCalls>,
 }
 
 impl Worker {
@@ -285,8 +306,13 @@ impl Worker {
             Body::Spilled(file, _) => Box::new(file),
             Body::None | Body::Confidential(_) => return Ok(()),
         };
+        self.check_abandoned()?;
         body.rewind()?;
-        let file = AtomicFile::create_private(&self.folder.join(name)).map_err(io_error)?;
+        let file = {
+            let _call = self.disk_calls.begin();
+            AtomicFile::create_private(&self.folder.join(name)).map_err(io_error)?
+        };
+        let file = CountedFile::new(file, &self.disk_calls);
         let matcher = secrets.matcher();
         let file = if kind == BodyKind::Job {
             self.copy_job(&mut *body, MaskingWriter::new(file, matcher), serials)?
@@ -295,16 +321,16 @@ impl Worker {
         } else {
             self.copy(&mut *body, MaskingWriter::new(file, matcher))?.finish()?
         };
-        file.persist_unsynced().map(drop).map_err(io_error)
+        file.finish(|file| file.persist_unsynced().map(drop).map_err(io_error))
     }
 
     /// Copies a pulse file with `serials` replaced by 0. A gzip file stays one.
     fn copy_job(
         &self,
         body: &mut dyn ReadSeek,
-        mut to: MaskingWriter<AtomicFile>,
+        mut to: MaskingWriter<CountedFile<AtomicFile>>,
         serials: &[u32],
-    ) -> io::Result<AtomicFile> {
+    ) -> io::Result<CountedFile<AtomicFile>> {
         let locked = match puls::Job::with_limits(&mut *body, self.limits) {
             Ok(job) => {
                 let mut header = job.header().clone();
@@ -337,7 +363,7 @@ impl Worker {
                 Err(e @ puls::Error::TooLarge { .. }) => return Err(io::Error::other(e)),
                 Ok(None) | Err(_) => return Ok(()),
             }
-            self.count_block()?;
+            self.check_abandoned()?;
         }
     }
 
@@ -350,12 +376,12 @@ impl Worker {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e),
             }
-            self.count_block()?;
+            self.check_abandoned()?;
         }
     }
 
-    fn count_block(&self) -> io::Result<()> {
-        if self.writers.step() {
+    fn check_abandoned(&self) -> io::Result<()> {
+        if self.disk_calls.is_abandoned() {
             return Err(io::Error::other("the program ended before it was written"));
         }
         Ok(())

@@ -1,6 +1,5 @@
 //! Turns events into the lines of a recording: the writer thread's work.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -67,13 +66,13 @@ impl LineWriter {
         }
     }
 
-    /// Writes events until the queue is closed and empty. Once its writers are abandoned, the remaining events are
+    /// Writes events until the queue is closed and empty. Once its disk calls are abandoned, the remaining events are
     /// dropped.
     pub(super) fn run(mut self, queue: &Queue, folder: &Path, stamp_of_now: &dyn Fn() -> Stamp) {
         let mut abandoned_events = 0;
         while let Some(batch) = queue.take(stamp_of_now) {
             for QueuedEvent { stamp, item, reservation } in batch {
-                if queue.writers.step() {
+                if queue.disk_calls.is_abandoned() {
                     abandoned_events += match item {
                         QueueItem::Event(_) => 1,
                         QueueItem::Dropped { events, .. } => events,
@@ -228,11 +227,12 @@ impl LineWriter {
             }
             Body::Spilled(mut file, digest) => {
                 let mut start = Vec::new();
-                file.rewind().and_then(|()| (&file).take(START_BYTES as u64).read_to_end(&mut start))?;
+                file.rewind()?;
+                (&mut file).take(START_BYTES as u64).read_to_end(&mut start)?;
                 (start, Body::Spilled(file, digest))
             }
         };
-        if let Some(mut json) = json_of(&start, &body)? {
+        if let Some(mut json) = json_of(&start, &mut body)? {
             self.redactor.redact_json(&mut json);
             let text = json.to_string();
             if text.len() <= MAX_JSON_BYTES {
@@ -344,7 +344,7 @@ impl LineWriter {
 }
 
 /// Parses a body as JSON, if it looks like an object or array and is not too long.
-fn json_of(start: &[u8], body: &Body) -> io::Result<Option<Value>> {
+fn json_of(start: &[u8], body: &mut Body) -> io::Result<Option<Value>> {
     if !matches!(start.trim_ascii_start().first(), Some(b'{' | b'[')) {
         return Ok(None);
     }
@@ -352,8 +352,7 @@ fn json_of(start: &[u8], body: &Body) -> io::Result<Option<Value>> {
         Body::Bytes(bytes) if bytes.len() > MAX_PARSED_BYTES => None,
         Body::Bytes(bytes) => read_json(bytes),
         Body::Spilled(file, _) => {
-            let mut file: &File = file;
-            let length = file.metadata()?.len();
+            let length = file.seek(io::SeekFrom::End(0))?;
             let mut bytes = Vec::new();
             file.rewind()?;
             if length <= MAX_PARSED_BYTES as u64 {

@@ -3,6 +3,7 @@
 //! A [`Recorder`] writes a folder, a [`Recording`] reads one. `RECORDING.md` in the repository describes the format;
 //! its version is in the first line.
 
+mod disk_calls;
 mod display;
 mod entry;
 mod exchange;

@@ -1,10 +1,10 @@
 //! The bounded queue between event sources and the writer thread: a slow disk costs entries, never memory or time.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::disk_calls::DiskCalls;
 use super::unredacted::Unredacted;
 use crate::sync::lock;
 use crate::system;
@@ -58,36 +58,7 @@ pub(super) struct Queue {
     not_empty: Condvar,
     /// Notifies waiting callers: events were written, or capacity was released.
     progressed: Condvar,
-    pub(super) writers: Arc<Writers>,
-}
-
-/// What the threads that write lines and files share with those that wait for them.
-#[derive(Default)]
-pub(super) struct Writers {
-    /// Events and blocks of files written. While this changes, the disk responds.
-    steps: AtomicU64,
-    is_abandoned: AtomicBool,
-}
-
-impl Writers {
-    /// Counts a step. Returns whether the remaining work is to be dropped.
-    pub(super) fn step(&self) -> bool {
-        self.steps.fetch_add(1, Ordering::Relaxed);
-        self.is_abandoned()
-    }
-
-    pub(super) fn steps(&self) -> u64 {
-        self.steps.load(Ordering::Relaxed)
-    }
-
-    /// Tells the threads to drop the remaining work.
-    pub(super) fn abandon(&self) {
-        self.is_abandoned.store(true, Ordering::Relaxed);
-    }
-
-    pub(super) fn is_abandoned(&self) -> bool {
-        self.is_abandoned.load(Ordering::Relaxed)
-    }
+    pub(super) disk_calls: Arc<DiskCalls>,
 }
 
 /// Whether it makes sense to wait for capacity.
@@ -217,7 +188,7 @@ impl Queue {
         }
     }
 
-    /// Waits until everything queued so far has been written, or until nothing has been for `timeout`.
+    /// Waits until everything queued so far has been written, or until the writer waits for the disk for `timeout`.
     pub(super) fn wait_until_written(&self, timeout: Duration) {
         let mut state = self.lock();
         let target = state.queued;
@@ -230,14 +201,12 @@ impl Queue {
             is_waiting
         };
         state.waiting += 1;
-        loop {
-            let steps = self.writers.steps();
-            state = self.wait_while(&self.progressed, state, Some(system::now() + timeout), is_waiting);
-            if state.written >= target || self.writers.steps() == steps {
-                break;
-            }
-        }
-        state.waiting -= 1;
+        drop(state);
+        self.disk_calls.wait(|| {
+            let state = self.wait_while(&self.progressed, self.lock(), Some(system::now() + timeout), is_waiting);
+            (state.written >= target).then_some(())
+        });
+        self.lock().waiting -= 1;
     }
 
     /// Closes the queue: later events are ignored.
@@ -246,6 +215,17 @@ impl Queue {
         state.is_closed = true;
         self.not_empty.notify_all();
         self.progressed.notify_all();
+    }
+
+    /// Ends all waiting: the writer has ended, also by a panic.
+    pub(super) fn end(&self) {
+        let mut state = self.lock();
+        (state.is_closed, state.written) = (true, state.queued);
+        let unwritten = std::mem::take(&mut state.events);
+        self.progressed.notify_all();
+        drop(state);
+        // Their capacity is released under the lock.
+        drop(unwritten);
     }
 
     fn wait_while<'a>(

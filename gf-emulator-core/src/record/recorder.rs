@@ -8,8 +8,9 @@ use std::slice;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded, unbounded};
 
+use super::disk_calls::CountedFile;
 use super::entry::{About, Event, Side};
 use super::file_writer::{FileWriter, PendingFiles};
 use super::folder::{self, NewSession};
@@ -22,9 +23,9 @@ use crate::sync::lock;
 use crate::system::{self, Thread};
 use crate::{Config, Error, Result, puls};
 
-/// How long blocking calls wait for a full queue, or for a flush while nothing is written.
+/// How long blocking calls wait for a full queue, or a flush for one call to the disk.
 const TIMEOUT: Duration = Duration::from_secs(1);
-/// How long dropping the last clone waits while nothing is written, before the rest is abandoned.
+/// How long dropping the last clone waits for one call to the disk, before the rest is abandoned.
 const DRAIN_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How long the threads then have to stop; a disk that does not respond may block them.
 const STOP_TIMEOUT: Duration = Duration::from_millis(300);
@@ -43,8 +44,8 @@ const STOP_TIMEOUT: Duration = Duration::from_millis(300);
 ///
 /// Several machines can share a recording: [`of_machines`](Self::of_machines).
 ///
-/// Clones share one recording. Dropping the last one waits until everything is written, or until nothing has been for
-/// 1.5 s; what is lost then is logged.
+/// Clones share one recording. Dropping the last one waits until everything is written, or until the disk has not
+/// responded for 1.5 s; what is lost then is logged.
 ///
 /// ```
 /// use gf_emulator_core::record::{Recorder, Recording};
@@ -175,9 +176,10 @@ impl Recorder {
         let started = system::now();
         let (queue, subscribers) = (Arc::<Queue>::default(), Subscribers::default());
         let secrets = redactor.secrets().clone();
-        let file_writer = FileWriter::start(folder, limits, Arc::clone(&queue.writers)).map_err(no_thread)?;
+        let file_writer = FileWriter::start(folder, limits, Arc::clone(&queue.disk_calls)).map_err(no_thread)?;
         let pending_files = file_writer.pending();
-        let mut writer = LineWriter::new(Box::new(file), redactor, Arc::clone(&subscribers), Some(file_writer));
+        let file = Box::new(CountedFile::new(file, &queue.disk_calls));
+        let mut writer = LineWriter::new(file, redactor, Arc::clone(&subscribers), Some(file_writer));
         let stamp = Stamp { elapsed: Duration::ZERO, at: system::wall_clock(), machine: None };
         writer.write(stamp, Event::Session(about.clone()));
         let no_line = |source| Error::File { doing: "begin a recording in", path: folder.into(), source };
@@ -185,7 +187,7 @@ impl Recorder {
         let (running, finished) = bounded(0);
         let (input, folder_name) = (Arc::clone(&queue), folder.to_owned());
         let run = move || {
-            let _running: crossbeam_channel::Sender<()> = running;
+            let _running = Running { queue: &input, _finished: running };
             writer.run(&input, &folder_name, &|| stamp_since(started, None));
         };
         let thread = system::spawn("gf-recorder", run).map_err(no_thread)?;
@@ -253,7 +255,7 @@ impl Recorder {
         self.shared.queue.push(event, timeout, || stamp_since(self.shared.started, self.machine));
     }
 
-    /// Waits until everything recorded so far can be read from the recording, or until nothing has been written for a
+    /// Waits until everything recorded so far can be read from the recording, or until the disk has not responded for a
     /// second.
     pub fn flush(&self) {
         self.shared.queue.wait_until_written(TIMEOUT);
@@ -266,8 +268,8 @@ impl Recorder {
     }
 
     /// Creates an unnamed temp file for a body too long for memory. It disappears if the program is killed.
-    pub(crate) fn create_spill_file(&self) -> io::Result<File> {
-        tempfile::tempfile_in(&self.shared.folder)
+    pub(crate) fn create_spill_file(&self) -> io::Result<CountedFile<File>> {
+        Ok(CountedFile::new(tempfile::tempfile_in(&self.shared.folder)?, &self.shared.queue.disk_calls))
     }
 }
 
@@ -328,6 +330,18 @@ impl WriteProgress {
     }
 }
 
+/// Held by the writer thread: tells those that wait for it when it ends, also by a panic.
+struct Running<'a> {
+    queue: &'a Queue,
+    _finished: Sender<()>,
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.queue.end();
+    }
+}
+
 impl fmt::Debug for Recorder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recorder").field("folder", &self.shared.folder).finish_non_exhaustive()
@@ -338,21 +352,19 @@ impl Drop for Shared {
     fn drop(&mut self) {
         self.queue.close();
         let Some(thread) = self.thread.take() else { return };
-        let writers = &self.queue.writers;
-        let mut result;
-        loop {
-            let steps = writers.steps();
-            result = system::recv_timeout(&self.finished, DRAIN_TIMEOUT);
-            if result != Err(RecvTimeoutError::Timeout) {
-                break;
-            }
-            if writers.steps() == steps {
-                writers.abandon();
-                result = system::recv_timeout(&self.finished, STOP_TIMEOUT);
-                break;
-            }
+        let disk_calls = &self.queue.disk_calls;
+        let wait = |timeout| {
+            disk_calls.wait(|| match system::recv_timeout(&self.finished, timeout) {
+                Err(RecvTimeoutError::Timeout) => None,
+                Ok(()) | Err(RecvTimeoutError::Disconnected) => Some(()),
+            })
+        };
+        let mut finished = wait(DRAIN_TIMEOUT);
+        if finished.is_none() {
+            disk_calls.abandon();
+            finished = wait(STOP_TIMEOUT);
         }
-        if result == Err(RecvTimeoutError::Timeout) {
+        if finished.is_none() {
             // The thread is left behind in a blocked system call; it owns nothing but the recording.
             return log::error!("the recording in {} is incomplete: the disk does not respond", self.folder.display());
         }

@@ -6,6 +6,7 @@ use std::fs::File;
 use sha2::Digest as _;
 use tungstenite::{Bytes, Utf8Bytes};
 
+use super::disk_calls::CountedFile;
 use super::entry::{Event, Exchange};
 
 /// An event before redaction.
@@ -27,7 +28,7 @@ pub(crate) enum Body {
     /// JSON, a picture or a job, distinguished by content.
     Bytes(Bytes),
     /// Too long for memory: an unnamed temp file and its digest.
-    Spilled(File, Digest),
+    Spilled(CountedFile<File>, Digest),
     /// Secret as a whole (a sign-in): only the field names are recorded.
     Confidential(Bytes),
 }

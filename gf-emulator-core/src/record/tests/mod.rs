@@ -1,24 +1,27 @@
-//! Redaction, and the limits of queue and disk.
+//! Redaction, and the files of a recording.
+
+mod disk;
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant, SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 
-use super::entry::{About, Part};
-use super::file_writer::{BodyCache, BodyKind, FileJob, FileWriter};
+use self::disk::BlockedDisk;
+use super::disk_calls::CountedFile;
+use super::entry::Part;
+use super::file_writer::BodyCache;
 use super::folder::{NewSession, SESSION_FILE};
 use super::line_writer::LineWriter;
-use super::queue::{Queue, Stamp};
+use super::queue::Stamp;
 use super::recorder::Recorder;
 use super::redactor::Redactor;
 use super::unredacted::{Body, Digest, Unredacted};
-use super::{Entry, Event, Exchange, Recording, Side};
+use super::{Entry, Event, Exchange, Recording};
 use crate::{Config, Secret, Secrets};
 
 const SERIAL: u32 = 12_345_678;
@@ -202,7 +205,11 @@ fn records_an_exchange_whose_spilled_body_cannot_be_read() {
         std::fs::write(&path, start).unwrap();
         let unreadable = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
         let digest = Digest::of(b"another");
-        recorder.record(Unredacted::Http(Box::default(), Body::None, Body::Spilled(unreadable, digest)));
+        recorder.record(Unredacted::Http(
+            Box::default(),
+            Body::None,
+            Body::Spilled(CountedFile::new(unreadable, &Arc::default()), digest),
+        ));
         drop(recorder);
         let entries = entries(folder.path());
         assert!(matches!(&entries[0].event, Event::Http(http) if http.response.file.is_none()), "{entries:?}");
@@ -216,7 +223,7 @@ fn records_an_exchange_whose_spilled_body_cannot_be_read() {
 fn body_cache_evicts_the_least_recently_used_digest() {
     let mut cache = BodyCache::default();
     let mut name_of = |n: u32| {
-        let file = tempfile::tempfile().unwrap();
+        let file = CountedFile::new(tempfile::tempfile().unwrap(), &Arc::default());
         let body = Body::Spilled(file, Digest::of(&n.to_le_bytes()));
         cache.find_or_insert(&body, &n.to_string()).map(str::to_owned)
     };
@@ -258,46 +265,6 @@ fn distinguishes_pictures_that_differ_in_one_byte() {
     assert_eq!(std::fs::read(folder.path().join(&files[15])).unwrap()[5000], 8);
 }
 
-/// A disk whose writes block until `unblock` is signalled or disconnected, or for `limit`.
-struct BlockedDisk {
-    unblock: Receiver<()>,
-    limit: Duration,
-    written: Arc<Mutex<Vec<u8>>>,
-    /// The first line is written before the threads start, and does not block.
-    has_first_line: bool,
-}
-
-impl Write for BlockedDisk {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if std::mem::replace(&mut self.has_first_line, true) {
-            let _ = self.unblock.recv_timeout(self.limit);
-        }
-        self.written.lock().unwrap().extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
-#[test]
-fn a_recording_that_cannot_begin_is_an_error_and_leaves_nothing() {
-    struct FullDisk;
-    impl Write for FullDisk {
-        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
-            Err(io::ErrorKind::StorageFull.into())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let (about, redactor) = (About::new(Side::Machine), Redactor::default());
-    let started = Recorder::write_to(FullDisk, Path::new("rec"), about, redactor, crate::puls::Limits::default());
-    assert_eq!(started.unwrap_err().to_string(), "cannot begin a recording in rec: no storage space");
-}
-
 #[test]
 fn a_recording_has_its_first_line_when_it_gets_its_name() {
     let parent = tempfile::tempdir().unwrap();
@@ -333,151 +300,6 @@ fn a_recording_removes_what_those_beside_it_have_left() {
     drop(NewSession::create(&new).unwrap());
     let left = [&dead, &empty, &other, &new].map(|folder| leftover(folder).exists());
     assert_eq!(left, [false, false, true, false], "a folder without a recording is none of ours");
-}
-
-fn blocked_recorder(folder: &Path) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
-    recorder_on_disk(folder, Duration::MAX)
-}
-
-fn recorder_on_disk(folder: &Path, limit: Duration) -> (Recorder, Sender<()>, Arc<Mutex<Vec<u8>>>) {
-    let (unblock_disk, unblock) = channel();
-    let written = Arc::<Mutex<Vec<u8>>>::default();
-    let disk = BlockedDisk { unblock, limit, written: Arc::clone(&written), has_first_line: false };
-    let recorder = Recorder::write_to(
-        disk,
-        folder,
-        About::new(Side::Machine),
-        Redactor::default(),
-        crate::puls::Limits::default(),
-    )
-    .unwrap();
-    (recorder, unblock_disk, written)
-}
-
-#[test]
-fn counts_dropped_events_and_bodies_in_place() {
-    let (queue, written) = (Arc::<Queue>::default(), Arc::<Mutex<Vec<u8>>>::default());
-    let stamp = || Stamp { elapsed: Duration::ZERO, at: SystemTime::UNIX_EPOCH, machine: None };
-    // Five times the capacity, and nothing is taken.
-    for n in 0..5000 {
-        let frame = json!({"n": n, "x": "x".repeat(8000)}).to_string();
-        queue.push(Unredacted::In(frame), Duration::ZERO, stamp);
-    }
-    let picture = [b"\xff\xd8\xff".to_vec(), vec![0; 7 << 20]].concat();
-    (0..3).for_each(|_| queue.push(exchange("http://h/x", None, ("a", "b"), &picture), Duration::ZERO, stamp));
-    queue.close();
-    let disk = BlockedDisk {
-        unblock: channel().1,
-        limit: Duration::MAX,
-        written: Arc::clone(&written),
-        has_first_line: false,
-    };
-    let writer = LineWriter::new(Box::new(disk), Redactor::default(), Arc::default(), None);
-    writer.run(&queue, Path::new("."), &stamp);
-    let text = String::from_utf8(written.lock().unwrap().clone()).unwrap();
-    let entries: Vec<Entry> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert!(entries.iter().zip(0..).all(|(entry, n)| entry.n == n), "numbered without a gap");
-    let (mut seen, mut bodies) = (0, 0);
-    for entry in &entries {
-        match &entry.event {
-            Event::In(message) => {
-                assert_eq!(message.json.as_ref().unwrap()["n"], seen, "in order");
-                seen += 1;
-            }
-            Event::State { state, detail: Some(detail), .. } if state == "dropped" => {
-                let (count, what) = detail.split_once(' ').unwrap();
-                let count: u64 = count.parse().unwrap();
-                if what.starts_with("events") {
-                    seen += count;
-                } else {
-                    bodies += count;
-                }
-            }
-            Event::Http(_) => {}
-            other => panic!("{other:?}"),
-        }
-    }
-    assert_eq!((seen, bodies), (5000, 2), "each is written or counted as dropped");
-    assert!(entries.len() > 900 && text.len() < 9 << 20, "{} entries, {} bytes", entries.len(), text.len());
-}
-
-#[test]
-fn try_record_never_waits_for_the_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    let (recorder, unblock_disk, written) = blocked_recorder(folder.path());
-    // Would hang if it waited.
-    for _ in 0..5000 {
-        recorder.try_record(Unredacted::In("x".repeat(8000)));
-    }
-    assert_eq!(String::from_utf8_lossy(&written.lock().unwrap()).lines().count(), 1, "nothing but the first line");
-    drop(unblock_disk);
-    drop(recorder);
-}
-
-#[test]
-fn drop_gives_up_on_a_blocked_disk() {
-    let folder = tempfile::tempdir().unwrap();
-    let (recorder, unblock_disk, _) = blocked_recorder(folder.path());
-    recorder.state("x", None);
-    let since = Instant::now();
-    drop(recorder);
-    // The limit is 1.5 s; the rest allows for a busy computer.
-    assert!(since.elapsed().as_secs() < 15, "{:?}", since.elapsed());
-    drop(unblock_disk);
-}
-
-#[test]
-fn a_slow_disk_is_waited_for_as_long_as_it_writes() {
-    let folder = tempfile::tempdir().unwrap();
-    let (recorder, _unblock_disk, written) = recorder_on_disk(folder.path(), Duration::from_millis(130));
-    let lines = || String::from_utf8_lossy(&written.lock().unwrap()).lines().count();
-    // Each is written by itself, and all of them take longer than a disk may take that does not respond.
-    let record = || (0..14).for_each(|_| recorder.state("x", Some("y".repeat(260 << 10))));
-    record();
-    recorder.flush();
-    assert_eq!(lines(), 15);
-    record();
-    drop(recorder);
-    assert_eq!(lines(), 29);
-}
-
-#[test]
-fn record_waits_for_a_blocked_disk_only_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let (recorder, unblock_disk, _) = blocked_recorder(folder.path());
-    let since = Instant::now();
-    // The queue fills up long before the last event; each would wait for a second.
-    for _ in 0..200 {
-        recorder.state("x", Some("y".repeat(100 << 10)));
-    }
-    assert!(since.elapsed().as_secs() < 60, "{:?}", since.elapsed());
-    drop((recorder, unblock_disk));
-}
-
-#[test]
-fn reports_a_locked_job_that_exceeds_the_inflated_limit() {
-    let folder = tempfile::tempdir().unwrap();
-    let mut job = crate::puls::Builder::new();
-    job.set(crate::puls::code::SERIAL_LOCK, SERIAL).unwrap().dwell(1.0).unwrap();
-    let limits = crate::puls::Limits { body_bytes: Some(9_999) };
-    let mut writer = FileWriter::start(folder.path(), limits, Arc::default()).unwrap();
-    for (name, serials) in [("open.puls", Vec::new()), ("locked.puls", vec![SERIAL])] {
-        writer.push(FileJob {
-            body: Body::Bytes(job.to_gzip().into()),
-            name: name.into(),
-            kind: BodyKind::Job,
-            secrets: Secrets::default(),
-            serials: serials.into(),
-            reservation: None,
-        });
-    }
-    writer.finish();
-    let (name, why) = writer.next_failure().unwrap();
-    assert_eq!(name, "locked.puls");
-    assert!(why.contains("9999"), "{why}");
-    assert_eq!(writer.next_failure(), None);
-    let names: Vec<_> = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(names, ["open.puls"], "no temp file is left");
 }
 
 #[cfg(unix)]
@@ -532,13 +354,7 @@ fn serial_numbers_of_machines_that_are_not_named_are_hidden() {
 
 #[test]
 fn a_time_that_equals_a_serial_number_by_chance_is_no_secret() {
-    let written = Arc::<Mutex<Vec<u8>>>::default();
-    let disk = BlockedDisk {
-        unblock: channel().1,
-        limit: Duration::MAX,
-        written: Arc::clone(&written),
-        has_first_line: false,
-    };
+    let (disk, written) = BlockedDisk::unblocked();
     let mut writer = LineWriter::new(Box::new(disk), Redactor::new(&[345_678], []), Arc::default(), None);
     let at = SystemTime::UNIX_EPOCH + Duration::from_millis(345_678);
     let stamp = Stamp { elapsed: Duration::from_micros(12_345_678), at, machine: Some(345_678) };
