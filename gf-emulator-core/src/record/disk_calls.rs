@@ -1,7 +1,7 @@
 //! Distinguishes a disk that does not respond from a processor that is slow.
 //!
-//! The threads that write a recording count their system calls. One that waits for them gives up only if one of these
-//! calls takes too long: the time between them, in which secrets are removed, is limited by the sizes of the queues.
+//! The threads that write a recording count their system calls. A thread that waits for them gives up only if one of
+//! these calls takes too long. The work between calls (removing secrets) is limited by the sizes of the queues.
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ pub(super) struct DiskCalls {
 pub(super) struct DiskCall<'a>(&'a DiskCalls);
 
 impl DiskCalls {
+    /// Begins a call, which ends when the result is dropped.
     pub(super) fn begin(&self) -> DiskCall<'_> {
         self.begun.fetch_add(1, Ordering::SeqCst);
         DiskCall(self)
@@ -70,13 +71,13 @@ impl<T> CountedFile<T> {
         Self { file: Some(file), calls: Arc::clone(calls) }
     }
 
-    /// Does something with the file, as one call. Does not return if the file has been taken out, which ends its use.
+    /// Calls a function with the file, as one call to the disk. The file is there until [`finish`](Self::finish) or drop.
     fn call<R>(&mut self, call: impl FnOnce(&mut T) -> io::Result<R>) -> io::Result<R> {
         let _call = self.calls.begin();
         self.file.as_mut().map_or_else(|| Err(io::ErrorKind::NotFound.into()), call)
     }
 
-    /// Does something with the file, as one call, that needs it as a whole.
+    /// Calls a function that consumes the file, as one call to the disk.
     pub(super) fn finish<R>(mut self, call: impl FnOnce(T) -> io::Result<R>) -> io::Result<R> {
         let _call = self.calls.begin();
         self.file.take().map_or_else(|| Err(io::ErrorKind::NotFound.into()), call)
