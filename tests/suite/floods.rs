@@ -132,7 +132,8 @@ fn stops_in_a_flood() {
                 let _ = sent.try_send(());
             }
         });
-        (0..10).for_each(|_| is_sent.recv().unwrap());
+        // Few blocks: on a slow processor, the service's answer to a ping is read too late, after more of them.
+        (0..2).for_each(|_| is_sent.recv().unwrap());
         running.stop().unwrap();
         drop(socket);
         flooding.join().unwrap();
