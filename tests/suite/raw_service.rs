@@ -1,6 +1,5 @@
 //! A service whose responses a test defines byte by byte, including invalid ones that the local service cannot send.
 
-use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +9,7 @@ use std::thread;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use gf_emulator_core::config::Generation;
 use gf_emulator_core::{Config, Emulator, Handle, Result};
-use gf_emulator_tests::{LIMIT, config, folder};
+use gf_emulator_tests::{LIMIT, command, config, folder};
 use tempfile::TempDir;
 use tungstenite::WebSocket;
 use tungstenite::protocol::Role;
@@ -218,22 +217,14 @@ impl RunningMachine {
 }
 
 /// Runs the named test in a child process, without threads of other tests. Returns true in the child and false in the
-/// parent. If the test binary cannot be started by itself, the environment variable `GF_TESTS_RUNNER` has the words of
-/// the command that runs it, as in cargo's `runner`.
+/// parent.
 pub(crate) fn in_own_process(test: &str) -> bool {
     const IN_CHILD: &str = "GF_TEST_IN_CHILD";
     if std::env::var_os(IN_CHILD).is_some() {
         return true;
     }
     let test_binary = std::env::current_exe().unwrap();
-    let runner = std::env::var("GF_TESTS_RUNNER").unwrap_or_default();
-    let mut words = runner.split_whitespace().map(OsStr::new).chain([test_binary.as_os_str()]);
-    let output = std::process::Command::new(words.next().unwrap())
-        .args(words)
-        .args([test, "--exact"])
-        .env(IN_CHILD, "1")
-        .output()
-        .unwrap();
+    let output = command(&test_binary).args([test, "--exact"]).env(IN_CHILD, "1").output().unwrap();
     let printed = String::from_utf8_lossy(&output.stdout);
     assert!(
         output.status.success() && printed.contains("1 passed"),

@@ -1,13 +1,13 @@
 //! The simulation (`tests/simulate`), with a few seeds. `.ci/run` has more, and plants mistakes.
 
 use std::path::Path;
-use std::process::Command;
 
+use gf_emulator_tests::command;
 use toml::{Table, Value};
 
 /// Runs the simulation to its end, and returns what it prints.
 fn simulate(arguments: &[&str]) -> String {
-    let output = Command::new(env!("CARGO_BIN_EXE_simulate")).args(arguments).output().unwrap();
+    let output = command(Path::new(env!("CARGO_BIN_EXE_simulate"))).args(arguments).output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{text}");
     text

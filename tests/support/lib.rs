@@ -5,7 +5,9 @@
 
 pub mod recordings;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -61,6 +63,17 @@ pub fn folder() -> TempDir {
         std::fs::write(images.join(format!("{name}.jpg")), vec![0xff; size]).expect("a picture");
     }
     folder
+}
+
+/// Returns a command that runs a program of these tests. For a program that cannot be started directly, the environment
+/// variable `GF_TESTS_RUNNER` has the words of the command that runs it, as cargo's `runner` does.
+#[must_use]
+pub fn command(program: &Path) -> Command {
+    let runner = std::env::var("GF_TESTS_RUNNER").unwrap_or_default();
+    let mut words = runner.split_whitespace().map(OsStr::new).chain([program.as_os_str()]);
+    let mut command = Command::new(words.next().expect("the program"));
+    command.args(words);
+    command
 }
 
 /// Returns a machine's configuration with all files in `folder` and no service.
