@@ -91,6 +91,7 @@ fn measurements(job: &Measured) -> Markup {
         ("total path", format!("{:.1} mm", job.travelled_mm)),
         ("cut", format!("{:.1} mm", job.cut_mm)),
         ("laser on", format!("{} ticks", job.counts.le)),
+        ("lens", format!("{:.2} to {:.2} mm", job.header.z_mm(job.extents.z.min), job.header.z_mm(job.extents.z.max))),
         ("top speed", job.peak_mm_s.map_or_else(|| "unknown".into(), |speed| format!("{speed:.1} mm/s"))),
     ];
     html! {

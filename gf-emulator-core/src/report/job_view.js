@@ -198,8 +198,11 @@
     const part = span > 0 ? (tick - tickOf(i)) / span : 0;
     const mix = (list) => list[i] + (list[next] - list[i]) * part;
     const [headX, headY] = [mix(x) * job.xMm, mix(y) * job.yMm];
-    const seconds = span / job.hz;
-    const way = Math.hypot((x[next] - x[i]) * job.xMm, (y[next] - y[i]) * job.yMm);
+    // Over about 10 ms: in one interval, a slow head takes no step or one.
+    const around = Math.ceil((0.005 * job.hz) / job.sampleTicks);
+    const [from, to] = [Math.max(i - around, 0), Math.min(i + around, count - 1)];
+    const seconds = (tickOf(to) - tickOf(from)) / job.hz;
+    const way = Math.hypot((x[to] - x[from]) * job.xMm, (y[to] - y[from]) * job.yMm);
     put("t", clock(t));
     put("x", headX.toFixed(3));
     put("y", headY.toFixed(3));

@@ -14,9 +14,11 @@ use crate::puls::{Header, Job, Position, Seconds, WORK_AREA_MM};
 const STYLE: &str = concat!(include_str!("common.css"), include_str!("job_view.css"));
 const SCRIPT: &str = include_str!("job_view.js");
 
-/// Samples per second, as long as there are not too many.
-const SAMPLES_PER_SECOND: u64 = 100;
-/// The most samples on a page: 83 minutes at 100 a second. Those of a longer job are twice as long, and so on.
+/// The length of a sample, as long as there are not too many: two periods of a laser that fires in some of every seven
+/// ticks, so that its density is exact, and 0.3 mm at the highest speed.
+const SAMPLE_TICKS: u64 = 14;
+/// Once there are twice as many samples, which is 23 minutes at 10 kHz, pairs are merged: those of a longer job are twice as
+/// long, and so on.
 const MAX_SAMPLES: usize = 500_000;
 /// The most heights of the lens, and the most changes of the laser's power, that a page has.
 const MAX_CHANGES: usize = 20_000;
@@ -25,9 +27,8 @@ const MAX_TITLE: usize = 200;
 
 /// A job, prepared for a page.
 ///
-/// The page has the position of the head every 10 ms, and draws straight lines between; at the accelerations of machines,
-/// these are never farther than 0.01 mm from it. Jobs over 83 minutes have longer intervals. The page takes at most a few
-/// megabytes.
+/// The page has the position of the head and the density of the laser every 14 ticks (1.4 ms at 10 kHz), and draws
+/// straight lines between. Jobs over 23 minutes have longer intervals. The page takes at most a few megabytes.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Job, Laser, Move, Power};
@@ -102,12 +103,10 @@ impl JobView {
     /// Those of [`Job::next_chunk`].
     pub fn read<R: Read>(mut job: Job<R>) -> crate::puls::Result<Self> {
         let header = job.header().clone();
-        let hz = header.assumed_hz();
-        let sample_ticks = (u64::from(hz) / SAMPLES_PER_SECOND).max(1);
         let mut view = Self {
             header,
             ticks: 0,
-            sample_ticks,
+            sample_ticks: SAMPLE_TICKS,
             samples: Vec::new(),
             lens: Changes::default(),
             powers: Changes::default(),
@@ -237,7 +236,7 @@ impl JobView {
                         fieldset #layers { legend { "Shown" } }
                         p.note { "Distances are from where the job starts: X to the right, Y to the front. A pulse file does not say \
                                   where on the bed that is: the dark lines are the bed's edges if it is the back left corner. Density is \
-                                  the share of ticks that fire, over " (Seconds(self.seconds(self.sample_ticks))) "." }
+                                  the share of ticks that fire, of " (self.sample_ticks) " at a time." }
                         @if let Some(left_out) = self.left_out() { p.note #left-out { "There are " (left_out) "." } }
                     }
                     script type="application/json" #job { (PreEscaped(data.to_string())) }
@@ -307,10 +306,10 @@ mod tests {
         let view = JobView::read(Job::open(&file[..]).unwrap()).unwrap();
         let ticks: Vec<_> = Job::open(&file[..]).unwrap().ticks().collect::<Result<_, _>>().unwrap();
         let samples = decode(&view);
-        assert_eq!((view.sample_ticks, samples.len()), (100, ticks.len().div_ceil(100)));
+        assert_eq!((view.sample_ticks, samples.len()), (14, ticks.len().div_ceil(14)));
         let mut fired = 0;
         for (n, &(x, y, fire_ticks)) in samples.iter().enumerate() {
-            let end = &ticks[(n * 100 + 99).min(ticks.len() - 1)];
+            let end = &ticks[(n * 14 + 13).min(ticks.len() - 1)];
             assert_eq!((x, y), (end.position.x, end.position.y), "sample {n}");
             fired += fire_ticks;
         }
@@ -333,11 +332,11 @@ mod tests {
 
     #[test]
     fn a_long_job_has_longer_intervals() {
-        let file = [Builder::with_step_frequency(1000).unwrap().to_bytes(), vec![tick::X_STEP; 10_000_100]].concat();
+        let file = [Builder::with_step_frequency(1000).unwrap().to_bytes(), vec![tick::X_STEP; 20_000_036]].concat();
         let view = JobView::read(Job::open(&file[..]).unwrap()).unwrap();
         let samples = decode(&view);
-        assert!(samples.len() < 2 * MAX_SAMPLES && view.sample_ticks == 20, "{} {}", samples.len(), view.sample_ticks);
-        assert_eq!((samples[0], samples[samples.len() - 1]), ((20, 0, 0), (10_000_100, 0, 0)));
+        assert!(samples.len() < 2 * MAX_SAMPLES && view.sample_ticks == 28, "{} {}", samples.len(), view.sample_ticks);
+        assert_eq!((samples[0], samples[samples.len() - 1]), ((28, 0, 0), (20_000_036, 0, 0)));
     }
 
     #[test]
