@@ -47,7 +47,7 @@ pub(super) fn run(arguments: &Arguments) -> Result<(), CliError> {
         return print_all_json(files, limits);
     }
     if files.len() > 1 {
-        return table(files, limits);
+        return table(files, limits, source::name);
     }
     measure_each(files, limits, |path, measured| {
         if let Ok((measured, is_gzip)) = measured {
@@ -63,14 +63,14 @@ pub(super) fn print_all_json(files: &[PathBuf], limits: Limits) -> Result<(), Cl
     measure_each(files, limits, print_json)
 }
 
-/// Prints a table with a row for each job, and their total.
-pub(super) fn table(files: &[PathBuf], limits: Limits) -> Result<(), CliError> {
+/// Prints a table with a row for each job, and their total. `name` returns how a file is called in it.
+pub(super) fn table(files: &[PathBuf], limits: Limits, name: fn(&Path) -> String) -> Result<(), CliError> {
     let mut total = JobRow::default();
     print(JobRow::HEADING);
     let outcome = measure_each(files, limits, |path, measured| {
         if let Ok((measured, _)) = measured {
             total.add(measured);
-            print(JobRow::new(&source::name(path), measured));
+            print(JobRow::new(&name(path), measured));
         }
         Ok(())
     });

@@ -60,7 +60,7 @@ enum Command {
 
 /// Prints a table of jobs that were collected, and so are within their limits.
 pub(crate) fn table(files: &[PathBuf]) -> Result<(), CliError> {
-    info::table(files, Limits::NONE)
+    info::table(files, Limits::NONE, source::title)
 }
 
 /// Prints each of these jobs as a JSON object.

@@ -304,7 +304,10 @@ fn collect_ends_after_the_jobs_and_lists_them() {
     ended.expect(0);
     let lines: Vec<_> = ended.stdout.lines().collect();
     assert_eq!(lines[0], "2 jobs in motion:", "{ended:?}");
-    assert!(lines[2].contains("_motion_") && lines[4].starts_with("2 jobs "), "{ended:?}");
+    assert!(
+        lines[2].contains("  20") && lines[2].ends_with("_motion_1.puls") && lines[4].ends_with("  2 jobs"),
+        "{ended:?}"
+    );
     assert_eq!(names(&folder.path().join("motion"), "puls").len(), 2);
 }
 

@@ -119,8 +119,8 @@ fn steps(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
     Ok(())
 }
 
-/// A row of a table of jobs, for one job or for the total of many. [`Display`](fmt::Display) prints it, at most 80
-/// columns wide.
+/// A row of a table of jobs, for one job or for the total of many. [`Display`](fmt::Display) prints it: the numbers in 52
+/// columns, and the whole name.
 #[derive(Debug, Clone, Default)]
 pub struct JobRow {
     /// `None` for a total.
@@ -135,27 +135,17 @@ pub struct JobRow {
     size: String,
 }
 
-/// A longer name is shown without its beginning.
-const NAME_CHARS: usize = 28;
-
 impl JobRow {
     /// The table's first line.
-    pub const HEADING: &'static str =
-        "file                            time   total mm   cut mm peak mm/s   reach in mm";
+    pub const HEADING: &'static str = "    time   total mm   cut mm peak mm/s   reach in mm  file";
 
     /// The row of one job.
     #[must_use]
     pub fn new(name: &str, measured: &Measured) -> Self {
-        let chars = name.chars().count();
-        let name = if chars > NAME_CHARS {
-            format!("..{}", name.chars().skip(chars + 2 - NAME_CHARS).collect::<String>())
-        } else {
-            name.to_owned()
-        };
         let (header, extents) = (&measured.header, &measured.extents);
         let steps = |span: Span| span.steps().cast_signed();
         let size = format!("{:.1} x {:.1}", header.x_mm(steps(extents.x)), header.y_mm(steps(extents.y)));
-        let mut row = Self { name: Some(name), size, ..Self::default() };
+        let mut row = Self { name: Some(name.to_owned()), size, ..Self::default() };
         row.add(measured);
         row
     }
@@ -186,7 +176,6 @@ impl fmt::Display for JobRow {
         } else {
             (Seconds(self.run_time_s).to_string(), format!("{:.1}", self.peak_mm_s))
         };
-        let row = format!("{name:<NAME_CHARS$}{time:>8}{travelled_mm:>11.1}{cut_mm:>9.1}{peak:>10}{size:>14}");
-        f.write_str(row.trim_end())
+        write!(f, "{time:>8}{travelled_mm:>11.1}{cut_mm:>9.1}{peak:>10}{size:>14}  {name}")
     }
 }
