@@ -23,7 +23,8 @@ pub enum Notice {
     },
     /// Not all machines are connected any more.
     ConnectionsLost,
-    /// A machine could not sign in, and tries again; or it has no thread. At most 20 in 10 seconds are told.
+    /// A machine could not sign in, and tries again; or it has no thread. Each reason is told once in 10 seconds, and at
+    /// most 20 reasons: the status has the number of failures.
     MachineFailed {
         /// Its serial number.
         serial: u32,
@@ -70,7 +71,9 @@ impl fmt::Display for Notice {
                 write!(f, "all connected: {} after {:.1} s", count(machines, "machine"), after.as_secs_f64())
             }
             Self::ConnectionsLost => f.write_str("connections lost"),
-            Self::MachineFailed { serial, reason } => write!(f, "machine {serial} cannot start: {reason}"),
+            Self::MachineFailed { serial, reason } => {
+                write!(f, "machine {serial} cannot start: {reason} (told once for all machines)")
+            }
             Self::Began(command) => write!(f, "{command}"),
             Self::Ended(command) => write!(f, "{command}: over"),
             Self::LeftOut(command) => write!(f, "{command} is left out: too many commands wait"),

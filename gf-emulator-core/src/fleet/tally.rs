@@ -1,6 +1,6 @@
 //! [`Tally`]: counts what the machines of a fleet do, and knows how each of them is.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -10,13 +10,13 @@ use super::notice::Notice;
 use super::process::ProcessFigures;
 use super::status::{Actions, Latencies, MachineState, Requests, Status};
 use crate::sync::lock;
-use crate::{EmulatorEvent, Ending, Throttle, system};
+use crate::{EmulatorEvent, Ending, system};
 
 /// The end of the URL of a sign-in.
 const SIGN_IN: &str = "/machines/sign_in";
-/// How many machines that cannot start are told in [`FAILURES_PERIOD`].
-const FAILURES: u32 = 20;
-const FAILURES_PERIOD: Duration = Duration::from_secs(10);
+/// How many reasons why a machine cannot start are told in [`REASONS_PERIOD`], each of them once.
+const REASONS: usize = 20;
+const REASONS_PERIOD: Duration = Duration::from_secs(10);
 /// How many notices may wait to be received.
 const NOTICES: usize = 1024;
 
@@ -44,7 +44,9 @@ struct Inner {
     to_reader: Sender<Notice>,
     /// Receives what was sent, to drop the oldest notice when the channel is full.
     notices: Receiver<Notice>,
-    failures: Throttle,
+    /// Why machines could not start, as told since `reasons_since`.
+    reasons: HashSet<String>,
+    reasons_since: Instant,
 }
 
 struct Machine {
@@ -77,7 +79,8 @@ impl Tally {
             latencies: Latencies::default(),
             to_reader,
             notices,
-            failures: Throttle::new(FAILURES, FAILURES_PERIOD),
+            reasons: HashSet::new(),
+            reasons_since: system::now(),
         };
         Self { inner: Mutex::new(inner), changed: Condvar::new() }
     }
@@ -274,7 +277,12 @@ impl Inner {
     }
 
     fn tell_failure(&mut self, serial: u32, reason: String) {
-        if self.failures.passes(system::now()) {
+        let now = system::now();
+        if now - self.reasons_since >= REASONS_PERIOD {
+            self.reasons.clear();
+            self.reasons_since = now;
+        }
+        if self.reasons.len() < REASONS && self.reasons.insert(reason.clone()) {
             self.tell(Notice::MachineFailed { serial, reason });
         }
     }
@@ -432,11 +440,13 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_failures_are_counted_and_not_all_told() {
+    fn a_thousand_failures_are_counted_and_each_reason_is_told_once() {
         let (tally, notices) = tally(1000);
         (0..1000).for_each(|index| tally.failed(index, 1, "refused".into()));
         (0..1000).for_each(|index| tally.no_thread(index, 1, "no memory".into()));
-        assert_eq!(notices.len(), FAILURES as usize);
+        assert_eq!(notices.len(), 2);
+        (0..1000).for_each(|index| tally.no_thread(index, 1, index.to_string()));
+        assert_eq!(notices.len(), REASONS);
         assert_eq!(tally.status().failed_starts, 1000);
     }
 }

@@ -174,6 +174,9 @@ impl Http {
         result.map_err(|e| match e {
             ureq::Error::Io(e) => connection_error(url, &e, &self.cancel),
             _ if self.cancel.is_cancelled() => Error::Interrupted,
+            ureq::Error::Protocol(e) if !url.origin().scheme.is_encrypted() => {
+                unreachable_error(url, &format_args!("this is no HTTP response ({e}): does the port use TLS (https)?"))
+            }
             other => unreachable_error(url, &other),
         })
     }
