@@ -106,7 +106,11 @@ fn examine(loaded: Loaded, path: &Path) -> Examined {
     let mut config = loaded.config;
     let mut problems = unwritable(&config, path);
     let missing = CannedMachine::new(&config).missing_pictures();
-    problems.extend(missing.iter().map(|picture| format!("no picture {}", picture.display())));
+    if !missing.is_empty() {
+        let names: Vec<_> = missing.iter().filter_map(|picture| picture.file_name()?.to_str()).collect();
+        let dir = config.emulator.image_dir.display();
+        problems.push(format!("image_dir {dir}: missing or unusable: {}", names.join(", ")));
+    }
     // A check creates no recording.
     config.logging.record_dir = None;
     let mut settings = vec![

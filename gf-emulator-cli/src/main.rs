@@ -38,11 +38,13 @@ fn main() -> ExitCode {
     let outcome = arguments::CommandLine::read().run();
     log::logger().flush();
     match outcome {
-        Ok(()) if output::is_complete() => ExitCode::SUCCESS,
-        Ok(()) => {
-            output::error("standard output: cannot write all of it");
-            ExitCode::FAILURE
-        }
+        Ok(()) => match output::failure() {
+            None => ExitCode::SUCCESS,
+            Some(error) => {
+                output::error(format_args!("standard output is incomplete: {error}"));
+                ExitCode::FAILURE
+            }
+        },
         Err(error) => {
             output::error(logging::clean(&error.to_string()));
             error.exit_code()

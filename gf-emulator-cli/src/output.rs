@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 use gf_emulator_core::Error;
 use gf_emulator_core::storage::{Output, TempGuard};
@@ -19,8 +19,8 @@ use crate::signals::TEMP_FILES;
 /// The program's name in messages.
 const NAME: &str = "gf-machine-emulator";
 
-/// Set if a line for stdout could not be written, for a reason other than a closed pipe.
-static INCOMPLETE: AtomicBool = AtomicBool::new(false);
+/// The first failure to write to stdout, other than a closed pipe.
+static FAILURE: OnceLock<io::Error> = OnceLock::new();
 
 /// Prints a line of the command's output to stdout.
 pub(crate) fn print(line: impl Display) {
@@ -32,15 +32,17 @@ pub(crate) fn write_stdout(bytes: &[u8]) {
     note(io::stdout().write_all(bytes));
 }
 
-/// Flushes stdout. Returns whether everything was written.
-pub(crate) fn is_complete() -> bool {
+/// Flushes stdout. Returns why not everything was written, if so.
+pub(crate) fn failure() -> Option<&'static io::Error> {
     note(io::stdout().flush());
-    !INCOMPLETE.load(Ordering::Relaxed)
+    FAILURE.get()
 }
 
 fn note(written: io::Result<()>) {
-    if written.is_err_and(|e| e.kind() != io::ErrorKind::BrokenPipe) {
-        INCOMPLETE.store(true, Ordering::Relaxed);
+    if let Err(error) = written
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        let _ = FAILURE.set(error);
     }
 }
 

@@ -236,6 +236,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
         service.close_within(1000, if stopped { STOP_TIMEOUT } else { CLOSE_TIMEOUT });
     });
+    if let Some(folder) = &arguments.record {
+        remark(format_args!("to see the session: gf-machine-emulator report {}", folder.display()));
+    }
     let comparison =
         session.zip(comparer).map(|(session, comparer)| comparer.finish(session.comparer(), outcome.is_none()));
     if is_json {
@@ -349,7 +352,10 @@ fn behaviour_result(outcome: Option<Outcome>, once: bool, say: impl Fn(&dyn Disp
         }
         Some(Outcome::Failed { reason, .. }) => Err(CliError::failed(reason)),
         None if once => Err(CliError::failed("stopped before every machine was homed and every print had ended")),
-        None => Ok(()),
+        None => {
+            say(&"stopped");
+            Ok(())
+        }
     }
 }
 

@@ -51,15 +51,33 @@ fn is_a_job(path: &Path) -> CliError {
 }
 
 fn supported(path: &Path, kind: Option<DrawingKind>) -> Result<Kind, CliError> {
-    match kind {
-        Some(DrawingKind::Gcode) => Ok(Kind::Gcode),
-        Some(DrawingKind::PathData) => Ok(Kind::Svgpath),
-        Some(DrawingKind::Svg) => Ok(Kind::Svg),
-        Some(DrawingKind::Png | DrawingKind::Jpeg) => Ok(Kind::Picture),
-        _ => Err(CliError::usage(format_args!(
+    kind.and_then(Kind::of).ok_or_else(|| {
+        CliError::usage(format_args!(
             "{}: unknown kind of drawing: use --kind gcode, svg, svgpath or picture",
             source::name(path)
-        ))),
+        ))
+    })
+}
+
+/// Returns what to add to the error of a drawing if its content looks like another kind, or like none.
+pub(super) fn hint_at_kind(kind: Kind, drawing: &[u8]) -> String {
+    let option = |kind: Kind| kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    match DrawingKind::detect(drawing).and_then(Kind::of) {
+        Some(found) if found == kind => String::new(),
+        Some(found) => format!(" (the file looks like another kind of drawing: use --kind {})", option(found)),
+        None => format!(" (the file does not look like --kind {})", option(kind)),
+    }
+}
+
+impl Kind {
+    fn of(kind: DrawingKind) -> Option<Self> {
+        match kind {
+            DrawingKind::Gcode => Some(Self::Gcode),
+            DrawingKind::PathData => Some(Self::Svgpath),
+            DrawingKind::Svg => Some(Self::Svg),
+            DrawingKind::Png | DrawingKind::Jpeg => Some(Self::Picture),
+            _ => None,
+        }
     }
 }
 

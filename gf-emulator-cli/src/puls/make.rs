@@ -264,13 +264,6 @@ fn draw(arguments: &Arguments, path: &Path, job: &mut Builder) -> std::result::R
             settings.s_max = arguments.s_max.unwrap_or(settings.s_max);
             gcode::draw(job, &text, &settings).map(|remarks| remarks.iter().map(ToString::to_string).collect())
         }
-        // Path data begins with M.
-        Kind::Svgpath if text.trim_ascii_start().starts_with(b"<") => {
-            return Err(CliError::failed(format_args!(
-                "{}: this is a whole SVG file: use --kind svg",
-                source::name(path)
-            )));
-        }
         Kind::Svgpath => outline(arguments, job, &text).map(|()| Vec::new()),
         Kind::Svg => {
             let layers = layers(arguments)?;
@@ -283,7 +276,9 @@ fn draw(arguments: &Arguments, path: &Path, job: &mut Builder) -> std::result::R
         }
         Kind::Picture => engrave(arguments, job, &text, placement).map(|()| Vec::new()),
     };
-    remarks.map(|remarks| (kind, remarks)).map_err(|error| source::broken(path, &error))
+    remarks
+        .map(|remarks| (kind, remarks))
+        .map_err(|error| source::broken(path, &error).and(&drawing::hint_at_kind(kind, &text)))
 }
 
 /// Finds options that have no effect on a kind of drawing.

@@ -34,15 +34,14 @@ fn the_newest_files_lack_only_identity_and_pictures() {
         fs::write(&path, &filled_in).unwrap();
         let ended = run(&folder, &["check", "--config", "my.cfg"]);
         ended.expect(2);
-        let mut problems: Vec<_> = ended.stderr.lines().skip(1).collect();
-        let advice = problems.pop().unwrap();
+        let [problem, advice] = ended.stderr.lines().skip(1).collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
         assert!(advice.starts_with("Without a picture, actions that need it fail"), "{}", ended.stderr);
-        assert!(problems.iter().all(|line| line.starts_with("no picture ")), "{}", ended.stderr);
+        let (dir, pictures) = problem.split_once(": missing or unusable: ").unwrap();
+        assert!(dir.starts_with("image_dir "), "{problem}");
 
         let images = folder.path().join("images");
         fs::create_dir(&images).unwrap();
-        for problem in problems {
-            let name = problem.rsplit_once(['/', '\\']).unwrap().1;
+        for name in pictures.split(", ") {
             fs::write(images.join(name), b"\xff\xd8a picture\xff\xd9").unwrap();
         }
         let ended = run(&folder, &["check", "--config", "my.cfg"]);

@@ -52,6 +52,8 @@ fn other_kinds_are_refused_by_name() {
     fs::write(folder.path().join("a.txt"), b"\x89PNG\r\n\x1a\n").unwrap();
     fs::write(folder.path().join("a.nc"), b"\xff\xfeG\x000\0").unwrap();
     fs::write(folder.path().join("b.nc"), &PACKED[..15]).unwrap();
+    fs::write(folder.path().join("c.nc"), "Dear reader").unwrap();
+    fs::write(folder.path().join("d.svgpath"), "\n <svg xmlns=''><path d='M0 0H9'/></svg>").unwrap();
     fs::write(folder.path().join("job"), Builder::new().to_gzip()).unwrap();
     for (name, code, message) in [
         ("a.txt", 1, "a.txt: cannot draw the picture: "),
@@ -63,6 +65,8 @@ fn other_kinds_are_refused_by_name() {
         ("a.puls.gz", 2, "a.puls.gz: a pulse file, not a drawing: "),
         ("job", 2, "job: a pulse file, not a drawing: "),
         ("a.nc", 1, "a.nc: line 1, column 1: text in UTF-16, expected UTF-8: save it as that"),
+        ("d.svgpath", 1, " (the file looks like another kind of drawing: use --kind svg)\n"),
+        ("c.nc", 1, " (the file does not look like --kind gcode)\n"),
         ("b.nc", 1, "b.nc: the compressed file ends at byte 15"),
     ] {
         let ended = run(&folder, &["puls", "make", "--from", name, "-o", "job.puls"]);

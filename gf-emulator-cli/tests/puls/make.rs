@@ -137,7 +137,6 @@ fn an_error_in_a_drawing_names_its_line_and_leaves_no_file() {
         (gcode, "G0 X5\n\nG38.2 Z1\n", ": line 3, column 1: \"G38.2\", a probe, expected a program without measuring"),
         (path, "M0 0\nL 5 5 K", ": line 2, column 7: \"K\", expected one of the commands"),
         (path, "", ": line 1, column 1: the end, expected path data"),
-        (path, "\n <svg xmlns=''><path d='M0 0H9'/></svg>", ": this is a whole SVG file: use --kind svg"),
         (path, "M5 5", " has nothing to draw: the laser never fires"),
         (path, "M0 0", " has nothing to draw: the head never moves"),
         (path, "M5 5 L5 5 Z", " has nothing to draw: the laser never fires"),
