@@ -74,9 +74,17 @@ def numbers(path):
             # Shown with two decimals.
             z_mm, found = z * half_steps * 12.32 / 36, read(page, "z")
             expect(f"{path.stem} at tick {tick}: z", abs(found - z_mm) <= 0.0051, f"{found}, not {z_mm}")
-            # Up to the end of an interval of 100 ticks.
+            # Evenly in an interval of 14 ticks, and shown with two decimals.
             seconds, found = fired / HZ, read(page, "dose")
-            expect(f"{path.stem} at tick {tick}: fired", abs(found - seconds) <= 0.0151, f"{found}, not {seconds}")
+            expect(f"{path.stem} at tick {tick}: fired", abs(found - seconds) <= 0.0065, f"{found}, not {seconds}")
+            begin = min(tick, len(at) - 2) // 14 * 14
+            end = min(begin + 14, len(at) - 1)
+            density = (at[end][3] - at[begin][3]) / (end - begin)
+            shown, expected = page.one("#laser").text, f"{density:.2f}" if density > 0 else "off"
+            expect(f"{path.stem} at tick {tick}: density", shown == expected, f"{shown}, not {expected}")
+        if path.stem == "line":
+            seek(page, len(at) / 2 / HZ)
+            expect("the speed of the line", abs(read(page, "v") - 200) < 5, read(page, "v"))
         expect("the job moves", len({position[:2] for position in at}) > 1000)
         page.expect_quiet(path.stem)
 

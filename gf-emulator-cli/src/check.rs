@@ -1,6 +1,6 @@
 //! `check`: checks the configuration without connecting.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use gf_emulator_core::config::Service;
 use gf_emulator_core::machine::CannedMachine;
@@ -107,9 +107,10 @@ fn examine(loaded: Loaded, path: &Path) -> Examined {
     let mut problems = unwritable(&config, path);
     let missing = CannedMachine::new(&config).missing_pictures();
     if !missing.is_empty() {
-        let names: Vec<_> = missing.iter().filter_map(|picture| picture.file_name()?.to_str()).collect();
+        let name = |picture: &PathBuf| picture.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let names: Vec<_> = missing.iter().map(name).collect();
         let dir = config.emulator.image_dir.display();
-        problems.push(format!("image_dir {dir}: missing or unusable: {}", names.join(", ")));
+        problems.push(format!("image_dir {dir}: these pictures are missing or too large: {}", names.join(", ")));
     }
     // A check creates no recording.
     config.logging.record_dir = None;

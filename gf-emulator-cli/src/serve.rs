@@ -236,9 +236,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<(), CliError> {
     let outcome = transcript.print_until_done(&service, &stop, print, |stopped| {
         service.close_within(1000, if stopped { STOP_TIMEOUT } else { CLOSE_TIMEOUT });
     });
-    if let Some(folder) = &arguments.record {
-        remark(format_args!("to see the session: gf-machine-emulator report {}", folder.display()));
-    }
     let comparison =
         session.zip(comparer).map(|(session, comparer)| comparer.finish(session.comparer(), outcome.is_none()));
     if is_json {

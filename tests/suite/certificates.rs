@@ -7,8 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use gf_emulator_core::config::{Generation, Proxy};
-use gf_emulator_core::local_service::LocalService;
+use gf_emulator_core::config::{Generation, Proxy, Service};
 use gf_emulator_core::{CertificateProblem, Config, Emulator, Error};
 use gf_emulator_tests::{LIMIT, config, folder, point_at, service};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, date_time_ymd};
@@ -228,13 +227,16 @@ fn retries_if_the_port_does_not_speak_tls_and_reports_it() {
 
 #[test]
 fn a_plain_address_of_a_port_that_uses_tls_is_an_error_that_says_so() {
-    let (service, folder) = (LocalService::builder().start().unwrap(), folder());
-    let mut config = config(folder.path(), Generation::V2);
-    config.service.server_url = service.http_url().replace("https:", "http:");
-    config.service.status_service_url = service.ws_url().replace("wss:", "ws:");
-    config.service.retry_for = Duration::ZERO;
-    let text = Emulator::new(config).and_then(|mut emulator| emulator.connect()).unwrap_err().to_string();
-    assert!(text.contains("does the port use TLS (https)?"), "{text}");
+    // A TLS alert: unexpected message.
+    let service = StubService::start(vec![Behavior::Respond(b"\x15\x03\x01\x00\x02\x02\x0a")]);
+    let plain = |config: &mut Config| {
+        without_retries(config);
+        let Service { server_url, status_service_url, .. } = &mut config.service;
+        *server_url = server_url.replace("https:", "http:");
+        *status_service_url = status_service_url.replace("wss:", "ws:");
+    };
+    let text = service.connect(&Root::new("a root"), plain).to_string();
+    assert!(text.contains("does this port use TLS?"), "{text}");
 }
 
 fn connect_with_ca_file(ca_file: &str) -> Result<(), Error> {

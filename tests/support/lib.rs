@@ -65,8 +65,8 @@ pub fn folder() -> TempDir {
     folder
 }
 
-/// Returns a command that runs a program of these tests. For a program that cannot be started directly, the environment
-/// variable `GF_TESTS_RUNNER` has the words of the command that runs it, as cargo's `runner` does.
+/// Returns a command that runs a program of these tests. If another program has to run it, such as qemu-user, the
+/// environment variable `GF_TESTS_RUNNER` has that command, its words separated by spaces.
 #[must_use]
 pub fn command(program: &Path) -> Command {
     let runner = std::env::var("GF_TESTS_RUNNER").unwrap_or_default();

@@ -61,11 +61,11 @@ fn supported(path: &Path, kind: Option<DrawingKind>) -> Result<Kind, CliError> {
 
 /// Returns what to add to the error of a drawing if its content looks like another kind, or like none.
 pub(super) fn hint_at_kind(kind: Kind, drawing: &[u8]) -> String {
-    let option = |kind: Kind| kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned());
+    let name = |kind: Kind| kind.to_possible_value().expect("no kind is hidden").get_name().to_owned();
     match DrawingKind::detect(drawing).and_then(Kind::of) {
         Some(found) if found == kind => String::new(),
-        Some(found) => format!(" (the file looks like another kind of drawing: use --kind {})", option(found)),
-        None => format!(" (the file does not look like --kind {})", option(kind)),
+        Some(found) => format!(" (its start looks like another kind of drawing: use --kind {})", name(found)),
+        None => format!(" (its start does not look like {}: is this the right file?)", name(kind)),
     }
 }
 

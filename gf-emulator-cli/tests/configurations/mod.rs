@@ -36,7 +36,7 @@ fn the_newest_files_lack_only_identity_and_pictures() {
         ended.expect(2);
         let [problem, advice] = ended.stderr.lines().skip(1).collect::<Vec<_>>()[..] else { panic!("{ended:?}") };
         assert!(advice.starts_with("Without a picture, actions that need it fail"), "{}", ended.stderr);
-        let (dir, pictures) = problem.split_once(": missing or unusable: ").unwrap();
+        let (dir, pictures) = problem.split_once(": these pictures are missing or too large: ").unwrap();
         assert!(dir.starts_with("image_dir "), "{problem}");
 
         let images = folder.path().join("images");

@@ -126,7 +126,7 @@ fn init_asks_on_a_terminal_and_does_not_show_the_password() {
     }
     let checked = run(&folder, &["check", "--config", "my.cfg"]);
     assert!(checked.stdout.contains("file        my.cfg (from --config)"), "{checked:?}");
-    assert!(checked.stderr.contains("missing or unusable: "), "{checked:?}");
+    assert!(checked.stderr.contains("these pictures are missing or too large: "), "{checked:?}");
 }
 
 /// The first file of the search order is taken, and `check` says why.

@@ -65,8 +65,8 @@ fn other_kinds_are_refused_by_name() {
         ("a.puls.gz", 2, "a.puls.gz: a pulse file, not a drawing: "),
         ("job", 2, "job: a pulse file, not a drawing: "),
         ("a.nc", 1, "a.nc: line 1, column 1: text in UTF-16, expected UTF-8: save it as that"),
-        ("d.svgpath", 1, " (the file looks like another kind of drawing: use --kind svg)\n"),
-        ("c.nc", 1, " (the file does not look like --kind gcode)\n"),
+        ("d.svgpath", 1, " (its start looks like another kind of drawing: use --kind svg)\n"),
+        ("c.nc", 1, " (its start does not look like gcode: is this the right file?)\n"),
         ("b.nc", 1, "b.nc: the compressed file ends at byte 15"),
     ] {
         let ended = run(&folder, &["puls", "make", "--from", name, "-o", "job.puls"]);

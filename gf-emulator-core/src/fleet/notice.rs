@@ -23,8 +23,8 @@ pub enum Notice {
     },
     /// Not all machines are connected any more.
     ConnectionsLost,
-    /// A machine could not sign in, and tries again; or it has no thread. Each reason is told once in 10 seconds, and at
-    /// most 20 reasons: the status has the number of failures.
+    /// A machine could not sign in, and tries again; or it has no thread. In 10 seconds, a reason is told of the first
+    /// machine only, and at most 20 reasons are told. [`Status`](Self::Status) counts them all.
     MachineFailed {
         /// Its serial number.
         serial: u32,
@@ -72,7 +72,7 @@ impl fmt::Display for Notice {
             }
             Self::ConnectionsLost => f.write_str("connections lost"),
             Self::MachineFailed { serial, reason } => {
-                write!(f, "machine {serial} cannot start: {reason} (told once for all machines)")
+                write!(f, "machine {serial} cannot start: {reason} (others may fail for the same reason)")
             }
             Self::Began(command) => write!(f, "{command}"),
             Self::Ended(command) => write!(f, "{command}: over"),

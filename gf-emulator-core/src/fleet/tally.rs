@@ -124,7 +124,7 @@ impl Tally {
         let mut inner = self.lock();
         inner.failed_starts += 1;
         self.set_state(&mut inner, index, MachineState::Failed);
-        inner.tell_failure(serial, reason);
+        inner.tell_failure(system::now(), serial, reason);
     }
 
     pub(super) fn stopped(&self, index: usize) {
@@ -136,7 +136,7 @@ impl Tally {
         let mut inner = self.lock();
         inner.without_thread += 1;
         self.set_state(&mut inner, index, MachineState::Failed);
-        inner.tell_failure(serial, reason);
+        inner.tell_failure(system::now(), serial, reason);
     }
 
     /// The fleet is told to stop.
@@ -276,8 +276,7 @@ impl Inner {
         true
     }
 
-    fn tell_failure(&mut self, serial: u32, reason: String) {
-        let now = system::now();
+    fn tell_failure(&mut self, now: Instant, serial: u32, reason: String) {
         if now - self.reasons_since >= REASONS_PERIOD {
             self.reasons.clear();
             self.reasons_since = now;
@@ -440,13 +439,19 @@ mod tests {
     }
 
     #[test]
-    fn a_thousand_failures_are_counted_and_each_reason_is_told_once() {
+    fn every_failure_is_counted_and_each_reason_is_told_once_in_a_period() {
         let (tally, notices) = tally(1000);
         (0..1000).for_each(|index| tally.failed(index, 1, "refused".into()));
         (0..1000).for_each(|index| tally.no_thread(index, 1, "no memory".into()));
-        assert_eq!(notices.len(), 2);
-        (0..1000).for_each(|index| tally.no_thread(index, 1, index.to_string()));
-        assert_eq!(notices.len(), REASONS);
         assert_eq!(tally.status().failed_starts, 1000);
+        assert!(told(&notices).len() >= 2);
+        let fail = |at, reason: &str| tally.lock().tell_failure(at, 1, reason.into());
+        let next_period = system::now() + REASONS_PERIOD;
+        (0..2).for_each(|_| fail(next_period, "refused"));
+        assert_eq!(told(&notices).len(), 1);
+        (0..1000).for_each(|number| fail(next_period, &number.to_string()));
+        assert_eq!(told(&notices).len(), REASONS - 1);
+        fail(next_period + REASONS_PERIOD, "refused");
+        assert_eq!(told(&notices).len(), 1);
     }
 }

@@ -119,8 +119,8 @@ fn steps(f: &mut fmt::Formatter<'_>, measured: &Measured) -> fmt::Result {
     Ok(())
 }
 
-/// A row of a table of jobs, for one job or for the total of many. [`Display`](fmt::Display) prints it: the numbers in 52
-/// columns, and the whole name.
+/// A row of a table of jobs, for one job or for the total of many. [`Display`](fmt::Display) prints it: the numbers,
+/// usually in 52 columns, and the whole name.
 #[derive(Debug, Clone, Default)]
 pub struct JobRow {
     /// `None` for a total.

@@ -85,17 +85,19 @@ pub(crate) fn draw(path: &Path, name: &str, keep_going: &mut dyn FnMut() -> bool
 /// Renders a job's measurements as text that can be searched and copied. The drawing shows them too.
 fn measurements(job: &Measured) -> Markup {
     let run_time = job.run_time_s.map(|s| Seconds(s).to_string());
+    let z = job.extents.z;
+    let [low, high] = [z.min, z.max].map(|steps| job.header.z_mm(steps));
+    let lens = (z.min != z.max).then(|| ("lens", format!("{low:.1} to {high:.1} mm above its start")));
     let rows = [
         ("run time", run_time.unwrap_or_else(|| "no step frequency".into())),
         ("ticks", job.ticks.to_string()),
         ("total path", format!("{:.1} mm", job.travelled_mm)),
         ("cut", format!("{:.1} mm", job.cut_mm)),
         ("laser on", format!("{} ticks", job.counts.le)),
-        ("lens", format!("{:.2} to {:.2} mm", job.header.z_mm(job.extents.z.min), job.header.z_mm(job.extents.z.max))),
         ("top speed", job.peak_mm_s.map_or_else(|| "unknown".into(), |speed| format!("{speed:.1} mm/s"))),
     ];
     html! {
-        dl.measurements { @for (name, value) in rows { div { dt { (name) } dd { (value) } } } }
+        dl.measurements { @for (name, value) in rows.into_iter().chain(lens) { div { dt { (name) } dd { (value) } } } }
         @for refusal in job.check(None) { p.note { "A machine would refuse it: " (refusal.to_string()) } }
     }
 }
@@ -135,6 +137,15 @@ mod tests {
         std::fs::write(&path, job).unwrap();
         assert_eq!(draw(&path, "1.puls", &mut || false).unwrap_err(), "drawing was interrupted");
         assert!(draw(&path, "1.puls", &mut || true).is_ok());
+    }
+
+    #[test]
+    fn the_range_of_the_lens_is_shown_if_it_moves() {
+        let shown =
+            |job: &puls::Builder| measurements(&puls::measure(job.reader(), puls::Limits::NONE).unwrap()).into_string();
+        assert!(!shown(puls::Builder::new().move_to(3.0, 4.0).unwrap()).contains("lens"));
+        let text = shown(puls::Builder::new().focus(0.0).unwrap());
+        assert!(text.contains("mm above its start"), "{text}");
     }
 
     #[test]

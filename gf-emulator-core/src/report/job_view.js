@@ -192,15 +192,15 @@
     const t = Math.min(Number(time.value), end);
     // Rounded, so that seconds that are a whole tick are that tick.
     const tick = Math.round(t * job.hz * 1000) / 1000;
-    const i = Math.min(Math.floor(tick / job.sampleTicks), count - 1);
+    const i = Math.max(0, Math.min(Math.floor(tick / job.sampleTicks), count - 2));
     const next = Math.min(i + 1, count - 1);
     const span = tickOf(next) - tickOf(i);
     const part = span > 0 ? (tick - tickOf(i)) / span : 0;
     const mix = (list) => list[i] + (list[next] - list[i]) * part;
     const [headX, headY] = [mix(x) * job.xMm, mix(y) * job.yMm];
-    // Over about 10 ms: in one interval, a slow head takes no step or one.
-    const around = Math.ceil((0.005 * job.hz) / job.sampleTicks);
-    const [from, to] = [Math.max(i - around, 0), Math.min(i + around, count - 1)];
+    // Over about 10 ms, or one interval if that is longer: in 1.4 ms, a slow head takes one step or none.
+    const around = Math.round((0.005 * job.hz) / job.sampleTicks - 0.5);
+    const [from, to] = [Math.max(i - around, 0), Math.min(i + 1 + around, count - 1)];
     const seconds = (tickOf(to) - tickOf(from)) / job.hz;
     const way = Math.hypot((x[to] - x[from]) * job.xMm, (y[to] - y[from]) * job.yMm);
     put("t", clock(t));
@@ -214,12 +214,13 @@
     put("dose", `${(mix(fired) / job.hz).toFixed(2)} s (${all > 0 ? ((100 * mix(fired)) / all).toFixed(1) : "0.0"} %)`);
 
     const finished = done.getContext("2d");
-    if (i < drawn) {
+    const complete = tick < job.ticks ? i : count - 1;
+    if (complete < drawn) {
       clear(finished);
       drawn = 0;
     }
-    draw(finished, drawn, i, true);
-    drawn = i;
+    draw(finished, drawn, complete, true);
+    drawn = complete;
     const context = canvases[1].getContext("2d");
     clear(context);
     context.save();

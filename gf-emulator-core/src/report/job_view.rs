@@ -14,12 +14,11 @@ use crate::puls::{Header, Job, Position, Seconds, WORK_AREA_MM};
 const STYLE: &str = concat!(include_str!("common.css"), include_str!("job_view.css"));
 const SCRIPT: &str = include_str!("job_view.js");
 
-/// The length of a sample, as long as there are not too many: two periods of a laser that fires in some of every seven
-/// ticks, so that its density is exact, and 0.3 mm at the highest speed.
+/// The ticks of a sample, as long as there are not too many samples. The laser's pattern repeats every seven ticks, so two
+/// repetitions have its exact density. At 10 kHz and 200 mm/s, the head moves 0.3 mm in a sample.
 const SAMPLE_TICKS: u64 = 14;
-/// Once there are twice as many samples, which is 23 minutes at 10 kHz, pairs are merged: those of a longer job are twice as
-/// long, and so on.
-const MAX_SAMPLES: usize = 500_000;
+/// With this many samples, which is 23 minutes at 10 kHz, pairs are merged: a sample is then twice as long, and so on.
+const MAX_SAMPLES: usize = 1_000_000;
 /// The most heights of the lens, and the most changes of the laser's power, that a page has.
 const MAX_CHANGES: usize = 20_000;
 /// The longest title, in characters.
@@ -28,7 +27,7 @@ const MAX_TITLE: usize = 200;
 /// A job, prepared for a page.
 ///
 /// The page has the position of the head and the density of the laser every 14 ticks (1.4 ms at 10 kHz), and draws
-/// straight lines between. Jobs over 23 minutes have longer intervals. The page takes at most a few megabytes.
+/// straight lines between. Jobs of 14 million ticks or more (23 minutes at 10 kHz) have longer intervals. The page takes at most a few megabytes.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Job, Laser, Move, Power};
@@ -159,7 +158,7 @@ impl JobView {
         let steps = |at: i64| i32::try_from(at).unwrap_or(if at < 0 { i32::MIN } else { i32::MAX });
         self.fire_ticks += u64::from(fire_ticks);
         self.samples.push(Sample { x: steps(position.x), y: steps(position.y), fire_ticks });
-        if self.samples.len() >= 2 * MAX_SAMPLES {
+        if self.samples.len() >= MAX_SAMPLES {
             let pairs = self.samples.chunks_exact(2);
             self.samples =
                 pairs.map(|pair| Sample { fire_ticks: pair[0].fire_ticks + pair[1].fire_ticks, ..pair[1] }).collect();
@@ -236,7 +235,7 @@ impl JobView {
                         fieldset #layers { legend { "Shown" } }
                         p.note { "Distances are from where the job starts: X to the right, Y to the front. A pulse file does not say \
                                   where on the bed that is: the dark lines are the bed's edges if it is the back left corner. Density is \
-                                  the share of ticks that fire, of " (self.sample_ticks) " at a time." }
+                                  the share of ticks in which the laser fires, of every " (self.sample_ticks) " ticks." }
                         @if let Some(left_out) = self.left_out() { p.note #left-out { "There are " (left_out) "." } }
                     }
                     script type="application/json" #job { (PreEscaped(data.to_string())) }
@@ -332,11 +331,11 @@ mod tests {
 
     #[test]
     fn a_long_job_has_longer_intervals() {
-        let file = [Builder::with_step_frequency(1000).unwrap().to_bytes(), vec![tick::X_STEP; 20_000_036]].concat();
+        let file = [Builder::with_step_frequency(1000).unwrap().to_bytes(), vec![tick::X_STEP; 20_000_040]].concat();
         let view = JobView::read(Job::open(&file[..]).unwrap()).unwrap();
         let samples = decode(&view);
-        assert!(samples.len() < 2 * MAX_SAMPLES && view.sample_ticks == 28, "{} {}", samples.len(), view.sample_ticks);
-        assert_eq!((samples[0], samples[samples.len() - 1]), ((28, 0, 0), (20_000_036, 0, 0)));
+        assert!(samples.len() < MAX_SAMPLES && view.sample_ticks == 28, "{} {}", samples.len(), view.sample_ticks);
+        assert_eq!((samples[0], samples[samples.len() - 1]), ((28, 0, 0), (20_000_040, 0, 0)));
     }
 
     #[test]

@@ -276,7 +276,7 @@ fn summary(timeline: &Timeline) -> Markup {
         section #summary {
             h2 { "Summary" }
             div.tiles {
-                (tile(&format::duration(timeline.duration_s), "up to the last entry", ""))
+                (tile(&format::duration(timeline.duration_s), "until the last entry", ""))
                 (tile(&counts.actions.to_string(), if counts.actions == 1 { "action" } else { "actions" }, ""))
                 @for outcome in Outcome::ALL.map(Some).into_iter().chain([None]) {
                     @let n = counts.with_outcome(outcome);

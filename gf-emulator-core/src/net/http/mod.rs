@@ -174,9 +174,12 @@ impl Http {
         result.map_err(|e| match e {
             ureq::Error::Io(e) => connection_error(url, &e, &self.cancel),
             _ if self.cancel.is_cancelled() => Error::Interrupted,
-            ureq::Error::Protocol(e) if !url.origin().scheme.is_encrypted() => {
-                unreachable_error(url, &format_args!("this is no HTTP response ({e}): does the port use TLS (https)?"))
-            }
+            ureq::Error::Protocol(e) if !url.origin().scheme.is_encrypted() => unreachable_error(
+                url,
+                &format_args!(
+                    "the answer is not valid HTTP ({e}): does this port use TLS? Then the address begins with https"
+                ),
+            ),
             other => unreachable_error(url, &other),
         })
     }
