@@ -27,7 +27,8 @@ const MAX_TITLE: usize = 200;
 /// A job, prepared for a page.
 ///
 /// The page has the position of the head and the density of the laser every 14 ticks (1.4 ms at 10 kHz), and draws
-/// straight lines between. Jobs of 14 million ticks or more (23 minutes at 10 kHz) have longer intervals. The page takes at most a few megabytes.
+/// straight lines between. Jobs of 14 million ticks or more (23 minutes at 10 kHz) have longer intervals. The page takes at
+/// most a few megabytes.
 ///
 /// ```
 /// use gf_emulator_core::puls::{Builder, Job, Laser, Move, Power};
